@@ -1,0 +1,1 @@
+//! Mailboxes, clocks and cursors around the engine.

@@ -1,0 +1,1 @@
+//! `livedrop demo`: the whole promise, played and audited on this machine.

@@ -1,0 +1,154 @@
+//! What the journal keeps: the facts from which every other view (memory, SQL, websocket, audit) is a fold.
+//!
+//! The binary form is postcard's, so variants and fields may only be appended, never reordered or removed. A change
+//! that cannot be an append needs a new [`DropRecord::VERSION`] and a reader for the old one.
+
+use super::{
+    CreatorId, DropId, Fingerprint, KeyDigest, Money, OrderId, ProductId, RefundCause, Refusal, ReleaseReason,
+    Timestamp, TraceId, UserId, VariantId,
+};
+use serde::{Deserialize, Serialize};
+
+/// One variant of a drop as it was scheduled.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VariantSpec {
+    /// The variant.
+    pub id: VariantId,
+    /// What buyers call it ("M", "blue").
+    pub name: String,
+    /// Units put up for sale.
+    pub stock: u32,
+    /// Price of one unit; zero makes it free.
+    pub price: Money,
+}
+
+/// Everything that was decided about a drop when it was scheduled.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DropSpec {
+    /// The drop.
+    pub id: DropId,
+    /// Whose drop it is.
+    pub creator_id: CreatorId,
+    /// What it sells.
+    pub product_id: ProductId,
+    /// Its headline.
+    pub title: String,
+    /// At least one, at most `VARIANTS_PER_DROP_MAX`.
+    pub variants: Vec<VariantSpec>,
+    /// Units one buyer may hold and own together; 0 means no limit.
+    pub per_buyer_limit: u32,
+    /// `stock_low` is told when a variant's free units fall to this number or below; 0 means never.
+    pub low_stock_threshold: u32,
+    /// How long a hold lasts, in milliseconds.
+    pub hold_ms: u32,
+    /// When it starts by itself.
+    pub starts_at: Timestamp,
+    /// When it ends by itself, if ever.
+    pub ends_at: Option<Timestamp>,
+    /// When it was scheduled.
+    pub created_at: Timestamp,
+}
+
+/// One fact about one drop.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum DropEvent {
+    /// The drop exists.
+    Scheduled(Box<DropSpec>),
+    /// It is open for orders.
+    Started,
+    /// It takes no more orders.
+    Ended,
+    /// It was called off: holds and sold orders are settled by the events that follow.
+    Cancelled,
+    /// Units were added to a variant.
+    Restocked { variant: VariantId, quantity: u32 },
+    /// A variant's free units fell to the threshold.
+    StockLow { variant: VariantId, available: u32 },
+    /// The last free unit of the last variant is taken.
+    SoldOut,
+    /// A sold-out drop has a free unit again.
+    BackInStock,
+    /// Units are held for a buyer.
+    Reserved {
+        order: OrderId,
+        buyer: UserId,
+        variant: VariantId,
+        quantity: u32,
+        unit_price: Money,
+        expires_at: Timestamp,
+        key: Box<str>,
+        digest: KeyDigest,
+        fingerprint: Fingerprint,
+        /// Set when the same request also pays: its outcome is owed from this moment on.
+        payment_method: Option<Box<str>>,
+    },
+    /// A reservation was refused for good: the same key gets the same refusal.
+    Refused {
+        buyer: UserId,
+        key: Box<str>,
+        digest: KeyDigest,
+        fingerprint: Fingerprint,
+        refusal: Refusal,
+        trace: TraceId,
+    },
+    /// A gateway is about to be asked to charge for an order.
+    PaymentStarted { order: OrderId, method: Box<str> },
+    /// An order is paid (or free): held units are sold. `retaken` when the hold had expired and free units were
+    /// taken instead.
+    Confirmed { order: OrderId, payment_ref: Option<Box<str>>, retaken: bool },
+    /// A hold is gone and its units are free again.
+    Released { order: OrderId, reason: ReleaseReason, trace: TraceId },
+    /// Money was taken that has to go back. Where the order was confirmed, its units leave `sold`.
+    RefundDue { order: OrderId, payment_ref: Box<str>, cause: RefundCause },
+    /// The gateway has given it back.
+    Refunded { order: OrderId },
+}
+
+/// One journal record: a fact, its drop and its time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DropRecord {
+    /// The drop that it is about.
+    pub drop: DropId,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// What was decided.
+    pub event: DropEvent,
+}
+
+/// A record that cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The first byte names a version that this program does not know.
+    #[error("record version {0} is not known to this version of livedrop")]
+    Version(u8),
+    /// The bytes are no record.
+    #[error("not a record: {0}")]
+    Malformed(#[from] postcard::Error),
+    /// No byte at all.
+    #[error("an empty record")]
+    Empty,
+}
+
+impl DropRecord {
+    /// The first byte of every record.
+    pub const VERSION: u8 = 1;
+
+    /// Appends the binary form to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(Self::VERSION);
+        let start = std::mem::take(out);
+        *out = postcard::to_extend(self, start).expect("a record always encodes into memory");
+    }
+
+    /// Reads what [`DropRecord::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`RecordError`] for anything else; never panics and never allocates more than the input's length asks for.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        match bytes.split_first() {
+            None => Err(RecordError::Empty),
+            Some((&Self::VERSION, rest)) => Ok(postcard::from_bytes(rest)?),
+            Some((&version, _)) => Err(RecordError::Version(version)),
+        }
+    }
+}

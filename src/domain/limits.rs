@@ -1,0 +1,101 @@
+//! Every bound of the system in one place, with the relations between them asserted at compile time.
+//!
+//! At a bound the answer is a clear refusal, never growth and never a silent drop.
+
+/// Variants that one drop may sell.
+pub const VARIANTS_PER_DROP_MAX: usize = 64;
+/// Units of one variant, restocks included.
+pub const STOCK_PER_VARIANT_MAX: u32 = 10_000_000;
+/// Units that one order may ask for.
+pub const QUANTITY_PER_ORDER_MAX: u32 = 1_000;
+/// Price of one unit in minor units: a hundred million of the major unit of most currencies.
+pub const PRICE_MINOR_MAX: i64 = 10_000_000_000;
+/// Orders and remembered refusals that one drop keeps in memory.
+pub const KEYS_PER_DROP_MAX: usize = 20_000_000;
+/// Refusals remembered per drop; a crowd that keeps asking a sold-out drop with new keys ends here, with 503.
+pub const REFUSALS_PER_DROP_MAX: usize = 4_000_000;
+/// Holds that run at the same time in one drop.
+pub const HOLDS_PER_DROP_MAX: usize = 10_000_000;
+/// Characters of an idempotency key (IETF draft practice).
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Hold durations that a creator may choose, in milliseconds.
+pub const HOLD_MS_MIN: u32 = 1_000;
+/// One hour.
+pub const HOLD_MS_MAX: u32 = 3_600_000;
+/// Five minutes, when the creator does not say.
+pub const HOLD_MS_DEFAULT: u32 = 300_000;
+/// Commands waiting for one drop actor; past it the edge answers 503 at once.
+pub const DROP_MAILBOX_MAX: usize = 8_192;
+/// Orders settled by one sweep of a drop actor, so that a mass expiry never stalls a live drop.
+pub const SWEEP_ORDERS_MAX: usize = 512;
+/// Entries on their way to the journal, over all drops.
+pub const JOURNAL_QUEUE_ENTRIES_MAX: usize = 65_536;
+/// Payload bytes of one journal frame.
+pub const JOURNAL_FRAME_BYTES_MAX: usize = 4 << 20;
+/// Bytes of one journal record.
+pub const JOURNAL_RECORD_BYTES_MAX: usize = 64 << 10;
+/// Default size of a journal segment.
+pub const JOURNAL_SEGMENT_BYTES: usize = 64 << 20;
+/// Bytes of durable frames kept in memory for consumers that keep up.
+pub const JOURNAL_TAIL_BYTES_MAX: usize = 32 << 20;
+/// Records that the projector writes in one transaction.
+pub const PROJECTOR_BATCH_RECORDS_MAX: usize = 4_096;
+/// Bytes of a JSON request body.
+pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one inbound websocket message.
+pub const WS_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Bytes queued to one websocket session; past it the session is cut with a reconnectable close code.
+pub const WS_QUEUE_BYTES_MAX: usize = 256 << 10;
+/// Topics that one session may subscribe to by name.
+pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 256;
+/// Creators whose drops a session hears without asking.
+pub const FOLLOWED_PER_SESSION_MAX: usize = 10_000;
+/// Sessions of one user.
+pub const SESSIONS_PER_USER_MAX: usize = 16;
+/// Websocket sessions of the whole process.
+pub const SESSIONS_MAX: usize = 200_000;
+/// `stock_changed` events a second and drop; in between only the latest stock counts.
+pub const STOCK_CHANGED_PER_SECOND_MAX: u32 = 20;
+/// Rows of one page.
+pub const PAGE_LIMIT_MAX: u32 = 100;
+/// Rows of one page when the client does not say.
+pub const PAGE_LIMIT_DEFAULT: u32 = 20;
+/// Characters of a name or a title.
+pub const NAME_CHARS_MAX: usize = 120;
+/// Characters of a longer text.
+pub const TEXT_CHARS_MAX: usize = 4_000;
+/// Characters of an e-mail address (RFC 5321 section 4.5.3.1.3, less the angle brackets).
+pub const EMAIL_CHARS_MAX: usize = 254;
+/// Characters of a password: NIST SP 800-63B asks for at least 8, and at least 64 allowed.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Longer ones only cost hashing time.
+pub const PASSWORD_CHARS_MAX: usize = 256;
+/// Characters of a payment method.
+pub const PAYMENT_METHOD_CHARS_MAX: usize = 64;
+/// Passwords hashed at the same time: each takes 19 MiB and a core.
+pub const PASSWORD_HASHES_AT_ONCE_MAX: usize = 4;
+/// Requests waiting for one of those places; past it 503.
+pub const PASSWORD_HASH_QUEUE_MAX: usize = 256;
+/// Drops kept in memory (scheduled, live, or with unsettled holds).
+pub const DROPS_IN_MEMORY_MAX: usize = 50_000;
+
+const _: () = {
+    // A full stock times the highest price must fit, whatever one order asks for.
+    assert!(PRICE_MINOR_MAX.checked_mul(QUANTITY_PER_ORDER_MAX as i64).is_some());
+    // Summing all variants of a drop must not overflow a u32.
+    assert!((STOCK_PER_VARIANT_MAX as u64) * (VARIANTS_PER_DROP_MAX as u64) < u32::MAX as u64);
+    // A slot index is a u32.
+    assert!(KEYS_PER_DROP_MAX < u32::MAX as usize);
+    assert!(REFUSALS_PER_DROP_MAX <= KEYS_PER_DROP_MAX);
+    assert!(HOLDS_PER_DROP_MAX <= KEYS_PER_DROP_MAX);
+    assert!(HOLD_MS_MIN <= HOLD_MS_DEFAULT && HOLD_MS_DEFAULT <= HOLD_MS_MAX);
+    // The largest frame fits into a segment, and the largest record into a frame.
+    assert!(JOURNAL_RECORD_BYTES_MAX < JOURNAL_FRAME_BYTES_MAX);
+    assert!(JOURNAL_FRAME_BYTES_MAX * 2 <= JOURNAL_SEGMENT_BYTES);
+    assert!(JOURNAL_FRAME_BYTES_MAX <= JOURNAL_TAIL_BYTES_MAX);
+    // One session's queue holds at least one largest message.
+    assert!(WS_MESSAGE_BYTES_MAX <= WS_QUEUE_BYTES_MAX);
+    assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
+    // One drop's mailbox alone cannot overrun the journal's queue.
+    assert!(DROP_MAILBOX_MAX <= JOURNAL_QUEUE_ENTRIES_MAX);
+};

@@ -1,0 +1,18 @@
+//! The vocabulary that every other layer shares: ids, money, time, limits and the events that the journal keeps.
+//!
+//! Nothing here has a clock, does I/O or knows who calls it.
+
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod money;
+pub mod order;
+pub mod stock;
+pub mod timestamp;
+
+pub use event::{DropEvent, DropRecord, DropSpec, VariantSpec};
+pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
+pub use money::{Currency, Money};
+pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
+pub use stock::{DropStatus, StockCounts};
+pub use timestamp::Timestamp;

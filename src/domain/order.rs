@@ -1,0 +1,138 @@
+//! Orders as everyone outside the engine sees them.
+
+use super::{DropId, Fingerprint, Money, OrderId, Timestamp, TraceId, UserId, VariantId};
+use serde::{Deserialize, Serialize};
+
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            /// Every value, in declaration order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name on the wire and in SQL.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The value of that name.
+            #[must_use]
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == name)
+            }
+        }
+    };
+}
+
+named!(
+    /// The state of an order: `reserved`, then exactly one of `confirmed` and `released`; a confirmed one may be
+    /// `refunded` later.
+    OrderStatus {
+        /// Stock is held until `expires_at`.
+        Reserved = "reserved",
+        /// Paid (or free): the units are sold.
+        Confirmed = "confirmed",
+        /// The hold is gone, see [`ReleaseReason`].
+        Released = "released",
+        /// Was confirmed; the money went back.
+        Refunded = "refunded",
+    }
+);
+
+named!(
+    /// Why a hold was released.
+    ReleaseReason {
+        /// Nobody paid in time.
+        Expired = "expired",
+        /// The payment was declined.
+        PaymentFailed = "payment_failed",
+        /// The buyer gave it back, or the drop was cancelled.
+        Cancelled = "cancelled",
+    }
+);
+
+named!(
+    /// Why money goes back to a buyer.
+    RefundCause {
+        /// The payment landed after the hold had expired, and the stock was gone.
+        LatePayment = "late_payment",
+        /// The drop was cancelled.
+        DropCancelled = "drop_cancelled",
+        /// The creator or an admin refunded the order.
+        Requested = "requested",
+    }
+);
+
+named!(
+    /// Why a reservation was refused: an outcome that is remembered with its key, not an error.
+    Refusal {
+        /// The drop has not started.
+        NotStarted = "drop_not_started",
+        /// The drop is over.
+        Ended = "drop_ended",
+        /// The drop was called off.
+        DropCancelled = "drop_cancelled",
+        /// Not enough free units of that variant.
+        SoldOut = "sold_out",
+        /// The buyer's orders would exceed the drop's limit per buyer.
+        LimitExceeded = "limit_exceeded",
+        /// The drop has no such variant.
+        UnknownVariant = "unknown_variant",
+    }
+);
+
+/// One order in full: what a buyer reads, what the projector writes, what recovery loads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OrderView {
+    /// The order.
+    pub id: OrderId,
+    /// Its drop.
+    pub drop_id: DropId,
+    /// Its variant.
+    pub variant_id: VariantId,
+    /// Who ordered.
+    pub buyer: UserId,
+    /// How many units, at least 1.
+    pub quantity: u32,
+    /// Price of one unit.
+    pub unit_price: Money,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// Set when `status` is `released`.
+    pub release_reason: Option<ReleaseReason>,
+    /// The buyer's idempotency key, as sent.
+    pub key: String,
+    /// What the request asked for.
+    pub fingerprint: Fingerprint,
+    /// When it was reserved.
+    pub created_at: Timestamp,
+    /// When the hold ends.
+    pub expires_at: Timestamp,
+    /// When it was confirmed, also after a refund.
+    pub confirmed_at: Option<Timestamp>,
+    /// When the hold was released.
+    pub released_at: Option<Timestamp>,
+    /// When the refund was settled.
+    pub refunded_at: Option<Timestamp>,
+    /// The gateway's reference of the payment that confirmed it, or that has to be refunded.
+    pub payment_ref: Option<String>,
+    /// The last payment method that was tried and whose outcome is not known yet.
+    pub payment_pending: Option<String>,
+    /// Why a refund is owed and not settled yet.
+    pub refund_due: Option<RefundCause>,
+    /// The trace of the request whose payment failed.
+    pub failed_trace: Option<TraceId>,
+}
+
+impl OrderView {
+    /// `quantity × unit_price`; the engine admits no order for which this overflows.
+    #[must_use]
+    pub fn total(&self) -> Money {
+        self.unit_price.times(self.quantity).unwrap_or(Money { amount: i64::MAX, ..self.unit_price })
+    }
+}

@@ -1,0 +1,130 @@
+//! Points in time, to the millisecond, always UTC.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{fmt, str::FromStr};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+/// Milliseconds since the Unix epoch. As text (and in JSON) RFC 3339 in UTC with exactly three decimals; in binary
+/// encodings a plain integer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can write.
+const LAST_MS: i64 = 253_402_300_799_999;
+
+impl Timestamp {
+    /// From milliseconds since the epoch, cut to the years 1970 to 9999.
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.clamp(0, LAST_MS))
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This instant and `millis` more.
+    #[must_use]
+    pub fn plus_millis(self, millis: i64) -> Self {
+        Self::from_millis(self.0.saturating_add(millis))
+    }
+
+    /// How many milliseconds `self` is after `earlier`, zero if it is not.
+    #[must_use]
+    pub fn millis_since(self, earlier: Timestamp) -> i64 {
+        (self.0 - earlier.0).max(0)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = OffsetDateTime::from_unix_timestamp(self.0 / 1000).map_err(|_| fmt::Error)?;
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            t.year(),
+            u8::from(t.month()),
+            t.day(),
+            t.hour(),
+            t.minute(),
+            t.second(),
+            self.0 % 1000
+        )
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text was not an RFC 3339 time between 1970 and 9999.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotATimestamp;
+
+impl fmt::Display for NotATimestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a time is RFC 3339, such as 2026-01-31T18:00:00.000Z")
+    }
+}
+
+impl std::error::Error for NotATimestamp {}
+
+impl FromStr for Timestamp {
+    type Err = NotATimestamp;
+    /// Any offset is taken and turned into UTC; digits past the millisecond are cut.
+    fn from_str(text: &str) -> Result<Self, NotATimestamp> {
+        let t = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATimestamp)?.to_offset(UtcOffset::UTC);
+        let millis = i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| NotATimestamp)?;
+        if (0..=LAST_MS).contains(&millis) { Ok(Self(millis)) } else { Err(NotATimestamp) }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+            text.parse().map_err(de::Error::custom)
+        } else {
+            i64::deserialize(deserializer).map(Self::from_millis)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_has_three_decimals_and_a_z() {
+        assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(1_767_225_600_005).to_string(), "2026-01-01T00:00:00.005Z");
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn parses_any_offset_and_refuses_the_rest() {
+        let utc: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!("2026-01-01T02:30:00.0009+02:30".parse(), Ok(utc));
+        for bad in ["", "yesterday", "2026-01-01", "2026-02-30T00:00:00Z", "1969-12-31T23:59:59Z", "2026-01-01 00:00"] {
+            assert_eq!(bad.parse::<Timestamp>(), Err(NotATimestamp), "{bad}");
+        }
+    }
+
+    #[test]
+    fn round_trips_as_text() {
+        for millis in [0, 1, 999, 1_000, 951_782_400_123, LAST_MS] {
+            let t = Timestamp::from_millis(millis);
+            assert_eq!(t.to_string().parse(), Ok(t));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The journal: decisions become durable here, and nothing leaves before they are.

@@ -1,0 +1,21 @@
+//! LiveDrop: a flash-sale and follow platform on one node.
+//!
+//! The tour, from the inside out; each layer knows only those above it in this list (`tests/tidy.rs` holds it to that):
+//!
+//! - [`domain`]: ids, money, time, limits and the events that everything else is a fold of.
+//! - [`engine`]: decides. Pure and deterministic: state, command and time in; outcome and events out.
+//! - [`journal`]: makes decisions durable: one writer thread, group commit, one frame a batch.
+//! - [`storage`]: the SQL side, one contract over SQLite and Postgres.
+//! - [`actors`]: give the engine a mailbox, a clock and a sequence, and carry durable events onward.
+//! - [`service`]: the use cases that every protocol shares.
+//! - [`http`]: REST and WebSocket.
+#![forbid(unsafe_code)]
+
+pub mod actors;
+pub mod demo;
+pub mod domain;
+pub mod engine;
+pub mod http;
+pub mod journal;
+pub mod service;
+pub mod storage;

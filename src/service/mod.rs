@@ -1,0 +1,1 @@
+//! Use cases shared by REST and WebSocket.

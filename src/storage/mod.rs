@@ -1,0 +1,133 @@
+//! The SQL side: one [`Store`] contract, two databases, one conformance suite run against both.
+//!
+//! Accounts, profiles, products and follows are written here directly. Drops and orders are written only by
+//! [`Store::project`], from journal records, in the same transaction as the journal's watermark: SQL holds the full
+//! truth at the watermark, and applying a batch twice changes nothing.
+
+pub mod model;
+
+use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
+use async_trait::async_trait;
+pub use model::*;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, or gave up on us: trying again later may help.
+    #[error("the database is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// A unique constraint: `what` names the field that is taken (`email`, `handle`).
+    #[error("{what} is already taken")]
+    Taken {
+        /// The field.
+        what: &'static str,
+    },
+    /// Another writer owns the watermark: its epoch is newer than ours, so we must not write.
+    #[error("the journal's watermark belongs to epoch {theirs}, ours is {ours}")]
+    Fenced {
+        /// The epoch that tried to write.
+        ours: u32,
+        /// The epoch in the database.
+        theirs: u32,
+    },
+    /// The batch does not start right after the watermark.
+    #[error("the batch starts at record {first}, the watermark is {watermark}")]
+    Gap {
+        /// The batch's first sequence number.
+        first: u64,
+        /// The last one applied.
+        watermark: u64,
+    },
+    /// Rows that this program cannot have written, or a query that is wrong.
+    #[error("the database holds something unexpected: {0}")]
+    Corrupt(String),
+}
+
+/// What LiveDrop asks of a database. Every method is safe to call again after [`StoreError::Unavailable`].
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// `sqlite` or `postgres`, for logs and `/readyz`.
+    fn kind(&self) -> &'static str;
+    /// Answers when the database does (a trivial query).
+    async fn ping(&self) -> Result<(), StoreError>;
+    /// Brings the schema up to date.
+    async fn migrate(&self) -> Result<(), StoreError>;
+    /// Closes every connection.
+    async fn close(&self);
+
+    /// Adds an account. `Taken { what: "email" }` if the (already normalised) address is in use.
+    async fn insert_user(&self, user: &User) -> Result<(), StoreError>;
+    /// The account with that id.
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
+    /// The account with that normalised address.
+    async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError>;
+
+    /// Keeps a refresh token (only its SHA-256).
+    async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError>;
+    /// Looks a refresh token up by its hash.
+    async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError>;
+    /// Marks `old` as used at `at` and keeps `new`, atomically, if `old` is neither used nor revoked yet. Returns whether it did.
+    async fn rotate_refresh_token(&self, old: &[u8; 32], at: Timestamp, new: &RefreshToken)
+    -> Result<bool, StoreError>;
+    /// Revokes every token of a family.
+    async fn revoke_refresh_family(&self, family: uuid::Uuid, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Makes an account a creator. `Taken` with `handle` or `creator` (the account has a profile already).
+    async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError>;
+    /// The profile with that id, its follower count included.
+    async fn creator(&self, id: CreatorId) -> Result<Option<Creator>, StoreError>;
+    /// Creators in id order (newest first), those before `after` if it is given.
+    async fn creators(&self, after: Option<CreatorId>, limit: u32) -> Result<Vec<Creator>, StoreError>;
+
+    /// Follows; returns whether that is new. The count on the profile moves in the same transaction.
+    async fn follow(&self, user: UserId, creator: CreatorId, at: Timestamp) -> Result<bool, StoreError>;
+    /// Unfollows; returns whether there was something to undo.
+    async fn unfollow(&self, user: UserId, creator: CreatorId) -> Result<bool, StoreError>;
+    /// Whether `user` follows `creator`.
+    async fn follows(&self, user: UserId, creator: CreatorId) -> Result<bool, StoreError>;
+    /// Whom `user` follows, in creator id order (ascending), those after `after`.
+    async fn following(&self, user: UserId, after: Option<CreatorId>, limit: u32)
+    -> Result<Vec<CreatorId>, StoreError>;
+    /// Who follows `creator`, in user id order (ascending), those after `after`.
+    async fn followers(&self, creator: CreatorId, after: Option<UserId>, limit: u32)
+    -> Result<Vec<UserId>, StoreError>;
+
+    /// Adds a product.
+    async fn insert_product(&self, product: &Product) -> Result<(), StoreError>;
+    /// The product with that id.
+    async fn product(&self, id: ProductId) -> Result<Option<Product>, StoreError>;
+    /// Products, newest id first, of one creator if given, those before `after`.
+    async fn products(
+        &self,
+        creator: Option<CreatorId>,
+        after: Option<ProductId>,
+        limit: u32,
+    ) -> Result<Vec<Product>, StoreError>;
+
+    /// Up to where a journal has been applied; `None` for a journal that never was.
+    async fn watermark(&self, journal: uuid::Uuid) -> Result<Option<Watermark>, StoreError>;
+    /// Applies a batch of journal records and moves the watermark to its last one, in one transaction.
+    ///
+    /// Records at or below the watermark are skipped, so a batch may come twice. `Gap` if records are missing
+    /// between the watermark and the batch, `Fenced` if a newer epoch has written.
+    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError>;
+
+    /// A drop as projected.
+    async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError>;
+    /// Drops, newest id first, those before `after`, filtered.
+    async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Vec<DropRow>, StoreError>;
+    /// Drops that recovery has to load: those not settled (scheduled, open, with holds, or with refunds due).
+    async fn unsettled_drops(&self) -> Result<Vec<DropRow>, StoreError>;
+    /// Every order of a drop in id order, those after `after`.
+    async fn drop_orders(&self, drop: DropId, after: Option<OrderId>, limit: u32)
+    -> Result<Vec<OrderView>, StoreError>;
+    /// Every remembered refusal of a drop in sequence order, those after `after` (a journal sequence number).
+    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError>;
+
+    /// An order as projected.
+    async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError>;
+    /// A buyer's orders, newest id first, those before `after`.
+    async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError>;
+    /// What a buyer's idempotency key was answered, wherever it was used.
+    async fn answer_for_key(&self, digest: KeyDigest) -> Result<Option<KeyAnswer>, StoreError>;
+}

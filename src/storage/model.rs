@@ -1,0 +1,168 @@
+//! Rows, in domain types.
+
+use crate::domain::{
+    CreatorId, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderView, ProductId, Refusal,
+    StockCounts, Timestamp, TraceId, UserId, VariantId,
+};
+use uuid::Uuid;
+
+/// An account.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// The account.
+    pub id: UserId,
+    /// Normalised (trimmed, lower-cased) address.
+    pub email: String,
+    /// What others see.
+    pub display_name: String,
+    /// PHC string (argon2id).
+    pub password_hash: String,
+    /// `user` or `admin`; being a creator is having a profile.
+    pub role: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A refresh token: one link of a family that begins at a login.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefreshToken {
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// Its login.
+    pub family: Uuid,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// When it was issued.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// When it was exchanged for the next one.
+    pub used_at: Option<Timestamp>,
+    /// When its family was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A creator's profile.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Creator {
+    /// The profile.
+    pub id: CreatorId,
+    /// Unique name in URLs: `[a-z0-9_]{3,30}`.
+    pub handle: String,
+    /// What others see.
+    pub display_name: String,
+    /// A few words.
+    pub bio: String,
+    /// Kept beside the list of followers, never counted.
+    pub follower_count: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A product.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Product {
+    /// The product.
+    pub id: ProductId,
+    /// Whose it is.
+    pub creator_id: CreatorId,
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// The usual price; a drop sets its own.
+    pub price: Money,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// One variant of a projected drop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VariantRow {
+    /// The variant.
+    pub id: VariantId,
+    /// Its stock at the watermark.
+    pub stock: StockCounts,
+    /// Whether `stock_low` has been told since the free units were last above the threshold.
+    pub low: bool,
+}
+
+/// A drop as projected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DropRow {
+    /// As scheduled (a variant's `stock` here is the scheduled one; restocks are in `variants`).
+    pub spec: DropSpec,
+    /// Where it stands.
+    pub status: DropStatus,
+    /// When it was started, if it was.
+    pub started_at: Option<Timestamp>,
+    /// When it ended or was cancelled.
+    pub ended_at: Option<Timestamp>,
+    /// Time of the last record applied to this drop.
+    pub last_event_at: Timestamp,
+    /// In the spec's order.
+    pub variants: Vec<VariantRow>,
+}
+
+/// Which drops to list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DropFilter {
+    /// Only these.
+    pub status: Option<DropStatus>,
+    /// Only this creator's.
+    pub creator: Option<CreatorId>,
+}
+
+/// A remembered refusal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusalRow {
+    /// The journal's sequence number of the refusal.
+    pub sequence: u64,
+    /// The drop that refused.
+    pub drop_id: DropId,
+    /// Who was refused.
+    pub buyer: UserId,
+    /// The key, as sent.
+    pub key: String,
+    /// The key's digest.
+    pub digest: KeyDigest,
+    /// What the request asked for.
+    pub fingerprint: Fingerprint,
+    /// Why.
+    pub refusal: Refusal,
+    /// The trace of the refused request.
+    pub trace: TraceId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a key was answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyAnswer {
+    /// An order was placed with it.
+    Order(Box<OrderView>),
+    /// A refusal was answered.
+    Refused(RefusalRow),
+}
+
+/// Up to where SQL holds the truth of one journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watermark {
+    /// The last record applied.
+    pub sequence: u64,
+    /// The epoch of the process that applied it.
+    pub epoch: u32,
+}
+
+/// A run of journal records without a gap.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProjectionBatch {
+    /// Whose records these are.
+    pub journal: Uuid,
+    /// The writing process's epoch.
+    pub epoch: u32,
+    /// The sequence number of `records[0]`; the rest follow one by one.
+    pub first_sequence: u64,
+    /// The records, at least one.
+    pub records: Vec<DropRecord>,
+}
