@@ -1,1 +1,4 @@
 //! Mailboxes, clocks and cursors around the engine.
+
+pub mod fanout;
+pub mod hub;

@@ -1,1 +1,9 @@
-//! Use cases shared by REST and WebSocket.
+//! Use cases shared by REST and WebSocket: authorize, load, ask, answer.
+
+pub mod drops;
+pub mod failure;
+pub mod orders;
+pub mod views;
+
+pub use failure::{Code, Failure, FieldError};
+pub use views::{DropView, Page, StockView};

@@ -1,0 +1,160 @@
+//! Why a use case did not do what was asked, in terms that every protocol can translate.
+
+use crate::domain::{Refusal, TraceId};
+use crate::storage::StoreError;
+use std::borrow::Cow;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $title:literal;)+) => {
+        /// What went wrong: stable, machine-readable, part of the API.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Code { $($(#[$doc])* #[doc = $title] $name),+ }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Code] = &[$(Code::$name),+];
+
+            /// The code on the wire.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $text),+ }
+            }
+
+            /// One short sentence, always the same for a code.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$name => $title),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedJson = "malformed_json", "The body is not valid JSON";
+    ValidationFailed = "validation_failed", "Some fields are not valid";
+    IdempotencyKeyMissing = "idempotency_key_missing", "The Idempotency-Key header is missing";
+    IdempotencyKeyInvalid = "idempotency_key_invalid", "The Idempotency-Key header is not valid";
+    InvalidCursor = "invalid_cursor", "The cursor is not valid";
+    Unauthenticated = "unauthenticated", "Authentication is required";
+    TokenExpired = "token_expired", "The access token has expired";
+    InvalidCredentials = "invalid_credentials", "The e-mail or the password is wrong";
+    RefreshTokenInvalid = "refresh_token_invalid", "The refresh token is not valid";
+    PaymentDeclined = "payment_declined", "The payment was declined";
+    Forbidden = "forbidden", "This is not yours to do";
+    NotACreator = "not_a_creator", "Only creators can do this";
+    NotFound = "not_found", "There is nothing here";
+    UserNotFound = "user_not_found", "There is no such user";
+    CreatorNotFound = "creator_not_found", "There is no such creator";
+    ProductNotFound = "product_not_found", "There is no such product";
+    DropNotFound = "drop_not_found", "There is no such drop";
+    OrderNotFound = "order_not_found", "There is no such order";
+    MethodNotAllowed = "method_not_allowed", "The method is not allowed here";
+    EmailTaken = "email_taken", "The e-mail address is taken";
+    HandleTaken = "handle_taken", "The handle is taken";
+    AlreadyACreator = "already_a_creator", "The account is a creator already";
+    DropNotStarted = "drop_not_started", "The drop has not started";
+    DropEnded = "drop_ended", "The drop has ended";
+    DropCancelled = "drop_cancelled", "The drop was cancelled";
+    SoldOut = "sold_out", "Sold out";
+    LimitExceeded = "limit_exceeded", "The limit per buyer is reached";
+    RequestInProgress = "request_in_progress", "A request with this key is still running";
+    PaymentInProgress = "payment_in_progress", "A payment for this order is still running";
+    OrderNotReserved = "order_not_reserved", "The order is not reserved any more";
+    OrderAlreadyConfirmed = "order_already_confirmed", "The order is confirmed already";
+    HoldExpired = "hold_expired", "The hold has expired";
+    DropStateConflict = "drop_state_conflict", "The drop is not in a state that allows this";
+    BodyTooLarge = "body_too_large", "The body is too large";
+    UnsupportedMediaType = "unsupported_media_type", "The media type is not supported";
+    IdempotencyKeyReused = "idempotency_key_reused", "The idempotency key was used for another request";
+    UnknownVariant = "unknown_variant", "The drop has no such variant";
+    PaymentMethodUnknown = "payment_method_unknown", "The payment method is not known";
+    Overloaded = "overloaded", "Too much at once";
+    DatabaseUnavailable = "database_unavailable", "The database is not available";
+    ShuttingDown = "shutting_down", "The server is going down";
+    OutcomeUnknown = "outcome_unknown", "The outcome is not known";
+    DiskFull = "disk_full", "No space for new reservations";
+    PaymentTimeout = "payment_timeout", "The payment gateway did not answer in time";
+    Internal = "internal_error", "Something went wrong on our side";
+}
+
+impl From<Refusal> for Code {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotStarted => Self::DropNotStarted,
+            Refusal::Ended => Self::DropEnded,
+            Refusal::DropCancelled => Self::DropCancelled,
+            Refusal::SoldOut => Self::SoldOut,
+            Refusal::LimitExceeded => Self::LimitExceeded,
+            Refusal::UnknownVariant => Self::UnknownVariant,
+        }
+    }
+}
+
+/// One field that is not valid.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldError {
+    /// JSON pointer into the body (RFC 6901), such as `/variants/0/stock`.
+    pub pointer: String,
+    /// What it should be.
+    pub detail: String,
+}
+
+/// A use case's "no".
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}: {detail}", code.as_str())]
+pub struct Failure {
+    /// What.
+    pub code: Code,
+    /// For a person.
+    pub detail: Cow<'static, str>,
+    /// Every bad field, where `code` is `validation_failed`.
+    pub fields: Vec<FieldError>,
+    /// When to try again, in seconds.
+    pub retry_after: Option<u32>,
+    /// The trace of the request that got this answer first, where it is a replay.
+    pub trace: Option<TraceId>,
+}
+
+impl Failure {
+    /// A failure with its code's title as detail.
+    #[must_use]
+    pub fn new(code: Code) -> Self {
+        Self::with(code, code.title())
+    }
+
+    /// A failure with a detail of its own.
+    #[must_use]
+    pub fn with(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, trace: None }
+    }
+
+    /// A failure that a client may try again after so many seconds.
+    #[must_use]
+    pub fn retry(code: Code, after_s: u32) -> Self {
+        Self { retry_after: Some(after_s), ..Self::new(code) }
+    }
+
+    /// All bad fields at once.
+    #[must_use]
+    pub fn invalid(fields: Vec<FieldError>) -> Self {
+        Self { fields, ..Self::new(Code::ValidationFailed) }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "database unavailable");
+                Self::retry(Code::DatabaseUnavailable, 2)
+            }
+            StoreError::Taken { what: "email" } => Self::new(Code::EmailTaken),
+            StoreError::Taken { what: "handle" } => Self::new(Code::HandleTaken),
+            StoreError::Taken { what: "creator" } => Self::new(Code::AlreadyACreator),
+            other => {
+                tracing::error!(error = %other, "unexpected database error");
+                Self::new(Code::Internal)
+            }
+        }
+    }
+}
