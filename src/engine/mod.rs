@@ -1,1 +1,26 @@
-//! The pure state machine of a drop: what is allowed, what follows from it, and nothing else.
+//! The pure state machine of a drop: state, command and time in; outcome and events out.
+//!
+//! No clock, no I/O, no randomness that could show. A command is *decided* ([`DropState::apply`]): it yields events, and
+//! only events change the state ([`DropState::evolve`]). Replaying the same events therefore gives the same state, which
+//! is what recovery, the audit and the simulation rest on.
+//!
+//! - [`command`]: what may be asked, and the named outcomes.
+//! - [`state`]: a drop in memory, and how it is read and restored.
+//! - [`decide`]: commands to events. [`admission`] is the part of it that says who may reserve.
+//! - [`evolve`]: events to state.
+//! - [`orders`]: the table of orders: compact slots, found by id, key and buyer.
+
+pub mod admission;
+pub mod command;
+mod decide;
+mod evolve;
+mod orders;
+pub mod state;
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod scenario_tests;
+
+pub use command::{Command, Outcome, Rejection, Reserve};
+pub use state::DropState;

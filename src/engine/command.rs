@@ -1,0 +1,142 @@
+//! What may be asked of a drop, and what it answers.
+
+use crate::domain::{
+    DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId, UserId,
+    VariantId,
+};
+
+/// Holds units for a buyer, under an idempotency key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reserve {
+    /// The id that the order will have; made by the caller, because the engine has no randomness.
+    pub order: OrderId,
+    /// Who orders.
+    pub buyer: UserId,
+    /// The key as sent.
+    pub key: Box<str>,
+    /// Its digest.
+    pub digest: KeyDigest,
+    /// What the request asks for.
+    pub fingerprint: Fingerprint,
+    /// Which variant; the only one if absent.
+    pub variant: Option<VariantId>,
+    /// 1 to `QUANTITY_PER_ORDER_MAX`.
+    pub quantity: u32,
+    /// Set when the same request pays: the drop then knows that a payment is owed an outcome.
+    pub payment_method: Option<Box<str>>,
+    /// The request's trace, kept with a refusal.
+    pub trace: TraceId,
+}
+
+/// A command to one drop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Hold units.
+    Reserve(Box<Reserve>),
+    /// A gateway is about to be asked to charge for a hold.
+    BeginPayment {
+        /// The order.
+        order: OrderId,
+        /// With what.
+        method: Box<str>,
+    },
+    /// The money for an order is there, perhaps late.
+    Confirm {
+        /// The order.
+        order: OrderId,
+        /// The gateway's reference.
+        payment_ref: Box<str>,
+    },
+    /// Give a hold back.
+    Release {
+        /// The order.
+        order: OrderId,
+        /// Why.
+        reason: ReleaseReason,
+        /// The trace of the request behind it.
+        trace: TraceId,
+    },
+    /// Give the money of a confirmed order back, and its units.
+    Refund {
+        /// The order.
+        order: OrderId,
+    },
+    /// The gateway has given it back.
+    SettleRefund {
+        /// The order.
+        order: OrderId,
+    },
+    /// Open now.
+    Start,
+    /// Close now.
+    End,
+    /// Call off: holds are released and sold orders refunded, some at a time, by the ticks that follow.
+    Cancel,
+    /// Add units to a variant; the only one if absent.
+    Restock {
+        /// Which.
+        variant: Option<VariantId>,
+        /// How many.
+        quantity: u32,
+    },
+    /// Do what time has made due.
+    Tick,
+    /// Read an order.
+    Find {
+        /// The order.
+        order: OrderId,
+    },
+    /// Read a buyer's orders.
+    OrdersOf {
+        /// The buyer.
+        buyer: UserId,
+    },
+}
+
+/// The answer to a command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// An order as it is now. `replayed` when a key had been used for it before.
+    Order {
+        /// The order.
+        order: Box<OrderView>,
+        /// Whether the key was known.
+        replayed: bool,
+    },
+    /// A reservation was refused. The key keeps this answer.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The trace of the request that was refused first.
+        trace: TraceId,
+        /// Whether the key was known.
+        replayed: bool,
+    },
+    /// A buyer's orders, newest first.
+    Orders(Vec<OrderView>),
+    /// Done, and the drop is now in this state.
+    Done(DropStatus),
+    /// It was so already.
+    Unchanged(DropStatus),
+    /// Not possible. Nothing changed and nothing is remembered.
+    Rejected(Rejection),
+}
+
+/// Why a command was not possible.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rejection {
+    /// The key was used for another request.
+    KeyReused,
+    /// A bound of this drop is reached (orders, refusals or holds).
+    Full,
+    /// No such order in this drop.
+    UnknownOrder,
+    /// No such variant in this drop (or none was named and there are several).
+    UnknownVariant,
+    /// The order is in this state, which does not allow it.
+    OrderIs(OrderStatus),
+    /// The drop is in this state, which does not allow it.
+    DropIs(DropStatus),
+    /// A quantity of zero, or past a bound.
+    InvalidQuantity,
+}

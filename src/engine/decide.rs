@@ -1,0 +1,374 @@
+//! Commands to events.
+
+use super::admission::{self, Applicant};
+use super::command::{Command, Outcome, Rejection, Reserve};
+use super::orders::Slot;
+use super::state::DropState;
+use crate::domain::limits::{
+    HOLDS_PER_DROP_MAX, KEYS_PER_DROP_MAX, QUANTITY_PER_ORDER_MAX, REFUSALS_PER_DROP_MAX, STOCK_PER_VARIANT_MAX,
+    SWEEP_ORDERS_MAX,
+};
+use crate::domain::{
+    DropEvent, DropStatus, OrderId, OrderStatus, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, VariantId,
+};
+
+/// Where decided events go. The state has already taken each of them in.
+pub type Events = Vec<DropEvent>;
+
+impl DropState {
+    /// Decides a command at a time. First whatever time has made due is done (start, end, expired holds, some at a
+    /// time), so that the outcome never depends on when a timer happened to fire.
+    ///
+    /// Returns the outcome and the time that the events carry: `now`, or the time of the last event if the clock went back.
+    pub fn apply(&mut self, now: Timestamp, command: Command, events: &mut Events) -> (Outcome, Timestamp) {
+        let now = now.max(self.last_at);
+        self.advance(now, events);
+        let outcome = match command {
+            Command::Reserve(reserve) => self.reserve(now, *reserve, events),
+            Command::BeginPayment { order, method } => self.begin_payment(now, order, method, events),
+            Command::Confirm { order, payment_ref } => self.confirm(now, order, payment_ref, events),
+            Command::Release { order, reason, trace } => self.release(now, order, reason, trace, events),
+            Command::Refund { order } => self.refund(now, order, events),
+            Command::SettleRefund { order } => self.settle_refund(now, order, events),
+            Command::Start => self.start(now, events),
+            Command::End => self.end(now, events),
+            Command::Cancel => self.cancel(now, events),
+            Command::Restock { variant, quantity } => self.restock(now, variant, quantity, events),
+            Command::Tick => Outcome::Done(self.status),
+            Command::Find { order } => self.with_order(order, |state, slot| state.answer(slot)),
+            Command::OrdersOf { buyer } => Outcome::Orders(self.orders_of(buyer).collect()),
+        };
+        (outcome, now)
+    }
+
+    fn emit(&mut self, now: Timestamp, event: DropEvent, events: &mut Events) {
+        self.evolve(now, &event);
+        events.push(event);
+    }
+
+    fn answer(&self, slot: Slot) -> Outcome {
+        Outcome::Order { order: Box::new(self.view(slot)), replayed: false }
+    }
+
+    fn with_order(&mut self, id: OrderId, then: impl FnOnce(&mut Self, Slot) -> Outcome) -> Outcome {
+        match self.orders.find(id) {
+            Some(slot) => then(self, slot),
+            None => Outcome::Rejected(Rejection::UnknownOrder),
+        }
+    }
+
+    // --- time -------------------------------------------------------------------------------------------------------
+
+    fn advance(&mut self, now: Timestamp, events: &mut Events) {
+        if self.status == DropStatus::Scheduled && now >= self.spec.starts_at {
+            self.emit(now, DropEvent::Started, events);
+        }
+        if self.status.is_open() && self.spec.ends_at.is_some_and(|end| now >= end) {
+            self.emit(now, DropEvent::Ended, events);
+        }
+        let mut budget = SWEEP_ORDERS_MAX;
+        let cancelled = self.status == DropStatus::Cancelled;
+        let reason = if cancelled { ReleaseReason::Cancelled } else { ReleaseReason::Expired };
+        while budget > 0 {
+            let Some(&slot) = self.holds.front() else { break };
+            let order = self.orders.get(slot);
+            if order.status == OrderStatus::Reserved {
+                if !cancelled && order.expires_at > now {
+                    break;
+                }
+                let event = DropEvent::Released { order: order.id, reason, trace: TraceId::default() };
+                self.emit(now, event, events);
+                self.note_stock(now, events);
+                budget -= 1;
+            }
+            self.holds.pop_front();
+        }
+        if cancelled {
+            self.refund_sold(now, budget, events);
+        }
+    }
+
+    /// Refunds up to `budget` sold orders of a cancelled drop.
+    fn refund_sold(&mut self, now: Timestamp, mut budget: usize, events: &mut Events) {
+        while budget > 0 && (self.refund_cursor as usize) < self.orders.len() {
+            let slot = self.refund_cursor;
+            self.refund_cursor += 1;
+            if self.orders.get(slot).status == OrderStatus::Confirmed && !self.orders.refunds.contains_key(&slot) {
+                self.emit_refund(now, slot, RefundCause::DropCancelled, events);
+                budget -= 1;
+            }
+        }
+    }
+
+    // --- orders -----------------------------------------------------------------------------------------------------
+
+    fn reserve(&mut self, now: Timestamp, ask: Reserve, events: &mut Events) -> Outcome {
+        if let Some(known) = self.known_key(&ask) {
+            return known;
+        }
+        if ask.quantity == 0 || ask.quantity > QUANTITY_PER_ORDER_MAX {
+            return Outcome::Rejected(Rejection::InvalidQuantity);
+        }
+        let full = self.orders.len() + self.orders.refusals() >= KEYS_PER_DROP_MAX
+            || self.holds.len() >= HOLDS_PER_DROP_MAX
+            || self.orders.find(ask.order).is_some();
+        if full {
+            return Outcome::Rejected(Rejection::Full);
+        }
+        match self.may_reserve(&ask) {
+            Ok(variant) => self.hold(now, ask, variant, events),
+            Err(_) if self.orders.refusals() >= REFUSALS_PER_DROP_MAX => Outcome::Rejected(Rejection::Full),
+            Err(refusal) => {
+                let Reserve { buyer, key, digest, fingerprint, trace, .. } = ask;
+                self.emit(now, DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace }, events);
+                Outcome::Refused { refusal, trace, replayed: false }
+            }
+        }
+    }
+
+    /// The answer that a key already has. Asked before any business rule: a retry gets what was decided then.
+    fn known_key(&self, ask: &Reserve) -> Option<Outcome> {
+        if let Some(slot) = self.orders.find_key(ask.digest) {
+            let same = self.orders.get(slot).fingerprint == ask.fingerprint;
+            return Some(if same {
+                Outcome::Order { order: Box::new(self.view(slot)), replayed: true }
+            } else {
+                Outcome::Rejected(Rejection::KeyReused)
+            });
+        }
+        let refused = self.orders.find_refusal(ask.digest)?;
+        Some(if refused.fingerprint == ask.fingerprint {
+            Outcome::Refused { refusal: refused.refusal, trace: refused.trace, replayed: true }
+        } else {
+            Outcome::Rejected(Rejection::KeyReused)
+        })
+    }
+
+    fn may_reserve(&self, ask: &Reserve) -> Result<u16, Refusal> {
+        let variant = self.variant_index(ask.variant).ok_or(Refusal::UnknownVariant)?;
+        admission::first_come(&Applicant {
+            status: self.status,
+            units: self.orders.units_of(ask.buyer),
+            quantity: ask.quantity,
+            per_buyer_limit: self.spec.per_buyer_limit,
+        })?;
+        if self.variants[usize::from(variant)].counts.available < ask.quantity {
+            return Err(Refusal::SoldOut);
+        }
+        Ok(variant)
+    }
+
+    fn hold(&mut self, now: Timestamp, ask: Reserve, variant: u16, events: &mut Events) -> Outcome {
+        let spec = &self.spec.variants[usize::from(variant)];
+        let (variant_id, unit_price) = (spec.id, spec.price);
+        let free = unit_price.is_zero();
+        let id = ask.order;
+        let reserved = DropEvent::Reserved {
+            order: id,
+            buyer: ask.buyer,
+            variant: variant_id,
+            quantity: ask.quantity,
+            unit_price,
+            expires_at: now.plus_millis(i64::from(self.spec.hold_ms)),
+            key: ask.key,
+            digest: ask.digest,
+            fingerprint: ask.fingerprint,
+            payment_method: if free { None } else { ask.payment_method },
+        };
+        self.emit(now, reserved, events);
+        if free {
+            self.emit(now, DropEvent::Confirmed { order: id, payment_ref: None, retaken: false }, events);
+        }
+        self.note_low(now, variant, events);
+        self.note_stock(now, events);
+        self.with_order(id, |state, slot| state.answer(slot))
+    }
+
+    fn begin_payment(&mut self, now: Timestamp, id: OrderId, method: Box<str>, events: &mut Events) -> Outcome {
+        self.with_order(id, |state, slot| {
+            let status = state.orders.get(slot).status;
+            if status != OrderStatus::Reserved {
+                return Outcome::Rejected(Rejection::OrderIs(status));
+            }
+            if state.orders.paying.get(&slot) != Some(&method) {
+                state.emit(now, DropEvent::PaymentStarted { order: id, method }, events);
+            }
+            state.answer(slot)
+        })
+    }
+
+    fn confirm(&mut self, now: Timestamp, id: OrderId, payment_ref: Box<str>, events: &mut Events) -> Outcome {
+        self.with_order(id, |state, slot| {
+            let order = state.orders.get(slot);
+            let paid_back = state.orders.refunds.contains_key(&slot) || state.orders.refunded.contains_key(&slot);
+            let retake = match order.status {
+                OrderStatus::Reserved if state.status == DropStatus::Cancelled => {
+                    let (reason, trace) = (ReleaseReason::Cancelled, TraceId::default());
+                    state.emit(now, DropEvent::Released { order: id, reason, trace }, events);
+                    Retake::Impossible
+                }
+                OrderStatus::Reserved => Retake::NotNeeded,
+                OrderStatus::Released if !paid_back && state.may_retake(slot) => Retake::Possible,
+                OrderStatus::Released if !paid_back => Retake::Impossible,
+                _ => return state.answer(slot),
+            };
+            if retake == Retake::Impossible {
+                let cause = RefundCause::LatePayment;
+                state.emit(now, DropEvent::RefundDue { order: id, payment_ref, cause }, events);
+                return state.answer(slot);
+            }
+            let (retaken, variant) = (retake == Retake::Possible, state.orders.get(slot).variant);
+            state.emit(now, DropEvent::Confirmed { order: id, payment_ref: Some(payment_ref), retaken }, events);
+            if retaken {
+                state.note_low(now, variant, events);
+                state.note_stock(now, events);
+            }
+            state.answer(slot)
+        })
+    }
+
+    /// Whether a payment that landed after the hold expired may have free units instead.
+    fn may_retake(&self, slot: Slot) -> bool {
+        let order = self.orders.get(slot);
+        let applicant = Applicant {
+            status: self.status,
+            units: self.orders.units_of(order.buyer),
+            quantity: order.quantity,
+            per_buyer_limit: self.spec.per_buyer_limit,
+        };
+        order.reason == Some(ReleaseReason::Expired)
+            && admission::first_come(&applicant).is_ok()
+            && self.variants[usize::from(order.variant)].counts.available >= order.quantity
+    }
+
+    fn release(
+        &mut self,
+        now: Timestamp,
+        id: OrderId,
+        reason: ReleaseReason,
+        trace: TraceId,
+        events: &mut Events,
+    ) -> Outcome {
+        self.with_order(id, |state, slot| match state.orders.get(slot).status {
+            OrderStatus::Reserved => {
+                state.emit(now, DropEvent::Released { order: id, reason, trace }, events);
+                state.note_stock(now, events);
+                state.answer(slot)
+            }
+            OrderStatus::Released => state.answer(slot),
+            status => Outcome::Rejected(Rejection::OrderIs(status)),
+        })
+    }
+
+    fn refund(&mut self, now: Timestamp, id: OrderId, events: &mut Events) -> Outcome {
+        self.with_order(id, |state, slot| match state.orders.get(slot).status {
+            OrderStatus::Confirmed if !state.orders.refunds.contains_key(&slot) => {
+                state.emit_refund(now, slot, RefundCause::Requested, events);
+                state.note_stock(now, events);
+                state.answer(slot)
+            }
+            OrderStatus::Confirmed | OrderStatus::Refunded => state.answer(slot),
+            status => Outcome::Rejected(Rejection::OrderIs(status)),
+        })
+    }
+
+    /// Owes a refund; where nothing was paid it is settled on the spot.
+    fn emit_refund(&mut self, now: Timestamp, slot: Slot, cause: RefundCause, events: &mut Events) {
+        let (order, payment_ref) = (self.orders.get(slot).id, self.orders.get(slot).payment_ref.clone());
+        let free = payment_ref.is_none();
+        self.emit(now, DropEvent::RefundDue { order, payment_ref: payment_ref.unwrap_or_default(), cause }, events);
+        if free {
+            self.emit(now, DropEvent::Refunded { order }, events);
+        }
+    }
+
+    fn settle_refund(&mut self, now: Timestamp, id: OrderId, events: &mut Events) -> Outcome {
+        self.with_order(id, |state, slot| {
+            if state.orders.refunds.contains_key(&slot) {
+                state.emit(now, DropEvent::Refunded { order: id }, events);
+            }
+            state.answer(slot)
+        })
+    }
+
+    // --- the drop ---------------------------------------------------------------------------------------------------
+
+    fn start(&mut self, now: Timestamp, events: &mut Events) -> Outcome {
+        match self.status {
+            DropStatus::Scheduled => {
+                self.emit(now, DropEvent::Started, events);
+                Outcome::Done(self.status)
+            }
+            status if status.is_open() => Outcome::Unchanged(status),
+            status => Outcome::Rejected(Rejection::DropIs(status)),
+        }
+    }
+
+    fn end(&mut self, now: Timestamp, events: &mut Events) -> Outcome {
+        match self.status {
+            DropStatus::Live | DropStatus::SoldOut => {
+                self.emit(now, DropEvent::Ended, events);
+                Outcome::Done(self.status)
+            }
+            DropStatus::Ended => Outcome::Unchanged(self.status),
+            status => Outcome::Rejected(Rejection::DropIs(status)),
+        }
+    }
+
+    fn cancel(&mut self, now: Timestamp, events: &mut Events) -> Outcome {
+        match self.status {
+            DropStatus::Scheduled | DropStatus::Live | DropStatus::SoldOut => {
+                self.emit(now, DropEvent::Cancelled, events);
+                self.advance(now, events);
+                Outcome::Done(self.status)
+            }
+            DropStatus::Cancelled => Outcome::Unchanged(self.status),
+            DropStatus::Ended => Outcome::Rejected(Rejection::DropIs(self.status)),
+        }
+    }
+
+    fn restock(&mut self, now: Timestamp, variant: Option<VariantId>, quantity: u32, events: &mut Events) -> Outcome {
+        if !(self.status.is_open() || self.status == DropStatus::Scheduled) {
+            return Outcome::Rejected(Rejection::DropIs(self.status));
+        }
+        let Some(index) = self.variant_index(variant) else {
+            return Outcome::Rejected(Rejection::UnknownVariant);
+        };
+        let total = self.variants[usize::from(index)].counts.total;
+        if quantity == 0 || quantity > STOCK_PER_VARIANT_MAX.saturating_sub(total) {
+            return Outcome::Rejected(Rejection::InvalidQuantity);
+        }
+        let variant = self.spec.variants[usize::from(index)].id;
+        self.emit(now, DropEvent::Restocked { variant, quantity }, events);
+        self.note_stock(now, events);
+        Outcome::Done(self.status)
+    }
+
+    // --- what the crowd is told -------------------------------------------------------------------------------------
+
+    fn note_low(&mut self, now: Timestamp, index: u16, events: &mut Events) {
+        let threshold = self.spec.low_stock_threshold;
+        let variant = &self.variants[usize::from(index)];
+        let available = variant.counts.available;
+        if threshold > 0 && !variant.low && available <= threshold {
+            let variant = self.spec.variants[usize::from(index)].id;
+            self.emit(now, DropEvent::StockLow { variant, available }, events);
+        }
+    }
+
+    /// Moves between `live` and `sold_out`.
+    fn note_stock(&mut self, now: Timestamp, events: &mut Events) {
+        match (self.status, self.free) {
+            (DropStatus::Live, 0) => self.emit(now, DropEvent::SoldOut, events),
+            (DropStatus::SoldOut, 1..) => self.emit(now, DropEvent::BackInStock, events),
+            _ => {}
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retake {
+    NotNeeded,
+    Possible,
+    Impossible,
+}

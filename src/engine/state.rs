@@ -1,0 +1,298 @@
+//! A drop in memory.
+
+use super::orders::{NewOrder, Orders, Refused, Slot};
+use crate::domain::{
+    DropSpec, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, StockCounts, Timestamp,
+    TraceId, UserId, VariantId,
+};
+use std::{collections::VecDeque, sync::Arc};
+
+/// One variant's stock.
+#[derive(Clone, Debug)]
+pub(super) struct Variant {
+    pub counts: StockCounts,
+    /// Whether `stock_low` was told since the free units were last above the threshold.
+    pub low: bool,
+}
+
+/// One drop: its stock, its orders, its keys.
+pub struct DropState {
+    pub(super) spec: Arc<DropSpec>,
+    pub(super) status: DropStatus,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) ended_at: Option<Timestamp>,
+    /// Time of the last event: a clock that goes back does not take the drop with it.
+    pub(super) last_at: Timestamp,
+    pub(super) variants: Vec<Variant>,
+    /// Free units of all variants.
+    pub(super) free: u64,
+    /// Held units of all variants.
+    pub(super) held: u64,
+    pub(super) orders: Orders,
+    /// Holds in the order in which they expire. All last equally long, so that is the order in which they were made;
+    /// entries of settled orders are dropped when they come to the front.
+    pub(super) holds: VecDeque<Slot>,
+    /// Where the search for orders to refund goes on in a cancelled drop.
+    pub(super) refund_cursor: Slot,
+}
+
+impl DropState {
+    /// A drop that was just scheduled.
+    #[must_use]
+    pub fn scheduled(spec: DropSpec) -> Self {
+        let variants: Vec<Variant> =
+            spec.variants.iter().map(|v| Variant { counts: StockCounts::full(v.stock), low: false }).collect();
+        Self {
+            status: DropStatus::Scheduled,
+            started_at: None,
+            ended_at: None,
+            last_at: spec.created_at,
+            free: variants.iter().map(|v| u64::from(v.counts.available)).sum(),
+            held: 0,
+            variants,
+            orders: Orders::default(),
+            holds: VecDeque::new(),
+            refund_cursor: 0,
+            spec: Arc::new(spec),
+        }
+    }
+
+    /// As scheduled.
+    #[must_use]
+    pub fn spec(&self) -> &Arc<DropSpec> {
+        &self.spec
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn status(&self) -> DropStatus {
+        self.status
+    }
+
+    /// When it was started.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+
+    /// When it ended or was cancelled.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.ended_at
+    }
+
+    /// The stock of each variant, in the spec's order.
+    pub fn stock(&self) -> impl Iterator<Item = (VariantId, StockCounts)> + '_ {
+        self.spec.variants.iter().zip(&self.variants).map(|(spec, variant)| (spec.id, variant.counts))
+    }
+
+    /// How many orders it has, settled ones included.
+    #[must_use]
+    pub fn order_count(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// Whether nothing can change any more: over, no hold, no refund owed, nobody left to refund.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let over = matches!(self.status, DropStatus::Ended | DropStatus::Cancelled);
+        over && self.held == 0 && self.orders.refunds.is_empty() && !self.has_sold_to_refund()
+    }
+
+    fn has_sold_to_refund(&self) -> bool {
+        self.status == DropStatus::Cancelled && self.variants.iter().any(|variant| variant.counts.sold > 0)
+    }
+
+    /// When [`super::Command::Tick`] has something to do next, if ever. A time that has passed means "now".
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let own = match self.status {
+            DropStatus::Scheduled => Some(self.spec.starts_at),
+            DropStatus::Live | DropStatus::SoldOut => self.spec.ends_at,
+            DropStatus::Ended => None,
+            DropStatus::Cancelled => (self.held > 0 || self.has_sold_to_refund()).then_some(self.last_at),
+        };
+        let hold = if self.held > 0 { self.holds.front().map(|&slot| self.orders.get(slot).expires_at) } else { None };
+        own.into_iter().chain(hold).min()
+    }
+
+    /// An order as it is now.
+    #[must_use]
+    pub fn order(&self, id: OrderId) -> Option<OrderView> {
+        self.orders.find(id).map(|slot| self.view(slot))
+    }
+
+    /// All orders, in the order in which they were placed.
+    pub fn orders(&self) -> impl Iterator<Item = OrderView> + '_ {
+        self.orders.iter().map(|(slot, _)| self.view(slot))
+    }
+
+    /// A buyer's orders, newest first.
+    pub fn orders_of(&self, buyer: UserId) -> impl Iterator<Item = OrderView> + '_ {
+        self.orders.slots_of(buyer).map(|slot| self.view(slot))
+    }
+
+    /// Units that a buyer holds or owns.
+    #[must_use]
+    pub fn units_of(&self, buyer: UserId) -> u32 {
+        self.orders.units_of(buyer)
+    }
+
+    /// Orders for which a gateway was asked and has not answered, with the method.
+    pub fn payments_pending(&self) -> impl Iterator<Item = (OrderId, &str)> {
+        self.orders.paying.iter().map(|(&slot, method)| (self.orders.get(slot).id, &**method))
+    }
+
+    /// Orders whose money has to go back, with the payment's reference.
+    pub fn refunds_due(&self) -> impl Iterator<Item = (OrderId, &str)> {
+        self.orders.refunds.keys().map(|&slot| {
+            let order = self.orders.get(slot);
+            (order.id, order.payment_ref.as_deref().unwrap_or_default())
+        })
+    }
+
+    /// Which slot of `variants` an id names; the only one if none is named.
+    pub(super) fn variant_index(&self, id: Option<VariantId>) -> Option<u16> {
+        let variants = &self.spec.variants;
+        let index = match id {
+            Some(id) => variants.iter().position(|variant| variant.id == id)?,
+            None if variants.len() == 1 => 0,
+            None => return None,
+        };
+        u16::try_from(index).ok()
+    }
+
+    pub(super) fn view(&self, slot: Slot) -> OrderView {
+        let order = self.orders.get(slot);
+        let variant = &self.spec.variants[usize::from(order.variant)];
+        let confirmed = matches!(order.status, OrderStatus::Confirmed | OrderStatus::Refunded);
+        OrderView {
+            id: order.id,
+            drop_id: self.spec.id,
+            variant_id: variant.id,
+            buyer: order.buyer,
+            quantity: order.quantity,
+            unit_price: variant.price,
+            status: order.status,
+            release_reason: order.reason,
+            key: String::new(),
+            fingerprint: order.fingerprint,
+            created_at: order.created_at,
+            expires_at: order.expires_at,
+            confirmed_at: confirmed.then_some(order.settled_at),
+            released_at: (order.status == OrderStatus::Released).then_some(order.settled_at),
+            refunded_at: self.orders.refunded.get(&slot).copied(),
+            payment_ref: order.payment_ref.as_deref().map(str::to_owned),
+            payment_pending: self.orders.paying.get(&slot).map(|method| method.to_string()),
+            refund_due: self.orders.refunds.get(&slot).copied(),
+            failed_trace: self.orders.failed.get(&slot).copied(),
+        }
+    }
+
+    /// Checks everything that must hold between two commands.
+    ///
+    /// # Panics
+    /// Where it does not: that is a bug, and going on would oversell.
+    pub fn assert_invariants(&self) {
+        let mut expected: Vec<StockCounts> =
+            self.variants.iter().map(|v| StockCounts { held: 0, sold: 0, ..v.counts }).collect();
+        for (slot, order) in self.orders.iter() {
+            let counts = &mut expected[usize::from(order.variant)];
+            match order.status {
+                OrderStatus::Reserved => counts.held += order.quantity,
+                OrderStatus::Confirmed if self.orders.refunds.get(&slot).is_none() => counts.sold += order.quantity,
+                _ => {}
+            }
+        }
+        for (variant, expected) in self.variants.iter().zip(&expected) {
+            assert!(variant.counts.balances(), "the stock equation does not hold: {:?}", variant.counts);
+            assert_eq!(variant.counts, *expected, "stock and orders disagree");
+        }
+        assert_eq!(self.free, self.variants.iter().map(|v| u64::from(v.counts.available)).sum::<u64>());
+        assert_eq!(self.held, self.variants.iter().map(|v| u64::from(v.counts.held)).sum::<u64>());
+    }
+}
+
+/// How recovery rebuilds a drop from its projected rows: [`Restore::new`], every order, every refusal, [`Restore::finish`].
+pub struct Restore(DropState);
+
+impl Restore {
+    /// Begins with the drop itself. `variants` are the stock and whether `stock_low` was told, in the spec's order.
+    #[must_use]
+    pub fn new(
+        spec: DropSpec,
+        status: DropStatus,
+        times: (Option<Timestamp>, Option<Timestamp>, Timestamp),
+        variants: &[(StockCounts, bool)],
+    ) -> Self {
+        let mut state = DropState::scheduled(spec);
+        (state.started_at, state.ended_at, state.last_at) = times;
+        state.status = status;
+        state.variants = variants.iter().map(|&(counts, low)| Variant { counts, low }).collect();
+        state.free = state.variants.iter().map(|v| u64::from(v.counts.available)).sum();
+        state.held = state.variants.iter().map(|v| u64::from(v.counts.held)).sum();
+        Self(state)
+    }
+
+    /// Adds an order, in any order. The key's digest is made from its text.
+    ///
+    /// # Errors
+    /// Where the row names a variant that the drop does not have.
+    pub fn order(&mut self, row: OrderView) -> Result<(), String> {
+        let state = &mut self.0;
+        let variant = state.variant_index(Some(row.variant_id)).ok_or_else(|| {
+            format!("order {} names variant {}, which drop {} does not have", row.id, row.variant_id, row.drop_id)
+        })?;
+        let slot = state.orders.insert(NewOrder {
+            id: row.id,
+            buyer: row.buyer,
+            digest: KeyDigest::of(row.buyer, &row.key),
+            fingerprint: row.fingerprint,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            quantity: row.quantity,
+            variant,
+        });
+        let counts_for_buyer =
+            row.status == OrderStatus::Reserved || (row.status == OrderStatus::Confirmed && row.refund_due.is_none());
+        if !counts_for_buyer {
+            state.orders.change_units(row.buyer, -i64::from(row.quantity));
+        }
+        let order = state.orders.get_mut(slot);
+        order.status = row.status;
+        order.reason = row.release_reason;
+        order.settled_at = row.confirmed_at.or(row.released_at).unwrap_or(row.created_at);
+        order.payment_ref = row.payment_ref.map(Into::into);
+        if let Some(method) = row.payment_pending {
+            state.orders.paying.insert(slot, method.into());
+        }
+        if let Some(cause) = row.refund_due {
+            state.orders.refunds.insert(slot, cause);
+        }
+        if let Some(at) = row.refunded_at {
+            state.orders.refunded.insert(slot, at);
+        }
+        if let Some(trace) = row.failed_trace {
+            state.orders.failed.insert(slot, trace);
+        }
+        Ok(())
+    }
+
+    /// Adds a remembered refusal.
+    pub fn refusal(&mut self, digest: KeyDigest, fingerprint: Fingerprint, refusal: Refusal, trace: TraceId) {
+        self.0.orders.insert_refusal(Refused { digest, fingerprint, trace, refusal });
+    }
+
+    /// The drop, ready for the journal's records after the watermark.
+    #[must_use]
+    pub fn finish(mut self) -> DropState {
+        let state = &mut self.0;
+        let mut holds: Vec<(Timestamp, Slot)> = (state.orders.iter())
+            .filter(|(_, order)| order.status == OrderStatus::Reserved)
+            .map(|(slot, order)| (order.expires_at, slot))
+            .collect();
+        holds.sort_unstable();
+        state.holds = holds.into_iter().map(|(_, slot)| slot).collect();
+        self.0
+    }
+}
