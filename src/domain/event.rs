@@ -49,6 +49,20 @@ pub struct DropSpec {
     pub created_at: Timestamp,
 }
 
+/// The order that a later event is about, with what everyone downstream would otherwise have to look up: an event is
+/// complete by itself, so that a fold over the journal needs no memory of orders.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderLine {
+    /// The order.
+    pub order: OrderId,
+    /// Whose it is.
+    pub buyer: UserId,
+    /// Which variant.
+    pub variant: VariantId,
+    /// How many units.
+    pub quantity: u32,
+}
+
 /// One fact about one drop.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DropEvent {
@@ -95,13 +109,13 @@ pub enum DropEvent {
     PaymentStarted { order: OrderId, method: Box<str> },
     /// An order is paid (or free): held units are sold. `retaken` when the hold had expired and free units were
     /// taken instead.
-    Confirmed { order: OrderId, payment_ref: Option<Box<str>>, retaken: bool },
+    Confirmed { line: OrderLine, payment_ref: Option<Box<str>>, retaken: bool },
     /// A hold is gone and its units are free again.
-    Released { order: OrderId, reason: ReleaseReason, trace: TraceId },
-    /// Money was taken that has to go back. Where the order was confirmed, its units leave `sold`.
-    RefundDue { order: OrderId, payment_ref: Box<str>, cause: RefundCause },
+    Released { line: OrderLine, reason: ReleaseReason, trace: TraceId },
+    /// Money was taken that has to go back. `was_sold`: the order was confirmed, and its units leave `sold`.
+    RefundDue { line: OrderLine, payment_ref: Box<str>, cause: RefundCause, was_sold: bool },
     /// The gateway has given it back.
-    Refunded { order: OrderId },
+    Refunded { line: OrderLine },
 }
 
 /// One journal record: a fact, its drop and its time.

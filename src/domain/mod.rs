@@ -10,9 +10,9 @@ pub mod order;
 pub mod stock;
 pub mod timestamp;
 
-pub use event::{DropEvent, DropRecord, DropSpec, VariantSpec};
+pub use event::{DropEvent, DropRecord, DropSpec, OrderLine, VariantSpec};
 pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
-pub use stock::{DropStatus, StockCounts};
+pub use stock::{DropStatus, StockBoard, StockCounts};
 pub use timestamp::Timestamp;

@@ -1,5 +1,6 @@
 //! Stock and the state of a drop.
 
+use super::{DropEvent, DropSpec, VariantId};
 use serde::{Deserialize, Serialize};
 
 /// Units of one variant. At every instant `available + held + sold = total`.
@@ -82,4 +83,84 @@ impl DropStatus {
     pub fn is_open(self) -> bool {
         matches!(self, Self::Live | Self::SoldOut)
     }
+}
+
+/// The stock of a drop as a fold over its events alone: what the broadcaster tells and the audit recomputes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StockBoard {
+    /// Where the drop stands.
+    pub status: DropStatus,
+    /// In the spec's order.
+    pub variants: Vec<(VariantId, StockCounts)>,
+}
+
+impl StockBoard {
+    /// The board of a drop that was just scheduled.
+    #[must_use]
+    pub fn new(spec: &DropSpec) -> Self {
+        let variants = spec.variants.iter().map(|v| (v.id, StockCounts::full(v.stock))).collect();
+        Self { status: DropStatus::Scheduled, variants }
+    }
+
+    /// All variants together.
+    #[must_use]
+    pub fn total(&self) -> StockCounts {
+        self.variants.iter().fold(StockCounts::default(), |sum, (_, counts)| sum.plus(*counts))
+    }
+
+    /// Folds one event in. Returns whether a count or the status changed, `None` where the event cannot follow: a
+    /// variant that is not there, or a count that would fall below zero.
+    pub fn fold(&mut self, event: &DropEvent) -> Option<bool> {
+        let before = self.status;
+        match event {
+            DropEvent::Started => {
+                self.status = if self.total().available == 0 { DropStatus::SoldOut } else { DropStatus::Live };
+            }
+            DropEvent::Ended => self.status = DropStatus::Ended,
+            DropEvent::Cancelled => self.status = DropStatus::Cancelled,
+            DropEvent::SoldOut => self.status = DropStatus::SoldOut,
+            DropEvent::BackInStock => self.status = DropStatus::Live,
+            _ => return self.fold_counts(event),
+        }
+        Some(before != self.status)
+    }
+
+    fn fold_counts(&mut self, event: &DropEvent) -> Option<bool> {
+        match event {
+            DropEvent::Restocked { variant, quantity } => {
+                let counts = self.counts(*variant)?;
+                counts.total = counts.total.checked_add(*quantity)?;
+                counts.available = counts.available.checked_add(*quantity)?;
+            }
+            DropEvent::Reserved { variant, quantity, .. } => {
+                let counts = self.counts(*variant)?;
+                shift(&mut counts.available, &mut counts.held, *quantity)?;
+            }
+            DropEvent::Confirmed { line, retaken, .. } => {
+                let counts = self.counts(line.variant)?;
+                let from = if *retaken { &mut counts.available } else { &mut counts.held };
+                shift(from, &mut counts.sold, line.quantity)?;
+            }
+            DropEvent::Released { line, .. } => {
+                let counts = self.counts(line.variant)?;
+                shift(&mut counts.held, &mut counts.available, line.quantity)?;
+            }
+            DropEvent::RefundDue { line, was_sold: true, .. } => {
+                let counts = self.counts(line.variant)?;
+                shift(&mut counts.sold, &mut counts.available, line.quantity)?;
+            }
+            _ => return Some(false),
+        }
+        Some(true)
+    }
+
+    fn counts(&mut self, id: VariantId) -> Option<&mut StockCounts> {
+        self.variants.iter_mut().find(|(variant, _)| *variant == id).map(|(_, counts)| counts)
+    }
+}
+
+fn shift(from: &mut u32, to: &mut u32, quantity: u32) -> Option<()> {
+    *from = from.checked_sub(quantity)?;
+    *to = to.checked_add(quantity)?;
+    Some(())
 }

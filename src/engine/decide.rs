@@ -9,7 +9,8 @@ use crate::domain::limits::{
     SWEEP_ORDERS_MAX,
 };
 use crate::domain::{
-    DropEvent, DropStatus, OrderId, OrderStatus, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, VariantId,
+    DropEvent, DropStatus, OrderId, OrderLine, OrderStatus, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId,
+    VariantId,
 };
 
 /// Where decided events go. The state has already taken each of them in.
@@ -50,6 +51,12 @@ impl DropState {
         Outcome::Order { order: Box::new(self.view(slot)), replayed: false }
     }
 
+    fn line(&self, slot: Slot) -> OrderLine {
+        let order = self.orders.get(slot);
+        let variant = self.spec.variants[usize::from(order.variant)].id;
+        OrderLine { order: order.id, buyer: order.buyer, variant, quantity: order.quantity }
+    }
+
     fn with_order(&mut self, id: OrderId, then: impl FnOnce(&mut Self, Slot) -> Outcome) -> Outcome {
         match self.orders.find(id) {
             Some(slot) => then(self, slot),
@@ -76,7 +83,7 @@ impl DropState {
                 if !cancelled && order.expires_at > now {
                     break;
                 }
-                let event = DropEvent::Released { order: order.id, reason, trace: TraceId::default() };
+                let event = DropEvent::Released { line: self.line(slot), reason, trace: TraceId::default() };
                 self.emit(now, event, events);
                 self.note_stock(now, events);
                 budget -= 1;
@@ -162,12 +169,12 @@ impl DropState {
         let spec = &self.spec.variants[usize::from(variant)];
         let (variant_id, unit_price) = (spec.id, spec.price);
         let free = unit_price.is_zero();
-        let id = ask.order;
+        let (id, buyer, quantity) = (ask.order, ask.buyer, ask.quantity);
         let reserved = DropEvent::Reserved {
             order: id,
-            buyer: ask.buyer,
+            buyer,
             variant: variant_id,
-            quantity: ask.quantity,
+            quantity,
             unit_price,
             expires_at: now.plus_millis(i64::from(self.spec.hold_ms)),
             key: ask.key,
@@ -177,7 +184,8 @@ impl DropState {
         };
         self.emit(now, reserved, events);
         if free {
-            self.emit(now, DropEvent::Confirmed { order: id, payment_ref: None, retaken: false }, events);
+            let line = OrderLine { order: id, buyer, variant: variant_id, quantity };
+            self.emit(now, DropEvent::Confirmed { line, payment_ref: None, retaken: false }, events);
         }
         self.note_low(now, variant, events);
         self.note_stock(now, events);
@@ -204,7 +212,8 @@ impl DropState {
             let retake = match order.status {
                 OrderStatus::Reserved if state.status == DropStatus::Cancelled => {
                     let (reason, trace) = (ReleaseReason::Cancelled, TraceId::default());
-                    state.emit(now, DropEvent::Released { order: id, reason, trace }, events);
+                    let line = state.line(slot);
+                    state.emit(now, DropEvent::Released { line, reason, trace }, events);
                     Retake::Impossible
                 }
                 OrderStatus::Reserved => Retake::NotNeeded,
@@ -214,11 +223,13 @@ impl DropState {
             };
             if retake == Retake::Impossible {
                 let cause = RefundCause::LatePayment;
-                state.emit(now, DropEvent::RefundDue { order: id, payment_ref, cause }, events);
+                let line = state.line(slot);
+                state.emit(now, DropEvent::RefundDue { line, payment_ref, cause, was_sold: false }, events);
                 return state.answer(slot);
             }
             let (retaken, variant) = (retake == Retake::Possible, state.orders.get(slot).variant);
-            state.emit(now, DropEvent::Confirmed { order: id, payment_ref: Some(payment_ref), retaken }, events);
+            let line = state.line(slot);
+            state.emit(now, DropEvent::Confirmed { line, payment_ref: Some(payment_ref), retaken }, events);
             if retaken {
                 state.note_low(now, variant, events);
                 state.note_stock(now, events);
@@ -251,7 +262,8 @@ impl DropState {
     ) -> Outcome {
         self.with_order(id, |state, slot| match state.orders.get(slot).status {
             OrderStatus::Reserved => {
-                state.emit(now, DropEvent::Released { order: id, reason, trace }, events);
+                let line = state.line(slot);
+                state.emit(now, DropEvent::Released { line, reason, trace }, events);
                 state.note_stock(now, events);
                 state.answer(slot)
             }
@@ -274,18 +286,20 @@ impl DropState {
 
     /// Owes a refund; where nothing was paid it is settled on the spot.
     fn emit_refund(&mut self, now: Timestamp, slot: Slot, cause: RefundCause, events: &mut Events) {
-        let (order, payment_ref) = (self.orders.get(slot).id, self.orders.get(slot).payment_ref.clone());
+        let (line, payment_ref) = (self.line(slot), self.orders.get(slot).payment_ref.clone());
         let free = payment_ref.is_none();
-        self.emit(now, DropEvent::RefundDue { order, payment_ref: payment_ref.unwrap_or_default(), cause }, events);
+        let payment_ref = payment_ref.unwrap_or_default();
+        self.emit(now, DropEvent::RefundDue { line, payment_ref, cause, was_sold: true }, events);
         if free {
-            self.emit(now, DropEvent::Refunded { order }, events);
+            self.emit(now, DropEvent::Refunded { line }, events);
         }
     }
 
     fn settle_refund(&mut self, now: Timestamp, id: OrderId, events: &mut Events) -> Outcome {
         self.with_order(id, |state, slot| {
             if state.orders.refunds.contains_key(&slot) {
-                state.emit(now, DropEvent::Refunded { order: id }, events);
+                let line = state.line(slot);
+                state.emit(now, DropEvent::Refunded { line }, events);
             }
             state.answer(slot)
         })

@@ -39,16 +39,16 @@ impl DropState {
                 let slot = self.known(*order);
                 self.orders.paying.insert(slot, method.clone());
             }
-            DropEvent::Confirmed { order, payment_ref, retaken } => {
-                self.on_confirmed(at, *order, payment_ref.clone(), *retaken);
+            DropEvent::Confirmed { line, payment_ref, retaken } => {
+                self.on_confirmed(at, line.order, payment_ref.clone(), *retaken);
             }
-            DropEvent::Released { order, reason, trace } => self.on_released(at, *order, *reason, *trace),
-            DropEvent::RefundDue { order, payment_ref, cause } => {
-                let slot = self.known(*order);
+            DropEvent::Released { line, reason, trace } => self.on_released(at, line.order, *reason, *trace),
+            DropEvent::RefundDue { line, payment_ref, cause, .. } => {
+                let slot = self.known(line.order);
                 self.on_refund_due(slot, payment_ref.clone());
                 self.orders.refunds.insert(slot, *cause);
             }
-            DropEvent::Refunded { order } => self.on_refunded(at, *order),
+            DropEvent::Refunded { line } => self.on_refunded(at, line.order),
         }
     }
 
