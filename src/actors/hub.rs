@@ -1,8 +1,14 @@
 //! The sessions' side of the broadcaster.
 
-use super::fanout::{SessionQueue, Topic};
+use super::broadcaster::{Broadcaster, Wish};
+use super::fanout::{CloseCause, SessionQueue, Topic};
+use crate::domain::limits::SESSIONS_MAX;
 use crate::domain::{CreatorId, UserId};
-use std::sync::Arc;
+use actix::Addr;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
 /// Names one session within this process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -18,31 +24,86 @@ pub enum JoinError {
 
 /// Talks to the broadcaster actor. Cheap to clone; calls never block.
 #[derive(Clone)]
-pub struct Hub {}
+pub struct Hub {
+    broadcaster: Addr<Broadcaster>,
+    next: Arc<AtomicU64>,
+    open: Arc<AtomicUsize>,
+}
 
 impl Hub {
+    /// A hub in front of a broadcaster.
+    #[must_use]
+    pub fn new(broadcaster: Addr<Broadcaster>) -> Self {
+        Self { broadcaster, next: Arc::default(), open: Arc::default() }
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Adds a session.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] at the bound.
     pub fn connect(&self, queue: Arc<SessionQueue>) -> Result<SessionId, JoinError> {
-        todo!("{}", Arc::strong_count(&queue))
+        if self.open.fetch_add(1, Ordering::Relaxed) >= SESSIONS_MAX {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(JoinError::Full);
+        }
+        let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
+        self.wish(Wish::Connect(id, queue)).inspect_err(|_| {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        })?;
+        Ok(id)
     }
-    /// Makes a session a user's: it hears `user:{id}` and the drops of these creators. Past `SESSIONS_PER_USER_MAX` the user's oldest session is closed.
+
+    /// Makes a session a user's: it hears `user:{id}` and the drops of these creators. Past `SESSIONS_PER_USER_MAX` the
+    /// user's oldest session is closed.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] where the broadcaster's mailbox is.
     pub fn authenticate(&self, session: SessionId, user: UserId, following: Vec<CreatorId>) -> Result<(), JoinError> {
-        todo!("{session:?} {user} {following:?}")
+        self.wish(Wish::Authenticate(session, user, following))
     }
+
     /// Subscribes (the session checks its own bound and its right to the topics).
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] where the broadcaster's mailbox is.
     pub fn subscribe(&self, session: SessionId, topics: Vec<Topic>) -> Result<(), JoinError> {
-        todo!("{session:?} {topics:?}")
+        self.wish(Wish::Subscribe(session, topics))
     }
+
     /// Unsubscribes.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] where the broadcaster's mailbox is.
     pub fn unsubscribe(&self, session: SessionId, topics: Vec<Topic>) -> Result<(), JoinError> {
-        todo!("{session:?} {topics:?}")
+        self.wish(Wish::Unsubscribe(session, topics))
     }
-    /// Forgets a session. Never refused.
+
+    /// Forgets a session. Never refused: at most one per session that was let in, so it cannot grow without bound.
     pub fn disconnect(&self, session: SessionId) {
-        todo!("{session:?}")
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.broadcaster.do_send(Wish::Disconnect(session));
     }
-    /// Keeps the open sessions of `user` in step with a follow or an unfollow.
+
+    /// Keeps the open sessions of `user` in step with a follow or an unfollow. A full mailbox loses it: the session is
+    /// right again when it reconnects.
     pub fn follow_changed(&self, user: UserId, creator: CreatorId, follows: bool) {
-        todo!("{user} {creator} {follows}")
+        if self.wish(Wish::FollowChanged(user, creator, follows)).is_err() {
+            tracing::warn!("the broadcaster is full; a session will hear of a follow at its next connect");
+        }
+    }
+
+    /// Closes every session. Used once, when the server goes down.
+    pub fn close_all(&self, cause: CloseCause) {
+        self.broadcaster.do_send(Wish::CloseAll(cause));
+    }
+
+    fn wish(&self, wish: Wish) -> Result<(), JoinError> {
+        self.broadcaster.try_send(wish).map_err(|_| JoinError::Full)
     }
 }

@@ -1,8 +1,18 @@
 //! Drops: schedule, run, read.
 
-use super::{DropView, Failure, Page, StockView};
-use crate::domain::{CreatorId, DropId, Money, ProductId, Timestamp, UserId, VariantId};
-use crate::storage::DropFilter;
+use super::{Code, DropView, Failure, Page, StockView};
+use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, publish::Published};
+use crate::domain::limits::QUANTITY_PER_ORDER_MAX;
+use crate::domain::{
+    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, StockCounts, Timestamp, UserId, VariantId,
+    VariantSpec,
+};
+use crate::engine::{Command, Outcome, Rejection};
+use crate::storage::{DropFilter, DropRow, Product, Store};
+use std::{sync::Arc, time::Duration};
+
+/// How long a creator's own change waits to be in the listings before it answers.
+const OWN_CHANGE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One variant to schedule, already validated field by field.
 #[derive(Clone, Debug)]
@@ -38,26 +48,65 @@ pub struct NewDrop {
 
 /// The drop use cases.
 #[derive(Clone)]
-pub struct Drops {}
+pub struct Drops {
+    store: Arc<dyn Store>,
+    registry: Registry,
+    projection: Projection,
+    clock: Clock,
+}
 
 impl Drops {
+    /// Over these.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, registry: Registry, projection: Projection, clock: Clock) -> Self {
+        Self { store, registry, projection, clock }
+    }
+
     /// Schedules a drop of one of the caller's products.
+    ///
+    /// # Errors
+    /// `product_not_found`, `forbidden`, `validation_failed` (currencies), `database_unavailable`, `overloaded`.
     pub async fn create(&self, caller: UserId, new: NewDrop) -> Result<DropView, Failure> {
-        todo!("{caller} {new:?}")
+        let product = self.store.product(new.product_id).await?.ok_or_else(|| Failure::new(Code::ProductNotFound))?;
+        if product.creator_id != CreatorId::from(caller) {
+            return Err(Failure::with(Code::Forbidden, "this product belongs to another creator"));
+        }
+        let spec = spec_of(new, &product, self.clock.now())?;
+        let (handle, _) = self.registry.schedule(spec).await.map_err(ask_failure)?;
+        // A drop whose start is not in the future is live in the very answer.
+        let answer = handle.ask(Command::Tick).await.map_err(ask_failure)?;
+        self.projection.reached(answer.sequence, OWN_CHANGE_PATIENCE).await;
+        Ok(view_of(&handle))
     }
+
     /// Starts it now. Repeated: unchanged.
+    ///
+    /// # Errors
+    /// `drop_not_found`, `forbidden`, `drop_state_conflict`, `overloaded`.
     pub async fn start(&self, caller: UserId, id: DropId) -> Result<DropView, Failure> {
-        todo!("{caller} {id}")
+        self.command(caller, id, Command::Start).await
     }
+
     /// Ends it now. Repeated: unchanged.
+    ///
+    /// # Errors
+    /// As [`Drops::start`].
     pub async fn end(&self, caller: UserId, id: DropId) -> Result<DropView, Failure> {
-        todo!("{caller} {id}")
+        self.command(caller, id, Command::End).await
     }
+
     /// Calls it off. Repeated: unchanged.
+    ///
+    /// # Errors
+    /// As [`Drops::start`].
     pub async fn cancel(&self, caller: UserId, id: DropId) -> Result<DropView, Failure> {
-        todo!("{caller} {id}")
+        self.command(caller, id, Command::Cancel).await
     }
+
     /// Adds units. `variant` may be left out where there is one.
+    ///
+    /// # Errors
+    /// As [`Drops::start`]; `unknown_variant`; `validation_failed` past the bound on a variant's stock.
     pub async fn restock(
         &self,
         caller: UserId,
@@ -65,22 +114,167 @@ impl Drops {
         variant: Option<VariantId>,
         quantity: u32,
     ) -> Result<DropView, Failure> {
-        todo!("{caller} {id} {variant:?} {quantity}")
+        self.command(caller, id, Command::Restock { variant, quantity }).await
     }
+
+    async fn command(&self, caller: UserId, id: DropId, command: Command) -> Result<DropView, Failure> {
+        let Some(handle) = self.registry.get(id) else {
+            return self.command_settled(caller, id, &command).await;
+        };
+        own(handle.spec.creator_id, caller)?;
+        match handle.ask(command.clone()).await {
+            Ok(answer) => {
+                check(answer.outcome)?;
+                self.projection.reached(answer.sequence, OWN_CHANGE_PATIENCE).await;
+                Ok(view_of(&handle))
+            }
+            Err(AskError::Gone) => self.command_settled(caller, id, &command).await,
+            Err(error) => Err(ask_failure(error)),
+        }
+    }
+
+    /// A settled drop takes no command; asking again for what it already is, is fine.
+    async fn command_settled(&self, caller: UserId, id: DropId, command: &Command) -> Result<DropView, Failure> {
+        let row = self.row(id).await?;
+        own(row.spec.creator_id, caller)?;
+        match (command, row.status) {
+            (Command::End, DropStatus::Ended) | (Command::Cancel, DropStatus::Cancelled) => Ok(view_of_row(row)),
+            (_, status) => Err(state_conflict(status)),
+        }
+    }
+
     /// One drop with its live stock.
+    ///
+    /// # Errors
+    /// `drop_not_found`, `database_unavailable`.
     pub async fn get(&self, id: DropId) -> Result<DropView, Failure> {
-        todo!("{id}")
+        match self.registry.get(id) {
+            Some(handle) => Ok(view_of(&handle)),
+            None => Ok(view_of_row(self.row(id).await?)),
+        }
     }
+
     /// Only the stock.
+    ///
+    /// # Errors
+    /// As [`Drops::get`].
     pub async fn stock(&self, id: DropId) -> Result<StockView, Failure> {
-        todo!("{id}")
+        match self.registry.get(id) {
+            Some(handle) => Ok(stock_of(handle.cell.read())),
+            None => Ok(view_of_row(self.row(id).await?).stock),
+        }
     }
-    /// Newest first, those before `after`.
+
+    /// Newest first, those before `after`. Drops in memory show their live stock and status.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
     pub async fn list(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Page<DropView>, Failure> {
-        todo!("{filter:?} {after:?} {limit}")
+        let mut rows = self.store.drops(filter, after, limit + 1).await?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let live = |row: DropRow| match self.registry.get(row.spec.id) {
+            Some(handle) => view_of(&handle),
+            None => view_of_row(row),
+        };
+        Ok(Page { items: rows.into_iter().map(live).collect(), more })
     }
-    /// The creator of a drop, for topics.
-    pub async fn creator_of(&self, id: DropId) -> Result<CreatorId, Failure> {
-        todo!("{id}")
+
+    async fn row(&self, id: DropId) -> Result<DropRow, Failure> {
+        self.store.drop_row(id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))
+    }
+}
+
+fn own(creator: CreatorId, caller: UserId) -> Result<(), Failure> {
+    if creator == CreatorId::from(caller) {
+        Ok(())
+    } else {
+        Err(Failure::with(Code::Forbidden, "this drop belongs to another creator"))
+    }
+}
+
+fn check(outcome: Outcome) -> Result<(), Failure> {
+    match outcome {
+        Outcome::Rejected(Rejection::DropIs(status)) => Err(state_conflict(status)),
+        Outcome::Rejected(Rejection::UnknownVariant) => Err(Failure::new(Code::UnknownVariant)),
+        Outcome::Rejected(Rejection::InvalidQuantity) => Err(Failure::invalid(vec![super::FieldError {
+            pointer: "/quantity".to_owned(),
+            detail: "the variant's stock would exceed its bound".to_owned(),
+        }])),
+        _ => Ok(()),
+    }
+}
+
+fn state_conflict(status: DropStatus) -> Failure {
+    Failure::with(Code::DropStateConflict, format!("the drop is {}", status.as_str()))
+}
+
+/// What an unanswered question means to a caller.
+#[must_use]
+pub fn ask_failure(error: AskError) -> Failure {
+    match error {
+        AskError::Overloaded => Failure::retry(Code::Overloaded, 1),
+        AskError::DiskFull => Failure::retry(Code::DiskFull, 5),
+        AskError::OutcomeUnknown => Failure {
+            detail: "it may or may not have happened; ask again with the same key".into(),
+            ..Failure::retry(Code::OutcomeUnknown, 1)
+        },
+        AskError::Gone => Failure::retry(Code::Overloaded, 1),
+    }
+}
+
+fn spec_of(new: NewDrop, product: &Product, now: Timestamp) -> Result<DropSpec, Failure> {
+    let starts_at = new.starts_at.unwrap_or(now);
+    if new.ends_at.is_some_and(|end| end <= starts_at.max(now)) {
+        let detail = "must be after starts_at and in the future".to_owned();
+        return Err(Failure::invalid(vec![super::FieldError { pointer: "/ends_at".to_owned(), detail }]));
+    }
+    let currency: Currency = new.variants.first().and_then(|v| v.price).unwrap_or(product.price).currency;
+    let mut fields = Vec::new();
+    let mut variants = Vec::with_capacity(new.variants.len());
+    for (index, variant) in new.variants.into_iter().enumerate() {
+        let price = variant.price.unwrap_or(product.price);
+        if price.currency != currency {
+            let detail = format!("all variants of a drop share one currency, here {currency}");
+            fields.push(super::FieldError { pointer: format!("/variants/{index}/price/currency"), detail });
+        }
+        debug_assert!(price.times(QUANTITY_PER_ORDER_MAX).is_some(), "prices are bounded by validation");
+        variants.push(VariantSpec { id: VariantId::new(), name: variant.name, stock: variant.stock, price });
+    }
+    if !fields.is_empty() {
+        return Err(Failure::invalid(fields));
+    }
+    Ok(DropSpec {
+        id: DropId::new(),
+        creator_id: product.creator_id,
+        product_id: product.id,
+        title: new.title.unwrap_or_else(|| product.name.clone()),
+        variants,
+        per_buyer_limit: new.per_buyer_limit,
+        low_stock_threshold: new.low_stock_threshold,
+        hold_ms: new.hold_ms,
+        starts_at,
+        ends_at: new.ends_at,
+        created_at: now,
+    })
+}
+
+fn view_of(handle: &DropHandle) -> DropView {
+    let published = handle.cell.read();
+    let (started_at, ended_at) = (published.started_at, published.ended_at);
+    DropView { spec: Arc::clone(&handle.spec), stock: stock_of(published), started_at, ended_at }
+}
+
+fn stock_of(published: Published) -> StockView {
+    StockView { status: published.status, variants: published.variants, position: published.position }
+}
+
+fn view_of_row(row: DropRow) -> DropView {
+    let variants = row.variants.iter().map(|v| (v.id, v.stock)).collect::<Vec<(VariantId, StockCounts)>>();
+    DropView {
+        stock: StockView { status: row.status, variants: variants.into(), position: 0 },
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        spec: Arc::new(row.spec),
     }
 }

@@ -3,6 +3,8 @@
 pub mod drops;
 pub mod failure;
 pub mod orders;
+pub mod payments;
+pub mod settle;
 pub mod views;
 
 pub use failure::{Code, Failure, FieldError};

@@ -1,7 +1,21 @@
 //! Orders: place, pay, cancel, read.
 
-use super::{Failure, Page};
-use crate::domain::{DropId, OrderId, OrderView, TraceId, UserId, VariantId};
+use super::drops::ask_failure;
+use super::payments::PaymentGateway;
+use super::settle::{Paid, Settler};
+use super::{Code, Failure, Page};
+use crate::actors::{Answer, AskError, DropHandle, Projection, Registry};
+use crate::domain::{
+    DropId, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId, UserId, VariantId,
+};
+use crate::engine::{Command, Outcome, Rejection, Reserve};
+use crate::storage::{KeyAnswer, Store};
+use dashmap::DashSet;
+use std::{sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// How long a listing waits for the projector before it asks the drops themselves.
+const LISTING_PATIENCE: Duration = Duration::from_millis(250);
 
 /// An order to place, already validated field by field.
 #[derive(Clone, Debug)]
@@ -27,36 +41,341 @@ pub struct Keyed {
 
 /// The order use cases.
 #[derive(Clone)]
-pub struct Orders {}
+pub struct Orders {
+    store: Arc<dyn Store>,
+    registry: Registry,
+    projection: Projection,
+    gateway: Arc<dyn PaymentGateway>,
+    settler: Settler,
+    /// Keys whose first request is still running.
+    running: Arc<DashSet<KeyDigest>>,
+}
 
 impl Orders {
+    /// Over these.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        registry: Registry,
+        projection: Projection,
+        gateway: Arc<dyn PaymentGateway>,
+        settler: Settler,
+    ) -> Self {
+        Self { store, registry, projection, gateway, settler, running: Arc::default() }
+    }
+
     /// Places an order under an idempotency key (1 to 255 printable ASCII characters, unquoted).
     ///
     /// # Errors
-    /// Outer: nothing was decided (try again with the key). Inner: the answer, which the key keeps.
+    /// Outer: nothing was decided, or not yet (try again with the key). Inner: the answer, which the key keeps.
     pub async fn place(&self, buyer: UserId, key: &str, new: NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
-        todo!("{buyer} {key} {new:?} {trace}")
+        self.check_method(new.payment_method.as_deref())?;
+        let digest = KeyDigest::of(buyer, key);
+        let _running = Running::begin(&self.running, digest)
+            .ok_or_else(|| Failure::retry(Code::RequestInProgress, 1))?;
+        let (bound, fresh) = self.registry.claim(digest, new.drop_id);
+        if bound != new.drop_id {
+            return Err(Failure::new(Code::IdempotencyKeyReused));
+        }
+        let result = self.place_claimed(buyer, key, digest, &new, trace).await;
+        // Nothing was decided under this key: it is free for another drop. An unknown outcome may have been.
+        if fresh && result.as_ref().is_err_and(|failure| failure.code != Code::OutcomeUnknown) {
+            self.release_claim(digest, new.drop_id);
+        }
+        result
     }
-    /// Pays a reserved order.
-    pub async fn pay(
+
+    /// A payment that timed out leaves an order behind, so its key stays bound.
+    fn release_claim(&self, digest: KeyDigest, drop: DropId) {
+        if self.registry.get(drop).is_none() {
+            self.registry.unclaim(digest);
+        }
+    }
+
+    async fn place_claimed(
         &self,
         buyer: UserId,
-        id: OrderId,
-        payment_method: String,
+        key: &str,
+        digest: KeyDigest,
+        new: &NewOrder,
         trace: TraceId,
-    ) -> Result<OrderView, Failure> {
-        todo!("{buyer} {id} {payment_method} {trace}")
+    ) -> Result<Keyed, Failure> {
+        let Some(handle) = self.registry.get(new.drop_id) else {
+            return self.place_settled(digest, new, trace).await;
+        };
+        let reserve = Reserve {
+            order: OrderId::for_drop(new.drop_id),
+            buyer,
+            key: key.into(),
+            digest,
+            fingerprint: fingerprint(new, &handle.spec.variants.iter().map(|v| v.id).collect::<Vec<_>>()),
+            variant: new.variant_id,
+            quantity: new.quantity,
+            payment_method: new.payment_method.as_deref().map(Into::into),
+            trace,
+        };
+        match handle.ask(Command::Reserve(Box::new(reserve))).await {
+            Ok(Answer { outcome: Outcome::Order { order, replayed }, .. }) => {
+                let method = new.payment_method.as_deref();
+                self.complete(&handle, *order, method, replayed, trace).await
+            }
+            Ok(Answer { outcome: Outcome::Refused { refusal, trace, replayed }, .. }) => {
+                Ok(Keyed { answer: Err(refused(refusal, trace)), replayed })
+            }
+            Ok(Answer { outcome, .. }) => Err(rejected(&outcome)),
+            Err(AskError::Gone) => self.place_settled(digest, new, trace).await,
+            Err(error) => Err(ask_failure(error)),
+        }
     }
-    /// Gives a hold back.
+
+    /// Brings a keyed order to the answer that its key keeps: charges it if the request pays and nobody has yet.
+    async fn complete(
+        &self,
+        handle: &Arc<DropHandle>,
+        order: OrderView,
+        method: Option<&str>,
+        replayed: bool,
+        trace: TraceId,
+    ) -> Result<Keyed, Failure> {
+        let Some(method) = method.filter(|_| order.status == OrderStatus::Reserved) else {
+            return Ok(Keyed { answer: first_answer(order, method.is_some()), replayed });
+        };
+        let id = order.id;
+        let paid = self.settler.charge(handle, &order, method, trace).await?;
+        match paid {
+            Paid::Order(order) => Ok(Keyed { answer: first_answer(*order, true), replayed }),
+            Paid::Running => Err(Failure::retry(Code::PaymentInProgress, 1)),
+            Paid::TimedOut => Err(payment_timeout(id)),
+        }
+    }
+
+    /// The drop is not in memory: it never was, or it is settled and SQL has the whole truth.
+    async fn place_settled(&self, digest: KeyDigest, new: &NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
+        let row = self.store.drop_row(new.drop_id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
+        let variants: Vec<VariantId> = row.spec.variants.iter().map(|v| v.id).collect();
+        let asked = fingerprint(new, &variants);
+        match self.store.answer_for_key(digest).await? {
+            Some(KeyAnswer::Order(order)) if order.fingerprint == asked => {
+                Ok(Keyed { answer: first_answer(*order, new.payment_method.is_some()), replayed: true })
+            }
+            Some(KeyAnswer::Refused(row)) if row.fingerprint == asked => {
+                Ok(Keyed { answer: Err(refused(row.refusal, row.trace)), replayed: true })
+            }
+            Some(_) => Err(Failure::new(Code::IdempotencyKeyReused)),
+            None if row.status == crate::domain::DropStatus::Cancelled => {
+                Ok(Keyed { answer: Err(refused(Refusal::DropCancelled, trace)), replayed: false })
+            }
+            None => Ok(Keyed { answer: Err(refused(Refusal::Ended, trace)), replayed: false }),
+        }
+    }
+
+    /// Pays a reserved order. On a confirmed one: the same answer again.
+    ///
+    /// # Errors
+    /// `order_not_found`, `payment_declined`, `hold_expired`, `order_not_reserved`, `payment_in_progress`,
+    /// `payment_timeout`, `payment_method_unknown`.
+    pub async fn pay(&self, buyer: UserId, id: OrderId, method: String, trace: TraceId) -> Result<OrderView, Failure> {
+        self.check_method(Some(&method))?;
+        let (handle, order) = self.find(buyer, id).await?;
+        let Some(handle) = handle.filter(|_| order.status == OrderStatus::Reserved) else {
+            return paid_answer(order);
+        };
+        match self.settler.begin_and_charge(&handle, &order, &method, trace).await? {
+            Paid::Order(order) => paid_answer(*order),
+            Paid::Running => Err(Failure::retry(Code::PaymentInProgress, 1)),
+            Paid::TimedOut => Err(payment_timeout(id)),
+        }
+    }
+
+    /// Gives a hold back. Repeated: unchanged.
+    ///
+    /// # Errors
+    /// `order_not_found`, `order_already_confirmed`, `payment_in_progress`.
     pub async fn cancel(&self, buyer: UserId, id: OrderId, trace: TraceId) -> Result<OrderView, Failure> {
-        todo!("{buyer} {id} {trace}")
+        let (handle, order) = self.find(buyer, id).await?;
+        match (handle, order.status) {
+            (_, OrderStatus::Confirmed | OrderStatus::Refunded) => Err(Failure::new(Code::OrderAlreadyConfirmed)),
+            (_, OrderStatus::Released) | (None, _) => Ok(order),
+            (Some(_), OrderStatus::Reserved) if self.settler.is_charging(id) => {
+                Err(Failure::retry(Code::PaymentInProgress, 1))
+            }
+            (Some(handle), OrderStatus::Reserved) => {
+                let command = Command::Release { order: id, reason: ReleaseReason::Cancelled, trace };
+                match handle.ask(command).await.map_err(ask_failure)?.outcome {
+                    Outcome::Order { order, .. } => Ok(*order),
+                    outcome => Err(rejected(&outcome)),
+                }
+            }
+        }
     }
+
     /// One's own order.
+    ///
+    /// # Errors
+    /// `order_not_found`, also for somebody else's.
     pub async fn get(&self, buyer: UserId, id: OrderId) -> Result<OrderView, Failure> {
-        todo!("{buyer} {id}")
+        self.find(buyer, id).await.map(|(_, order)| order)
     }
-    /// One's own orders, newest first.
+
+    /// An order of this buyer and, if its drop is in memory, the drop.
+    async fn find(&self, buyer: UserId, id: OrderId) -> Result<(Option<Arc<DropHandle>>, OrderView), Failure> {
+        for handle in self.registry.of_order(id) {
+            match handle.ask(Command::Find { order: id }).await {
+                Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) => {
+                    return mine(buyer, *order).map(|order| (Some(handle), order));
+                }
+                Ok(_) | Err(AskError::Gone) => {}
+                Err(error) => return Err(ask_failure(error)),
+            }
+        }
+        let order = self.store.order(id).await?.ok_or_else(|| Failure::new(Code::OrderNotFound))?;
+        mine(buyer, order).map(|order| (None, order))
+    }
+
+    /// One's own orders, newest first, projected or not.
+    ///
+    /// # Errors
+    /// `database_unavailable` only where no drop in memory has an order of this buyer either.
     pub async fn list(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Page<OrderView>, Failure> {
-        todo!("{buyer} {after:?} {limit}")
+        let newest = self.registry.all().iter().map(|handle| handle.cell.position()).max().unwrap_or(0);
+        let projected = self.projection.reached(newest, LISTING_PATIENCE).await;
+        let rows = self.store.orders_of(buyer, after, limit + 1).await;
+        let mut orders = match (rows, projected) {
+            (Ok(rows), true) => rows,
+            (rows, _) => {
+                let unprojected = self.in_memory(buyer, after).await?;
+                let rows = rows.or_else(|error| if unprojected.is_empty() { Err(error) } else { Ok(Vec::new()) })?;
+                merge(unprojected, rows)
+            }
+        };
+        let more = orders.len() > limit as usize;
+        orders.truncate(limit as usize);
+        Ok(Page { items: orders, more })
+    }
+
+    /// What the drops in memory know of a buyer: asked only while SQL is behind.
+    async fn in_memory(&self, buyer: UserId, after: Option<OrderId>) -> Result<Vec<OrderView>, Failure> {
+        let mut orders = Vec::new();
+        for handle in self.registry.all() {
+            match handle.ask(Command::OrdersOf { buyer }).await {
+                Ok(Answer { outcome: Outcome::Orders(found), .. }) => orders.extend(found),
+                Ok(_) | Err(AskError::Gone) => {}
+                Err(error) => return Err(ask_failure(error)),
+            }
+        }
+        orders.retain(|order| after.is_none_or(|after| order.id < after));
+        Ok(orders)
+    }
+
+    fn check_method(&self, method: Option<&str>) -> Result<(), Failure> {
+        match method {
+            Some(method) if !self.gateway.accepts(method) => Err(Failure::new(Code::PaymentMethodUnknown)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the drops say wins over what SQL still says.
+fn merge(in_memory: Vec<OrderView>, rows: Vec<OrderView>) -> Vec<OrderView> {
+    let known: std::collections::HashSet<OrderId> = in_memory.iter().map(|order| order.id).collect();
+    let mut orders = in_memory;
+    orders.extend(rows.into_iter().filter(|row| !known.contains(&row.id)));
+    orders.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
+    orders
+}
+
+fn mine(buyer: UserId, order: OrderView) -> Result<OrderView, Failure> {
+    // Somebody else's order is as good as none: its existence is not told either.
+    if order.buyer == buyer { Ok(order) } else { Err(Failure::new(Code::OrderNotFound)) }
+}
+
+fn fingerprint(new: &NewOrder, variants: &[VariantId]) -> Fingerprint {
+    // Leaving out the only variant asks for the same as naming it.
+    let only = if let [only] = variants { Some(*only) } else { None };
+    let variant = new.variant_id.or(only).unwrap_or(VariantId(Uuid::nil()));
+    Fingerprint::of_order(new.drop_id, variant, new.quantity, new.payment_method.as_deref())
+}
+
+/// The answer that a keyed request got first, whatever has become of the order since.
+fn first_answer(order: OrderView, paying: bool) -> Result<OrderView, Failure> {
+    let free = order.unit_price.is_zero();
+    if !paying && !free {
+        return Ok(OrderView {
+            status: OrderStatus::Reserved,
+            release_reason: None,
+            confirmed_at: None,
+            released_at: None,
+            refunded_at: None,
+            payment_ref: None,
+            refund_due: None,
+            ..order
+        });
+    }
+    match order.status {
+        OrderStatus::Confirmed | OrderStatus::Refunded => {
+            Ok(OrderView { status: OrderStatus::Confirmed, refunded_at: None, refund_due: None, ..order })
+        }
+        _ => paid_answer(order),
+    }
+}
+
+/// What paying an order that is in this state answers.
+fn paid_answer(order: OrderView) -> Result<OrderView, Failure> {
+    match (order.status, order.release_reason) {
+        (OrderStatus::Confirmed, _) => Ok(order),
+        (OrderStatus::Released, Some(ReleaseReason::PaymentFailed)) => Err(Failure {
+            trace: order.failed_trace,
+            ..Failure::with(Code::PaymentDeclined, format!("the hold of order {} is released", order.id))
+        }),
+        (OrderStatus::Released, Some(ReleaseReason::Expired)) => {
+            let refund = order.refund_due.is_some() || order.refunded_at.is_some();
+            let tail = if refund { "; the payment that came too late goes back" } else { "" };
+            Err(Failure::with(Code::HoldExpired, format!("the hold of order {} expired{tail}", order.id)))
+        }
+        (status, _) => Err(Failure::with(Code::OrderNotReserved, format!("order {} is {}", order.id, status.as_str()))),
+    }
+}
+
+fn payment_timeout(order: OrderId) -> Failure {
+    Failure {
+        detail: format!("the payment of order {order} has no outcome yet; its hold stands until it expires").into(),
+        ..Failure::retry(Code::PaymentTimeout, 2)
+    }
+}
+
+fn refused(refusal: Refusal, trace: TraceId) -> Failure {
+    Failure { trace: Some(trace), ..Failure::new(refusal.into()) }
+}
+
+fn rejected(outcome: &Outcome) -> Failure {
+    match outcome {
+        Outcome::Rejected(Rejection::KeyReused) => Failure::new(Code::IdempotencyKeyReused),
+        Outcome::Rejected(Rejection::Full) => Failure::retry(Code::Overloaded, 5),
+        Outcome::Rejected(Rejection::UnknownVariant) => Failure::new(Code::UnknownVariant),
+        Outcome::Rejected(Rejection::UnknownOrder) => Failure::new(Code::OrderNotFound),
+        Outcome::Rejected(Rejection::InvalidQuantity) => Failure::invalid(vec![super::FieldError {
+            pointer: "/quantity".to_owned(),
+            detail: "out of bounds".to_owned(),
+        }]),
+        Outcome::Rejected(Rejection::OrderIs(OrderStatus::Confirmed)) => Failure::new(Code::OrderAlreadyConfirmed),
+        _ => Failure::new(Code::OrderNotReserved),
+    }
+}
+
+/// Marks a key as running for as long as it lives.
+struct Running<'a> {
+    keys: &'a DashSet<KeyDigest>,
+    digest: KeyDigest,
+}
+
+impl<'a> Running<'a> {
+    fn begin(keys: &'a DashSet<KeyDigest>, digest: KeyDigest) -> Option<Self> {
+        keys.insert(digest).then_some(Self { keys, digest })
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.keys.remove(&self.digest);
     }
 }

@@ -1,0 +1,126 @@
+//! What a decision becomes once it is durable: a published stock and an answer. Both happen on the journal's thread,
+//! in this order, so whoever has an answer also reads the stock that it made.
+
+use crate::domain::{DropStatus, StockCounts, Timestamp, VariantId};
+use crate::engine::{DropState, Outcome};
+use crate::journal::{Completion, JournalError};
+use smallvec::SmallVec;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::oneshot;
+
+/// The stock of each variant; inline for the common drop with one.
+pub type VariantStocks = SmallVec<[(VariantId, StockCounts); 1]>;
+
+/// A drop as the world may see it: never ahead of the journal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Published {
+    /// Where it stands.
+    pub status: DropStatus,
+    /// In the spec's order.
+    pub variants: VariantStocks,
+    /// The journal sequence number that this is true at.
+    pub position: u64,
+    /// When it was started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended or was cancelled.
+    pub ended_at: Option<Timestamp>,
+    /// Nothing can change any more.
+    pub settled: bool,
+}
+
+impl Published {
+    /// A picture of the state, to be published once `position` is durable.
+    #[must_use]
+    pub fn of(state: &DropState, position: u64) -> Self {
+        Self {
+            status: state.status(),
+            variants: state.stock().collect(),
+            position,
+            started_at: state.started_at(),
+            ended_at: state.ended_at(),
+            settled: state.is_settled(),
+        }
+    }
+}
+
+/// Where a drop's published state lies. Reads never reach the actor.
+pub struct DropCell(RwLock<Published>);
+
+impl DropCell {
+    /// A cell that shows this.
+    #[must_use]
+    pub fn new(published: Published) -> Self {
+        Self(RwLock::new(published))
+    }
+
+    /// What is published now.
+    #[must_use]
+    pub fn read(&self) -> Published {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The sequence number of what is published now.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).position
+    }
+
+    fn publish(&self, published: Published) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = published;
+    }
+}
+
+/// An actor's answer to an [`super::Ask`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// What was decided.
+    pub outcome: Outcome,
+    /// Everything up to this journal sequence number is durable.
+    pub sequence: u64,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AskError {
+    /// The mailbox or the journal's queue is full. Nothing was decided.
+    #[error("the drop is overloaded")]
+    Overloaded,
+    /// No space for new reservations. Nothing was decided.
+    #[error("no space left for new reservations")]
+    DiskFull,
+    /// Decided, but the journal failed before it was known to be durable.
+    #[error("the outcome is not known")]
+    OutcomeUnknown,
+    /// The drop is not in memory any more: SQL has the whole truth about it.
+    #[error("the drop is not in memory")]
+    Gone,
+}
+
+/// Where an answer goes.
+pub type ReplyTo = oneshot::Sender<Result<Answer, AskError>>;
+
+/// One decision on its way to the disk.
+pub struct Decision {
+    /// Published when durable; absent where nothing changed.
+    pub publish: Option<(Arc<DropCell>, Published)>,
+    /// Answered when durable; absent for timers.
+    pub reply: Option<(ReplyTo, Outcome)>,
+}
+
+impl Completion for Decision {
+    fn complete(self, durable: Result<u64, JournalError>) {
+        let Ok(sequence) = durable else {
+            if let Some((reply, _)) = self.reply {
+                let _ = reply.send(Err(AskError::OutcomeUnknown));
+            }
+            return;
+        };
+        if let Some((cell, published)) = self.publish {
+            cell.publish(Published { position: sequence, ..published });
+        }
+        if let Some((reply, outcome)) = self.reply {
+            // A caller that went away has its answer in the journal: it asks again with its key.
+            let _ = reply.send(Ok(Answer { outcome, sequence }));
+        }
+    }
+}

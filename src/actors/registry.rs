@@ -1,0 +1,204 @@
+//! Which drops are in memory, and how to reach them.
+
+use super::clock::Clock;
+use super::drop_actor::{Announce, Ask, DropActor, Retire, Stop};
+use super::publish::{Answer, AskError, Decision, DropCell, Published};
+use super::scheduler::Scheduler;
+use crate::domain::limits::DROPS_IN_MEMORY_MAX;
+use crate::domain::{DropId, DropSpec, KeyDigest, OrderId};
+use crate::engine::{Command, DropState};
+use crate::journal::JournalHandle;
+use actix::{Actor, Addr, Arbiter, dev::ToEnvelope, prelude::SendError};
+use dashmap::{DashMap, mapref::entry::Entry};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// One drop in memory.
+pub struct DropHandle {
+    /// As scheduled.
+    pub spec: Arc<DropSpec>,
+    /// What is published of it.
+    pub cell: Arc<DropCell>,
+    address: Addr<DropActor>,
+}
+
+impl DropHandle {
+    /// Asks and waits until the answer is durable.
+    ///
+    /// # Errors
+    /// [`AskError`]; `Overloaded` at once where the mailbox is full.
+    pub async fn ask(&self, command: Command) -> Result<Answer, AskError> {
+        let (reply, answer) = oneshot::channel();
+        self.try_tell(Ask { command, reply: Some(reply) })?;
+        // The sender is dropped unanswered only when the actor or the journal is gone.
+        answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
+    }
+
+    async fn announce(&self) -> Result<Answer, AskError> {
+        let (reply, answer) = oneshot::channel();
+        self.try_tell(Announce(reply))?;
+        answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
+    }
+
+    /// Puts a message into the mailbox, or says why not. Never waits.
+    ///
+    /// # Errors
+    /// `Overloaded` where the mailbox is full, `Gone` where the actor has stopped.
+    pub fn try_tell<M>(&self, message: M) -> Result<(), AskError>
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+        DropActor: actix::Handler<M>,
+        actix::Context<DropActor>: ToEnvelope<DropActor, M>,
+    {
+        self.address.try_send(message).map_err(|error| match error {
+            SendError::Full(_) => AskError::Overloaded,
+            SendError::Closed(_) => AskError::Gone,
+        })
+    }
+}
+
+/// The drops in memory. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    drops: DashMap<DropId, Arc<DropHandle>>,
+    by_tag: DashMap<u32, SmallVec<[DropId; 1]>>,
+    /// Which drop a buyer's key was used for: a key is one buyer's, over all drops.
+    claims: DashMap<KeyDigest, DropId>,
+    journal: JournalHandle<Decision>,
+    clock: Clock,
+    scheduler: Scheduler,
+    arbiters: Vec<Arbiter>,
+}
+
+impl Registry {
+    /// An empty registry whose actors run on `threads` threads.
+    #[must_use]
+    pub fn new(journal: JournalHandle<Decision>, clock: Clock, scheduler: Scheduler, threads: usize) -> Self {
+        let arbiters = (0..threads.max(1)).map(|_| Arbiter::new()).collect();
+        let (drops, by_tag, claims) = (DashMap::new(), DashMap::new(), DashMap::new());
+        Self { shared: Arc::new(Shared { drops, by_tag, claims, journal, clock, scheduler, arbiters }) }
+    }
+
+    /// The drop, if it is in memory.
+    #[must_use]
+    pub fn get(&self, id: DropId) -> Option<Arc<DropHandle>> {
+        self.shared.drops.get(&id).map(|entry| Arc::clone(entry.value()))
+    }
+
+    /// The drops that an order id may belong to; nearly always one.
+    #[must_use]
+    pub fn of_order(&self, id: OrderId) -> Vec<Arc<DropHandle>> {
+        let ids = self.shared.by_tag.get(&id.drop_tag()).map(|entry| entry.value().clone()).unwrap_or_default();
+        ids.into_iter().filter_map(|id| self.get(id)).collect()
+    }
+
+    /// All drops in memory.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<DropHandle>> {
+        self.shared.drops.iter().map(|entry| Arc::clone(entry.value())).collect()
+    }
+
+    /// How many drops are in memory.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.drops.len()
+    }
+
+    /// Whether no drop is in memory.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shared.drops.is_empty()
+    }
+
+    /// Brings a recovered drop into memory. `position` is the journal sequence number that its state is true at.
+    pub fn restore(&self, state: DropState, position: u64) -> Arc<DropHandle> {
+        self.insert(state, position, true)
+    }
+
+    fn insert(&self, state: DropState, position: u64, announced: bool) -> Arc<DropHandle> {
+        let spec = Arc::clone(state.spec());
+        let cell = Arc::new(DropCell::new(Published::of(&state, position)));
+        let Shared { journal, clock, scheduler, arbiters, .. } = &*self.shared;
+        let actor = DropActor::new(state, announced, Arc::clone(&cell), journal.clone(), clock.clone(), scheduler.clone());
+        let arbiter = &arbiters[spec.id.tag() as usize % arbiters.len()];
+        let address = DropActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
+        let handle = Arc::new(DropHandle { spec, cell, address });
+        let id = handle.spec.id;
+        self.shared.by_tag.entry(id.tag()).or_default().push(id);
+        self.shared.drops.insert(id, Arc::clone(&handle));
+        // A recovered actor armed its own timer, perhaps before it could be found here: one tick now is not missed.
+        scheduler.arm(clock.now(), id);
+        handle
+    }
+
+    /// Schedules a new drop: in memory, and in the journal when this returns.
+    ///
+    /// # Errors
+    /// [`AskError`]; nothing is left in memory then.
+    pub async fn schedule(&self, spec: DropSpec) -> Result<(Arc<DropHandle>, u64), AskError> {
+        if self.len() >= DROPS_IN_MEMORY_MAX {
+            return Err(AskError::Overloaded);
+        }
+        let handle = self.insert(DropState::scheduled(spec), 0, false);
+        match handle.announce().await {
+            Ok(answer) => Ok((handle, answer.sequence)),
+            Err(error) => {
+                self.remove(&handle);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a settled drop agreed to take no more commands.
+    pub async fn retire(&self, handle: &DropHandle) -> bool {
+        handle.address.send(Retire).await.unwrap_or(true)
+    }
+
+    /// Takes a drop out of memory.
+    pub fn remove(&self, handle: &DropHandle) {
+        let id = handle.spec.id;
+        self.shared.drops.remove(&id);
+        if let Entry::Occupied(mut entry) = self.shared.by_tag.entry(id.tag()) {
+            entry.get_mut().retain(|other| *other != id);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+        let _ = handle.try_tell(Stop);
+    }
+
+    /// Binds a buyer's key to a drop. Returns the drop that it is bound to, and whether that is new.
+    #[must_use]
+    pub fn claim(&self, digest: KeyDigest, drop: DropId) -> (DropId, bool) {
+        match self.shared.claims.entry(digest) {
+            Entry::Occupied(entry) => (*entry.get(), false),
+            Entry::Vacant(entry) => {
+                entry.insert(drop);
+                (drop, true)
+            }
+        }
+    }
+
+    /// Frees a key for which nothing was decided.
+    pub fn unclaim(&self, digest: KeyDigest) {
+        self.shared.claims.remove(&digest);
+    }
+
+    /// Forgets the keys of a drop.
+    pub fn forget_claims(&self, drop: DropId) {
+        self.shared.claims.retain(|_, claimed| *claimed != drop);
+    }
+
+    /// Stops the actors' threads. What is in their mailboxes is dropped: drain first.
+    pub fn stop(&self) {
+        for arbiter in &self.shared.arbiters {
+            arbiter.stop();
+        }
+    }
+}
