@@ -19,3 +19,4 @@ pub mod http;
 pub mod journal;
 pub mod service;
 pub mod storage;
+pub mod verify;

@@ -10,8 +10,10 @@ pub mod clock;
 pub mod drop_actor;
 pub mod fanout;
 pub mod hub;
+pub mod janitor;
 pub mod projector;
 pub mod publish;
+pub mod recovery;
 pub mod registry;
 pub mod scheduler;
 

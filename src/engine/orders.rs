@@ -179,6 +179,10 @@ impl Orders {
         table.insert_unique(hasher.hash_one(refused.digest), refused, |other| hasher.hash_one(other.digest));
     }
 
+    pub fn refused_keys(&self) -> impl Iterator<Item = KeyDigest> + '_ {
+        self.refused.iter().map(|refused| refused.digest)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Order)> {
         (0..).zip(self.slots.iter())
     }

@@ -138,6 +138,11 @@ impl DropState {
         self.orders.units_of(buyer)
     }
 
+    /// The digests of all keys that this drop remembers, of orders and of refusals.
+    pub fn keys(&self) -> impl Iterator<Item = KeyDigest> + '_ {
+        self.orders.iter().map(|(_, order)| order.digest).chain(self.orders.refused_keys())
+    }
+
     /// Orders for which a gateway was asked and has not answered, with the method.
     pub fn payments_pending(&self) -> impl Iterator<Item = (OrderId, &str)> {
         self.orders.paying.iter().map(|(&slot, method)| (self.orders.get(slot).id, &**method))

@@ -78,18 +78,17 @@ impl Orders {
             return Err(Failure::new(Code::IdempotencyKeyReused));
         }
         let result = self.place_claimed(buyer, key, digest, &new, trace).await;
-        // Nothing was decided under this key: it is free for another drop. An unknown outcome may have been.
-        if fresh && result.as_ref().is_err_and(|failure| failure.code != Code::OutcomeUnknown) {
-            self.release_claim(digest, new.drop_id);
-        }
-        result
-    }
-
-    /// A payment that timed out leaves an order behind, so its key stays bound.
-    fn release_claim(&self, digest: KeyDigest, drop: DropId) {
-        if self.registry.get(drop).is_none() {
+        // Where the drop keeps no memory of the key, the index across drops does not either, or it would only grow.
+        let kept = match &result {
+            Ok(_) => self.registry.get(new.drop_id).is_some(),
+            Err(failure) => {
+                matches!(failure.code, Code::OutcomeUnknown | Code::PaymentTimeout | Code::PaymentInProgress)
+            }
+        };
+        if fresh && !kept {
             self.registry.unclaim(digest);
         }
+        result
     }
 
     async fn place_claimed(

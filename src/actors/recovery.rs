@@ -1,0 +1,128 @@
+//! From disk to memory: the unsettled drops as SQL has them at the watermark, and the journal's records after it.
+
+use crate::domain::{DropEvent, DropId, DropRecord, RecordError, Timestamp};
+use crate::engine::{DropState, state::Restore};
+use crate::journal::{JournalError, JournalReader};
+use crate::storage::{DropRow, Store, StoreError};
+use std::collections::HashMap;
+
+/// Rows read at a time.
+const PAGE: u32 = 1_000;
+/// Records replayed at a time.
+const BATCH: usize = 4_096;
+
+/// Why recovery stopped. The server does not start then: going on would forget something.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryFailure {
+    /// The database cannot be read.
+    #[error("cannot load drops from the database: {0}")]
+    Store(#[from] StoreError),
+    /// The journal cannot be read.
+    #[error("cannot read the journal: {0}")]
+    Journal(#[from] JournalError),
+    /// A record that this version cannot read.
+    #[error("cannot read journal record {sequence}: {error}")]
+    Record {
+        /// Its sequence number.
+        sequence: u64,
+        /// Why.
+        error: RecordError,
+    },
+    /// SQL knows records that the journal does not have.
+    #[error(
+        "the database holds this journal up to record {watermark}, but the journal ends at {last}: \
+         records that were acknowledged are missing from the data directory; restore it from a backup"
+    )]
+    JournalBehind {
+        /// The database's watermark.
+        watermark: u64,
+        /// The journal's end.
+        last: u64,
+    },
+    /// Rows that do not fit together.
+    #[error("the database holds something unexpected: {0}")]
+    Corrupt(String),
+}
+
+/// What recovery found.
+pub struct Recovered {
+    /// The drops that belong in memory.
+    pub drops: Vec<DropState>,
+    /// How many journal records were replayed after the watermark.
+    pub replayed: u64,
+}
+
+/// Loads and replays. `last` is the journal's last sequence number.
+///
+/// # Errors
+/// [`RecoveryFailure`], one readable sentence.
+pub async fn recover(
+    store: &dyn Store,
+    journal: &JournalReader,
+    watermark: u64,
+    last: u64,
+) -> Result<Recovered, RecoveryFailure> {
+    if watermark > last {
+        return Err(RecoveryFailure::JournalBehind { watermark, last });
+    }
+    let mut drops = HashMap::new();
+    for row in store.unsettled_drops().await? {
+        drops.insert(row.spec.id, load(store, row).await?);
+    }
+    let mut cursor = journal.cursor(watermark);
+    let mut replayed = 0;
+    while let Some(batch) = cursor.next_batch(BATCH)? {
+        for (bytes, sequence) in batch.records().zip(batch.first_sequence()..) {
+            let record = DropRecord::decode(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
+            replay(store, &mut drops, record).await?;
+            replayed += 1;
+        }
+    }
+    let drops: Vec<DropState> = drops.into_values().filter(|drop| !drop.is_settled()).collect();
+    drops.iter().for_each(DropState::assert_invariants);
+    Ok(Recovered { drops, replayed })
+}
+
+async fn replay(store: &dyn Store, drops: &mut HashMap<DropId, DropState>, record: DropRecord) -> Result<(), RecoveryFailure> {
+    if let DropEvent::Scheduled(spec) = record.event {
+        drops.insert(record.drop, DropState::scheduled(*spec));
+        return Ok(());
+    }
+    if !drops.contains_key(&record.drop) {
+        // Settled at the watermark as SQL sees it, and something came after: load it all the same.
+        let row = store.drop_row(record.drop).await?;
+        let row = row.ok_or_else(|| RecoveryFailure::Corrupt(format!("drop {} is in the journal only", record.drop)))?;
+        let state = load(store, row).await?;
+        drops.insert(record.drop, state);
+    }
+    if let Some(state) = drops.get_mut(&record.drop) {
+        state.evolve(record.at, &record.event);
+    }
+    Ok(())
+}
+
+async fn load(store: &dyn Store, row: DropRow) -> Result<DropState, RecoveryFailure> {
+    let id = row.spec.id;
+    let variants: Vec<_> = row.variants.iter().map(|variant| (variant.stock, variant.low)).collect();
+    let times: (Option<Timestamp>, Option<Timestamp>, Timestamp) = (row.started_at, row.ended_at, row.last_event_at);
+    let mut restore = Restore::new(row.spec, row.status, times, &variants);
+    let mut after = None;
+    loop {
+        let orders = store.drop_orders(id, after, PAGE).await?;
+        let Some(last) = orders.last() else { break };
+        after = Some(last.id);
+        for order in orders {
+            restore.order(order).map_err(RecoveryFailure::Corrupt)?;
+        }
+    }
+    let mut after = None;
+    loop {
+        let refusals = store.drop_refusals(id, after, PAGE).await?;
+        let Some(last) = refusals.last() else { break };
+        after = Some(last.sequence);
+        for row in refusals {
+            restore.refusal(row.digest, row.fingerprint, row.refusal, row.trace);
+        }
+    }
+    Ok(restore.finish())
+}

@@ -1,0 +1,259 @@
+//! `livedrop verify`: does the journal still tell the same story as the database? Offline and read-only.
+//!
+//! It checks every frame, folds the journal through the engine, compares the result at the watermark with SQL row by
+//! row, and checks the stock equation of every drop on the way.
+
+use crate::domain::{DropEvent, DropId, DropRecord, OrderStatus, OrderView, StockBoard, StockCounts};
+use crate::engine::DropState;
+use crate::journal;
+use crate::storage::{DropFilter, DropRow, Store, StoreError};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+/// Findings listed in full; the rest is counted.
+const FINDINGS_MAX: usize = 100;
+const PAGE: u32 = 1_000;
+
+/// What was looked at and what was found.
+#[derive(Debug, Default, Serialize)]
+pub struct VerifyReport {
+    /// Whose journal it is.
+    pub journal_id: String,
+    /// Segment files read.
+    pub segments: usize,
+    /// Records read and decoded.
+    pub records: u64,
+    /// The last one's sequence number.
+    pub last_sequence: u64,
+    /// `sqlite` or `postgres`.
+    pub database: String,
+    /// Up to which record the database has the truth.
+    pub watermark: u64,
+    /// Records that the database does not have yet: the next start projects them.
+    pub unprojected_records: u64,
+    /// Drops compared.
+    pub drops: u64,
+    /// Orders compared row by row.
+    pub orders: u64,
+    /// Units of confirmed orders at the journal's end, by drop.
+    pub confirmed_units: BTreeMap<String, u64>,
+    /// Every difference, in words, up to a bound.
+    pub findings: Vec<String>,
+    /// How many differences there are.
+    pub differences: u64,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.differences == 0
+    }
+
+    fn find(&mut self, finding: String) {
+        self.differences += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// Why nothing could be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// No journal there.
+    #[error("no journal in {0}")]
+    NoJournal(PathBuf),
+    /// The journal refuses.
+    #[error("{0}")]
+    Journal(String),
+    /// The database cannot be read.
+    #[error("cannot read the database: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// One drop as its events tell it.
+struct Told {
+    board: StockBoard,
+    state: DropState,
+}
+
+/// Compares the journal under `data_dir` with a database.
+///
+/// # Errors
+/// [`VerifyError`] where one of them cannot be read.
+pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, VerifyError> {
+    let dir = data_dir.join("journal");
+    if !dir.is_dir() {
+        return Err(VerifyError::NoJournal(dir));
+    }
+    let scan = journal::scan(&dir).map_err(|error| VerifyError::Journal(error.to_string()))?;
+    let mut report = VerifyReport {
+        journal_id: scan.journal_id().to_string(),
+        database: store.kind().to_owned(),
+        ..VerifyReport::default()
+    };
+    report.watermark = store.watermark(scan.journal_id()).await?.map_or(0, |watermark| watermark.sequence);
+    report.segments = scan.segments();
+    let mut told: HashMap<DropId, Told> = HashMap::new();
+    let mut compared = false;
+    for record in scan {
+        let (sequence, bytes) = record.map_err(|error| VerifyError::Journal(error.to_string()))?;
+        if sequence > report.watermark && !compared {
+            compare(&mut report, &told, store).await?;
+            compared = true;
+        }
+        fold(&mut report, &mut told, sequence, &bytes);
+    }
+    if !compared {
+        compare(&mut report, &told, store).await?;
+    }
+    if report.watermark > report.last_sequence {
+        let (watermark, last) = (report.watermark, report.last_sequence);
+        report.find(format!("the database is at record {watermark}, the journal ends at {last}"));
+    }
+    report.unprojected_records = report.last_sequence.saturating_sub(report.watermark);
+    for (id, drop) in &told {
+        let sold = drop.state.stock().map(|(_, counts)| u64::from(counts.sold)).sum();
+        report.confirmed_units.insert(id.to_string(), sold);
+    }
+    Ok(report)
+}
+
+fn fold(report: &mut VerifyReport, told: &mut HashMap<DropId, Told>, sequence: u64, bytes: &[u8]) {
+    report.records += 1;
+    report.last_sequence = sequence;
+    let record = match DropRecord::decode(bytes) {
+        Ok(record) => record,
+        Err(error) => return report.find(format!("record {sequence}: {error}")),
+    };
+    if let DropEvent::Scheduled(spec) = &record.event {
+        let drop = Told { board: StockBoard::new(spec), state: DropState::scheduled((**spec).clone()) };
+        told.insert(record.drop, drop);
+        return;
+    }
+    // A drop whose beginning was in a segment that is gone by now: only SQL can tell its whole story.
+    let Some(drop) = told.get_mut(&record.drop) else { return };
+    if let Some(problem) = impossible(drop, &record.event) {
+        report.find(format!("record {sequence}, drop {}: {problem}", record.drop));
+        told.remove(&record.drop);
+        return;
+    }
+    drop.state.evolve(record.at, &record.event);
+    for ((variant, told), (_, folded)) in drop.board.variants.iter().zip(drop.state.stock()) {
+        if !folded.balances() || *told != folded {
+            report.find(format!("record {sequence}: variant {variant} has {folded:?}"));
+        }
+    }
+}
+
+/// Why an event cannot follow, if it cannot. Folds the board.
+fn impossible(drop: &mut Told, event: &DropEvent) -> Option<&'static str> {
+    let order = match event {
+        DropEvent::Confirmed { line, .. }
+        | DropEvent::Released { line, .. }
+        | DropEvent::RefundDue { line, .. }
+        | DropEvent::Refunded { line } => Some(line.order),
+        DropEvent::PaymentStarted { order, .. } => Some(*order),
+        _ => None,
+    };
+    if let DropEvent::Reserved { order, .. } = event
+        && drop.state.order(*order).is_some()
+    {
+        return Some("an order is reserved twice");
+    }
+    let status = match order.map(|id| drop.state.order(id)) {
+        Some(None) => return Some("an event about an order that was never reserved"),
+        Some(Some(order)) => Some(order.status),
+        None => None,
+    };
+    match (event, status) {
+        (DropEvent::Confirmed { .. }, Some(OrderStatus::Confirmed | OrderStatus::Refunded)) => {
+            return Some("an order is confirmed twice");
+        }
+        (DropEvent::Released { .. }, Some(status)) if status != OrderStatus::Reserved => {
+            return Some("a hold is released that is not held");
+        }
+        _ => {}
+    }
+    if drop.board.fold(event).is_none() { Some("more units are taken than there are") } else { None }
+}
+
+async fn compare(report: &mut VerifyReport, told: &HashMap<DropId, Told>, store: &dyn Store) -> Result<(), VerifyError> {
+    let mut after = None;
+    loop {
+        let rows = store.drops(DropFilter::default(), after, PAGE).await?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.spec.id);
+        for row in rows {
+            report.drops += 1;
+            compare_drop(report, told.get(&row.spec.id), &row, store).await?;
+        }
+    }
+    for (id, drop) in told {
+        if store.drop_row(*id).await?.is_none() {
+            let orders = drop.state.order_count();
+            report.find(format!("drop {id} with {orders} orders is in the journal and not in the database"));
+        }
+    }
+    Ok(())
+}
+
+async fn compare_drop(
+    report: &mut VerifyReport,
+    told: Option<&Told>,
+    row: &DropRow,
+    store: &dyn Store,
+) -> Result<(), VerifyError> {
+    let id = row.spec.id;
+    let mut sums: HashMap<_, StockCounts> = HashMap::new();
+    let (mut seen, mut after) = (0, None);
+    loop {
+        let orders = store.drop_orders(id, after, PAGE).await?;
+        let Some(last) = orders.last() else { break };
+        after = Some(last.id);
+        for order in orders {
+            seen += 1;
+            report.orders += 1;
+            let sum = sums.entry(order.variant_id).or_default();
+            match order.status {
+                OrderStatus::Reserved => sum.held += order.quantity,
+                OrderStatus::Confirmed if order.refund_due.is_none() => sum.sold += order.quantity,
+                _ => {}
+            }
+            if let Some(told) = told {
+                compare_order(report, told.state.order(order.id), order);
+            }
+        }
+    }
+    for variant in &row.variants {
+        let (sum, stock) = (sums.remove(&variant.id).unwrap_or_default(), variant.stock);
+        if !stock.balances() || (stock.held, stock.sold) != (sum.held, sum.sold) {
+            report.find(format!("drop {id}, variant {}: {stock:?}, its orders hold {} and own {}", variant.id, sum.held, sum.sold));
+        }
+    }
+    let Some(told) = told else { return Ok(()) };
+    if told.state.order_count() != seen {
+        report.find(format!("drop {id}: {} orders in the journal, {seen} in the database", told.state.order_count()));
+    }
+    let stocks: Vec<_> = row.variants.iter().map(|variant| (variant.id, variant.stock)).collect();
+    if told.state.status() != row.status || !told.state.stock().eq(stocks.iter().copied()) {
+        report.find(format!("drop {id}: the journal says {:?}, the database {:?} {stocks:?}", told.board, row.status));
+    }
+    Ok(())
+}
+
+fn compare_order(report: &mut VerifyReport, told: Option<OrderView>, row: OrderView) {
+    let id = row.id;
+    match told {
+        None => report.find(format!("order {id} is in the database and not in the journal")),
+        // The engine keeps only the key's digest.
+        Some(told) if (OrderView { key: row.key.clone(), ..told.clone() }) != row => {
+            report.find(format!("order {id} differs: the journal says {told:?}, the database {row:?}"));
+        }
+        Some(_) => {}
+    }
+}

@@ -1,0 +1,115 @@
+//! Taste as checks: what a reviewer would otherwise have to say again and again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What each layer must not name. A lower layer never imports a higher one (docs/ARCHITECTURE.md).
+const FORBIDDEN: &[(&str, &[&str])] = &[
+    ("domain", &["engine", "journal", "storage", "actors", "service", "http", "app", "config", "demo", "verify"]),
+    ("engine", &["journal", "storage", "actors", "service", "http", "app", "config", "demo", "verify"]),
+    ("journal", &["engine", "storage", "actors", "service", "http", "app", "config", "demo", "verify"]),
+    ("storage", &["engine", "journal", "actors", "service", "http", "app", "config", "demo", "verify"]),
+    ("actors", &["service", "http", "app", "config", "demo", "verify"]),
+    ("service", &["http", "app", "demo", "verify"]),
+    ("http", &["engine", "journal", "app", "demo", "verify"]),
+];
+
+/// Crates that one place alone may name.
+const CONFINED: &[(&str, &[&str])] = &[
+    ("actix_web_actors", &["src/http/ws.rs", "src/http/ws/"]),
+    ("actix_web", &["src/http/", "src/app"]),
+    ("sqlx::", &["src/storage/"]),
+];
+
+/// Clocks and randomness that the pure layers must not touch.
+const IMPURE: &[&str] = &["SystemTime", "Instant::now", "rand::", "std::fs", "std::net", "tokio::", "async fn"];
+
+fn sources(dir: &Path) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).expect("a readable source folder") {
+        let path = entry.expect("a readable entry").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("a readable source file");
+            files.push((path, text));
+        }
+    }
+    files
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Code lines with their numbers: comments may name anything.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn no_layer_imports_a_higher_one() {
+    let mut found = Vec::new();
+    for (layer, forbidden) in FORBIDDEN {
+        let files = sources(&root().join("src").join(layer));
+        assert!(!files.is_empty(), "src/{layer} is empty: was it moved?");
+        for (path, text) in files {
+            for (number, line) in code(&text) {
+                for name in *forbidden {
+                    let direct = line.contains(&format!("crate::{name}::")) || line.contains(&format!("crate::{name};"));
+                    if direct || (line.contains("use crate::{") && line.contains(&format!("{name}::"))) {
+                        found.push(format!("{}:{number}: {layer} names {name}: {}", path.display(), line.trim()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn confined_crates_stay_in_their_place() {
+    let mut found = Vec::new();
+    for (path, text) in sources(&root().join("src")) {
+        let place = path.strip_prefix(root()).expect("below the root").display().to_string();
+        for (name, allowed) in CONFINED {
+            if allowed.iter().any(|prefix| place.starts_with(prefix)) {
+                continue;
+            }
+            for (number, line) in code(&text).filter(|(_, line)| line.contains(name)) {
+                found.push(format!("{place}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn the_engine_and_the_domain_are_pure() {
+    let mut found = Vec::new();
+    for layer in ["engine", "domain"] {
+        for (path, text) in sources(&root().join("src").join(layer)) {
+            for (number, line) in code(&text) {
+                for name in IMPURE.iter().filter(|name| line.contains(**name)) {
+                    found.push(format!("{}:{number}: {name} in {layer}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn files_hold_one_idea() {
+    let long: Vec<String> = ["src", "tests", "benches"]
+        .iter()
+        .flat_map(|dir| sources(&root().join(dir)))
+        .filter_map(|(path, text)| {
+            let lines = text.lines().count();
+            (lines > 600).then(|| format!("{}: {lines} lines", path.display()))
+        })
+        .collect();
+    assert!(long.is_empty(), "split these:\n{}", long.join("\n"));
+}
