@@ -1,0 +1,78 @@
+//! `kill -9`, restart, audit.
+
+use crate::server::{Account, Server};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Orders until the server goes away, and remembers every answer.
+async fn order_until_gone(server: &Server, buyer: &Account, drop: &str) -> Vec<(String, Value, u16, Value)> {
+    let mut told = Vec::new();
+    for n in 0.. {
+        let key = format!("{}-{n}", buyer.id);
+        let method = [Value::Null, json!("pm_sandbox_ok"), json!("pm_sandbox_declined")][n % 3].clone();
+        let body = json!({"drop_id": drop, "quantity": 1, "payment_method": method});
+        let Ok(response) = server.order_raw(buyer, &key, &body).await else { break };
+        let status = response.status().as_u16();
+        let Ok(answer) = response.json().await else { break };
+        told.push((key, body, status, answer));
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_kill_9_and_answers_the_same() {
+    let mut server = Server::start().await;
+    let (_, drop) = server.live_drop(100_000, json!({"hold_seconds": 600})).await;
+    let buyers = futures_util::future::join_all((0..32).map(|_| server.account("buyer"))).await;
+    for round in 0..3 {
+        let told = {
+            let racing = futures_util::future::join_all(buyers.iter().map(|buyer| order_until_gone(&server, buyer, &drop)));
+            let killer = async {
+                tokio::time::sleep(Duration::from_millis(300 + 150 * round)).await;
+                server.signal("KILL");
+            };
+            tokio::join!(racing, killer).0
+        };
+        server.kill();
+        server.restart();
+        assert!(told.iter().map(Vec::len).sum::<usize>() > 32, "the crowd got something done");
+        for (buyer, answers) in buyers.iter().zip(&told) {
+            // The last few are the interesting ones; the audit below checks them all.
+            for (key, body, status, first) in answers.iter().rev().take(5) {
+                let (again_status, again) = server.order(buyer, key, body).await;
+                assert_eq!((again_status.as_u16(), &again), (*status, first));
+            }
+        }
+        server.stock(&drop).await;
+    }
+    assert_eq!(server.terminate(), Some(0));
+    let (code, report) = server.verify();
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["unprojected_records"], 0, "a graceful end leaves nothing to project: {report}");
+}
+
+#[tokio::test]
+async fn sigterm_ends_cleanly_and_a_second_start_goes_on() {
+    let mut server = Server::start().await;
+    let (_, drop) = server.live_drop(5, json!({"hold_seconds": 600})).await;
+    let ann = server.account("ann").await;
+    let body = json!({"drop_id": drop, "quantity": 2});
+    let (_, order) = server.order(&ann, "k", &body).await;
+    assert_eq!(server.terminate(), Some(0));
+    assert_eq!(server.verify().0, Some(0));
+    server.restart();
+    assert_eq!(server.stock(&drop).await, (3, 2, 0));
+    assert_eq!(server.order(&ann, "k", &body).await.1, order);
+}
+
+#[tokio::test]
+async fn a_start_that_was_missed_happens_at_once() {
+    let mut server = Server::start().await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let soon = livedrop::domain::Timestamp::from_millis(i64::try_from(now).expect("a time") + 1_000).to_string();
+    let (_, drop) = server.live_drop(5, json!({"starts_at": soon})).await;
+    server.kill();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    server.restart();
+    server.until("live", async || server.get(&format!("/drops/{drop}"), None).await.1["status"] == "live").await;
+}

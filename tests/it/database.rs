@@ -1,0 +1,50 @@
+//! The same on Postgres, and what happens when it goes away.
+
+use crate::postgres::PrivatePostgres;
+use crate::server::{Server, answer, problem};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sale_on_postgres_ends_with_a_clean_audit() {
+    let mut server = Server::with(Some(crate::postgres::fresh_database().await), &[]).await;
+    let (_, drop) = server.live_drop(10, json!({"per_buyer_limit": 1})).await;
+    let buyers = futures_util::future::join_all((0..20).map(|_| server.account("buyer"))).await;
+    let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let answers = futures_util::future::join_all(buyers.iter().map(|buyer| server.order(buyer, "k", &body))).await;
+    assert_eq!(answers.iter().filter(|(status, _)| status.as_u16() == 201).count(), 10);
+    server.kill();
+    server.restart();
+    assert_eq!(server.stock(&drop).await, (0, 0, 10));
+    for (buyer, (status, first)) in buyers.iter().zip(&answers) {
+        assert_eq!(server.order(buyer, "k", &body).await, (*status, first.clone()));
+    }
+    assert_eq!(server.terminate(), Some(0));
+    let (code, report) = server.verify();
+    assert_eq!((code, &report["database"]), (Some(0), &json!("postgres")), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_go_on_while_the_database_is_down() {
+    let postgres = PrivatePostgres::start();
+    let mut server = Server::with(Some(postgres.fresh_database().await), &[]).await;
+    let (_, drop) = server.live_drop(100, json!({"hold_seconds": 600})).await;
+    let ann = server.account("ann").await;
+    postgres.stop();
+    let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    for n in 0..20 {
+        let (status, order) = server.order(&ann, &format!("k{n}"), &body).await;
+        assert_eq!(status, 201, "{order}");
+    }
+    assert_eq!(server.stock(&drop).await, (80, 0, 20));
+    let (status, mine) = server.get("/users/me/orders?limit=50", Some(&ann)).await;
+    assert_eq!((status.as_u16(), mine["items"].as_array().map(Vec::len)), (200, Some(20)), "{mine}");
+    let register = json!({"email": "x@example.com", "password": "correct horse", "display_name": "x"});
+    problem(server.post("/auth/register", None, register).await, 503, "database_unavailable");
+    let ready = async || answer(server.http.get(format!("{}/readyz", server.base)).send().await.expect("an answer")).await;
+    server.until("degraded", async || ready().await.1["status"] == "degraded").await;
+    postgres.restart();
+    server.until("caught up", async || ready().await.1["status"] == "ready").await;
+    assert_eq!(server.terminate(), Some(0));
+    let (code, report) = server.verify();
+    assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
+}

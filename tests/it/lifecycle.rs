@@ -1,0 +1,87 @@
+//! A drop from its schedule to its end.
+
+use crate::server::{Server, problem};
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn scheduled_started_ended_by_hand() {
+    let server = Server::start().await;
+    let (maker, drop) = server.live_drop(5, json!({"starts_at": "2099-01-01T00:00:00Z"})).await;
+    let buyer = server.account("buyer").await;
+    let order = json!({"drop_id": drop, "quantity": 1});
+    problem(server.order(&buyer, "early", &order).await, 409, "drop_not_started");
+
+    let act = async |who, what: &str| server.call(Method::POST, &format!("/drops/{drop}/{what}"), Some(who), None).await;
+    problem(act(&buyer, "start").await, 403, "forbidden");
+    for _ in 0..2 {
+        let (status, body) = act(&maker, "start").await;
+        assert_eq!((status.as_u16(), &body["status"]), (200, &json!("live")), "{body}");
+    }
+    assert_eq!(server.order(&buyer, "now", &order).await.0, 201);
+    problem(server.order(&buyer, "early", &order).await, 409, "drop_not_started");
+    for _ in 0..2 {
+        let (status, body) = act(&maker, "end").await;
+        assert_eq!((status.as_u16(), &body["status"]), (200, &json!("ended")), "{body}");
+    }
+    problem(server.order(&buyer, "late", &order).await, 409, "drop_ended");
+    problem(act(&maker, "start").await, 409, "drop_state_conflict");
+}
+
+#[tokio::test]
+async fn the_clock_starts_and_ends_a_drop() {
+    let server = Server::start().await;
+    let in_ms = |ms: i64| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        livedrop::domain::Timestamp::from_millis(i64::try_from(now.as_millis()).expect("a time") + ms).to_string()
+    };
+    let (_, drop) = server.live_drop(5, json!({"starts_at": in_ms(700), "ends_at": in_ms(1500)})).await;
+    let status = async || server.get(&format!("/drops/{drop}"), None).await.1["status"].clone();
+    assert_eq!(status().await, "scheduled");
+    server.until("live", async || status().await == "live").await;
+    server.until("ended", async || status().await == "ended").await;
+}
+
+#[tokio::test]
+async fn a_cancelled_drop_releases_and_refunds() {
+    let server = Server::start().await;
+    let (maker, drop) = server.live_drop(5, json!({})).await;
+    let (ann, bob) = (server.account("ann").await, server.account("bob").await);
+    let (_, held) = server.order(&ann, "a", &json!({"drop_id": drop, "quantity": 2})).await;
+    let paid = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let (_, sold) = server.order(&bob, "b", &paid).await;
+    assert_eq!(server.stock(&drop).await, (2, 2, 1));
+    let (status, _) = server.call(Method::POST, &format!("/drops/{drop}/cancel"), Some(&maker), None).await;
+    assert_eq!(status, 200);
+    server.until("all stock back", async || server.stock(&drop).await == (5, 0, 0)).await;
+    let path = |order: &serde_json::Value| format!("/orders/{}", order["id"].as_str().expect("an id"));
+    server.until("refunded", async || server.get(&path(&sold), Some(&bob)).await.1["status"] == "refunded").await;
+    let (_, released) = server.get(&path(&held), Some(&ann)).await;
+    assert_eq!((&released["status"], &released["release_reason"]), (&json!("released"), &json!("cancelled")));
+    let (status, replay) = server.order(&bob, "b", &paid).await;
+    assert_eq!((status.as_u16(), replay), (201, sold), "a key keeps its first answer");
+}
+
+#[tokio::test]
+async fn variants_sell_out_one_by_one_and_restock() {
+    let server = Server::start().await;
+    let (maker, product) = server.creator("maker").await;
+    let body = json!({"product_id": product, "variants": [{"name": "S", "stock": 1}, {"name": "M", "stock": 1}]});
+    let (status, drop) = server.post("/drops", Some(&maker), body).await;
+    assert_eq!(status, 201, "{drop}");
+    let id = drop["id"].as_str().expect("an id");
+    let (small, medium) = (&drop["variants"][0]["id"], &drop["variants"][1]["id"]);
+    let buyer = server.account("buyer").await;
+    problem(server.order(&buyer, "0", &json!({"drop_id": id, "quantity": 1})).await, 422, "unknown_variant");
+    let order = |variant| json!({"drop_id": id, "variant_id": variant, "quantity": 1});
+    assert_eq!(server.order(&buyer, "1", &order(small)).await.0, 201);
+    problem(server.order(&buyer, "2", &order(small)).await, 409, "sold_out");
+    assert_eq!(server.get(&format!("/drops/{id}"), None).await.1["status"], "live");
+    assert_eq!(server.order(&buyer, "3", &order(medium)).await.0, 201);
+    assert_eq!(server.get(&format!("/drops/{id}"), None).await.1["status"], "sold_out");
+    let (status, body) =
+        server.post(&format!("/drops/{id}/restock"), Some(&maker), json!({"variant_id": small, "quantity": 2})).await;
+    assert_eq!((status.as_u16(), &body["status"]), (200, &json!("live")), "{body}");
+    problem(server.order(&buyer, "2", &order(small)).await, 409, "sold_out");
+    assert_eq!(server.order(&buyer, "4", &order(small)).await.0, 201);
+}

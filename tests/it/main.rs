@@ -1,0 +1,13 @@
+//! One integration binary: a real server process on a free port, spoken to over real HTTP and WebSocket.
+
+mod accounts;
+mod crash;
+mod creators;
+mod database;
+mod errors;
+mod lifecycle;
+mod notifications;
+mod orders;
+#[path = "../support/postgres.rs"]
+mod postgres;
+mod server;

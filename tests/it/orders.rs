@@ -1,0 +1,195 @@
+//! Orders: reserve, pay, cancel, and what a key remembers.
+
+use crate::server::{Server, answer, problem};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn reserve_then_pay() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(3, json!({})).await;
+    let ann = server.account("ann").await;
+    let (status, order) = server.order(&ann, "k1", &json!({"drop_id": drop, "quantity": 2})).await;
+    assert_eq!((status.as_u16(), &order["status"]), (201, &json!("reserved")), "{order}");
+    assert_eq!(order["total"], json!({"amount": 3998, "currency": "USD"}));
+    assert_eq!(server.stock(&drop).await, (1, 2, 0));
+    let id = order["id"].as_str().expect("an id").to_owned();
+    let pay = async |method| server.post(&format!("/orders/{id}/pay"), Some(&ann), json!({"payment_method": method})).await;
+    let (status, paid) = pay("pm_sandbox_ok").await;
+    assert_eq!((status.as_u16(), &paid["status"]), (200, &json!("confirmed")), "{paid}");
+    assert_eq!(pay("pm_sandbox_ok").await.1, paid, "paying twice charges once");
+    assert_eq!(server.stock(&drop).await, (1, 0, 2));
+    assert_eq!(server.get(&format!("/orders/{id}"), Some(&ann)).await.1, paid);
+    let (_, mine) = server.get("/users/me/orders", Some(&ann)).await;
+    assert_eq!(mine["items"], json!([paid]));
+    let cancel = server.call(Method::POST, &format!("/orders/{id}/cancel"), Some(&ann), None).await;
+    problem(cancel, 409, "order_already_confirmed");
+}
+
+#[tokio::test]
+async fn a_key_keeps_its_answer_to_the_letter() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(2, json!({})).await;
+    let (ann, bob) = (server.account("ann").await, server.account("bob").await);
+    let bodies = [
+        json!({"drop_id": drop, "quantity": 1}),
+        json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_declined"}),
+        json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"}),
+        json!({"drop_id": drop, "quantity": 5}),
+    ];
+    for (body, expected) in bodies.iter().zip([201, 402, 201, 409]) {
+        let key = format!("\"{}\"", body["quantity"].to_string() + &body["payment_method"].to_string().replace('"', ""));
+        let first = server.order_raw(&ann, &key, body).await.expect("an answer");
+        assert!(first.headers().get("idempotency-replayed").is_none());
+        let (status, text) = (first.status(), first.text().await.expect("a body"));
+        assert_eq!(status, expected, "{text}");
+        let again = server.order_raw(&ann, key.trim_matches('"'), body).await.expect("an answer");
+        assert_eq!(again.headers()["idempotency-replayed"], "true");
+        assert_eq!((again.status(), again.text().await.expect("a body")), (status, text));
+        let other = json!({"drop_id": drop, "quantity": 9});
+        problem(server.order(&ann, &key, &other).await, 422, "idempotency_key_reused");
+        assert_ne!(server.order(&bob, &key, &other).await.0, 422, "a key is one buyer's");
+    }
+    assert_eq!(server.stock(&drop).await, (0, 1, 1));
+    let (_, elsewhere) = server.live_drop(2, json!({})).await;
+    let moved = json!({"drop_id": elsewhere, "quantity": 1});
+    problem(server.order(&ann, "1null", &moved).await, 422, "idempotency_key_reused");
+}
+
+#[tokio::test]
+async fn a_hundred_at_once_with_one_key_make_one_order() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(50, json!({})).await;
+    let ann = server.account("ann").await;
+    let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let all = futures_util::future::join_all((0..100).map(|_| server.order(&ann, "same", &body))).await;
+    let mut created: Vec<&Value> = Vec::new();
+    for (status, body) in &all {
+        match status.as_u16() {
+            201 => created.push(body),
+            409 => assert_eq!(body["code"], "request_in_progress"),
+            _ => panic!("{status} {body}"),
+        }
+    }
+    assert!(!created.is_empty() && created.iter().all(|body| *body == created[0]));
+    assert_eq!(server.stock(&drop).await, (49, 0, 1));
+}
+
+#[tokio::test]
+async fn a_crowd_never_oversells() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(20, json!({"per_buyer_limit": 2})).await;
+    let buyers = futures_util::future::join_all((0..16).map(|_| server.account("buyer"))).await;
+    let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let orders = buyers.iter().flat_map(|buyer| (0..4).map(move |n| (buyer, format!("k{n}"))));
+    let answers = futures_util::future::join_all(orders.map(|(buyer, key)| {
+        let (server, body) = (&server, &body);
+        async move { server.order(buyer, &key, body).await }
+    }))
+    .await;
+    let count = |wanted: &str| answers.iter().filter(|(_, body)| body["code"] == wanted || body["status"] == wanted).count();
+    assert_eq!(count("confirmed"), 20);
+    assert_eq!(count("confirmed") + count("sold_out") + count("limit_exceeded"), 64);
+    assert_eq!(server.stock(&drop).await, (0, 0, 20));
+}
+
+#[tokio::test]
+async fn abandoned_and_cancelled_holds_come_back() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(2, json!({"hold_seconds": 1})).await;
+    let ann = server.account("ann").await;
+    let reserve = json!({"drop_id": drop, "quantity": 1});
+    let (_, left) = server.order(&ann, "left", &reserve).await;
+    let (_, given) = server.order(&ann, "given", &reserve).await;
+    assert_eq!(server.get(&format!("/drops/{drop}"), None).await.1["status"], "sold_out");
+    let path = |order: &Value| format!("/orders/{}", order["id"].as_str().expect("an id"));
+    let (status, back) = server.call(Method::POST, &format!("{}/cancel", path(&given)), Some(&ann), None).await;
+    assert_eq!((status.as_u16(), &back["release_reason"]), (200, &json!("cancelled")));
+    server.until("the other expired", async || server.stock(&drop).await == (2, 0, 0)).await;
+    assert_eq!(server.get(&path(&left), Some(&ann)).await.1["release_reason"], "expired");
+    let late = server.post(&format!("{}/pay", path(&left)), Some(&ann), json!({"payment_method": "pm_sandbox_ok"})).await;
+    problem(late, 409, "hold_expired");
+    assert_eq!(server.order(&ann, "left", &reserve).await.1, left, "a key keeps its first answer");
+}
+
+#[tokio::test]
+async fn a_payment_that_lands_late_is_matched_or_refunded() {
+    let server = Server::with(None, &["--payment-timeout-ms", "300"]).await;
+    let (_, drop) = server.live_drop(1, json!({"hold_seconds": 1})).await;
+    let (ann, bob) = (server.account("ann").await, server.account("bob").await);
+    let slow = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_slow"});
+    problem(server.order(&ann, "slow", &slow).await, 504, "payment_timeout");
+    let order = server.get("/users/me/orders", Some(&ann)).await.1["items"][0].clone();
+    let path = format!("/orders/{}", order["id"].as_str().expect("an id"));
+    server.until("retaken", async || server.get(&path, Some(&ann)).await.1["status"] == "confirmed").await;
+    assert_eq!(server.stock(&drop).await, (0, 0, 1));
+
+    let (_, drop) = server.live_drop(1, json!({"hold_seconds": 1})).await;
+    let slow = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_slow"});
+    problem(server.order(&ann, "slow2", &slow).await, 504, "payment_timeout");
+    let quick = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let tries = std::sync::atomic::AtomicU32::new(0);
+    server
+        .until("somebody else has it", async || {
+            let n = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            server.order(&bob, &format!("quick{n}"), &quick).await.0 == 201
+        })
+        .await;
+    let order = server.get("/users/me/orders", Some(&ann)).await.1["items"][0].clone();
+    let path = format!("/orders/{}", order["id"].as_str().expect("an id"));
+    server.until("refunded", async || !server.get(&path, Some(&ann)).await.1["refunded_at"].is_null()).await;
+    assert_eq!(server.get(&path, Some(&ann)).await.1["status"], "released");
+    assert_eq!(server.stock(&drop).await, (0, 0, 1));
+}
+
+#[tokio::test]
+async fn a_free_drop_confirms_at_once() {
+    let server = Server::start().await;
+    let free = json!({"variants": [{"stock": 1, "price": {"amount": 0, "currency": "USD"}}]});
+    let (maker, product) = server.creator("maker").await;
+    let mut body = free;
+    body["product_id"] = json!(product);
+    let (status, drop) = server.post("/drops", Some(&maker), body).await;
+    assert_eq!(status, 201, "{drop}");
+    let ann = server.account("ann").await;
+    let (status, order) = server.order(&ann, "free", &json!({"drop_id": drop["id"], "quantity": 1})).await;
+    assert_eq!((status.as_u16(), &order["status"]), (201, &json!("confirmed")), "{order}");
+}
+
+#[tokio::test]
+async fn other_peoples_orders_do_not_exist() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(1, json!({})).await;
+    let (ann, eve) = (server.account("ann").await, server.account("eve").await);
+    let (_, order) = server.order(&ann, "k", &json!({"drop_id": drop, "quantity": 1})).await;
+    let path = format!("/orders/{}", order["id"].as_str().expect("an id"));
+    problem(server.get(&path, Some(&eve)).await, 404, "order_not_found");
+    let pay = json!({"payment_method": "pm_sandbox_ok"});
+    problem(server.post(&format!("{path}/pay"), Some(&eve), pay).await, 404, "order_not_found");
+    problem(server.call(Method::POST, &format!("{path}/cancel"), Some(&eve), None).await, 404, "order_not_found");
+    problem(server.get(&format!("/users/{}/orders", ann.id), Some(&eve)).await, 403, "forbidden");
+    problem(server.get(&path, None).await, 401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn keys_and_bodies_that_are_no_good() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(1, json!({})).await;
+    let ann = server.account("ann").await;
+    let good = json!({"drop_id": drop, "quantity": 1});
+    problem(server.post("/orders", Some(&ann), good.clone()).await, 400, "idempotency_key_missing");
+    for key in ["", "\"\"", &"k".repeat(256), "\"open", "t\u{e9}t"] {
+        let request = server.http.post(server.url("/orders")).bearer_auth(&ann.token).json(&good);
+        let sent = request.header("Idempotency-Key", key.as_bytes()).send().await.expect("an answer");
+        problem(answer(sent).await, 400, if key.is_empty() { "idempotency_key_invalid" } else { "idempotency_key_invalid" });
+    }
+    for quantity in [json!(0), json!(-1), json!(1.5), json!("1"), json!(4_294_967_296u64), json!(1001), Value::Null] {
+        let (status, body) = server.order(&ann, "k", &json!({"drop_id": drop, "quantity": quantity})).await;
+        assert_eq!(status, 400, "{quantity}: {body}");
+    }
+    let unknown = json!({"drop_id": "018f0000-0000-7000-8000-000000000000", "quantity": 1});
+    problem(server.order(&ann, "k", &unknown).await, 404, "drop_not_found");
+    let method = json!({"drop_id": drop, "quantity": 1, "payment_method": "gold"});
+    problem(server.order(&ann, "k", &method).await, 422, "payment_method_unknown");
+    assert_eq!(server.order(&ann, "k", &good).await.0, 201, "nothing of all that used the key up");
+}
