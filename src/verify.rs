@@ -182,7 +182,11 @@ fn impossible(drop: &mut Told, event: &DropEvent) -> Option<&'static str> {
     if drop.board.fold(event).is_none() { Some("more units are taken than there are") } else { None }
 }
 
-async fn compare(report: &mut VerifyReport, told: &HashMap<DropId, Told>, store: &dyn Store) -> Result<(), VerifyError> {
+async fn compare(
+    report: &mut VerifyReport,
+    told: &HashMap<DropId, Told>,
+    store: &dyn Store,
+) -> Result<(), VerifyError> {
     let mut after = None;
     loop {
         let rows = store.drops(DropFilter::default(), after, PAGE).await?;
@@ -232,7 +236,10 @@ async fn compare_drop(
     for variant in &row.variants {
         let (sum, stock) = (sums.remove(&variant.id).unwrap_or_default(), variant.stock);
         if !stock.balances() || (stock.held, stock.sold) != (sum.held, sum.sold) {
-            report.find(format!("drop {id}, variant {}: {stock:?}, its orders hold {} and own {}", variant.id, sum.held, sum.sold));
+            report.find(format!(
+                "drop {id}, variant {}: {stock:?}, its orders hold {} and own {}",
+                variant.id, sum.held, sum.sold
+            ));
         }
     }
     let Some(told) = told else { return Ok(()) };

@@ -58,7 +58,8 @@ fn no_layer_imports_a_higher_one() {
         for (path, text) in files {
             for (number, line) in code(&text) {
                 for name in *forbidden {
-                    let direct = line.contains(&format!("crate::{name}::")) || line.contains(&format!("crate::{name};"));
+                    let direct =
+                        line.contains(&format!("crate::{name}::")) || line.contains(&format!("crate::{name};"));
                     if direct || (line.contains("use crate::{") && line.contains(&format!("{name}::"))) {
                         found.push(format!("{}:{number}: {layer} names {name}: {}", path.display(), line.trim()));
                     }

@@ -275,7 +275,10 @@ pub async fn pump(journal: JournalReader, after: u64, broadcaster: Addr<Broadcas
             Ok(Some(batch)) => {
                 let records: Result<Vec<DropRecord>, _> = batch.records().map(DropRecord::decode).collect();
                 let Ok(records) = records else {
-                    tracing::error!(first = batch.first_sequence(), "the broadcaster stops at a record that it cannot read");
+                    tracing::error!(
+                        first = batch.first_sequence(),
+                        "the broadcaster stops at a record that it cannot read"
+                    );
                     return;
                 };
                 let message = Durable { first_sequence: batch.first_sequence(), records };

@@ -3,8 +3,8 @@
 //! A database that is down delays it and nothing else. It then falls back from the journal's tail in memory to its
 //! segment files, so an outage costs no memory.
 
-use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
 use crate::domain::DropRecord;
+use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
 use crate::journal::{Batch, Cursor, JournalReader};
 use crate::storage::{ProjectionBatch, Store, StoreError};
 use std::{

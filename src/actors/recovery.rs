@@ -1,6 +1,6 @@
 //! From disk to memory: the unsettled drops as SQL has them at the watermark, and the journal's records after it.
 
-use crate::domain::{DropEvent, DropId, DropRecord, RecordError, Timestamp};
+use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, event::RecordError};
 use crate::engine::{DropState, state::Restore};
 use crate::journal::{JournalError, JournalReader};
 use crate::storage::{DropRow, Store, StoreError};
@@ -83,7 +83,11 @@ pub async fn recover(
     Ok(Recovered { drops, replayed })
 }
 
-async fn replay(store: &dyn Store, drops: &mut HashMap<DropId, DropState>, record: DropRecord) -> Result<(), RecoveryFailure> {
+async fn replay(
+    store: &dyn Store,
+    drops: &mut HashMap<DropId, DropState>,
+    record: DropRecord,
+) -> Result<(), RecoveryFailure> {
     if let DropEvent::Scheduled(spec) = record.event {
         drops.insert(record.drop, DropState::scheduled(*spec));
         return Ok(());
@@ -91,7 +95,8 @@ async fn replay(store: &dyn Store, drops: &mut HashMap<DropId, DropState>, recor
     if !drops.contains_key(&record.drop) {
         // Settled at the watermark as SQL sees it, and something came after: load it all the same.
         let row = store.drop_row(record.drop).await?;
-        let row = row.ok_or_else(|| RecoveryFailure::Corrupt(format!("drop {} is in the journal only", record.drop)))?;
+        let row =
+            row.ok_or_else(|| RecoveryFailure::Corrupt(format!("drop {} is in the journal only", record.drop)))?;
         let state = load(store, row).await?;
         drops.insert(record.drop, state);
     }

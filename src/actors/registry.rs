@@ -125,7 +125,8 @@ impl Registry {
         let spec = Arc::clone(state.spec());
         let cell = Arc::new(DropCell::new(Published::of(&state, position)));
         let Shared { journal, clock, scheduler, arbiters, .. } = &*self.shared;
-        let actor = DropActor::new(state, announced, Arc::clone(&cell), journal.clone(), clock.clone(), scheduler.clone());
+        let actor =
+            DropActor::new(state, announced, Arc::clone(&cell), journal.clone(), clock.clone(), scheduler.clone());
         let arbiter = &arbiters[spec.id.tag() as usize % arbiters.len()];
         let address = DropActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         let handle = Arc::new(DropHandle { spec, cell, address });

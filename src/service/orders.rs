@@ -71,8 +71,8 @@ impl Orders {
     pub async fn place(&self, buyer: UserId, key: &str, new: NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
         self.check_method(new.payment_method.as_deref())?;
         let digest = KeyDigest::of(buyer, key);
-        let _running = Running::begin(&self.running, digest)
-            .ok_or_else(|| Failure::retry(Code::RequestInProgress, 1))?;
+        let _running =
+            Running::begin(&self.running, digest).ok_or_else(|| Failure::retry(Code::RequestInProgress, 1))?;
         let (bound, fresh) = self.registry.claim(digest, new.drop_id);
         if bound != new.drop_id {
             return Err(Failure::new(Code::IdempotencyKeyReused));

@@ -183,7 +183,9 @@ async fn record(handle: &DropHandle, command: Command) -> Result<Paid, Failure> 
     for _ in 0..ASKS_MAX {
         match handle.ask(command.clone()).await {
             Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) => return Ok(Paid::Order(order)),
-            Ok(Answer { outcome: Outcome::Rejected(Rejection::OrderIs(_)), .. }) => return reread(handle, &command).await,
+            Ok(Answer { outcome: Outcome::Rejected(Rejection::OrderIs(_)), .. }) => {
+                return reread(handle, &command).await;
+            }
             Ok(_) => return Err(Failure::new(Code::OrderNotFound)),
             Err(AskError::Overloaded | AskError::DiskFull) => {
                 tokio::time::sleep(delay).await;
