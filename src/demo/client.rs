@@ -103,6 +103,19 @@ impl Answer {
     pub fn identical(&self, other: &Answer) -> bool {
         self.status == other.status && self.body == other.body
     }
+
+    /// Where two answers that should be identical first differ, with a little of what is around.
+    pub fn difference(&self, other: &Answer) -> String {
+        if self.status != other.status {
+            return format!("{} and then {}", self.text(), other.text());
+        }
+        let at = self.body.iter().zip(&other.body).take_while(|(a, b)| a == b).count();
+        let around = |body: &Bytes| {
+            let (from, to) = (at.saturating_sub(40).min(body.len()), (at + 40).min(body.len()));
+            String::from_utf8_lossy(&body[from..to]).into_owned()
+        };
+        format!("{} from byte {at} on {:?} and then {:?}", self.status, around(&self.body), around(&other.body))
+    }
 }
 
 /// Connections to one server, made as needed and shared by everyone who holds the client.
@@ -234,6 +247,12 @@ mod tests {
         assert!(!first.identical(&answer(200, r#"{"id":"1","status":"confirmed"}"#)));
         assert!(!first.identical(&answer(201, r#"{"id":"1", "status":"confirmed"}"#)), "the same JSON, other bytes");
         assert!(!first.identical(&answer(201, "")));
+        let longer = answer(201, r#"{"id":"1","status":"confirmed"} "#);
+        assert_eq!(
+            first.difference(&longer),
+            r#"201 from byte 31 on "{\"id\":\"1\",\"status\":\"confirmed\"}" and then "{\"id\":\"1\",\"status\":\"confirmed\"} ""#
+        );
+        assert!(first.difference(&answer(409, "{}")).ends_with("and then 409 {}"));
         // How long it took is not part of an answer.
         assert!(first.identical(&Answer { took: Duration::from_secs(1), ..first.clone() }));
     }

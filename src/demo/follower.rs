@@ -11,7 +11,7 @@ use rand::Rng;
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::{net::TcpStream, sync::watch, time};
 use tokio_tungstenite::{
@@ -41,27 +41,33 @@ pub struct Heard {
     pub ended: bool,
     /// How often it was connected and authenticated.
     pub connections: u32,
+    /// Since when it is, unless it was cut off and is not back.
+    pub connected_since: Option<Instant>,
     /// Why it was sent away for good.
     pub sent_away: Option<String>,
 }
 
 impl Heard {
-    /// What this follower should have heard and did not. A follower who was connected more than once may have missed
-    /// what was told in between.
+    /// What this follower should have heard and did not, of a drop that was `sold_out` or not and was ended at
+    /// `end`. A follower who was connected again may have missed what was told before that.
     #[must_use]
-    pub fn missed(&self, sold_out: bool) -> Option<String> {
+    pub fn missed(&self, sold_out: bool, end: Instant) -> Option<String> {
         if let Some(why) = &self.sent_away {
             return Some(format!("was sent away: {why}"));
         }
-        if self.connections != 1 {
-            return (self.connections == 0).then(|| "was never connected".to_owned());
-        }
-        let told = [
-            ("drop_started", self.started, true),
-            ("sold_out", self.sold_out, sold_out),
-            ("drop_ended", self.ended, true),
-        ];
-        let missed: Vec<_> = told.iter().filter(|(_, heard, due)| *due && !heard).map(|(name, ..)| *name).collect();
+        let Some(since) = self.connected_since else {
+            return Some(format!("was connected {} times and is not any more", self.connections));
+        };
+        let all_along = self.connections == 1;
+        let in_time = since < end;
+        let missed: Vec<&str> = [
+            ("drop_started", all_along && !self.started),
+            ("sold_out", all_along && sold_out && !self.sold_out),
+            ("drop_ended", in_time && !self.ended),
+        ]
+        .iter()
+        .filter_map(|(event, missed)| missed.then_some(*event))
+        .collect();
         (!missed.is_empty()).then(|| format!("did not hear {}", missed.join(" and ")))
     }
 }
@@ -76,6 +82,7 @@ pub async fn listen(hall: Arc<Hall>, token: Arc<str>) -> Heard {
         let session = async {
             if let Ok(Ok(socket)) = time::timeout(CONNECT_TIMEOUT, connect(hall.addr, &token)).await {
                 hear(&hall, socket, &mut heard).await;
+                heard.connected_since = None;
             }
         };
         tokio::select! {
@@ -149,6 +156,7 @@ async fn hear(hall: &Hall, mut socket: Socket, heard: &mut Heard) {
 
 fn authenticated(hall: &Hall, following: Option<u32>, heard: &mut Heard) {
     heard.connections += 1;
+    heard.connected_since = Some(Instant::now());
     if heard.connections > 1 {
         add(&hall.tally.reconnections);
     }
@@ -216,6 +224,10 @@ mod tests {
         Hall { addr, drop_id: DropId::new(), tally: Arc::new(Tally::new(10)), leave }
     }
 
+    fn connected(connections: u32) -> Heard {
+        Heard { connections, connected_since: Some(Instant::now()), ..Default::default() }
+    }
+
     fn send(hall: &Hall, kind: &str, drop: DropId, sold: u32, heard: &mut Heard) {
         let at = crate::demo::setup::now();
         let text = format!(
@@ -228,13 +240,13 @@ mod tests {
 
     #[test]
     fn a_follower_notes_what_it_hears_of_its_drop_only() {
-        let (hall, mut heard) = (hall(), Heard { connections: 1, ..Default::default() });
+        let (hall, mut heard) = (hall(), connected(1));
         send(&hall, "drop_started", DropId::new(), 0, &mut heard);
         assert_eq!((heard.started, hall.tally.events.load(Relaxed)), (false, 0));
         for (kind, sold) in [("drop_started", 0), ("stock_changed", 5), ("sold_out", 10), ("drop_ended", 10)] {
             send(&hall, kind, hall.drop_id, sold, &mut heard);
         }
-        assert_eq!(heard.missed(true), None);
+        assert_eq!(heard.missed(true, Instant::now()), None);
         assert_eq!(hall.tally.events.load(Relaxed), 4);
         assert_eq!(hall.tally.event_latency.percentiles().count, 3);
         assert_eq!(hall.tally.stock_event_latency.percentiles().count, 1);
@@ -245,12 +257,17 @@ mod tests {
 
     #[test]
     fn what_was_missed_is_named_unless_a_reconnection_explains_it() {
-        let heard = Heard { started: true, ended: true, connections: 1, ..Default::default() };
-        assert_eq!(heard.missed(false), None);
-        assert_eq!(heard.missed(true).as_deref(), Some("did not hear sold_out"));
-        assert_eq!(Heard { connections: 2, ..heard.clone() }.missed(true), None);
-        assert!(Heard::default().missed(false).is_some(), "never connected");
-        assert!(Heard { sent_away: Some("4401".into()), connections: 2, ..heard }.missed(false).is_some());
+        let end = Instant::now() + Duration::from_secs(1);
+        let heard = Heard { started: true, ended: true, ..connected(1) };
+        assert_eq!(heard.missed(false, end), None);
+        assert_eq!(heard.missed(true, end).as_deref(), Some("did not hear sold_out"));
+        assert_eq!(Heard { connections: 2, ..heard.clone() }.missed(true, end), None);
+        assert_eq!(connected(1).missed(false, end).as_deref(), Some("did not hear drop_started and drop_ended"));
+        assert_eq!(connected(2).missed(true, end).as_deref(), Some("did not hear drop_ended"));
+        let before = Instant::now();
+        assert_eq!(connected(2).missed(true, before), None, "it came back after the end");
+        assert!(Heard::default().missed(false, end).is_some(), "never connected");
+        assert!(Heard { sent_away: Some("4401".into()), ..heard }.missed(false, end).is_some());
     }
 
     #[test]

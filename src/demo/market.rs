@@ -86,7 +86,7 @@ impl Market {
         if first.identical(second) {
             return add(&self.tally.identical);
         }
-        let text = format!("one key, two answers: {} and then {}", first.text(), second.text());
+        let text = format!("one key, two answers: {}", first.difference(second));
         self.tally.broke(Promise::RetriesIdentical, text);
     }
 

@@ -52,11 +52,14 @@ pub enum DemoError {
     #[error("could not {what}: {source}")]
     Io { what: &'static str, source: std::io::Error },
     /// The server did not start, or died.
-    #[error("{what}\n{log_tail}\nits log: {}", log.display())]
-    Server { what: String, log_tail: String, log: PathBuf },
+    #[error("{what}\n{log_tail}")]
+    Server { what: String, log_tail: String },
     /// A call that the demo cannot do without was refused.
     #[error("could not {what}: {why}")]
     Setup { what: &'static str, why: String },
+    /// One of the above; the server's log and data were kept.
+    #[error("{source}\nThe server's log and data: {}", dir.display())]
+    Kept { source: Box<DemoError>, dir: PathBuf },
     /// Ctrl-C, or SIGTERM.
     #[error("interrupted")]
     Interrupted,
@@ -89,9 +92,14 @@ pub async fn run(
             report.data_dir = place.leave(!report.promises_kept());
             Ok(report)
         }
+        // Whoever looks into it needs the server's log.
+        Err(error @ (DemoError::Server { .. } | DemoError::Setup { .. })) => {
+            let dir = place.work_dir();
+            place.leave(true);
+            Err(DemoError::Kept { source: Box::new(error), dir })
+        }
         Err(error) => {
-            // The log that a server's failure names must still be there.
-            place.leave(matches!(error, DemoError::Server { .. } | DemoError::Setup { .. }));
+            place.leave(false);
             Err(error)
         }
     }

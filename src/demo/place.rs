@@ -50,6 +50,12 @@ impl Place {
         self.data_dir.clone()
     }
 
+    /// Where its log is, and its data unless the user named another place.
+    #[must_use]
+    pub fn work_dir(&self) -> PathBuf {
+        self.work_dir.clone()
+    }
+
     /// Removes what is temporary, unless `keep`. Returns the data directory if it is still there.
     pub fn leave(self, keep: bool) -> Option<PathBuf> {
         if !keep {

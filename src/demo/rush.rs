@@ -4,6 +4,7 @@ use super::{
     DemoError,
     buyer::{self, Story},
     client::{Answer, Call, Client},
+    follower,
     market::{Market, PATIENCE, Phase},
     promises::Promise,
     server::Server,
@@ -22,6 +23,9 @@ use tokio::{sync::watch, task::JoinSet, time};
 const WATCH_INTERVAL: Duration = Duration::from_millis(40);
 /// How long holds may outlive their time before the demo stops waiting for them.
 const HOLDS_PATIENCE: Duration = Duration::from_secs(20);
+
+/// For followers who were cut off to be connected again.
+const RETURN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the rush needs besides the market.
 pub struct Stand<'a> {
@@ -42,6 +46,8 @@ pub struct Outcome {
     pub stock: StockCounts,
     /// From the start to the last unit sold, or to the time limit.
     pub took: Duration,
+    /// When the drop was ended.
+    pub end: Instant,
 }
 
 impl Stand<'_> {
@@ -59,15 +65,24 @@ impl Stand<'_> {
         self.phase.send_replace(Phase::Rush);
         self.watch(start).await;
         let took = start.elapsed();
-        // A crash that is due comes before the end, so that the crowd meets it.
-        let mut upright = self.upright.clone();
-        let _ = upright.wait_for(|upright| *upright).await;
+        self.back_on_its_feet().await;
         self.phase.send_replace(Phase::Over);
         self.tally().enter("settling", 0);
+        let end = Instant::now();
         self.command("end").await?;
         let stories = crowd.join_all().await;
         let stock = self.settled().await?;
-        Ok(Outcome { stories, stock, took })
+        Ok(Outcome { stories, stock, took, end })
+    }
+
+    /// A crash that is due comes before the drop's end, so that the crowd meets it, and so does
+    /// everyone's return.
+    async fn back_on_its_feet(&self) {
+        let mut upright = self.upright.clone();
+        let _ = upright.wait_for(|upright| *upright).await;
+        let everyone = self.cast.followers.len() as u64;
+        // Whoever is not back by then is named when the followers leave.
+        let _ = follower::all_listening(self.tally(), everyone, RETURN_PATIENCE).await;
     }
 
     fn tally(&self) -> &Tally {

@@ -92,7 +92,7 @@ impl Launch {
     }
 
     fn failed(&self, what: &str) -> DemoError {
-        DemoError::Server { what: what.to_owned(), log_tail: log_tail(&self.log), log: self.log.clone() }
+        DemoError::Server { what: what.to_owned(), log_tail: log_tail(&self.log) }
     }
 }
 

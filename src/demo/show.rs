@@ -60,7 +60,7 @@ impl Show<'_> {
         let market = Arc::new(self.market(client, cast.drop_id, phases));
         let (outcome, crash) = self.rush(&mut server, &cast, market.clone(), phase).await?;
         let rest = async {
-            self.dismiss(audience).await;
+            self.dismiss(audience, outcome.end).await;
             readback::read_back(&market, &outcome.stories).await;
             Ok(())
         };
@@ -146,7 +146,7 @@ impl Show<'_> {
     }
 
     /// Lets the last events arrive, sends the followers home and notes what they missed.
-    async fn dismiss(&self, mut audience: Audience) {
+    async fn dismiss(&self, mut audience: Audience, end: Instant) {
         let count = audience.listeners.len() as u64;
         let everyone_heard = async {
             while self.tally.heard_the_end.load(Relaxed) < count {
@@ -158,7 +158,7 @@ impl Show<'_> {
         audience.leave.send_replace(true);
         let sold_out = self.tally.sold_out.load(Relaxed);
         while let Some(heard) = audience.listeners.join_next().await {
-            match heard.map(|heard| heard.missed(sold_out)) {
+            match heard.map(|heard| heard.missed(sold_out, end)) {
                 Ok(None) => {}
                 Ok(Some(missed)) => self.tally.broke(Promise::EveryoneHeard, format!("a follower {missed}")),
                 Err(why) => self.tally.broke(Promise::EveryoneHeard, format!("a follower failed: {why}")),
