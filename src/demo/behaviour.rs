@@ -59,7 +59,7 @@ impl Behaviour {
     }
 }
 
-/// One buyer's dice. The same run seed and buyer give the same throws; which of them meet which stock is up to the race.
+/// One buyer's dice. The same run seed and buyer give the same throws; which stock they meet is up to the race.
 pub struct Dice(StdRng);
 
 impl Dice {

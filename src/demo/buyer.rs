@@ -189,7 +189,7 @@ impl Buyer {
                 let call = self.market.cancel_call(&self.story.token, order.id);
                 self.think_and_ask(index, &call).await;
             }
-            Behaviour::Abandon => return Step::ComeBack(self.dice.about(self.market.hold * 2)),
+            Behaviour::Abandon => return Step::ComeBack(self.dice.about(self.market.hold)),
         }
         match self.story.told[index] {
             Told { status: OrderStatus::Confirmed, quantity, .. } => Step::Bought(quantity),

@@ -156,7 +156,7 @@ fn frame(title: &str, now: &Snapshot, paint: Paint) -> Vec<String> {
         millis(now.order_p99)
     );
     let events = format!(
-        "{:>9} delivered to {} followers   p99 {}",
+        "{:>7} delivered   {} listening   p99 {}",
         count(now.events),
         count(now.listening),
         millis(now.event_p99)
@@ -260,7 +260,7 @@ mod tests {
             "  Stock    ███████████████████████████████████▓▓▓▓░░░░░░░░░░░",
             "           71 sold   9 held   20 free",
             "  Orders     1,250/s   accepted 96   refused 310   p99 4.2 ms",
-            "  Events      12,400 delivered to 200 followers   p99 3.1 ms",
+            "  Events    12,400 delivered   200 listening   p99 3.1 ms",
             "  Now        2.3 s   the rush",
             "",
         ];

@@ -52,8 +52,8 @@ pub enum DemoError {
     #[error("could not {what}: {source}")]
     Io { what: &'static str, source: std::io::Error },
     /// The server did not start, or died.
-    #[error("{what}\n{log_tail}")]
-    Server { what: String, log_tail: String },
+    #[error("{0}")]
+    Server(String),
     /// A call that the demo cannot do without was refused.
     #[error("could not {what}: {why}")]
     Setup { what: &'static str, why: String },
@@ -93,7 +93,7 @@ pub async fn run(
             Ok(report)
         }
         // Whoever looks into it needs the server's log.
-        Err(error @ (DemoError::Server { .. } | DemoError::Setup { .. })) => {
+        Err(error @ (DemoError::Server(_) | DemoError::Setup { .. })) => {
             let dir = place.work_dir();
             place.leave(true);
             Err(DemoError::Kept { source: Box::new(error), dir })

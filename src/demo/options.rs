@@ -11,7 +11,8 @@ const SECONDS: RangeInclusive<u32> = 1..=600;
 
 /// How long the demo's drop holds a reserved unit: short, so that abandoned holds come back while one watches.
 pub const HOLD_SECONDS: u32 = 2;
-/// Connections that all buyers share: one each up to this many. More would measure this machine's scheduler, not the server.
+/// Connections that all buyers share: one each up to this many. More would measure this machine's scheduler and not the
+/// server.
 pub const BUYER_CONNECTIONS_MAX: u32 = 256;
 
 /// Options of `livedrop demo`.
@@ -80,10 +81,11 @@ impl DemoOptions {
         Duration::from_secs(u64::from(self.seconds))
     }
 
-    /// How many units every buyer goes for at least, so that the whole crowd could buy the whole stock.
+    /// How many units every buyer goes for at least: together half as much again as there is, so that a crowd that is
+    /// smaller than the stock still races for it.
     #[must_use]
     pub fn units_wanted(&self) -> u32 {
-        self.stock.div_ceil(self.buyers).max(1)
+        (self.stock + self.stock / 2).div_ceil(self.buyers).max(1)
     }
 
     /// The drop's limit per buyer: a little above what anybody wants, as shops choose it.
@@ -125,8 +127,9 @@ pub(super) fn check_open_files(options: &DemoOptions) -> Result<(), DemoError> {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     match soft_limit(&limits) {
         Some(limit) if limit < options.open_files() => Err(DemoError::Option(format!(
-            "this shell allows {limit} open files and the demo needs about {0}: run `ulimit -n {0}` first, or ask for fewer --followers",
-            options.open_files()
+            "this shell allows {limit} open files and the demo needs about {needed}: run `ulimit -n {needed}` first, or \
+             ask for fewer --followers",
+            needed = options.open_files()
         ))),
         _ => Ok(()),
     }

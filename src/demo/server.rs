@@ -91,8 +91,10 @@ impl Launch {
             .map_err(io("start the server"))
     }
 
+    /// What went wrong, and the server's last words if it had any.
     fn failed(&self, what: &str) -> DemoError {
-        DemoError::Server { what: what.to_owned(), log_tail: log_tail(&self.log) }
+        let last_words = log_tail(&self.log);
+        DemoError::Server(format!("{what}\n{last_words}").trim_end().to_owned())
     }
 }
 
