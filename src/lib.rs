@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 
 pub mod actors;
+pub mod app;
+pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod engine;

@@ -1,1 +1,177 @@
-fn main() {}
+//! The binary: arguments, logs, and which part to run.
+
+use clap::{Parser, Subcommand};
+use livedrop::app::App;
+use livedrop::config::{Config, LogFormat, ServeArgs};
+use livedrop::demo::{self, AuditVerdict, DemoOptions};
+use livedrop::{storage, verify};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use tracing_subscriber::EnvFilter;
+
+/// A flash-sale and follow platform: never oversold, nothing acknowledged is ever lost.
+#[derive(Parser)]
+#[command(name = "livedrop", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Task>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Serve the API (what `livedrop` alone does, too)
+    Serve(Box<ServeArgs>),
+    /// Play a whole sale on this machine, with a crowd, and audit it
+    Demo(DemoOptions),
+    /// Compare the journal with the database, offline and read-only: exit 0 clean, 1 difference, 2 cannot read
+    Verify(VerifyArgs),
+    /// Bring the database's schema up to date (a start does that, too)
+    Migrate(Box<ServeArgs>),
+}
+
+#[derive(clap::Args)]
+struct VerifyArgs {
+    /// The stopped server's data directory
+    #[arg(long, value_name = "DIR", default_value = "./data", env = "LIVEDROP_DATA_DIR")]
+    data_dir: PathBuf,
+    /// Its database [default: sqlite://<data-dir>/livedrop.db]
+    #[arg(long, value_name = "URL", env = "LIVEDROP_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    actix_web::rt::System::new().block_on(async {
+        match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
+            Task::Serve(args) => serve(&args).await,
+            Task::Demo(options) => run_demo(options).await,
+            Task::Verify(args) => run_verify(&args).await,
+            Task::Migrate(args) => migrate(&args).await,
+        }
+    })
+}
+
+/// One readable line, and the exit code that goes with it.
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("livedrop: {error}");
+    ExitCode::from(code)
+}
+
+async fn serve(args: &ServeArgs) -> ExitCode {
+    let config = match Config::load(args) {
+        Ok(config) => config,
+        Err(error) => return fail(2, &error),
+    };
+    log_to_stderr(&config.log, config.log_format);
+    let app = match App::start(&config).await {
+        Ok(app) => app,
+        Err(error) => return fail(1, &error),
+    };
+    greet(&config, &app);
+    match app.run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn greet(config: &Config, app: &App) {
+    let base = format!("http://{}", app.address);
+    // The URL may hold a password: only its kind is shown.
+    let database = match config.database_url.expose().split_once("://") {
+        Some(("sqlite", path)) => format!("sqlite, {path}"),
+        _ => "postgres".to_owned(),
+    };
+    let durability = match config.durability.to_string().as_str() {
+        "always" => "always: every answer is on disk before it leaves".to_owned(),
+        weaker => format!("{weaker}: a power cut may take back what was acknowledged last"),
+    };
+    let text = format!(
+        "livedrop listening on {base}\n  database    {database}\n  durability  {durability}\n  first call  curl {base}/api/v1/drops\n"
+    );
+    // Whoever started us may not listen any more; that is no reason to stop.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+async fn migrate(args: &ServeArgs) -> ExitCode {
+    let config = match Config::load(args) {
+        Ok(config) => config,
+        Err(error) => return fail(2, &error),
+    };
+    let migrated = async {
+        std::fs::create_dir_all(&config.data_dir).map_err(|error| error.to_string())?;
+        let store = storage::connect(config.database_url.expose()).await.map_err(|error| error.to_string())?;
+        store.migrate().await.map_err(|error| error.to_string())?;
+        store.close().await;
+        Ok::<(), String>(())
+    };
+    match migrated.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
+}
+
+async fn run_demo(options: DemoOptions) -> ExitCode {
+    let json = options.json;
+    let audit = async |data_dir: PathBuf, url: Option<String>| audit(&data_dir, url).await;
+    match demo::run(options, audit).await {
+        Ok(report) => {
+            print!("{}", demo::rendered(&report, json));
+            if report.promises_kept() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => fail(1, &error),
+    }
+}
+
+async fn audit(data_dir: &Path, url: Option<String>) -> Result<AuditVerdict, String> {
+    let report = examine(data_dir, url).await?;
+    let confirmed_units = report.confirmed_units.iter().filter_map(|(id, units)| Some((id.parse().ok()?, *units)));
+    Ok(AuditVerdict {
+        clean: report.is_clean(),
+        orders: report.orders,
+        confirmed_units: confirmed_units.collect(),
+        findings: report.findings,
+    })
+}
+
+async fn examine(data_dir: &Path, url: Option<String>) -> Result<verify::VerifyReport, String> {
+    let url = url.unwrap_or_else(|| format!("sqlite://{}", data_dir.join("livedrop.db").display()));
+    if let Some(path) = url.strip_prefix("sqlite://")
+        && !Path::new(path).exists()
+    {
+        return Err(format!("no database at {path}"));
+    }
+    let store = storage::connect(&url).await.map_err(|error| error.to_string())?;
+    let report = verify::verify(data_dir, &*store).await.map_err(|error| error.to_string());
+    store.close().await;
+    report
+}
+
+async fn run_verify(args: &VerifyArgs) -> ExitCode {
+    let report = match examine(&args.data_dir, args.database_url.clone()).await {
+        Ok(report) => report,
+        Err(error) => return fail(2, &error),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    } else {
+        print!("{}", report.render());
+    }
+    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn log_to_stderr(filter: &str, format: LogFormat) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

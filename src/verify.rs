@@ -53,6 +53,32 @@ impl VerifyReport {
         self.differences == 0
     }
 
+    /// The report for a person.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = format!(
+            "journal   {} ({} segments, {} records, last {})\ndatabase  {} (watermark {}, {} records to project)\n\
+             compared  {} drops, {} orders\n",
+            self.journal_id,
+            self.segments,
+            self.records,
+            self.last_sequence,
+            self.database,
+            self.watermark,
+            self.unprojected_records,
+            self.drops,
+            self.orders,
+        );
+        for finding in &self.findings {
+            text.push_str(&format!("  - {finding}\n"));
+        }
+        let verdict = match self.differences {
+            0 => "clean: the journal and the database tell the same story".to_owned(),
+            n => format!("{n} differences"),
+        };
+        text + "verdict   " + &verdict + "\n"
+    }
+
     fn find(&mut self, finding: String) {
         self.differences += 1;
         if self.findings.len() < FINDINGS_MAX {

@@ -32,5 +32,5 @@ pub use durability::Durability;
 pub use error::{JournalError, RecoveryError};
 pub use handle::{Completion, Journal, JournalHandle, JournalOptions, JournalReader, Permit};
 pub use records::Records;
-pub use recovery::{CutTail, Recovered, Scan, scan};
+pub use recovery::{CutTail, Recovered, Scan, identity, scan};
 pub use space::Space;

@@ -392,3 +392,13 @@ impl Iterator for Scan {
         }
     }
 }
+
+/// Whose journal lies on a device; `None` where there is none yet. What the database knows of it must be read before
+/// it is opened.
+///
+/// # Errors
+/// Where it cannot be told.
+pub fn identity(device: &dyn Device) -> Result<Option<Uuid>, RecoveryError> {
+    let names = device.list().map_err(RecoveryError::io("list the journal's folder"))?;
+    Ok(Meta::read(device, &names)?.map(|meta| meta.journal))
+}

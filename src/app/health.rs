@@ -1,0 +1,74 @@
+//! What `/readyz` says.
+
+use crate::actors::Projection;
+use crate::http::HealthSource;
+use crate::http::health::{Checks, DatabaseCheck, Health, JournalCheck, ProjectorCheck, Readiness};
+use crate::journal::{JournalReader, Space};
+use crate::storage::Store;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// Records that the projector may be behind before it counts as degraded: some seconds of a hot drop.
+const LAG_MAX: u64 = 200_000;
+
+/// Set once, when the server begins to go down.
+#[derive(Clone, Default)]
+pub(super) struct GoingDown(Arc<AtomicBool>);
+
+impl GoingDown {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Knows how the parts do, from memory.
+pub(super) struct Monitor {
+    reader: JournalReader,
+    projection: Projection,
+    store: Arc<dyn Store>,
+    database_up: AtomicBool,
+    going_down: GoingDown,
+}
+
+impl Monitor {
+    pub fn new(reader: JournalReader, projection: Projection, store: Arc<dyn Store>, going_down: GoingDown) -> Self {
+        Self { reader, projection, store, database_up: AtomicBool::new(true), going_down }
+    }
+
+    /// Looks at the database again and again, so that a probe never has to.
+    pub async fn watch_database(self: Arc<Self>) {
+        loop {
+            self.database_up.store(self.store.ping().await.is_ok(), Ordering::Release);
+            tokio::time::sleep(PING_EVERY).await;
+        }
+    }
+}
+
+impl HealthSource for Monitor {
+    fn readiness(&self) -> Readiness {
+        let worse_if = |bad: bool, how: Health| if bad { how } else { Health::Ready };
+        let failed = self.reader.poison_watch().borrow().is_some() || self.going_down.0.load(Ordering::Acquire);
+        let journal = worse_if(failed, Health::Unavailable)
+            .max(worse_if(self.reader.space() == Space::Full, Health::Degraded));
+        let database_up = self.database_up.load(Ordering::Acquire);
+        let lag_records = self.reader.durable().saturating_sub(self.projection.watermark());
+        let behind = lag_records > LAG_MAX || self.projection.trouble().is_some();
+        let projector = worse_if(behind, Health::Degraded);
+        // Orders go on without the database, so its absence degrades and no more.
+        let status = journal.max(projector).max(worse_if(!database_up, Health::Degraded));
+        Readiness {
+            status,
+            checks: Checks {
+                journal: JournalCheck { status: journal, durability: self.reader.durability().to_string() },
+                database: DatabaseCheck { status: worse_if(!database_up, Health::Unavailable), kind: self.store.kind() },
+                projector: ProjectorCheck { status: projector, lag_records },
+            },
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The composition root: open, recover, start, serve, drain.
+
+mod health;
+mod start;
+
+use crate::actors::fanout::CloseCause;
+use crate::actors::{Hub, Registry};
+use crate::config::Config;
+use crate::journal::{Journal, JournalError, JournalReader, RecoveryError};
+use crate::service::settle::Settler;
+use crate::storage::{Store, StoreError};
+use crate::actors::recovery::RecoveryFailure;
+use actix_web::dev::{Server, ServerHandle};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinHandle};
+use tracing::{error, info, warn};
+
+/// Why the server does not start, or did not end well. One readable line.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The data directory or the socket.
+    #[error("cannot {what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        error: io::Error,
+    },
+    /// The database.
+    #[error("database: {0}")]
+    Store(#[from] StoreError),
+    /// The journal does not open.
+    #[error("journal: {0}")]
+    Journal(#[from] RecoveryError),
+    /// The drops cannot be rebuilt.
+    #[error("recovery: {0}")]
+    Recovery(#[from] RecoveryFailure),
+    /// The journal failed while serving.
+    #[error("{0}")]
+    Poisoned(JournalError),
+}
+
+impl AppError {
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Io { what, error }
+    }
+}
+
+/// A server that runs.
+pub struct App {
+    /// Where it listens.
+    pub address: SocketAddr,
+    server: JoinHandle<io::Result<()>>,
+    handle: ServerHandle,
+    journal: Journal<crate::actors::Decision>,
+    reader: JournalReader,
+    registry: Registry,
+    hub: Hub,
+    settler: Settler,
+    store: Arc<dyn Store>,
+    projector: JoinHandle<()>,
+    stop_projector: watch::Sender<bool>,
+    background: Vec<JoinHandle<()>>,
+    going_down: health::GoingDown,
+    patience: Duration,
+}
+
+/// Why a server should end.
+enum Cause {
+    Signal(&'static str),
+    Poison(String),
+}
+
+impl App {
+    /// Opens everything, recovers, and serves.
+    ///
+    /// # Errors
+    /// [`AppError`]; nothing was served then.
+    pub async fn start(config: &Config) -> Result<Self, AppError> {
+        start::start(config).await
+    }
+
+    /// Serves until a signal comes or the journal fails, then drains.
+    ///
+    /// # Errors
+    /// [`AppError::Poisoned`] where the journal failed: whoever waited has been told that the outcome is not known.
+    pub async fn run(self) -> Result<(), AppError> {
+        let mut poison = self.reader.poison_watch();
+        let cause = tokio::select! {
+            name = signal() => Cause::Signal(name),
+            Ok(reason) = poison.wait_for(Option::is_some) => Cause::Poison(reason.clone().unwrap_or_default()),
+        };
+        match cause {
+            Cause::Signal(name) => info!(signal = name, "going down: finishing what is in flight"),
+            Cause::Poison(reason) => {
+                error!(%reason, "going down: the journal failed; a restart recovers what was acknowledged");
+            }
+        }
+        self.drain().await
+    }
+
+    /// Stops accepting, finishes what is in flight, closes sockets, syncs, projects.
+    async fn drain(self) -> Result<(), AppError> {
+        self.going_down.set();
+        self.hub.close_all(CloseCause::Restart);
+        self.handle.stop(true).await;
+        if let Ok(Err(error)) = self.server.await {
+            warn!(%error, "the HTTP server did not end well");
+        }
+        // Charges go on without their client; what the gateway said should still be recorded.
+        let waited = tokio::time::timeout(self.patience, async {
+            while self.settler.running() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        if self.settler.running() > 0 && waited.await.is_err() {
+            warn!(charges = self.settler.running(), "some charges have no outcome yet; the next start asks the gateway");
+        }
+        self.background.iter().for_each(JoinHandle::abort);
+        let closed = self.journal.close();
+        let _ = self.stop_projector.send(true);
+        if tokio::time::timeout(self.patience, self.projector).await.is_err() {
+            warn!("the projector did not finish; the next start projects the rest");
+        }
+        self.registry.stop();
+        self.store.close().await;
+        closed.map_err(AppError::Poisoned)?;
+        info!("bye");
+        Ok(())
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+async fn signal() -> &'static str {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let terminate = async {
+        match terminate {
+            Ok(mut stream) => {
+                stream.recv().await;
+            }
+            Err(error) => {
+                warn!(%error, "SIGTERM cannot be heard");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = terminate => "SIGTERM",
+        _ = tokio::signal::ctrl_c() => "SIGINT",
+    }
+}
+
+fn spawn_server(server: Server) -> (ServerHandle, JoinHandle<io::Result<()>>) {
+    (server.handle(), actix_web::rt::spawn(server))
+}

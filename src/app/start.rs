@@ -1,0 +1,190 @@
+//! From a configuration to a running server.
+
+use super::health::{GoingDown, Monitor};
+use super::{App, AppError, spawn_server};
+use crate::actors::broadcaster::{Broadcaster, pump};
+use crate::actors::recovery::recover;
+use crate::actors::{Clock, Decision, Hub, Projector, Registry, Scheduler, janitor};
+use crate::config::Config;
+use crate::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
+use crate::domain::{OrderId, StockBoard};
+use crate::engine::DropState;
+use crate::http::server::{self, ServerOptions};
+use crate::http::{HealthSource, Services};
+use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
+use crate::service::accounts::Accounts;
+use crate::service::creators::Creators;
+use crate::service::drops::Drops;
+use crate::service::orders::Orders;
+use crate::service::passwords::Passwords;
+use crate::service::payments::{PaymentGateway, Sandbox};
+use crate::service::products::Products;
+use crate::service::settle::Settler;
+use crate::service::tokens::Tokens;
+use crate::storage::{self, Store, StoreError};
+use actix::{Actor, Arbiter};
+use actix_web::rt::spawn;
+use std::{fs, net::TcpListener, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// How long a start waits for a database that is not up yet.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) async fn start(config: &Config) -> Result<App, AppError> {
+    let data_dir = &config.data_dir;
+    fs::create_dir_all(data_dir).map_err(AppError::io(format!("create {}", data_dir.display())))?;
+    // Bound first: a port that is taken must not cost a recovery.
+    let listener = TcpListener::bind(config.bind).map_err(AppError::io(format!("listen on {}", config.bind)))?;
+    let address = listener.local_addr().map_err(AppError::io("read the socket's address"))?;
+    let store = open_store(config).await?;
+    let (journal, watermark, last) = open_journal(config, &*store).await?;
+    let reader = journal.handle().reader();
+    let recovered = recover(&*store, &reader, watermark, last).await?;
+    info!(drops = recovered.drops.len(), replayed = recovered.replayed, watermark, last, "recovered");
+
+    let clock = Clock::default();
+    let scheduler = Scheduler::default();
+    let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
+    let (projector, projection) = Projector::new(Arc::clone(&store), reader.clone(), watermark);
+    let (stop_projector, stopped) = watch::channel(false);
+    let hub = start_broadcaster(&reader, &recovered.drops, last);
+    let gateway: Arc<dyn PaymentGateway> = Arc::new(Sandbox);
+    let settler = Settler::new(Arc::clone(&gateway), config.payment_timeout);
+    let mut background = resume(&registry, &settler, recovered.drops, last);
+    background.push(spawn(scheduler.run(registry.clone(), clock.clone())));
+    background.push(spawn(janitor::run(registry.clone(), projection.clone(), clock.clone())));
+    let projector = spawn(projector.run(stopped));
+
+    let going_down = GoingDown::default();
+    let monitor = Arc::new(Monitor::new(reader.clone(), projection.clone(), Arc::clone(&store), going_down.clone()));
+    background.push(spawn(Arc::clone(&monitor).watch_database()));
+    let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
+    let drops = Drops::new(Arc::clone(&store), registry.clone(), projection, clock.clone());
+    let services = services(config, &store, &hub, &clock, drops, orders, monitor)?;
+    let options = ServerOptions { workers: config.workers, shutdown: config.shutdown };
+    let server = server::build(services, listener, options).map_err(AppError::io("start the HTTP server"))?;
+    let (handle, server) = spawn_server(server);
+    Ok(App {
+        address,
+        server,
+        handle,
+        journal,
+        reader,
+        registry,
+        hub,
+        settler,
+        store,
+        projector,
+        stop_projector,
+        background,
+        going_down,
+        patience: config.shutdown,
+    })
+}
+
+fn services(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    hub: &Hub,
+    clock: &Clock,
+    drops: Drops,
+    orders: Orders,
+    health: Arc<dyn HealthSource>,
+) -> Result<Services, AppError> {
+    let secret = config.signing_secret().map_err(AppError::io("read or write the token secret"))?;
+    let tokens = Tokens::new(&secret, config.access_token_seconds, clock.clone());
+    let passwords = Passwords::new(config.password_hashing);
+    Ok(Services {
+        accounts: Accounts::new(Arc::clone(store), passwords, tokens.clone()),
+        creators: Creators::new(Arc::clone(store), hub.clone(), clock.clone()),
+        products: Products::new(Arc::clone(store), clock.clone()),
+        drops,
+        orders,
+        hub: hub.clone(),
+        health,
+        tokens,
+        ws_allowed_origins: config.ws_allowed_origins.clone().into(),
+    })
+}
+
+/// Recovery reads the database, so a start needs it; afterwards the server gets along without.
+async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
+    let deadline = tokio::time::Instant::now() + DATABASE_PATIENCE;
+    loop {
+        let open = async {
+            let store = storage::connect(config.database_url.expose()).await?;
+            store.migrate().await?;
+            Ok(store)
+        };
+        match open.await {
+            Ok(store) => return Ok(store),
+            Err(StoreError::Unavailable(error)) if tokio::time::Instant::now() < deadline => {
+                warn!(%error, "the database is not there yet; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Returns the journal, the database's watermark of it, and its last record.
+async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Decision>, u64, u64), AppError> {
+    let dir = config.data_dir.join("journal");
+    let device = FileDevice::new(&dir).map_err(AppError::io(format!("open {}", dir.display())))?;
+    let watermark = match journal::identity(&device)? {
+        Some(id) => store.watermark(id).await?.map_or(0, |watermark| watermark.sequence),
+        None => 0,
+    };
+    let options = JournalOptions {
+        durability: config.durability,
+        segment_bytes: config.journal_segment_bytes,
+        tail_bytes: JOURNAL_TAIL_BYTES_MAX,
+        queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
+    };
+    let (journal, found) = Journal::open(&options, Arc::new(device), watermark)?;
+    if let Some(cut) = &found.cut {
+        warn!(file = %cut.file, offset = cut.offset, bytes = cut.bytes, why = cut.what, kept = %cut.kept_in,
+            "cut a torn tail that was never acknowledged");
+    }
+    info!(id = %found.journal_id, epoch = found.epoch, segments = found.segments, last = found.last_sequence,
+        took_ms = found.elapsed.as_millis(), "journal open");
+    Ok((journal, watermark, found.last_sequence))
+}
+
+fn start_broadcaster(reader: &JournalReader, drops: &[DropState], last: u64) -> Hub {
+    let known = drops.iter().map(|drop| {
+        let board = StockBoard { status: drop.status(), variants: drop.stock().collect() };
+        (Arc::clone(drop.spec()), board)
+    });
+    let broadcaster = Broadcaster::new(known.collect());
+    let arbiter = Arbiter::new();
+    let address = Broadcaster::start_in_arbiter(&arbiter.handle(), |_| broadcaster);
+    arbiter.spawn(pump(reader.clone(), last, address.clone()));
+    Hub::new(address)
+}
+
+/// Brings the recovered drops to life, and their unfinished payments and refunds to an end.
+fn resume(
+    registry: &Registry,
+    settler: &Settler,
+    drops: Vec<DropState>,
+    last: u64,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    for drop in drops {
+        for digest in drop.keys() {
+            let _ = registry.claim(digest, drop.spec().id);
+        }
+        let pending: Vec<OrderId> = drop.payments_pending().map(|(order, _)| order).collect();
+        let refunds: Vec<(OrderId, String)> =
+            drop.refunds_due().map(|(order, reference)| (order, reference.to_owned())).collect();
+        let handle = registry.restore(drop, last);
+        if !pending.is_empty() || !refunds.is_empty() {
+            info!(drop = %handle.spec.id, pending = pending.len(), refunds = refunds.len(), "resuming payments");
+            let settler = settler.clone();
+            tasks.push(spawn(async move { settler.resume(handle, pending, refunds).await }));
+        }
+    }
+    tasks
+}
