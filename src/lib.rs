@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod actors;
+pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod engine;
