@@ -4,21 +4,22 @@
 
 use crate::service::passwords::Hashing;
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+mod secret;
 #[cfg(test)]
 mod tests;
 
+use secret::SECRET_BYTES_MIN;
+pub use secret::Secret;
+
 const FILE_DEFAULT: &str = "livedrop.toml";
-/// HS256 wants a key as long as its hash (RFC 7518, section 3.2).
-const SECRET_BYTES_MIN: usize = 32;
 /// Every key, as `livedrop.toml` names it; `log_format` is `--log-format` and `LIVEDROP_LOG_FORMAT`.
 const KEYS: &[&str] = &[
     "bind",
@@ -153,24 +154,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Text that is not shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-impl Secret {
-    /// The text.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Everything that `livedrop serve` can be told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -280,32 +263,8 @@ impl Config {
         if let Some(secret) = &self.jwt_secret {
             return Ok(secret.expose().as_bytes().to_vec());
         }
-        let path = self.data_dir.join("secret.key");
-        match fs::read(&path) {
-            Ok(secret) if secret.len() >= SECRET_BYTES_MIN => Ok(secret),
-            Ok(_) => {
-                let reason = format!("{} is shorter than {SECRET_BYTES_MIN} bytes: remove it", path.display());
-                Err(io::Error::new(ErrorKind::InvalidData, reason))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => make_secret(&path),
-            Err(error) => Err(error),
-        }
+        secret::load_or_make(&self.data_dir.join("secret.key"))
     }
-}
-
-/// Written beside its place and then moved there, so that a crash leaves no half key that everybody signs with.
-fn make_secret(path: &Path) -> io::Result<Vec<u8>> {
-    let secret: [u8; 32] = rand::random();
-    let draft = path.with_extension("key.new");
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(&secret)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    Ok(secret.to_vec())
 }
 
 struct Sources<'a> {
@@ -399,12 +358,8 @@ fn origins(text: &str) -> Result<Vec<String>, String> {
 }
 
 fn filter(text: &str) -> Result<String, String> {
-    match text.parse::<tracing_subscriber::filter::Targets>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => tracing_subscriber::EnvFilter::try_new(text)
-            .map(|_| text.to_owned())
-            .map_err(|_| "must be a filter such as info or livedrop=debug".to_owned()),
-    }
+    let known = tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned());
+    known.map_err(|_| "must be a filter such as info or livedrop=debug".to_owned())
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

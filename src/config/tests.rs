@@ -1,4 +1,5 @@
 use super::*;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 
 fn load(args: ServeArgs, env: &[(&str, &str)], file: &str) -> Result<Config, ConfigError> {

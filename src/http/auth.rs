@@ -67,22 +67,15 @@ impl FromRequest for Own {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Timestamp;
+    use crate::service::clock::Clock;
     use crate::service::tokens::Role;
     use actix_web::{App, HttpResponse, test};
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-    fn then() -> Timestamp {
-        Timestamp::from_millis(1_767_268_800_000)
-    }
-    fn later() -> Timestamp {
-        then().plus_millis(3_600_000)
-    }
-
     #[actix_web::test]
     async fn tokens_open_what_is_theirs() {
-        let tokens = Tokens::new(SECRET, 900, then);
+        let tokens = Tokens::new(SECRET, 900, Clock::default());
         let user = UserId::new();
         let good = tokens.issue(user, Role::User);
         let app = test::init_service(
@@ -115,9 +108,12 @@ mod tests {
 
     #[actix_web::test]
     async fn an_expired_token_says_so() {
-        let token = Tokens::new(SECRET, 900, then).issue(UserId::new(), Role::User);
+        let clock = Clock::default();
+        let tokens = Tokens::new(SECRET, 900, clock.clone());
+        let token = tokens.issue(UserId::new(), Role::User);
+        clock.shift(3_600_000);
         let request = test::TestRequest::get().insert_header(("authorization", format!("Bearer {token}")));
-        let failure = access(request.to_http_request().headers(), &Tokens::new(SECRET, 900, later)).unwrap_err();
+        let failure = access(request.to_http_request().headers(), &tokens).unwrap_err();
         assert_eq!(failure.code, Code::TokenExpired);
     }
 }

@@ -1,5 +1,6 @@
 //! Lists: opaque cursors over keyset pages, and the `Link` to the next one (RFC 8288).
 
+use super::field::FromJson;
 use super::problem::Problem;
 use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
 use crate::domain::{CreatorId, DropStatus};
@@ -46,17 +47,16 @@ impl List {
     }
 }
 
-/// What the query of a list asks for. Parameters that we do not know are left alone, as URLs collect them.
+/// What the query of a list asks for. Parameters that a list does not know are left alone, as URLs collect them, and
+/// an empty one is the same as none.
 #[derive(Debug)]
 pub struct Paging {
-    cursor: Option<String>,
     /// 1 to `PAGE_LIMIT_MAX`.
     pub limit: u32,
-    /// Only lists of drops look at it.
-    pub filter: DropFilter,
+    query: Query,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Debug)]
 struct Query {
     cursor: Option<String>,
     limit: Option<String>,
@@ -69,35 +69,34 @@ impl Paging {
         let query = web::Query::<Query>::from_query(query)
             .map_err(|error| Failure::with(Code::ValidationFailed, error.to_string()))?
             .into_inner();
-        let mut errors = Vec::new();
-        let mut wrong = |pointer: &str, detail: String| {
-            errors.push(FieldError { pointer: pointer.to_owned(), detail });
+        let limit = match given(&query.limit) {
+            None => Some(PAGE_LIMIT_DEFAULT),
+            Some(text) => text.parse().ok().filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit)),
         };
-        let mut limit = PAGE_LIMIT_DEFAULT;
-        if let Some(text) = query.limit {
-            match text.parse() {
-                Ok(number) if (1..=PAGE_LIMIT_MAX).contains(&number) => limit = number,
-                _ => wrong("/limit", format!("must be 1 to {PAGE_LIMIT_MAX}")),
-            }
+        match limit {
+            Some(limit) => Ok(Self { limit, query }),
+            None => Err(Failure::invalid(vec![wrong("/limit", format!("must be 1 to {PAGE_LIMIT_MAX}"))])),
         }
-        let mut filter = DropFilter::default();
-        if let Some(text) = query.status {
-            filter.status = DropStatus::parse(&text);
-            if filter.status.is_none() {
-                wrong("/status", "must be scheduled, live, sold_out, ended or cancelled".to_owned());
-            }
+    }
+
+    /// Which drops to list.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn filter(&self) -> Result<DropFilter, Failure> {
+        let (status, creator) = (given(&self.query.status), given(&self.query.creator_id));
+        let filter = DropFilter {
+            status: status.and_then(DropStatus::parse),
+            creator: creator.and_then(|text| text.parse::<CreatorId>().ok()),
+        };
+        let mut errors = Vec::new();
+        if status.is_some() && filter.status.is_none() {
+            errors.push(wrong("/status", "must be scheduled, live, sold_out, ended or cancelled"));
         }
-        if let Some(text) = query.creator_id {
-            filter.creator = text.parse::<CreatorId>().ok();
-            if filter.creator.is_none() {
-                wrong("/creator_id", "must be the id of a creator (a UUID)".to_owned());
-            }
+        if creator.is_some() && filter.creator.is_none() {
+            errors.push(wrong("/creator_id", CreatorId::WANTED));
         }
-        if errors.is_empty() {
-            Ok(Self { cursor: query.cursor.filter(|cursor| !cursor.is_empty()), limit, filter })
-        } else {
-            Err(Failure::invalid(errors))
-        }
+        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
     }
 
     /// The last item of the page before.
@@ -105,9 +104,17 @@ impl Paging {
     /// # Errors
     /// `invalid_cursor`.
     pub fn after(&self, list: List) -> Result<Option<Uuid>, Failure> {
-        let Some(cursor) = &self.cursor else { return Ok(None) };
+        let Some(cursor) = given(&self.query.cursor) else { return Ok(None) };
         list.last(cursor).map(Some).ok_or_else(|| Failure::new(Code::InvalidCursor))
     }
+}
+
+fn given(parameter: &Option<String>) -> Option<&str> {
+    parameter.as_deref().filter(|text| !text.is_empty())
+}
+
+fn wrong(pointer: &str, detail: impl Into<String>) -> FieldError {
+    FieldError { pointer: pointer.to_owned(), detail: detail.into() }
 }
 
 impl FromRequest for Paging {
@@ -171,16 +178,16 @@ mod tests {
 
     #[test]
     fn queries_are_checked() {
-        let paging = Paging::of("limit=100&status=sold_out&utm_source=x&cursor=").unwrap();
-        assert_eq!((paging.limit, paging.filter.status), (100, Some(DropStatus::SoldOut)));
+        let paging = Paging::of("limit=100&status=sold_out&utm_source=x&cursor=&creator_id=").unwrap();
+        assert_eq!(paging.limit, 100);
+        assert_eq!(paging.filter().unwrap(), DropFilter { status: Some(DropStatus::SoldOut), creator: None });
         assert_eq!(paging.after(List::Drops).unwrap(), None);
         assert_eq!(Paging::of("").unwrap().limit, PAGE_LIMIT_DEFAULT);
-        for bad in
-            ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=", "limit=1&limit=2", "status=", "creator_id=1"]
-        {
+        for bad in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5", "limit=1&limit=2"] {
             assert_eq!(Paging::of(bad).unwrap_err().code, Code::ValidationFailed, "{bad}");
         }
-        assert_eq!(Paging::of("limit=0&status=x&creator_id=y").unwrap_err().fields.len(), 3);
+        let failure = Paging::of("status=LIVE&creator_id=y").unwrap().filter().unwrap_err();
+        assert_eq!((failure.code, failure.fields.len()), (Code::ValidationFailed, 2));
         let failure = Paging::of("cursor=nonsense").unwrap().after(List::Drops).unwrap_err();
         assert_eq!(failure.code, Code::InvalidCursor);
     }

@@ -2,7 +2,7 @@
 //!
 //! The WebSocket codec compares a frame's length with its maximum only when the whole frame has arrived, and collects
 //! it in memory until then: a client could announce a terabyte and keep sending. This stream reads the frame headers
-//! as they pass (RFC 6455, section 5.2) and ends at the first that announces too much.
+//! as they pass (RFC 6455, section 5.2) and fails at the first that announces too much.
 
 use actix_web::error::PayloadError;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use std::{
 /// First byte, length, its longest extension and the mask.
 const HEADER_BYTES_MAX: usize = 2 + 8 + 4;
 
-/// A body of frames, cut at the first one that is too long.
+/// A body of frames, up to the first one that is too long.
 pub struct BoundedFrames<S> {
     inner: S,
     meter: Meter,
@@ -25,7 +25,7 @@ pub struct BoundedFrames<S> {
 }
 
 impl<S> BoundedFrames<S> {
-    /// The stream, and a flag that is raised before it ends for a frame of more than `max` bytes.
+    /// The stream, and a flag that is raised at a frame of more than `max` bytes.
     pub fn new(inner: S, max: usize) -> (Self, Rc<Cell<bool>>) {
         let overflown = Rc::new(Cell::new(false));
         (Self { inner, meter: Meter::new(max), overflown: Rc::clone(&overflown) }, overflown)
@@ -36,15 +36,17 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for BoundedFr
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.overflown.get() {
-            return Poll::Ready(None);
-        }
-        match ready!(Pin::new(&mut self.inner).poll_next(context)) {
-            Some(Ok(chunk)) if !self.meter.admits(&chunk) => {
-                self.overflown.set(true);
-                Poll::Ready(Some(Err(PayloadError::Overflow)))
+        loop {
+            let chunk = ready!(Pin::new(&mut self.inner).poll_next(context));
+            match chunk {
+                // What follows is read and thrown away: a client that is stuck in writing would not read why we close.
+                Some(Ok(_)) if self.overflown.get() => {}
+                Some(Ok(chunk)) if !self.meter.admits(&chunk) => {
+                    self.overflown.set(true);
+                    return Poll::Ready(Some(Err(PayloadError::Overflow)));
+                }
+                other => return Poll::Ready(other),
             }
-            other => Poll::Ready(other),
         }
     }
 }
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_stream_ends_there() {
+    async fn nothing_passes_after_it() {
         let chunks = [frame(10), frame(70_000), frame(10)].map(|bytes| Ok(Bytes::from(bytes)));
         let (bounded, overflown) = BoundedFrames::new(stream::iter(chunks), 65_536);
         let passed: Vec<_> = bounded.collect().await;

@@ -45,7 +45,7 @@ impl Creators {
             display_name: new.display_name,
             bio: new.bio,
             follower_count: 0,
-            created_at: (self.clock)(),
+            created_at: self.clock.now(),
         };
         self.store.insert_creator(&creator).await?;
         Ok(creator)
@@ -74,7 +74,7 @@ impl Creators {
     pub async fn follow(&self, caller: UserId, creator: CreatorId) -> Result<(), Failure> {
         self.get(creator).await?;
         self.store.user(caller).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
-        if self.store.follow(caller, creator, (self.clock)()).await? {
+        if self.store.follow(caller, creator, self.clock.now()).await? {
             self.hub.follow_changed(caller, creator, true);
         }
         Ok(())

@@ -43,7 +43,7 @@ impl Products {
             name: new.name,
             description: new.description,
             price: new.price,
-            created_at: (self.clock)(),
+            created_at: self.clock.now(),
         };
         self.store.insert_product(&product).await?;
         Ok(product)

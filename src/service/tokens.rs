@@ -92,7 +92,7 @@ impl Tokens {
     /// What time it is for whoever issues and verifies.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        (self.0.clock)()
+        self.0.clock.now()
     }
 
     /// How long an access token lasts.
@@ -157,14 +157,9 @@ mod tests {
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-    fn noon() -> Timestamp {
-        Timestamp::from_millis(1_767_268_800_500)
-    }
-    fn quarter_past() -> Timestamp {
-        noon().plus_millis(900_000)
-    }
-    fn just_before() -> Timestamp {
-        noon().plus_millis(899_000)
+    fn tokens() -> (Tokens, Clock) {
+        let clock = Clock::default();
+        (Tokens::new(SECRET, 900, clock.clone()), clock)
     }
     fn code(tokens: &Tokens, token: &str) -> Code {
         tokens.verify(token).unwrap_err().code
@@ -175,21 +170,24 @@ mod tests {
 
     #[test]
     fn a_token_says_whose_it_is_until_it_ends() {
+        let (tokens, clock) = tokens();
         let user = UserId::new();
-        let token = Tokens::new(SECRET, 900, noon).issue(user, Role::Admin);
-        let access = Tokens::new(SECRET, 900, just_before).verify(&token).unwrap();
+        let token = tokens.issue(user, Role::Admin);
+        clock.shift(890_000);
+        let access = tokens.verify(&token).unwrap();
         assert_eq!((access.user, access.role), (user, Role::Admin));
-        assert_eq!(access.expires_at.to_string(), "2026-01-01T12:15:00.000Z");
-        assert_eq!(code(&Tokens::new(SECRET, 900, quarter_past), &token), Code::TokenExpired);
+        assert!(access.expires_at.millis_since(tokens.now()) <= 10_000);
+        clock.shift(10_000);
+        assert_eq!(code(&tokens, &token), Code::TokenExpired);
     }
 
     #[test]
     fn another_secret_another_algorithm_and_no_signature_are_refused() {
-        let tokens = Tokens::new(SECRET, 900, noon);
-        let other = Tokens::new(b"another secret, as long as it ought to be", 900, noon);
+        let (tokens, clock) = tokens();
+        let other = Tokens::new(b"another secret, as long as it ought to be", 900, clock);
         assert_eq!(code(&tokens, &other.issue(UserId::new(), Role::User)), Code::Unauthenticated);
 
-        let exp = noon().as_millis() / 1_000 + 60;
+        let exp = tokens.now().as_millis() / 1_000 + 60;
         let claims =
             format!(r#"{{"sub":"{}","iat":{exp},"exp":{exp},"role":"admin","iss":"livedrop"}}"#, UserId::new());
         for header in [r#"{"alg":"none","typ":"JWT"}"#, r#"{"alg":"None"}"#, r#"{"alg":"HS256","typ":"JWT"}"#] {
@@ -206,11 +204,11 @@ mod tests {
 
     #[test]
     fn a_foreign_issuer_and_a_missing_expiry_are_refused() {
-        let tokens = Tokens::new(SECRET, 900, noon);
+        let (tokens, _) = tokens();
         let sign = |claims: serde_json::Value| {
             jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET)).unwrap()
         };
-        let exp = noon().as_millis() / 1_000 + 60;
+        let exp = tokens.now().as_millis() / 1_000 + 60;
         let user = UserId::new();
         let good = serde_json::json!({"sub": user, "iat": 1, "exp": exp, "role": "user", "iss": "livedrop"});
         assert!(tokens.verify(&sign(good.clone())).is_ok());
@@ -227,7 +225,7 @@ mod tests {
 
     #[test]
     fn noise_is_refused() {
-        let tokens = Tokens::new(SECRET, 900, noon);
+        let (tokens, _) = tokens();
         let good = tokens.issue(UserId::new(), Role::User);
         let long = "a".repeat(ACCESS_TOKEN_BYTES_MAX + 1);
         for noise in ["", ".", "..", "a.b.c", "Bearer", "é.é.é", &good[..good.len() - 1], long.as_str()] {
@@ -238,8 +236,8 @@ mod tests {
     #[test]
     fn refresh_tokens_differ_and_only_their_hash_is_kept() {
         let (user, family) = (UserId::new(), Uuid::now_v7());
-        let (first, row) = new_refresh(user, family, noon());
-        let (second, _) = new_refresh(user, family, noon());
+        let (first, row) = new_refresh(user, family, Clock::default().now());
+        let (second, _) = new_refresh(user, family, Clock::default().now());
         assert_ne!(first, second);
         assert_eq!(first.len(), 43);
         assert_eq!(row.hash, refresh_hash(&first));

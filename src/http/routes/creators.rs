@@ -51,7 +51,7 @@ pub async fn drops(
 ) -> Answer {
     let after = paging.after(List::Drops)?.map(DropId);
     services.creators.get(id).await?;
-    let filter = DropFilter { creator: Some(id), ..paging.filter };
+    let filter = DropFilter { creator: Some(id), ..paging.filter()? };
     let page = services.drops.list(filter, after, paging.limit).await?;
     Ok(pages::answer(&request, List::Drops, &page, |drop| drop.spec.id.0, DropBody::from))
 }

@@ -29,7 +29,7 @@ pub async fn stock(services: web::Data<Services>, Id(id): Id<DropId>) -> Answer 
 /// `GET /drops`.
 pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: Paging) -> Answer {
     let after = paging.after(List::Drops)?.map(DropId);
-    let page = services.drops.list(paging.filter, after, paging.limit).await?;
+    let page = services.drops.list(paging.filter()?, after, paging.limit).await?;
     Ok(pages::answer(&request, List::Drops, &page, |drop| drop.spec.id.0, DropBody::from))
 }
 

@@ -2,26 +2,14 @@
 
 use super::*;
 use crate::domain::{DropId, KeyDigest, OrderId, OrderView, ProductId};
+use crate::service::clock::Clock;
 use crate::service::passwords::Hashing;
 use crate::storage::{
     Creator, DropFilter, DropRow, KeyAnswer, Product, ProjectionBatch, RefusalRow, StoreError, Watermark,
 };
 use async_trait::async_trait;
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Mutex;
-
-thread_local! {
-    static NOW_MS: Cell<i64> = const { Cell::new(1_767_268_800_000) };
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_millis(NOW_MS.get())
-}
-
-fn pass(millis: i64) {
-    NOW_MS.set(NOW_MS.get() + millis);
-}
 
 #[derive(Default)]
 struct Rows {
@@ -149,9 +137,10 @@ impl Store for Rows {
     }
 }
 
-fn accounts() -> (Accounts, Tokens) {
-    let tokens = Tokens::new(b"0123456789abcdef0123456789abcdef", 900, now);
-    (Accounts::new(Arc::new(Rows::default()), Passwords::new(Hashing::Rehearsal), tokens.clone()), tokens)
+fn accounts() -> (Accounts, Tokens, Clock) {
+    let clock = Clock::default();
+    let tokens = Tokens::new(b"0123456789abcdef0123456789abcdef", 900, clock.clone());
+    (Accounts::new(Arc::new(Rows::default()), Passwords::new(Hashing::Rehearsal), tokens.clone()), tokens, clock)
 }
 
 fn ada() -> NewAccount {
@@ -164,7 +153,7 @@ fn code<T>(result: Result<T, Failure>) -> Code {
 
 #[tokio::test]
 async fn whoever_registers_is_signed_in_and_logs_in_again_in_any_case() {
-    let (accounts, tokens) = accounts();
+    let (accounts, tokens, _) = accounts();
     let signed = accounts.register(ada()).await.unwrap();
     assert_eq!(signed.account.user.email, "ada@example.com");
     assert_eq!(tokens.verify(&signed.access_token).unwrap().user, signed.account.user.id);
@@ -180,10 +169,10 @@ async fn whoever_registers_is_signed_in_and_logs_in_again_in_any_case() {
 
 #[tokio::test]
 async fn a_refresh_token_used_again_within_the_grace_gets_another_one() {
-    let (accounts, _) = accounts();
+    let (accounts, _, clock) = accounts();
     let first = accounts.register(ada()).await.unwrap().refresh_token;
     let second = accounts.refresh(&first).await.unwrap().refresh_token;
-    pass(REFRESH_GRACE_MS);
+    clock.shift(REFRESH_GRACE_MS - 1_000);
     let retried = accounts.refresh(&first).await.unwrap().refresh_token;
     assert_ne!(second, retried);
     // Both lines of the family live on.
@@ -193,11 +182,11 @@ async fn a_refresh_token_used_again_within_the_grace_gets_another_one() {
 
 #[tokio::test]
 async fn a_refresh_token_used_again_later_revokes_every_token_of_its_login_and_no_other() {
-    let (accounts, _) = accounts();
+    let (accounts, _, clock) = accounts();
     let first = accounts.register(ada()).await.unwrap().refresh_token;
     let elsewhere = accounts.login("ada@example.com", "correct horse".into()).await.unwrap().refresh_token;
     let second = accounts.refresh(&first).await.unwrap().refresh_token;
-    pass(REFRESH_GRACE_MS + 1);
+    clock.shift(REFRESH_GRACE_MS + 1);
     assert_eq!(code(accounts.refresh(&first).await), Code::RefreshTokenInvalid);
     assert_eq!(code(accounts.refresh(&second).await), Code::RefreshTokenInvalid);
     // Revoked is revoked, grace or not.
@@ -207,7 +196,7 @@ async fn a_refresh_token_used_again_later_revokes_every_token_of_its_login_and_n
 
 #[tokio::test]
 async fn a_refresh_token_ends_by_itself_and_by_logging_out() {
-    let (accounts, _) = accounts();
+    let (accounts, _, clock) = accounts();
     let token = accounts.register(ada()).await.unwrap().refresh_token;
     accounts.logout("never issued").await.unwrap();
     accounts.logout(&token).await.unwrap();
@@ -216,6 +205,6 @@ async fn a_refresh_token_ends_by_itself_and_by_logging_out() {
     assert_eq!(code(accounts.refresh("never issued").await), Code::RefreshTokenInvalid);
 
     let token = accounts.login("ada@example.com", "correct horse".into()).await.unwrap().refresh_token;
-    pass(31 * 24 * 3_600 * 1_000);
+    clock.shift(31 * 24 * 3_600 * 1_000);
     assert_eq!(code(accounts.refresh(&token).await), Code::RefreshTokenInvalid);
 }
