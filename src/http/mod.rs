@@ -1,1 +1,108 @@
-//! REST and WebSocket.
+//! REST and WebSocket: routes, bodies, problems and sessions. No SQL and nothing of the engine.
+//!
+//! A request passes [`trace`] (its trace, panics, log line), is routed by [`routing`], read by extractors ([`auth`],
+//! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`routes`], and leaves as a body of [`dto`] or as a
+//! [`problem`]. [`ws`] holds the WebSocket sessions, [`server`] the sockets.
+
+pub mod auth;
+pub mod dto;
+pub mod field;
+pub mod health;
+pub mod idempotency;
+pub mod json;
+pub mod pages;
+pub mod path;
+pub mod problem;
+pub mod routes;
+pub mod routing;
+pub mod server;
+pub mod trace;
+pub mod ws;
+pub mod ws_frames;
+pub mod ws_protocol;
+
+use crate::service::Hub;
+use crate::service::accounts::Accounts;
+use crate::service::creators::Creators;
+use crate::service::drops::Drops;
+use crate::service::orders::Orders;
+use crate::service::products::Products;
+use crate::service::tokens::Tokens;
+use actix_web::web::{self, ServiceConfig};
+pub use health::{HealthSource, Readiness};
+use routes::{accounts, creators, drops, orders, products};
+use routing::at;
+use std::sync::Arc;
+
+/// Everything that handlers ask.
+#[derive(Clone)]
+pub struct Services {
+    /// Register, log in and out.
+    pub accounts: Accounts,
+    /// Profiles and follows.
+    pub creators: Creators,
+    /// Catalogues.
+    pub products: Products,
+    /// Drops.
+    pub drops: Drops,
+    /// Orders.
+    pub orders: Orders,
+    /// Live sessions.
+    pub hub: Hub,
+    /// For `/readyz`.
+    pub health: Arc<dyn HealthSource>,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// Origins (`https://shop.example`) whose pages may open a WebSocket; empty: the server's own host only.
+    pub ws_allowed_origins: Arc<[String]>,
+}
+
+/// Every route. The application around it wraps [`trace::trace`], as [`server::build`] does.
+///
+/// Call it once a worker: its `web::Data` is then the worker's own, and cores do not fight over one counter.
+pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
+    move |config| {
+        config
+            .app_data(web::Data::new(services.tokens.clone()))
+            .app_data(web::Data::new(services.accounts.clone()))
+            .app_data(web::Data::new(services))
+            .service(api())
+            .service(at("/healthz").get(health::live).done())
+            .service(at("/readyz").get(health::ready).done())
+            .default_service(web::to(routing::nothing_here));
+    }
+}
+
+/// Paths are tried in this order, so the hot ones come first.
+fn api() -> actix_web::Scope {
+    web::scope("/api/v1")
+        .service(at("/orders").post(orders::place).done())
+        .service(at("/orders/{id}").get(orders::get).done())
+        .service(at("/orders/{id}/pay").post(orders::pay).done())
+        .service(at("/orders/{id}/cancel").post(orders::cancel).done())
+        .service(at("/drops").get(drops::list).post(drops::create).done())
+        .service(at("/drops/{id}").get(drops::get).done())
+        .service(at("/drops/{id}/stock").get(drops::stock).done())
+        .service(at("/drops/{id}/start").post(drops::start).done())
+        .service(at("/drops/{id}/end").post(drops::end).done())
+        .service(at("/drops/{id}/cancel").post(drops::cancel).done())
+        .service(at("/drops/{id}/restock").post(drops::restock).done())
+        .service(at("/notifications").get(ws::connect).done())
+        .service(at("/auth/register").post(accounts::register).done())
+        .service(at("/auth/login").post(accounts::login).done())
+        .service(at("/auth/refresh").post(accounts::refresh).done())
+        .service(at("/auth/logout").post(accounts::logout).done())
+        .service(at("/users/me").get(accounts::me).done())
+        .service(at("/users/{id}/orders").get(orders::list).done())
+        .service(at("/users/{id}/following").get(creators::following).done())
+        .service(at("/users/{id}/follows/{creator_id}").get(creators::follows).done())
+        .service(at("/creators").get(creators::list).post(creators::create).done())
+        .service(at("/creators/{id}").get(creators::get).done())
+        .service(at("/creators/{id}/follow").post(creators::follow).delete(creators::unfollow).done())
+        .service(at("/creators/{id}/followers").get(creators::followers).done())
+        .service(at("/creators/{id}/products").get(creators::products).done())
+        .service(at("/creators/{id}/drops").get(creators::drops).done())
+        .service(at("/follows").post(creators::follow_named).done())
+        .service(at("/products").get(products::list).post(products::create).done())
+        .service(at("/products/{id}").get(products::get).done())
+}

@@ -1,11 +1,22 @@
 //! Use cases shared by REST and WebSocket: authorize, load, ask, answer.
 
+pub mod accounts;
+pub use crate::actors::clock;
+pub mod creators;
 pub mod drops;
 pub mod failure;
 pub mod orders;
 pub mod payments;
 pub mod settle;
+pub mod passwords;
+pub mod products;
+pub mod tokens;
 pub mod views;
 
 pub use failure::{Code, Failure, FieldError};
 pub use views::{DropView, Page, StockView};
+
+// What protocols need from below, so that they import nothing but services and the domain.
+pub use crate::actors::fanout::{CloseCause, Outgoing, SessionQueue, Topic};
+pub use crate::actors::hub::{Hub, SessionId};
+pub use crate::storage::{Creator, DropFilter, Product, User};

@@ -1,0 +1,371 @@
+//! Configuration: flags, then `LIVEDROP_*`, then `livedrop.toml`, then defaults; the first that says something wins.
+//!
+//! Every source gives text, so a key has one parser and one error whatever it came from.
+
+use crate::service::passwords::Hashing;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+mod secret;
+#[cfg(test)]
+mod tests;
+
+use secret::SECRET_BYTES_MIN;
+pub use secret::Secret;
+
+const FILE_DEFAULT: &str = "livedrop.toml";
+/// Every key, as `livedrop.toml` names it; `log_format` is `--log-format` and `LIVEDROP_LOG_FORMAT`.
+const KEYS: &[&str] = &[
+    "bind",
+    "data_dir",
+    "database_url",
+    "durability",
+    "journal_segment_mib",
+    "password_hashing",
+    "access_token_seconds",
+    "jwt_secret",
+    "ws_allowed_origins",
+    "workers",
+    "payment_timeout_ms",
+    "shutdown_seconds",
+    "log",
+    "log_format",
+];
+
+/// The flags of `livedrop serve`. Text, so that a bad one is reported as any other source's; the environment is read
+/// in [`Config::load`].
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct ServeArgs {
+    /// The configuration file [default: livedrop.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub bind: Option<String>,
+    /// Where the journal, the secret key and the default database live [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// postgres://… or sqlite://… [default: sqlite://<data-dir>/livedrop.db]
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// When the journal is synced: always, interval:<ms> or never [default: always]
+    #[arg(long, value_name = "WHEN")]
+    pub durability: Option<String>,
+    /// Size of a journal segment, 8 to 1024 [default: 64]
+    #[arg(long, value_name = "MIB")]
+    pub journal_segment_mib: Option<String>,
+    /// owasp, or rehearsal for tests and load rehearsals only [default: owasp]
+    #[arg(long, value_name = "COST")]
+    pub password_hashing: Option<String>,
+    /// How long an access token lasts, 1 to 900 [default: 900]
+    #[arg(long, value_name = "SECONDS")]
+    pub access_token_seconds: Option<String>,
+    /// Origins whose pages may open a WebSocket, comma-separated [default: the server's own host]
+    #[arg(long, value_name = "ORIGINS")]
+    pub ws_allowed_origins: Option<String>,
+    /// HTTP threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<String>,
+    /// How long a payment gateway may take [default: 5000]
+    #[arg(long, value_name = "MS")]
+    pub payment_timeout_ms: Option<String>,
+    /// How long requests may take to finish at shutdown [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub shutdown_seconds: Option<String>,
+    /// What is logged, such as info or livedrop=debug [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+impl ServeArgs {
+    /// The flag of a key. There is none for `jwt_secret`: every user of the machine can read command lines.
+    fn flag(&self, key: &str) -> Option<&String> {
+        let flag = match key {
+            "bind" => &self.bind,
+            "data_dir" => &self.data_dir,
+            "database_url" => &self.database_url,
+            "durability" => &self.durability,
+            "journal_segment_mib" => &self.journal_segment_mib,
+            "password_hashing" => &self.password_hashing,
+            "access_token_seconds" => &self.access_token_seconds,
+            "ws_allowed_origins" => &self.ws_allowed_origins,
+            "workers" => &self.workers,
+            "payment_timeout_ms" => &self.payment_timeout_ms,
+            "shutdown_seconds" => &self.shutdown_seconds,
+            "log" => &self.log,
+            "log_format" => &self.log_format,
+            _ => return None,
+        };
+        flag.as_ref()
+    }
+}
+
+/// When an acknowledged order is on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// Before the acknowledgement: survives a power loss.
+    Always,
+    /// At most so long after it: a power loss may take what came in between, a crash of the process nothing.
+    Interval(Duration),
+    /// When the kernel sees fit: as above, and nobody knows how long.
+    Never,
+}
+
+impl FromStr for Durability {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => text
+                .strip_prefix("interval:")
+                .and_then(|ms| number(ms, 1, 60_000).ok())
+                .map(|ms| Self::Interval(Duration::from_millis(ms)))
+                .ok_or_else(|| "must be always, interval:<1 to 60000 ms> or never".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("always"),
+            Self::Interval(every) => write!(f, "interval:{}", every.as_millis()),
+            Self::Never => f.write_str("never"),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one object a line.
+    Json,
+}
+
+/// Everything that `livedrop serve` can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// Journal, secret key, default database.
+    pub data_dir: PathBuf,
+    /// May hold a password, so it is not shown.
+    pub database_url: Secret,
+    /// When the journal is synced.
+    pub durability: Durability,
+    /// Size of a journal segment.
+    pub journal_segment_bytes: usize,
+    /// How much work a password is.
+    pub password_hashing: Hashing,
+    /// How long an access token lasts, at most 900.
+    pub access_token_seconds: u32,
+    /// What access tokens are signed with, see [`Config::signing_secret`].
+    pub jwt_secret: Option<Secret>,
+    /// Origins whose pages may open a WebSocket; empty: the server's own host.
+    pub ws_allowed_origins: Vec<String>,
+    /// HTTP threads; one a core if absent.
+    pub workers: Option<NonZeroUsize>,
+    /// How long a payment gateway may take.
+    pub payment_timeout: Duration,
+    /// How long requests may take to finish at shutdown.
+    pub shutdown: Duration,
+    /// A filter for tracing-subscriber's `EnvFilter`.
+    pub log: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// One line for whoever started the program, which then exits with 2.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Config {
+    /// Reads every source.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: which key, where it came from, and what it must be.
+    pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
+        let env = |name: &str| std::env::var(name).ok();
+        let file = match (&args.config, env("LIVEDROP_CONFIG")) {
+            (Some(path), _) => Some(path.clone()),
+            (None, Some(path)) => Some(path.into()),
+            (None, None) => Some(PathBuf::from(FILE_DEFAULT)).filter(|path| path.exists()),
+        };
+        let text = match &file {
+            None => String::new(),
+            Some(path) => fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("config: cannot read {}: {error}", path.display())))?,
+        };
+        Self::from_sources(args, env, &file.unwrap_or_default(), &text)
+    }
+
+    fn from_sources(
+        args: &ServeArgs,
+        env: impl Fn(&str) -> Option<String>,
+        file: &Path,
+        text: &str,
+    ) -> Result<Self, ConfigError> {
+        let table: toml::Table = text.parse().map_err(|error| syntax(file, text, &error))?;
+        if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            return Err(ConfigError(format!("{unknown}: there is no such key ({})", file.display())));
+        }
+        let sources = Sources { args, env: &env, file, table: &table };
+        let bind = |text: &str| -> Result<SocketAddr, String> {
+            let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
+            found.ok_or_else(|| "must be <host>:<port>".to_owned())
+        };
+        let data_dir = sources.read("data_dir", not_empty)?.map_or_else(|| PathBuf::from("./data"), PathBuf::from);
+        let database_url = match sources.read("database_url", database_url)? {
+            Some(url) => url,
+            None => format!("sqlite://{}", data_dir.join("livedrop.db").display()),
+        };
+        let seconds = |text: &str| number(text, 1, 3_600).map(Duration::from_secs);
+        Ok(Self {
+            bind: sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            database_url: Secret(database_url),
+            durability: sources.read("durability", str::parse)?.unwrap_or(Durability::Always),
+            journal_segment_bytes: sources.read("journal_segment_mib", |text| number(text, 8, 1_024))?.unwrap_or(64)
+                << 20,
+            password_hashing: sources.read("password_hashing", hashing)?.unwrap_or(Hashing::Owasp),
+            access_token_seconds: sources.read("access_token_seconds", |text| number(text, 1, 900))?.unwrap_or(900),
+            jwt_secret: sources.read("jwt_secret", secret)?,
+            ws_allowed_origins: sources.read("ws_allowed_origins", origins)?.unwrap_or_default(),
+            workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),
+            payment_timeout: sources
+                .read("payment_timeout_ms", |text| number(text, 1, 600_000))?
+                .map_or(Duration::from_secs(5), Duration::from_millis),
+            shutdown: sources.read("shutdown_seconds", seconds)?.unwrap_or(Duration::from_secs(30)),
+            log: sources.read("log", filter)?.unwrap_or_else(|| "info".to_owned()),
+            log_format: sources.read("log_format", log_format)?.unwrap_or(LogFormat::Text),
+            data_dir,
+        })
+    }
+
+    /// The key that access tokens are signed with: the configured one, or one that is made once and kept in the data
+    /// directory (which must exist), readable by its owner only.
+    ///
+    /// # Errors
+    /// If it can neither be read nor written, or what is kept there is too short to be one.
+    pub fn signing_secret(&self) -> io::Result<Vec<u8>> {
+        if let Some(secret) = &self.jwt_secret {
+            return Ok(secret.expose().as_bytes().to_vec());
+        }
+        secret::load_or_make(&self.data_dir.join("secret.key"))
+    }
+}
+
+struct Sources<'a> {
+    args: &'a ServeArgs,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    file: &'a Path,
+    table: &'a toml::Table,
+}
+
+impl Sources<'_> {
+    /// The first source's text and its name.
+    fn find(&self, key: &'static str) -> Result<Option<(String, String)>, ConfigError> {
+        if let Some(text) = self.args.flag(key) {
+            return Ok(Some((text.clone(), format!("--{}", key.replace('_', "-")))));
+        }
+        let variable = format!("LIVEDROP_{}", key.to_uppercase());
+        // An empty variable is how a compose file says nothing.
+        if let Some(text) = (self.env)(&variable).filter(|text| !text.is_empty()) {
+            return Ok(Some((text, variable)));
+        }
+        let Some(value) = self.table.get(key) else { return Ok(None) };
+        let source = self.file.display().to_string();
+        let text = match value {
+            toml::Value::String(text) => Some(text.clone()),
+            toml::Value::Integer(number) => Some(number.to_string()),
+            toml::Value::Array(items) if key == "ws_allowed_origins" => {
+                items.iter().map(toml::Value::as_str).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+            }
+            _ => None,
+        };
+        match text {
+            Some(text) => Ok(Some((text, source))),
+            None => Err(ConfigError(format!("{key}: must not be a {} ({source})", value.type_str()))),
+        }
+    }
+
+    fn read<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, ConfigError> {
+        let Some((text, source)) = self.find(key)? else { return Ok(None) };
+        parse(text.trim()).map(Some).map_err(|reason| {
+            // Secrets stay out of logs, also wrong ones; and whatever it is, it stays on its line.
+            let shown = match key {
+                "jwt_secret" | "database_url" => String::new(),
+                _ => format!(", not {text:?}"),
+            };
+            ConfigError(format!("{key}: {reason}{shown} ({source})"))
+        })
+    }
+}
+
+fn syntax(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    ConfigError(format!("{}:{line}: {}", file.display(), error.message().replace('\n', " ")))
+}
+
+fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
+    let wrong = || format!("must be a whole number from {min} to {max}");
+    let number = text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(wrong)?;
+    T::try_from(number).map_err(|_| wrong())
+}
+
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn database_url(text: &str) -> Result<String, String> {
+    let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+    if known { Ok(text.to_owned()) } else { Err("must begin with postgres:// or sqlite://".to_owned()) }
+}
+
+fn hashing(text: &str) -> Result<Hashing, String> {
+    match text {
+        "owasp" => Ok(Hashing::Owasp),
+        "rehearsal" => Ok(Hashing::Rehearsal),
+        _ => Err("must be owasp or rehearsal".to_owned()),
+    }
+}
+
+fn secret(text: &str) -> Result<Secret, String> {
+    let long_enough = text.len() >= SECRET_BYTES_MIN;
+    if long_enough { Ok(Secret(text.to_owned())) } else { Err(format!("must have {SECRET_BYTES_MIN} bytes or more")) }
+}
+
+fn origins(text: &str) -> Result<Vec<String>, String> {
+    let origin = |origin: &str| {
+        let origin = origin.trim().trim_end_matches('/');
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        let well_formed = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']));
+        if well_formed { Ok(origin.to_owned()) } else { Err("must be origins such as https://shop.example".to_owned()) }
+    };
+    text.split(',').filter(|origin| !origin.trim().is_empty()).map(origin).collect()
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    let known = tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned());
+    known.map_err(|_| "must be a filter such as info or livedrop=debug".to_owned())
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be text or json".to_owned()),
+    }
+}

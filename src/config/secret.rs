@@ -1,0 +1,56 @@
+//! The key that access tokens are signed with.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// HS256 wants a key as long as its hash (RFC 7518, section 3.2).
+pub(super) const SECRET_BYTES_MIN: usize = 32;
+
+/// Text that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub(super) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Secret {
+    /// The text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The key in that file; where there is none, a new one, readable by its owner only.
+pub(super) fn load_or_make(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(path) {
+        Ok(secret) if secret.len() >= SECRET_BYTES_MIN => Ok(secret),
+        Ok(_) => {
+            let reason = format!("{} is shorter than {SECRET_BYTES_MIN} bytes: remove it", path.display());
+            Err(io::Error::new(ErrorKind::InvalidData, reason))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => make(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Written beside its place and then moved there, so that a crash leaves no half key that everybody signs with.
+fn make(path: &Path) -> io::Result<Vec<u8>> {
+    let secret: [u8; 32] = rand::random();
+    let draft = path.with_extension("key.new");
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(&secret)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    Ok(secret.to_vec())
+}

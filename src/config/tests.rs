@@ -1,0 +1,130 @@
+use super::*;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+
+fn load(args: ServeArgs, env: &[(&str, &str)], file: &str) -> Result<Config, ConfigError> {
+    let lookup = |name: &str| env.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
+    Config::from_sources(&args, lookup, Path::new("livedrop.toml"), file)
+}
+
+fn from_file(file: &str) -> Result<Config, ConfigError> {
+    load(ServeArgs::default(), &[], file)
+}
+
+fn refusal(file: &str) -> String {
+    let line = from_file(file).unwrap_err().to_string();
+    assert!(!line.contains('\n'), "{line}");
+    line
+}
+
+#[test]
+fn nothing_said_means_defaults() {
+    let config = from_file("").unwrap();
+    assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.data_dir, Path::new("./data"));
+    assert_eq!(config.database_url.expose(), "sqlite://./data/livedrop.db");
+    assert_eq!(config.durability, Durability::Always);
+    assert_eq!(config.journal_segment_bytes, 64 << 20);
+    assert_eq!(config.password_hashing, Hashing::Owasp);
+    assert_eq!(config.access_token_seconds, 900);
+    assert_eq!((config.jwt_secret.clone(), config.workers), (None, None));
+    assert!(config.ws_allowed_origins.is_empty());
+    assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
+    assert_eq!(config.shutdown, Duration::from_secs(30));
+    assert_eq!((config.log.as_str(), config.log_format), ("info", LogFormat::Text));
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let file = "workers = 1\nlog = 'warn'\npayment_timeout_ms = '700'\ndata_dir = '/srv/drops'";
+    let env = [("LIVEDROP_WORKERS", "2"), ("LIVEDROP_LOG", "error")];
+    let args = ServeArgs { workers: Some("3".into()), ..ServeArgs::default() };
+    let config = load(args, &env, file).unwrap();
+    assert_eq!(config.workers.unwrap().get(), 3);
+    assert_eq!(config.log, "error");
+    assert_eq!(config.payment_timeout, Duration::from_millis(700));
+    assert_eq!(config.database_url.expose(), "sqlite:///srv/drops/livedrop.db");
+}
+
+#[test]
+fn lists_come_as_arrays_and_with_commas() {
+    let wanted = ["https://a.example", "http://localhost:3000"];
+    let from_array = from_file("ws_allowed_origins = ['https://a.example/', 'http://localhost:3000']").unwrap();
+    assert_eq!(from_array.ws_allowed_origins, wanted);
+    let env = [("LIVEDROP_WS_ALLOWED_ORIGINS", "https://a.example, http://localhost:3000,")];
+    assert_eq!(load(ServeArgs::default(), &env, "").unwrap().ws_allowed_origins, wanted);
+}
+
+#[test]
+fn an_error_names_the_key_and_its_source() {
+    assert_eq!(refusal("bnid = 'x'"), "bnid: there is no such key (livedrop.toml)");
+    assert_eq!(refusal("workers = 0"), "workers: must be a whole number from 1 to 1024, not \"0\" (livedrop.toml)");
+    assert_eq!(refusal("workers = true"), "workers: must not be a boolean (livedrop.toml)");
+    assert_eq!(refusal("\n\nlog = "), refusal("\n\nlog = ").replace('\n', " "));
+    assert!(refusal("\n\nlog = ").starts_with("livedrop.toml:3: "));
+    let env = [("LIVEDROP_LOG_FORMAT", "xml\n")];
+    let line = load(ServeArgs::default(), &env, "log_format = 'json'").unwrap_err().to_string();
+    assert_eq!(line, "log_format: must be text or json, not \"xml\\n\" (LIVEDROP_LOG_FORMAT)");
+    let args = ServeArgs { payment_timeout_ms: Some("soon".into()), ..ServeArgs::default() };
+    let line = load(args, &[], "").unwrap_err().to_string();
+    assert!(line.ends_with("not \"soon\" (--payment-timeout-ms)"), "{line}");
+}
+
+#[test]
+fn every_key_refuses_nonsense() {
+    for line in [
+        "bind = 'here'",
+        "bind = '127.0.0.1'",
+        "bind = '127.0.0.1:99999'",
+        "data_dir = ''",
+        "database_url = 'mysql://x'",
+        "durability = 'sometimes'",
+        "durability = 'interval:0'",
+        "durability = 'interval:'",
+        "journal_segment_mib = 7",
+        "journal_segment_mib = -64",
+        "password_hashing = 'md5'",
+        "access_token_seconds = 901",
+        "jwt_secret = 'short'",
+        "ws_allowed_origins = ['*']",
+        "ws_allowed_origins = [1]",
+        "ws_allowed_origins = ['https://a.example/path']",
+        "payment_timeout_ms = 1.5",
+        "shutdown_seconds = 0",
+        "log = 'livedrop=loud'",
+        "log_format = 'xml'",
+    ] {
+        let key = line.split(' ').next().unwrap();
+        assert!(refusal(line).starts_with(&format!("{key}: ")), "{line}: {}", refusal(line));
+    }
+}
+
+#[test]
+fn durability_is_read_and_shown() {
+    for text in ["always", "interval:20", "never"] {
+        assert_eq!(from_file(&format!("durability = '{text}'")).unwrap().durability.to_string(), text);
+    }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let secret = "s3cret-s3cret-s3cret-s3cret-s3cret";
+    let config = from_file(&format!("jwt_secret = '{secret}'\ndatabase_url = 'postgres://u:pa55@db/x'")).unwrap();
+    assert_eq!(config.signing_secret().unwrap(), secret.as_bytes());
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("s3cret") && !shown.contains("pa55"), "{shown}");
+    assert!(!refusal("jwt_secret = 'tooshort'").contains("tooshort"));
+    assert!(!refusal("database_url = 'pg://u:pa55@db'").contains("pa55"));
+}
+
+#[test]
+fn a_secret_is_made_once_and_kept_from_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = from_file(&format!("data_dir = '{}'", dir.path().display())).unwrap();
+    let first = config.signing_secret().unwrap();
+    assert_eq!((first.len(), config.signing_secret().unwrap()), (32, first));
+    let path = dir.path().join("secret.key");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::write(&path, b"cut off").unwrap();
+    assert_eq!(config.signing_secret().unwrap_err().kind(), ErrorKind::InvalidData);
+}

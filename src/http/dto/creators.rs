@@ -1,0 +1,133 @@
+//! Creators and follows on the wire.
+
+use crate::domain::limits::{NAME_CHARS_MAX, TEXT_CHARS_MAX};
+use crate::domain::{CreatorId, Timestamp, UserId};
+use crate::http::field::{Checks, Field};
+use crate::service::creators::NewCreator;
+use crate::service::{Creator, Failure};
+use serde::{Deserialize, Serialize};
+
+/// `POST /creators`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewCreatorBody {
+    handle: Field<String>,
+    display_name: Field<String>,
+    bio: Field<String>,
+}
+
+impl NewCreatorBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<NewCreator, Failure> {
+        let mut checks = Checks::default();
+        let handle = checks.required("/handle", self.handle);
+        if handle.as_deref().is_some_and(|handle| !is_handle(handle)) {
+            checks.wrong("/handle", "must be 3 to 30 of a-z, 0-9 and _");
+        }
+        let display_name = checks.required("/display_name", self.display_name);
+        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
+        let bio = checks.optional("/bio", self.bio).unwrap_or_default();
+        let bio = checks.lines("/bio", Some(bio), 0..=TEXT_CHARS_MAX);
+        let creator = match (handle, display_name, bio) {
+            (Some(handle), Some(display_name), Some(bio)) => Some(NewCreator { handle, display_name, bio }),
+            _ => None,
+        };
+        checks.finish(creator)
+    }
+}
+
+fn is_handle(text: &str) -> bool {
+    (3..=30).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+}
+
+/// `POST /follows`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct FollowBody {
+    creator_id: Field<CreatorId>,
+}
+
+impl FollowBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<CreatorId, Failure> {
+        let mut checks = Checks::default();
+        let creator = checks.required("/creator_id", self.creator_id);
+        checks.finish(creator)
+    }
+}
+
+/// A creator.
+#[derive(Serialize)]
+pub struct CreatorBody<'a> {
+    id: CreatorId,
+    handle: &'a str,
+    display_name: &'a str,
+    bio: &'a str,
+    follower_count: i64,
+    created_at: Timestamp,
+}
+
+impl<'a> From<&'a Creator> for CreatorBody<'a> {
+    fn from(creator: &'a Creator) -> Self {
+        Self {
+            id: creator.id,
+            handle: &creator.handle,
+            display_name: &creator.display_name,
+            bio: &creator.bio,
+            follower_count: creator.follower_count,
+            created_at: creator.created_at,
+        }
+    }
+}
+
+/// Whether the caller follows.
+#[derive(Serialize)]
+pub struct FollowingBody {
+    /// Whom.
+    pub creator_id: CreatorId,
+    /// Or not.
+    pub following: bool,
+}
+
+/// One follower.
+#[derive(Serialize)]
+pub struct FollowerBody {
+    /// Who.
+    pub user_id: UserId,
+}
+
+/// One followed creator.
+#[derive(Serialize)]
+pub struct FollowedBody {
+    /// Whom.
+    pub creator_id: CreatorId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::dto::pointers;
+    use serde_json::json;
+
+    #[test]
+    fn profiles_are_checked() {
+        let profile = |json| pointers(&json, NewCreatorBody::validate);
+        let none: [&str; 0] = [];
+        assert_eq!(profile(json!({"handle": "ada_99", "display_name": "Ada"})), none);
+        assert_eq!(profile(json!({"handle": "ada", "display_name": "Ada", "bio": ""})), none);
+        assert_eq!(profile(json!({"handle": "ada", "display_name": "Ada", "bio": "b".repeat(4_001)})), ["/bio"]);
+        for bad in ["", "ab", "Ada", "ädä", "a b c", "a-b-c", &"a".repeat(31), "ada\n"] {
+            assert_eq!(profile(json!({"handle": bad, "display_name": "Ada"})), ["/handle"], "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_follow_names_a_creator() {
+        let follow = |json| pointers(&json, FollowBody::validate);
+        assert_eq!(follow(json!({})), ["/creator_id"]);
+        assert_eq!(follow(json!({"creator_id": "ada"})), ["/creator_id"]);
+        assert_eq!(follow(json!({"creator_id": CreatorId(uuid::Uuid::now_v7())})), [] as [&str; 0]);
+    }
+}

@@ -1,0 +1,302 @@
+//! Drops on the wire.
+
+use crate::domain::limits::{
+    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, NAME_CHARS_MAX, STOCK_PER_VARIANT_MAX, VARIANTS_PER_DROP_MAX,
+};
+use crate::domain::{CreatorId, DropId, DropStatus, Money, ProductId, StockCounts, Timestamp, VariantId};
+use crate::http::field::{Checks, Field, MoneyBody, Nested};
+use crate::service::drops::{NewDrop, NewVariant};
+use crate::service::{DropView, Failure, StockView};
+use serde::{Deserialize, Serialize};
+
+/// What a variant is called that its creator does not name.
+const VARIANT_NAME_DEFAULT: &str = "default";
+
+/// `POST /drops`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewDropBody {
+    product_id: Field<ProductId>,
+    title: Field<String>,
+    starts_at: Field<Timestamp>,
+    ends_at: Field<Timestamp>,
+    per_buyer_limit: Field<i64>,
+    low_stock_threshold: Field<i64>,
+    hold_seconds: Field<i64>,
+    variants: Field<Vec<Field<Nested<NewVariantBody>>>>,
+    stock: Field<i64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct NewVariantBody {
+    name: Field<String>,
+    stock: Field<i64>,
+    price: Field<Nested<MoneyBody>>,
+}
+
+impl NewDropBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<NewDrop, Failure> {
+        let mut checks = Checks::default();
+        let product_id = checks.required("/product_id", self.product_id);
+        let title = checks.optional("/title", self.title);
+        let title = checks.line("/title", title, 1..=NAME_CHARS_MAX);
+        let starts_at = checks.optional("/starts_at", self.starts_at);
+        let ends_at = checks.optional("/ends_at", self.ends_at);
+        if let (Some(starts_at), Some(ends_at)) = (starts_at, ends_at)
+            && ends_at <= starts_at
+        {
+            checks.wrong("/ends_at", "must be after starts_at");
+        }
+        let units = 0..=STOCK_PER_VARIANT_MAX;
+        let per_buyer_limit = checks.number("/per_buyer_limit", self.per_buyer_limit, units.clone()).unwrap_or(0);
+        let low_stock_threshold = checks.number("/low_stock_threshold", self.low_stock_threshold, units).unwrap_or(0);
+        let hold = checks.number("/hold_seconds", self.hold_seconds, HOLD_MS_MIN / 1_000..=HOLD_MS_MAX / 1_000);
+        let variants = variants(&mut checks, self.variants, self.stock);
+        let new = product_id.map(|product_id| NewDrop {
+            product_id,
+            title,
+            variants,
+            per_buyer_limit,
+            low_stock_threshold,
+            hold_ms: hold.map_or(HOLD_MS_DEFAULT, |seconds| seconds * 1_000),
+            starts_at,
+            ends_at,
+        });
+        checks.finish(new)
+    }
+}
+
+/// Either `variants`, or `stock` for a drop of one.
+fn variants(
+    checks: &mut Checks,
+    variants: Field<Vec<Field<Nested<NewVariantBody>>>>,
+    stock: Field<i64>,
+) -> Vec<NewVariant> {
+    let (bodies, stock) = match (variants, stock) {
+        (Field::Absent, Field::Absent) => {
+            checks.wrong("/variants", "is required, or else stock");
+            return Vec::new();
+        }
+        (Field::Absent, stock) => {
+            let stock = checks.number("/stock", stock, 1..=STOCK_PER_VARIANT_MAX);
+            let only = |stock| NewVariant { name: VARIANT_NAME_DEFAULT.to_owned(), stock, price: None };
+            return stock.map(only).into_iter().collect();
+        }
+        (variants, stock) => (checks.optional("/variants", variants), stock),
+    };
+    if !matches!(stock, Field::Absent) {
+        checks.wrong("/stock", "must be left out where there are variants");
+    }
+    let Some(bodies) = bodies else { return Vec::new() };
+    if !(1..=VARIANTS_PER_DROP_MAX).contains(&bodies.len()) {
+        checks.wrong("/variants", format!("must have 1 to {VARIANTS_PER_DROP_MAX} items"));
+        return Vec::new();
+    }
+    let mut valid: Vec<NewVariant> = Vec::with_capacity(bodies.len());
+    for (index, body) in bodies.into_iter().enumerate() {
+        let pointer = format!("/variants/{index}");
+        let Some(new) = variant(checks, &pointer, body) else { continue };
+        if valid.iter().any(|other| other.name == new.name) {
+            checks.wrong(format!("{pointer}/name"), "must not be the name of another variant");
+        }
+        let currency = |variant: &NewVariant| variant.price.map(|price| price.currency);
+        let others = valid.iter().find_map(currency);
+        if others.is_some() && currency(&new).is_some() && others != currency(&new) {
+            checks.wrong(format!("{pointer}/price/currency"), "must be the same for all variants");
+        }
+        valid.push(new);
+    }
+    valid
+}
+
+fn variant(checks: &mut Checks, pointer: &str, body: Field<Nested<NewVariantBody>>) -> Option<NewVariant> {
+    let Nested(body) = checks.required(pointer, body)?;
+    let name = match checks.optional(&format!("{pointer}/name"), body.name) {
+        Some(name) => checks.line(&format!("{pointer}/name"), Some(name), 1..=NAME_CHARS_MAX),
+        None => Some(VARIANT_NAME_DEFAULT.to_owned()),
+    };
+    let stock = checks.required_number(&format!("{pointer}/stock"), body.stock, 1..=STOCK_PER_VARIANT_MAX);
+    let price = checks.money(&format!("{pointer}/price"), body.price);
+    Some(NewVariant { name: name?, stock: stock?, price })
+}
+
+/// `POST /drops/{id}/restock`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestockBody {
+    variant_id: Field<VariantId>,
+    quantity: Field<i64>,
+}
+
+impl RestockBody {
+    /// The variant, if one is named, and the units.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<(Option<VariantId>, u32), Failure> {
+        let mut checks = Checks::default();
+        let variant = checks.optional("/variant_id", self.variant_id);
+        let quantity = checks.required_number("/quantity", self.quantity, 1..=STOCK_PER_VARIANT_MAX);
+        checks.finish(quantity.map(|quantity| (variant, quantity)))
+    }
+}
+
+/// A drop.
+#[derive(Serialize)]
+pub struct DropBody<'a> {
+    id: DropId,
+    creator_id: CreatorId,
+    product_id: ProductId,
+    title: &'a str,
+    status: DropStatus,
+    starts_at: Timestamp,
+    started_at: Option<Timestamp>,
+    ends_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    per_buyer_limit: u32,
+    low_stock_threshold: u32,
+    hold_seconds: u32,
+    created_at: Timestamp,
+    stock: StockCounts,
+    variants: Vec<VariantBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct VariantBody<'a> {
+    id: VariantId,
+    name: &'a str,
+    price: Money,
+    stock: StockCounts,
+}
+
+impl<'a> From<&'a DropView> for DropBody<'a> {
+    fn from(DropView { spec, stock, started_at, ended_at }: &'a DropView) -> Self {
+        let variants = spec.variants.iter().zip(&stock.variants);
+        Self {
+            id: spec.id,
+            creator_id: spec.creator_id,
+            product_id: spec.product_id,
+            title: &spec.title,
+            status: stock.status,
+            starts_at: spec.starts_at,
+            started_at: *started_at,
+            ends_at: spec.ends_at,
+            ended_at: *ended_at,
+            per_buyer_limit: spec.per_buyer_limit,
+            low_stock_threshold: spec.low_stock_threshold,
+            hold_seconds: spec.hold_ms / 1_000,
+            created_at: spec.created_at,
+            stock: stock.total(),
+            variants: variants
+                .map(|(variant, (_, stock))| VariantBody {
+                    id: variant.id,
+                    name: &variant.name,
+                    price: variant.price,
+                    stock: *stock,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// `GET /drops/{id}/stock`.
+#[derive(Serialize)]
+pub struct StockBody {
+    drop_id: DropId,
+    status: DropStatus,
+    #[serde(flatten)]
+    total: StockCounts,
+    variants: Vec<VariantStockBody>,
+    position: u64,
+}
+
+#[derive(Serialize)]
+struct VariantStockBody {
+    id: VariantId,
+    #[serde(flatten)]
+    stock: StockCounts,
+}
+
+impl StockBody {
+    /// Of one drop.
+    #[must_use]
+    pub fn new(drop_id: DropId, view: &StockView) -> Self {
+        Self {
+            drop_id,
+            status: view.status,
+            total: view.total(),
+            variants: view.variants.iter().map(|&(id, stock)| VariantStockBody { id, stock }).collect(),
+            position: view.position,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::dto::pointers;
+    use serde_json::{Value, json};
+
+    fn drop_with(fields: Value) -> Vec<String> {
+        let mut body = json!({"product_id": ProductId(uuid::Uuid::now_v7()), "stock": 100});
+        for (name, value) in fields.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        pointers(&body, NewDropBody::validate)
+    }
+
+    #[test]
+    fn the_shortest_drop_has_one_variant_and_every_default() {
+        let body: NewDropBody =
+            serde_json::from_value(json!({"product_id": ProductId(uuid::Uuid::now_v7()), "stock": 100})).unwrap();
+        let new = body.validate().unwrap();
+        assert_eq!((new.variants.len(), new.variants[0].name.as_str(), new.variants[0].stock), (1, "default", 100));
+        assert_eq!((new.hold_ms, new.per_buyer_limit, new.low_stock_threshold), (300_000, 0, 0));
+        assert!(new.title.is_none() && new.starts_at.is_none() && new.ends_at.is_none());
+    }
+
+    #[test]
+    fn drops_are_checked() {
+        let none: [&str; 0] = [];
+        let eur = json!({"amount": 1, "currency": "EUR"});
+        let usd = json!({"amount": 1, "currency": "USD"});
+        assert_eq!(drop_with(json!({"hold_seconds": 3600, "title": "Jacke 🧥", "ends_at": null})), none);
+        assert_eq!(
+            drop_with(json!({"hold_seconds": 0, "per_buyer_limit": -1, "low_stock_threshold": 1e12})),
+            ["/per_buyer_limit", "/low_stock_threshold", "/hold_seconds"]
+        );
+        assert_eq!(
+            drop_with(json!({"starts_at": "2026-01-02T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"})),
+            ["/ends_at"]
+        );
+        assert_eq!(drop_with(json!({"stock": 0})), ["/stock"]);
+        assert_eq!(drop_with(json!({"stock": null})), ["/variants"]);
+        assert_eq!(drop_with(json!({"stock": null, "variants": []})), ["/variants"]);
+        assert_eq!(drop_with(json!({"variants": [{"stock": 1}]})), ["/stock"]);
+        assert_eq!(drop_with(json!({"stock": null, "variants": [{"stock": 1}, {"stock": 1}]})), ["/variants/1/name"]);
+        assert_eq!(
+            drop_with(json!({"stock": null, "variants": [null, 3, {}, {"stock": 10_000_001, "name": ""}]})),
+            ["/variants/0", "/variants/1", "/variants/2/stock", "/variants/3/name", "/variants/3/stock"]
+        );
+        let mixed = json!([{"name": "M", "stock": 1, "price": eur}, {"name": "L", "stock": 1, "price": usd}]);
+        assert_eq!(drop_with(json!({"stock": null, "variants": mixed})), ["/variants/1/price/currency"]);
+        let many: Vec<_> = (0..65).map(|n| json!({"name": n.to_string(), "stock": 1})).collect();
+        assert_eq!(drop_with(json!({"stock": null, "variants": many})), ["/variants"]);
+    }
+
+    #[test]
+    fn stock_is_flat_on_the_wire() {
+        let (drop, variant) = (DropId::new(), VariantId::new());
+        let stock = StockCounts { total: 5, available: 2, held: 2, sold: 1 };
+        let variants = std::iter::once((variant, stock)).collect();
+        let view = StockView { status: DropStatus::SoldOut, variants, position: 9 };
+        assert_eq!(
+            serde_json::to_value(StockBody::new(drop, &view)).unwrap(),
+            json!({"drop_id": drop, "status": "sold_out", "total": 5, "available": 2, "held": 2, "sold": 1,
+                "variants": [{"id": variant, "total": 5, "available": 2, "held": 2, "sold": 1}], "position": 9})
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! Orders on the wire.
+
+use crate::domain::limits::{PAYMENT_METHOD_CHARS_MAX, QUANTITY_PER_ORDER_MAX};
+use crate::domain::{DropId, Money, OrderId, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, VariantId};
+use crate::http::field::{Checks, Field};
+use crate::service::Failure;
+use crate::service::orders::NewOrder;
+use serde::{Deserialize, Serialize};
+
+/// `POST /orders`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewOrderBody {
+    drop_id: Field<DropId>,
+    variant_id: Field<VariantId>,
+    quantity: Field<i64>,
+    payment_method: Field<String>,
+}
+
+impl NewOrderBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<NewOrder, Failure> {
+        let mut checks = Checks::default();
+        let drop_id = checks.required("/drop_id", self.drop_id);
+        let variant_id = checks.optional("/variant_id", self.variant_id);
+        let quantity = checks.required_number("/quantity", self.quantity, 1..=QUANTITY_PER_ORDER_MAX);
+        let payment_method = checks.optional("/payment_method", self.payment_method);
+        let payment_method = checks.line("/payment_method", payment_method, 1..=PAYMENT_METHOD_CHARS_MAX);
+        let new =
+            drop_id.zip(quantity).map(|(drop_id, quantity)| NewOrder { drop_id, variant_id, quantity, payment_method });
+        checks.finish(new)
+    }
+}
+
+/// `POST /orders/{id}/pay`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct PayBody {
+    payment_method: Field<String>,
+}
+
+impl PayBody {
+    /// The payment method.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<String, Failure> {
+        let mut checks = Checks::default();
+        let method = checks.required("/payment_method", self.payment_method);
+        let method = checks.line("/payment_method", method, 1..=PAYMENT_METHOD_CHARS_MAX);
+        checks.finish(method)
+    }
+}
+
+/// An order, to its buyer.
+#[derive(Serialize)]
+pub struct OrderBody<'a> {
+    id: OrderId,
+    drop_id: DropId,
+    variant_id: VariantId,
+    quantity: u32,
+    unit_price: Money,
+    total: Money,
+    status: OrderStatus,
+    release_reason: Option<ReleaseReason>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    confirmed_at: Option<Timestamp>,
+    released_at: Option<Timestamp>,
+    refunded_at: Option<Timestamp>,
+    payment_ref: Option<&'a str>,
+    refund_due: Option<RefundCause>,
+}
+
+impl<'a> From<&'a OrderView> for OrderBody<'a> {
+    fn from(order: &'a OrderView) -> Self {
+        Self {
+            id: order.id,
+            drop_id: order.drop_id,
+            variant_id: order.variant_id,
+            quantity: order.quantity,
+            unit_price: order.unit_price,
+            total: order.total(),
+            status: order.status,
+            release_reason: order.release_reason,
+            created_at: order.created_at,
+            expires_at: order.expires_at,
+            confirmed_at: order.confirmed_at,
+            released_at: order.released_at,
+            refunded_at: order.refunded_at,
+            payment_ref: order.payment_ref.as_deref(),
+            refund_due: order.refund_due,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::dto::pointers;
+    use serde_json::json;
+
+    #[test]
+    fn orders_are_checked() {
+        let order = |json| pointers(&json, NewOrderBody::validate);
+        let none: [&str; 0] = [];
+        let drop = DropId::new();
+        assert_eq!(order(json!({"drop_id": drop, "quantity": 1})), none);
+        assert_eq!(order(json!({"drop_id": drop, "quantity": 1000, "variant_id": null, "payment_method": null})), none);
+        assert_eq!(order(json!({})), ["/drop_id", "/quantity"]);
+        for bad in [json!(0), json!(-1), json!(1001), json!(u64::MAX), json!(1.0), json!("1"), json!([1]), json!(true)]
+        {
+            assert_eq!(order(json!({"drop_id": drop, "quantity": bad})), ["/quantity"], "{bad}");
+        }
+        assert_eq!(
+            order(json!({"drop_id": "x", "variant_id": 3, "quantity": 0, "payment_method": ""})),
+            ["/drop_id", "/variant_id", "/quantity", "/payment_method"]
+        );
+        assert_eq!(order(json!({"drop_id": drop, "quantity": 1, "price": 0})), [""]);
+    }
+
+    #[test]
+    fn paying_needs_a_method() {
+        let pay = |json| pointers(&json, PayBody::validate);
+        assert_eq!(pay(json!({})), ["/payment_method"]);
+        assert_eq!(pay(json!({"payment_method": "p".repeat(65)})), ["/payment_method"]);
+        assert_eq!(pay(json!({"payment_method": "pm_sandbox_ok"})), [] as [&str; 0]);
+    }
+}

@@ -1,0 +1,317 @@
+//! Fields of a request body that remember being wrong, so that one answer can name every bad field.
+//!
+//! Serde stops at the first value of a wrong type. A [`Field`] takes any JSON value instead, and [`Checks`] collects
+//! what is wrong with all of them under their JSON pointers.
+
+use crate::domain::limits::PRICE_MINOR_MAX;
+use crate::domain::{CreatorId, Currency, DropId, Money, ProductId, Timestamp, VariantId};
+use crate::service::{Failure, FieldError};
+use serde::Deserialize;
+use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, value::MapAccessDeserializer};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive};
+
+/// One field of a request body. `null` is the same as absent.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Field<T> {
+    /// Left out, or `null`.
+    #[default]
+    Absent,
+    /// There, and of the right type.
+    Given(T),
+    /// There, and not that: says what it must be.
+    Wrong(Cow<'static, str>),
+}
+
+/// A type that a [`Field`] can read. What is not overridden is a wrong type.
+pub trait FromJson: Sized {
+    /// "must be …".
+    const WANTED: &'static str;
+
+    /// From a JSON string.
+    fn from_text(_text: &str) -> Field<Self> {
+        Field::Wrong(Self::WANTED.into())
+    }
+    /// From a whole number; one that does not fit is cut to the nearest that does.
+    fn from_integer(_integer: i64) -> Field<Self> {
+        Field::Wrong(Self::WANTED.into())
+    }
+    /// From an array.
+    fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Field<Self>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Field::Wrong(Self::WANTED.into()))
+    }
+    /// From an object.
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Field::Wrong(Self::WANTED.into()))
+    }
+}
+
+impl FromJson for String {
+    const WANTED: &'static str = "must be a string";
+    fn from_text(text: &str) -> Field<Self> {
+        Field::Given(text.to_owned())
+    }
+}
+
+impl FromJson for i64 {
+    const WANTED: &'static str = "must be a whole number";
+    fn from_integer(integer: i64) -> Field<Self> {
+        Field::Given(integer)
+    }
+}
+
+macro_rules! parsed {
+    ($($type:ty = $wanted:literal),+ $(,)?) => {$(
+        impl FromJson for $type {
+            const WANTED: &'static str = $wanted;
+            fn from_text(text: &str) -> Field<Self> {
+                text.parse().map_or(Field::Wrong(Self::WANTED.into()), Field::Given)
+            }
+        }
+    )+};
+}
+
+parsed!(
+    CreatorId = "must be the id of a creator (a UUID)",
+    ProductId = "must be the id of a product (a UUID)",
+    DropId = "must be the id of a drop (a UUID)",
+    VariantId = "must be the id of a variant (a UUID)",
+    Timestamp = "must be an RFC 3339 time, such as 2026-01-31T18:00:00Z",
+    Currency = "must be three upper-case letters, such as USD",
+);
+
+/// An object within a body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Nested<T>(pub T);
+
+impl<T: DeserializeOwned> FromJson for Nested<T> {
+    const WANTED: &'static str = "must be an object";
+    fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Field<Self>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|value| Field::Given(Nested(value)))
+    }
+}
+
+impl<T: FromJson> FromJson for Vec<Field<T>> {
+    const WANTED: &'static str = "must be an array";
+    fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Field<Self>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            all.push(item);
+        }
+        Ok(Field::Given(all))
+    }
+}
+
+impl<'de, T: FromJson> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Visitor(PhantomData))
+    }
+}
+
+struct Visitor<T>(PhantomData<T>);
+
+impl<'de, T: FromJson> de::Visitor<'de> for Visitor<T> {
+    type Value = Field<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::WANTED)
+    }
+    fn visit_unit<E>(self) -> Result<Field<T>, E> {
+        Ok(Field::Absent)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Field<T>, E> {
+        Ok(Field::Wrong(T::WANTED.into()))
+    }
+    fn visit_i64<E>(self, integer: i64) -> Result<Field<T>, E> {
+        Ok(T::from_integer(integer))
+    }
+    fn visit_u64<E>(self, integer: u64) -> Result<Field<T>, E> {
+        Ok(T::from_integer(i64::try_from(integer).unwrap_or(i64::MAX)))
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Field<T>, E> {
+        Ok(Field::Wrong(T::WANTED.into()))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Field<T>, E> {
+        Ok(T::from_text(text))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Field<T>, A::Error> {
+        T::from_seq(seq)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Field<T>, A::Error> {
+        T::from_map(map)
+    }
+}
+
+/// Money in a body.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MoneyBody {
+    amount: Field<i64>,
+    currency: Field<Currency>,
+}
+
+/// Collects what is wrong with a body.
+#[derive(Default)]
+pub struct Checks {
+    errors: Vec<FieldError>,
+}
+
+impl Checks {
+    /// Notes something that is wrong.
+    pub fn wrong(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+    }
+
+    /// A field that may be left out.
+    pub fn optional<T>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
+        match field {
+            Field::Absent => None,
+            Field::Given(value) => Some(value),
+            Field::Wrong(detail) => {
+                self.wrong(pointer, detail);
+                None
+            }
+        }
+    }
+
+    /// A field that has to be there.
+    pub fn required<T>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
+        if matches!(field, Field::Absent) {
+            self.wrong(pointer, "is required");
+        }
+        self.optional(pointer, field)
+    }
+
+    /// A whole number within a range, if it is there.
+    pub fn number(&mut self, pointer: &str, field: Field<i64>, range: RangeInclusive<u32>) -> Option<u32> {
+        let value = self.optional(pointer, field)?;
+        match u32::try_from(value) {
+            Ok(value) if range.contains(&value) => Some(value),
+            _ => {
+                self.wrong(pointer, format!("must be {} to {}", range.start(), range.end()));
+                None
+            }
+        }
+    }
+
+    /// A whole number within a range that has to be there.
+    pub fn required_number(&mut self, pointer: &str, field: Field<i64>, range: RangeInclusive<u32>) -> Option<u32> {
+        if matches!(field, Field::Absent) {
+            self.wrong(pointer, "is required");
+        }
+        self.number(pointer, field, range)
+    }
+
+    /// One line of text, without the white space around it, counted in characters. Control characters would let a
+    /// name break out of a log line or a terminal.
+    pub fn line(&mut self, pointer: &str, text: Option<String>, chars: RangeInclusive<usize>) -> Option<String> {
+        self.text(pointer, text, chars, char::is_control)
+    }
+
+    /// Text of several lines.
+    pub fn lines(&mut self, pointer: &str, text: Option<String>, chars: RangeInclusive<usize>) -> Option<String> {
+        self.text(pointer, text, chars, |c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    }
+
+    fn text(
+        &mut self,
+        pointer: &str,
+        text: Option<String>,
+        chars: RangeInclusive<usize>,
+        forbidden: fn(char) -> bool,
+    ) -> Option<String> {
+        let mut text = text?;
+        let trimmed = text.trim();
+        if trimmed.len() != text.len() {
+            text = trimmed.to_owned();
+        }
+        let count = text.chars().take(chars.end() + 1).count();
+        if !chars.contains(&count) {
+            self.wrong(pointer, format!("must have {} to {} characters", chars.start(), chars.end()));
+            None
+        } else if text.chars().any(forbidden) {
+            self.wrong(pointer, "must not have control characters");
+            None
+        } else {
+            Some(text)
+        }
+    }
+
+    /// An amount of money, if it is there.
+    pub fn money(&mut self, pointer: &str, field: Field<Nested<MoneyBody>>) -> Option<Money> {
+        let Nested(MoneyBody { amount, currency }) = self.optional(pointer, field)?;
+        let amount_pointer = format!("{pointer}/amount");
+        let amount = self.required(&amount_pointer, amount);
+        let currency = self.required(&format!("{pointer}/currency"), currency);
+        let amount = amount?;
+        if !(0..=PRICE_MINOR_MAX).contains(&amount) {
+            self.wrong(amount_pointer, format!("must be 0 to {PRICE_MINOR_MAX} minor units"));
+            return None;
+        }
+        Some(Money { amount, currency: currency? })
+    }
+
+    /// The value, if nothing was wrong.
+    ///
+    /// # Errors
+    /// `validation_failed` with every field that was.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Failure> {
+        match value {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(Failure::invalid(self.errors)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field<T: FromJson>(json: &str) -> Field<T> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_field_takes_any_json_value() {
+        assert_eq!(field::<i64>("null"), Field::Absent);
+        assert_eq!(field::<i64>("-3"), Field::Given(-3));
+        assert_eq!(field::<i64>("18446744073709551615"), Field::Given(i64::MAX));
+        for wrong in ["1.5", "1e400000", "true", "\"1\"", "[1,[2]]", r#"{"a":{"b":1}}"#, "123456789012345678901234"] {
+            // Serde refuses numbers past a double by itself, everything else is ours to name.
+            if let Ok(field) = serde_json::from_str::<Field<i64>>(wrong) {
+                assert_eq!(field, Field::Wrong(i64::WANTED.into()), "{wrong}");
+            }
+        }
+        assert_eq!(field::<String>(r#""gr\u00fcn""#), Field::Given("grün".into()));
+        assert!(matches!(field::<DropId>(r#""not an id""#), Field::Wrong(_)));
+        assert!(matches!(field::<Timestamp>("1700000000"), Field::Wrong(_)));
+        assert!(matches!(field::<Vec<Field<i64>>>(r#"[1,"x"]"#), Field::Given(items) if items.len() == 2));
+        assert!(matches!(field::<Nested<MoneyBody>>(r#"[1999,"USD"]"#), Field::Wrong(_)));
+    }
+
+    #[test]
+    fn every_bad_field_is_named() {
+        let mut checks = Checks::default();
+        checks.required::<String>("/a", Field::Absent);
+        checks.number("/b", Field::Given(-1), 0..=5);
+        checks.required_number("/c", field("\"x\""), 0..=5);
+        checks.line("/d", Some(" \u{a0} ".into()), 1..=3);
+        checks.line("/e", Some("a\nb".into()), 1..=3);
+        checks.money("/f", field(r#"{"amount":-1}"#));
+        let failure = checks.finish(Some(())).unwrap_err();
+        let pointers: Vec<_> = failure.fields.iter().map(|field| field.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/a", "/b", "/c", "/d", "/e", "/f/currency", "/f/amount"]);
+    }
+
+    #[test]
+    fn text_is_trimmed_and_counted_in_characters() {
+        let mut checks = Checks::default();
+        assert_eq!(checks.line("/a", Some("  äöü€ ".into()), 1..=4), Some("äöü€".into()));
+        assert_eq!(checks.line("/a", Some("äöü€x".into()), 1..=4), None);
+        assert_eq!(checks.lines("/b", Some("two\nlines".into()), 0..=9), Some("two\nlines".into()));
+        assert_eq!(checks.lines("/b", Some("a\u{1b}[2Jb".into()), 0..=9), None);
+        assert_eq!(checks.money("/c", field(r#"{"amount":0,"currency":"EUR"}"#)).map(|money| money.amount), Some(0));
+        assert_eq!(checks.money("/c", field(r#"{"amount":99999999999999,"currency":"EUR"}"#)), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! `/healthz` (the process is up; touches nothing) and `/readyz` (may it take traffic, and what is degraded).
+
+use super::Services;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+
+/// How a part of the system does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// As it should.
+    Ready,
+    /// Serving, but not all of it: traffic may come.
+    Degraded,
+    /// Traffic must not come.
+    Unavailable,
+}
+
+/// What `/readyz` answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Readiness {
+    /// All in all. Not simply the worst of the checks: without its database a node is degraded and takes orders.
+    pub status: Health,
+    /// Part by part.
+    pub checks: Checks,
+}
+
+/// See [`Readiness`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Checks {
+    /// The journal.
+    pub journal: JournalCheck,
+    /// The database.
+    pub database: DatabaseCheck,
+    /// The cursor between them.
+    pub projector: ProjectorCheck,
+}
+
+/// The journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct JournalCheck {
+    /// Unavailable once it is poisoned.
+    pub status: Health,
+    /// As configured: `always`, `interval:<ms>`, `never`.
+    pub durability: String,
+}
+
+/// The database.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DatabaseCheck {
+    /// At the last look, not at the time of the request: a probe must not hang on what it probes.
+    pub status: Health,
+    /// `sqlite` or `postgres`.
+    pub kind: &'static str,
+}
+
+/// The projector.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ProjectorCheck {
+    /// Degraded while it is far behind.
+    pub status: Health,
+    /// Durable journal records that are not in SQL yet.
+    pub lag_records: u64,
+}
+
+/// Knows how the parts do. Must answer at once, from memory.
+pub trait HealthSource: Send + Sync {
+    /// The state of now.
+    fn readiness(&self) -> Readiness;
+}
+
+/// `GET /healthz`.
+pub async fn live() -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(serde_json::json!({"status": "ok"}))
+}
+
+/// `GET /readyz`.
+pub async fn ready(services: web::Data<Services>) -> HttpResponse {
+    answer(&services.health.readiness())
+}
+
+fn answer(readiness: &Readiness) -> HttpResponse {
+    let mut response = match readiness.status {
+        Health::Ready | Health::Degraded => HttpResponse::Ok(),
+        Health::Unavailable => HttpResponse::ServiceUnavailable(),
+    };
+    response.insert_header((CACHE_CONTROL, "no-store")).json(readiness)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::body::to_bytes;
+
+    #[actix_web::test]
+    async fn degraded_takes_traffic_and_unavailable_does_not() {
+        let readiness = |status| Readiness {
+            status,
+            checks: Checks {
+                journal: JournalCheck { status, durability: "always".into() },
+                database: DatabaseCheck { status: Health::Unavailable, kind: "postgres" },
+                projector: ProjectorCheck { status: Health::Degraded, lag_records: 7 },
+            },
+        };
+        assert_eq!(answer(&readiness(Health::Ready)).status(), 200);
+        assert_eq!(answer(&readiness(Health::Unavailable)).status(), 503);
+        let degraded = answer(&readiness(Health::Degraded));
+        assert_eq!(degraded.status(), 200);
+        let body: serde_json::Value = serde_json::from_slice(&to_bytes(degraded.into_body()).await.unwrap()).unwrap();
+        let expected = serde_json::json!({"status": "degraded", "checks": {
+            "journal": {"status": "degraded", "durability": "always"},
+            "database": {"status": "unavailable", "kind": "postgres"},
+            "projector": {"status": "degraded", "lag_records": 7},
+        }});
+        assert_eq!(body, expected);
+    }
+}

@@ -1,0 +1,168 @@
+//! Request bodies: one bounded read, one parse, and a problem for everything that can be wrong with them.
+
+use super::problem::Problem;
+use crate::domain::limits::JSON_BODY_BYTES_MAX;
+use crate::service::{Code, Failure, FieldError};
+use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::{FromRequest, HttpRequest};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// For the whole body to arrive: nobody may hold a connection by sending a byte now and then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A JSON object in the body.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let announced = announced(request.headers());
+        let payload = payload.take();
+        Box::pin(async move {
+            let late = |_| Failure::with(Code::MalformedJson, "The body did not arrive in time");
+            let bytes = tokio::time::timeout(BODY_TIMEOUT, read(payload, announced?)).await.map_err(late)??;
+            Ok(Body(parse(&bytes)?))
+        })
+    }
+}
+
+/// How long the body says it is (0 where it does not), if it is of a kind that we read.
+fn announced(headers: &HeaderMap) -> Result<usize, Failure> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let media_type = text(CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim();
+    let json = media_type.eq_ignore_ascii_case("application/json")
+        || (media_type.len() > 5 && media_type.is_char_boundary(media_type.len() - 5) && {
+            let (kind, suffix) = media_type.split_at(media_type.len() - 5);
+            kind.contains('/') && suffix.eq_ignore_ascii_case("+json")
+        });
+    if !json {
+        return Err(Failure::with(Code::UnsupportedMediaType, "Content-Type must be application/json"));
+    }
+    if headers.contains_key(CONTENT_ENCODING) && text(CONTENT_ENCODING) != Some("identity") {
+        return Err(Failure::with(Code::UnsupportedMediaType, "Content-Encoding must be identity"));
+    }
+    let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
+    if length > JSON_BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    Ok(length as usize)
+}
+
+fn too_large() -> Failure {
+    Failure::with(Code::BodyTooLarge, format!("A body may have {JSON_BODY_BYTES_MAX} bytes"))
+}
+
+/// Reads the whole body. Most arrive in one chunk, which is then handed on without a copy.
+async fn read(mut payload: Payload, announced: usize) -> Result<Bytes, Failure> {
+    let mut whole = BytesMut::new();
+    let mut first = Bytes::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk =
+            chunk.map_err(|error| Failure::with(Code::MalformedJson, format!("The body did not arrive: {error}")))?;
+        if first.len() + whole.len() + chunk.len() > JSON_BODY_BYTES_MAX {
+            return Err(too_large());
+        }
+        if first.is_empty() && whole.is_empty() {
+            first = chunk;
+        } else {
+            if whole.is_empty() {
+                whole.reserve(announced.max(first.len() + chunk.len()));
+                whole.extend_from_slice(&std::mem::take(&mut first));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+/// Parses one JSON object.
+///
+/// # Errors
+/// `malformed_json` for what is no JSON; `validation_failed` for JSON of another shape (not an object, unknown or
+/// repeated fields), with serde's words, which name the field and the place.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // A derived struct would read `[…]` too, its fields by position.
+    if bytes.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
+        return match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+            Ok(_) => Err(shape("must be an object".to_owned())),
+            Err(error) => Err(Failure::with(Code::MalformedJson, error.to_string())),
+        };
+    }
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        Category::Data => shape(error.to_string()),
+        Category::Syntax | Category::Eof | Category::Io => Failure::with(Code::MalformedJson, error.to_string()),
+    })
+}
+
+fn shape(detail: String) -> Failure {
+    Failure { detail: detail.clone().into(), ..Failure::invalid(vec![FieldError { pointer: String::new(), detail }]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::{App, HttpResponse, test, web};
+    use serde::Deserialize;
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Point {
+        x: i64,
+    }
+
+    fn code(text: &str) -> Code {
+        parse::<Point>(text.as_bytes()).unwrap_err().code
+    }
+
+    #[test]
+    async fn broken_json_and_a_wrong_shape_are_told_apart() {
+        assert_eq!(parse::<Point>(b" \n{\"x\": 1}").unwrap().x, 1);
+        for broken in ["", " ", "{", "{\"x\":1}}", "{\"x\":1,}", "nope", "[1", "{\"x\":\"\u{1}\"}", "{'x':1}"] {
+            assert_eq!(code(broken), Code::MalformedJson, "{broken}");
+        }
+        for shape in ["[1]", "null", "3", "\"x\"", "{}", "{\"x\":1,\"y\":2}", "{\"x\":1,\"x\":2}", "{\"x\":\"1\"}"] {
+            assert_eq!(code(shape), Code::ValidationFailed, "{shape}");
+        }
+        let unknown = parse::<Point>(b"{\"x\":1,\"why\":2}").unwrap_err();
+        assert!(unknown.fields[0].detail.contains("unknown field `why`"), "{unknown:?}");
+        assert_eq!(parse::<Point>(b"{\"x\":\xff}").unwrap_err().code, Code::MalformedJson);
+        // Deep nesting is refused by the parser, not by the stack.
+        assert_eq!(code(&format!("{{\"x\":{}", "[".repeat(60_000))), Code::ValidationFailed);
+    }
+
+    #[test]
+    async fn media_types_and_sizes_are_checked_before_parsing() {
+        let app =
+            test::init_service(App::new().route(
+                "/",
+                web::post().to(async |Body(point): Body<Point>| HttpResponse::Ok().body(point.x.to_string())),
+            ))
+            .await;
+        let send = async |media_type: Option<&str>, body: Vec<u8>| {
+            let mut request = test::TestRequest::post().uri("/").set_payload(body);
+            if let Some(media_type) = media_type {
+                request = request.insert_header(("content-type", media_type));
+            }
+            test::call_service(&app, request.to_request()).await.status().as_u16()
+        };
+        let good = || b"{\"x\":7}".to_vec();
+        for json in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.livedrop+json"] {
+            assert_eq!(send(Some(json), good()).await, 200, "{json}");
+        }
+        for other in [None, Some(""), Some("text/plain"), Some("+json"), Some("application/jsonx"), Some("x€+json")] {
+            assert_eq!(send(other, good()).await, 415, "{other:?}");
+        }
+        let padded = |size: usize| format!("{{\"x\":{}7}}", " ".repeat(size - 7)).into_bytes();
+        assert_eq!(send(Some("application/json"), padded(JSON_BODY_BYTES_MAX)).await, 200);
+        assert_eq!(send(Some("application/json"), padded(JSON_BODY_BYTES_MAX + 1)).await, 413);
+    }
+}

@@ -1,0 +1,208 @@
+//! Lists: opaque cursors over keyset pages, and the `Link` to the next one (RFC 8288).
+
+use super::field::FromJson;
+use super::problem::Problem;
+use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
+use crate::domain::{CreatorId, DropStatus};
+use crate::service::{Code, DropFilter, Failure, FieldError, Page};
+use actix_web::dev::Payload;
+use actix_web::http::header::{HeaderValue, LINK};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use std::future::{Ready, ready};
+use uuid::Uuid;
+
+/// Which list a cursor belongs to: a cursor of one is not valid in another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum List {
+    /// Creators.
+    Creators = 1,
+    /// Products.
+    Products = 2,
+    /// Drops.
+    Drops = 3,
+    /// Orders.
+    Orders = 4,
+    /// Followers of a creator.
+    Followers = 5,
+    /// Creators that a user follows.
+    Following = 6,
+}
+
+impl List {
+    fn cursor(self, last: Uuid) -> String {
+        let mut bytes = [self as u8; 17];
+        bytes[1..].copy_from_slice(last.as_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn last(self, cursor: &str) -> Option<Uuid> {
+        let mut bytes = [0; 17];
+        // Exactly 17 bytes, canonically encoded: every page has one cursor.
+        let length = URL_SAFE_NO_PAD.decode_slice(cursor, &mut bytes).ok()?;
+        let uuid = Uuid::from_slice(&bytes[1..]).ok()?;
+        (length == bytes.len() && bytes[0] == self as u8).then_some(uuid)
+    }
+}
+
+/// What the query of a list asks for. Parameters that a list does not know are left alone, as URLs collect them, and
+/// an empty one is the same as none.
+#[derive(Debug)]
+pub struct Paging {
+    /// 1 to `PAGE_LIMIT_MAX`.
+    pub limit: u32,
+    query: Query,
+}
+
+#[derive(Deserialize, Debug)]
+struct Query {
+    cursor: Option<String>,
+    limit: Option<String>,
+    status: Option<String>,
+    creator_id: Option<String>,
+}
+
+impl Paging {
+    fn of(query: &str) -> Result<Self, Failure> {
+        let query = web::Query::<Query>::from_query(query)
+            .map_err(|error| Failure::with(Code::ValidationFailed, error.to_string()))?
+            .into_inner();
+        let limit = match given(&query.limit) {
+            None => Some(PAGE_LIMIT_DEFAULT),
+            Some(text) => text.parse().ok().filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit)),
+        };
+        match limit {
+            Some(limit) => Ok(Self { limit, query }),
+            None => Err(Failure::invalid(vec![wrong("/limit", format!("must be 1 to {PAGE_LIMIT_MAX}"))])),
+        }
+    }
+
+    /// Which drops to list.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn filter(&self) -> Result<DropFilter, Failure> {
+        let (status, creator) = (given(&self.query.status), given(&self.query.creator_id));
+        let filter = DropFilter {
+            status: status.and_then(DropStatus::parse),
+            creator: creator.and_then(|text| text.parse::<CreatorId>().ok()),
+        };
+        let mut errors = Vec::new();
+        if status.is_some() && filter.status.is_none() {
+            errors.push(wrong("/status", "must be scheduled, live, sold_out, ended or cancelled"));
+        }
+        if creator.is_some() && filter.creator.is_none() {
+            errors.push(wrong("/creator_id", CreatorId::WANTED));
+        }
+        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+    }
+
+    /// The last item of the page before.
+    ///
+    /// # Errors
+    /// `invalid_cursor`.
+    pub fn after(&self, list: List) -> Result<Option<Uuid>, Failure> {
+        let Some(cursor) = given(&self.query.cursor) else { return Ok(None) };
+        list.last(cursor).map(Some).ok_or_else(|| Failure::new(Code::InvalidCursor))
+    }
+}
+
+fn given(parameter: &Option<String>) -> Option<&str> {
+    parameter.as_deref().filter(|text| !text.is_empty())
+}
+
+fn wrong(pointer: &str, detail: impl Into<String>) -> FieldError {
+    FieldError { pointer: pointer.to_owned(), detail: detail.into() }
+}
+
+impl FromRequest for Paging {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::of(request.query_string()).map_err(Problem::from))
+    }
+}
+
+#[derive(Serialize)]
+struct Body<B> {
+    items: Vec<B>,
+    next_cursor: Option<String>,
+}
+
+/// One page as an answer.
+pub fn answer<'a, T, B: Serialize>(
+    request: &HttpRequest,
+    list: List,
+    page: &'a Page<T>,
+    id: fn(&T) -> Uuid,
+    body: fn(&'a T) -> B,
+) -> HttpResponse {
+    let next_cursor = page.items.last().filter(|_| page.more).map(|last| list.cursor(id(last)));
+    let mut response = HttpResponse::Ok();
+    if let Some(cursor) = &next_cursor {
+        let link = format!("<{}>; rel=\"next\"", next_url(request.path(), request.query_string(), cursor));
+        if let Ok(value) = HeaderValue::try_from(link) {
+            response.insert_header((LINK, value));
+        }
+    }
+    response.json(Body { items: page.items.iter().map(body).collect(), next_cursor })
+}
+
+/// The same request with another cursor.
+fn next_url(path: &str, query: &str, cursor: &str) -> String {
+    let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
+    // A bracket would end the reference before its time.
+    let others: String = others.map(|pair| format!("{}&", pair.replace('<', "%3C").replace('>', "%3E"))).collect();
+    format!("{path}?{others}cursor={cursor}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn a_cursor_leads_back_within_its_list_only() {
+        let id = Uuid::now_v7();
+        let cursor = List::Drops.cursor(id);
+        assert_eq!(List::Drops.last(&cursor), Some(id));
+        assert_eq!(List::Orders.last(&cursor), None);
+        let spare_bits = format!("{}B", &cursor[..cursor.len() - 1]);
+        for bad in ["", "x", "====", &id.to_string(), &cursor[1..], &format!("{cursor}AAAA"), "ü", &spare_bits] {
+            assert_eq!(List::Drops.last(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn queries_are_checked() {
+        let paging = Paging::of("limit=100&status=sold_out&utm_source=x&cursor=&creator_id=").unwrap();
+        assert_eq!(paging.limit, 100);
+        assert_eq!(paging.filter().unwrap(), DropFilter { status: Some(DropStatus::SoldOut), creator: None });
+        assert_eq!(paging.after(List::Drops).unwrap(), None);
+        assert_eq!(Paging::of("").unwrap().limit, PAGE_LIMIT_DEFAULT);
+        for bad in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5", "limit=1&limit=2"] {
+            assert_eq!(Paging::of(bad).unwrap_err().code, Code::ValidationFailed, "{bad}");
+        }
+        let failure = Paging::of("status=LIVE&creator_id=y").unwrap().filter().unwrap_err();
+        assert_eq!((failure.code, failure.fields.len()), (Code::ValidationFailed, 2));
+        let failure = Paging::of("cursor=nonsense").unwrap().after(List::Drops).unwrap_err();
+        assert_eq!(failure.code, Code::InvalidCursor);
+    }
+
+    #[test]
+    fn the_next_page_is_the_same_request_with_another_cursor() {
+        let request = TestRequest::get().uri("/api/v1/drops?status=live&cursor=old&limit=2").to_http_request();
+        let items = vec![Uuid::now_v7(), Uuid::now_v7()];
+        let cursor = List::Drops.cursor(items[1]);
+        let page = Page { items, more: true };
+        let response = answer(&request, List::Drops, &page, |id| *id, |id| id.to_string());
+        let link = response.headers().get(LINK).unwrap().to_str().unwrap();
+        assert_eq!(link, format!("</api/v1/drops?status=live&limit=2&cursor={cursor}>; rel=\"next\""));
+
+        let last = Page { more: false, ..page };
+        assert!(answer(&request, List::Drops, &last, |id| *id, |id| id.to_string()).headers().get(LINK).is_none());
+    }
+}

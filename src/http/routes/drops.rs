@@ -1,0 +1,61 @@
+//! `/drops`.
+
+use super::{Answer, created};
+use crate::domain::DropId;
+use crate::http::Services;
+use crate::http::auth::Caller;
+use crate::http::dto::drops::{DropBody, NewDropBody, RestockBody, StockBody};
+use crate::http::json::Body;
+use crate::http::pages::{self, List, Paging};
+use crate::http::path::Id;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+/// `POST /drops`.
+pub async fn create(services: web::Data<Services>, Caller(caller): Caller, Body(body): Body<NewDropBody>) -> Answer {
+    let drop = services.drops.create(caller, body.validate()?).await?;
+    Ok(created(format!("/api/v1/drops/{}", drop.spec.id), DropBody::from(&drop)))
+}
+
+/// `GET /drops/{id}`.
+pub async fn get(services: web::Data<Services>, Id(id): Id<DropId>) -> Answer {
+    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.get(id).await?)))
+}
+
+/// `GET /drops/{id}/stock`.
+pub async fn stock(services: web::Data<Services>, Id(id): Id<DropId>) -> Answer {
+    Ok(HttpResponse::Ok().json(StockBody::new(id, &services.drops.stock(id).await?)))
+}
+
+/// `GET /drops`.
+pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: Paging) -> Answer {
+    let after = paging.after(List::Drops)?.map(DropId);
+    let page = services.drops.list(paging.filter()?, after, paging.limit).await?;
+    Ok(pages::answer(&request, List::Drops, &page, |drop| drop.spec.id.0, DropBody::from))
+}
+
+/// `POST /drops/{id}/start`.
+pub async fn start(services: web::Data<Services>, Caller(caller): Caller, Id(id): Id<DropId>) -> Answer {
+    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.start(caller, id).await?)))
+}
+
+/// `POST /drops/{id}/end`.
+pub async fn end(services: web::Data<Services>, Caller(caller): Caller, Id(id): Id<DropId>) -> Answer {
+    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.end(caller, id).await?)))
+}
+
+/// `POST /drops/{id}/cancel`.
+pub async fn cancel(services: web::Data<Services>, Caller(caller): Caller, Id(id): Id<DropId>) -> Answer {
+    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.cancel(caller, id).await?)))
+}
+
+/// `POST /drops/{id}/restock`.
+pub async fn restock(
+    services: web::Data<Services>,
+    Caller(caller): Caller,
+    Id(id): Id<DropId>,
+    Body(body): Body<RestockBody>,
+) -> Answer {
+    let (variant, quantity) = body.validate()?;
+    let drop = services.drops.restock(caller, id, variant, quantity).await?;
+    Ok(HttpResponse::Ok().json(DropBody::from(&drop)))
+}

@@ -1,0 +1,29 @@
+//! `/products`.
+
+use super::{Answer, created};
+use crate::domain::ProductId;
+use crate::http::Services;
+use crate::http::auth::Caller;
+use crate::http::dto::products::{NewProductBody, ProductBody};
+use crate::http::json::Body;
+use crate::http::pages::{self, List, Paging};
+use crate::http::path::Id;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+/// `POST /products`.
+pub async fn create(services: web::Data<Services>, Caller(caller): Caller, Body(body): Body<NewProductBody>) -> Answer {
+    let product = services.products.create(caller, body.validate()?).await?;
+    Ok(created(format!("/api/v1/products/{}", product.id), ProductBody::from(&product)))
+}
+
+/// `GET /products/{id}`.
+pub async fn get(services: web::Data<Services>, Id(id): Id<ProductId>) -> Answer {
+    Ok(HttpResponse::Ok().json(ProductBody::from(&services.products.get(id).await?)))
+}
+
+/// `GET /products`.
+pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: Paging) -> Answer {
+    let after = paging.after(List::Products)?.map(ProductId);
+    let page = services.products.list(None, after, paging.limit).await?;
+    Ok(pages::answer(&request, List::Products, &page, |product| product.id.0, ProductBody::from))
+}

@@ -1,0 +1,71 @@
+//! The sockets: how many, how patient, and how a dead one is noticed.
+
+use super::{Services, configure, trace};
+use crate::domain::limits::SESSIONS_MAX;
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, HttpServer};
+use std::io;
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection
+/// just when the next request is on its way.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// For the head of a request; for a body, see [`super::json`].
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the other side to close after us.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections that the kernel holds until they are accepted: a crowd arrives within one second.
+const BACKLOG: i32 = 4_096;
+/// Connections that are not WebSocket sessions, over all workers.
+const REQUEST_CONNECTIONS_MAX: usize = 20_000;
+/// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`). It ends the sessions of clients that vanished
+/// without a word, also those that a full socket has frozen.
+const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
+
+/// What the server needs to know besides its services.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerOptions {
+    /// Threads; the machine's cores if absent.
+    pub workers: Option<NonZeroUsize>,
+    /// How long connections may take to finish once the server is told to stop.
+    pub shutdown: Duration,
+}
+
+/// Builds the server on a socket that is already bound. It takes no signals: its owner stops it by its handle.
+///
+/// # Errors
+/// If the socket does not listen.
+pub fn build(services: Services, listener: TcpListener, options: ServerOptions) -> io::Result<Server> {
+    // Again, only to set the length of the queue: std has its own opinion (128).
+    rustix::net::listen(&listener, BACKLOG)?;
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let workers = options.workers.unwrap_or_else(cores).get();
+    let connections_per_worker = (SESSIONS_MAX + REQUEST_CONNECTIONS_MAX).div_ceil(workers);
+    let server = HttpServer::new(move || App::new().wrap(from_fn(trace::trace)).configure(configure(services.clone())))
+        .workers(workers)
+        .max_connections(connections_per_worker)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .shutdown_timeout(options.shutdown.as_secs())
+        .on_connect(|connection, _| {
+            if let Some(socket) = connection.downcast_ref::<TcpStream>() {
+                tune(socket);
+            }
+        })
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+/// A socket that cannot be tuned still works, so this fails in silence: it is gone, most likely.
+fn tune(socket: &TcpStream) {
+    // Answers and events are written whole: waiting for more to send would only delay them.
+    let _ = socket.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, UNACKNOWLEDGED_MS_MAX);
+}

@@ -1,0 +1,216 @@
+//! Every request has a trace: taken from its caller or made here (W3C Trace Context), told in the answer, in every
+//! problem and in every log line. Panics end here, as a 500 problem.
+
+use super::problem::Problem;
+use crate::domain::TraceId;
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use futures_util::FutureExt;
+use std::any::Any;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+use tracing::{Instrument, Span, field, info_span};
+use uuid::Uuid;
+
+/// A request that takes this long is worth a line.
+const SLOW: Duration = Duration::from_secs(1);
+
+tokio::task_local! {
+    static CURRENT: TraceId;
+}
+
+/// The trace of the request that this task answers; outside of one, a new trace.
+#[must_use]
+pub fn current_id() -> TraceId {
+    CURRENT.try_with(|id| *id).unwrap_or_else(|_| TraceId::random())
+}
+
+/// Where a request stands in its trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Context {
+    trace: TraceId,
+    /// Our own span.
+    span: u64,
+    flags: u8,
+}
+
+impl Context {
+    /// Continues the caller's trace. What is malformed is as good as nothing (W3C Trace Context, section 3.2.2.3).
+    fn of(headers: &HeaderMap) -> Self {
+        let span = rand::random::<u64>() | 1;
+        let mut sent = headers.get_all("traceparent");
+        let parent = match (sent.next(), sent.next()) {
+            (Some(only), None) => only.to_str().ok().and_then(parse_traceparent),
+            _ => None,
+        };
+        let (trace, flags) = parent.unwrap_or_else(|| (TraceId::random(), 0));
+        Self { trace, span, flags }
+    }
+}
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+    }
+}
+
+/// Trace id and flags of a `traceparent`. Later versions may append fields, version 00 may not.
+fn parse_traceparent(text: &str) -> Option<(TraceId, u8)> {
+    let lower_hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let mut parts = text.split('-');
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let well_formed = lower_hex(version, 2) && lower_hex(trace, 32) && lower_hex(span, 16) && lower_hex(flags, 2);
+    let trailing = parts.next().is_some();
+    if !well_formed || version == "ff" || (version == "00" && trailing) || span.bytes().all(|b| b == b'0') {
+        return None;
+    }
+    let trace = Uuid::from_u128(u128::from_str_radix(trace, 16).ok()?);
+    // Only the sampled flag has a meaning that we know.
+    let flags = u8::from_str_radix(flags, 16).ok()? & 1;
+    (!trace.is_nil()).then_some((TraceId(trace), flags))
+}
+
+/// The outermost middleware, for [`actix_web::middleware::from_fn`].
+///
+/// # Errors
+/// A 500 problem for a handler that panicked: nothing of an answer has been written by then.
+pub async fn trace<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let started = Instant::now();
+    let context = Context::of(request.headers());
+    let private = request.headers().contains_key(AUTHORIZATION) || request.path().starts_with("/api/v1/auth/");
+    let span = info_span!(
+        "request",
+        trace_id = %context.trace,
+        method = %request.method(),
+        route = field::Empty,
+        status = field::Empty,
+        duration_ms = field::Empty,
+    );
+    let answer = AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span.clone());
+    match CURRENT.scope(context.trace, answer).await {
+        Ok(Ok(mut response)) => {
+            tell(response.headers_mut(), &context, private);
+            log(&span, &response, started.elapsed());
+            Ok(response)
+        }
+        Ok(Err(error)) => Err(error),
+        Err(panic) => {
+            span.in_scope(|| tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked"));
+            Err(Problem::internal(context.trace).into())
+        }
+    }
+}
+
+/// Adds what every answer carries. Answers to whoever said who they are belong into nobody's cache.
+fn tell(headers: &mut HeaderMap, context: &Context, private: bool) {
+    if let Ok(value) = HeaderValue::try_from(context.to_string()) {
+        headers.insert(HeaderName::from_static("traceparent"), value.clone());
+        headers.insert(HeaderName::from_static("traceresponse"), value);
+    }
+    if private {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// One line for a request that failed on our side or took long; one for each at debug. The fields cost formatting,
+/// and finding the route's pattern a second routing, so they are filled in only for a line that is written.
+fn log<B>(span: &Span, response: &ServiceResponse<B>, took: Duration) {
+    let status = response.status();
+    let notable = status.is_server_error() || took >= SLOW;
+    if !notable && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    span.record("route", response.request().match_pattern().unwrap_or_else(|| "(none)".into()));
+    span.record("status", status.as_u16());
+    span.record("duration_ms", took.as_secs_f64() * 1_000.0);
+    let _entered = span.enter();
+    if notable {
+        tracing::info!("answered");
+    } else {
+        tracing::debug!("answered");
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::middleware::from_fn;
+    use actix_web::{App, HttpResponse, ResponseError, test, web};
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    async fn a_traceparent_is_taken_to_the_letter() {
+        let (trace, flags) = parse_traceparent(PARENT).unwrap();
+        assert_eq!((trace.to_string().as_str(), flags), ("4bf92f3577b34da6a3ce929d0e0e4736", 1));
+        assert!(parse_traceparent(&format!("01{}-more", &PARENT[2..])).is_some());
+        for bad in [
+            "",
+            "-",
+            "00",
+            &PARENT.to_uppercase(),
+            &format!("ff{}", &PARENT[2..]),
+            &format!("{PARENT}-more"),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(parse_traceparent(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    async fn the_trace_goes_through_handler_and_answer() {
+        let app = test::init_service(
+            App::new()
+                .wrap(from_fn(trace))
+                .route("/", web::get().to(async || HttpResponse::Ok().body(current_id().to_string()))),
+        )
+        .await;
+        let request = test::TestRequest::get().uri("/").insert_header(("traceparent", PARENT)).to_request();
+        let response = test::call_service(&app, request).await;
+        let told = response.headers().get("traceresponse").unwrap().to_str().unwrap().to_owned();
+        assert!(told.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && !told.contains("00f067aa0ba902b7"));
+        assert_eq!(test::read_body(response).await, "4bf92f3577b34da6a3ce929d0e0e4736");
+
+        let request = test::TestRequest::get().uri("/").insert_header(("traceparent", "00-nonsense")).to_request();
+        let response = test::call_service(&app, request).await;
+        assert!(parse_traceparent(response.headers().get("traceparent").unwrap().to_str().unwrap()).is_some());
+    }
+
+    #[test]
+    async fn a_panic_is_a_500_problem_of_its_trace() {
+        let app = test::init_service(App::new().wrap(from_fn(trace)).route(
+            "/",
+            web::get().to(async || {
+                if current_id() != TraceId::default() {
+                    panic!("on purpose");
+                }
+                HttpResponse::Ok().finish()
+            }),
+        ))
+        .await;
+        let request = test::TestRequest::get().uri("/").insert_header(("traceparent", PARENT)).to_request();
+        let error = test::try_call_service(&app, request).await.err().unwrap();
+        let problem = error.as_error::<Problem>().unwrap();
+        assert_eq!(problem.status_code(), 500);
+        let body = actix_web::body::to_bytes(problem.error_response().into_body()).await.unwrap();
+        assert!(String::from_utf8_lossy(&body).contains("4bf92f3577b34da6a3ce929d0e0e4736"));
+    }
+}

@@ -1,0 +1,181 @@
+//! Accounts: register, log in, stay logged in, log out.
+
+use super::{
+    Code, Failure,
+    passwords::Passwords,
+    tokens::{self, REFRESH_GRACE_MS, Role, Tokens},
+};
+use crate::domain::{CreatorId, Timestamp, UserId};
+use crate::storage::{RefreshToken, Store, User};
+use std::sync::Arc;
+use uuid::Uuid;
+
+#[cfg(test)]
+mod tests;
+
+/// An account to make, already validated field by field.
+pub struct NewAccount {
+    /// As typed; normalised here.
+    pub email: String,
+    /// In the clear, for as long as it takes to hash it.
+    pub password: String,
+    /// What others see.
+    pub display_name: String,
+}
+
+/// An account, and whether it has a creator's profile.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The row.
+    pub user: User,
+    /// Whether there is a profile.
+    pub is_creator: bool,
+}
+
+/// What whoever signs in takes home.
+#[derive(Clone)]
+pub struct SignedIn {
+    /// Who it is.
+    pub account: Account,
+    /// For the next `expires_in` seconds.
+    pub access_token: String,
+    /// Good for one exchange.
+    pub refresh_token: String,
+    /// Seconds.
+    pub expires_in: u32,
+}
+
+/// The account use cases.
+#[derive(Clone)]
+pub struct Accounts {
+    store: Arc<dyn Store>,
+    passwords: Passwords,
+    tokens: Tokens,
+}
+
+impl Accounts {
+    /// Over a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, passwords: Passwords, tokens: Tokens) -> Self {
+        Self { store, passwords, tokens }
+    }
+
+    /// Makes an account and signs it in.
+    ///
+    /// # Errors
+    /// `email_taken`, `overloaded`, `database_unavailable`.
+    pub async fn register(&self, new: NewAccount) -> Result<SignedIn, Failure> {
+        let password_hash = self.passwords.hash(new.password).await?;
+        let user = User {
+            id: UserId::new(),
+            email: normalise_email(&new.email),
+            display_name: new.display_name,
+            password_hash,
+            role: "user".to_owned(),
+            created_at: self.tokens.now(),
+        };
+        self.store.insert_user(&user).await?;
+        self.open_family(Account { user, is_creator: false }).await
+    }
+
+    /// Signs in. Takes as long for an unknown address as for a wrong password.
+    ///
+    /// # Errors
+    /// `invalid_credentials`, `overloaded`, `database_unavailable`.
+    pub async fn login(&self, email: &str, password: String) -> Result<SignedIn, Failure> {
+        let user = self.store.user_by_email(&normalise_email(email)).await?;
+        let hash = user.as_ref().map(|user| user.password_hash.clone());
+        let matches = self.passwords.verify(password, hash).await?;
+        match user {
+            Some(user) if matches => self.open_family(self.account(user).await?).await,
+            _ => Err(Failure::new(Code::InvalidCredentials)),
+        }
+    }
+
+    /// Exchanges a refresh token for a new pair. A token that was exchanged before revokes its whole family, because
+    /// either the first or the second to bring it has stolen it; for a few seconds it is taken for a retry of a
+    /// client that never got its answer, and gets another token of the family.
+    ///
+    /// # Errors
+    /// `refresh_token_invalid`, `database_unavailable`.
+    pub async fn refresh(&self, token: &str) -> Result<SignedIn, Failure> {
+        let invalid = || Failure::new(Code::RefreshTokenInvalid);
+        let now = self.tokens.now();
+        let hash = tokens::refresh_hash(token);
+        let old = self.store.refresh_token(&hash).await?.ok_or_else(invalid)?;
+        if old.revoked_at.is_some() || old.expires_at <= now {
+            return Err(invalid());
+        }
+        let (text, next) = tokens::new_refresh(old.user_id, old.family, now);
+        let rotated = old.used_at.is_none() && self.store.rotate_refresh_token(&hash, now, &next).await?;
+        if !rotated {
+            self.accept_reuse(&old.hash, &next, now).await?;
+        }
+        let user = self.store.user(old.user_id).await?.ok_or_else(invalid)?;
+        let account = self.account(user).await?;
+        Ok(self.signed_in(account, text))
+    }
+
+    /// Ends a login: every token of the family. An unknown token is no error, it is as good as ended.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub async fn logout(&self, token: &str) -> Result<(), Failure> {
+        if let Some(row) = self.store.refresh_token(&tokens::refresh_hash(token)).await? {
+            self.store.revoke_refresh_family(row.family, self.tokens.now()).await?;
+        }
+        Ok(())
+    }
+
+    /// The caller's own account.
+    ///
+    /// # Errors
+    /// `user_not_found` where the account is gone, `database_unavailable`.
+    pub async fn me(&self, caller: UserId) -> Result<Account, Failure> {
+        let user = self.store.user(caller).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
+        self.account(user).await
+    }
+
+    /// Keeps `next` if the used token behind `hash` is within its grace, and revokes its family if it is not.
+    async fn accept_reuse(&self, hash: &[u8; 32], next: &RefreshToken, now: Timestamp) -> Result<(), Failure> {
+        // Read again: the first exchange may have happened after our first look.
+        let old = self.store.refresh_token(hash).await?;
+        let within_grace = old.as_ref().is_some_and(|old| {
+            old.revoked_at.is_none() && old.used_at.is_some_and(|used| now.millis_since(used) <= REFRESH_GRACE_MS)
+        });
+        if within_grace {
+            self.store.insert_refresh_token(next).await?;
+            // A revocation that came in between did not see the token that we have just added.
+            let revoked = self.store.refresh_token(hash).await?.is_none_or(|old| old.revoked_at.is_some());
+            if !revoked {
+                return Ok(());
+            }
+        } else {
+            tracing::warn!(user = %next.user_id, "a refresh token was used again: its login is revoked");
+        }
+        self.store.revoke_refresh_family(next.family, now).await?;
+        Err(Failure::new(Code::RefreshTokenInvalid))
+    }
+
+    async fn open_family(&self, account: Account) -> Result<SignedIn, Failure> {
+        let (text, row) = tokens::new_refresh(account.user.id, Uuid::now_v7(), self.tokens.now());
+        self.store.insert_refresh_token(&row).await?;
+        Ok(self.signed_in(account, text))
+    }
+
+    fn signed_in(&self, account: Account, refresh_token: String) -> SignedIn {
+        let access_token = self.tokens.issue(account.user.id, Role::parse(&account.user.role));
+        SignedIn { account, access_token, refresh_token, expires_in: self.tokens.access_seconds() }
+    }
+
+    async fn account(&self, user: User) -> Result<Account, Failure> {
+        let is_creator = self.store.creator(CreatorId::from(user.id)).await?.is_some();
+        Ok(Account { user, is_creator })
+    }
+}
+
+/// The form in which an address is unique. The local part is case-sensitive by the letter of RFC 5321, and nowhere in
+/// practice; two accounts that differ in case alone would be a trap.
+fn normalise_email(email: &str) -> String {
+    email.trim().to_lowercase()
+}

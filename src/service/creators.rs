@@ -1,0 +1,168 @@
+//! Creators and who follows them.
+
+use super::{Code, Failure, Hub, Page, clock::Clock};
+use crate::domain::limits::PAGE_LIMIT_MAX;
+use crate::domain::{CreatorId, UserId};
+use crate::storage::{Creator, Store};
+use std::sync::Arc;
+
+/// A profile to open, already validated field by field.
+#[derive(Clone, Debug)]
+pub struct NewCreator {
+    /// `[a-z0-9_]{3,30}`.
+    pub handle: String,
+    /// What others see.
+    pub display_name: String,
+    /// May be empty.
+    pub bio: String,
+}
+
+/// The creator use cases.
+#[derive(Clone)]
+pub struct Creators {
+    store: Arc<dyn Store>,
+    hub: Hub,
+    clock: Clock,
+}
+
+impl Creators {
+    /// Over a store; `hub` hears of every follow.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, hub: Hub, clock: Clock) -> Self {
+        Self { store, hub, clock }
+    }
+
+    /// Makes the caller a creator.
+    ///
+    /// # Errors
+    /// `handle_taken`, `already_a_creator`, `user_not_found`, `database_unavailable`.
+    pub async fn open_profile(&self, caller: UserId, new: NewCreator) -> Result<Creator, Failure> {
+        // The token outlives an account that is deleted, so it does not prove that there is one.
+        self.store.user(caller).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
+        let creator = Creator {
+            id: caller.into(),
+            handle: new.handle,
+            display_name: new.display_name,
+            bio: new.bio,
+            follower_count: 0,
+            created_at: self.clock.now(),
+        };
+        self.store.insert_creator(&creator).await?;
+        Ok(creator)
+    }
+
+    /// One profile.
+    ///
+    /// # Errors
+    /// `creator_not_found`, `database_unavailable`.
+    pub async fn get(&self, id: CreatorId) -> Result<Creator, Failure> {
+        self.store.creator(id).await?.ok_or_else(|| Failure::new(Code::CreatorNotFound))
+    }
+
+    /// Newest first, those before `after`.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub async fn list(&self, after: Option<CreatorId>, limit: u32) -> Result<Page<Creator>, Failure> {
+        Ok(page(self.store.creators(after, limit + 1).await?, limit))
+    }
+
+    /// Follows. Repeated: unchanged.
+    ///
+    /// # Errors
+    /// `creator_not_found`, `user_not_found`, `database_unavailable`.
+    pub async fn follow(&self, caller: UserId, creator: CreatorId) -> Result<(), Failure> {
+        self.get(creator).await?;
+        self.store.user(caller).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
+        if self.store.follow(caller, creator, self.clock.now()).await? {
+            self.hub.follow_changed(caller, creator, true);
+        }
+        Ok(())
+    }
+
+    /// Stops following. Repeated: unchanged.
+    ///
+    /// # Errors
+    /// `creator_not_found`, `database_unavailable`.
+    pub async fn unfollow(&self, caller: UserId, creator: CreatorId) -> Result<(), Failure> {
+        self.get(creator).await?;
+        if self.store.unfollow(caller, creator).await? {
+            self.hub.follow_changed(caller, creator, false);
+        }
+        Ok(())
+    }
+
+    /// Whether `user` follows `creator`.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub async fn follows(&self, user: UserId, creator: CreatorId) -> Result<bool, Failure> {
+        Ok(self.store.follows(user, creator).await?)
+    }
+
+    /// Who follows a creator, in id order.
+    ///
+    /// # Errors
+    /// `creator_not_found`, `database_unavailable`.
+    pub async fn followers(
+        &self,
+        creator: CreatorId,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Page<UserId>, Failure> {
+        self.get(creator).await?;
+        Ok(page(self.store.followers(creator, after, limit + 1).await?, limit))
+    }
+
+    /// Whom a user follows, in id order.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub async fn following(
+        &self,
+        user: UserId,
+        after: Option<CreatorId>,
+        limit: u32,
+    ) -> Result<Page<CreatorId>, Failure> {
+        Ok(page(self.store.following(user, after, limit + 1).await?, limit))
+    }
+
+    /// The first `max` of those whom a user follows, page by page.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub async fn all_followed(&self, user: UserId, max: usize) -> Result<Page<CreatorId>, Failure> {
+        let mut all = Vec::new();
+        loop {
+            // Pages ten times as large as a client's: nothing is encoded here, and fewer round trips are made.
+            let found = self.store.following(user, all.last().copied(), PAGE_LIMIT_MAX * 10).await?;
+            let last = found.len() < (PAGE_LIMIT_MAX * 10) as usize;
+            all.extend(found);
+            if last || all.len() > max {
+                let more = all.len() > max;
+                all.truncate(max);
+                return Ok(Page { items: all, more });
+            }
+        }
+    }
+}
+
+/// Turns `limit + 1` rows into a page that knows whether rows follow.
+pub(super) fn page<T>(mut rows: Vec<T>, limit: u32) -> Page<T> {
+    let more = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    Page { items: rows, more }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page;
+
+    #[test]
+    fn one_row_too_many_says_that_there_is_more() {
+        assert!(!page(vec![1, 2], 2).more);
+        let full = page(vec![1, 2, 3], 2);
+        assert_eq!((full.items, full.more), (vec![1, 2], true));
+        assert!(!page(Vec::<u8>::new(), 1).more);
+    }
+}
