@@ -3,12 +3,31 @@
 //! Accounts, profiles, products and follows are written here directly. Drops and orders are written only by
 //! [`Store::project`], from journal records, in the same transaction as the journal's watermark: SQL holds the full
 //! truth at the watermark, and applying a batch twice changes nothing.
+//!
+//! - [`model`]: rows, in domain types.
+//! - `accounts`, `catalogue`, `reading`, `projection`: the operations, written once for both databases over `sql`.
+//! - `fold`: the projection's arithmetic, pure.
+//! - `sqlite`, `postgres`: connections, and the few statements that differ.
 
+mod accounts;
+mod catalogue;
+mod failure;
+mod fold;
+#[cfg(test)]
+mod fold_tests;
 pub mod model;
+mod postgres;
+mod projection;
+mod reading;
+mod rows;
+mod sql;
+mod sqlite;
+mod store;
 
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 pub use model::*;
+use std::sync::Arc;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +60,23 @@ pub enum StoreError {
     /// Rows that this program cannot have written, or a query that is wrong.
     #[error("the database holds something unexpected: {0}")]
     Corrupt(String),
+}
+
+/// Opens the database that a URL names: `sqlite:///path/file.db` (created if it is missing) or `postgres://…`. The schema
+/// is left as it is, see [`Store::migrate`].
+///
+/// # Errors
+/// [`StoreError::Unavailable`] where the database does not answer: trying again may help. Once open, the store finds back
+/// to a database that was away by itself. [`StoreError::Corrupt`] for a URL that is not understood.
+pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => Ok(Arc::new(store::SqlStore(sqlite::SqliteDatabase::connect(url).await?))),
+        Some("postgres" | "postgresql") => {
+            Ok(Arc::new(store::SqlStore(postgres::PostgresDatabase::connect(url).await?)))
+        }
+        // The URL may hold a password, so it is not repeated.
+        _ => Err(StoreError::Corrupt("a database url begins with sqlite: or postgres:".to_owned())),
+    }
 }
 
 /// What LiveDrop asks of a database. Every method is safe to call again after [`StoreError::Unavailable`].

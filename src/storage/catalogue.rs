@@ -1,0 +1,134 @@
+//! Creators, their followers and their products.
+
+use super::sql::{Columns, Database, Session, args};
+use super::{Creator, Product, StoreError, rows};
+use crate::domain::{CreatorId, ProductId, Timestamp, UserId};
+use uuid::Uuid;
+
+/// Where a descending list begins: no id of ours is as large.
+pub(super) fn before(id: Option<Uuid>) -> Uuid {
+    id.unwrap_or(Uuid::max())
+}
+
+/// Where an ascending list begins: no id of ours is as small.
+pub(super) fn past(id: Option<Uuid>) -> Uuid {
+    id.unwrap_or(Uuid::nil())
+}
+
+pub(super) async fn insert_creator<D: Database>(db: &D, creator: &Creator) -> Result<(), StoreError> {
+    let sql = "INSERT INTO creators (id, handle, display_name, bio, follower_count, created_at) \
+               VALUES ($1, $2, $3, $4, $5, $6)";
+    let Creator { id, handle, display_name, bio, follower_count, created_at } = creator;
+    let mut tx = db.transaction().await?;
+    tx.run(sql, args![id.0, handle, display_name, bio, *follower_count, *created_at]).await?;
+    tx.commit().await
+}
+
+pub(super) async fn creator<D: Database>(db: &D, id: CreatorId) -> Result<Option<Creator>, StoreError> {
+    let sql = "SELECT id, handle, display_name, bio, follower_count, created_at FROM creators WHERE id = $1";
+    db.session().await?.one(sql, args![id.0]).await?.as_ref().map(rows::creator).transpose()
+}
+
+pub(super) async fn creators<D: Database>(
+    db: &D,
+    after: Option<CreatorId>,
+    limit: u32,
+) -> Result<Vec<Creator>, StoreError> {
+    let sql = "SELECT id, handle, display_name, bio, follower_count, created_at FROM creators \
+               WHERE id < $1 ORDER BY id DESC LIMIT $2";
+    let rows = db.session().await?.all(sql, args![before(after.map(|id| id.0)), limit]).await?;
+    rows.iter().map(rows::creator).collect()
+}
+
+pub(super) async fn follow<D: Database>(
+    db: &D,
+    user: UserId,
+    creator: CreatorId,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let sql = "INSERT INTO follows (creator_id, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    let mut tx = db.transaction().await?;
+    if tx.run(sql, args![creator.0, user.0, at]).await? == 0 {
+        return Ok(false);
+    }
+    tx.run("UPDATE creators SET follower_count = follower_count + 1 WHERE id = $1", args![creator.0]).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+pub(super) async fn unfollow<D: Database>(db: &D, user: UserId, creator: CreatorId) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM follows WHERE creator_id = $1 AND user_id = $2";
+    let mut tx = db.transaction().await?;
+    if tx.run(sql, args![creator.0, user.0]).await? == 0 {
+        return Ok(false);
+    }
+    tx.run("UPDATE creators SET follower_count = follower_count - 1 WHERE id = $1", args![creator.0]).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+pub(super) async fn follows<D: Database>(db: &D, user: UserId, creator: CreatorId) -> Result<bool, StoreError> {
+    let sql = "SELECT user_id FROM follows WHERE creator_id = $1 AND user_id = $2";
+    Ok(db.session().await?.one(sql, args![creator.0, user.0]).await?.is_some())
+}
+
+pub(super) async fn following<D: Database>(
+    db: &D,
+    user: UserId,
+    after: Option<CreatorId>,
+    limit: u32,
+) -> Result<Vec<CreatorId>, StoreError> {
+    let sql = "SELECT creator_id FROM follows WHERE user_id = $1 AND creator_id > $2 ORDER BY creator_id LIMIT $3";
+    let rows = db.session().await?.all(sql, args![user.0, past(after.map(|id| id.0)), limit]).await?;
+    rows.iter().map(|row| row.id("creator_id").map(CreatorId)).collect()
+}
+
+pub(super) async fn followers<D: Database>(
+    db: &D,
+    creator: CreatorId,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<UserId>, StoreError> {
+    let sql = "SELECT user_id FROM follows WHERE creator_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3";
+    let rows = db.session().await?.all(sql, args![creator.0, past(after.map(|id| id.0)), limit]).await?;
+    rows.iter().map(|row| row.id("user_id").map(UserId)).collect()
+}
+
+pub(super) async fn insert_product<D: Database>(db: &D, product: &Product) -> Result<(), StoreError> {
+    let sql = "INSERT INTO products (id, creator_id, name, description, price_amount, price_currency, created_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    let Product { id, creator_id, name, description, price, created_at } = product;
+    let args = args![id.0, creator_id.0, name, description, price.amount, price.currency.as_str(), *created_at];
+    let mut tx = db.transaction().await?;
+    tx.run(sql, args).await?;
+    tx.commit().await
+}
+
+pub(super) async fn product<D: Database>(db: &D, id: ProductId) -> Result<Option<Product>, StoreError> {
+    let sql = "SELECT id, creator_id, name, description, price_amount, price_currency, created_at \
+               FROM products WHERE id = $1";
+    db.session().await?.one(sql, args![id.0]).await?.as_ref().map(rows::product).transpose()
+}
+
+pub(super) async fn products<D: Database>(
+    db: &D,
+    creator: Option<CreatorId>,
+    after: Option<ProductId>,
+    limit: u32,
+) -> Result<Vec<Product>, StoreError> {
+    let after = before(after.map(|id| id.0));
+    let mut session = db.session().await?;
+    let rows = match creator {
+        None => {
+            let sql = "SELECT id, creator_id, name, description, price_amount, price_currency, created_at \
+                       FROM products WHERE id < $1 ORDER BY id DESC LIMIT $2";
+            session.all(sql, args![after, limit]).await?
+        }
+        Some(creator) => {
+            let sql = "SELECT id, creator_id, name, description, price_amount, price_currency, created_at \
+                       FROM products WHERE id < $1 AND creator_id = $3 ORDER BY id DESC LIMIT $2";
+            session.all(sql, args![after, limit, creator.0]).await?
+        }
+    };
+    rows.iter().map(rows::product).collect()
+}

@@ -1,0 +1,134 @@
+//! The write-behind transaction: journal records in, rows and the journal's watermark out, all or nothing.
+
+use super::failure::in_projection;
+use super::fold::{DropImage, Fold, Rows, Touched};
+use super::rows::{self, drop_columns};
+use super::sql::{Columns, Database, Session, args};
+use super::{ProjectionBatch, StoreError, Watermark};
+use crate::domain::DropRecord;
+use uuid::Uuid;
+
+/// The sequence in a watermark's row of which no record has been applied.
+const NOTHING_APPLIED: i64 = -1;
+
+pub(super) async fn watermark<D: Database>(db: &D, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
+    let sql = "SELECT epoch, sequence FROM watermarks WHERE journal_id = $1";
+    let Some(row) = db.session().await?.one(sql, args![journal]).await? else { return Ok(None) };
+    let epoch = epoch_of(&row)?;
+    // Below zero: nothing was ever applied.
+    Ok(u64::try_from(row.int("sequence")?).ok().map(|sequence| Watermark { sequence, epoch }))
+}
+
+fn epoch_of<R: Columns>(row: &R) -> Result<u32, StoreError> {
+    let epoch = row.int("epoch")?;
+    u32::try_from(epoch).map_err(|_| StoreError::Corrupt(format!("column epoch holds {epoch}")))
+}
+
+pub(super) async fn project<D: Database>(db: &D, batch: &ProjectionBatch) -> Result<(), StoreError> {
+    let mut tx = db.transaction().await?;
+    let applied = take_watermark(&mut tx, batch).await?;
+    if batch.records.is_empty() {
+        return Ok(());
+    }
+    let (first, records) = news(batch, applied)?;
+    if !records.is_empty() {
+        apply(&mut tx, batch.journal, first, records).await.map_err(in_projection)?;
+    }
+    let last = first.saturating_add(records.len() as u64);
+    let sequence = i64::try_from(last).map_err(|_| StoreError::Corrupt(format!("sequence {last}")))? - 1;
+    let sql = "UPDATE watermarks SET epoch = $2, sequence = $3 WHERE journal_id = $1";
+    tx.run(sql, args![batch.journal, batch.epoch, sequence]).await?;
+    tx.commit().await
+}
+
+/// Locks the watermark until the transaction ends, and checks that nobody newer owns it. Returns the last sequence number
+/// applied.
+async fn take_watermark<S: Session>(tx: &mut S, batch: &ProjectionBatch) -> Result<i64, StoreError> {
+    let row = match tx.lock_watermark(batch.journal).await? {
+        Some(row) => row,
+        None => {
+            let sql = "INSERT INTO watermarks (journal_id, epoch, sequence) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+            tx.run(sql, args![batch.journal, batch.epoch, NOTHING_APPLIED]).await?;
+            let row = tx.lock_watermark(batch.journal).await?;
+            row.ok_or_else(|| StoreError::Corrupt("a watermark vanished".to_owned()))?
+        }
+    };
+    let theirs = epoch_of(&row)?;
+    if theirs > batch.epoch {
+        return Err(StoreError::Fenced { ours: batch.epoch, theirs });
+    }
+    row.int("sequence")
+}
+
+/// The part of a batch that has not been applied yet, and the sequence number of its first record. A journal that was
+/// never applied may begin at 0 or 1.
+fn news(batch: &ProjectionBatch, applied: i64) -> Result<(u64, &[DropRecord]), StoreError> {
+    let first = batch.first_sequence;
+    let Ok(watermark) = u64::try_from(applied) else {
+        let begins = first <= 1;
+        return if begins { Ok((first, &batch.records)) } else { Err(StoreError::Gap { first, watermark: 0 }) };
+    };
+    let next = watermark + 1;
+    if first > next {
+        return Err(StoreError::Gap { first, watermark });
+    }
+    let known = usize::try_from(next - first).unwrap_or(usize::MAX);
+    Ok((next, batch.records.get(known..).unwrap_or_default()))
+}
+
+async fn apply<S: Session>(
+    tx: &mut S,
+    journal: Uuid,
+    first: u64,
+    records: &[DropRecord],
+) -> Result<(), StoreError> {
+    let mut fold = read(tx, records).await?;
+    for (sequence, record) in (first..).zip(records) {
+        fold.apply(sequence, record).map_err(|contradiction| StoreError::Corrupt(contradiction.to_string()))?;
+    }
+    write(tx, journal, &fold.finish()).await
+}
+
+async fn read<S: Session>(tx: &mut S, records: &[DropRecord]) -> Result<Fold, StoreError> {
+    let touched = Touched::by(records);
+    let mut drops = Vec::new();
+    if !touched.drops.is_empty() {
+        let ids: Vec<Uuid> = touched.drops.iter().map(|id| id.0).collect();
+        const SQL: &str = concat!(
+            "SELECT ",
+            drop_columns!(),
+            " FROM drops d LEFT JOIN drop_variants v ON v.drop_id = d.id WHERE d.id"
+        );
+        drops = rows::drops(&tx.all_of(SQL, &ids, " ORDER BY d.id, v.ordinal").await?)?;
+    }
+    let mut orders = Vec::new();
+    if !touched.orders.is_empty() {
+        let ids: Vec<Uuid> = touched.orders.iter().map(|id| id.0).collect();
+        let rows = tx.all_of("SELECT * FROM orders WHERE id", &ids, "").await?;
+        orders = rows.iter().map(rows::order).collect::<Result<_, _>>()?;
+    }
+    Ok(Fold::new(drops, orders))
+}
+
+async fn write<S: Session>(tx: &mut S, journal: Uuid, rows: &Rows) -> Result<(), StoreError> {
+    let (new, known): (Vec<&DropImage>, Vec<&DropImage>) = rows.drops.iter().partition(|drop| drop.is_new());
+    if !new.is_empty() {
+        tx.insert_drops(&new).await?;
+    }
+    if !known.is_empty() {
+        tx.update_drops(&known).await?;
+    }
+    if !rows.variants.is_empty() {
+        tx.update_variants(&rows.variants).await?;
+    }
+    if !rows.placed.is_empty() {
+        tx.insert_orders(&rows.placed).await?;
+    }
+    if !rows.orders.is_empty() {
+        tx.update_orders(&rows.orders).await?;
+    }
+    if !rows.refusals.is_empty() {
+        tx.insert_refusals(journal, &rows.refusals).await?;
+    }
+    Ok(())
+}

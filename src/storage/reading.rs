@@ -1,0 +1,113 @@
+//! Reading what the projection wrote: drops, orders, refusals, answers to keys.
+
+use super::catalogue::{before, past};
+use super::fold::DropImage;
+use super::rows::{self, drop_columns};
+use super::sql::{Database, Session, args};
+use super::{DropFilter, DropRow, KeyAnswer, RefusalRow, StoreError};
+use crate::domain::{DropId, KeyDigest, OrderId, OrderView, UserId};
+
+/// A page of drops in a subquery, joined with all variants of each. One statement, so that status and stock are of one
+/// moment.
+macro_rules! drops_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            drop_columns!(),
+            " FROM (SELECT * FROM drops WHERE ",
+            $condition,
+            ") d LEFT JOIN drop_variants v ON v.drop_id = d.id ORDER BY d.id DESC, v.ordinal"
+        )
+    };
+}
+
+fn drop_rows<R: super::sql::Columns>(rows: &[R]) -> Result<Vec<DropRow>, StoreError> {
+    Ok(rows::drops(rows)?.into_iter().map(DropImage::into_row).collect())
+}
+
+pub(super) async fn drop_row<D: Database>(db: &D, id: DropId) -> Result<Option<DropRow>, StoreError> {
+    let rows = db.session().await?.all(drops_where!("id = $1"), args![id.0]).await?;
+    Ok(drop_rows(&rows)?.pop())
+}
+
+pub(super) async fn drops<D: Database>(
+    db: &D,
+    filter: DropFilter,
+    after: Option<DropId>,
+    limit: u32,
+) -> Result<Vec<DropRow>, StoreError> {
+    let after = before(after.map(|id| id.0));
+    let (sql, args) = match (filter.status, filter.creator) {
+        (None, None) => (drops_where!("id < $1 ORDER BY id DESC LIMIT $2"), args![after, limit]),
+        (Some(status), None) => (
+            drops_where!("id < $1 AND status = $3 ORDER BY id DESC LIMIT $2"),
+            args![after, limit, status.as_str()],
+        ),
+        (None, Some(creator)) => {
+            (drops_where!("id < $1 AND creator_id = $3 ORDER BY id DESC LIMIT $2"), args![after, limit, creator.0])
+        }
+        (Some(status), Some(creator)) => (
+            drops_where!("id < $1 AND creator_id = $3 AND status = $4 ORDER BY id DESC LIMIT $2"),
+            args![after, limit, creator.0, status.as_str()],
+        ),
+    };
+    drop_rows(&db.session().await?.all(sql, args).await?)
+}
+
+pub(super) async fn unsettled_drops<D: Database>(db: &D) -> Result<Vec<DropRow>, StoreError> {
+    drop_rows(&db.session().await?.all(drops_where!("NOT settled"), args![]).await?)
+}
+
+pub(super) async fn drop_orders<D: Database>(
+    db: &D,
+    drop: DropId,
+    after: Option<OrderId>,
+    limit: u32,
+) -> Result<Vec<OrderView>, StoreError> {
+    let sql = "SELECT * FROM orders WHERE drop_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    let rows = db.session().await?.all(sql, args![drop.0, past(after.map(|id| id.0)), limit]).await?;
+    rows.iter().map(rows::order).collect()
+}
+
+pub(super) async fn drop_refusals<D: Database>(
+    db: &D,
+    drop: DropId,
+    after: Option<u64>,
+    limit: u32,
+) -> Result<Vec<RefusalRow>, StoreError> {
+    let sql = "SELECT * FROM refusals WHERE drop_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
+    let after = after.map_or(-1, |sequence| i64::try_from(sequence).unwrap_or(i64::MAX));
+    let rows = db.session().await?.all(sql, args![drop.0, after, limit]).await?;
+    rows.iter().map(rows::refusal).collect()
+}
+
+pub(super) async fn order<D: Database>(db: &D, id: OrderId) -> Result<Option<OrderView>, StoreError> {
+    let row = db.session().await?.one("SELECT * FROM orders WHERE id = $1", args![id.0]).await?;
+    row.as_ref().map(rows::order).transpose()
+}
+
+pub(super) async fn orders_of<D: Database>(
+    db: &D,
+    buyer: UserId,
+    after: Option<OrderId>,
+    limit: u32,
+) -> Result<Vec<OrderView>, StoreError> {
+    let sql = "SELECT * FROM orders WHERE buyer_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+    let rows = db.session().await?.all(sql, args![buyer.0, before(after.map(|id| id.0)), limit]).await?;
+    rows.iter().map(rows::order).collect()
+}
+
+/// A key may have raced at two drops and been answered by both (a drop knows its own keys only): the first answer is
+/// the one that counts.
+pub(super) async fn answer_for_key<D: Database>(db: &D, digest: KeyDigest) -> Result<Option<KeyAnswer>, StoreError> {
+    let mut session = db.session().await?;
+    let sql = "SELECT * FROM orders WHERE digest = $1 ORDER BY created_at, id LIMIT 1";
+    let order = session.one(sql, args![digest.0]).await?.as_ref().map(rows::order).transpose()?;
+    let sql = "SELECT * FROM refusals WHERE digest = $1 ORDER BY at, sequence LIMIT 1";
+    let refusal = session.one(sql, args![digest.0]).await?.as_ref().map(rows::refusal).transpose()?;
+    Ok(match (order, refusal) {
+        (Some(order), Some(refusal)) if refusal.at < order.created_at => Some(KeyAnswer::Refused(refusal)),
+        (Some(order), _) => Some(KeyAnswer::Order(Box::new(order))),
+        (None, refusal) => refusal.map(KeyAnswer::Refused),
+    })
+}

@@ -1,0 +1,199 @@
+//! Rows to domain types.
+
+use super::fold::DropImage;
+use super::sql::Columns;
+use super::{Creator, DropRow, Product, RefreshToken, RefusalRow, StoreError, User, VariantRow};
+use crate::domain::{
+    CreatorId, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
+    RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
+};
+
+fn corrupt(column: &str, value: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("column {column} holds {value}"))
+}
+
+fn time<R: Columns>(row: &R, column: &'static str) -> Result<Timestamp, StoreError> {
+    row.int(column).map(Timestamp::from_millis)
+}
+
+fn maybe_time<R: Columns>(row: &R, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.maybe_int(column)?.map(Timestamp::from_millis))
+}
+
+fn count<R: Columns>(row: &R, column: &'static str) -> Result<u32, StoreError> {
+    let value = row.int(column)?;
+    u32::try_from(value).map_err(|_| corrupt(column, value))
+}
+
+/// A name that must be one of an enum's.
+fn named<R: Columns, T>(row: &R, column: &'static str, parse: fn(&str) -> Option<T>) -> Result<T, StoreError> {
+    let text = row.text(column)?;
+    parse(&text).ok_or_else(|| corrupt(column, text))
+}
+
+fn maybe_named<R: Columns, T>(
+    row: &R,
+    column: &'static str,
+    parse: fn(&str) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    row.maybe_text(column)?.map(|text| parse(&text).ok_or_else(|| corrupt(column, text))).transpose()
+}
+
+fn price<R: Columns>(row: &R) -> Result<Money, StoreError> {
+    let currency = named(row, "price_currency", |text| text.parse().ok())?;
+    Ok(Money { amount: row.int("price_amount")?, currency })
+}
+
+/// The bits of a fingerprint as the signed number that SQL can keep.
+pub(super) fn fingerprint_bits(fingerprint: Fingerprint) -> i64 {
+    fingerprint.0.cast_signed()
+}
+
+pub(super) fn user<R: Columns>(row: &R) -> Result<User, StoreError> {
+    Ok(User {
+        id: UserId(row.id("id")?),
+        email: row.text("email")?,
+        display_name: row.text("display_name")?,
+        password_hash: row.text("password_hash")?,
+        role: row.text("role")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+pub(super) fn refresh_token<R: Columns>(row: &R) -> Result<RefreshToken, StoreError> {
+    let hash = row.bytes("hash")?;
+    Ok(RefreshToken {
+        hash: hash.try_into().map_err(|_| corrupt("hash", "a number of bytes other than 32"))?,
+        family: row.id("family")?,
+        user_id: UserId(row.id("user_id")?),
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+        used_at: maybe_time(row, "used_at")?,
+        revoked_at: maybe_time(row, "revoked_at")?,
+    })
+}
+
+pub(super) fn creator<R: Columns>(row: &R) -> Result<Creator, StoreError> {
+    Ok(Creator {
+        id: CreatorId(row.id("id")?),
+        handle: row.text("handle")?,
+        display_name: row.text("display_name")?,
+        bio: row.text("bio")?,
+        follower_count: row.int("follower_count")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+pub(super) fn product<R: Columns>(row: &R) -> Result<Product, StoreError> {
+    Ok(Product {
+        id: ProductId(row.id("id")?),
+        creator_id: CreatorId(row.id("creator_id")?),
+        name: row.text("name")?,
+        description: row.text("description")?,
+        price: price(row)?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+/// The columns that [`drops`] reads, of drops `d` with their variants `v`.
+macro_rules! drop_columns {
+    () => {
+        "d.id, d.creator_id, d.product_id, d.title, d.per_buyer_limit, d.low_stock_threshold, d.hold_ms, \
+         d.starts_at, d.ends_at, d.created_at, d.status, d.started_at, d.ended_at, d.last_event_at, d.refunds_due, \
+         v.id AS variant_id, v.name, v.stock, v.price_amount, v.price_currency, v.total, v.available, v.held, \
+         v.sold, v.low"
+    };
+}
+pub(super) use drop_columns;
+
+/// Drops, from rows of drops joined with their variants in which a drop's rows follow each other in the spec's order.
+/// One statement reads both, so they are of one moment.
+pub(super) fn drops<R: Columns>(rows: &[R]) -> Result<Vec<DropImage>, StoreError> {
+    let mut drops: Vec<(DropRow, u32)> = Vec::new();
+    for row in rows {
+        let id = DropId(row.id("id")?);
+        if drops.last().is_none_or(|(drop, _)| drop.spec.id != id) {
+            drops.push((drop_alone(row, id)?, count(row, "refunds_due")?));
+        }
+        // A drop without any variant still has a row, with nulls.
+        if let (Some(variant), Some((drop, _))) = (row.maybe_id("variant_id")?, drops.last_mut()) {
+            add_variant(drop, row, VariantId(variant))?;
+        }
+    }
+    Ok(drops.into_iter().map(|(row, refunds_due)| DropImage::stored(row, refunds_due)).collect())
+}
+
+fn drop_alone<R: Columns>(row: &R, id: DropId) -> Result<DropRow, StoreError> {
+    Ok(DropRow {
+        spec: DropSpec {
+            id,
+            creator_id: CreatorId(row.id("creator_id")?),
+            product_id: ProductId(row.id("product_id")?),
+            title: row.text("title")?,
+            variants: Vec::new(),
+            per_buyer_limit: count(row, "per_buyer_limit")?,
+            low_stock_threshold: count(row, "low_stock_threshold")?,
+            hold_ms: count(row, "hold_ms")?,
+            starts_at: time(row, "starts_at")?,
+            ends_at: maybe_time(row, "ends_at")?,
+            created_at: time(row, "created_at")?,
+        },
+        status: named(row, "status", DropStatus::parse)?,
+        started_at: maybe_time(row, "started_at")?,
+        ended_at: maybe_time(row, "ended_at")?,
+        last_event_at: time(row, "last_event_at")?,
+        variants: Vec::new(),
+    })
+}
+
+fn add_variant<R: Columns>(drop: &mut DropRow, row: &R, id: VariantId) -> Result<(), StoreError> {
+    let stock = StockCounts {
+        total: count(row, "total")?,
+        available: count(row, "available")?,
+        held: count(row, "held")?,
+        sold: count(row, "sold")?,
+    };
+    let spec = VariantSpec { id, name: row.text("name")?, stock: count(row, "stock")?, price: price(row)? };
+    drop.spec.variants.push(spec);
+    drop.variants.push(VariantRow { id, stock, low: row.flag("low")? });
+    Ok(())
+}
+
+pub(super) fn order<R: Columns>(row: &R) -> Result<OrderView, StoreError> {
+    Ok(OrderView {
+        id: OrderId(row.id("id")?),
+        drop_id: DropId(row.id("drop_id")?),
+        variant_id: VariantId(row.id("variant_id")?),
+        buyer: UserId(row.id("buyer_id")?),
+        quantity: count(row, "quantity")?,
+        unit_price: price(row)?,
+        status: named(row, "status", OrderStatus::parse)?,
+        release_reason: maybe_named(row, "release_reason", ReleaseReason::parse)?,
+        key: row.text("key")?,
+        fingerprint: Fingerprint(row.int("fingerprint")?.cast_unsigned()),
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+        confirmed_at: maybe_time(row, "confirmed_at")?,
+        released_at: maybe_time(row, "released_at")?,
+        refunded_at: maybe_time(row, "refunded_at")?,
+        payment_ref: row.maybe_text("payment_ref")?,
+        payment_pending: row.maybe_text("payment_pending")?,
+        refund_due: maybe_named(row, "refund_due", RefundCause::parse)?,
+        failed_trace: row.maybe_id("failed_trace")?.map(TraceId),
+    })
+}
+
+pub(super) fn refusal<R: Columns>(row: &R) -> Result<RefusalRow, StoreError> {
+    let sequence = row.int("sequence")?;
+    Ok(RefusalRow {
+        sequence: u64::try_from(sequence).map_err(|_| corrupt("sequence", sequence))?,
+        drop_id: DropId(row.id("drop_id")?),
+        buyer: UserId(row.id("buyer_id")?),
+        key: row.text("key")?,
+        digest: KeyDigest(row.id("digest")?),
+        fingerprint: Fingerprint(row.int("fingerprint")?.cast_unsigned()),
+        refusal: named(row, "refusal", Refusal::parse)?,
+        trace: TraceId(row.id("trace")?),
+        at: time(row, "at")?,
+    })
+}

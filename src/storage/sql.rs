@@ -1,0 +1,207 @@
+//! The little that the two databases have to offer so that everything else is written once: sessions that run
+//! statements, values that go in, rows that come out, and the projection's bulk writes.
+//!
+//! Both understand `$1`, the same `SELECT`s and `ON CONFLICT`, so most statements are one text. What differs (bulk
+//! writes, lists of ids, locks) is a method of [`Session`].
+
+use super::StoreError;
+use super::fold::{DropImage, NewOrder, OrderImage, VariantImage};
+use crate::domain::Timestamp;
+use crate::storage::RefusalRow;
+use sqlx::SqlSafeStr;
+use std::{future::Future, time::Duration};
+use uuid::Uuid;
+
+/// A value for a placeholder.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Id(Option<Uuid>),
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bytes(Vec<u8>),
+}
+
+macro_rules! value_from {
+    ($($from:ty => |$value:ident| $make:expr),+ $(,)?) => {
+        $(impl From<$from> for Value {
+            fn from($value: $from) -> Self {
+                $make
+            }
+        })+
+    };
+}
+
+value_from! {
+    Uuid => |id| Self::Id(Some(id)),
+    i64 => |int| Self::Int(Some(int)),
+    u32 => |int| Self::Int(Some(i64::from(int))),
+    &str => |text| Self::Text(Some(text.to_owned())),
+    &String => |text| Self::Text(Some(text.clone())),
+    &[u8; 32] => |hash| Self::Bytes(hash.to_vec()),
+    Timestamp => |at| Self::Int(Some(at.as_millis())),
+    Option<Timestamp> => |at| Self::Int(at.map(Timestamp::as_millis)),
+}
+
+/// The values of a statement's placeholders, in order.
+macro_rules! args {
+    ($($value:expr),* $(,)?) => { vec![$($crate::storage::sql::Value::from($value)),*] };
+}
+pub(super) use args;
+
+/// Reads a row by column name. A column that is missing or of another type is [`StoreError::Corrupt`].
+pub(super) trait Columns: Send {
+    fn maybe_id(&self, column: &'static str) -> Result<Option<Uuid>, StoreError>;
+    fn maybe_int(&self, column: &'static str) -> Result<Option<i64>, StoreError>;
+    fn maybe_text(&self, column: &'static str) -> Result<Option<String>, StoreError>;
+    fn bytes(&self, column: &'static str) -> Result<Vec<u8>, StoreError>;
+    fn flag(&self, column: &'static str) -> Result<bool, StoreError>;
+
+    fn id(&self, column: &'static str) -> Result<Uuid, StoreError> {
+        self.maybe_id(column)?.ok_or_else(|| unexpected_null(column))
+    }
+    fn int(&self, column: &'static str) -> Result<i64, StoreError> {
+        self.maybe_int(column)?.ok_or_else(|| unexpected_null(column))
+    }
+    fn text(&self, column: &'static str) -> Result<String, StoreError> {
+        self.maybe_text(column)?.ok_or_else(|| unexpected_null(column))
+    }
+}
+
+fn unexpected_null(column: &'static str) -> StoreError {
+    StoreError::Corrupt(format!("column {column} is null"))
+}
+
+/// Implements [`Columns`] for a driver's row type.
+macro_rules! columns {
+    ($row:ty) => {
+        impl $crate::storage::sql::Columns for $row {
+            fn maybe_id(&self, column: &'static str) -> Result<Option<uuid::Uuid>, $crate::storage::StoreError> {
+                sqlx::Row::try_get(self, column).map_err($crate::storage::failure::from_sqlx)
+            }
+            fn maybe_int(&self, column: &'static str) -> Result<Option<i64>, $crate::storage::StoreError> {
+                sqlx::Row::try_get(self, column).map_err($crate::storage::failure::from_sqlx)
+            }
+            fn maybe_text(&self, column: &'static str) -> Result<Option<String>, $crate::storage::StoreError> {
+                sqlx::Row::try_get(self, column).map_err($crate::storage::failure::from_sqlx)
+            }
+            fn bytes(&self, column: &'static str) -> Result<Vec<u8>, $crate::storage::StoreError> {
+                sqlx::Row::try_get(self, column).map_err($crate::storage::failure::from_sqlx)
+            }
+            fn flag(&self, column: &'static str) -> Result<bool, $crate::storage::StoreError> {
+                sqlx::Row::try_get(self, column).map_err($crate::storage::failure::from_sqlx)
+            }
+        }
+    };
+}
+pub(super) use columns;
+
+/// A connection, taken from the pool for one operation and given back when dropped. One from [`Database::transaction`]
+/// undoes everything unless [`Session::commit`] returns.
+pub(super) trait Session: Send {
+    /// The driver's row.
+    type Row: Columns;
+
+    /// All rows of a query.
+    fn all(
+        &mut self,
+        sql: impl SqlSafeStr + Send,
+        args: Vec<Value>,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
+    /// Runs a statement; returns how many rows it changed.
+    fn run(
+        &mut self,
+        sql: impl SqlSafeStr + Send,
+        args: Vec<Value>,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// All rows whose id is in `ids`: `sql` is completed with the list, then with `tail`. Any number of ids, any order.
+    fn all_of(
+        &mut self,
+        sql: &'static str,
+        ids: &[Uuid],
+        tail: &'static str,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
+    /// Keeps every other transaction that asks for the same lock waiting until this one is over.
+    fn lock(&mut self, key: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The row of a watermark, locked until this transaction is over.
+    fn lock_watermark(
+        &mut self,
+        journal: Uuid,
+    ) -> impl Future<Output = Result<Option<Self::Row>, StoreError>> + Send;
+
+    /// Adds drops with all their variants.
+    fn insert_drops(&mut self, drops: &[&DropImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Rewrites what changes in a drop.
+    fn update_drops(&mut self, drops: &[&DropImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Rewrites the stock of variants.
+    fn update_variants(&mut self, variants: &[VariantImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Adds orders.
+    fn insert_orders(&mut self, orders: &[NewOrder]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Rewrites what changes in an order.
+    fn update_orders(&mut self, orders: &[OrderImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Adds refusals.
+    fn insert_refusals(
+        &mut self,
+        journal: Uuid,
+        refusals: &[RefusalRow],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Makes a transaction's work last.
+    fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The only row of a query, if there is one.
+    fn one(
+        &mut self,
+        sql: impl SqlSafeStr + Send,
+        args: Vec<Value>,
+    ) -> impl Future<Output = Result<Option<Self::Row>, StoreError>> + Send {
+        async move { Ok(self.all(sql, args).await?.into_iter().next()) }
+    }
+}
+
+/// A database: a bounded number of sessions.
+pub(super) trait Database: Send + Sync + 'static {
+    /// What its operations run in.
+    type Session: Session + 'static;
+    /// `sqlite` or `postgres`.
+    const KIND: &'static str;
+
+    /// A session for reading.
+    fn session(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
+    /// A session in which everything happens or nothing does.
+    fn transaction(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
+    /// Brings the schema up to date.
+    fn migrate(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Closes every connection.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// How long an operation waits for a place, and then for a connection.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one statement may run in the database, and a client's whole operation take.
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
+/// See [`STATEMENT_TIMEOUT`]. A connection that hangs (no answer, no reset) is given up after this.
+pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+const _: () = assert!(ACQUIRE_TIMEOUT.as_secs() + STATEMENT_TIMEOUT.as_secs() < OPERATION_TIMEOUT.as_secs());
+
+/// Places for operations, so that a crowd waits here and not in the pool, which would open and close connections.
+pub(super) struct Places(std::sync::Arc<tokio::sync::Semaphore>);
+
+impl Places {
+    pub fn new(count: u32) -> Self {
+        Self(std::sync::Arc::new(tokio::sync::Semaphore::new(count as usize)))
+    }
+
+    /// Waits for a place, for a short time.
+    pub async fn take(&self) -> Result<tokio::sync::OwnedSemaphorePermit, StoreError> {
+        match tokio::time::timeout(ACQUIRE_TIMEOUT, self.0.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(StoreError::Unavailable(sqlx::Error::PoolClosed)),
+            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! SQLite: the default, a file in the data directory.
+
+mod write;
+
+use super::failure::{from_migrate, from_sqlx};
+use super::fold::{DropImage, NewOrder, OrderImage, VariantImage};
+use super::sql::{ACQUIRE_TIMEOUT, Database, Places, Session, Value, args, columns};
+use super::{RefusalRow, StoreError};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{Sqlite, SqlSafeStr, SqliteConnection, Transaction, pool::PoolConnection};
+use std::{str::FromStr, time::Duration};
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+/// Connections for reading.
+const READERS_MAX: u32 = 8;
+/// How long a connection waits for another process (a backup, a shell) to let go of the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Prepared statements kept by a connection: there are some dozens, and bulk writes come in a few lengths each.
+const STATEMENTS_MAX: usize = 256;
+
+columns!(SqliteRow);
+
+/// One connection that writes and a pool of others that read: SQLite takes one writer at a time, and one that waits in
+/// line here cannot fail with "database is locked".
+pub(super) struct SqliteDatabase {
+    writer: SqlitePool,
+    writer_place: Places,
+    readers: SqlitePool,
+    reader_places: Places,
+}
+
+impl SqliteDatabase {
+    /// Opens the file, which is created if it is not there.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(|error| StoreError::Corrupt(format!("the database url is not understood: {error}")))?
+            .journal_mode(SqliteJournalMode::Wal)
+            // In WAL mode `NORMAL` may forget the last commits when the power fails: an account that was answered 201.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .statement_cache_capacity(STATEMENTS_MAX);
+        let pool = |size| {
+            let pool = SqlitePoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT);
+            // A connection to a file does not die of old age.
+            pool.idle_timeout(None).max_lifetime(None)
+        };
+        let writing = options.clone().create_if_missing(true).pragma("cache_size", "-65536");
+        let writer = pool(1).connect_with(writing).await.map_err(from_sqlx)?;
+        let readers = pool(READERS_MAX).connect_with(options.pragma("query_only", "1")).await.map_err(from_sqlx)?;
+        Ok(Self { writer, writer_place: Places::new(1), readers, reader_places: Places::new(READERS_MAX) })
+    }
+}
+
+impl Database for SqliteDatabase {
+    type Session = SqliteSession;
+    const KIND: &'static str = "sqlite";
+
+    async fn session(&self) -> Result<SqliteSession, StoreError> {
+        let place = self.reader_places.take().await?;
+        let link = Link::Plain(self.readers.acquire().await.map_err(from_sqlx)?);
+        Ok(SqliteSession { link, _place: place })
+    }
+
+    async fn transaction(&self) -> Result<SqliteSession, StoreError> {
+        let place = self.writer_place.take().await?;
+        // A transaction that begins with a read and writes later could not be let through by another process's writer.
+        let link = Link::Transaction(self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(from_sqlx)?);
+        Ok(SqliteSession { link, _place: place })
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        let _place = self.writer_place.take().await?;
+        sqlx::migrate!("migrations/sqlite").run(&self.writer).await.map_err(from_migrate)
+    }
+
+    async fn close(&self) {
+        // The last connection to close writes the WAL back into the file, so the writer goes last.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// A connection for reading, or a transaction on the one that writes.
+pub(super) struct SqliteSession {
+    // In this order: the connection goes back before the place is free.
+    link: Link,
+    _place: OwnedSemaphorePermit,
+}
+
+enum Link {
+    Plain(PoolConnection<Sqlite>),
+    Transaction(Transaction<'static, Sqlite>),
+}
+
+impl SqliteSession {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        match &mut self.link {
+            Link::Plain(connection) => connection,
+            Link::Transaction(transaction) => transaction,
+        }
+    }
+}
+
+fn query(
+    sql: impl SqlSafeStr,
+    args: impl IntoIterator<Item = Value>,
+) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+    args.into_iter().fold(sqlx::query(sql), |query, value| match value {
+        Value::Id(id) => query.bind(id),
+        Value::Int(int) => query.bind(int),
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+impl Session for SqliteSession {
+    type Row = SqliteRow;
+
+    async fn all(&mut self, sql: impl SqlSafeStr + Send, args: Vec<Value>) -> Result<Vec<SqliteRow>, StoreError> {
+        query(sql, args).fetch_all(self.connection()).await.map_err(from_sqlx)
+    }
+
+    async fn run(&mut self, sql: impl SqlSafeStr + Send, args: Vec<Value>) -> Result<u64, StoreError> {
+        Ok(query(sql, args).execute(self.connection()).await.map_err(from_sqlx)?.rows_affected())
+    }
+
+    async fn all_of(
+        &mut self,
+        sql: &'static str,
+        ids: &[Uuid],
+        tail: &'static str,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        let mut rows = Vec::with_capacity(ids.len());
+        for ids in write::lengths(ids) {
+            let sql = sqlx::AssertSqlSafe(format!("{sql} IN {}{tail}", write::placeholders(ids.len())));
+            let args = ids.iter().map(|&id| Value::from(id));
+            rows.append(&mut query(sql, args).fetch_all(self.connection()).await.map_err(from_sqlx)?);
+        }
+        Ok(rows)
+    }
+
+    async fn lock(&mut self, _key: Uuid) -> Result<(), StoreError> {
+        // Whoever writes is alone already.
+        Ok(())
+    }
+
+    async fn lock_watermark(&mut self, journal: Uuid) -> Result<Option<SqliteRow>, StoreError> {
+        self.one("SELECT epoch, sequence FROM watermarks WHERE journal_id = $1", args![journal]).await
+    }
+
+    async fn insert_drops(&mut self, drops: &[&DropImage]) -> Result<(), StoreError> {
+        write::insert_drops(self.connection(), drops).await.map_err(from_sqlx)
+    }
+    async fn update_drops(&mut self, drops: &[&DropImage]) -> Result<(), StoreError> {
+        write::update_drops(self.connection(), drops).await.map_err(from_sqlx)
+    }
+    async fn update_variants(&mut self, variants: &[VariantImage]) -> Result<(), StoreError> {
+        write::update_variants(self.connection(), variants).await.map_err(from_sqlx)
+    }
+    async fn insert_orders(&mut self, orders: &[NewOrder]) -> Result<(), StoreError> {
+        write::insert_orders(self.connection(), orders).await.map_err(from_sqlx)
+    }
+    async fn update_orders(&mut self, orders: &[OrderImage]) -> Result<(), StoreError> {
+        write::update_orders(self.connection(), orders).await.map_err(from_sqlx)
+    }
+    async fn insert_refusals(&mut self, journal: Uuid, refusals: &[RefusalRow]) -> Result<(), StoreError> {
+        write::insert_refusals(self.connection(), journal, refusals).await.map_err(from_sqlx)
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        match self.link {
+            Link::Plain(_) => Ok(()),
+            Link::Transaction(transaction) => transaction.commit().await.map_err(from_sqlx),
+        }
+    }
+}

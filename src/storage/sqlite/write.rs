@@ -1,0 +1,239 @@
+//! The projection's bulk writes: many rows a statement.
+//!
+//! Statements are prepared once and kept, so they come in a few lengths only ([`lengths`]).
+
+use super::query;
+use crate::storage::RefusalRow;
+use crate::storage::fold::{DropImage, NewOrder, OrderImage, VariantImage};
+use crate::storage::rows::fingerprint_bits;
+use crate::storage::sql::Value;
+use sqlx::{AssertSqlSafe, Result, SqliteConnection};
+use uuid::Uuid;
+
+/// Rows of one statement, the longest first. The widest table has 21 columns, and SQLite binds up to 32,766 values.
+const LENGTHS: [usize; 4] = [128, 32, 8, 1];
+
+/// Cuts a slice into pieces of [`LENGTHS`].
+pub(super) fn lengths<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = LENGTHS.into_iter().find(|&length| length <= rest.len())?;
+        let (piece, after) = rest.split_at(length);
+        rest = after;
+        Some(piece)
+    })
+}
+
+/// `(?,?,?)`.
+pub(super) fn placeholders(count: usize) -> String {
+    format!("({})", vec!["?"; count].join(","))
+}
+
+/// Runs a statement over all rows: `head`, the rows as a `VALUES` list, `tail`.
+async fn bulk<R, const WIDTH: usize>(
+    connection: &mut SqliteConnection,
+    head: &'static str,
+    tail: &'static str,
+    rows: &[R],
+    values: impl Fn(&R) -> [Value; WIDTH],
+) -> Result<()> {
+    for rows in lengths(rows) {
+        let list = vec![placeholders(WIDTH); rows.len()].join(",");
+        let sql = AssertSqlSafe(format!("{head} VALUES {list}{tail}"));
+        query(sql, rows.iter().flat_map(&values)).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn int(value: impl Into<i64>) -> Value {
+    Value::Int(Some(value.into()))
+}
+
+fn ordinal(index: usize) -> Value {
+    Value::Int(i64::try_from(index).ok())
+}
+
+fn maybe_text(value: Option<&str>) -> Value {
+    Value::Text(value.map(str::to_owned))
+}
+
+pub(super) async fn insert_drops(connection: &mut SqliteConnection, drops: &[&DropImage]) -> Result<()> {
+    let head = "INSERT INTO drops (id, creator_id, product_id, title, per_buyer_limit, low_stock_threshold, hold_ms, \
+                starts_at, ends_at, created_at, status, started_at, ended_at, last_event_at, refunds_due, settled)";
+    bulk(connection, head, "", drops, |drop| {
+        let (row, spec) = (&drop.row, &drop.row.spec);
+        [
+            spec.id.0.into(),
+            spec.creator_id.0.into(),
+            spec.product_id.0.into(),
+            spec.title.as_str().into(),
+            spec.per_buyer_limit.into(),
+            spec.low_stock_threshold.into(),
+            spec.hold_ms.into(),
+            spec.starts_at.into(),
+            spec.ends_at.into(),
+            spec.created_at.into(),
+            row.status.as_str().into(),
+            row.started_at.into(),
+            row.ended_at.into(),
+            row.last_event_at.into(),
+            drop.refunds_due.into(),
+            int(drop.is_settled()),
+        ]
+    })
+    .await?;
+    let head = "INSERT INTO drop_variants (drop_id, ordinal, id, name, stock, price_amount, price_currency, total, \
+                available, held, sold, low)";
+    let variants: Vec<_> = drops.iter().flat_map(|drop| drop.variants()).collect();
+    bulk(connection, head, "", &variants, |(drop, index, spec, row)| {
+        [
+            drop.0.into(),
+            ordinal(*index),
+            spec.id.0.into(),
+            spec.name.as_str().into(),
+            spec.stock.into(),
+            spec.price.amount.into(),
+            spec.price.currency.as_str().into(),
+            row.stock.total.into(),
+            row.stock.available.into(),
+            row.stock.held.into(),
+            row.stock.sold.into(),
+            int(row.low),
+        ]
+    })
+    .await
+}
+
+pub(super) async fn update_drops(connection: &mut SqliteConnection, drops: &[&DropImage]) -> Result<()> {
+    let head = "WITH new (id, status, started_at, ended_at, last_event_at, refunds_due, settled) AS (";
+    let tail = ") UPDATE drops SET status = new.status, started_at = new.started_at, ended_at = new.ended_at, \
+                last_event_at = new.last_event_at, refunds_due = new.refunds_due, settled = new.settled \
+                FROM new WHERE drops.id = new.id";
+    bulk(connection, head, tail, drops, |drop| {
+        let row = &drop.row;
+        [
+            row.spec.id.0.into(),
+            row.status.as_str().into(),
+            row.started_at.into(),
+            row.ended_at.into(),
+            row.last_event_at.into(),
+            drop.refunds_due.into(),
+            int(drop.is_settled()),
+        ]
+    })
+    .await
+}
+
+pub(super) async fn update_variants(connection: &mut SqliteConnection, variants: &[VariantImage]) -> Result<()> {
+    let head = "WITH new (drop_id, ordinal, total, available, held, sold, low) AS (";
+    let tail = ") UPDATE drop_variants SET total = new.total, available = new.available, held = new.held, \
+                sold = new.sold, low = new.low \
+                FROM new WHERE drop_variants.drop_id = new.drop_id AND drop_variants.ordinal = new.ordinal";
+    bulk(connection, head, tail, variants, |variant| {
+        [
+            variant.drop.0.into(),
+            ordinal(variant.ordinal),
+            variant.stock.total.into(),
+            variant.stock.available.into(),
+            variant.stock.held.into(),
+            variant.stock.sold.into(),
+            int(variant.low),
+        ]
+    })
+    .await
+}
+
+pub(super) async fn insert_orders(connection: &mut SqliteConnection, orders: &[NewOrder]) -> Result<()> {
+    let head = "INSERT INTO orders (id, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, key, \
+                digest, fingerprint, created_at, expires_at, status, release_reason, confirmed_at, released_at, \
+                refunded_at, payment_ref, payment_pending, refund_due, failed_trace)";
+    bulk(connection, head, "", orders, |order| {
+        let view = &order.view;
+        [
+            view.id.0.into(),
+            view.drop_id.0.into(),
+            view.variant_id.0.into(),
+            view.buyer.0.into(),
+            view.quantity.into(),
+            view.unit_price.amount.into(),
+            view.unit_price.currency.as_str().into(),
+            view.key.as_str().into(),
+            order.digest.0.into(),
+            fingerprint_bits(view.fingerprint).into(),
+            view.created_at.into(),
+            view.expires_at.into(),
+            view.status.as_str().into(),
+            maybe_text(view.release_reason.map(|reason| reason.as_str())),
+            view.confirmed_at.into(),
+            view.released_at.into(),
+            view.refunded_at.into(),
+            maybe_text(view.payment_ref.as_deref()),
+            maybe_text(view.payment_pending.as_deref()),
+            maybe_text(view.refund_due.map(|cause| cause.as_str())),
+            Value::Id(view.failed_trace.map(|trace| trace.0)),
+        ]
+    })
+    .await
+}
+
+pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[OrderImage]) -> Result<()> {
+    let head = "WITH new (id, status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, \
+                payment_pending, refund_due, failed_trace) AS (";
+    let tail = ") UPDATE orders SET status = new.status, release_reason = new.release_reason, \
+                confirmed_at = new.confirmed_at, released_at = new.released_at, refunded_at = new.refunded_at, \
+                payment_ref = new.payment_ref, payment_pending = new.payment_pending, refund_due = new.refund_due, \
+                failed_trace = new.failed_trace FROM new WHERE orders.id = new.id";
+    bulk(connection, head, tail, orders, |order| {
+        [
+            order.id.0.into(),
+            order.status.as_str().into(),
+            maybe_text(order.release_reason.map(|reason| reason.as_str())),
+            order.confirmed_at.into(),
+            order.released_at.into(),
+            order.refunded_at.into(),
+            maybe_text(order.payment_ref.as_deref()),
+            maybe_text(order.payment_pending.as_deref()),
+            maybe_text(order.refund_due.map(|cause| cause.as_str())),
+            Value::Id(order.failed_trace.map(|trace| trace.0)),
+        ]
+    })
+    .await
+}
+
+pub(super) async fn insert_refusals(
+    connection: &mut SqliteConnection,
+    journal: Uuid,
+    refusals: &[RefusalRow],
+) -> Result<()> {
+    let head = "INSERT INTO refusals (journal_id, sequence, drop_id, buyer_id, key, digest, fingerprint, refusal, \
+                trace, at)";
+    bulk(connection, head, "", refusals, |row| {
+        [
+            journal.into(),
+            int(row.sequence.cast_signed()),
+            row.drop_id.0.into(),
+            row.buyer.0.into(),
+            row.key.as_str().into(),
+            row.digest.0.into(),
+            fingerprint_bits(row.fingerprint).into(),
+            row.refusal.as_str().into(),
+            row.trace.0.into(),
+            row.at.into(),
+        ]
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_cut_into_few_lengths() {
+        let rows: Vec<usize> = (0..298).collect();
+        let pieces: Vec<&[usize]> = lengths(&rows).collect();
+        assert_eq!(pieces.concat(), rows);
+        let sizes: Vec<usize> = pieces.iter().map(|piece| piece.len()).collect();
+        assert_eq!(sizes, [128, 128, 32, 8, 1, 1]);
+        assert_eq!(placeholders(3), "(?,?,?)");
+    }
+}

@@ -1,0 +1,88 @@
+//! Databases that are not there.
+
+use crate::fixtures::{Journal, Sale, user};
+use crate::postgres::PrivatePostgres;
+use livedrop::storage::{Store, StoreError, connect};
+use std::{sync::Arc, time::Instant};
+
+fn is_unavailable<T>(result: Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Unavailable(_)))
+}
+
+#[tokio::test]
+async fn a_closed_port_is_unavailable() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let started = Instant::now();
+    assert!(is_unavailable(connect(&format!("postgres://nobody@127.0.0.1:{port}/nothing")).await.map(|_| ())));
+    assert!(started.elapsed().as_secs() < 5, "an operation must not wait long for a database that is away");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_is_unavailable() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("no/such/directory/a.db").display());
+    assert!(is_unavailable(connect(&url).await.map(|_| ())));
+}
+
+#[tokio::test]
+async fn an_url_that_is_not_understood_is_told_without_its_password() {
+    for url in ["mysql://root:secret@localhost/", "secret", ""] {
+        let Err(StoreError::Corrupt(text)) = connect(url).await.map(|_| ()) else { panic!("{url}") };
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+/// The server is killed under a projection and comes back: nothing is half there, and the store needs no help.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_postgres_is_unavailable_until_it_is_back() {
+    let mut server = PrivatePostgres::new();
+    let url = server.fresh_database().await;
+    let store = connect(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    let db = crate::Database { store: store.clone(), url, _directory: None };
+    let (mut journal, sale) = (Journal::new(&db), Sale::of(&[1_000_000]));
+    journal.project(sale.opened()).await;
+    let batches: Vec<_> = (0..400)
+        .map(|_| {
+            let batch = journal.batch((0..64).map(|i| sale.order(0, 1).reserved(i, None)).collect());
+            journal.next += 64;
+            batch
+        })
+        .collect();
+    let projector = {
+        let (store, batches): (Arc<dyn Store>, _) = (store.clone(), batches.clone());
+        tokio::spawn(async move {
+            for (i, batch) in batches.iter().enumerate() {
+                if let Err(error) = store.project(batch).await {
+                    return Some((i, error));
+                }
+            }
+            None
+        })
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    let server = tokio::task::spawn_blocking(move || {
+        server.stop();
+        server
+    });
+    let mut server = server.await.unwrap();
+    if let Some((_, error)) = projector.await.unwrap() {
+        assert!(is_unavailable::<()>(Err(error)));
+    }
+    assert!(is_unavailable(store.ping().await));
+    assert!(is_unavailable(store.insert_user(&user("late@example.com")).await));
+    assert!(is_unavailable(store.project(&batches[0]).await));
+    let server = tokio::task::spawn_blocking(move || {
+        server.start();
+        server
+    });
+    let _server = server.await.unwrap();
+    store.ping().await.unwrap();
+    let orders = i64::from(sale.stock(&db, 0).await.1);
+    let applied = store.watermark(journal.id).await.unwrap().unwrap().sequence;
+    assert_eq!(u64::try_from(orders).unwrap() + 2, applied, "rows and watermark are of one moment");
+    for batch in &batches {
+        store.project(batch).await.unwrap();
+    }
+    assert_eq!(sale.stock(&db, 0).await, (1_000_000 - 400 * 64, 400 * 64, 0));
+}

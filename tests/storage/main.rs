@@ -1,0 +1,127 @@
+//! One conformance suite, run against SQLite (a temporary file) and a real Postgres. It never skips: without a database it
+//! fails and says what to install.
+
+mod accounts;
+mod availability;
+mod catalogue;
+mod effects;
+mod fixtures;
+#[path = "../support/postgres.rs"]
+mod postgres;
+mod projection;
+mod reading;
+mod throughput;
+mod workload;
+
+use livedrop::storage::{Store, connect};
+use std::sync::Arc;
+
+/// A test on each database: an async function that takes a [`Database`] whose schema is up to date.
+macro_rules! on_both {
+    ($($module:ident::{$($test:ident),+ $(,)?}),+ $(,)?) => {
+        mod on_sqlite {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    crate::$module::$test(crate::Database::sqlite().await).await;
+                })+
+            })+
+        }
+        mod on_postgres {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    crate::$module::$test(crate::Database::postgres().await).await;
+                })+
+            })+
+        }
+    };
+}
+
+on_both! {
+    accounts::{
+        an_account_is_found_by_id_and_by_address,
+        an_address_is_taken_once,
+        of_many_rotations_at_once_exactly_one_wins,
+        a_revoked_family_cannot_be_rotated,
+        a_revocation_lets_no_token_slip_through,
+    },
+    catalogue::{
+        a_profile_is_one_per_account_and_handle,
+        following_twice_is_following_once,
+        crowds_that_follow_and_unfollow_leave_the_right_count,
+        pages_of_followers_neither_repeat_nor_skip,
+        products_are_listed_newest_first,
+        text_comes_back_as_it_was,
+    },
+    effects::{
+        scheduling_and_starting,
+        a_hold_that_is_paid,
+        a_hold_that_is_released,
+        a_payment_that_fails,
+        a_late_payment_that_gets_its_units_back,
+        a_late_payment_that_is_refunded,
+        a_refund_returns_the_units,
+        a_free_order_is_refunded_without_a_reference,
+        low_and_sold_out_and_back_again,
+        every_refusal_is_remembered,
+        a_cancelled_drop_is_settled_when_everyone_has_their_money,
+        an_ended_drop_is_settled_when_nothing_is_held,
+    },
+    projection::{
+        migrating_twice_changes_nothing,
+        a_batch_twice_changes_nothing,
+        overlapping_batches_apply_each_record_once,
+        a_gap_is_refused,
+        a_newer_epoch_fences_the_older,
+        journals_do_not_share_watermarks,
+        a_batch_that_fails_leaves_nothing,
+        contradictions_are_refused,
+        two_projectors_at_once_apply_each_record_once,
+        a_key_that_raced_at_two_drops_does_not_stop_the_projection,
+        text_that_a_database_cannot_hold_does_not_stop_the_projection,
+        a_projection_survives_reopening,
+    },
+    reading::{
+        drops_are_filtered_and_paged,
+        orders_of_a_buyer_and_of_a_drop_are_paged,
+        a_key_leads_to_its_answer,
+    },
+    workload::{
+        random_workloads_give_the_rows_of_the_engine,
+    },
+    throughput::{
+        the_projection_keeps_up,
+    },
+}
+
+/// A database of one test's own.
+pub struct Database {
+    pub store: Arc<dyn Store>,
+    url: String,
+    /// Removed with the test.
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Database {
+    async fn sqlite() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let url = format!("sqlite://{}", directory.path().join("livedrop.db").display());
+        Self::open(url, Some(directory)).await
+    }
+
+    async fn postgres() -> Self {
+        Self::open(postgres::fresh_database().await, None).await
+    }
+
+    async fn open(url: String, directory: Option<tempfile::TempDir>) -> Self {
+        let store = connect(&url).await.expect("the database opens");
+        store.migrate().await.expect("the schema is made");
+        Self { store, url, _directory: directory }
+    }
+
+    /// Another store on the same database, as another process would have.
+    pub async fn another(&self) -> Arc<dyn Store> {
+        connect(&self.url).await.expect("the database opens again")
+    }
+}

@@ -1,0 +1,246 @@
+//! The projection as a transaction: watermarks, fences, and records that must not be written.
+
+use crate::Database;
+use crate::fixtures::{Journal, Sale, at};
+use livedrop::domain::{DropEvent, DropRecord, RefundCause, Refusal, ReleaseReason, TraceId};
+use livedrop::storage::{DropFilter, KeyAnswer, ProjectionBatch, Store, StoreError, Watermark};
+use uuid::Uuid;
+
+pub async fn migrating_twice_changes_nothing(db: Database) {
+    let (mut journal, sale) = (Journal::new(&db), Sale::of(&[5]));
+    journal.project(sale.opened()).await;
+    let before = sale.row(&db).await;
+    db.store.migrate().await.unwrap();
+    db.another().await.migrate().await.unwrap();
+    assert_eq!(sale.row(&db).await, before);
+    db.store.ping().await.unwrap();
+}
+
+/// An open drop with one order in every state, in one batch.
+fn story(sale: &Sale) -> Vec<DropRecord> {
+    let (held, sold, gone, refunded) = (sale.order(0, 1), sale.order(0, 2), sale.order(0, 3), sale.order(0, 4));
+    let refused = sale.order(0, 90);
+    let mut records = sale.opened();
+    records.extend([held.reserved(1, None), sold.reserved(2, None), gone.reserved(3, None), refunded.reserved(4, None)]);
+    records.extend([sale.refused(5, &refused, Refusal::SoldOut), sold.confirmed(6, Some("pay_1"), false)]);
+    records.extend([gone.released(7, ReleaseReason::Cancelled, TraceId::default())]);
+    records.extend([refunded.confirmed(8, Some("pay_2"), false)]);
+    records.extend([refunded.refund_due(9, "pay_2", RefundCause::Requested, true), refunded.refunded(10)]);
+    records
+}
+
+/// Everything that is projected of a drop.
+async fn picture(store: &dyn Store, sale: &Sale) -> String {
+    let row = store.drop_row(sale.id()).await.unwrap();
+    let orders = store.drop_orders(sale.id(), None, 1_000).await.unwrap();
+    let refusals = store.drop_refusals(sale.id(), None, 1_000).await.unwrap();
+    format!("{row:#?}\n{orders:#?}\n{refusals:#?}")
+}
+
+pub async fn a_batch_twice_changes_nothing(db: Database) {
+    let (journal, sale) = (Journal::new(&db), Sale::of(&[50]));
+    assert_eq!(db.store.watermark(journal.id).await.unwrap(), None);
+    let batch = journal.batch(story(&sale));
+    db.store.project(&batch).await.unwrap();
+    let first = picture(&*db.store, &sale).await;
+    assert_eq!(sale.stock(&db, 0).await, (47, 1, 2));
+    let watermark = Some(Watermark { sequence: batch.records.len() as u64, epoch: 1 });
+    assert_eq!(db.store.watermark(journal.id).await.unwrap(), watermark);
+    db.store.project(&batch).await.unwrap();
+    assert_eq!(picture(&*db.store, &sale).await, first);
+    assert_eq!(db.store.watermark(journal.id).await.unwrap(), watermark);
+    let nothing = ProjectionBatch { records: Vec::new(), first_sequence: 99, ..batch };
+    db.store.project(&nothing).await.unwrap();
+    assert_eq!(db.store.watermark(journal.id).await.unwrap(), watermark);
+}
+
+pub async fn overlapping_batches_apply_each_record_once(db: Database) {
+    let sale = Sale::of(&[50]);
+    let (records, mut pictures) = (story(&sale), Vec::new());
+    // However the same records are cut into overlapping batches, the rows are the same.
+    for (length, step) in [(records.len(), records.len()), (1, 1), (3, 2), (5, 1)] {
+        let id = if pictures.is_empty() { "whole".to_owned() } else { format!("{length}/{step}") };
+        let fresh = Sale::of(&[50]);
+        let records = story(&fresh);
+        let journal = Journal::new(&db);
+        for first in (0..records.len()).step_by(step) {
+            let piece = records[first..records.len().min(first + length)].to_vec();
+            let batch = ProjectionBatch { first_sequence: first as u64 + 1, ..journal.batch(piece) };
+            db.store.project(&batch).await.unwrap();
+        }
+        let row = fresh.row(&db).await;
+        let orders = db.store.drop_orders(fresh.id(), None, 100).await.unwrap();
+        let statuses: Vec<_> = orders.iter().map(|order| (order.status, order.quantity)).collect();
+        pictures.push((id, row.status, row.last_event_at, row.variants[0].stock, statuses));
+    }
+    let (_, status, last, stock, orders) = pictures[0].clone();
+    for (id, ..) in pictures.iter().filter(|picture| {
+        let (_, a, b, c, d) = picture;
+        (a, b, c, d) != (&status, &last, &stock, &orders)
+    }) {
+        panic!("cut as {id} the rows differ");
+    }
+}
+
+pub async fn a_gap_is_refused(db: Database) {
+    let (mut journal, sale) = (Journal::new(&db), Sale::of(&[5]));
+    let late = ProjectionBatch { first_sequence: 5, ..journal.batch(sale.opened()) };
+    let error = db.store.project(&late).await;
+    assert!(matches!(error, Err(StoreError::Gap { first: 5, watermark: 0 })), "{error:?}");
+    assert_eq!(db.store.watermark(journal.id).await.unwrap(), None);
+    journal.project(sale.opened()).await;
+    journal.next += 1;
+    let error = journal.try_project(vec![sale.order(0, 1).reserved(1, None)]).await;
+    assert!(matches!(error, Err(StoreError::Gap { first: 4, watermark: 2 })), "{error:?}");
+    assert_eq!(sale.stock(&db, 0).await, (5, 0, 0));
+}
+
+pub async fn a_newer_epoch_fences_the_older(db: Database) {
+    let (mut journal, sale) = (Journal::new(&db), Sale::of(&[5]));
+    journal.project(sale.opened()).await;
+    journal.epoch = 3;
+    journal.project(vec![sale.order(0, 1).reserved(1, None)]).await;
+    journal.epoch = 2;
+    let error = journal.try_project(vec![sale.order(0, 1).reserved(2, None)]).await;
+    assert!(matches!(error, Err(StoreError::Fenced { ours: 2, theirs: 3 })), "{error:?}");
+    assert_eq!(sale.stock(&db, 0).await, (4, 1, 0));
+    // A batch that brings nothing new still claims the watermark for its epoch.
+    let again = ProjectionBatch { epoch: 4, first_sequence: 1, ..journal.batch(sale.opened()) };
+    db.store.project(&again).await.unwrap();
+    let watermark = db.store.watermark(journal.id).await.unwrap();
+    assert_eq!(watermark, Some(Watermark { sequence: 3, epoch: 4 }));
+}
+
+pub async fn journals_do_not_share_watermarks(db: Database) {
+    let (mut one, mut two) = (Journal::new(&db), Journal::new(&db));
+    let (here, there) = (Sale::of(&[5]), Sale::of(&[5]));
+    one.project(here.opened()).await;
+    two.epoch = 9;
+    two.project(there.opened()).await;
+    one.project(vec![here.order(0, 1).reserved(1, None)]).await;
+    assert_eq!(db.store.watermark(one.id).await.unwrap(), Some(Watermark { sequence: 3, epoch: 1 }));
+    assert_eq!(db.store.watermark(two.id).await.unwrap(), Some(Watermark { sequence: 2, epoch: 9 }));
+    assert_eq!(db.store.watermark(Uuid::new_v4()).await.unwrap(), None);
+}
+
+/// The last record of a batch contradicts the rest: nothing of it is there, and the batch can come again without it.
+pub async fn a_batch_that_fails_leaves_nothing(db: Database) {
+    let (mut journal, sale, other) = (Journal::new(&db), Sale::of(&[5]), Sale::of(&[5]));
+    journal.project(sale.opened()).await;
+    let before = picture(&*db.store, &sale).await;
+    let ask = sale.order(0, 2);
+    let mut records = other.opened();
+    records.extend([ask.reserved(1, None), sale.refused(2, &sale.order(0, 9), Refusal::SoldOut)]);
+    // The fold does not know orders of earlier batches by their key: this one fails in the database.
+    let mut same_key = sale.order(0, 1);
+    (same_key.line.buyer, same_key.key) = (ask.line.buyer, ask.key.clone());
+    for last in [same_key.reserved(3, None), sale.order(0, 1).confirmed(3, None, false)] {
+        let mut records = records.clone();
+        records.push(last);
+        let error = journal.try_project(records).await;
+        assert!(matches!(error, Err(StoreError::Corrupt(_))), "{error:?}");
+        assert_eq!(picture(&*db.store, &sale).await, before);
+        assert_eq!(db.store.drop_row(other.id()).await.unwrap(), None);
+        assert_eq!(db.store.order(ask.line.order).await.unwrap(), None);
+        assert_eq!(db.store.watermark(journal.id).await.unwrap().unwrap().sequence, 2);
+    }
+    journal.project(records).await;
+    assert_eq!(sale.stock(&db, 0).await, (3, 2, 0));
+}
+
+pub async fn contradictions_are_refused(db: Database) {
+    let (mut journal, sale, other) = (Journal::new(&db), Sale::of(&[5]), Sale::of(&[5]));
+    journal.project(sale.opened()).await;
+    let (held, sold) = (sale.order(0, 1), sale.order(0, 1));
+    journal.project(vec![held.reserved(1, None), sold.reserved(1, None), sold.confirmed(2, Some("p"), false)]).await;
+    let before = picture(&*db.store, &sale).await;
+    let mut larger = held.clone();
+    larger.line.quantity = 2;
+    let trace = TraceId::default();
+    let unknown = sale.order(0, 1);
+    for (wrong, what) in [
+        (sale.opened().remove(0), "scheduled twice"),
+        (other.event(3, DropEvent::Started), "never scheduled"),
+        (sale.order(0, 6).reserved(3, None), "more than there is"),
+        (unknown.confirmed(3, None, false), "never placed"),
+        (larger.confirmed(3, None, false), "another quantity"),
+        (held.confirmed(3, None, true), "retaken while held"),
+        (sold.confirmed(3, None, false), "confirmed twice"),
+        (sold.released(3, ReleaseReason::Expired, trace), "released when sold"),
+        (sold.refunded(3), "no refund owed"),
+        (held.refund_due(3, "p", RefundCause::Requested, true), "refunded while held"),
+        (held.reserved(3, None), "placed twice"),
+    ] {
+        let error = journal.try_project(vec![wrong]).await;
+        assert!(matches!(error, Err(StoreError::Corrupt(_))), "{what}: {error:?}");
+    }
+    assert_eq!(picture(&*db.store, &sale).await, before);
+}
+
+pub async fn two_projectors_at_once_apply_each_record_once(db: Database) {
+    let (journal, sale) = (Journal::new(&db), Sale::of(&[1_000]));
+    let mut records = sale.opened();
+    records.extend((0..60).map(|i| sale.order(0, 1).reserved(i, None)));
+    let other = db.another().await;
+    let tasks: Vec<_> = [db.store.clone(), other]
+        .into_iter()
+        .map(|store| {
+            let (records, id) = (records.clone(), journal.id);
+            tokio::spawn(async move {
+                for (first, piece) in (1..).step_by(7).zip(records.chunks(7)) {
+                    let batch = ProjectionBatch { journal: id, epoch: 1, first_sequence: first, records: piece.to_vec() };
+                    store.project(&batch).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(sale.stock(&db, 0).await, (940, 60, 0));
+    assert_eq!(db.store.drop_orders(sale.id(), None, 100).await.unwrap().len(), 60);
+}
+
+/// SQL runs behind, so the same key can be sent to two drops before either is projected. Both answers are facts.
+pub async fn a_key_that_raced_at_two_drops_does_not_stop_the_projection(db: Database) {
+    let (mut journal, here, there) = (Journal::new(&db), Sale::of(&[5]), Sale::of(&[5]));
+    let (first, mut second) = (here.order(0, 1), there.order(0, 1));
+    (second.line.buyer, second.key) = (first.line.buyer, first.key.clone());
+    let mut records = [here.opened(), there.opened()].concat();
+    records.extend([first.reserved(5, None), second.reserved(6, None)]);
+    records.extend([here.refused(7, &first, Refusal::Ended)]);
+    let refused_first = here.order(0, 9);
+    let mut bought_later = there.order(0, 1);
+    (bought_later.line.buyer, bought_later.key) = (refused_first.line.buyer, refused_first.key.clone());
+    records.extend([here.refused(8, &refused_first, Refusal::SoldOut), bought_later.reserved(9, None)]);
+    journal.project(records).await;
+    let Some(KeyAnswer::Order(order)) = db.store.answer_for_key(first.digest()).await.unwrap() else { panic!() };
+    assert_eq!(order.id, first.line.order, "the first answer counts");
+    let Some(KeyAnswer::Refused(row)) = db.store.answer_for_key(bought_later.digest()).await.unwrap() else { panic!() };
+    assert_eq!(row.at, at(8));
+}
+
+pub async fn text_that_a_database_cannot_hold_does_not_stop_the_projection(db: Database) {
+    let (mut journal, mut sale) = (Journal::new(&db), Sale::of(&[5]));
+    sale.spec.title = "zero \0 here, and 🛒".to_owned();
+    let ask = sale.order(0, 1);
+    let mut records = sale.opened();
+    records.extend([ask.reserved(1, Some("pm\0")), ask.confirmed(2, Some("\0"), false)]);
+    journal.project(records).await;
+    let title = sale.row(&db).await.spec.title;
+    let expected = if db.store.kind() == "sqlite" { sale.spec.title } else { sale.spec.title.replace('\0', "\u{fffd}") };
+    assert_eq!(title, expected);
+}
+
+pub async fn a_projection_survives_reopening(db: Database) {
+    let (mut journal, sale) = (Journal::new(&db), Sale::of(&[50]));
+    journal.project(story(&sale)).await;
+    let before = picture(&*db.store, &sale).await;
+    db.store.close().await;
+    assert!(matches!(db.store.ping().await, Err(StoreError::Unavailable(_))));
+    let store = db.another().await;
+    store.migrate().await.unwrap();
+    assert_eq!(picture(&*store, &sale).await, before);
+    assert_eq!(store.watermark(journal.id).await.unwrap().unwrap().sequence, journal.next - 1);
+    assert_eq!(store.drops(DropFilter::default(), None, 10).await.unwrap().len(), 1);
+}

@@ -1,0 +1,191 @@
+//! Random workloads: the engine decides, its events are projected in random batches, and in the end (and now and then in
+//! between) every row must be what the engine says.
+
+use crate::Database;
+use crate::fixtures::{Journal, at, spec};
+use livedrop::domain::stock::StockBoard;
+use livedrop::domain::{
+    DropEvent, DropRecord, Fingerprint, KeyDigest, OrderId, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
+};
+use livedrop::engine::{Command, DropState, Reserve, state::Restore};
+use livedrop::storage::{ProjectionBatch, Store};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::collections::HashMap;
+
+const SEEDS: std::ops::Range<u64> = 0..6;
+const COMMANDS: usize = 400;
+
+/// A drop in the engine, and what the engine does not tell.
+struct Model {
+    state: DropState,
+    board: StockBoard,
+    low: Vec<bool>,
+    keys: HashMap<OrderId, String>,
+    refusals: usize,
+    last_event_at: Timestamp,
+    orders: Vec<OrderId>,
+}
+
+impl Model {
+    fn new(rng: &mut StdRng, records: &mut Vec<DropRecord>) -> Self {
+        let stocks: Vec<u32> = (0..rng.random_range(1..4)).map(|_| rng.random_range(0..12)).collect();
+        let mut spec = spec(&stocks);
+        spec.per_buyer_limit = rng.random_range(0..5);
+        spec.hold_ms = 2_000;
+        spec.starts_at = at(rng.random_range(0..500));
+        if rng.random_bool(0.3) {
+            spec.variants[0].price.amount = 0;
+        }
+        spec.ends_at = rng.random_bool(0.5).then(|| at(rng.random_range(5_000..30_000)));
+        let scheduled = DropEvent::Scheduled(Box::new(spec.clone()));
+        records.push(DropRecord { drop: spec.id, at: spec.created_at, event: scheduled });
+        Self {
+            board: StockBoard::new(&spec),
+            low: vec![false; stocks.len()],
+            keys: HashMap::new(),
+            refusals: 0,
+            last_event_at: spec.created_at,
+            orders: Vec::new(),
+            state: DropState::scheduled(spec),
+        }
+    }
+
+    fn command(&self, rng: &mut StdRng, buyers: &[UserId]) -> Command {
+        let order = if self.orders.is_empty() {
+            OrderId::for_drop(self.state.spec().id)
+        } else {
+            self.orders[rng.random_range(0..self.orders.len())]
+        };
+        match rng.random_range(0..100) {
+            0..40 => self.reserve(rng, buyers),
+            40..50 => Command::BeginPayment { order, method: "pm_card".into() },
+            50..68 => Command::Confirm { order, payment_ref: format!("pay_{}", rng.random::<u16>()).into() },
+            68..78 => {
+                let reason = ReleaseReason::ALL[rng.random_range(0..ReleaseReason::ALL.len())];
+                Command::Release { order, reason, trace: TraceId::random() }
+            }
+            78..83 => Command::Refund { order },
+            83..90 => Command::SettleRefund { order },
+            90..94 => {
+                let variants = &self.state.spec().variants;
+                let variant = Some(variants[rng.random_range(0..variants.len())].id);
+                Command::Restock { variant, quantity: rng.random_range(1..6) }
+            }
+            94 => Command::Start,
+            95 if rng.random_bool(0.2) => Command::End,
+            96 if rng.random_bool(0.2) => Command::Cancel,
+            _ => Command::Tick,
+        }
+    }
+
+    fn reserve(&self, rng: &mut StdRng, buyers: &[UserId]) -> Command {
+        let spec = self.state.spec();
+        let buyer = buyers[rng.random_range(0..buyers.len())];
+        // Some keys come twice.
+        let key = format!("key-{}", rng.random_range(0..400));
+        let (quantity, variant) = (rng.random_range(1..4), spec.variants[rng.random_range(0..spec.variants.len())].id);
+        let payment_method: Option<&str> = rng.random_bool(0.5).then_some("pm_sandbox_ok");
+        Command::Reserve(Box::new(Reserve {
+            order: OrderId::for_drop(spec.id),
+            buyer,
+            digest: KeyDigest::of(buyer, &key),
+            key: key.into(),
+            fingerprint: Fingerprint::of_order(spec.id, variant, quantity, payment_method),
+            variant: Some(variant),
+            quantity,
+            payment_method: payment_method.map(Into::into),
+            trace: TraceId::random(),
+        }))
+    }
+
+    fn apply(&mut self, now: Timestamp, command: Command, records: &mut Vec<DropRecord>) {
+        let mut events = Vec::new();
+        let (_, at) = self.state.apply(now, command, &mut events);
+        self.state.assert_invariants();
+        for event in events {
+            self.note(&event);
+            self.last_event_at = at;
+            records.push(DropRecord { drop: self.state.spec().id, at, event });
+        }
+    }
+
+    fn note(&mut self, event: &DropEvent) {
+        self.board.fold(event).expect("the engine's events follow each other");
+        match event {
+            DropEvent::Reserved { order, key, .. } => {
+                self.keys.insert(*order, key.to_string());
+                self.orders.push(*order);
+            }
+            DropEvent::Refused { .. } => self.refusals += 1,
+            DropEvent::StockLow { variant, .. } => {
+                let index = self.board.variants.iter().position(|(id, _)| id == variant).unwrap();
+                self.low[index] = true;
+            }
+            _ => {}
+        }
+        for (low, (_, stock)) in self.low.iter_mut().zip(&self.board.variants) {
+            *low &= stock.available <= self.state.spec().low_stock_threshold;
+        }
+    }
+
+    fn orders(&self) -> Vec<OrderView> {
+        let with_key = |view: OrderView| OrderView { key: self.keys[&view.id].clone(), ..view };
+        let mut orders: Vec<OrderView> = self.state.orders().map(with_key).collect();
+        orders.sort_by_key(|order| order.id);
+        orders
+    }
+
+    /// Compares every row of the drop, and what recovery makes of them.
+    async fn check(&self, store: &dyn Store, seed: u64) {
+        let (spec, id) = (self.state.spec(), self.state.spec().id);
+        let row = store.drop_row(id).await.unwrap().expect("the drop is projected");
+        assert_eq!(row.spec, **spec, "seed {seed}");
+        assert_eq!(row.status, self.state.status(), "seed {seed}");
+        assert_eq!((row.started_at, row.ended_at), (self.state.started_at(), self.state.ended_at()), "seed {seed}");
+        assert_eq!(row.last_event_at, self.last_event_at, "seed {seed}");
+        let stock: Vec<_> = row.variants.iter().map(|variant| (variant.id, variant.stock)).collect();
+        assert_eq!(stock, self.state.stock().collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(row.variants.iter().map(|variant| variant.low).collect::<Vec<_>>(), self.low, "seed {seed}");
+        let unsettled = store.unsettled_drops().await.unwrap();
+        assert_eq!(unsettled.contains(&row), !self.state.is_settled(), "seed {seed}");
+        let orders = store.drop_orders(id, None, 10_000).await.unwrap();
+        assert_eq!(orders, self.orders(), "seed {seed}");
+        let refusals = store.drop_refusals(id, None, 10_000).await.unwrap();
+        assert_eq!(refusals.len(), self.refusals, "seed {seed}");
+        let variants: Vec<_> = row.variants.iter().map(|variant| (variant.stock, variant.low)).collect();
+        let times = (row.started_at, row.ended_at, row.last_event_at);
+        let mut restore = Restore::new(row.spec, row.status, times, &variants);
+        orders.into_iter().for_each(|order| restore.order(order).unwrap());
+        refusals.iter().for_each(|row| restore.refusal(row.digest, row.fingerprint, row.refusal, row.trace));
+        let restored = restore.finish();
+        restored.assert_invariants();
+        assert_eq!(restored.next_deadline(), self.state.next_deadline(), "seed {seed}");
+    }
+}
+
+pub async fn random_workloads_give_the_rows_of_the_engine(db: Database) {
+    for seed in SEEDS {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let buyers: Vec<UserId> = (0..12).map(|_| UserId::new()).collect();
+        let (journal, mut records) = (Journal::new(&db), Vec::new());
+        let mut models: Vec<Model> = (0..4).map(|_| Model::new(&mut rng, &mut records)).collect();
+        let (mut now, mut projected) = (0, 0);
+        for step in 0..COMMANDS {
+            now += rng.random_range(0..80);
+            let model = rng.random_range(0..models.len());
+            let command = models[model].command(&mut rng, &buyers);
+            models[model].apply(at(now), command, &mut records);
+            if rng.random_bool(0.05) || step == COMMANDS - 1 {
+                // Batches may begin before the watermark.
+                let first = projected - rng.random_range(0..=projected.min(5));
+                let batch = ProjectionBatch { first_sequence: first as u64 + 1, ..journal.batch(records[first..].to_vec()) };
+                db.store.project(&batch).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+                projected = records.len();
+                for model in &models {
+                    model.check(&*db.store, seed).await;
+                }
+            }
+        }
+        assert!(records.len() > COMMANDS / 2, "seed {seed} did too little");
+    }
+}
