@@ -2,14 +2,13 @@
 //!
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
+use crate::journal::Durability;
 use crate::service::passwords::Hashing;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 mod secret;
@@ -109,42 +108,6 @@ impl ServeArgs {
     }
 }
 
-/// When an acknowledged order is on disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// Before the acknowledgement: survives a power loss.
-    Always,
-    /// At most so long after it: a power loss may take what came in between, a crash of the process nothing.
-    Interval(Duration),
-    /// When the kernel sees fit: as above, and nobody knows how long.
-    Never,
-}
-
-impl FromStr for Durability {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "always" => Ok(Self::Always),
-            "never" => Ok(Self::Never),
-            _ => text
-                .strip_prefix("interval:")
-                .and_then(|ms| number(ms, 1, 60_000).ok())
-                .map(|ms| Self::Interval(Duration::from_millis(ms)))
-                .ok_or_else(|| "must be always, interval:<1 to 60000 ms> or never".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Always => f.write_str("always"),
-            Self::Interval(every) => write!(f, "interval:{}", every.as_millis()),
-            Self::Never => f.write_str("never"),
-        }
-    }
-}
-
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
@@ -236,7 +199,7 @@ impl Config {
         Ok(Self {
             bind: sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             database_url: Secret(database_url),
-            durability: sources.read("durability", str::parse)?.unwrap_or(Durability::Always),
+            durability: sources.read("durability", durability)?.unwrap_or(Durability::Always),
             journal_segment_bytes: sources.read("journal_segment_mib", |text| number(text, 8, 1_024))?.unwrap_or(64)
                 << 20,
             password_hashing: sources.read("password_hashing", hashing)?.unwrap_or(Hashing::Owasp),
@@ -332,6 +295,18 @@ fn not_empty(text: &str) -> Result<String, String> {
 fn database_url(text: &str) -> Result<String, String> {
     let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
     if known { Ok(text.to_owned()) } else { Err("must begin with postgres:// or sqlite://".to_owned()) }
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "always" => Ok(Durability::Always),
+        "never" => Ok(Durability::Never),
+        _ => text
+            .strip_prefix("interval:")
+            .and_then(|ms| number(ms, 1, 60_000).ok())
+            .map(|millis| Durability::Interval { millis })
+            .ok_or_else(|| "must be always, interval:<1 to 60000 ms> or never".to_owned()),
+    }
 }
 
 fn hashing(text: &str) -> Result<Hashing, String> {

@@ -5,7 +5,7 @@
 
 use crate::domain::{DropEvent, DropId, DropRecord, OrderStatus, OrderView, StockBoard, StockCounts};
 use crate::engine::DropState;
-use crate::journal;
+use crate::journal::{self, FileDevice, RecoveryError};
 use crate::storage::{DropFilter, DropRow, Store, StoreError};
 use serde::Serialize;
 use std::{
@@ -113,29 +113,33 @@ struct Told {
 /// [`VerifyError`] where one of them cannot be read.
 pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, VerifyError> {
     let dir = data_dir.join("journal");
-    if !dir.is_dir() {
-        return Err(VerifyError::NoJournal(dir));
-    }
-    let scan = journal::scan(&dir).map_err(|error| VerifyError::Journal(error.to_string()))?;
+    let device = FileDevice::existing(&dir).map_err(|_| VerifyError::NoJournal(dir.clone()))?;
+    let known = journal::read_identity(&device).map_err(journal_error)?.ok_or(VerifyError::NoJournal(dir))?;
     let mut report = VerifyReport {
-        journal_id: scan.journal_id().to_string(),
+        journal_id: known.journal_id.to_string(),
         database: store.kind().to_owned(),
         ..VerifyReport::default()
     };
-    report.watermark = store.watermark(scan.journal_id()).await?.map_or(0, |watermark| watermark.sequence);
-    report.segments = scan.segments();
+    let watermark = store.watermark(known.journal_id).await?.map_or(0, |watermark| watermark.sequence);
+    report.watermark = watermark;
     let mut told: HashMap<DropId, Told> = HashMap::new();
-    let mut compared = false;
-    for record in scan {
-        let (sequence, bytes) = record.map_err(|error| VerifyError::Journal(error.to_string()))?;
-        if sequence > report.watermark && !compared {
-            compare(&mut report, &told, store).await?;
-            compared = true;
+    let mut up_to = |sequence: u64, bytes: &[u8]| {
+        if sequence <= watermark {
+            fold(&mut report, &mut told, sequence, bytes);
         }
-        fold(&mut report, &mut told, sequence, &bytes);
-    }
-    if !compared {
-        compare(&mut report, &told, store).await?;
+    };
+    let survey = journal::scan(&device, &mut up_to).map_err(journal_error)?;
+    report.segments = survey.segments.len();
+    report.last_sequence = survey.last_sequence;
+    compare(&mut report, &told, store).await?;
+    // What SQL does not have yet is read in a second pass: it may be an hour's worth, and needs no memory so.
+    if survey.last_sequence > watermark {
+        let mut after = |sequence: u64, bytes: &[u8]| {
+            if sequence > watermark {
+                fold(&mut report, &mut told, sequence, bytes);
+            }
+        };
+        journal::scan(&device, &mut after).map_err(journal_error)?;
     }
     if report.watermark > report.last_sequence {
         let (watermark, last) = (report.watermark, report.last_sequence);
@@ -149,9 +153,12 @@ pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, 
     Ok(report)
 }
 
+fn journal_error(error: RecoveryError) -> VerifyError {
+    VerifyError::Journal(error.to_string())
+}
+
 fn fold(report: &mut VerifyReport, told: &mut HashMap<DropId, Told>, sequence: u64, bytes: &[u8]) {
     report.records += 1;
-    report.last_sequence = sequence;
     let record = match DropRecord::decode(bytes) {
         Ok(record) => record,
         Err(error) => return report.find(format!("record {sequence}: {error}")),

@@ -273,15 +273,16 @@ pub async fn pump(journal: JournalReader, after: u64, broadcaster: Addr<Broadcas
     loop {
         match cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX) {
             Ok(Some(batch)) => {
-                let records: Result<Vec<DropRecord>, _> = batch.records().map(DropRecord::decode).collect();
+                let records: Result<Vec<DropRecord>, _> =
+                    batch.iter().map(|(_, bytes)| DropRecord::decode(bytes)).collect();
                 let Ok(records) = records else {
                     tracing::error!(
-                        first = batch.first_sequence(),
+                        first = batch.first_sequence,
                         "the broadcaster stops at a record that it cannot read"
                     );
                     return;
                 };
-                let message = Durable { first_sequence: batch.first_sequence(), records };
+                let message = Durable { first_sequence: batch.first_sequence, records };
                 if broadcaster.send(message).await.is_err() {
                     return;
                 }

@@ -9,7 +9,7 @@ use super::scheduler::Scheduler;
 use crate::domain::limits::DROP_MAILBOX_MAX;
 use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, Timestamp};
 use crate::engine::{Command, DropState, Outcome};
-use crate::journal::{JournalHandle, Permit, Records, Space};
+use crate::journal::{JournalHandle, JournalReader, Permit, Records, Space};
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use std::sync::Arc;
 
@@ -47,6 +47,7 @@ pub struct DropActor {
     state: DropState,
     cell: Arc<DropCell>,
     journal: JournalHandle<Decision>,
+    space: JournalReader,
     clock: Clock,
     scheduler: Scheduler,
     events: Vec<DropEvent>,
@@ -71,7 +72,20 @@ impl DropActor {
         scheduler: Scheduler,
     ) -> Self {
         let id = state.spec().id;
-        Self { id, state, cell, journal, clock, scheduler, events: Vec::new(), armed: None, announced, retired: false }
+        let space = journal.reader();
+        Self {
+            id,
+            state,
+            cell,
+            journal,
+            space,
+            clock,
+            scheduler,
+            events: Vec::new(),
+            armed: None,
+            announced,
+            retired: false,
+        }
     }
 
     fn permit(&self, command: &Command) -> Result<Permit<Decision>, AskError> {
@@ -79,7 +93,7 @@ impl DropActor {
             return Err(AskError::Gone);
         }
         // Confirms and releases of existing holds may use the reserved segment; new holds may not.
-        if matches!(command, Command::Reserve(_)) && self.journal.space() == Space::Full {
+        if matches!(command, Command::Reserve(_)) && self.space.space() == Space::Full {
             return Err(AskError::DiskFull);
         }
         self.journal.try_permit().ok_or(AskError::Overloaded)
@@ -91,7 +105,7 @@ impl DropActor {
         let mut records = Records::default();
         for event in self.events.drain(..) {
             let record = DropRecord { drop: self.id, at, event };
-            records.push(|buffer| record.encode(buffer));
+            push(&mut records, &record);
         }
         self.submit(permit, records, reply, outcome);
         self.arm();
@@ -112,6 +126,11 @@ impl DropActor {
             }
         }
     }
+}
+
+/// A record's fields are bounded far below a journal record's size, and a sweep far below an entry's.
+fn push(records: &mut Records, record: &DropRecord) {
+    records.push(|buffer| record.encode(buffer)).expect("bounds of the domain keep records small");
 }
 
 impl Actor for DropActor {
@@ -163,7 +182,7 @@ impl Handler<Announce> for DropActor {
         let spec = DropSpec::clone(self.state.spec());
         let record = DropRecord { drop: self.id, at: spec.created_at, event: DropEvent::Scheduled(Box::new(spec)) };
         let mut records = Records::default();
-        records.push(|buffer| record.encode(buffer));
+        push(&mut records, &record);
         self.submit(permit, records, Some(reply), Outcome::Done(self.state.status()));
         self.arm();
     }

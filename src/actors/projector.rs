@@ -129,12 +129,12 @@ impl Projector {
     }
 
     fn decode(&self, batch: &Batch) -> Result<ProjectionBatch, String> {
-        let records: Result<Vec<DropRecord>, _> = batch.records().map(DropRecord::decode).collect();
+        let records: Result<Vec<DropRecord>, _> = batch.iter().map(|(_, bytes)| DropRecord::decode(bytes)).collect();
         Ok(ProjectionBatch {
             journal: self.journal.journal_id(),
             epoch: self.journal.epoch(),
-            first_sequence: batch.first_sequence(),
-            records: records.map_err(|error| format!("record near {}: {error}", batch.first_sequence()))?,
+            first_sequence: batch.first_sequence,
+            records: records.map_err(|error| format!("record near {}: {error}", batch.first_sequence))?,
         })
     }
 

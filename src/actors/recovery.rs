@@ -72,7 +72,7 @@ pub async fn recover(
     let mut cursor = journal.cursor(watermark);
     let mut replayed = 0;
     while let Some(batch) = cursor.next_batch(BATCH)? {
-        for (bytes, sequence) in batch.records().zip(batch.first_sequence()..) {
+        for (sequence, bytes) in batch.iter() {
             let record = DropRecord::decode(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
             replay(store, &mut drops, record).await?;
             replayed += 1;

@@ -53,9 +53,9 @@ impl Monitor {
 impl HealthSource for Monitor {
     fn readiness(&self) -> Readiness {
         let worse_if = |bad: bool, how: Health| if bad { how } else { Health::Ready };
-        let failed = self.reader.poison_watch().borrow().is_some() || self.going_down.0.load(Ordering::Acquire);
-        let journal = worse_if(failed, Health::Unavailable)
-            .max(worse_if(self.reader.space() == Space::Full, Health::Degraded));
+        let failed = self.reader.poisoned().borrow().is_some() || self.going_down.0.load(Ordering::Acquire);
+        let journal =
+            worse_if(failed, Health::Unavailable).max(worse_if(self.reader.space() == Space::Full, Health::Degraded));
         let database_up = self.database_up.load(Ordering::Acquire);
         let lag_records = self.reader.durable().saturating_sub(self.projection.watermark());
         let behind = lag_records > LAG_MAX || self.projection.trouble().is_some();
@@ -66,7 +66,10 @@ impl HealthSource for Monitor {
             status,
             checks: Checks {
                 journal: JournalCheck { status: journal, durability: self.reader.durability().to_string() },
-                database: DatabaseCheck { status: worse_if(!database_up, Health::Unavailable), kind: self.store.kind() },
+                database: DatabaseCheck {
+                    status: worse_if(!database_up, Health::Unavailable),
+                    kind: self.store.kind(),
+                },
                 projector: ProjectorCheck { status: projector, lag_records },
             },
         }

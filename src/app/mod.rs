@@ -4,12 +4,12 @@ mod health;
 mod start;
 
 use crate::actors::fanout::CloseCause;
+use crate::actors::recovery::RecoveryFailure;
 use crate::actors::{Hub, Registry};
 use crate::config::Config;
 use crate::journal::{Journal, JournalError, JournalReader, RecoveryError};
 use crate::service::settle::Settler;
 use crate::storage::{Store, StoreError};
-use crate::actors::recovery::RecoveryFailure;
 use actix_web::dev::{Server, ServerHandle};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
@@ -86,10 +86,10 @@ impl App {
     /// # Errors
     /// [`AppError::Poisoned`] where the journal failed: whoever waited has been told that the outcome is not known.
     pub async fn run(self) -> Result<(), AppError> {
-        let mut poison = self.reader.poison_watch();
+        let mut poison = self.reader.poisoned();
         let cause = tokio::select! {
             name = signal() => Cause::Signal(name),
-            Ok(reason) = poison.wait_for(Option::is_some) => Cause::Poison(reason.clone().unwrap_or_default()),
+            Ok(reason) = poison.wait_for(Option::is_some) => Cause::Poison(reason.as_ref().map_or_else(String::new, ToString::to_string)),
         };
         match cause {
             Cause::Signal(name) => info!(signal = name, "going down: finishing what is in flight"),
@@ -115,7 +115,10 @@ impl App {
             }
         });
         if self.settler.running() > 0 && waited.await.is_err() {
-            warn!(charges = self.settler.running(), "some charges have no outcome yet; the next start asks the gateway");
+            warn!(
+                charges = self.settler.running(),
+                "some charges have no outcome yet; the next start asks the gateway"
+            );
         }
         self.background.iter().for_each(JoinHandle::abort);
         let closed = self.journal.close();

@@ -132,11 +132,12 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
 async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Decision>, u64, u64), AppError> {
     let dir = config.data_dir.join("journal");
     let device = FileDevice::new(&dir).map_err(AppError::io(format!("open {}", dir.display())))?;
-    let watermark = match journal::identity(&device)? {
-        Some(id) => store.watermark(id).await?.map_or(0, |watermark| watermark.sequence),
+    let watermark = match journal::read_identity(&device)? {
+        Some(known) => store.watermark(known.journal_id).await?.map_or(0, |watermark| watermark.sequence),
         None => 0,
     };
     let options = JournalOptions {
+        dir,
         durability: config.durability,
         segment_bytes: config.journal_segment_bytes,
         tail_bytes: JOURNAL_TAIL_BYTES_MAX,
@@ -144,11 +145,11 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
     };
     let (journal, found) = Journal::open(&options, Arc::new(device), watermark)?;
     if let Some(cut) = &found.cut {
-        warn!(file = %cut.file, offset = cut.offset, bytes = cut.bytes, why = cut.what, kept = %cut.kept_in,
+        warn!(file = %cut.file, offset = cut.offset, bytes = cut.bytes, why = %cut.what, kept = ?cut.saved_as,
             "cut a torn tail that was never acknowledged");
     }
     info!(id = %found.journal_id, epoch = found.epoch, segments = found.segments, last = found.last_sequence,
-        took_ms = found.elapsed.as_millis(), "journal open");
+        took_ms = found.elapsed_ms, "journal open");
     Ok((journal, watermark, found.last_sequence))
 }
 

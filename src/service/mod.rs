@@ -6,10 +6,10 @@ pub mod creators;
 pub mod drops;
 pub mod failure;
 pub mod orders;
-pub mod payments;
-pub mod settle;
 pub mod passwords;
+pub mod payments;
 pub mod products;
+pub mod settle;
 pub mod tokens;
 pub mod views;
 

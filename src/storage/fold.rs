@@ -193,7 +193,8 @@ impl DropImage {
 
     /// `low` ends when free units rise above the threshold.
     fn settle_low(&mut self, id: VariantId) -> Result<(), &'static str> {
-        let available = self.board.variants.iter().find(|(variant, _)| *variant == id).map(|(_, stock)| stock.available);
+        let available =
+            self.board.variants.iter().find(|(variant, _)| *variant == id).map(|(_, stock)| stock.available);
         let above = available.is_some_and(|available| available > self.row.spec.low_stock_threshold);
         let variant = self.variant(id)?;
         variant.low &= !above;

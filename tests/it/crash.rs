@@ -26,7 +26,8 @@ async fn what_was_acknowledged_survives_kill_9_and_answers_the_same() {
     let buyers = futures_util::future::join_all((0..32).map(|_| server.account("buyer"))).await;
     for round in 0..3 {
         let told = {
-            let racing = futures_util::future::join_all(buyers.iter().map(|buyer| order_until_gone(&server, buyer, &drop)));
+            let racing =
+                futures_util::future::join_all(buyers.iter().map(|buyer| order_until_gone(&server, buyer, &drop)));
             let killer = async {
                 tokio::time::sleep(Duration::from_millis(300 + 150 * round)).await;
                 server.signal("KILL");

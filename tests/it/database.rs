@@ -40,7 +40,8 @@ async fn orders_go_on_while_the_database_is_down() {
     assert_eq!((status.as_u16(), mine["items"].as_array().map(Vec::len)), (200, Some(20)), "{mine}");
     let register = json!({"email": "x@example.com", "password": "correct horse", "display_name": "x"});
     problem(server.post("/auth/register", None, register).await, 503, "database_unavailable");
-    let ready = async || answer(server.http.get(format!("{}/readyz", server.base)).send().await.expect("an answer")).await;
+    let ready =
+        async || answer(server.http.get(format!("{}/readyz", server.base)).send().await.expect("an answer")).await;
     server.until("degraded", async || ready().await.1["status"] == "degraded").await;
     postgres.restart();
     server.until("caught up", async || ready().await.1["status"] == "ready").await;

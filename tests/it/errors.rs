@@ -11,7 +11,8 @@ async fn everything_that_is_wrong_is_a_problem_document() {
     problem(server.get("/drops/not-an-id", None).await, 404, "drop_not_found");
     problem(server.get("/orders/x", Some(&ann)).await, 404, "order_not_found");
 
-    let wrong_method = server.http.delete(server.url("/orders")).bearer_auth(&ann.token).send().await.expect("an answer");
+    let wrong_method =
+        server.http.delete(server.url("/orders")).bearer_auth(&ann.token).send().await.expect("an answer");
     assert!(wrong_method.headers()["allow"].to_str().expect("text").contains("POST"));
     assert_eq!(wrong_method.headers()["content-type"], "application/problem+json");
     problem(answer(wrong_method).await, 405, "method_not_allowed");
@@ -31,7 +32,8 @@ async fn everything_that_is_wrong_is_a_problem_document() {
 async fn a_trace_comes_in_and_goes_out() {
     let server = Server::start().await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let request = server.http.get(server.url("/nowhere")).header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+    let request =
+        server.http.get(server.url("/nowhere")).header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
     let (_, body) = answer(request.send().await.expect("an answer")).await;
     assert_eq!(body["trace_id"], trace);
     let request = server.http.get(server.url("/nowhere")).header("traceparent", "00-zzz-1-1");
@@ -42,7 +44,9 @@ async fn a_trace_comes_in_and_goes_out() {
 #[tokio::test]
 async fn health_says_what_runs() {
     let server = Server::start().await;
-    let get = async |path: &str| answer(server.http.get(format!("{}{path}", server.base)).send().await.expect("an answer")).await;
+    let get = async |path: &str| {
+        answer(server.http.get(format!("{}{path}", server.base)).send().await.expect("an answer")).await
+    };
     assert_eq!(get("/healthz").await.0, 200);
     let (status, ready) = get("/readyz").await;
     assert_eq!((status.as_u16(), &ready["status"]), (200, &serde_json::json!("ready")), "{ready}");

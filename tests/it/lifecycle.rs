@@ -12,7 +12,8 @@ async fn scheduled_started_ended_by_hand() {
     let order = json!({"drop_id": drop, "quantity": 1});
     problem(server.order(&buyer, "early", &order).await, 409, "drop_not_started");
 
-    let act = async |who, what: &str| server.call(Method::POST, &format!("/drops/{drop}/{what}"), Some(who), None).await;
+    let act =
+        async |who, what: &str| server.call(Method::POST, &format!("/drops/{drop}/{what}"), Some(who), None).await;
     problem(act(&buyer, "start").await, 403, "forbidden");
     for _ in 0..2 {
         let (status, body) = act(&maker, "start").await;

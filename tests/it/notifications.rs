@@ -57,7 +57,8 @@ impl Listener {
 #[tokio::test]
 async fn a_follower_hears_the_drop_without_asking() {
     let server = Server::start().await;
-    let (maker, drop) = server.live_drop(2, json!({"starts_at": "2099-01-01T00:00:00Z", "low_stock_threshold": 1})).await;
+    let (maker, drop) =
+        server.live_drop(2, json!({"starts_at": "2099-01-01T00:00:00Z", "low_stock_threshold": 1})).await;
     let (fan, buyer) = (server.account("fan").await, server.account("buyer").await);
     server.call(Method::POST, &format!("/creators/{}/follow", maker.id), Some(&fan), None).await;
     let mut follower = Listener::of(&server, &fan).await;

@@ -14,7 +14,8 @@ async fn reserve_then_pay() {
     assert_eq!(order["total"], json!({"amount": 3998, "currency": "USD"}));
     assert_eq!(server.stock(&drop).await, (1, 2, 0));
     let id = order["id"].as_str().expect("an id").to_owned();
-    let pay = async |method| server.post(&format!("/orders/{id}/pay"), Some(&ann), json!({"payment_method": method})).await;
+    let pay =
+        async |method| server.post(&format!("/orders/{id}/pay"), Some(&ann), json!({"payment_method": method})).await;
     let (status, paid) = pay("pm_sandbox_ok").await;
     assert_eq!((status.as_u16(), &paid["status"]), (200, &json!("confirmed")), "{paid}");
     assert_eq!(pay("pm_sandbox_ok").await.1, paid, "paying twice charges once");
@@ -38,7 +39,8 @@ async fn a_key_keeps_its_answer_to_the_letter() {
         json!({"drop_id": drop, "quantity": 5}),
     ];
     for (body, expected) in bodies.iter().zip([201, 402, 201, 409]) {
-        let key = format!("\"{}\"", body["quantity"].to_string() + &body["payment_method"].to_string().replace('"', ""));
+        let key =
+            format!("\"{}\"", body["quantity"].to_string() + &body["payment_method"].to_string().replace('"', ""));
         let first = server.order_raw(&ann, &key, body).await.expect("an answer");
         assert!(first.headers().get("idempotency-replayed").is_none());
         let (status, text) = (first.status(), first.text().await.expect("a body"));
@@ -87,7 +89,8 @@ async fn a_crowd_never_oversells() {
         async move { server.order(buyer, &key, body).await }
     }))
     .await;
-    let count = |wanted: &str| answers.iter().filter(|(_, body)| body["code"] == wanted || body["status"] == wanted).count();
+    let count =
+        |wanted: &str| answers.iter().filter(|(_, body)| body["code"] == wanted || body["status"] == wanted).count();
     assert_eq!(count("confirmed"), 20);
     assert_eq!(count("confirmed") + count("sold_out") + count("limit_exceeded"), 64);
     assert_eq!(server.stock(&drop).await, (0, 0, 20));
@@ -107,7 +110,8 @@ async fn abandoned_and_cancelled_holds_come_back() {
     assert_eq!((status.as_u16(), &back["release_reason"]), (200, &json!("cancelled")));
     server.until("the other expired", async || server.stock(&drop).await == (2, 0, 0)).await;
     assert_eq!(server.get(&path(&left), Some(&ann)).await.1["release_reason"], "expired");
-    let late = server.post(&format!("{}/pay", path(&left)), Some(&ann), json!({"payment_method": "pm_sandbox_ok"})).await;
+    let late =
+        server.post(&format!("{}/pay", path(&left)), Some(&ann), json!({"payment_method": "pm_sandbox_ok"})).await;
     problem(late, 409, "hold_expired");
     assert_eq!(server.order(&ann, "left", &reserve).await.1, left, "a key keeps its first answer");
 }
@@ -181,7 +185,11 @@ async fn keys_and_bodies_that_are_no_good() {
     for key in ["", "\"\"", &"k".repeat(256), "\"open", "t\u{e9}t"] {
         let request = server.http.post(server.url("/orders")).bearer_auth(&ann.token).json(&good);
         let sent = request.header("Idempotency-Key", key.as_bytes()).send().await.expect("an answer");
-        problem(answer(sent).await, 400, if key.is_empty() { "idempotency_key_invalid" } else { "idempotency_key_invalid" });
+        problem(
+            answer(sent).await,
+            400,
+            if key.is_empty() { "idempotency_key_invalid" } else { "idempotency_key_invalid" },
+        );
     }
     for quantity in [json!(0), json!(-1), json!(1.5), json!("1"), json!(4_294_967_296u64), json!(1001), Value::Null] {
         let (status, body) = server.order(&ann, "k", &json!({"drop_id": drop, "quantity": quantity})).await;

@@ -80,7 +80,13 @@ impl Server {
     }
 
     /// One request; status and JSON body.
-    pub async fn call(&self, method: Method, path: &str, who: Option<&Account>, body: Option<Value>) -> (StatusCode, Value) {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        who: Option<&Account>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         let mut request = self.http.request(method, self.url(path));
         if let Some(who) = who {
             request = request.bearer_auth(&who.token);
@@ -124,7 +130,8 @@ impl Server {
     pub async fn creator(&self, name: &str) -> (Account, String) {
         let account = self.account(name).await;
         let handle = format!("{name}_{}", &account.id[account.id.len() - 8..]);
-        let (status, answer) = self.post("/creators", Some(&account), json!({"handle": handle, "display_name": name})).await;
+        let (status, answer) =
+            self.post("/creators", Some(&account), json!({"handle": handle, "display_name": name})).await;
         assert_eq!(status, 201, "{answer}");
         let product = json!({"name": "Winter jacket", "price": {"amount": 1999, "currency": "USD"}});
         let (status, product) = self.post("/products", Some(&account), product).await;

@@ -21,7 +21,12 @@ fn story(sale: &Sale) -> Vec<DropRecord> {
     let (held, sold, gone, refunded) = (sale.order(0, 1), sale.order(0, 2), sale.order(0, 3), sale.order(0, 4));
     let refused = sale.order(0, 90);
     let mut records = sale.opened();
-    records.extend([held.reserved(1, None), sold.reserved(2, None), gone.reserved(3, None), refunded.reserved(4, None)]);
+    records.extend([
+        held.reserved(1, None),
+        sold.reserved(2, None),
+        gone.reserved(3, None),
+        refunded.reserved(4, None),
+    ]);
     records.extend([sale.refused(5, &refused, Refusal::SoldOut), sold.confirmed(6, Some("pay_1"), false)]);
     records.extend([gone.released(7, ReleaseReason::Cancelled, TraceId::default())]);
     records.extend([refunded.confirmed(8, Some("pay_2"), false)]);
@@ -188,7 +193,8 @@ pub async fn two_projectors_at_once_apply_each_record_once(db: Database) {
             let (records, id) = (records.clone(), journal.id);
             tokio::spawn(async move {
                 for (first, piece) in (1..).step_by(7).zip(records.chunks(7)) {
-                    let batch = ProjectionBatch { journal: id, epoch: 1, first_sequence: first, records: piece.to_vec() };
+                    let batch =
+                        ProjectionBatch { journal: id, epoch: 1, first_sequence: first, records: piece.to_vec() };
                     store.project(&batch).await.unwrap();
                 }
             })
@@ -228,7 +234,8 @@ pub async fn text_that_a_database_cannot_hold_does_not_stop_the_projection(db: D
     records.extend([ask.reserved(1, Some("pm\0")), ask.confirmed(2, Some("\0"), false)]);
     journal.project(records).await;
     let title = sale.row(&db).await.spec.title;
-    let expected = if db.store.kind() == "sqlite" { sale.spec.title } else { sale.spec.title.replace('\0', "\u{fffd}") };
+    let expected =
+        if db.store.kind() == "sqlite" { sale.spec.title } else { sale.spec.title.replace('\0', "\u{fffd}") };
     assert_eq!(title, expected);
 }
 

@@ -178,7 +178,8 @@ pub async fn random_workloads_give_the_rows_of_the_engine(db: Database) {
             if rng.random_bool(0.05) || step == COMMANDS - 1 {
                 // Batches may begin before the watermark.
                 let first = projected - rng.random_range(0..=projected.min(5));
-                let batch = ProjectionBatch { first_sequence: first as u64 + 1, ..journal.batch(records[first..].to_vec()) };
+                let batch =
+                    ProjectionBatch { first_sequence: first as u64 + 1, ..journal.batch(records[first..].to_vec()) };
                 db.store.project(&batch).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
                 projected = records.len();
                 for model in &models {

@@ -51,8 +51,7 @@ impl PrivatePostgres {
         let binaries = binaries();
         let owner = is_root().then(unprivileged_user);
         let directory = private_directory(owner);
-        let mut server =
-            Self { binaries, directory, port: 0, owner, watchdog: None, databases: AtomicU32::new(0) };
+        let mut server = Self { binaries, directory, port: 0, owner, watchdog: None, databases: AtomicU32::new(0) };
         server.initialise();
         // Another process may take the port between its choice and its use.
         let started = (0..5).any(|_| {

@@ -1,0 +1,357 @@
+//! What the rest of the program holds: the journal itself, handles to append with, and readers.
+
+use super::{
+    cursor::Cursor,
+    device::{Device, DeviceLock, FileDevice},
+    durability::Durability,
+    error::{JournalError, RecoveryError},
+    frame::FRAME_HEADER_BYTES,
+    keeper::Space,
+    records::Records,
+    recovery::{CutTail, Finding, Survey, survey},
+    repair::{Ready, prepare},
+    segment::{SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES},
+    shared::{Shared, Start},
+    writer::{Completion, Entry, Message, Writer},
+};
+use crate::domain::limits::{
+    JOURNAL_FRAME_BYTES_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_SEGMENT_BYTES, JOURNAL_TAIL_BYTES_MAX,
+};
+use crossbeam::channel::{Sender, bounded};
+use std::{io, ops::Deref, path::PathBuf, sync::Arc, thread, time::Instant};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// Segments are a whole number of these.
+const SEGMENT_STEP_BYTES: usize = 8;
+
+/// How to run a journal.
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    /// Where [`Journal::open_directory`] keeps the files; another device has its own place.
+    pub dir: PathBuf,
+    /// When a reply may leave.
+    pub durability: Durability,
+    /// Size of new segments; existing ones keep theirs.
+    pub segment_bytes: usize,
+    /// Bytes of recent frames kept in memory for consumers.
+    pub tail_bytes: usize,
+    /// Entries on their way at the same time; past it there are no permits.
+    pub queue_entries: usize,
+}
+
+impl JournalOptions {
+    /// The defaults of [`crate::domain::limits`], every answer durable.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            durability: Durability::Always,
+            segment_bytes: JOURNAL_SEGMENT_BYTES,
+            tail_bytes: JOURNAL_TAIL_BYTES_MAX,
+            queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
+        }
+    }
+}
+
+/// What was found when the journal was opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovered {
+    /// Under which the database keeps its watermark.
+    pub journal_id: Uuid,
+    /// The number of this opening.
+    pub epoch: u32,
+    /// The oldest kept record; one more than the last when there is none.
+    pub first_sequence: u64,
+    /// The last record; 0 when there never was one.
+    pub last_sequence: u64,
+    /// The torn tail that was cut.
+    pub cut: Option<CutTail>,
+    /// Everything that was repaired, the cut included.
+    pub findings: Vec<Finding>,
+    /// How many segments there are.
+    pub segments: usize,
+    /// How long it took.
+    pub elapsed_ms: u64,
+}
+
+/// An open journal. Dropping it closes it too, but then nobody learns whether that went well.
+pub struct Journal<C: Completion> {
+    handle: JournalHandle<C>,
+    writer: Option<thread::JoinHandle<Result<(), JournalError>>>,
+    keeper: Option<thread::JoinHandle<()>>,
+    // Last: it lets go only after the threads ended.
+    _lock: DeviceLock,
+}
+
+impl<C: Completion> Journal<C> {
+    /// Opens the journal in `options.dir`, which is made if it is not there. See [`Journal::open`].
+    ///
+    /// # Errors
+    /// [`RecoveryError`].
+    pub fn open_directory(options: &JournalOptions, proven_durable: u64) -> Result<(Self, Recovered), RecoveryError> {
+        let place = options.dir.display().to_string();
+        let device = FileDevice::new(&options.dir).map_err(RecoveryError::io("create", place))?;
+        Self::open(options, Arc::new(device), proven_durable)
+    }
+
+    /// Locks, verifies and repairs the journal, and starts its threads. `proven_durable` is a sequence that something outside
+    /// proves durable, such as the database's watermark for this journal's id ([`super::read_identity`]); 0 if nothing does.
+    ///
+    /// # Errors
+    /// [`RecoveryError`]; nothing was started, and the lock is free again.
+    pub fn open(
+        options: &JournalOptions,
+        device: Arc<dyn Device>,
+        proven_durable: u64,
+    ) -> Result<(Self, Recovered), RecoveryError> {
+        let started = Instant::now();
+        check(options)?;
+        let lock = device.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => RecoveryError::Locked { place: device.describe("LOCK") },
+            _ => RecoveryError::io("lock", device.describe("LOCK"))(error),
+        })?;
+        let found = survey(&*device, proven_durable, &mut |_, _| {})?;
+        let ready = prepare(&device, &found, options.segment_bytes as u64)?;
+        let recovered = recovered(&found, &ready, started);
+        let shared = Arc::new(Shared::new(Start {
+            device,
+            journal_id: ready.identity.journal_id,
+            epoch: ready.identity.epoch,
+            durability: options.durability,
+            tail_bytes: options.tail_bytes,
+            segment_bytes: options.segment_bytes as u64,
+            queue_entries: options.queue_entries,
+            durable: found.last_sequence,
+        }));
+        ready.segments.iter().for_each(|header| shared.keeper.catalog.add(header.base_sequence, header.index));
+        Ok((Self::start(options, shared, ready, lock)?, recovered))
+    }
+
+    fn start(
+        options: &JournalOptions,
+        shared: Arc<Shared>,
+        ready: Ready,
+        lock: DeviceLock,
+    ) -> Result<Self, RecoveryError> {
+        shared.keeper.want(ready.log.next_index());
+        let spawn_error = |thread: &str| RecoveryError::io("start", format!("the thread {thread}"));
+        let keeper_shared = Arc::clone(&shared);
+        let keeper = thread::Builder::new().name("journal-keeper".into());
+        let keeper = keeper.spawn(move || keeper_shared.keeper.run()).map_err(spawn_error("journal-keeper"))?;
+        // One place more than there are permits, for the message that closes it.
+        let (sender, receiver) = bounded(options.queue_entries + 1);
+        let room = options.segment_bytes - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES;
+        let frame_bytes_max = JOURNAL_FRAME_BYTES_MAX.min(room);
+        let writer = Writer::new(Arc::clone(&shared), receiver, ready.log, ready.identity, frame_bytes_max);
+        let reader = JournalReader { shared };
+        let handle = JournalHandle { sender, reader };
+        let spawned = thread::Builder::new().name("journal-writer".into()).spawn(move || writer.run());
+        // From here on dropping the journal ends whatever was started.
+        let mut journal = Self { handle, writer: None, keeper: Some(keeper), _lock: lock };
+        journal.writer = Some(spawned.map_err(spawn_error("journal-writer"))?);
+        Ok(journal)
+    }
+
+    /// A handle to append with.
+    #[must_use]
+    pub fn handle(&self) -> JournalHandle<C> {
+        self.handle.clone()
+    }
+
+    /// Writes and syncs everything that was submitted, and ends the threads. Entries submitted later get
+    /// [`JournalError::Closed`].
+    ///
+    /// # Errors
+    /// The failure that poisoned the journal, now or earlier.
+    pub fn close(mut self) -> Result<(), JournalError> {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<(), JournalError> {
+        let Some(writer) = self.writer.take() else {
+            self.stop_keeper();
+            return Ok(());
+        };
+        self.handle.shared.stop();
+        // Fails only when the thread is gone already.
+        let _ = self.handle.sender.send(Message::Close);
+        let outcome = writer.join();
+        self.stop_keeper();
+        outcome.unwrap_or_else(|_| Err(self.handle.shared.refusal()))
+    }
+
+    fn stop_keeper(&mut self) {
+        self.handle.shared.keeper.close();
+        if let Some(keeper) = self.keeper.take() {
+            // It catches its own panics.
+            let _ = keeper.join();
+        }
+    }
+}
+
+impl<C: Completion> Drop for Journal<C> {
+    fn drop(&mut self) {
+        // The writer has logged its failure.
+        let _ = self.stop();
+    }
+}
+
+fn check(options: &JournalOptions) -> Result<(), RecoveryError> {
+    let JournalOptions { segment_bytes, queue_entries, .. } = *options;
+    if segment_bytes < SEGMENT_BYTES_MIN || !segment_bytes.is_multiple_of(SEGMENT_STEP_BYTES) {
+        let least = format!("a segment of {segment_bytes} bytes: at least {SEGMENT_BYTES_MIN}, in steps of 8");
+        return Err(RecoveryError::Options(least));
+    }
+    if !(1..=JOURNAL_QUEUE_ENTRIES_MAX).contains(&queue_entries) {
+        let text = format!("a queue of {queue_entries} entries: from 1 to {JOURNAL_QUEUE_ENTRIES_MAX}");
+        return Err(RecoveryError::Options(text));
+    }
+    Ok(())
+}
+
+fn recovered(found: &Survey, ready: &Ready, started: Instant) -> Recovered {
+    Recovered {
+        journal_id: ready.identity.journal_id,
+        epoch: ready.identity.epoch,
+        first_sequence: found.first_sequence,
+        last_sequence: found.last_sequence,
+        cut: ready.cut.clone(),
+        findings: found.findings.clone(),
+        segments: ready.segments.len(),
+        elapsed_ms: started.elapsed().as_millis() as u64,
+    }
+}
+
+/// Appends, and reads like a [`JournalReader`], which it dereferences to.
+pub struct JournalHandle<C: Completion> {
+    sender: Sender<Message<C>>,
+    reader: JournalReader,
+}
+
+impl<C: Completion> Clone for JournalHandle<C> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), reader: self.reader.clone() }
+    }
+}
+
+impl<C: Completion> JournalHandle<C> {
+    /// A place in the queue. `None` when there are none left, or when the journal is poisoned or closed: refuse the work before
+    /// deciding anything.
+    #[must_use]
+    pub fn try_permit(&self) -> Option<Permit<C>> {
+        self.reader.shared.acquire_permit().then(|| {
+            let (sender, shared) = (self.sender.clone(), Arc::clone(&self.reader.shared));
+            Permit { sender, held: Held(Some(shared)) }
+        })
+    }
+
+    /// The part that needs no completions.
+    #[must_use]
+    pub fn reader(&self) -> JournalReader {
+        self.reader.clone()
+    }
+}
+
+impl<C: Completion> Deref for JournalHandle<C> {
+    type Target = JournalReader;
+
+    fn deref(&self) -> &JournalReader {
+        &self.reader
+    }
+}
+
+/// A place in the queue. Given back when it is dropped unused, or when its entry completes.
+#[must_use = "dropping a permit gives it back"]
+pub struct Permit<C: Completion> {
+    sender: Sender<Message<C>>,
+    held: Held,
+}
+
+struct Held(Option<Arc<Shared>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.release_permit();
+        }
+    }
+}
+
+impl<C: Completion> Permit<C> {
+    /// Queues an entry; never waits. Entries are written in the order of this call. Without records it is a barrier: complete
+    /// once everything queued before it is durable (under [`Durability::Never`]: written).
+    pub fn submit(mut self, records: Records, completion: C) {
+        let Some(shared) = self.held.0.take() else { return };
+        // The queue has room for every permit. It refuses only when the thread is gone, and then the dropped entry answers.
+        let _ = self.sender.try_send(Message::Append(Entry::new(records, completion, shared)));
+    }
+}
+
+/// Reads what is durable. Does not know what a completion is.
+#[derive(Clone)]
+pub struct JournalReader {
+    shared: Arc<Shared>,
+}
+
+impl JournalReader {
+    /// The last durable record.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.shared.durable()
+    }
+
+    /// The same, to wait for.
+    #[must_use]
+    pub fn durable_watch(&self) -> watch::Receiver<u64> {
+        self.shared.durable_watch()
+    }
+
+    /// A consumer that has seen everything up to `after`.
+    #[must_use]
+    pub fn cursor(&self, after: u64) -> Cursor {
+        Cursor::new(Arc::clone(&self.shared), after)
+    }
+
+    /// Keeps all records after `sequence` for a durable consumer. Register every consumer before advancing any: segments are
+    /// deleted once all *registered* ones have passed them, and never while there is none.
+    pub fn register_cursor(&self, name: &str, sequence: u64) {
+        self.shared.register_cursor(name, sequence);
+    }
+
+    /// Says that a registered consumer has durably applied everything up to `sequence`. A lower one than before changes nothing,
+    /// nor does an unknown name.
+    pub fn advance_cursor(&self, name: &str, sequence: u64) {
+        self.shared.advance_cursor(name, sequence);
+    }
+
+    /// Whether the next segment could be reserved.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.shared.keeper.space()
+    }
+
+    /// `Some` once the journal failed for good: leave with a non-zero exit code.
+    #[must_use]
+    pub fn poisoned(&self) -> watch::Receiver<Option<JournalError>> {
+        self.shared.poisoned()
+    }
+
+    /// Made once, with the journal.
+    #[must_use]
+    pub fn journal_id(&self) -> Uuid {
+        self.shared.journal_id
+    }
+
+    /// The number of this opening.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.shared.epoch
+    }
+
+    /// When a reply may leave.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.shared.durability
+    }
+}

@@ -1,0 +1,48 @@
+//! The journal: decisions become durable here, and nothing leaves before they are.
+//!
+//! One writer thread drains a bounded queue into one *frame* (a group commit), writes it, syncs it, publishes the durable
+//! sequence and only then completes the replies. Everything downstream is a [`Cursor`] over durable frames: it reads the
+//! in-memory tail while it keeps up and the segment files when it does not. The bytes are described in
+//! `docs/JOURNAL_FORMAT.md`.
+//!
+//! From the inside out:
+//! - [`frame`], [`segment`], [`identity`], [`records`]: pure codecs.
+//! - [`device`]: the few file operations that a journal needs; real, in memory, and faulty.
+//! - `reader`, [`recovery`], `repair`: read what is there, decide what it means, and only then change anything.
+//! - `log`, `keeper`, `writer`: append and rotate; reserve and delete segments in the background; the thread.
+//! - `tail`, [`cursor`]: what consumers read.
+//! - [`handle`]: what the rest of the program holds.
+//!
+//! Deliberately absent: retrying a failed write or sync, recycling segments, skipping damaged frames, and any knowledge of
+//! what a record means.
+
+pub mod cursor;
+pub mod device;
+pub mod durability;
+pub mod error;
+pub mod frame;
+pub mod handle;
+pub mod identity;
+mod keeper;
+mod log;
+mod reader;
+pub mod records;
+pub mod recovery;
+mod repair;
+pub mod segment;
+mod shared;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use cursor::{Batch, Cursor};
+pub use device::{Device, DeviceFile, FaultyDevice, FileDevice, MemoryDevice};
+pub use durability::Durability;
+pub use error::{JournalError, RecoveryError};
+pub use handle::{Journal, JournalHandle, JournalOptions, JournalReader, Permit, Recovered};
+pub use identity::{Identity, read_identity};
+pub use keeper::Space;
+pub use records::{Records, TooLarge};
+pub use recovery::{CutTail, Finding, Survey, scan};
+pub use writer::Completion;

@@ -1,0 +1,140 @@
+//! What the writer, the handles and the cursors have in common.
+
+use super::{durability::Durability, error::JournalError, keeper::Keeper, tail::Tail};
+use crate::journal::device::Device;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub(super) struct Shared {
+    pub(super) device: Arc<dyn Device>,
+    pub(super) journal_id: Uuid,
+    pub(super) epoch: u32,
+    pub(super) seed: u32,
+    pub(super) durability: Durability,
+    pub(super) tail: Tail,
+    pub(super) keeper: Keeper,
+    durable: AtomicU64,
+    durable_watch: watch::Sender<u64>,
+    /// No more permits: poisoned or closed.
+    stopped: AtomicBool,
+    poison: watch::Sender<Option<JournalError>>,
+    permits: AtomicUsize,
+    permits_max: usize,
+    cursors: Mutex<BTreeMap<String, u64>>,
+}
+
+/// What a journal starts with.
+pub(super) struct Start {
+    pub(super) device: Arc<dyn Device>,
+    pub(super) journal_id: Uuid,
+    pub(super) epoch: u32,
+    pub(super) durability: Durability,
+    pub(super) tail_bytes: usize,
+    pub(super) segment_bytes: u64,
+    pub(super) queue_entries: usize,
+    pub(super) durable: u64,
+}
+
+impl Shared {
+    pub(super) fn new(start: Start) -> Self {
+        Self {
+            keeper: Keeper::new(Arc::clone(&start.device), start.segment_bytes),
+            device: start.device,
+            journal_id: start.journal_id,
+            epoch: start.epoch,
+            seed: super::frame::seed(start.journal_id),
+            durability: start.durability,
+            tail: Tail::new(start.tail_bytes),
+            durable: AtomicU64::new(start.durable),
+            durable_watch: watch::Sender::new(start.durable),
+            stopped: AtomicBool::new(false),
+            poison: watch::Sender::new(None),
+            permits: AtomicUsize::new(0),
+            permits_max: start.queue_entries,
+            cursors: Mutex::default(),
+        }
+    }
+
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(super) fn durable_watch(&self) -> watch::Receiver<u64> {
+        self.durable_watch.subscribe()
+    }
+
+    /// Lets consumers see everything up to `sequence`.
+    pub(super) fn publish(&self, sequence: u64) {
+        if self.durable() < sequence {
+            self.durable.store(sequence, Ordering::Release);
+            self.durable_watch.send_replace(sequence);
+        }
+    }
+
+    /// Stops everything, with the first failure as the reason.
+    pub(super) fn poison(&self, failure: &JournalError) {
+        self.stop();
+        self.poison.send_if_modified(|reason| {
+            let first = reason.is_none();
+            reason.get_or_insert_with(|| failure.clone());
+            first
+        });
+    }
+
+    pub(super) fn poisoned(&self) -> watch::Receiver<Option<JournalError>> {
+        self.poison.subscribe()
+    }
+
+    /// What entries get that arrive after the end.
+    pub(super) fn refusal(&self) -> JournalError {
+        match &*self.poison.borrow() {
+            None => JournalError::Closed,
+            Some(JournalError::OutcomeUnknown { reason }) => JournalError::Poisoned { reason: Arc::clone(reason) },
+            Some(failure) => failure.clone(),
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    pub(super) fn acquire_permit(&self) -> bool {
+        if self.stopped.load(Ordering::Acquire) {
+            return false;
+        }
+        let granted = self.permits.fetch_add(1, Ordering::AcqRel) < self.permits_max;
+        if !granted {
+            self.release_permit();
+        }
+        granted
+    }
+
+    pub(super) fn release_permit(&self) {
+        self.permits.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn register_cursor(&self, name: &str, sequence: u64) {
+        self.cursors().insert(name.to_owned(), sequence);
+    }
+
+    pub(super) fn advance_cursor(&self, name: &str, sequence: u64) {
+        let mut cursors = self.cursors();
+        let Some(position) = cursors.get_mut(name) else { return };
+        *position = sequence.max(*position);
+        let lowest = cursors.values().copied().min().unwrap_or(0);
+        drop(cursors);
+        // Even a consumer's word does not go beyond what is durable.
+        self.keeper.purge(lowest.min(self.durable()));
+    }
+
+    fn cursors(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,1 @@
+//! The journal as a whole: crashes, damage, failing devices, and a dumb model.

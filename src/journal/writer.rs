@@ -1,0 +1,257 @@
+//! The one thread that appends: drain the queue, one write, one sync, publish, complete.
+
+use super::{
+    durability::Durability, error::JournalError, identity::Identity, log::Log, records::Records, shared::Shared,
+};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use std::{
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// What becomes of an entry's outcome: usually a reply that was waiting for it.
+pub trait Completion: Send + 'static {
+    /// Called once, in the order of the entries, on the writer thread: it must be quick and must not wait. `Ok` is the sequence
+    /// of the entry's last record, or for a barrier that of the last record before it.
+    fn complete(self, outcome: Result<u64, JournalError>);
+}
+
+impl<F: FnOnce(Result<u64, JournalError>) + Send + 'static> Completion for F {
+    fn complete(self, outcome: Result<u64, JournalError>) {
+        self(outcome);
+    }
+}
+
+/// Records on their way to the journal, with their place in the queue.
+pub(super) struct Entry<C: Completion> {
+    pub(super) records: Records,
+    completion: Option<C>,
+    shared: Arc<Shared>,
+}
+
+impl<C: Completion> Entry<C> {
+    /// Takes over one permit.
+    pub(super) fn new(records: Records, completion: C, shared: Arc<Shared>) -> Self {
+        Self { records, completion: Some(completion), shared }
+    }
+
+    pub(super) fn complete(mut self, outcome: Result<u64, JournalError>) {
+        if let Some(completion) = self.completion.take() {
+            completion.complete(outcome);
+        }
+    }
+}
+
+impl<C: Completion> Drop for Entry<C> {
+    /// Gives the permit back. An entry that gets lost, in a queue that nobody reads any more, still answers.
+    fn drop(&mut self) {
+        self.shared.release_permit();
+        if let Some(completion) = self.completion.take() {
+            completion.complete(Err(self.shared.refusal()));
+        }
+    }
+}
+
+pub(super) enum Message<C: Completion> {
+    Append(Entry<C>),
+    Close,
+}
+
+/// The state of the writer thread.
+pub(super) struct Writer<C: Completion> {
+    shared: Arc<Shared>,
+    receiver: Receiver<Message<C>>,
+    log: Log,
+    identity: Identity,
+    /// Payload bytes of the largest frame.
+    frame_bytes_max: usize,
+    /// The entries of the frame that is being made.
+    batch: VecDeque<Entry<C>>,
+    /// An entry that did not fit into that frame: the first of the next.
+    carry: Option<Entry<C>>,
+    closing: bool,
+    /// When the next sync is due, if there is something to sync and the durability has an interval.
+    sync_due: Option<Instant>,
+}
+
+impl<C: Completion> Writer<C> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        receiver: Receiver<Message<C>>,
+        log: Log,
+        identity: Identity,
+        frame_bytes_max: usize,
+    ) -> Self {
+        let batch = VecDeque::new();
+        Self { shared, receiver, log, identity, frame_bytes_max, batch, carry: None, closing: false, sync_due: None }
+    }
+
+    /// The thread: serves until it is closed or fails, and answers everything that comes after.
+    pub(super) fn run(mut self) -> Result<(), JournalError> {
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        let outcome = served.unwrap_or_else(|_| Err(unknown("the journal's thread panicked")));
+        match &outcome {
+            Ok(()) => self.shared.stop(),
+            Err(failure) => {
+                tracing::error!(error = %failure, "the journal stops for good");
+                // Before any waiter hears of it, so that nothing new is accepted in between.
+                self.shared.poison(failure);
+            }
+        }
+        self.refuse_the_rest(outcome.as_ref().err());
+        outcome
+    }
+
+    fn serve(&mut self) -> Result<(), JournalError> {
+        while !self.closing {
+            if self.collect() {
+                self.commit()?;
+            } else {
+                self.sync().map_err(|error| failed("sync", &error))?;
+            }
+        }
+        self.seal().map_err(|error| failed("close", &error))
+    }
+
+    /// Waits for an entry and takes all that are there, up to one frame. `false` when a sync is due before anything came.
+    fn collect(&mut self) -> bool {
+        let mut bytes = 0;
+        if let Some(entry) = self.carry.take() {
+            bytes = entry.records.as_bytes().len();
+            self.batch.push_back(entry);
+        } else {
+            let message = match self.sync_due {
+                Some(due) => self.receiver.recv_deadline(due),
+                None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match message {
+                Ok(Message::Append(entry)) => {
+                    bytes = entry.records.as_bytes().len();
+                    self.batch.push_back(entry);
+                }
+                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => self.closing = true,
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
+        while !self.closing
+            && let Ok(message) = self.receiver.try_recv()
+        {
+            match message {
+                Message::Append(entry) => {
+                    bytes += entry.records.as_bytes().len();
+                    if bytes > self.frame_bytes_max {
+                        self.carry = Some(entry);
+                        break;
+                    }
+                    self.batch.push_back(entry);
+                }
+                Message::Close => self.closing = true,
+            }
+        }
+        true
+    }
+
+    /// One frame: write, sync as the durability asks, publish, complete.
+    fn commit(&mut self) -> Result<(), JournalError> {
+        let payload_bytes = self.batch.iter().map(|entry| entry.records.as_bytes().len()).sum::<usize>();
+        let count = self.batch.iter().map(|entry| entry.records.count()).sum::<u32>();
+        let mut sequence = self.log.last_sequence();
+        if count > 0 {
+            if payload_bytes > self.frame_bytes_max {
+                return Err(unknown("an entry is larger than a segment"));
+            }
+            if !self.log.fits(payload_bytes) {
+                self.rotate()?;
+            }
+            let parts = self.batch.iter().map(|entry| entry.records.as_bytes());
+            let chunk = self.log.append(payload_bytes, count, parts).map_err(|error| failed("write", &error))?;
+            self.shared.tail.push(chunk);
+        }
+        self.sync_if_due().map_err(|error| failed("sync", &error))?;
+        while let Some(entry) = self.batch.pop_front() {
+            sequence += u64::from(entry.records.count());
+            entry.complete(Ok(sequence));
+        }
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self) -> io::Result<()> {
+        match self.shared.durability {
+            Durability::Always => self.sync(),
+            Durability::Never => {
+                self.shared.publish(self.log.last_sequence());
+                Ok(())
+            }
+            Durability::Interval { millis } => {
+                let barrier = self.batch.iter().any(|entry| entry.records.is_empty());
+                let now = Instant::now();
+                if barrier || self.sync_due.is_some_and(|due| due <= now) {
+                    return self.sync();
+                }
+                if self.log.durable() < self.log.last_sequence() {
+                    self.sync_due.get_or_insert(now + Duration::from_millis(millis));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.log.sync()?;
+        self.sync_due = None;
+        self.shared.publish(self.log.durable());
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> Result<(), JournalError> {
+        let next = self.shared.keeper.take().map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::DiskFull,
+            _ => failed("prepare a segment", &error),
+        })?;
+        let header = self.log.rotate(next).map_err(|error| failed("rotate", &error))?;
+        self.sync_due = None;
+        self.shared.keeper.catalog.add(header.base_sequence, header.index);
+        self.shared.publish(self.log.durable());
+        self.shared.keeper.want(self.log.next_index());
+        Ok(())
+    }
+
+    /// A clean end: everything synced, and `journal.meta` says so, which leaves no tail that could be taken for torn.
+    fn seal(&mut self) -> io::Result<()> {
+        self.sync()?;
+        Identity { durable: self.log.durable(), ..self.identity }.write(&*self.shared.device)
+    }
+
+    /// Answers those whose frame failed, those queued behind, and those yet to come, until the journal is closed.
+    fn refuse_the_rest(&mut self, failure: Option<&JournalError>) {
+        // A completion that panics must not keep the others from their answer.
+        let answer = |entry: Entry<C>, error: JournalError| {
+            let _ = catch_unwind(AssertUnwindSafe(|| entry.complete(Err(error))));
+        };
+        for entry in self.batch.drain(..) {
+            answer(entry, failure.cloned().unwrap_or(JournalError::Closed));
+        }
+        if let Some(entry) = self.carry.take() {
+            answer(entry, self.shared.refusal());
+        }
+        loop {
+            let message = if self.closing { self.receiver.try_recv().ok() } else { self.receiver.recv().ok() };
+            match message {
+                Some(Message::Append(entry)) => answer(entry, self.shared.refusal()),
+                Some(Message::Close) => self.closing = true,
+                None => return,
+            }
+        }
+    }
+}
+
+fn failed(doing: &str, error: &io::Error) -> JournalError {
+    unknown(&format!("cannot {doing}: {error}"))
+}
+
+fn unknown(reason: &str) -> JournalError {
+    JournalError::OutcomeUnknown { reason: reason.into() }
+}
