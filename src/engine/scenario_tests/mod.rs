@@ -1,7 +1,7 @@
 //! The drop told as stories. [`stage`] explains how to read and write one.
 
 pub(super) mod reopen;
-mod stage;
+pub(super) mod stage;
 
 /// One test for each story.
 macro_rules! stories {
