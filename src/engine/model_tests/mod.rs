@@ -12,7 +12,7 @@ use crate::domain::{
     DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, OrderId, Refusal, StockBoard, Timestamp, TraceId,
 };
 use model::Model;
-use plan::{Op, Plan, Step};
+use plan::{Op, Step};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -79,7 +79,7 @@ enum First {
 
 /// The drop, and everything that watches it.
 struct World {
-    plan: Plan,
+    spec: DropSpec,
     state: DropState,
     model: Model,
     /// Takes in the events as they come and decides nothing.
@@ -108,7 +108,7 @@ impl World {
             armed: vec![true; spec.variants.len()],
             clock: spec.created_at,
             serial: 0,
-            plan: Plan { spec, steps: Vec::new() },
+            spec,
         }
     }
 
@@ -117,7 +117,7 @@ impl World {
         self.serial += 1;
         let command = match step.op {
             Op::Replay => {
-                self.state = replayed(&self.plan.spec, &self.journal);
+                self.state = replayed(&self.spec, &self.journal);
                 Command::Tick
             }
             Op::Restore => {
@@ -138,10 +138,13 @@ impl World {
     }
 
     fn take_in(&mut self, at: Timestamp, events: Vec<DropEvent>) {
-        let threshold = self.plan.spec.low_stock_threshold;
+        let threshold = self.spec.low_stock_threshold;
         let mut must_tell = vec![false; self.armed.len()];
         for event in events {
             self.follower.evolve(at, &event);
+            if let DropEvent::Reserved { unit_price, payment_method, .. } = &event {
+                assert!(payment_method.is_none() || !unit_price.is_zero(), "a payment is owed for a free order");
+            }
             let before = self.board.status;
             let changed = self.board.fold(&event).expect("an event that follows from the ones before");
             if matches!(event, DropEvent::SoldOut | DropEvent::BackInStock) {
@@ -166,7 +169,7 @@ impl World {
                     _ => {}
                 }
             }
-            self.journal.push(DropRecord { drop: self.plan.spec.id, at, event });
+            self.journal.push(DropRecord { drop: self.spec.id, at, event });
         }
         assert!(!must_tell.contains(&true), "stock_low was not told");
     }
@@ -196,7 +199,7 @@ impl World {
             assert_eq!(counts, self.model.stock(index));
             assert_eq!(self.board.variants[index], (id, counts));
         }
-        let limit = self.plan.spec.per_buyer_limit;
+        let limit = self.spec.per_buyer_limit;
         for index in 0..plan::BUYERS {
             let buyer = plan::buyer(index);
             assert_eq!(self.state.units_of(buyer), self.model.units_of(buyer));
