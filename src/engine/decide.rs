@@ -74,25 +74,39 @@ impl DropState {
             self.emit(now, DropEvent::Ended, events);
         }
         let mut budget = SWEEP_ORDERS_MAX;
-        let cancelled = self.status == DropStatus::Cancelled;
-        let reason = if cancelled { ReleaseReason::Cancelled } else { ReleaseReason::Expired };
         while budget > 0 {
             let Some(&slot) = self.holds.front() else { break };
-            let order = self.orders.get(slot);
-            if order.status == OrderStatus::Reserved {
-                if !cancelled && order.expires_at > now {
+            if self.orders.get(slot).status == OrderStatus::Reserved {
+                if !self.is_hold_over(now, slot) {
                     break;
                 }
-                let event = DropEvent::Released { line: self.line(slot), reason, trace: TraceId::default() };
-                self.emit(now, event, events);
-                self.note_stock(now, events);
+                self.release_due(now, slot, events);
                 budget -= 1;
             }
             self.holds.pop_front();
         }
-        if cancelled {
+        if self.status == DropStatus::Cancelled {
             self.refund_sold(now, budget, events);
         }
+    }
+
+    fn is_hold_over(&self, now: Timestamp, slot: Slot) -> bool {
+        let order = self.orders.get(slot);
+        let due = self.status == DropStatus::Cancelled || order.expires_at <= now;
+        due && order.status == OrderStatus::Reserved
+    }
+
+    /// Releases a hold that is over. A command for one order asks this first, because the sweep, which goes some orders
+    /// at a time, may not have come to it yet: its place in the queue must not decide what its buyer gets.
+    fn release_due(&mut self, now: Timestamp, slot: Slot, events: &mut Events) {
+        if !self.is_hold_over(now, slot) {
+            return;
+        }
+        let cancelled = self.status == DropStatus::Cancelled;
+        let reason = if cancelled { ReleaseReason::Cancelled } else { ReleaseReason::Expired };
+        let line = self.line(slot);
+        self.emit(now, DropEvent::Released { line, reason, trace: TraceId::default() }, events);
+        self.note_stock(now, events);
     }
 
     /// Refunds up to `budget` sold orders of a cancelled drop.
@@ -194,6 +208,7 @@ impl DropState {
 
     fn begin_payment(&mut self, now: Timestamp, id: OrderId, method: Box<str>, events: &mut Events) -> Outcome {
         self.with_order(id, |state, slot| {
+            state.release_due(now, slot, events);
             let status = state.orders.get(slot).status;
             if status != OrderStatus::Reserved {
                 return Outcome::Rejected(Rejection::OrderIs(status));
@@ -207,15 +222,9 @@ impl DropState {
 
     fn confirm(&mut self, now: Timestamp, id: OrderId, payment_ref: Box<str>, events: &mut Events) -> Outcome {
         self.with_order(id, |state, slot| {
-            let order = state.orders.get(slot);
+            state.release_due(now, slot, events);
             let paid_back = state.orders.refunds.contains_key(&slot) || state.orders.refunded.contains_key(&slot);
-            let retake = match order.status {
-                OrderStatus::Reserved if state.status == DropStatus::Cancelled => {
-                    let (reason, trace) = (ReleaseReason::Cancelled, TraceId::default());
-                    let line = state.line(slot);
-                    state.emit(now, DropEvent::Released { line, reason, trace }, events);
-                    Retake::Impossible
-                }
+            let retake = match state.orders.get(slot).status {
                 OrderStatus::Reserved => Retake::NotNeeded,
                 OrderStatus::Released if !paid_back && state.may_retake(slot) => Retake::Possible,
                 OrderStatus::Released if !paid_back => Retake::Impossible,
@@ -260,15 +269,18 @@ impl DropState {
         trace: TraceId,
         events: &mut Events,
     ) -> Outcome {
-        self.with_order(id, |state, slot| match state.orders.get(slot).status {
-            OrderStatus::Reserved => {
-                let line = state.line(slot);
-                state.emit(now, DropEvent::Released { line, reason, trace }, events);
-                state.note_stock(now, events);
-                state.answer(slot)
+        self.with_order(id, |state, slot| {
+            state.release_due(now, slot, events);
+            match state.orders.get(slot).status {
+                OrderStatus::Reserved => {
+                    let line = state.line(slot);
+                    state.emit(now, DropEvent::Released { line, reason, trace }, events);
+                    state.note_stock(now, events);
+                    state.answer(slot)
+                }
+                OrderStatus::Released => state.answer(slot),
+                status => Outcome::Rejected(Rejection::OrderIs(status)),
             }
-            OrderStatus::Released => state.answer(slot),
-            status => Outcome::Rejected(Rejection::OrderIs(status)),
         })
     }
 

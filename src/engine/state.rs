@@ -205,7 +205,7 @@ impl DropState {
             let counts = &mut expected[usize::from(order.variant)];
             match order.status {
                 OrderStatus::Reserved => counts.held += order.quantity,
-                OrderStatus::Confirmed if self.orders.refunds.get(&slot).is_none() => counts.sold += order.quantity,
+                OrderStatus::Confirmed if !self.orders.refunds.contains_key(&slot) => counts.sold += order.quantity,
                 _ => {}
             }
         }
@@ -239,7 +239,8 @@ impl Restore {
         Self(state)
     }
 
-    /// Adds an order, in any order. The key's digest is made from its text.
+    /// Adds an order, the oldest first: the rows do not say in which order they were placed, and buyers list them so.
+    /// The key's digest is made from its text.
     ///
     /// # Errors
     /// Where the row names a variant that the drop does not have.

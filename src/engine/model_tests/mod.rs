@@ -1,0 +1,209 @@
+//! Random commands against a deliberately dumb [`model`], with restarts among them.
+//!
+//! Every run takes a new seed and prints it; `LIVEDROP_TEST_SEED=<seed>` repeats a run.
+
+mod model;
+mod plan;
+
+use super::scenario_tests::reopen::{assert_same, replayed, restored};
+use super::scenario_tests::stage;
+use super::{Command, DropState, Outcome};
+use crate::domain::{
+    DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, OrderId, Refusal, StockBoard, Timestamp, TraceId,
+};
+use model::Model;
+use plan::{Op, Step};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+const CASES_MIN: u32 = 512;
+
+/// What must have happened somewhere in a run, or it has tested less than it seems to.
+const SEEN: [&str; 15] = [
+    "started",
+    "ended",
+    "cancelled",
+    "restocked",
+    "stock_low",
+    "sold_out",
+    "back_in_stock",
+    "reserved",
+    "refused",
+    "payment_started",
+    "confirmed",
+    "retaken",
+    "released",
+    "refund_due",
+    "refunded",
+];
+
+#[test]
+fn a_drop_does_what_the_model_does() {
+    let seed: u64 = match std::env::var("LIVEDROP_TEST_SEED") {
+        Ok(text) => text.parse().expect("LIVEDROP_TEST_SEED is a number"),
+        Err(_) => uuid::Uuid::new_v4().as_u64_pair().0,
+    };
+    println!("LIVEDROP_TEST_SEED={seed}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let cases = Config::default().cases.max(CASES_MIN);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 4096, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let seen: RefCell<BTreeMap<&str, usize>> = RefCell::default();
+    let result = runner.run(&plan::plans(), |plan| {
+        let mut world = World::new(plan.spec.clone());
+        for step in &plan.steps {
+            world.step(step);
+        }
+        for record in &world.journal {
+            *seen.borrow_mut().entry(stage::name(&record.event)).or_default() += 1;
+        }
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("LIVEDROP_TEST_SEED={seed}: {error}");
+    }
+    println!("{:?}", seen.borrow());
+    for name in SEEN {
+        assert!(seen.borrow().contains_key(name), "no {name} in {cases} cases with LIVEDROP_TEST_SEED={seed}");
+    }
+}
+
+/// What a key was answered first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum First {
+    Order(OrderId),
+    Refused(Refusal, TraceId),
+}
+
+/// The drop, and everything that watches it.
+struct World {
+    spec: DropSpec,
+    state: DropState,
+    model: Model,
+    /// Takes in the events as they come and decides nothing.
+    follower: DropState,
+    board: StockBoard,
+    journal: Vec<DropRecord>,
+    /// Every reservation that was asked for.
+    asked: Vec<super::Reserve>,
+    firsts: HashMap<KeyDigest, (Fingerprint, First)>,
+    /// For each variant, whether `stock_low` may be told.
+    armed: Vec<bool>,
+    clock: Timestamp,
+    serial: u128,
+}
+
+impl World {
+    fn new(spec: DropSpec) -> Self {
+        Self {
+            state: DropState::scheduled(spec.clone()),
+            model: Model::new(spec.clone()),
+            follower: DropState::scheduled(spec.clone()),
+            board: StockBoard::new(&spec),
+            journal: Vec::new(),
+            asked: Vec::new(),
+            firsts: HashMap::new(),
+            armed: vec![true; spec.variants.len()],
+            clock: spec.created_at,
+            serial: 0,
+            spec,
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.clock = self.clock.plus_millis(step.wait_ms);
+        self.serial += 1;
+        let command = match step.op {
+            Op::Replay => {
+                self.state = replayed(&self.spec, &self.journal);
+                Command::Tick
+            }
+            Op::Restore => {
+                self.state = restored(&self.state, &self.journal);
+                Command::Tick
+            }
+            _ => self.command(&step.op),
+        };
+        let expected = self.model.apply(self.clock, &command);
+        let mut events = Vec::new();
+        let (outcome, at) = self.state.apply(self.clock, command.clone(), &mut events);
+        assert_eq!(outcome, expected, "{command:?} at {at}");
+        self.take_in(at, events);
+        self.check_key(&command, &outcome);
+        self.check_state();
+        // No timer spins: what was due is done.
+        assert!(self.state.next_deadline().is_none_or(|due| due > at), "still due at {at}");
+    }
+
+    fn take_in(&mut self, at: Timestamp, events: Vec<DropEvent>) {
+        let threshold = self.spec.low_stock_threshold;
+        let mut must_tell = vec![false; self.armed.len()];
+        for event in events {
+            self.follower.evolve(at, &event);
+            if let DropEvent::Reserved { unit_price, payment_method, .. } = &event {
+                assert!(payment_method.is_none() || !unit_price.is_zero(), "a payment is owed for a free order");
+            }
+            let before = self.board.status;
+            let changed = self.board.fold(&event).expect("an event that follows from the ones before");
+            if matches!(event, DropEvent::SoldOut | DropEvent::BackInStock) {
+                assert!(changed && before.is_open(), "{event:?} was told to nobody's use");
+            }
+            for (index, (id, counts)) in self.board.variants.iter().enumerate() {
+                if counts.available > threshold {
+                    (self.armed[index], must_tell[index]) = (true, false);
+                }
+                match &event {
+                    DropEvent::StockLow { variant, available } if variant == id => {
+                        assert!(*available == counts.available && *available <= threshold, "stock_low told too early");
+                        assert!(std::mem::take(&mut self.armed[index]), "stock_low told twice");
+                        must_tell[index] = false;
+                    }
+                    DropEvent::Reserved { variant, .. } if variant == id => {
+                        must_tell[index] = threshold > 0 && self.armed[index] && counts.available <= threshold;
+                    }
+                    DropEvent::Confirmed { line, retaken: true, .. } if line.variant == *id => {
+                        must_tell[index] = threshold > 0 && self.armed[index] && counts.available <= threshold;
+                    }
+                    _ => {}
+                }
+            }
+            self.journal.push(DropRecord { drop: self.spec.id, at, event });
+        }
+        assert!(!must_tell.contains(&true), "stock_low was not told");
+    }
+
+    /// The same key is the same order or the same refusal, and never an answer to another request.
+    fn check_key(&mut self, command: &Command, outcome: &Outcome) {
+        let Command::Reserve(ask) = command else { return };
+        let (first, replayed) = match outcome {
+            Outcome::Order { order, replayed } => (First::Order(order.id), *replayed),
+            Outcome::Refused { refusal, trace, replayed } => (First::Refused(*refusal, *trace), *replayed),
+            _ => return,
+        };
+        let known = self.firsts.insert(ask.digest, (ask.fingerprint, first));
+        assert_eq!(known.is_some(), replayed);
+        assert!(known.is_none_or(|known| known == (ask.fingerprint, first)), "a key changed its answer");
+    }
+
+    fn check_state(&self) {
+        self.state.assert_invariants();
+        assert_same(&self.state, &self.follower);
+        assert_eq!(self.state.status(), self.model.status());
+        assert_eq!(self.board.status, self.model.status());
+        assert_eq!(self.state.is_settled(), self.model.is_settled());
+        assert!(self.state.orders().eq(self.model.views().cloned()), "orders differ from the model's");
+        for (index, (id, counts)) in self.state.stock().enumerate() {
+            assert!(counts.balances(), "{counts:?}");
+            assert_eq!(counts, self.model.stock(index));
+            assert_eq!(self.board.variants[index], (id, counts));
+        }
+        let limit = self.spec.per_buyer_limit;
+        for index in 0..plan::BUYERS {
+            let buyer = plan::buyer(index);
+            assert_eq!(self.state.units_of(buyer), self.model.units_of(buyer));
+            assert!(limit == 0 || self.state.units_of(buyer) <= limit, "{buyer} is over the limit");
+        }
+    }
+}

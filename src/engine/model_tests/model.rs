@@ -1,0 +1,336 @@
+//! A drop as one would write it in an afternoon: a plain list of orders, every number counted anew when it is asked for.
+
+use crate::domain::limits::{QUANTITY_PER_ORDER_MAX, STOCK_PER_VARIANT_MAX};
+use crate::domain::{
+    DropSpec, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason,
+    StockCounts, Timestamp, TraceId, UserId, VariantId,
+};
+use crate::engine::{Command, Outcome, Rejection, Reserve};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Scheduled,
+    Open,
+    Ended,
+    Cancelled,
+}
+
+struct Refused {
+    digest: KeyDigest,
+    fingerprint: Fingerprint,
+    refusal: Refusal,
+    trace: TraceId,
+}
+
+pub struct Model {
+    spec: DropSpec,
+    phase: Phase,
+    totals: Vec<u32>,
+    orders: Vec<(KeyDigest, OrderView)>,
+    refusals: Vec<Refused>,
+    last_change: Timestamp,
+}
+
+impl Model {
+    pub fn new(spec: DropSpec) -> Self {
+        let totals = spec.variants.iter().map(|variant| variant.stock).collect();
+        let last_change = spec.created_at;
+        Self { spec, phase: Phase::Scheduled, totals, orders: Vec::new(), refusals: Vec::new(), last_change }
+    }
+
+    pub fn status(&self) -> DropStatus {
+        match self.phase {
+            Phase::Scheduled => DropStatus::Scheduled,
+            Phase::Open if (0..self.totals.len()).all(|variant| self.stock(variant).available == 0) => {
+                DropStatus::SoldOut
+            }
+            Phase::Open => DropStatus::Live,
+            Phase::Ended => DropStatus::Ended,
+            Phase::Cancelled => DropStatus::Cancelled,
+        }
+    }
+
+    pub fn stock(&self, variant: usize) -> StockCounts {
+        let id = self.spec.variants[variant].id;
+        let units = |wanted: fn(&OrderView) -> bool| -> u32 {
+            self.views().filter(|order| order.variant_id == id && wanted(order)).map(|order| order.quantity).sum()
+        };
+        let (total, held, sold) = (self.totals[variant], units(is_held), units(is_sold));
+        StockCounts { total, available: total - held - sold, held, sold }
+    }
+
+    pub fn views(&self) -> impl DoubleEndedIterator<Item = &OrderView> {
+        self.orders.iter().map(|(_, view)| view)
+    }
+
+    pub fn units_of(&self, buyer: UserId) -> u32 {
+        let own = self.views().filter(|order| order.buyer == buyer && (is_held(order) || is_sold(order)));
+        own.map(|order| order.quantity).sum()
+    }
+
+    pub fn is_settled(&self) -> bool {
+        let over = self.phase == Phase::Ended || self.phase == Phase::Cancelled;
+        let open = |order: &OrderView| is_held(order) || order.refund_due.is_some();
+        over && !self.views().any(open) && !(self.phase == Phase::Cancelled && self.views().any(is_sold))
+    }
+
+    pub fn apply(&mut self, clock: Timestamp, command: &Command) -> Outcome {
+        let now = clock.max(self.last_change);
+        self.pass_time(now);
+        match command {
+            Command::Reserve(ask) => self.reserve(now, ask),
+            Command::BeginPayment { order, method } => self.on_order(*order, |model, index| {
+                let order = &mut model.orders[index].1;
+                if order.status != OrderStatus::Reserved {
+                    return Some(Rejection::OrderIs(order.status));
+                }
+                if order.payment_pending.as_deref() != Some(method) {
+                    order.payment_pending = Some(method.to_string());
+                    model.last_change = now;
+                }
+                None
+            }),
+            Command::Confirm { order, payment_ref } => self.on_order(*order, |model, index| {
+                model.confirm(now, index, payment_ref);
+                None
+            }),
+            Command::Release { order, reason, trace } => self.on_order(*order, |model, index| {
+                let status = model.orders[index].1.status;
+                match status {
+                    OrderStatus::Reserved => model.release(now, index, *reason, *trace),
+                    OrderStatus::Released => {}
+                    _ => return Some(Rejection::OrderIs(status)),
+                }
+                None
+            }),
+            Command::Refund { order } => self.on_order(*order, |model, index| {
+                let order = &model.orders[index].1;
+                match order.status {
+                    OrderStatus::Confirmed if order.refund_due.is_none() => {
+                        model.owe(now, index, RefundCause::Requested);
+                    }
+                    OrderStatus::Confirmed | OrderStatus::Refunded => {}
+                    status => return Some(Rejection::OrderIs(status)),
+                }
+                None
+            }),
+            Command::SettleRefund { order } => self.on_order(*order, |model, index| {
+                if model.orders[index].1.refund_due.is_some() {
+                    model.settle(now, index);
+                }
+                None
+            }),
+            Command::Find { order } => self.on_order(*order, |_, _| None),
+            Command::OrdersOf { buyer } => {
+                Outcome::Orders(self.views().filter(|order| order.buyer == *buyer).rev().cloned().collect())
+            }
+            Command::Start => self.turn(now, &[Phase::Scheduled], Phase::Open),
+            Command::End => self.turn(now, &[Phase::Open], Phase::Ended),
+            Command::Cancel => self.turn(now, &[Phase::Scheduled, Phase::Open], Phase::Cancelled),
+            Command::Restock { variant, quantity } => self.restock(now, *variant, *quantity),
+            Command::Tick => Outcome::Done(self.status()),
+        }
+    }
+
+    fn pass_time(&mut self, now: Timestamp) {
+        if self.phase == Phase::Scheduled && now >= self.spec.starts_at {
+            (self.phase, self.last_change) = (Phase::Open, now);
+        }
+        if self.phase == Phase::Open && self.spec.ends_at.is_some_and(|end| end <= now) {
+            (self.phase, self.last_change) = (Phase::Ended, now);
+        }
+        for index in 0..self.orders.len() {
+            let order = &self.orders[index].1;
+            if self.phase == Phase::Cancelled && is_held(order) {
+                self.release(now, index, ReleaseReason::Cancelled, TraceId::default());
+            } else if self.phase == Phase::Cancelled && is_sold(order) {
+                self.owe(now, index, RefundCause::DropCancelled);
+            } else if is_held(order) && order.expires_at <= now {
+                self.release(now, index, ReleaseReason::Expired, TraceId::default());
+            }
+        }
+    }
+
+    fn turn(&mut self, now: Timestamp, from: &[Phase], to: Phase) -> Outcome {
+        if from.contains(&self.phase) {
+            (self.phase, self.last_change) = (to, now);
+            self.pass_time(now);
+            Outcome::Done(self.status())
+        } else if self.phase == to {
+            Outcome::Unchanged(self.status())
+        } else {
+            Outcome::Rejected(Rejection::DropIs(self.status()))
+        }
+    }
+
+    fn restock(&mut self, now: Timestamp, variant: Option<VariantId>, quantity: u32) -> Outcome {
+        if self.phase == Phase::Ended || self.phase == Phase::Cancelled {
+            return Outcome::Rejected(Rejection::DropIs(self.status()));
+        }
+        let Some(variant) = self.variant(variant) else { return Outcome::Rejected(Rejection::UnknownVariant) };
+        if quantity == 0 || u64::from(self.totals[variant]) + u64::from(quantity) > u64::from(STOCK_PER_VARIANT_MAX) {
+            return Outcome::Rejected(Rejection::InvalidQuantity);
+        }
+        self.totals[variant] += quantity;
+        self.last_change = now;
+        Outcome::Done(self.status())
+    }
+
+    // --- orders -----------------------------------------------------------------------------------------------------
+
+    fn reserve(&mut self, now: Timestamp, ask: &Reserve) -> Outcome {
+        if let Some((_, order)) = self.orders.iter().find(|(digest, _)| *digest == ask.digest) {
+            if order.fingerprint != ask.fingerprint {
+                return Outcome::Rejected(Rejection::KeyReused);
+            }
+            return Outcome::Order { order: Box::new(order.clone()), replayed: true };
+        }
+        if let Some(first) = self.refusals.iter().find(|refused| refused.digest == ask.digest) {
+            if first.fingerprint != ask.fingerprint {
+                return Outcome::Rejected(Rejection::KeyReused);
+            }
+            return Outcome::Refused { refusal: first.refusal, trace: first.trace, replayed: true };
+        }
+        if !(1..=QUANTITY_PER_ORDER_MAX).contains(&ask.quantity) {
+            return Outcome::Rejected(Rejection::InvalidQuantity);
+        }
+        if self.views().any(|order| order.id == ask.order) {
+            return Outcome::Rejected(Rejection::Full);
+        }
+        self.last_change = now;
+        match self.refuses(ask) {
+            Some(refusal) => {
+                let Reserve { digest, fingerprint, trace, .. } = *ask;
+                self.refusals.push(Refused { digest, fingerprint, refusal, trace });
+                Outcome::Refused { refusal, trace, replayed: false }
+            }
+            None => {
+                let order = self.placed(now, ask);
+                self.orders.push((ask.digest, order.clone()));
+                Outcome::Order { order: Box::new(order), replayed: false }
+            }
+        }
+    }
+
+    fn refuses(&self, ask: &Reserve) -> Option<Refusal> {
+        let Some(variant) = self.variant(ask.variant) else { return Some(Refusal::UnknownVariant) };
+        match self.phase {
+            Phase::Scheduled => Some(Refusal::NotStarted),
+            Phase::Ended => Some(Refusal::Ended),
+            Phase::Cancelled => Some(Refusal::DropCancelled),
+            Phase::Open if !self.fits_limit(ask.buyer, ask.quantity) => Some(Refusal::LimitExceeded),
+            Phase::Open if self.stock(variant).available < ask.quantity => Some(Refusal::SoldOut),
+            Phase::Open => None,
+        }
+    }
+
+    fn placed(&self, now: Timestamp, ask: &Reserve) -> OrderView {
+        let variant = &self.spec.variants[self.variant(ask.variant).expect("a variant of the drop")];
+        let free = variant.price.amount == 0;
+        OrderView {
+            id: ask.order,
+            drop_id: self.spec.id,
+            variant_id: variant.id,
+            buyer: ask.buyer,
+            quantity: ask.quantity,
+            unit_price: variant.price,
+            status: if free { OrderStatus::Confirmed } else { OrderStatus::Reserved },
+            release_reason: None,
+            key: String::new(),
+            fingerprint: ask.fingerprint,
+            created_at: now,
+            expires_at: now.plus_millis(i64::from(self.spec.hold_ms)),
+            confirmed_at: free.then_some(now),
+            released_at: None,
+            refunded_at: None,
+            payment_ref: None,
+            payment_pending: ask.payment_method.as_deref().filter(|_| !free).map(str::to_owned),
+            refund_due: None,
+            failed_trace: None,
+        }
+    }
+
+    fn confirm(&mut self, now: Timestamp, index: usize, payment_ref: &str) {
+        let order = &self.orders[index].1;
+        let (buyer, quantity) = (order.buyer, order.quantity);
+        let variant = self.variant(Some(order.variant_id)).expect("a variant of the drop");
+        let in_time = order.status == OrderStatus::Reserved;
+        let late = order.status == OrderStatus::Released && order.refund_due.is_none() && order.refunded_at.is_none();
+        let retaken = late
+            && order.release_reason == Some(ReleaseReason::Expired)
+            && self.phase == Phase::Open
+            && self.fits_limit(buyer, quantity)
+            && self.stock(variant).available >= quantity;
+        if !in_time && !late {
+            return;
+        }
+        self.last_change = now;
+        let order = &mut self.orders[index].1;
+        order.payment_ref = Some(payment_ref.to_owned());
+        order.payment_pending = None;
+        if in_time || retaken {
+            order.status = OrderStatus::Confirmed;
+            (order.release_reason, order.released_at, order.confirmed_at) = (None, None, Some(now));
+        } else {
+            order.refund_due = Some(RefundCause::LatePayment);
+        }
+    }
+
+    fn release(&mut self, now: Timestamp, index: usize, reason: ReleaseReason, trace: TraceId) {
+        self.last_change = now;
+        let order = &mut self.orders[index].1;
+        order.status = OrderStatus::Released;
+        (order.release_reason, order.released_at) = (Some(reason), Some(now));
+        if reason == ReleaseReason::PaymentFailed {
+            (order.payment_pending, order.failed_trace) = (None, Some(trace));
+        }
+    }
+
+    fn owe(&mut self, now: Timestamp, index: usize, cause: RefundCause) {
+        self.last_change = now;
+        self.orders[index].1.refund_due = Some(cause);
+        if self.orders[index].1.payment_ref.is_none() {
+            self.settle(now, index);
+        }
+    }
+
+    fn settle(&mut self, now: Timestamp, index: usize) {
+        self.last_change = now;
+        let order = &mut self.orders[index].1;
+        (order.refund_due, order.refunded_at) = (None, Some(now));
+        if order.status == OrderStatus::Confirmed {
+            order.status = OrderStatus::Refunded;
+        }
+    }
+
+    // --- looking up -------------------------------------------------------------------------------------------------
+
+    fn on_order(&mut self, id: OrderId, act: impl FnOnce(&mut Self, usize) -> Option<Rejection>) -> Outcome {
+        let Some(index) = self.views().position(|order| order.id == id) else {
+            return Outcome::Rejected(Rejection::UnknownOrder);
+        };
+        match act(self, index) {
+            Some(rejection) => Outcome::Rejected(rejection),
+            None => Outcome::Order { order: Box::new(self.orders[index].1.clone()), replayed: false },
+        }
+    }
+
+    fn variant(&self, id: Option<VariantId>) -> Option<usize> {
+        match id {
+            None => (self.totals.len() == 1).then_some(0),
+            Some(id) => self.spec.variants.iter().position(|variant| variant.id == id),
+        }
+    }
+
+    fn fits_limit(&self, buyer: UserId, more: u32) -> bool {
+        self.spec.per_buyer_limit == 0 || self.units_of(buyer) + more <= self.spec.per_buyer_limit
+    }
+}
+
+fn is_held(order: &OrderView) -> bool {
+    order.status == OrderStatus::Reserved
+}
+
+fn is_sold(order: &OrderView) -> bool {
+    order.status == OrderStatus::Confirmed && order.refund_due.is_none()
+}

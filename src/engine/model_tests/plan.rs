@@ -1,0 +1,200 @@
+//! Random drops and random commands.
+
+use super::World;
+use crate::domain::{
+    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, ReleaseReason, Timestamp, TraceId,
+    UserId, VariantId, VariantSpec,
+};
+use crate::engine::{Command, Reserve};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+pub const BUYERS: u8 = 4;
+const KEYS: u8 = 40;
+const UNKNOWN: u8 = u8::MAX;
+const STEPS_MAX: usize = 200;
+const EPOCH_MS: i64 = 1_767_225_600_000;
+const METHODS: [&str; 2] = ["card", "cash"];
+
+/// A drop, and what happens to it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub spec: DropSpec,
+    pub steps: Vec<Step>,
+}
+
+/// One thing that happens, this long after the one before. The clock may go back.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub wait_ms: i64,
+    pub op: Op,
+}
+
+/// Indices are taken modulo what there is; for orders, plus one that there is not.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Reserve { buyer: u8, key: u8, variant: Option<u8>, quantity: u32, method: Option<u8> },
+    Retry { which: usize },
+    SameOrderId { which: usize, key: u8 },
+    Begin { order: usize, method: u8 },
+    Confirm { order: usize },
+    Release { order: usize, reason: usize },
+    Refund { order: usize },
+    Settle { order: usize },
+    Find { order: usize },
+    OrdersOf { buyer: u8 },
+    Start,
+    End,
+    Cancel,
+    Restock { variant: Option<u8>, quantity: u32 },
+    Tick,
+    Replay,
+    Restore,
+}
+
+pub fn plans() -> impl Strategy<Value = Plan> {
+    (specs(), prop::collection::vec(steps(), 1..=STEPS_MAX)).prop_map(|(spec, steps)| Plan { spec, steps })
+}
+
+fn specs() -> impl Strategy<Value = DropSpec> {
+    let variants = prop::collection::vec(
+        (prop_oneof![3 => 0..8_u32, 2 => 8..60_u32], prop_oneof![1 => Just(0), 3 => Just(1999)]),
+        1..=3,
+    );
+    let ends = prop_oneof![3 => Just(None), 1 => (10_000..400_000_i64).prop_map(Some)];
+    let hold_ms = prop_oneof![Just(1_000), Just(5_000), Just(60_000)];
+    let starts = prop_oneof![3 => Just(0), 1 => Just(5_000_i64)];
+    (variants, prop_oneof![1 => Just(0), 1 => 1..6_u32, 1 => 6..30_u32], 0..4_u32, hold_ms, starts, ends).prop_map(
+        |(variants, limit, low, hold_ms, starts, ends)| DropSpec {
+            id: DropId(Uuid::from_u128(1)),
+            creator_id: CreatorId(Uuid::from_u128(2)),
+            product_id: ProductId(Uuid::from_u128(3)),
+            title: "A drop".to_owned(),
+            variants: (0..).zip(variants).map(|(index, (stock, amount))| variant(index, stock, amount)).collect(),
+            per_buyer_limit: limit,
+            low_stock_threshold: low,
+            hold_ms,
+            starts_at: Timestamp::from_millis(EPOCH_MS + starts),
+            ends_at: ends.map(|ends| Timestamp::from_millis(EPOCH_MS + ends)),
+            created_at: Timestamp::from_millis(EPOCH_MS),
+        },
+    )
+}
+
+fn variant(index: u8, stock: u32, amount: i64) -> VariantSpec {
+    let price = Money { amount, currency: "EUR".parse().expect("a currency") };
+    VariantSpec { id: VariantId(Uuid::from_u128(100 + u128::from(index))), name: format!("v{index}"), stock, price }
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let wait_ms =
+        prop_oneof![4 => Just(0), 8 => 1..1_000_i64, 1 => Just(1_000), 2 => 1_000..8_000_i64, 1 => -20_000..0_i64];
+    (wait_ms, ops()).prop_map(|(wait_ms, op)| Step { wait_ms, op })
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let quantity =
+        || prop_oneof![1 => Just(0), 20 => Just(1), 10 => Just(2), 5 => Just(3), 1 => Just(1_001), 1 => Just(u32::MAX)];
+    let some_variant = || prop_oneof![1 => Just(None), 9 => (0..3_u8).prop_map(Some), 1 => Just(Some(UNKNOWN))];
+    let method = prop_oneof![2 => Just(None), 1 => (0..2_u8).prop_map(Some)];
+    let any = || any::<usize>();
+    let reserve = (0..BUYERS, 0..KEYS, some_variant(), quantity(), method)
+        .prop_map(|(buyer, key, variant, quantity, method)| Op::Reserve { buyer, key, variant, quantity, method });
+    prop_oneof![
+        30 => reserve,
+        5 => any().prop_map(|which| Op::Retry { which }),
+        1 => (any(), 0..KEYS).prop_map(|(which, key)| Op::SameOrderId { which, key }),
+        8 => (any(), 0..2_u8).prop_map(|(order, method)| Op::Begin { order, method }),
+        20 => any().prop_map(|order| Op::Confirm { order }),
+        12 => (any(), 0..3_usize).prop_map(|(order, reason)| Op::Release { order, reason }),
+        8 => any().prop_map(|order| Op::Refund { order }),
+        5 => any().prop_map(|order| Op::Settle { order }),
+        1 => any().prop_map(|order| Op::Find { order }),
+        1 => (0..BUYERS).prop_map(|buyer| Op::OrdersOf { buyer }),
+        1 => Just(Op::Start),
+        // Rare enough that most drops live for a while.
+        3 => prop_oneof![12 => Just(Op::Tick), 1 => Just(Op::End), 1 => Just(Op::Cancel)],
+        3 => (some_variant(), quantity()).prop_map(|(variant, quantity)| Op::Restock { variant, quantity }),
+        1 => Just(Op::Replay),
+        1 => Just(Op::Restore),
+    ]
+}
+
+impl World {
+    /// What an op means here and now.
+    pub(super) fn command(&mut self, op: &Op) -> Command {
+        let trace = TraceId(Uuid::from_u128(self.serial));
+        match *op {
+            Op::Reserve { buyer, key, variant, quantity, method } => {
+                self.reserve(ask(self.spec.id, buyer, key, self.variant(variant), quantity, method))
+            }
+            Op::Retry { which } if self.asked.is_empty() => self.command(&Op::Find { order: which }),
+            Op::Retry { which } => self.reserve(self.asked[which % self.asked.len()].clone()),
+            Op::SameOrderId { which, key } => {
+                let mut ask = ask(self.spec.id, 0, key, None, 1, None);
+                (ask.order, ask.trace) = (self.order(which), trace);
+                Command::Reserve(Box::new(ask))
+            }
+            Op::Begin { order, method } => {
+                Command::BeginPayment { order: self.order(order), method: METHODS[usize::from(method)].into() }
+            }
+            Op::Confirm { order } => {
+                Command::Confirm { order: self.order(order), payment_ref: format!("pay_{}", self.serial).into() }
+            }
+            Op::Release { order, reason } => {
+                Command::Release { order: self.order(order), reason: ReleaseReason::ALL[reason], trace }
+            }
+            Op::Refund { order } => Command::Refund { order: self.order(order) },
+            Op::Settle { order } => Command::SettleRefund { order: self.order(order) },
+            Op::Find { order } => Command::Find { order: self.order(order) },
+            Op::OrdersOf { buyer: index } => Command::OrdersOf { buyer: buyer(index) },
+            Op::Start => Command::Start,
+            Op::End => Command::End,
+            Op::Cancel => Command::Cancel,
+            Op::Restock { variant, quantity } => Command::Restock { variant: self.variant(variant), quantity },
+            Op::Tick | Op::Replay | Op::Restore => Command::Tick,
+        }
+    }
+
+    /// A request as its client sends it: every attempt proposes an id and has a trace of its own.
+    fn reserve(&mut self, mut ask: Reserve) -> Command {
+        (ask.order, ask.trace) = (OrderId(Uuid::from_u128(self.serial)), TraceId(Uuid::from_u128(self.serial)));
+        self.asked.push(ask.clone());
+        Command::Reserve(Box::new(ask))
+    }
+
+    /// One that there is; `UNKNOWN` one that there is not.
+    fn variant(&self, index: Option<u8>) -> Option<VariantId> {
+        let variants = &self.spec.variants;
+        let id = |index: u8| match index {
+            UNKNOWN => VariantId(Uuid::max()),
+            index => variants[usize::from(index) % variants.len()].id,
+        };
+        index.map(id)
+    }
+
+    fn order(&self, index: usize) -> OrderId {
+        let count = self.state.order_count();
+        self.state.orders().nth(index % (count + 1)).map_or(OrderId(Uuid::max()), |order| order.id)
+    }
+}
+
+fn ask(drop: DropId, index: u8, key: u8, variant: Option<VariantId>, quantity: u32, method: Option<u8>) -> Reserve {
+    let (buyer, key) = (buyer(index), format!("k{key}"));
+    let method = method.map(|index| METHODS[usize::from(index)]);
+    Reserve {
+        order: OrderId(Uuid::nil()),
+        buyer,
+        digest: KeyDigest::of(buyer, &key),
+        key: key.into(),
+        fingerprint: Fingerprint::of_order(drop, variant.unwrap_or(VariantId(Uuid::nil())), quantity, method),
+        variant,
+        quantity,
+        payment_method: method.map(Into::into),
+        trace: TraceId::default(),
+    }
+}
+
+pub fn buyer(index: u8) -> UserId {
+    UserId(Uuid::from_u128(1000 + u128::from(index)))
+}

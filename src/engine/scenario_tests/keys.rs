@@ -1,0 +1,70 @@
+//! Idempotency keys: a retry gets what was decided first.
+
+stories! {
+
+a_retry_gets_its_order_as_it_is_now: "
+    drop stock=2 hold=10s
+    at 0s   alice reserves 1 with k1            -> reserved, available 1 held 1 sold 0                    | started reserved
+    at 1s   alice reserves 1 with k1            -> reserved again
+    at 2s   alice pays k1 as p1                 -> confirmed, available 1 held 0 sold 1                   | confirmed
+    at 3s   alice reserves 1 with k1            -> confirmed again
+    at 4s   alice refunds k1                    -> confirmed owed requested, available 2 held 0 sold 0    | refund_due
+    at 5s   alice reserves 1 with k1            -> confirmed owed requested again
+    at 6s   alice settles k1                    -> refunded                                               | refunded
+    at 7s   alice reserves 1 with k1            -> refunded again
+    at 8s   bob reserves 1 with k1              -> reserved, available 1 held 1 sold 0                    | reserved
+    at 18s  bob reserves 1 with k1              -> released expired again, available 2 held 0 sold 0      | released
+    at 19s  drop ends                           -> done ended, settled                                    | ended
+    at 20s  bob reserves 1 with k1              -> released expired again, settled
+"
+
+a_key_stands_for_one_request: "
+    drop stock=9
+    at 0s  alice reserves 1 with k1             -> reserved, available 8 held 1 sold 0                    | started reserved
+    at 1s  alice reserves 2 with k1             -> no: KeyReused
+    at 1s  alice reserves 1 with k1 by card     -> no: KeyReused
+    # Even where the request could never be right.
+    at 1s  alice reserves 0 with k1             -> no: KeyReused
+    at 1s  alice reserves 1 of XL with k1       -> no: KeyReused
+    at 2s  alice reserves 1 with k1             -> reserved again
+"
+
+a_key_belongs_to_its_buyer: "
+    drop stock=9
+    at 0s  alice reserves 1 with k1             -> reserved, available 8 held 1 sold 0                    | started reserved
+    at 1s  bob reserves 2 with k1               -> reserved, available 6 held 3 sold 0                    | reserved
+    at 2s  alice reserves 1 with k1             -> reserved again
+    at 2s  bob reserves 1 with k1               -> no: KeyReused
+    at 3s  bob lists                            -> orders k1
+"
+
+a_refusal_stays_a_refusal: "
+    drop stock=1 limit=2
+    at 0s  alice reserves 1 with k1             -> reserved, available 0 held 1 sold 0                    | started reserved sold_out
+    at 1s  bob reserves 1 with k1               -> refused sold_out                                       | refused
+    at 2s  drop restocks 5                      -> done live, available 5 held 1 sold 0                   | restocked back_in_stock
+    at 3s  bob reserves 1 with k1               -> refused sold_out again
+    at 3s  bob reserves 2 with k1               -> no: KeyReused
+    at 4s  bob reserves 1 with k2               -> reserved, available 4 held 2 sold 0                    | reserved
+    at 5s  bob reserves 2 with k3               -> refused limit_exceeded                                 | refused
+    at 6s  bob cancels k2                       -> released cancelled, available 5 held 1 sold 0          | released
+    at 7s  bob reserves 2 with k3               -> refused limit_exceeded again
+    at 8s  drop ends                            -> done ended                                             | ended
+    at 9s  bob reserves 2 with k3               -> refused limit_exceeded again
+"
+
+nothing_is_remembered_of_what_was_not_decided: "
+    drop stock=5
+    at 0s  alice finds k1                       -> no: UnknownOrder                                       | started
+    at 0s  alice begins k1 by card              -> no: UnknownOrder
+    at 0s  alice pays k1 as p1                  -> no: UnknownOrder
+    at 0s  alice fails k1                       -> no: UnknownOrder
+    at 0s  alice cancels k1                     -> no: UnknownOrder
+    at 0s  alice refunds k1                     -> no: UnknownOrder
+    at 0s  alice settles k1                     -> no: UnknownOrder
+    at 0s  alice lists                          -> no orders
+    at 1s  alice reserves 1 with k1             -> reserved, available 4 held 1 sold 0                    | reserved
+    at 1s  alice finds k1                       -> reserved
+"
+
+}

@@ -1,0 +1,19 @@
+//! The drop told as stories. [`stage`] explains how to read and write one.
+
+pub(super) mod reopen;
+pub(super) mod stage;
+
+/// One test for each story.
+macro_rules! stories {
+    ($($name:ident: $story:literal)+) => {
+        $(#[test]
+        fn $name() {
+            crate::engine::scenario_tests::stage::play($story);
+        })+
+    };
+}
+
+mod crowds;
+mod keys;
+mod payments;
+mod sales;

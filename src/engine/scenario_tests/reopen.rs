@@ -1,0 +1,63 @@
+//! The two ways by which a drop comes back after a restart, and what it means that it came back the same.
+
+use crate::domain::{DropEvent, DropRecord, DropSpec, KeyDigest, OrderId, StockCounts};
+use crate::engine::DropState;
+use crate::engine::state::Restore;
+use std::collections::HashMap;
+
+/// Folds a drop's records into a fresh state, as recovery does with the journal.
+pub fn replayed(spec: &DropSpec, journal: &[DropRecord]) -> DropState {
+    let mut state = DropState::scheduled(spec.clone());
+    for record in journal {
+        state.evolve(record.at, &record.event);
+    }
+    state
+}
+
+/// Rebuilds a drop from what its rows say, as recovery does with a projected drop. Rows have the keys' text, which
+/// memory has not: it comes from the journal.
+pub fn restored(state: &DropState, journal: &[DropRecord]) -> DropState {
+    let variants: Vec<(StockCounts, bool)> = state.variants.iter().map(|v| (v.counts, v.low)).collect();
+    let times = (state.started_at(), state.ended_at(), state.last_at);
+    let mut restore = Restore::new((**state.spec()).clone(), state.status(), times, &variants);
+    let mut keys: HashMap<OrderId, &str> = HashMap::new();
+    for record in journal {
+        match &record.event {
+            DropEvent::Reserved { order, key, .. } => drop(keys.insert(*order, key)),
+            DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace } => {
+                assert_eq!(*digest, KeyDigest::of(*buyer, key), "a refusal's digest is its key's");
+                restore.refusal(*digest, *fingerprint, *refusal, *trace);
+            }
+            _ => {}
+        }
+    }
+    for mut row in state.orders() {
+        keys[&row.id].clone_into(&mut row.key);
+        restore.order(row).expect("a row of this drop");
+    }
+    restore.finish()
+}
+
+/// Asserts that nobody could tell the two apart.
+pub fn assert_same(left: &DropState, right: &DropState) {
+    assert_eq!(left.status(), right.status());
+    assert_eq!((left.started_at(), left.ended_at()), (right.started_at(), right.ended_at()));
+    assert_eq!(left.last_at, right.last_at);
+    assert!(left.stock().eq(right.stock()), "stock differs");
+    assert!(left.variants.iter().map(|v| v.low).eq(right.variants.iter().map(|v| v.low)), "stock_low differs");
+    assert_eq!(left.order_count(), right.order_count());
+    for (left_view, right_view) in left.orders().zip(right.orders()) {
+        assert_eq!(left_view, right_view);
+        assert_eq!(left.units_of(left_view.buyer), right.units_of(left_view.buyer));
+    }
+    assert_eq!(left.orders.refusals(), right.orders.refusals());
+    assert!(left.refunds_due().eq(right.refunds_due()), "refunds owed differ");
+    let pending = |state: &DropState| {
+        let mut all: Vec<_> = state.payments_pending().map(|(id, method)| (id, method.to_owned())).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(pending(left), pending(right));
+    assert_eq!(left.is_settled(), right.is_settled());
+    assert_eq!(left.next_deadline().is_some(), right.next_deadline().is_some());
+}
