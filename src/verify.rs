@@ -190,7 +190,7 @@ fn impossible(drop: &mut Told, event: &DropEvent) -> Option<&'static str> {
         | DropEvent::Released { line, .. }
         | DropEvent::RefundDue { line, .. }
         | DropEvent::Refunded { line } => Some(line.order),
-        DropEvent::PaymentStarted { order, .. } => Some(*order),
+        DropEvent::PaymentStarted { order, .. } | DropEvent::PaymentEnded { order } => Some(*order),
         _ => None,
     };
     if let DropEvent::Reserved { order, .. } = event

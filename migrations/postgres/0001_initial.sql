@@ -78,7 +78,7 @@ CREATE TABLE drops (
     started_at          BIGINT,
     ended_at            BIGINT,
     last_event_at       BIGINT NOT NULL,
-    refunds_due         BIGINT NOT NULL CHECK (refunds_due >= 0),
+    obligations         BIGINT NOT NULL CHECK (obligations >= 0),
     settled             BOOLEAN NOT NULL
 ) WITH (fillfactor = 60);
 CREATE INDEX drops_by_status ON drops (status, id);

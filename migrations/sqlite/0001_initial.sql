@@ -72,7 +72,7 @@ CREATE TABLE drops (
     started_at          INTEGER,
     ended_at            INTEGER,
     last_event_at       INTEGER NOT NULL,
-    refunds_due         INTEGER NOT NULL CHECK (refunds_due >= 0),
+    obligations         INTEGER NOT NULL CHECK (obligations >= 0),
     settled             INTEGER NOT NULL CHECK (settled IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX drops_by_status ON drops (status, id);

@@ -84,7 +84,7 @@ pub fn notice(event: &DropEvent) -> Notice<'static> {
         DropEvent::Released { line, .. } => Notice::Order("order_released", *line),
         DropEvent::RefundDue { line, .. } => Notice::Order("refund_due", *line),
         DropEvent::Refunded { line } => Notice::Order("order_refunded", *line),
-        DropEvent::Refused { .. } | DropEvent::PaymentStarted { .. } => Notice::Silent,
+        DropEvent::Refused { .. } | DropEvent::PaymentStarted { .. } | DropEvent::PaymentEnded { .. } => Notice::Silent,
     }
 }
 

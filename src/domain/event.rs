@@ -116,6 +116,8 @@ pub enum DropEvent {
     RefundDue { line: OrderLine, payment_ref: Box<str>, cause: RefundCause, was_sold: bool },
     /// The gateway has given it back.
     Refunded { line: OrderLine },
+    /// A payment that had started took no money: the gateway declined it after the hold was gone, or knows nothing of it.
+    PaymentEnded { order: OrderId },
 }
 
 /// One journal record: a fact, its drop and its time.

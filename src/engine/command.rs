@@ -40,6 +40,11 @@ pub enum Command {
         /// With what.
         method: Box<str>,
     },
+    /// A payment that had begun took no money, and the hold (if it still runs) stands.
+    EndPayment {
+        /// The order.
+        order: OrderId,
+    },
     /// The money for an order is there, perhaps late.
     Confirm {
         /// The order.

@@ -27,6 +27,10 @@ impl DropState {
         let outcome = match command {
             Command::Reserve(reserve) => self.reserve(now, *reserve, events),
             Command::BeginPayment { order, method } => self.begin_payment(now, order, method, events),
+            Command::EndPayment { order } => self.with_order(order, |state, slot| {
+                state.end_payment(now, slot, events);
+                state.answer(slot)
+            }),
             Command::Confirm { order, payment_ref } => self.confirm(now, order, payment_ref, events),
             Command::Release { order, reason, trace } => self.release(now, order, reason, trace, events),
             Command::Refund { order } => self.refund(now, order, events),
@@ -220,6 +224,13 @@ impl DropState {
         })
     }
 
+    fn end_payment(&mut self, now: Timestamp, slot: Slot, events: &mut Events) {
+        if self.orders.paying.contains_key(&slot) {
+            let order = self.orders.get(slot).id;
+            self.emit(now, DropEvent::PaymentEnded { order }, events);
+        }
+    }
+
     fn confirm(&mut self, now: Timestamp, id: OrderId, payment_ref: Box<str>, events: &mut Events) -> Outcome {
         self.with_order(id, |state, slot| {
             state.release_due(now, slot, events);
@@ -278,7 +289,13 @@ impl DropState {
                     state.note_stock(now, events);
                     state.answer(slot)
                 }
-                OrderStatus::Released => state.answer(slot),
+                OrderStatus::Released => {
+                    // The hold is gone already; that the gateway took no money is still worth knowing.
+                    if reason == ReleaseReason::PaymentFailed {
+                        state.end_payment(now, slot, events);
+                    }
+                    state.answer(slot)
+                }
                 status => Outcome::Rejected(Rejection::OrderIs(status)),
             }
         })

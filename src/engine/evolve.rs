@@ -48,6 +48,10 @@ impl DropState {
                 self.on_refund_due(slot, payment_ref.clone());
                 self.orders.refunds.insert(slot, *cause);
             }
+            DropEvent::PaymentEnded { order } => {
+                let slot = self.known(*order);
+                self.orders.paying.remove(&slot);
+            }
             DropEvent::Refunded { line } => self.on_refunded(at, line.order),
         }
     }

@@ -96,7 +96,8 @@ impl DropState {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let over = matches!(self.status, DropStatus::Ended | DropStatus::Cancelled);
-        over && self.held == 0 && self.orders.refunds.is_empty() && !self.has_sold_to_refund()
+        let owes_nothing = self.orders.refunds.is_empty() && self.orders.paying.is_empty();
+        over && self.held == 0 && owes_nothing && !self.has_sold_to_refund()
     }
 
     fn has_sold_to_refund(&self) -> bool {

@@ -30,8 +30,8 @@ pub(super) struct Contradiction {
 pub(super) struct DropImage {
     /// The row; its stock and status are those before the batch until [`Fold::finish`].
     pub row: DropRow,
-    /// Refunds that are owed and not settled.
-    pub refunds_due: u32,
+    /// Orders of which a refund is owed, or whose payment has no outcome yet.
+    pub obligations: u32,
     is_new: bool,
     board: StockBoard,
     /// As the rows have it now.
@@ -98,7 +98,7 @@ pub(super) struct Rows {
 
 fn order_of(event: &DropEvent) -> Option<OrderId> {
     match event {
-        DropEvent::PaymentStarted { order, .. } => Some(*order),
+        DropEvent::PaymentStarted { order, .. } | DropEvent::PaymentEnded { order } => Some(*order),
         DropEvent::Confirmed { line, .. }
         | DropEvent::Released { line, .. }
         | DropEvent::RefundDue { line, .. }
@@ -128,10 +128,10 @@ impl Touched {
 
 impl DropImage {
     /// A drop that is in the database.
-    pub fn stored(row: DropRow, refunds_due: u32) -> Self {
+    pub fn stored(row: DropRow, obligations: u32) -> Self {
         let variants = row.variants.iter().map(|variant| (variant.id, variant.stock)).collect();
         let board = StockBoard { status: row.status, variants };
-        Self { before: row.variants.clone(), row, refunds_due, is_new: false, board }
+        Self { before: row.variants.clone(), row, obligations, is_new: false, board }
     }
 
     fn scheduled(spec: &DropSpec, record: &DropRecord) -> Self {
@@ -145,10 +145,10 @@ impl DropImage {
             last_event_at: record.at,
             variants,
         };
-        Self { before: Vec::new(), row, refunds_due: 0, is_new: true, board }
+        Self { before: Vec::new(), row, obligations: 0, is_new: true, board }
     }
 
-    /// Whether nothing can change any more: over, nothing held, no refund owed, nobody left to refund. Held units are
+    /// Whether nothing can change any more: over, nothing held, no refund owed, no payment open, nobody left to refund. Held units are
     /// exactly the units of reserved orders, and sold ones those of confirmed orders that are owed no refund, so no
     /// order has to be looked at.
     pub fn is_settled(&self) -> bool {
@@ -158,7 +158,7 @@ impl DropImage {
             DropStatus::Cancelled => sum(|variant| variant.stock.sold) == 0,
             DropStatus::Scheduled | DropStatus::Live | DropStatus::SoldOut => false,
         };
-        over && self.refunds_due == 0 && sum(|variant| variant.stock.held) == 0
+        over && self.obligations == 0 && sum(|variant| variant.stock.held) == 0
     }
 
     fn fold(&mut self, record: &DropRecord) -> Result<(), &'static str> {
@@ -174,16 +174,20 @@ impl DropImage {
             DropEvent::Restocked { variant, .. } => self.settle_low(*variant)?,
             DropEvent::Released { line, .. } => self.settle_low(line.variant)?,
             DropEvent::RefundDue { line, was_sold, .. } => {
-                self.refunds_due += 1;
+                self.owe(1)?;
                 if *was_sold {
                     self.settle_low(line.variant)?;
                 }
             }
-            DropEvent::Refunded { .. } => {
-                self.refunds_due = self.refunds_due.checked_sub(1).ok_or("no refund is owed in this drop")?;
-            }
+            DropEvent::Refunded { .. } => self.owe(-1)?,
             _ => {}
         }
+        Ok(())
+    }
+
+    fn owe(&mut self, change: i64) -> Result<(), &'static str> {
+        let owed = i64::from(self.obligations) + change;
+        self.obligations = u32::try_from(owed).map_err(|_| "nothing is owed in this drop")?;
         Ok(())
     }
 
@@ -252,6 +256,7 @@ impl Fold {
     }
 
     fn try_apply(&mut self, sequence: u64, record: &DropRecord) -> Result<(), &'static str> {
+        let mut payments = 0;
         match &record.event {
             DropEvent::Scheduled(spec) => {
                 if spec.id != record.drop {
@@ -260,15 +265,23 @@ impl Fold {
                 let known = self.drops.insert(record.drop, DropImage::scheduled(spec, record));
                 return if known.is_none() { Ok(()) } else { Err("it was scheduled before") };
             }
-            DropEvent::Reserved { .. } => self.reserve(record)?,
+            DropEvent::Reserved { payment_method, .. } => {
+                payments = i64::from(payment_method.is_some());
+                self.reserve(record)?;
+            }
             DropEvent::Refused { .. } => self.refuse(sequence, record),
             event => {
                 if let Some(id) = order_of(event) {
-                    settle(self.order(id)?, record)?;
+                    let order = self.order(id)?;
+                    let paying = order.payment_pending.is_some();
+                    settle(order, record)?;
+                    payments = i64::from(order.payment_pending.is_some()) - i64::from(paying);
                 }
             }
         }
-        self.drops.get_mut(&record.drop).ok_or("the drop was never scheduled")?.fold(record)
+        let drop = self.drops.get_mut(&record.drop).ok_or("the drop was never scheduled")?;
+        drop.owe(payments)?;
+        drop.fold(record)
     }
 
     fn order(&mut self, id: OrderId) -> Result<&mut OrderView, &'static str> {
@@ -355,6 +368,7 @@ fn settle(order: &mut OrderView, record: &DropRecord) -> Result<(), &'static str
         return Err("the order is another drop's");
     }
     match &record.event {
+        DropEvent::PaymentEnded { .. } => order.payment_pending = None,
         DropEvent::PaymentStarted { method, .. } => {
             expect(order, OrderStatus::Reserved)?;
             order.payment_pending = Some(method.to_string());

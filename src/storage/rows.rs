@@ -99,7 +99,7 @@ pub(super) fn product<R: Columns>(row: &R) -> Result<Product, StoreError> {
 macro_rules! drop_columns {
     () => {
         "d.id, d.creator_id, d.product_id, d.title, d.per_buyer_limit, d.low_stock_threshold, d.hold_ms, \
-         d.starts_at, d.ends_at, d.created_at, d.status, d.started_at, d.ended_at, d.last_event_at, d.refunds_due, \
+         d.starts_at, d.ends_at, d.created_at, d.status, d.started_at, d.ended_at, d.last_event_at, d.obligations, \
          v.id AS variant_id, v.name, v.stock, v.price_amount, v.price_currency, v.total, v.available, v.held, \
          v.sold, v.low"
     };
@@ -113,14 +113,14 @@ pub(super) fn drops<R: Columns>(rows: &[R]) -> Result<Vec<DropImage>, StoreError
     for row in rows {
         let id = DropId(row.id("id")?);
         if drops.last().is_none_or(|(drop, _)| drop.spec.id != id) {
-            drops.push((drop_alone(row, id)?, count(row, "refunds_due")?));
+            drops.push((drop_alone(row, id)?, count(row, "obligations")?));
         }
         // A drop without any variant still has a row, with nulls.
         if let (Some(variant), Some((drop, _))) = (row.maybe_id("variant_id")?, drops.last_mut()) {
             add_variant(drop, row, VariantId(variant))?;
         }
     }
-    Ok(drops.into_iter().map(|(row, refunds_due)| DropImage::stored(row, refunds_due)).collect())
+    Ok(drops.into_iter().map(|(row, obligations)| DropImage::stored(row, obligations)).collect())
 }
 
 fn drop_alone<R: Columns>(row: &R, id: DropId) -> Result<DropRow, StoreError> {

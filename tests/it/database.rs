@@ -25,7 +25,7 @@ async fn a_sale_on_postgres_ends_with_a_clean_audit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_go_on_while_the_database_is_down() {
-    let postgres = PrivatePostgres::start();
+    let mut postgres = PrivatePostgres::new();
     let mut server = Server::with(Some(postgres.fresh_database().await), &[]).await;
     let (_, drop) = server.live_drop(100, json!({"hold_seconds": 600})).await;
     let ann = server.account("ann").await;
@@ -43,7 +43,7 @@ async fn orders_go_on_while_the_database_is_down() {
     let ready =
         async || answer(server.http.get(format!("{}/readyz", server.base)).send().await.expect("an answer")).await;
     server.until("degraded", async || ready().await.1["status"] == "degraded").await;
-    postgres.restart();
+    postgres.start();
     server.until("caught up", async || ready().await.1["status"] == "ready").await;
     assert_eq!(server.terminate(), Some(0));
     let (code, report) = server.verify();

@@ -35,8 +35,7 @@ impl Server {
         let data = TempDir::new().expect("a temporary folder");
         let extra: Vec<String> = extra.iter().map(|text| (*text).to_owned()).collect();
         let (child, base) = spawn(data.path(), "127.0.0.1:0", database_url.as_deref(), &extra);
-        let http = Client::builder().timeout(SOON).build().expect("a client");
-        Self { child, base, data, database_url, extra, http }
+        Self { child, base, data, database_url, extra, http: client() }
     }
 
     /// `kill -9`, if it still runs.
@@ -47,6 +46,8 @@ impl Server {
 
     pub fn restart(&mut self) {
         let address = self.base.trim_start_matches("http://").to_owned();
+        // Connections to the process that is gone must not be tried again.
+        self.http = client();
         (self.child, self.base) = spawn(self.data.path(), &address, self.database_url.as_deref(), &self.extra);
     }
 
@@ -202,6 +203,10 @@ pub fn problem((status, body): (StatusCode, Value), expected: u16, code: &str) -
         assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {body}");
     }
     body
+}
+
+fn client() -> Client {
+    Client::builder().timeout(SOON).build().expect("a client")
 }
 
 fn livedrop() -> Command {

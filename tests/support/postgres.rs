@@ -115,7 +115,9 @@ impl PrivatePostgres {
             if log.contains("database system is ready to accept connections") {
                 return true;
             }
-            if log.contains("FATAL") {
+            // A client that comes while it still recovers is turned away with a FATAL of its own.
+            let died = |line: &str| line.contains("FATAL") && !line.contains("the database system is");
+            if log.lines().any(died) {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(20));

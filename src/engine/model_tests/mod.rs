@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 const CASES_MIN: u32 = 512;
 
 /// What must have happened somewhere in a run, or it has tested less than it seems to.
-const SEEN: [&str; 15] = [
+const SEEN: [&str; 16] = [
     "started",
     "ended",
     "cancelled",
@@ -31,6 +31,7 @@ const SEEN: [&str; 15] = [
     "reserved",
     "refused",
     "payment_started",
+    "payment_ended",
     "confirmed",
     "retaken",
     "released",

@@ -70,7 +70,7 @@ impl Model {
 
     pub fn is_settled(&self) -> bool {
         let over = self.phase == Phase::Ended || self.phase == Phase::Cancelled;
-        let open = |order: &OrderView| is_held(order) || order.refund_due.is_some();
+        let open = |order: &OrderView| is_held(order) || order.refund_due.is_some() || order.payment_pending.is_some();
         over && !self.views().any(open) && !(self.phase == Phase::Cancelled && self.views().any(is_sold))
     }
 
@@ -90,6 +90,10 @@ impl Model {
                 }
                 None
             }),
+            Command::EndPayment { order } => self.on_order(*order, |model, index| {
+                model.end_payment(now, index);
+                None
+            }),
             Command::Confirm { order, payment_ref } => self.on_order(*order, |model, index| {
                 model.confirm(now, index, payment_ref);
                 None
@@ -98,6 +102,7 @@ impl Model {
                 let status = model.orders[index].1.status;
                 match status {
                     OrderStatus::Reserved => model.release(now, index, *reason, *trace),
+                    OrderStatus::Released if *reason == ReleaseReason::PaymentFailed => model.end_payment(now, index),
                     OrderStatus::Released => {}
                     _ => return Some(Rejection::OrderIs(status)),
                 }
@@ -129,6 +134,12 @@ impl Model {
             Command::Cancel => self.turn(now, &[Phase::Scheduled, Phase::Open], Phase::Cancelled),
             Command::Restock { variant, quantity } => self.restock(now, *variant, *quantity),
             Command::Tick => Outcome::Done(self.status()),
+        }
+    }
+
+    fn end_payment(&mut self, now: Timestamp, index: usize) {
+        if self.orders[index].1.payment_pending.take().is_some() {
+            self.last_change = now;
         }
     }
 

@@ -41,6 +41,7 @@ pub enum Op {
     Release { order: usize, reason: usize },
     Refund { order: usize },
     Settle { order: usize },
+    EndPayment { order: usize },
     Find { order: usize },
     OrdersOf { buyer: u8 },
     Start,
@@ -109,6 +110,7 @@ fn ops() -> impl Strategy<Value = Op> {
         12 => (any(), 0..3_usize).prop_map(|(order, reason)| Op::Release { order, reason }),
         8 => any().prop_map(|order| Op::Refund { order }),
         5 => any().prop_map(|order| Op::Settle { order }),
+        4 => any().prop_map(|order| Op::EndPayment { order }),
         1 => any().prop_map(|order| Op::Find { order }),
         1 => (0..BUYERS).prop_map(|buyer| Op::OrdersOf { buyer }),
         1 => Just(Op::Start),
@@ -138,6 +140,7 @@ impl World {
             Op::Begin { order, method } => {
                 Command::BeginPayment { order: self.order(order), method: METHODS[usize::from(method)].into() }
             }
+            Op::EndPayment { order } => Command::EndPayment { order: self.order(order) },
             Op::Confirm { order } => {
                 Command::Confirm { order: self.order(order), payment_ref: format!("pay_{}", self.serial).into() }
             }

@@ -30,7 +30,7 @@ a_payment_does_not_begin_on_a_hold_that_is_over: "
     at 0s   bob reserves 1 with k1              -> reserved, available 199 held 1001 sold 0               | reserved
     at 0s   carol reserves 1 with k1 by card    -> reserved paying card, available 198 held 1002 sold 0   | reserved
     at 10s  bob begins k1 by card               -> no: order is released, available 711 held 489 sold 0   | released x513
-    at 10s  carol fails k1                      -> released expired paying card, available 1200 held 0 sold 0 | released x489
+    at 10s  carol fails k1                      -> released expired, available 1200 held 0 sold 0 | released x489 payment_ended
 "
 
 a_payment_does_not_begin_in_a_cancelled_drop: "

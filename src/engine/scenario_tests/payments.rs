@@ -80,6 +80,19 @@ a_declined_payment_releases_the_hold: "
     at 6s  alice pays k1 as p1                  -> released payment_failed owed late_payment, owes p1     | refund_due
 "
 
+a_charge_that_was_never_made_is_closed: "
+    drop stock=2 hold=10s
+    at 0s   alice reserves 1 with k1 by card    -> reserved paying card, available 1 held 1 sold 0        | started reserved
+    # The hold stands: another try may still pay.
+    at 1s   alice was not charged for k1        -> reserved, available 1 held 1 sold 0                    | payment_ended
+    at 2s   alice was not charged for k1        -> reserved
+    at 3s   alice begins k1 by card             -> reserved paying card                                   | payment_started
+    at 4s   drop ends                           -> done ended                                             | ended
+    at 10s  drop ticks                          -> done ended, available 2 held 0 sold 0, due never       | released
+    # Until the gateway has said so, money may still come.
+    at 11s  alice was not charged for k1        -> released expired, settled                              | payment_ended
+"
+
 a_payment_begins_once_for_each_method: "
     drop stock=2
     at 0s  alice reserves 1 with k1             -> reserved, available 1 held 1 sold 0                    | started reserved

@@ -167,6 +167,7 @@ impl Stage {
             [buyer, "pays", key, "as", payment] => {
                 Command::Confirm { order: self.order(buyer, key), payment_ref: payment.into() }
             }
+            [buyer, "was", "not", "charged", "for", key] => Command::EndPayment { order: self.order(buyer, key) },
             [buyer, "fails", key] => {
                 Command::Release { order: self.order(buyer, key), reason: ReleaseReason::PaymentFailed, trace }
             }
@@ -324,6 +325,7 @@ pub fn name(event: &DropEvent) -> &'static str {
         DropEvent::Reserved { .. } => "reserved",
         DropEvent::Refused { .. } => "refused",
         DropEvent::PaymentStarted { .. } => "payment_started",
+        DropEvent::PaymentEnded { .. } => "payment_ended",
         DropEvent::Confirmed { retaken: false, .. } => "confirmed",
         DropEvent::Confirmed { retaken: true, .. } => "retaken",
         DropEvent::Released { .. } => "released",

@@ -29,7 +29,7 @@ fn ordinal(index: usize) -> i64 {
 
 pub(super) async fn insert_drops(connection: &mut PgConnection, drops: &[&DropImage]) -> Result<()> {
     let sql = "INSERT INTO drops (id, creator_id, product_id, title, per_buyer_limit, low_stock_threshold, hold_ms, \
-               starts_at, ends_at, created_at, status, started_at, ended_at, last_event_at, refunds_due, settled) \
+               starts_at, ends_at, created_at, status, started_at, ended_at, last_event_at, obligations, settled) \
                SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], \
                $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], \
                $14::bigint[], $15::bigint[], $16::boolean[])";
@@ -48,7 +48,7 @@ pub(super) async fn insert_drops(connection: &mut PgConnection, drops: &[&DropIm
         .bind(column(drops, |drop| time(drop.row.started_at)))
         .bind(column(drops, |drop| time(drop.row.ended_at)))
         .bind(column(drops, |drop| drop.row.last_event_at.as_millis()))
-        .bind(column(drops, |drop| i64::from(drop.refunds_due)))
+        .bind(column(drops, |drop| i64::from(drop.obligations)))
         .bind(column(drops, |drop| drop.is_settled()))
         .execute(&mut *connection)
         .await?;
@@ -81,9 +81,9 @@ async fn insert_variants(connection: &mut PgConnection, drops: &[&DropImage]) ->
 
 pub(super) async fn update_drops(connection: &mut PgConnection, drops: &[&DropImage]) -> Result<()> {
     let sql = "UPDATE drops SET status = new.status, started_at = new.started_at, ended_at = new.ended_at, \
-               last_event_at = new.last_event_at, refunds_due = new.refunds_due, settled = new.settled \
+               last_event_at = new.last_event_at, obligations = new.obligations, settled = new.settled \
                FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], \
-               $7::boolean[]) AS new (id, status, started_at, ended_at, last_event_at, refunds_due, settled) \
+               $7::boolean[]) AS new (id, status, started_at, ended_at, last_event_at, obligations, settled) \
                WHERE drops.id = new.id";
     sqlx::query(sql)
         .bind(column(drops, |drop| drop.row.spec.id.0))
@@ -91,7 +91,7 @@ pub(super) async fn update_drops(connection: &mut PgConnection, drops: &[&DropIm
         .bind(column(drops, |drop| time(drop.row.started_at)))
         .bind(column(drops, |drop| time(drop.row.ended_at)))
         .bind(column(drops, |drop| drop.row.last_event_at.as_millis()))
-        .bind(column(drops, |drop| i64::from(drop.refunds_due)))
+        .bind(column(drops, |drop| i64::from(drop.obligations)))
         .bind(column(drops, |drop| drop.is_settled()))
         .execute(connection)
         .await

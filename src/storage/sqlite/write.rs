@@ -58,7 +58,7 @@ fn maybe_text(value: Option<&str>) -> Value {
 
 pub(super) async fn insert_drops(connection: &mut SqliteConnection, drops: &[&DropImage]) -> Result<()> {
     let head = "INSERT INTO drops (id, creator_id, product_id, title, per_buyer_limit, low_stock_threshold, hold_ms, \
-                starts_at, ends_at, created_at, status, started_at, ended_at, last_event_at, refunds_due, settled)";
+                starts_at, ends_at, created_at, status, started_at, ended_at, last_event_at, obligations, settled)";
     bulk(connection, head, "", drops, |drop| {
         let (row, spec) = (&drop.row, &drop.row.spec);
         [
@@ -76,7 +76,7 @@ pub(super) async fn insert_drops(connection: &mut SqliteConnection, drops: &[&Dr
             row.started_at.into(),
             row.ended_at.into(),
             row.last_event_at.into(),
-            drop.refunds_due.into(),
+            drop.obligations.into(),
             int(drop.is_settled()),
         ]
     })
@@ -104,9 +104,9 @@ pub(super) async fn insert_drops(connection: &mut SqliteConnection, drops: &[&Dr
 }
 
 pub(super) async fn update_drops(connection: &mut SqliteConnection, drops: &[&DropImage]) -> Result<()> {
-    let head = "WITH new (id, status, started_at, ended_at, last_event_at, refunds_due, settled) AS (";
+    let head = "WITH new (id, status, started_at, ended_at, last_event_at, obligations, settled) AS (";
     let tail = ") UPDATE drops SET status = new.status, started_at = new.started_at, ended_at = new.ended_at, \
-                last_event_at = new.last_event_at, refunds_due = new.refunds_due, settled = new.settled \
+                last_event_at = new.last_event_at, obligations = new.obligations, settled = new.settled \
                 FROM new WHERE drops.id = new.id";
     bulk(connection, head, tail, drops, |drop| {
         let row = &drop.row;
@@ -116,7 +116,7 @@ pub(super) async fn update_drops(connection: &mut SqliteConnection, drops: &[&Dr
             row.started_at.into(),
             row.ended_at.into(),
             row.last_event_at.into(),
-            drop.refunds_due.into(),
+            drop.obligations.into(),
             int(drop.is_settled()),
         ]
     })
