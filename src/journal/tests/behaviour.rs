@@ -2,8 +2,8 @@
 
 use super::support::*;
 use crate::journal::{
-    Durability, Fault, FaultyDevice, Finding, Journal, JournalError, JournalOptions, MemoryDevice, RecoveryError,
-    Space, read_identity, scan, segment::file_name,
+    Device, Durability, Fault, FaultyDevice, Finding, Journal, JournalError, JournalOptions, MemoryDevice,
+    RecoveryError, Space, read_identity, scan, segment::file_name,
 };
 use std::sync::Arc;
 
