@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_write_is_cut_at_the_sector_borders_of_the_file() {
         assert_eq!(sectors(500, 600).collect::<Vec<_>>(), [0..12, 12..524, 524..600]);
-        assert_eq!(sectors(0, 512).collect::<Vec<_>>(), [0..512]);
+        assert_eq!(sectors(0, 512).collect::<Vec<_>>(), vec![0..512]);
         assert_eq!(sectors(3, 0).count(), 0);
     }
 }

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn only_durable_frames_are_given_out_and_the_oldest_make_room() {
-        let tail = Tail::new(40);
+        let tail = Tail::new(30);
         tail.push(chunk(1, &["a", "b"]));
         tail.push(chunk(3, &["c", "d", "e"]));
         assert_eq!(tail.get(1, 0), None);

@@ -1,1 +1,8 @@
-//! The journal as a whole: crashes, damage, failing devices, and a dumb model.
+//! The journal as a whole: behaviour, crashes, damage, failing devices, and a dumb model.
+
+mod behaviour;
+mod crashes;
+mod damage;
+mod faults;
+mod model;
+mod support;
