@@ -76,12 +76,7 @@ fn news(batch: &ProjectionBatch, applied: i64) -> Result<(u64, &[DropRecord]), S
     Ok((next, batch.records.get(known..).unwrap_or_default()))
 }
 
-async fn apply<S: Session>(
-    tx: &mut S,
-    journal: Uuid,
-    first: u64,
-    records: &[DropRecord],
-) -> Result<(), StoreError> {
+async fn apply<S: Session>(tx: &mut S, journal: Uuid, first: u64, records: &[DropRecord]) -> Result<(), StoreError> {
     let mut fold = read(tx, records).await?;
     for (sequence, record) in (first..).zip(records) {
         fold.apply(sequence, record).map_err(|contradiction| StoreError::Corrupt(contradiction.to_string()))?;

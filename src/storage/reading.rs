@@ -39,10 +39,9 @@ pub(super) async fn drops<D: Database>(
     let after = before(after.map(|id| id.0));
     let (sql, args) = match (filter.status, filter.creator) {
         (None, None) => (drops_where!("id < $1 ORDER BY id DESC LIMIT $2"), args![after, limit]),
-        (Some(status), None) => (
-            drops_where!("id < $1 AND status = $3 ORDER BY id DESC LIMIT $2"),
-            args![after, limit, status.as_str()],
-        ),
+        (Some(status), None) => {
+            (drops_where!("id < $1 AND status = $3 ORDER BY id DESC LIMIT $2"), args![after, limit, status.as_str()])
+        }
         (None, Some(creator)) => {
             (drops_where!("id < $1 AND creator_id = $3 ORDER BY id DESC LIMIT $2"), args![after, limit, creator.0])
         }

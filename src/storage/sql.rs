@@ -127,10 +127,7 @@ pub(super) trait Session: Send {
     fn lock(&mut self, key: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The row of a watermark, locked until this transaction is over.
-    fn lock_watermark(
-        &mut self,
-        journal: Uuid,
-    ) -> impl Future<Output = Result<Option<Self::Row>, StoreError>> + Send;
+    fn lock_watermark(&mut self, journal: Uuid) -> impl Future<Output = Result<Option<Self::Row>, StoreError>> + Send;
 
     /// Adds drops with all their variants.
     fn insert_drops(&mut self, drops: &[&DropImage]) -> impl Future<Output = Result<(), StoreError>> + Send;

@@ -222,7 +222,9 @@ pub async fn every_refusal_is_remembered(db: Database) {
         let Some(KeyAnswer::Refused(row)) = db.store.answer_for_key(ask.digest()).await.unwrap() else {
             panic!("{refusal:?} is not remembered");
         };
-        let DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace } = record.event else { unreachable!() };
+        let DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace } = record.event else {
+            unreachable!()
+        };
         assert_eq!((row.sequence, row.drop_id, row.at), (journal.next - 1, sale.id(), at(10)));
         assert_eq!((row.buyer, &*row.key, row.digest), (buyer, &*key, digest));
         assert_eq!((row.fingerprint, row.refusal, row.trace), (fingerprint, refusal, trace));

@@ -160,7 +160,8 @@ impl Sale {
 
     pub fn refused(&self, millis: i64, ask: &Ask, refusal: Refusal) -> DropRecord {
         let trace = TraceId::random();
-        let (buyer, key, digest, fingerprint) = (ask.line.buyer, ask.key.clone().into(), ask.digest(), ask.fingerprint());
+        let (buyer, key, digest, fingerprint) =
+            (ask.line.buyer, ask.key.clone().into(), ask.digest(), ask.fingerprint());
         self.event(millis, DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace })
     }
 

@@ -51,8 +51,7 @@ impl PrivatePostgres {
         let binaries = binaries();
         let owner = is_root().then(unprivileged_user);
         let directory = private_directory(owner);
-        let mut server =
-            Self { binaries, directory, port: 0, owner, watchdog: None, databases: AtomicU32::new(0) };
+        let mut server = Self { binaries, directory, port: 0, owner, watchdog: None, databases: AtomicU32::new(0) };
         server.initialise();
         // Another process may take the port between its choice and its use.
         let started = (0..5).any(|_| {
@@ -228,10 +227,9 @@ fn binaries() -> PathBuf {
             command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
-        if apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", "postgresql"]) {
-            if let Some(found) = find_binaries() {
-                return found;
-            }
+        let installed = apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", "postgresql"]);
+        if let Some(found) = find_binaries().filter(|_| installed) {
+            return found;
         }
     }
     panic!("these tests need Postgres: install the package `postgresql`, or put `initdb` and `postgres` into PATH");

@@ -121,12 +121,7 @@ impl Session for PostgresSession {
         Ok(query(sql, args).execute(self.connection()).await.map_err(from_sqlx)?.rows_affected())
     }
 
-    async fn all_of(
-        &mut self,
-        sql: &'static str,
-        ids: &[Uuid],
-        tail: &'static str,
-    ) -> Result<Vec<PgRow>, StoreError> {
+    async fn all_of(&mut self, sql: &'static str, ids: &[Uuid], tail: &'static str) -> Result<Vec<PgRow>, StoreError> {
         let sql = AssertSqlSafe(format!("{sql} = ANY($1){tail}"));
         sqlx::query(sql).bind(ids).fetch_all(self.connection()).await.map_err(from_sqlx)
     }

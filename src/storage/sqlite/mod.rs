@@ -10,7 +10,7 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Sqlite, SqlSafeStr, SqliteConnection, Transaction, pool::PoolConnection};
+use sqlx::{SqlSafeStr, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
 use std::{str::FromStr, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
