@@ -77,7 +77,7 @@ CREATE TABLE drops (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX drops_by_status ON drops (status, id);
 CREATE INDEX drops_by_creator ON drops (creator_id, id);
-CREATE INDEX drops_unsettled ON drops (id) WHERE settled = 0;
+CREATE INDEX drops_unsettled ON drops (id) WHERE NOT settled;
 
 CREATE TABLE drop_variants (
     drop_id        BLOB NOT NULL REFERENCES drops (id),

@@ -13,8 +13,6 @@ mod accounts;
 mod catalogue;
 mod failure;
 mod fold;
-#[cfg(test)]
-mod fold_tests;
 pub mod model;
 mod postgres;
 mod projection;

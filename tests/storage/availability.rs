@@ -3,7 +3,10 @@
 use crate::fixtures::{Journal, Sale, user};
 use crate::postgres::PrivatePostgres;
 use livedrop::storage::{Store, StoreError, connect};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 fn is_unavailable<T>(result: Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Unavailable(_)))
@@ -52,23 +55,24 @@ async fn a_killed_postgres_is_unavailable_until_it_is_back() {
     let projector = {
         let (store, batches): (Arc<dyn Store>, _) = (store.clone(), batches.clone());
         tokio::spawn(async move {
-            for (i, batch) in batches.iter().enumerate() {
+            for batch in &batches {
                 if let Err(error) = store.project(batch).await {
-                    return Some((i, error));
+                    return Some(error);
                 }
             }
             None
         })
     };
-    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    while store.watermark(journal.id).await.unwrap().unwrap().sequence < 1_000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let server = tokio::task::spawn_blocking(move || {
         server.stop();
         server
     });
     let mut server = server.await.unwrap();
-    if let Some((_, error)) = projector.await.unwrap() {
-        assert!(is_unavailable::<()>(Err(error)));
-    }
+    let error = projector.await.unwrap().expect("it was killed in the middle");
+    assert!(is_unavailable::<()>(Err(error)));
     assert!(is_unavailable(store.ping().await));
     assert!(is_unavailable(store.insert_user(&user("late@example.com")).await));
     assert!(is_unavailable(store.project(&batches[0]).await));

@@ -229,10 +229,9 @@ fn binaries() -> PathBuf {
             command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
-        if apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", "postgresql"]) {
-            if let Some(found) = find_binaries() {
-                return found;
-            }
+        let installed = apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", "postgresql"]);
+        if let Some(found) = find_binaries().filter(|_| installed) {
+            return found;
         }
     }
     panic!("these tests need Postgres: install the package `postgresql`, or put `initdb` and `postgres` into PATH");

@@ -1,0 +1,71 @@
+//! One order in the fold: what each later event does to it, and from which state it may come.
+
+use crate::domain::event::OrderLine;
+use crate::domain::{DropEvent, DropRecord, OrderStatus, OrderView, ReleaseReason};
+
+/// Folds a later event into its order.
+pub(super) fn settle(order: &mut OrderView, record: &DropRecord) -> Result<(), &'static str> {
+    if order.drop_id != record.drop {
+        return Err("the order is another drop's");
+    }
+    match &record.event {
+        DropEvent::PaymentEnded { .. } => order.payment_pending = None,
+        DropEvent::PaymentStarted { method, .. } => {
+            expect(order, OrderStatus::Reserved)?;
+            order.payment_pending = Some(method.to_string());
+        }
+        DropEvent::Confirmed { line, payment_ref, retaken } => {
+            same_line(order, line)?;
+            expect(order, if *retaken { OrderStatus::Released } else { OrderStatus::Reserved })?;
+            order.status = OrderStatus::Confirmed;
+            order.confirmed_at = Some(record.at);
+            (order.release_reason, order.released_at) = (None, None);
+            order.payment_ref = payment_ref.as_deref().map(str::to_owned);
+            order.payment_pending = None;
+        }
+        DropEvent::Released { line, reason, trace } => {
+            same_line(order, line)?;
+            expect(order, OrderStatus::Reserved)?;
+            order.status = OrderStatus::Released;
+            (order.release_reason, order.released_at) = (Some(*reason), Some(record.at));
+            if *reason == ReleaseReason::PaymentFailed {
+                order.payment_pending = None;
+                order.failed_trace = Some(*trace);
+            }
+        }
+        DropEvent::RefundDue { line, payment_ref, cause, was_sold } => {
+            same_line(order, line)?;
+            expect(order, if *was_sold { OrderStatus::Confirmed } else { OrderStatus::Released })?;
+            if order.refund_due.is_some() {
+                return Err("the refund is owed already");
+            }
+            order.refund_due = Some(*cause);
+            // A free order has no payment to refer to.
+            order.payment_ref = Some(payment_ref.to_string()).filter(|text| !text.is_empty());
+            order.payment_pending = None;
+        }
+        DropEvent::Refunded { line } => {
+            same_line(order, line)?;
+            if order.refund_due.take().is_none() {
+                return Err("no refund is owed for the order");
+            }
+            order.refunded_at = Some(record.at);
+            // Where the money came too late the order was never confirmed: it stays released.
+            if order.status == OrderStatus::Confirmed {
+                order.status = OrderStatus::Refunded;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn expect(order: &OrderView, status: OrderStatus) -> Result<(), &'static str> {
+    if order.status == status { Ok(()) } else { Err("the order's state does not allow it") }
+}
+
+/// An event says by itself what it is about; that has to be what the order says, or the stock goes wrong.
+fn same_line(order: &OrderView, line: &OrderLine) -> Result<(), &'static str> {
+    let same = order.variant_id == line.variant && order.quantity == line.quantity && order.buyer == line.buyer;
+    if same { Ok(()) } else { Err("buyer, variant or quantity are not the order's") }
+}
