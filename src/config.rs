@@ -50,10 +50,10 @@ pub struct ServeArgs {
     /// Where the journal, the secret key and the default database live [default: ./data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// postgres://… or sqlite://… [default: sqlite://<data-dir>/livedrop.db]
+    /// postgres://… or sqlite://… [default: sqlite://DATA_DIR/livedrop.db]
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
-    /// When the journal is synced: always, interval:<ms> or never [default: always]
+    /// When the journal is synced: always, interval:MS or never [default: always]
     #[arg(long, value_name = "WHEN")]
     pub durability: Option<String>,
     /// Size of a journal segment, 8 to 1024 [default: 64]

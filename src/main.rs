@@ -49,7 +49,7 @@ struct VerifyArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    actix_web::rt::System::new().block_on(async {
+    actix::System::new().block_on(async {
         match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
             Task::Serve(args) => serve(&args).await,
             Task::Demo(options) => run_demo(options).await,

@@ -5,42 +5,44 @@
 use super::announce::{self, Notice};
 use super::fanout::{CloseCause, SessionQueue, Topic};
 use super::hub::SessionId;
-use crate::domain::limits::{PROJECTOR_BATCH_RECORDS_MAX, SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX};
+use super::tail::{Run, Tail};
+use crate::domain::limits::{SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX};
 use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, StockBoard, Timestamp, UserId};
-use crate::journal::JournalReader;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
 
+/// The name of its place in the journal.
+pub const CURSOR: &str = "broadcaster";
+
 /// Sessions' wishes that wait for the broadcaster.
 pub const MAILBOX_MAX: usize = 65_536;
 
-/// A run of durable records, decoded.
+/// What has just become durable.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Durable {
-    /// The sequence number of the first.
-    pub first_sequence: u64,
-    /// One after the other.
-    pub records: Vec<DropRecord>,
-}
+pub struct Durable(
+    /// In the journal's order.
+    pub Run,
+);
 
-/// A session's wish.
+/// A session's wish. A frame that comes with it is queued once it is done: what the session reads after that frame is
+/// all that happens from then on.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum Wish {
     /// Be heard.
     Connect(SessionId, Arc<SessionQueue>),
     /// Be somebody's.
-    Authenticate(SessionId, UserId, Vec<CreatorId>),
+    Authenticate(SessionId, UserId, Vec<CreatorId>, Bytes),
     /// Hear more.
-    Subscribe(SessionId, Vec<Topic>),
+    Subscribe(SessionId, Vec<Topic>, Bytes),
     /// Hear less.
-    Unsubscribe(SessionId, Vec<Topic>),
+    Unsubscribe(SessionId, Vec<Topic>, Bytes),
     /// Be forgotten.
     Disconnect(SessionId),
     /// A user follows a creator, or does not any more.
@@ -51,8 +53,22 @@ pub enum Wish {
 
 struct Session {
     queue: Arc<SessionQueue>,
-    topics: HashSet<Topic>,
+    topics: HashMap<Topic, Heard>,
     user: Option<UserId>,
+}
+
+/// Why a session hears a topic. Both may hold; taking one back leaves the other.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    /// The client asked for it.
+    asked: bool,
+    /// It comes with the account: its own topic, or a creator that it follows.
+    granted: bool,
+}
+
+impl Heard {
+    const ASKED: Self = Self { asked: true, granted: false };
+    const GRANTED: Self = Self { asked: false, granted: true };
 }
 
 struct Watched {
@@ -79,18 +95,23 @@ impl Broadcaster {
         Self { drops, ..Self::default() }
     }
 
-    fn subscribe(&mut self, id: SessionId, topic: Topic) {
+    fn subscribe(&mut self, id: SessionId, topic: Topic, why: Heard) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.topics.insert(topic) {
-            self.topics.entry(topic).or_default().insert(id);
-        }
+        let heard = session.topics.entry(topic).or_default();
+        heard.asked |= why.asked;
+        heard.granted |= why.granted;
+        self.topics.entry(topic).or_default().insert(id);
     }
 
-    fn unsubscribe(&mut self, id: SessionId, topic: Topic) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.topics.remove(&topic);
+    fn unsubscribe(&mut self, id: SessionId, topic: Topic, why: Heard) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Entry::Occupied(mut heard) = session.topics.entry(topic) else { return };
+        heard.get_mut().asked &= !why.asked;
+        heard.get_mut().granted &= !why.granted;
+        if !heard.get().asked && !heard.get().granted {
+            heard.remove();
+            self.unlink(id, topic);
         }
-        self.unlink(id, topic);
     }
 
     fn unlink(&mut self, id: SessionId, topic: Topic) {
@@ -102,9 +123,15 @@ impl Broadcaster {
         }
     }
 
+    fn tell(&mut self, id: SessionId, frame: Bytes) {
+        if self.sessions.get(&id).is_some_and(|session| !session.queue.push(frame)) {
+            self.disconnect(id);
+        }
+    }
+
     fn disconnect(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else { return };
-        for topic in session.topics {
+        for &topic in session.topics.keys() {
             self.unlink(id, topic);
         }
         if let Some(user) = session.user {
@@ -128,7 +155,7 @@ impl Broadcaster {
             before => {
                 if let Some(before) = before {
                     self.leave_user(id, before);
-                    self.unsubscribe(id, Topic::User(before));
+                    self.unsubscribe(id, Topic::User(before), Heard::GRANTED);
                 }
                 let sessions = self.by_user.entry(user).or_default();
                 sessions.push_back(id);
@@ -140,9 +167,9 @@ impl Broadcaster {
                 }
             }
         }
-        self.subscribe(id, Topic::User(user));
+        self.subscribe(id, Topic::User(user), Heard::GRANTED);
         for creator in following {
-            self.subscribe(id, Topic::Creator(creator));
+            self.subscribe(id, Topic::Creator(creator), Heard::GRANTED);
         }
     }
 
@@ -150,9 +177,9 @@ impl Broadcaster {
         let sessions: Vec<SessionId> = self.by_user.get(&user).into_iter().flatten().copied().collect();
         for id in sessions {
             if follows {
-                self.subscribe(id, Topic::Creator(creator));
+                self.subscribe(id, Topic::Creator(creator), Heard::GRANTED);
             } else {
-                self.unsubscribe(id, Topic::Creator(creator));
+                self.unsubscribe(id, Topic::Creator(creator), Heard::GRANTED);
             }
         }
     }
@@ -191,7 +218,7 @@ impl Broadcaster {
         for (index, topic) in topics.iter().enumerate() {
             for id in self.topics.get(topic).into_iter().flatten() {
                 let Some(session) = self.sessions.get(id) else { continue };
-                let heard = topics[..index].iter().any(|earlier| session.topics.contains(earlier));
+                let heard = topics[..index].iter().any(|earlier| session.topics.contains_key(earlier));
                 if !heard && !session.queue.push(frame.clone()) {
                     slow.push(*id);
                 }
@@ -241,8 +268,8 @@ impl Actor for Broadcaster {
 impl Handler<Durable> for Broadcaster {
     type Result = ();
 
-    fn handle(&mut self, durable: Durable, _: &mut Self::Context) {
-        for (record, position) in durable.records.iter().zip(durable.first_sequence..) {
+    fn handle(&mut self, Durable(run): Durable, _: &mut Self::Context) {
+        for (record, position) in run.records.iter().zip(run.first_sequence..) {
             self.on_record(record, position);
         }
     }
@@ -254,11 +281,20 @@ impl Handler<Wish> for Broadcaster {
     fn handle(&mut self, wish: Wish, _: &mut Self::Context) {
         match wish {
             Wish::Connect(id, queue) => {
-                self.sessions.insert(id, Session { queue, topics: HashSet::new(), user: None });
+                self.sessions.insert(id, Session { queue, topics: HashMap::new(), user: None });
             }
-            Wish::Authenticate(id, user, following) => self.authenticate(id, user, following),
-            Wish::Subscribe(id, topics) => topics.into_iter().for_each(|topic| self.subscribe(id, topic)),
-            Wish::Unsubscribe(id, topics) => topics.into_iter().for_each(|topic| self.unsubscribe(id, topic)),
+            Wish::Authenticate(id, user, following, done) => {
+                self.authenticate(id, user, following);
+                self.tell(id, done);
+            }
+            Wish::Subscribe(id, topics, done) => {
+                topics.into_iter().for_each(|topic| self.subscribe(id, topic, Heard::ASKED));
+                self.tell(id, done);
+            }
+            Wish::Unsubscribe(id, topics, done) => {
+                topics.into_iter().for_each(|topic| self.unsubscribe(id, topic, Heard::ASKED));
+                self.tell(id, done);
+            }
             Wish::Disconnect(id) => self.disconnect(id),
             Wish::FollowChanged(user, creator, follows) => self.follow_changed(user, creator, follows),
             Wish::CloseAll(cause) => self.sessions.values().for_each(|session| session.queue.close(cause)),
@@ -266,36 +302,13 @@ impl Handler<Wish> for Broadcaster {
     }
 }
 
-/// Carries durable records to the broadcaster, one batch at a time, until the journal closes.
-pub async fn pump(journal: JournalReader, after: u64, broadcaster: Addr<Broadcaster>) {
-    let mut cursor = journal.cursor(after);
-    let mut durable = journal.durable_watch();
-    loop {
-        match cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX) {
-            Ok(Some(batch)) => {
-                let records: Result<Vec<DropRecord>, _> =
-                    batch.iter().map(|(_, bytes)| DropRecord::decode(bytes)).collect();
-                let Ok(records) = records else {
-                    tracing::error!(
-                        first = batch.first_sequence,
-                        "the broadcaster stops at a record that it cannot read"
-                    );
-                    return;
-                };
-                let message = Durable { first_sequence: batch.first_sequence, records };
-                if broadcaster.send(message).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => {
-                if durable.changed().await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "the broadcaster cannot read the journal");
-                return;
-            }
+/// Carries durable records to the broadcaster, one run at a time, for as long as both are there.
+pub async fn pump(mut tail: Tail, broadcaster: Addr<Broadcaster>) {
+    while let Some(run) = tail.next().await {
+        let last = run.last_sequence();
+        if broadcaster.send(Durable(run)).await.is_err() {
+            return;
         }
+        tail.passed(last);
     }
 }

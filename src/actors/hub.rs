@@ -5,6 +5,7 @@ use super::fanout::{CloseCause, SessionQueue, Topic};
 use crate::domain::limits::SESSIONS_MAX;
 use crate::domain::{CreatorId, UserId};
 use actix::Addr;
+use bytes::Bytes;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -60,28 +61,34 @@ impl Hub {
     }
 
     /// Makes a session a user's: it hears `user:{id}` and the drops of these creators. Past `SESSIONS_PER_USER_MAX` the
-    /// user's oldest session is closed.
+    /// user's oldest session is closed. `done` is the first frame that it hears as that user's.
     ///
     /// # Errors
     /// [`JoinError::Full`] where the broadcaster's mailbox is.
-    pub fn authenticate(&self, session: SessionId, user: UserId, following: Vec<CreatorId>) -> Result<(), JoinError> {
-        self.wish(Wish::Authenticate(session, user, following))
+    pub fn authenticate(
+        &self,
+        session: SessionId,
+        user: UserId,
+        following: Vec<CreatorId>,
+        done: Bytes,
+    ) -> Result<(), JoinError> {
+        self.wish(Wish::Authenticate(session, user, following, done))
     }
 
-    /// Subscribes (the session checks its own bound and its right to the topics).
+    /// Subscribes (the session checks its own bound and its right to the topics). After `done` it hears everything.
     ///
     /// # Errors
     /// [`JoinError::Full`] where the broadcaster's mailbox is.
-    pub fn subscribe(&self, session: SessionId, topics: Vec<Topic>) -> Result<(), JoinError> {
-        self.wish(Wish::Subscribe(session, topics))
+    pub fn subscribe(&self, session: SessionId, topics: Vec<Topic>, done: Bytes) -> Result<(), JoinError> {
+        self.wish(Wish::Subscribe(session, topics, done))
     }
 
-    /// Unsubscribes.
+    /// Takes back what was asked for; what comes with the account stays. After `done` it hears nothing of the rest.
     ///
     /// # Errors
     /// [`JoinError::Full`] where the broadcaster's mailbox is.
-    pub fn unsubscribe(&self, session: SessionId, topics: Vec<Topic>) -> Result<(), JoinError> {
-        self.wish(Wish::Unsubscribe(session, topics))
+    pub fn unsubscribe(&self, session: SessionId, topics: Vec<Topic>, done: Bytes) -> Result<(), JoinError> {
+        self.wish(Wish::Unsubscribe(session, topics, done))
     }
 
     /// Forgets a session. Never refused: at most one per session that was let in, so it cannot grow without bound.

@@ -2,7 +2,7 @@
 //!
 //! - [`drop_actor`]: one live drop. [`registry`] knows which are in memory, [`scheduler`] wakes them.
 //! - [`publish`]: what a decision becomes once it is durable.
-//! - [`projector`]: fills SQL. [`broadcaster`] tells the crowd, through [`fanout`] queues; [`hub`] is its front.
+//! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it, [`broadcaster`] tells the crowd, through [`fanout`] queues; [`hub`] is its front.
 
 pub mod announce;
 pub mod broadcaster;
@@ -16,6 +16,7 @@ pub mod publish;
 pub mod recovery;
 pub mod registry;
 pub mod scheduler;
+pub mod tail;
 
 pub use clock::Clock;
 pub use drop_actor::Ask;
@@ -24,3 +25,4 @@ pub use projector::{Projection, Projector};
 pub use publish::{Answer, AskError, Decision};
 pub use registry::{DropHandle, Registry};
 pub use scheduler::Scheduler;
+pub use tail::Tail;

@@ -75,7 +75,7 @@ impl Projector {
         loop {
             match self.cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX) {
                 Ok(Some(batch)) => {
-                    if !self.project(&batch, &stop).await {
+                    if !self.project(batch, &stop).await {
                         return;
                     }
                 }
@@ -96,8 +96,8 @@ impl Projector {
     }
 
     /// Writes one batch, as often as it takes. Returns whether to go on.
-    async fn project(&mut self, batch: &Batch, stop: &watch::Receiver<bool>) -> bool {
-        let projection = match self.decode(batch) {
+    async fn project(&mut self, batch: Batch, stop: &watch::Receiver<bool>) -> bool {
+        let projection = match self.decode(&batch) {
             Ok(projection) => projection,
             Err(reason) => {
                 error!(%reason, "the projector stops: the journal holds a record that it cannot read");
@@ -105,6 +105,7 @@ impl Projector {
                 return false;
             }
         };
+        drop(batch);
         let mut delay = RETRY_FIRST;
         loop {
             match self.store.project(&projection).await {
@@ -117,6 +118,15 @@ impl Projector {
                     return false;
                 }
                 Err(StoreError::Unavailable(reason)) => self.note_outage(&reason.to_string()),
+                Err(StoreError::Gap { first, watermark }) if watermark + 1 < first => {
+                    warn!(
+                        watermark,
+                        first, "the database has forgotten rows that it had; filling it again from the journal"
+                    );
+                    self.cursor = self.journal.cursor(watermark);
+                    self.watermark.send_replace(watermark);
+                    return true;
+                }
                 Err(fatal) => {
                     error!(error = %fatal, first = projection.first_sequence, "the projector stops");
                     self.set_trouble(Some(fatal.to_string()));

@@ -4,7 +4,7 @@ use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, event::RecordError
 use crate::engine::{DropState, state::Restore};
 use crate::journal::{JournalError, JournalReader};
 use crate::storage::{DropRow, Store, StoreError};
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 /// Rows read at a time.
 const PAGE: u32 = 1_000;
@@ -92,17 +92,17 @@ async fn replay(
         drops.insert(record.drop, DropState::scheduled(*spec));
         return Ok(());
     }
-    if !drops.contains_key(&record.drop) {
+    let state = match drops.entry(record.drop) {
+        Entry::Occupied(known) => known.into_mut(),
         // Settled at the watermark as SQL sees it, and something came after: load it all the same.
-        let row = store.drop_row(record.drop).await?;
-        let row =
-            row.ok_or_else(|| RecoveryFailure::Corrupt(format!("drop {} is in the journal only", record.drop)))?;
-        let state = load(store, row).await?;
-        drops.insert(record.drop, state);
-    }
-    if let Some(state) = drops.get_mut(&record.drop) {
-        state.evolve(record.at, &record.event);
-    }
+        Entry::Vacant(place) => {
+            let row = store.drop_row(record.drop).await?;
+            let row =
+                row.ok_or_else(|| RecoveryFailure::Corrupt(format!("drop {} is in the journal only", record.drop)))?;
+            place.insert(load(store, row).await?)
+        }
+    };
+    state.evolve(record.at, &record.event);
     Ok(())
 }
 

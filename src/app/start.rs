@@ -2,16 +2,16 @@
 
 use super::health::{GoingDown, Monitor};
 use super::{App, AppError, spawn_server};
-use crate::actors::broadcaster::{Broadcaster, pump};
+use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::recovery::recover;
-use crate::actors::{Clock, Decision, Hub, Projector, Registry, Scheduler, janitor};
+use crate::actors::{Clock, Decision, Hub, Projector, Registry, Scheduler, Tail, janitor};
 use crate::config::Config;
 use crate::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use crate::domain::{OrderId, StockBoard};
 use crate::engine::DropState;
 use crate::http::server::{self, ServerOptions};
 use crate::http::{HealthSource, Services};
-use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
+use crate::journal::{self, FileDevice, Journal, JournalOptions};
 use crate::service::accounts::Accounts;
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
@@ -19,7 +19,7 @@ use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
 use crate::service::payments::{PaymentGateway, Sandbox};
 use crate::service::products::Products;
-use crate::service::settle::Settler;
+use crate::service::settle::{Settler, refunds};
 use crate::service::tokens::Tokens;
 use crate::storage::{self, Store, StoreError};
 use actix::{Actor, Arbiter};
@@ -48,10 +48,12 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
     let (projector, projection) = Projector::new(Arc::clone(&store), reader.clone(), watermark);
     let (stop_projector, stopped) = watch::channel(false);
-    let hub = start_broadcaster(&reader, &recovered.drops, last);
+    let hub = start_broadcaster(Tail::new(broadcaster::CURSOR, &reader, last), &recovered.drops);
     let gateway: Arc<dyn PaymentGateway> = Arc::new(Sandbox);
     let settler = Settler::new(Arc::clone(&gateway), config.payment_timeout);
+    let due = Tail::new(refunds::CURSOR, &reader, last);
     let mut background = resume(&registry, &settler, recovered.drops, last);
+    background.push(spawn(refunds::relay(due, settler.clone(), registry.clone())));
     background.push(spawn(scheduler.run(registry.clone(), clock.clone())));
     background.push(spawn(janitor::run(registry.clone(), projection.clone(), clock.clone())));
     let projector = spawn(projector.run(stopped));
@@ -153,7 +155,7 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
     Ok((journal, watermark, found.last_sequence))
 }
 
-fn start_broadcaster(reader: &JournalReader, drops: &[DropState], last: u64) -> Hub {
+fn start_broadcaster(tail: Tail, drops: &[DropState]) -> Hub {
     let known = drops.iter().map(|drop| {
         let board = StockBoard { status: drop.status(), variants: drop.stock().collect() };
         (Arc::clone(drop.spec()), board)
@@ -161,7 +163,7 @@ fn start_broadcaster(reader: &JournalReader, drops: &[DropState], last: u64) -> 
     let broadcaster = Broadcaster::new(known.collect());
     let arbiter = Arbiter::new();
     let address = Broadcaster::start_in_arbiter(&arbiter.handle(), |_| broadcaster);
-    arbiter.spawn(pump(reader.clone(), last, address.clone()));
+    arbiter.spawn(broadcaster::pump(tail, address.clone()));
     Hub::new(address)
 }
 

@@ -6,9 +6,9 @@
 //!
 //! - [`command`]: what may be asked, and the named outcomes.
 //! - [`state`]: a drop in memory, and how it is read and restored.
-//! - [`decide`]: commands to events. [`admission`] is the part of it that says who may reserve.
-//! - [`evolve`]: events to state.
-//! - [`orders`]: the table of orders: compact slots, found by id, key and buyer.
+//! - `decide`: commands to events. [`admission`] is the part of it that says who may reserve.
+//! - `evolve`: events to state.
+//! - `orders`: the table of orders: compact slots, found by id, key and buyer.
 
 pub mod admission;
 pub mod command;

@@ -210,17 +210,17 @@ impl Session {
             },
             Ok(Request::Subscribe { topics }) => {
                 let done = self.subscriptions.add(&topics, self.user).and_then(|new| {
-                    let sent = new.is_empty() || self.seat.hub.subscribe(self.seat.id, new).is_ok();
-                    if sent { Ok(()) } else { Err(busy()) }
+                    let reply = frame(&Reply::Subscribed { topics });
+                    self.seat.hub.subscribe(self.seat.id, new, reply.into()).map_err(|_| busy())
                 });
-                self.confirm(done, Reply::Subscribed { topics }, context);
+                self.refuse(done, context);
             }
             Ok(Request::Unsubscribe { topics }) => {
                 let done = self.subscriptions.remove(&topics).and_then(|old| {
-                    let sent = old.is_empty() || self.seat.hub.unsubscribe(self.seat.id, old).is_ok();
-                    if sent { Ok(()) } else { Err(busy()) }
+                    let reply = frame(&Reply::Unsubscribed { topics });
+                    self.seat.hub.unsubscribe(self.seat.id, old, reply.into()).map_err(|_| busy())
                 });
-                self.confirm(done, Reply::Unsubscribed { topics }, context);
+                self.refuse(done, context);
             }
             Err((code, detail)) => {
                 self.error(code, &detail, context);
@@ -229,16 +229,13 @@ impl Session {
         }
     }
 
-    /// Says that it was done, or why not. Where the hub was too busy to hear of it, hub and session do not agree any
-    /// more about the topics, so the session ends, to be opened again.
-    fn confirm(&mut self, done: Result<(), (Code, String)>, reply: Reply<'_>, context: &mut Context) {
-        match done {
-            Ok(()) => self.tell(&reply, context),
-            Err((code, detail)) => {
-                self.error(code, &detail, context);
-                if code == Code::Overloaded {
-                    self.close(Closing::TooSlow, context);
-                }
+    /// Says why something was not done; the hub answers what was. Where the hub was too busy to hear of it, hub and
+    /// session do not agree any more about the topics, so the session ends, to be opened again.
+    fn refuse(&mut self, done: Result<(), (Code, String)>, context: &mut Context) {
+        if let Err((code, detail)) = done {
+            self.error(code, &detail, context);
+            if code == Code::Overloaded {
+                self.close(Closing::TooSlow, context);
             }
         }
     }
@@ -323,13 +320,13 @@ impl Session {
             }
         };
         let following = creators.len();
-        if self.seat.hub.authenticate(self.seat.id, user, creators).is_err() {
+        let reply = frame(&Reply::Authenticated { user_id: user, following });
+        if self.seat.hub.authenticate(self.seat.id, user, creators, reply.into()).is_err() {
             let (code, detail) = busy();
             self.error(code, &detail, context);
             return self.close(Closing::TooSlow, context);
         }
         self.followed = Followed::Known(following);
-        self.tell(&Reply::Authenticated { user_id: user, following }, context);
         if let Some(failure) = failure {
             self.error(failure.code, &failure.detail, context);
         }
@@ -378,7 +375,7 @@ impl Session {
 
     fn tell(&self, reply: &Reply<'_>, context: &mut Context) {
         if !self.closing {
-            context.text(serde_json::to_string(reply).expect("a reply of plain fields always encodes"));
+            context.text(frame(reply));
         }
     }
 
@@ -391,6 +388,10 @@ impl Session {
         self.closing = true;
         context.run_later(CLOSE_LINGER, |_, context| context.stop());
     }
+}
+
+fn frame(reply: &Reply<'_>) -> String {
+    serde_json::to_string(reply).expect("a reply of plain fields always encodes")
 }
 
 fn busy() -> (Code, String) {

@@ -140,7 +140,11 @@ impl Orders {
             return Ok(Keyed { answer: first_answer(order, method.is_some()), replayed });
         };
         let id = order.id;
-        let paid = self.settler.charge(handle, &order, method, trace).await?;
+        // The reservation itself says that the payment begins; where that try took no money, this is another one.
+        let paid = match order.payment_pending {
+            Some(_) => self.settler.charge(handle, &order, method, trace).await?,
+            None => self.settler.begin_and_charge(handle, &order, method, trace).await?,
+        };
         match paid {
             Paid::Order(order) => Ok(Keyed { answer: first_answer(*order, true), replayed }),
             Paid::Running => Err(Failure::retry(Code::PaymentInProgress, 1)),
@@ -369,7 +373,8 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     fn begin(keys: &'a DashSet<KeyDigest>, digest: KeyDigest) -> Option<Self> {
-        keys.insert(digest).then_some(Self { keys, digest })
+        // Not `then_some`: a guard that is made for nothing would free the key when it is dropped.
+        keys.insert(digest).then(|| Self { keys, digest })
     }
 }
 

@@ -25,7 +25,8 @@ pub enum ChargeOutcome {
     Paid(String),
     /// The gateway said no, for good.
     Declined,
-    /// The gateway knows of no such charge (only from [`PaymentGateway::look_up`]).
+    /// There is no such charge and there will be none: a request that is still on its way counts for nothing (only from
+    /// [`PaymentGateway::look_up`]).
     Unknown,
 }
 

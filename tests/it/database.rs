@@ -1,8 +1,10 @@
 //! The same on Postgres, and what happens when it goes away.
 
 use crate::postgres::PrivatePostgres;
-use crate::server::{Server, answer, problem};
+use crate::server::{SOON, Server, answer, problem};
 use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sale_on_postgres_ends_with_a_clean_audit() {
@@ -45,6 +47,40 @@ async fn orders_go_on_while_the_database_is_down() {
     server.until("degraded", async || ready().await.1["status"] == "degraded").await;
     postgres.start();
     server.until("caught up", async || ready().await.1["status"] == "ready").await;
+    assert_eq!(server.terminate(), Some(0));
+    let (code, report) = server.verify();
+    assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
+}
+
+/// What a standby that was promoted too early, or a server that does not sync, does to us.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_forgets_is_filled_again_from_the_journal() {
+    const TABLES: [&str; 5] = ["watermarks", "drops", "drop_variants", "orders", "refusals"];
+    let url = crate::postgres::fresh_database().await;
+    let mut server = Server::with(Some(url.clone()), &[]).await;
+    let (_, drop) = server.live_drop(10, json!({"hold_seconds": 600})).await;
+    let ann = server.account("ann").await;
+    let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let mut sql = PgConnection::connect(&url).await.expect("postgres answers");
+    let projected = async |sql: &mut PgConnection, orders: i64| {
+        let query = "SELECT count(*) FROM orders WHERE status = 'confirmed'";
+        let deadline = tokio::time::Instant::now() + SOON;
+        while sqlx::query_scalar::<_, i64>(query).fetch_one(&mut *sql).await.expect("a count") != orders {
+            assert!(tokio::time::Instant::now() < deadline, "still not {orders} orders");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    server.order(&ann, "1", &body).await;
+    projected(&mut sql, 1).await;
+    let keep = TABLES.map(|table| format!("CREATE TABLE kept_{table} AS SELECT * FROM {table};")).concat();
+    sql.execute(AssertSqlSafe(keep)).await.expect("a copy");
+    server.order(&ann, "2", &body).await;
+    projected(&mut sql, 2).await;
+    let back = TABLES.map(|table| format!("INSERT INTO {table} SELECT * FROM kept_{table};")).concat();
+    let forget = format!("BEGIN; TRUNCATE {}; {back} COMMIT;", TABLES.join(", "));
+    sql.execute(AssertSqlSafe(forget)).await.expect("the copy goes back");
+    server.order(&ann, "3", &body).await;
+    projected(&mut sql, 3).await;
     assert_eq!(server.terminate(), Some(0));
     let (code, report) = server.verify();
     assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");

@@ -185,11 +185,7 @@ async fn keys_and_bodies_that_are_no_good() {
     for key in ["", "\"\"", &"k".repeat(256), "\"open", "t\u{e9}t"] {
         let request = server.http.post(server.url("/orders")).bearer_auth(&ann.token).json(&good);
         let sent = request.header("Idempotency-Key", key.as_bytes()).send().await.expect("an answer");
-        problem(
-            answer(sent).await,
-            400,
-            if key.is_empty() { "idempotency_key_invalid" } else { "idempotency_key_invalid" },
-        );
+        problem(answer(sent).await, 400, "idempotency_key_invalid");
     }
     for quantity in [json!(0), json!(-1), json!(1.5), json!("1"), json!(4_294_967_296u64), json!(1001), Value::Null] {
         let (status, body) = server.order(&ann, "k", &json!({"drop_id": drop, "quantity": quantity})).await;

@@ -108,6 +108,7 @@ impl PrivatePostgres {
         false
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test waits for its server: nobody else is on its thread")]
     fn wait_until_ready(&self) -> bool {
         let deadline = Instant::now() + START_TIMEOUT;
         while Instant::now() < deadline {

@@ -47,7 +47,7 @@ fn entries_complete_in_order_with_their_last_sequence() {
     let device = MemoryDevice::new();
     let (journal, _) = open(device.clone());
     let handle = journal.handle();
-    let (sender, outcomes) = crossbeam::channel::unbounded();
+    let (sender, outcomes) = crossbeam::channel::bounded(1_000);
     for n in 1..=300_u64 {
         let sender = sender.clone();
         let texts = vec!["x"; (n % 3) as usize];

@@ -35,6 +35,8 @@ impl PostgresDatabase {
             .map_err(|error| StoreError::Corrupt(format!("the database url is not understood: {error}")))?
             .application_name("livedrop")
             .options([
+                // The journal deletes what a commit has taken over, so a commit has to last, whatever the server's default is.
+                ("synchronous_commit", "on".to_owned()),
                 ("statement_timeout", format!("{}ms", STATEMENT_TIMEOUT.as_millis())),
                 ("idle_in_transaction_session_timeout", format!("{}ms", STATEMENT_TIMEOUT.as_millis())),
             ]);

@@ -2,7 +2,11 @@
 //!
 //! Every charge runs in a task of its own: a client that hangs up, or a gateway that answers after we stopped waiting,
 //! changes nothing about what is recorded. Before the gateway is asked, the drop knows that a payment is owed an outcome,
-//! so after a crash [`Settler::resume`] asks the gateway what became of it.
+//! so after a crash [`Settler::resume`] asks the gateway what became of it. Refunds follow the journal: see [`refunds`].
+
+pub mod refunds;
+#[cfg(test)]
+mod tests;
 
 use super::drops::ask_failure;
 use super::payments::{Charge, ChargeOutcome, PaymentGateway};
@@ -11,6 +15,7 @@ use crate::actors::{Answer, AskError, DropHandle};
 use crate::domain::{OrderId, OrderView, ReleaseReason, TraceId};
 use crate::engine::{Command, Outcome, Rejection};
 use dashmap::DashSet;
+use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
@@ -19,6 +24,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 /// Asking a drop again while it is overloaded: about a minute in all.
 const ASKS_MAX: usize = 20;
+/// Calls to the gateway at once, of those that nobody waits for.
+const AT_ONCE_MAX: usize = 64;
 
 /// How a payment ended for the one who waits for it.
 pub enum Paid {
@@ -26,7 +33,7 @@ pub enum Paid {
     Order(Box<OrderView>),
     /// Another request is charging this order.
     Running,
-    /// No answer within our patience. The task goes on.
+    /// No answer within our patience (the task goes on), or no charge was made.
     TimedOut,
 }
 
@@ -109,34 +116,53 @@ impl Settler {
 
     async fn charge_and_record(&self, handle: &DropHandle, charge: &Charge, trace: TraceId) -> Result<Paid, Failure> {
         match self.gateway.charge(charge).await {
-            Ok(ChargeOutcome::Paid(reference)) => self.record_paid(handle, charge.order, &reference).await,
-            Ok(ChargeOutcome::Declined | ChargeOutcome::Unknown) => {
-                let reason = ReleaseReason::PaymentFailed;
-                record(handle, Command::Release { order: charge.order, reason, trace }).await
-            }
+            Ok(outcome) => self.record_outcome(handle, charge.order, outcome, trace).await,
             Err(gateway) => {
-                warn!(order = %charge.order, error = %gateway, "a charge has no outcome; the hold runs out by itself");
-                Ok(Paid::TimedOut)
+                warn!(order = %charge.order, error = %gateway, "a charge was not answered; asking what became of it");
+                self.find_out(handle, charge.order, trace).await
             }
         }
     }
 
-    async fn record_paid(&self, handle: &DropHandle, order: OrderId, reference: &str) -> Result<Paid, Failure> {
-        let paid = record(handle, Command::Confirm { order, payment_ref: reference.into() }).await;
-        match &paid {
-            // Too late, and the units are gone: the drop says that the money has to go back.
-            Ok(Paid::Order(view)) if view.refund_due.is_some() => self.refund(handle, order, reference).await,
-            Err(failure) if failure.code == Code::DropNotFound => {
-                error!(%order, "a payment landed after its drop had left memory; it goes back");
-                self.give_back(order, reference).await;
+    /// Asks the gateway what became of a charge until it says so.
+    async fn find_out(&self, handle: &DropHandle, order: OrderId, trace: TraceId) -> Result<Paid, Failure> {
+        let mut delay = RETRY_FIRST;
+        loop {
+            match self.gateway.look_up(order).await {
+                Ok(outcome) => return self.record_outcome(handle, order, outcome, trace).await,
+                Err(gateway) => warn!(%order, error = %gateway, "the gateway could not be asked about a charge"),
             }
-            _ => {}
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(RETRY_LAST);
         }
-        paid
+    }
+
+    async fn record_outcome(
+        &self,
+        handle: &DropHandle,
+        order: OrderId,
+        outcome: ChargeOutcome,
+        trace: TraceId,
+    ) -> Result<Paid, Failure> {
+        match outcome {
+            ChargeOutcome::Paid(reference) => {
+                let paid = record(handle, Command::Confirm { order, payment_ref: reference.as_str().into() }).await;
+                if paid.as_ref().is_err_and(|failure| failure.code == Code::DropNotFound) {
+                    error!(%order, "a payment landed after its drop had left memory; it goes back");
+                    self.give_back(order, &reference).await;
+                }
+                paid
+            }
+            ChargeOutcome::Declined => {
+                record(handle, Command::Release { order, reason: ReleaseReason::PaymentFailed, trace }).await
+            }
+            // Nothing was charged and nothing will be: the buyer's retry charges, or the hold runs out.
+            ChargeOutcome::Unknown => record(handle, Command::EndPayment { order }).await.map(|_| Paid::TimedOut),
+        }
     }
 
     /// Gives money back and tells the drop.
-    pub async fn refund(&self, handle: &DropHandle, order: OrderId, reference: &str) {
+    async fn refund(&self, handle: &DropHandle, order: OrderId, reference: &str) {
         self.give_back(order, reference).await;
         if let Err(failure) = record(handle, Command::SettleRefund { order }).await {
             // The refund is idempotent at the gateway and still owed in the journal: the next start settles it.
@@ -153,27 +179,22 @@ impl Settler {
         }
     }
 
-    /// After recovery: asks the gateway about every payment that had begun and settles every refund that is owed.
+    /// After recovery: finds out about every payment that had begun, and settles every refund that is owed.
     pub async fn resume(&self, handle: Arc<DropHandle>, pending: Vec<OrderId>, refunds: Vec<(OrderId, String)>) {
-        for order in pending {
-            match self.gateway.look_up(order).await {
-                Ok(ChargeOutcome::Paid(reference)) => {
-                    if let Err(failure) = self.record_paid(&handle, order, &reference).await {
-                        warn!(%order, %failure, "a payment found at the gateway could not be recorded yet");
-                    }
+        let handle = &*handle;
+        let payments = stream::iter(pending).for_each_concurrent(AT_ONCE_MAX, |order| async move {
+            // A client that retries meanwhile is told that the payment runs.
+            if self.charging.insert(order) {
+                let _charging = Charging { orders: &self.charging, order };
+                if let Err(failure) = self.find_out(handle, order, TraceId::random()).await {
+                    warn!(%order, %failure, "what became of a payment could not be recorded yet");
                 }
-                Ok(ChargeOutcome::Declined) => {
-                    let (reason, trace) = (ReleaseReason::PaymentFailed, TraceId::random());
-                    let _ = record(&handle, Command::Release { order, reason, trace }).await;
-                }
-                // Never charged: the buyer's retry charges, or the hold runs out.
-                Ok(ChargeOutcome::Unknown) => {}
-                Err(gateway) => warn!(%order, error = %gateway, "the gateway could not be asked about a payment"),
             }
-        }
-        for (order, reference) in refunds {
-            self.refund(&handle, order, &reference).await;
-        }
+        });
+        let refunds = stream::iter(refunds).for_each_concurrent(AT_ONCE_MAX, |(order, reference)| async move {
+            self.refund(handle, order, &reference).await;
+        });
+        tokio::join!(payments, refunds);
     }
 }
 

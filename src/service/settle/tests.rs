@@ -1,0 +1,241 @@
+//! Payments and refunds against a gateway that plays a script, over real drops and a journal in memory.
+
+use super::{Paid, Settler, refunds};
+use crate::actors::{Answer, Clock, Decision, DropHandle, Registry, Scheduler, Tail};
+use crate::domain::event::VariantSpec;
+use crate::domain::{
+    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
+    ReleaseReason, Timestamp, TraceId, UserId, VariantId,
+};
+use crate::engine::{Command, Outcome, Reserve};
+use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
+use crate::service::payments::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
+use async_trait::async_trait;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Answers in turn; what it was asked is kept.
+#[derive(Default)]
+struct Script {
+    charges: Mutex<VecDeque<Result<ChargeOutcome, GatewayError>>>,
+    look_ups: Mutex<VecDeque<Result<ChargeOutcome, GatewayError>>>,
+    refund_failures: Mutex<u32>,
+    refunded: Mutex<Vec<(OrderId, String)>>,
+}
+
+fn silent<T>() -> Result<T, GatewayError> {
+    Err(GatewayError("silence".to_owned()))
+}
+
+fn paid() -> ChargeOutcome {
+    ChargeOutcome::Paid("ch_1".to_owned())
+}
+
+#[async_trait]
+impl PaymentGateway for Script {
+    fn accepts(&self, _: &str) -> bool {
+        true
+    }
+
+    async fn charge(&self, _: &Charge) -> Result<ChargeOutcome, GatewayError> {
+        self.charges.lock().unwrap().pop_front().expect("no further charge")
+    }
+
+    async fn look_up(&self, _: OrderId) -> Result<ChargeOutcome, GatewayError> {
+        self.look_ups.lock().unwrap().pop_front().expect("no further question")
+    }
+
+    async fn refund(&self, order: OrderId, payment_ref: &str) -> Result<(), GatewayError> {
+        let mut failures = self.refund_failures.lock().unwrap();
+        if *failures > 0 {
+            *failures -= 1;
+            return silent();
+        }
+        self.refunded.lock().unwrap().push((order, payment_ref.to_owned()));
+        Ok(())
+    }
+}
+
+/// A live drop of five units and everything around it.
+struct World {
+    gateway: Arc<Script>,
+    settler: Settler,
+    registry: Registry,
+    drop: Arc<DropHandle>,
+    journal: Journal<Decision>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let options = JournalOptions {
+            dir: "unused".into(),
+            durability: Durability::Always,
+            segment_bytes: 1 << 20,
+            tail_bytes: 1 << 20,
+            queue_entries: 64,
+        };
+        let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
+        let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
+        let (drop, _) = registry.schedule(spec()).await.unwrap();
+        let gateway = Arc::new(Script::default());
+        let settler = Settler::new(Arc::clone(&gateway) as Arc<dyn PaymentGateway>, Duration::from_secs(30));
+        Self { gateway, settler, registry, drop, journal }
+    }
+
+    fn charges(&self, answers: impl IntoIterator<Item = Result<ChargeOutcome, GatewayError>>) {
+        self.gateway.charges.lock().unwrap().extend(answers);
+    }
+
+    fn knows(&self, answers: impl IntoIterator<Item = Result<ChargeOutcome, GatewayError>>) {
+        self.gateway.look_ups.lock().unwrap().extend(answers);
+    }
+
+    async fn ask(&self, command: Command) -> Outcome {
+        let Answer { outcome, .. } = self.drop.ask(command).await.unwrap();
+        outcome
+    }
+
+    async fn order(&self, method: Option<&str>) -> OrderView {
+        let buyer = UserId::new();
+        let reserve = Reserve {
+            order: OrderId::for_drop(self.drop.spec.id),
+            buyer,
+            digest: KeyDigest::of(buyer, "k"),
+            key: "k".into(),
+            fingerprint: Fingerprint(1),
+            variant: None,
+            quantity: 1,
+            payment_method: method.map(Into::into),
+            trace: TraceId::random(),
+        };
+        self.view(self.ask(Command::Reserve(Box::new(reserve))).await)
+    }
+
+    async fn look(&self, order: OrderId) -> OrderView {
+        self.view(self.ask(Command::Find { order }).await)
+    }
+
+    fn view(&self, outcome: Outcome) -> OrderView {
+        match outcome {
+            Outcome::Order { order, .. } => *order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn charge(&self, order: &OrderView) -> Option<OrderView> {
+        match self.settler.charge(&self.drop, order, "pm", TraceId::random()).await.unwrap() {
+            Paid::Order(order) => Some(*order),
+            Paid::TimedOut => None,
+            Paid::Running => panic!("nobody else charges"),
+        }
+    }
+}
+
+fn spec() -> DropSpec {
+    let price = Money { amount: 100, currency: "EUR".parse().unwrap() };
+    DropSpec {
+        id: DropId::new(),
+        creator_id: CreatorId(uuid::Uuid::now_v7()),
+        product_id: ProductId::new(),
+        title: "a drop".to_owned(),
+        variants: vec![VariantSpec { id: VariantId::new(), name: "one".to_owned(), stock: 5, price }],
+        per_buyer_limit: 0,
+        low_stock_threshold: 0,
+        hold_ms: 600_000,
+        starts_at: Timestamp::from_millis(0),
+        ends_at: None,
+        created_at: Timestamp::from_millis(0),
+    }
+}
+
+#[actix::test]
+async fn a_charge_without_an_answer_is_looked_up() {
+    let world = World::new().await;
+    let ends = [
+        (paid(), OrderStatus::Confirmed, None),
+        (ChargeOutcome::Declined, OrderStatus::Released, Some(ReleaseReason::PaymentFailed)),
+    ];
+    for (outcome, status, reason) in ends {
+        let order = world.order(Some("pm")).await;
+        world.charges([silent()]);
+        world.knows([silent(), silent(), Ok(outcome)]);
+        let order = world.charge(&order).await.expect("an outcome");
+        assert_eq!((order.status, order.release_reason, order.payment_pending), (status, reason, None));
+    }
+}
+
+#[actix::test]
+async fn a_charge_that_was_never_made_leaves_the_hold_and_can_be_tried_again() {
+    let world = World::new().await;
+    let order = world.order(Some("pm")).await;
+    assert_eq!(order.payment_pending.as_deref(), Some("pm"));
+    world.charges([silent(), Ok(paid())]);
+    world.knows([Ok(ChargeOutcome::Unknown)]);
+    assert!(world.charge(&order).await.is_none());
+    let order = world.look(order.id).await;
+    assert_eq!((order.status, &order.payment_pending), (OrderStatus::Reserved, &None));
+    let again = world.settler.begin_and_charge(&world.drop, &order, "pm", TraceId::random()).await.unwrap();
+    assert!(matches!(again, Paid::Order(order) if order.status == OrderStatus::Confirmed));
+}
+
+#[actix::test]
+async fn refunds_follow_the_journal_until_the_gateway_has_them() {
+    let world = World::new().await;
+    *world.gateway.refund_failures.lock().unwrap() = 3;
+    let mut orders = Vec::new();
+    for _ in 0..2 {
+        let order = world.order(Some("pm")).await;
+        world.charges([Ok(paid())]);
+        orders.push(world.charge(&order).await.expect("paid").id);
+    }
+    let tail = Tail::new(refunds::CURSOR, &world.journal.handle().reader(), 0);
+    let relay = actix::spawn(refunds::relay(tail, world.settler.clone(), world.registry.clone()));
+    assert!(matches!(world.ask(Command::Cancel).await, Outcome::Done(_)));
+    for &order in &orders {
+        while world.look(order).await.status != OrderStatus::Refunded {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let mut refunded = world.gateway.refunded.lock().unwrap().clone();
+    refunded.sort();
+    assert_eq!(refunded, orders.iter().map(|&order| (order, "ch_1".to_owned())).collect::<Vec<_>>());
+    assert!(world.drop.cell.read().settled);
+    relay.abort();
+}
+
+#[actix::test]
+async fn what_was_open_before_a_restart_is_brought_to_an_end() {
+    let world = World::new().await;
+    let (paid_for, declined, never) =
+        (world.order(Some("pm")).await.id, world.order(Some("pm")).await.id, world.order(Some("pm")).await.id);
+    let owed = world.order(Some("pm")).await.id;
+    world.ask(Command::Confirm { order: owed, payment_ref: "ch_2".into() }).await;
+    world.ask(Command::Refund { order: owed }).await;
+    // One after the other, so that the script's answers meet the right questions.
+    for (order, outcome) in [(paid_for, paid()), (declined, ChargeOutcome::Declined), (never, ChargeOutcome::Unknown)] {
+        world.knows([silent(), Ok(outcome)]);
+        world.settler.resume(Arc::clone(&world.drop), vec![order], Vec::new()).await;
+    }
+    world.settler.resume(Arc::clone(&world.drop), Vec::new(), vec![(owed, "ch_2".to_owned())]).await;
+    assert_eq!(world.look(paid_for).await.status, OrderStatus::Confirmed);
+    assert_eq!(world.look(declined).await.release_reason, Some(ReleaseReason::PaymentFailed));
+    let never = world.look(never).await;
+    assert_eq!((never.status, never.payment_pending), (OrderStatus::Reserved, None));
+    assert_eq!(world.look(owed).await.status, OrderStatus::Refunded);
+    assert_eq!(*world.gateway.refunded.lock().unwrap(), [(owed, "ch_2".to_owned())]);
+    assert_eq!(world.settler.running(), 0);
+}
+
+#[actix::test]
+async fn money_that_comes_when_the_drop_has_left_memory_goes_back() {
+    let world = World::new().await;
+    let order = world.order(None).await;
+    world.ask(Command::Release { order: order.id, reason: ReleaseReason::Cancelled, trace: TraceId::random() }).await;
+    world.ask(Command::End).await;
+    assert!(world.registry.retire(&world.drop).await);
+    world.charges([Ok(paid())]);
+    let failure = world.settler.charge(&world.drop, &order, "pm", TraceId::random()).await;
+    assert!(failure.is_err_and(|failure| failure.code == crate::service::Code::DropNotFound));
+    assert_eq!(*world.gateway.refunded.lock().unwrap(), [(order.id, "ch_1".to_owned())]);
+}
