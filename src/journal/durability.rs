@@ -26,11 +26,12 @@ pub enum Durability {
     Never,
 }
 
+/// As it is configured.
 impl fmt::Display for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Always => f.write_str("always"),
-            Self::Interval { millis } => write!(f, "interval ({millis} ms)"),
+            Self::Interval { millis } => write!(f, "interval:{millis}"),
             Self::Never => f.write_str("never"),
         }
     }

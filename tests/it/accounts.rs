@@ -62,7 +62,7 @@ async fn tokens_that_are_no_tokens() {
     let server = Server::start().await;
     problem(server.get("/users/me", None).await, 401, "unauthenticated");
     let mut ann = server.account("ann").await;
-    for token in ["", "x", "a.b.c", &ann.token[..ann.token.len() - 2], &ann.refresh] {
+    for token in ["", "x", "a.b.c", &ann.token.clone()[..ann.token.len() - 2], &ann.refresh.clone()] {
         ann.token = token.to_owned();
         problem(server.get("/users/me", Some(&ann)).await, 401, "unauthenticated");
     }
