@@ -3,50 +3,15 @@
 //! `cargo bench --bench engine` measures; `cargo test --benches` runs the same code once on small drops.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use livedrop::domain::{
-    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, Timestamp, TraceId, UserId,
-    VariantId, VariantSpec,
-};
-use livedrop::engine::{Command, DropState, Outcome, Reserve};
+use livedrop::domain::Timestamp;
+use livedrop::engine::{Command, DropState, Outcome};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use support::{START_MS, measuring, reserve, spec};
+
+mod support;
 
 const STOCK: u32 = 10_000_000;
-const START_MS: i64 = 1_767_225_600_000;
-
-fn spec(stock: u32) -> DropSpec {
-    let created_at = Timestamp::from_millis(START_MS);
-    let price = Money { amount: 1999, currency: "USD".parse().expect("a currency") };
-    DropSpec {
-        id: DropId::new(),
-        creator_id: CreatorId(UserId::new().0),
-        product_id: ProductId::new(),
-        title: "A bench".to_owned(),
-        variants: vec![VariantSpec { id: VariantId::new(), name: "one".to_owned(), stock, price }],
-        per_buyer_limit: 2,
-        low_stock_threshold: 10,
-        hold_ms: 300_000,
-        starts_at: created_at,
-        ends_at: None,
-        created_at,
-    }
-}
-
-fn reserve(spec: &DropSpec) -> Reserve {
-    let (buyer, key) = (UserId::new(), "6f1d0c5e-2a43-4b7e-9d0f-3b1f6a4f7c11");
-    Reserve {
-        order: OrderId::for_drop(spec.id),
-        buyer,
-        key: key.into(),
-        digest: KeyDigest::of(buyer, key),
-        fingerprint: Fingerprint::of_order(spec.id, spec.variants[0].id, 1, None),
-        variant: None,
-        quantity: 1,
-        payment_method: None,
-        trace: TraceId::random(),
-    }
-}
-
 /// A drop with confirmed orders, each of another buyer, and a clock that ticks a millisecond for every thousand.
 struct Bench {
     state: DropState,
@@ -105,7 +70,7 @@ impl Bench {
 
 /// How many orders are there before: small unless this is a measurement.
 fn sizes() -> [usize; 2] {
-    if std::env::args().any(|arg| arg == "--bench") { [10_000, 1_000_000] } else { [100, 1_000] }
+    if measuring() { [10_000, 1_000_000] } else { [100, 1_000] }
 }
 
 fn reserve_and_confirm(c: &mut Criterion) {

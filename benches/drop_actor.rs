@@ -1,0 +1,102 @@
+//! Drop actors and the journal, in process: every reservation is on disk (one `fdatasync` for each group) before its answer.
+//!
+//! `cargo bench --bench drop_actor` measures; `cargo test --benches` runs the same code on small numbers. The journal lies in
+//! the folder for temporary files: point `TMPDIR` at the disk that is to be measured.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::future::join_all;
+use livedrop::actors::{Clock, Decision, DropHandle, Registry, Scheduler};
+use livedrop::domain::limits::{DROP_MAILBOX_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
+use livedrop::engine::{Command, Outcome};
+use livedrop::journal::{Durability, FileDevice, Journal, JournalOptions};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::{measuring, reserve, spec};
+use tempfile::TempDir;
+
+mod support;
+
+const STOCK: u32 = 100_000_000;
+const CURSOR: &str = "bench";
+
+/// Live drops over a journal in a temporary folder.
+struct Bench {
+    journal: Journal<Decision>,
+    registry: Registry,
+    drops: Vec<Arc<DropHandle>>,
+    _folder: TempDir,
+}
+
+impl Bench {
+    async fn new(drops: usize) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let options = JournalOptions {
+            dir: folder.path().to_owned(),
+            durability: Durability::Always,
+            segment_bytes: 64 << 20,
+            tail_bytes: JOURNAL_TAIL_BYTES_MAX,
+            queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
+        };
+        let device = FileDevice::new(folder.path()).expect("a device");
+        let (journal, _) = Journal::open(&options, Arc::new(device), 0).expect("a journal");
+        // Somebody has to read the log, or it would only grow.
+        journal.handle().reader().register_cursor(CURSOR, 0);
+        let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
+        let mut handles = Vec::new();
+        for _ in 0..drops {
+            handles.push(registry.schedule(spec(STOCK)).await.expect("a drop").0);
+        }
+        Self { journal, registry, drops: handles, _folder: folder }
+    }
+
+    /// Places `orders`, so many at a time, and returns how long that took. Each drop gets its share.
+    async fn place(&self, orders: u64, in_flight: u64) -> Duration {
+        let in_flight = in_flight.min(orders);
+        let lanes: Vec<(Arc<DropHandle>, Vec<Command>)> = (0..in_flight)
+            .map(|lane| {
+                let drop = Arc::clone(&self.drops[lane as usize % self.drops.len()]);
+                let count = orders / in_flight + u64::from(lane < orders % in_flight);
+                let asks = (0..count).map(|_| Command::Reserve(Box::new(reserve(&drop.spec)))).collect();
+                (drop, asks)
+            })
+            .collect();
+        let start = Instant::now();
+        join_all(lanes.into_iter().map(|(drop, asks)| async move {
+            for ask in asks {
+                let answer = drop.ask(ask).await.expect("an answer");
+                assert!(matches!(answer.outcome, Outcome::Order { replayed: false, .. }));
+            }
+        }))
+        .await;
+        let spent = start.elapsed();
+        let reader = self.journal.handle().reader();
+        reader.advance_cursor(CURSOR, reader.durable());
+        spent
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.registry.stop();
+    }
+}
+
+fn durable_reserve(c: &mut Criterion) {
+    let system = actix::System::new();
+    let mut group = c.benchmark_group("drop_actor/durable_reserve");
+    group.sample_size(10).throughput(Throughput::Elements(1));
+    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    let shapes: &[(usize, u64)] = &[(1, 1), (1, 64), (1, 1024), (1, 4096), (64, 4096)];
+    for &(drops, in_flight) in if measuring() { shapes } else { &shapes[..2] } {
+        assert!(in_flight as usize <= DROP_MAILBOX_MAX.min(JOURNAL_QUEUE_ENTRIES_MAX), "nobody is turned away");
+        let bench = system.block_on(Bench::new(drops));
+        let id = BenchmarkId::from_parameter(format!("{drops} drops, {in_flight} in flight"));
+        group.bench_function(id, |b| {
+            b.iter_custom(|orders| system.block_on(bench.place(orders, in_flight)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, durable_reserve);
+criterion_main!(benches);

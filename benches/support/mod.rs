@@ -1,0 +1,50 @@
+//! What the benches share: a drop to sell, and orders for it.
+
+use livedrop::domain::{
+    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, Timestamp, TraceId, UserId,
+    VariantId, VariantSpec,
+};
+use livedrop::engine::Reserve;
+
+/// When the drops of the benches start.
+pub const START_MS: i64 = 1_767_225_600_000;
+
+/// A drop with one variant, live since [`START_MS`].
+pub fn spec(stock: u32) -> DropSpec {
+    let created_at = Timestamp::from_millis(START_MS);
+    let price = Money { amount: 1999, currency: "USD".parse().expect("a currency") };
+    DropSpec {
+        id: DropId::new(),
+        creator_id: CreatorId(UserId::new().0),
+        product_id: ProductId::new(),
+        title: "A bench".to_owned(),
+        variants: vec![VariantSpec { id: VariantId::new(), name: "one".to_owned(), stock, price }],
+        per_buyer_limit: 2,
+        low_stock_threshold: 10,
+        hold_ms: 300_000,
+        starts_at: created_at,
+        ends_at: None,
+        created_at,
+    }
+}
+
+/// A new buyer's order of one unit.
+pub fn reserve(spec: &DropSpec) -> Reserve {
+    let (buyer, key) = (UserId::new(), "6f1d0c5e-2a43-4b7e-9d0f-3b1f6a4f7c11");
+    Reserve {
+        order: OrderId::for_drop(spec.id),
+        buyer,
+        key: key.into(),
+        digest: KeyDigest::of(buyer, key),
+        fingerprint: Fingerprint::of_order(spec.id, spec.variants[0].id, 1, None),
+        variant: None,
+        quantity: 1,
+        payment_method: None,
+        trace: TraceId::random(),
+    }
+}
+
+/// Whether this is a measurement, and not a test that the bench still runs.
+pub fn measuring() -> bool {
+    std::env::args().any(|arg| arg == "--bench")
+}
