@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 use livedrop::app::App;
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
-use livedrop::{storage, verify};
+use livedrop::storage::{self, Store, StoreError};
+use livedrop::verify;
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
@@ -32,6 +33,9 @@ enum Task {
     Verify(VerifyArgs),
     /// Bring the database's schema up to date (a start does that, too)
     Migrate(Box<ServeArgs>),
+    /// Take a database away from a journal that is lost, so that a start with another data directory may have it.
+    /// What only that journal knew is gone: orders acknowledged after the last projection. Its server must not run
+    Adopt(Box<ServeArgs>),
 }
 
 #[derive(clap::Args)]
@@ -54,7 +58,8 @@ fn main() -> ExitCode {
             Task::Serve(args) => serve(&args).await,
             Task::Demo(options) => run_demo(options).await,
             Task::Verify(args) => run_verify(&args).await,
-            Task::Migrate(args) => migrate(&args).await,
+            Task::Migrate(args) => on_database(&args, async |_| Ok(())).await,
+            Task::Adopt(args) => on_database(&args, adopt).await,
         }
     })
 }
@@ -100,22 +105,31 @@ fn greet(config: &Config, app: &App) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-async fn migrate(args: &ServeArgs) -> ExitCode {
+/// Brings the schema up to date, and then does something with the database.
+async fn on_database(args: &ServeArgs, task: impl AsyncFnOnce(&dyn Store) -> Result<(), StoreError>) -> ExitCode {
     let config = match Config::load(args) {
         Ok(config) => config,
         Err(error) => return fail(2, &error),
     };
-    let migrated = async {
+    let done = async {
         std::fs::create_dir_all(&config.data_dir).map_err(|error| error.to_string())?;
         let store = storage::connect(config.database_url.expose()).await.map_err(|error| error.to_string())?;
         store.migrate().await.map_err(|error| error.to_string())?;
+        let done = task(&*store).await.map_err(|error| error.to_string());
         store.close().await;
-        Ok::<(), String>(())
+        done
     };
-    match migrated.await {
+    match done.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error),
     }
+}
+
+async fn adopt(store: &dyn Store) -> Result<(), StoreError> {
+    let drops = store.unsettled_drops().await?.len();
+    let journals = store.disown().await?;
+    println!("retired {journals} journals; the next start takes the database, with {drops} drops that are not settled");
+    Ok(())
 }
 
 async fn run_demo(options: DemoOptions) -> ExitCode {
@@ -168,6 +182,8 @@ async fn run_verify(args: &VerifyArgs) -> ExitCode {
 }
 
 fn log_to_stderr(filter: &str, format: LogFormat) {
+    // The HTTP server's workers report for duty one by one; who wants that says so.
+    let filter = format!("actix_server=warn,{filter}");
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let builder = builder.with_target(false).with_ansi(std::io::stderr().is_terminal());

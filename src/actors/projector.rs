@@ -25,9 +25,16 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 pub struct Projection {
     watermark: watch::Receiver<u64>,
     trouble: Arc<Mutex<Option<String>>>,
+    fenced: watch::Receiver<bool>,
 }
 
 impl Projection {
+    /// Turns `true` when another server has taken the database over: this one must not go on selling.
+    #[must_use]
+    pub fn fenced(&self) -> watch::Receiver<bool> {
+        self.fenced.clone()
+    }
+
     /// Everything up to this sequence number is in SQL.
     #[must_use]
     pub fn watermark(&self) -> u64 {
@@ -55,6 +62,7 @@ pub struct Projector {
     cursor: Cursor,
     watermark: watch::Sender<u64>,
     trouble: Arc<Mutex<Option<String>>>,
+    fenced: watch::Sender<bool>,
 }
 
 impl Projector {
@@ -65,8 +73,9 @@ impl Projector {
         let trouble = Arc::new(Mutex::new(None));
         let cursor = journal.cursor(watermark);
         journal.register_cursor(CURSOR, watermark);
-        let view = Projection { watermark: receiver, trouble: Arc::clone(&trouble) };
-        (Self { store, journal, cursor, watermark: sender, trouble }, view)
+        let fenced = watch::Sender::new(false);
+        let view = Projection { watermark: receiver, trouble: Arc::clone(&trouble), fenced: fenced.subscribe() };
+        (Self { store, journal, cursor, watermark: sender, trouble, fenced }, view)
     }
 
     /// Runs until `stop` says so and everything durable then is projected, or the database will not take it.
@@ -130,6 +139,7 @@ impl Projector {
                 Err(fatal) => {
                     error!(error = %fatal, first = projection.first_sequence, "the projector stops");
                     self.set_trouble(Some(fatal.to_string()));
+                    self.fenced.send_replace(matches!(fatal, StoreError::Fenced { .. }));
                     return false;
                 }
             }

@@ -35,6 +35,9 @@ pub enum AppError {
     /// The drops cannot be rebuilt.
     #[error("recovery: {0}")]
     Recovery(#[from] RecoveryFailure),
+    /// Another server has the database now.
+    #[error("another server has taken the database over; this one has stopped")]
+    Fenced,
     /// The journal failed while serving.
     #[error("{0}")]
     Poisoned(JournalError),
@@ -63,6 +66,7 @@ pub struct App {
     stop_projector: watch::Sender<bool>,
     background: Vec<JoinHandle<()>>,
     going_down: health::GoingDown,
+    fenced: watch::Receiver<bool>,
     patience: Duration,
 }
 
@@ -70,6 +74,7 @@ pub struct App {
 enum Cause {
     Signal(&'static str),
     Poison(String),
+    Fenced,
 }
 
 impl App {
@@ -85,19 +90,26 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::Poisoned`] where the journal failed: whoever waited has been told that the outcome is not known.
+    /// [`AppError::Fenced`] where another server has taken the database over.
     pub async fn run(self) -> Result<(), AppError> {
         let mut poison = self.reader.poisoned();
+        let mut fenced = self.fenced.clone();
         let cause = tokio::select! {
             name = signal() => Cause::Signal(name),
-            Ok(reason) = poison.wait_for(Option::is_some) => Cause::Poison(reason.as_ref().map_or_else(String::new, ToString::to_string)),
+            Ok(reason) = poison.wait_for(Option::is_some) => {
+                Cause::Poison(reason.as_ref().map_or_else(String::new, ToString::to_string))
+            }
+            Ok(_) = fenced.wait_for(|fenced| *fenced) => Cause::Fenced,
         };
-        match cause {
+        match &cause {
             Cause::Signal(name) => info!(signal = name, "going down: finishing what is in flight"),
             Cause::Poison(reason) => {
                 error!(%reason, "going down: the journal failed; a restart recovers what was acknowledged");
             }
+            Cause::Fenced => error!("going down: another server has taken the database over"),
         }
-        self.drain().await
+        self.drain().await?;
+        if matches!(cause, Cause::Fenced) { Err(AppError::Fenced) } else { Ok(()) }
     }
 
     /// Stops accepting, finishes what is in flight, closes sockets, syncs, projects.

@@ -40,6 +40,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let store = open_store(config).await?;
     let (journal, watermark, last) = open_journal(config, &*store).await?;
     let reader = journal.handle().reader();
+    store.claim(reader.journal_id(), reader.epoch()).await?;
     let recovered = recover(&*store, &reader, watermark, last).await?;
     info!(drops = recovered.drops.len(), replayed = recovered.replayed, watermark, last, "recovered");
 
@@ -62,7 +63,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let monitor = Arc::new(Monitor::new(reader.clone(), projection.clone(), Arc::clone(&store), going_down.clone()));
     background.push(spawn(Arc::clone(&monitor).watch_database()));
     let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
-    let drops = Drops::new(Arc::clone(&store), registry.clone(), projection, clock.clone());
+    let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), clock.clone());
     let services = services(config, &store, &hub, &clock, drops, orders, monitor)?;
     let options = ServerOptions { workers: config.workers, shutdown: config.shutdown };
     let server = server::build(services, listener, options).map_err(AppError::io("start the HTTP server"))?;
@@ -81,6 +82,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
         stop_projector,
         background,
         going_down,
+        fenced: projection.fenced(),
         patience: config.shutdown,
     })
 }

@@ -40,12 +40,21 @@ pub enum StoreError {
         what: &'static str,
     },
     /// Another writer owns the watermark: its epoch is newer than ours, so we must not write.
-    #[error("the journal's watermark belongs to epoch {theirs}, ours is {ours}")]
+    #[error("another server has taken this database over (epoch {theirs}, ours is {ours})")]
     Fenced {
         /// The epoch that tried to write.
         ours: u32,
         /// The epoch in the database.
         theirs: u32,
+    },
+    /// Another journal has this database, and drops in it that are not settled.
+    #[error(
+        "the database belongs to journal {by}, and it holds drops that are not settled: start with the data directory of \
+         that journal; if it is lost, `livedrop adopt` gives the database to another, without what only that journal knew"
+    )]
+    Owned {
+        /// The other journal.
+        by: uuid::Uuid,
     },
     /// The batch does not start right after the watermark.
     #[error("the batch starts at record {first}, the watermark is {watermark}")]
@@ -140,6 +149,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Up to where a journal has been applied; `None` for a journal that never was.
     async fn watermark(&self, journal: uuid::Uuid) -> Result<Option<Watermark>, StoreError>;
+    /// Makes the database this journal's, before anything is loaded from it: two servers that sold the same drops would
+    /// oversell them. Any other journal is retired, and a server that still runs with it is fenced.
+    ///
+    /// `Owned` where there are unsettled drops and another journal may be ahead of them, `Fenced` where this one was
+    /// retired itself or has a newer epoch.
+    async fn claim(&self, journal: uuid::Uuid, epoch: u32) -> Result<(), StoreError>;
+    /// Retires every journal, so that the next one may claim the database: for an operator whose data directory is lost.
+    /// Returns how many were not retired before.
+    async fn disown(&self) -> Result<u64, StoreError>;
     /// Applies a batch of journal records and moves the watermark to its last one, in one transaction.
     ///
     /// Records at or below the watermark are skipped, so a batch may come twice. `Gap` if records are missing

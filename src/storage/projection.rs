@@ -24,9 +24,43 @@ fn epoch_of<R: Columns>(row: &R) -> Result<u32, StoreError> {
     u32::try_from(epoch).map_err(|_| StoreError::Corrupt(format!("column epoch holds {epoch}")))
 }
 
+/// The epoch of a journal whose database another one has taken over: no real one is as high.
+const RETIRED: u32 = u32::MAX;
+/// Two claims at once come one after the other.
+const CLAIM_LOCK: Uuid = Uuid::from_u128(0x6c69_7665_6472_6f70_0000_636c_6169_6d00);
+
+pub(super) async fn claim<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Result<(), StoreError> {
+    let mut tx = db.transaction().await?;
+    tx.lock(CLAIM_LOCK).await?;
+    let others = "SELECT journal_id FROM watermarks WHERE journal_id <> $1 AND epoch <> $2 ORDER BY journal_id LIMIT 1";
+    if let Some(other) = tx.one(others, args![journal, RETIRED]).await?
+        && tx.one("SELECT id FROM drops WHERE NOT settled LIMIT 1", args![]).await?.is_some()
+    {
+        return Err(StoreError::Owned { by: other.id("journal_id")? });
+    }
+    retire(&mut tx, Some(journal)).await?;
+    take_watermark(&mut tx, journal, epoch).await?;
+    tx.run("UPDATE watermarks SET epoch = $2 WHERE journal_id = $1", args![journal, epoch]).await?;
+    tx.commit().await
+}
+
+pub(super) async fn disown<D: Database>(db: &D) -> Result<u64, StoreError> {
+    let mut tx = db.transaction().await?;
+    tx.lock(CLAIM_LOCK).await?;
+    let retired = retire(&mut tx, None).await?;
+    tx.commit().await?;
+    Ok(retired)
+}
+
+/// Takes the database away from every journal but this one: whoever still runs with another is fenced.
+async fn retire<S: Session>(tx: &mut S, except: Option<Uuid>) -> Result<u64, StoreError> {
+    let sql = "UPDATE watermarks SET epoch = $2 WHERE journal_id <> $1 AND epoch <> $2";
+    tx.run(sql, args![except.unwrap_or_default(), RETIRED]).await
+}
+
 pub(super) async fn project<D: Database>(db: &D, batch: &ProjectionBatch) -> Result<(), StoreError> {
     let mut tx = db.transaction().await?;
-    let applied = take_watermark(&mut tx, batch).await?;
+    let applied = take_watermark(&mut tx, batch.journal, batch.epoch).await?;
     if batch.records.is_empty() {
         return Ok(());
     }
@@ -43,19 +77,19 @@ pub(super) async fn project<D: Database>(db: &D, batch: &ProjectionBatch) -> Res
 
 /// Locks the watermark until the transaction ends, and checks that nobody newer owns it. Returns the last sequence number
 /// applied.
-async fn take_watermark<S: Session>(tx: &mut S, batch: &ProjectionBatch) -> Result<i64, StoreError> {
-    let row = match tx.lock_watermark(batch.journal).await? {
+async fn take_watermark<S: Session>(tx: &mut S, journal: Uuid, epoch: u32) -> Result<i64, StoreError> {
+    let row = match tx.lock_watermark(journal).await? {
         Some(row) => row,
         None => {
             let sql = "INSERT INTO watermarks (journal_id, epoch, sequence) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-            tx.run(sql, args![batch.journal, batch.epoch, NOTHING_APPLIED]).await?;
-            let row = tx.lock_watermark(batch.journal).await?;
+            tx.run(sql, args![journal, epoch, NOTHING_APPLIED]).await?;
+            let row = tx.lock_watermark(journal).await?;
             row.ok_or_else(|| StoreError::Corrupt("a watermark vanished".to_owned()))?
         }
     };
     let theirs = epoch_of(&row)?;
-    if theirs > batch.epoch {
-        return Err(StoreError::Fenced { ours: batch.epoch, theirs });
+    if theirs > epoch {
+        return Err(StoreError::Fenced { ours: epoch, theirs });
     }
     row.int("sequence")
 }

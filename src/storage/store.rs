@@ -130,6 +130,12 @@ impl<D: Database> Store for SqlStore<D> {
     async fn watermark(&self, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
         timely(projection::watermark(&self.0, journal)).await
     }
+    async fn claim(&self, journal: Uuid, epoch: u32) -> Result<(), StoreError> {
+        timely(projection::claim(&self.0, journal, epoch)).await
+    }
+    async fn disown(&self) -> Result<u64, StoreError> {
+        timely(projection::disown(&self.0)).await
+    }
     async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError> {
         timely(projection::project(&self.0, batch)).await
     }

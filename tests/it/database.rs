@@ -1,7 +1,7 @@
 //! The same on Postgres, and what happens when it goes away.
 
 use crate::postgres::PrivatePostgres;
-use crate::server::{SOON, Server, answer, problem};
+use crate::server::{SOON, Server, answer, livedrop, problem};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::time::Duration;
@@ -84,4 +84,45 @@ async fn a_database_that_forgets_is_filled_again_from_the_journal() {
     assert_eq!(server.terminate(), Some(0));
     let (code, report) = server.verify();
     assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
+}
+
+/// Two servers that sold the same drops would oversell them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_belongs_to_one_server() {
+    let url = crate::postgres::fresh_database().await;
+    let mut first = Server::with(Some(url.clone()), &[]).await;
+    let (_, drop) = first.live_drop(10, json!({"hold_seconds": 600})).await;
+    let ann = first.account("ann").await;
+    let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    assert_eq!(first.order(&ann, "1", &body).await.0, 201);
+    let mut sql = PgConnection::connect(&url).await.expect("postgres answers");
+    first
+        .until("projected", async || {
+            let mut sql = PgConnection::connect(&url).await.expect("postgres answers");
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM orders").fetch_one(&mut sql).await.expect("a count") == 1
+        })
+        .await;
+
+    let elsewhere = tempfile::TempDir::new().expect("a folder");
+    let run = |task: &str| {
+        let mut command = livedrop();
+        command.args([task, "--bind", "127.0.0.1:0", "--database-url", &url, "--data-dir"]).arg(elsewhere.path());
+        command.output().expect("livedrop runs")
+    };
+    let refused = run("serve");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!((refused.status.code(), told.lines().count()), (Some(1), 1), "{told}");
+    assert!(told.contains("the database belongs to journal") && told.contains("livedrop adopt"), "{told}");
+    assert_eq!(first.order(&ann, "2", &body).await.0, 201, "whoever has it goes on");
+
+    assert_eq!(run("adopt").status.code(), Some(0));
+    let second = Server::with(Some(url.clone()), &[]).await;
+    assert_eq!(second.stock(&drop).await.2, sold(&mut sql).await);
+    let _ = first.order_raw(&ann, "3", &body).await;
+    assert_eq!(first.wait(), Some(1), "the server that lost the database stops selling");
+}
+
+async fn sold(sql: &mut PgConnection) -> u64 {
+    let query = "SELECT CAST(sum(sold) AS BIGINT) FROM drop_variants";
+    sqlx::query_scalar::<_, i64>(query).fetch_one(sql).await.expect("a sum").unsigned_abs()
 }

@@ -59,6 +59,11 @@ impl Server {
     /// SIGTERM; returns the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for its end; returns the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("its end").code()
     }
 
@@ -209,7 +214,7 @@ fn client() -> Client {
     Client::builder().timeout(SOON).build().expect("a client")
 }
 
-fn livedrop() -> Command {
+pub fn livedrop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
     command.env("LIVEDROP_PASSWORD_HASHING", "rehearsal").env("LIVEDROP_LOG", "warn").stdin(Stdio::null());
     command

@@ -75,6 +75,8 @@ on_both! {
         a_gap_is_refused,
         a_newer_epoch_fences_the_older,
         journals_do_not_share_watermarks,
+        a_database_with_unsettled_drops_has_one_journal,
+        a_database_without_unsettled_drops_changes_hands,
         a_batch_that_fails_leaves_nothing,
         contradictions_are_refused,
         two_projectors_at_once_apply_each_record_once,

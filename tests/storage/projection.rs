@@ -119,6 +119,34 @@ pub async fn journals_do_not_share_watermarks(db: Database) {
     assert_eq!(db.store.watermark(Uuid::new_v4()).await.unwrap(), None);
 }
 
+pub async fn a_database_with_unsettled_drops_has_one_journal(db: Database) {
+    let (mut first, second) = (Journal::new(&db), Uuid::new_v4());
+    db.store.claim(first.id, first.epoch).await.unwrap();
+    first.project(Sale::of(&[5]).opened()).await;
+    let refused = db.store.claim(second, 1).await;
+    assert!(matches!(refused, Err(StoreError::Owned { by }) if by == first.id), "{refused:?}");
+    assert_eq!(db.store.watermark(second).await.unwrap(), None, "a refused claim leaves nothing");
+    first.epoch += 1;
+    db.store.claim(first.id, first.epoch).await.unwrap();
+    assert_eq!(db.store.watermark(first.id).await.unwrap(), Some(Watermark { sequence: 2, epoch: first.epoch }));
+
+    assert_eq!(db.store.disown().await.unwrap(), 1);
+    assert_eq!(db.store.disown().await.unwrap(), 0);
+    db.store.claim(second, 1).await.unwrap();
+    let error = first.try_project(Sale::of(&[5]).opened()).await;
+    assert!(matches!(error, Err(StoreError::Fenced { .. })), "{error:?}");
+    assert!(matches!(db.store.claim(first.id, 9).await, Err(StoreError::Owned { .. } | StoreError::Fenced { .. })));
+}
+
+pub async fn a_database_without_unsettled_drops_changes_hands(db: Database) {
+    let (mut first, mut second) = (Journal::new(&db), Journal::new(&db));
+    db.store.claim(first.id, first.epoch).await.unwrap();
+    db.store.claim(second.id, second.epoch).await.unwrap();
+    let error = first.try_project(Sale::of(&[5]).opened()).await;
+    assert!(matches!(error, Err(StoreError::Fenced { .. })), "{error:?}");
+    second.project(Sale::of(&[5]).opened()).await;
+}
+
 /// The last record of a batch contradicts the rest: nothing of it is there, and the batch can come again without it.
 pub async fn a_batch_that_fails_leaves_nothing(db: Database) {
     let (mut journal, sale, other) = (Journal::new(&db), Sale::of(&[5]), Sale::of(&[5]));
