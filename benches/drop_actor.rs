@@ -1,6 +1,6 @@
 //! Drop actors and the journal, in process: every reservation is on disk (one `fdatasync` for each group) before its answer.
 //!
-//! `cargo bench --bench drop_actor` measures; `cargo test --benches` runs the same code on small numbers. The journal lies in
+//! `cargo bench --bench drop_actor` measures; `cargo test` runs the same code on small numbers. The journal lies in
 //! the folder for temporary files: point `TMPDIR` at the disk that is to be measured.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -1,6 +1,6 @@
 //! One drop, one thread, no journal: what the engine costs with many orders already in memory.
 //!
-//! `cargo bench --bench engine` measures; `cargo test --benches` runs the same code once on small drops.
+//! `cargo bench --bench engine` measures; `cargo test` runs the same code once on small drops.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use livedrop::domain::Timestamp;

@@ -1,7 +1,7 @@
 //! Orders over HTTP: the real binary on a loopback port, authenticated, each order with a key of its own, on disk before
 //! its answer. Next to it the smallest route of the same server, as the floor of what HTTP itself costs here.
 //!
-//! `cargo bench --bench orders_http` measures (client and server share the machine); `cargo test --benches` runs the same code
+//! `cargo bench --bench orders_http` measures (client and server share the machine); `cargo test` runs the same code
 //! with a handful of requests.
 
 use bytes::Bytes;
