@@ -5,7 +5,10 @@ mod crash;
 mod creators;
 mod database;
 mod errors;
+mod fuzz;
 mod lifecycle;
+#[path = "../support/mutate.rs"]
+mod mutate;
 mod notifications;
 mod orders;
 #[path = "../support/postgres.rs"]

@@ -91,6 +91,28 @@ async fn follows_take_effect_while_connected() {
 }
 
 #[tokio::test]
+async fn a_topic_asked_for_and_left_again_does_not_silence_a_followed_creator() {
+    let server = Server::start().await;
+    let (maker, drop) = server.live_drop(2, json!({"starts_at": "2099-01-01T00:00:00Z"})).await;
+    let fan = server.account("fan").await;
+    server.call(Method::POST, &format!("/creators/{}/follow", maker.id), Some(&fan), None).await;
+    let mut follower = Listener::of(&server, &fan).await;
+    let topics = json!([format!("creator:{}", maker.id)]);
+    follower.send(json!({"op": "subscribe", "topics": topics})).await;
+    follower.until("subscribed").await;
+    follower.send(json!({"op": "unsubscribe", "topics": topics})).await;
+    follower.until("unsubscribed").await;
+    server.call(Method::POST, &format!("/drops/{drop}/start"), Some(&maker), None).await;
+    follower.until("drop_started").await;
+
+    server.call(Method::DELETE, &format!("/creators/{}/follow", maker.id), Some(&fan), None).await;
+    server.call(Method::POST, &format!("/drops/{drop}/end"), Some(&maker), None).await;
+    follower.send(json!({"op": "subscribe", "topics": [format!("drop:{drop}")]})).await;
+    let Message::Text(next) = follower.next().await else { panic!("a text") };
+    assert!(next.contains("subscribed"), "an unfollowed creator is not heard: {next}");
+}
+
+#[tokio::test]
 async fn strangers_hear_public_topics_only() {
     let server = Server::start().await;
     let (maker, drop) = server.live_drop(2, json!({})).await;
