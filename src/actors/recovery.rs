@@ -65,6 +65,7 @@ pub async fn recover(
     if watermark > last {
         return Err(RecoveryFailure::JournalBehind { watermark, last });
     }
+    let ends = last_records(journal, watermark)?;
     let mut drops = HashMap::new();
     for row in store.unsettled_drops().await? {
         drops.insert(row.spec.id, load(store, row).await?);
@@ -74,7 +75,12 @@ pub async fn recover(
     while let Some(batch) = cursor.next_batch(BATCH)? {
         for (sequence, bytes) in batch.iter() {
             let record = DropRecord::decode(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
-            replay(store, &mut drops, record).await?;
+            let id = record.drop;
+            let state = replay(store, &mut drops, record).await?;
+            // Memory follows what is still open, not how long the history is.
+            if ends.get(&id) == Some(&sequence) && state.is_settled() {
+                drops.remove(&id);
+            }
             replayed += 1;
         }
     }
@@ -83,14 +89,28 @@ pub async fn recover(
     Ok(Recovered { drops, replayed })
 }
 
-async fn replay(
+/// The sequence number of each drop's last record. A drop that is settled may still be heard of again (a late payment, a
+/// refund), so only its last record tells that it is over.
+fn last_records(journal: &JournalReader, watermark: u64) -> Result<HashMap<DropId, u64>, RecoveryFailure> {
+    let mut ends = HashMap::new();
+    let mut cursor = journal.cursor(watermark);
+    while let Some(batch) = cursor.next_batch(BATCH)? {
+        for (sequence, bytes) in batch.iter() {
+            let id = DropRecord::drop_of(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
+            ends.insert(id, sequence);
+        }
+    }
+    Ok(ends)
+}
+
+async fn replay<'a>(
     store: &dyn Store,
-    drops: &mut HashMap<DropId, DropState>,
+    drops: &'a mut HashMap<DropId, DropState>,
     record: DropRecord,
-) -> Result<(), RecoveryFailure> {
+) -> Result<&'a DropState, RecoveryFailure> {
     if let DropEvent::Scheduled(spec) = record.event {
-        drops.insert(record.drop, DropState::scheduled(*spec));
-        return Ok(());
+        let place = drops.entry(record.drop).insert_entry(DropState::scheduled(*spec));
+        return Ok(place.into_mut());
     }
     let state = match drops.entry(record.drop) {
         Entry::Occupied(known) => known.into_mut(),
@@ -103,7 +123,7 @@ async fn replay(
         }
     };
     state.evolve(record.at, &record.event);
-    Ok(())
+    Ok(state)
 }
 
 async fn load(store: &dyn Store, row: DropRow) -> Result<DropState, RecoveryFailure> {

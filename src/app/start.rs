@@ -24,7 +24,12 @@ use crate::service::tokens::Tokens;
 use crate::storage::{self, Store, StoreError};
 use actix::{Actor, Arbiter};
 use actix_web::rt::spawn;
-use std::{fs, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -41,8 +46,10 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let (journal, watermark, last) = open_journal(config, &*store).await?;
     let reader = journal.handle().reader();
     store.claim(reader.journal_id(), reader.epoch()).await?;
+    let began = Instant::now();
     let recovered = recover(&*store, &reader, watermark, last).await?;
-    info!(drops = recovered.drops.len(), replayed = recovered.replayed, watermark, last, "recovered");
+    let took_ms = began.elapsed().as_millis();
+    info!(drops = recovered.drops.len(), replayed = recovered.replayed, watermark, last, took_ms, "recovered");
 
     let clock = Clock::default();
     let scheduler = Scheduler::default();

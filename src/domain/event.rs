@@ -156,6 +156,18 @@ impl DropRecord {
         *out = postcard::to_extend(self, start).expect("a record always encodes into memory");
     }
 
+    /// Reads only which drop a record is about.
+    ///
+    /// # Errors
+    /// [`RecordError`]; a record may still be malformed after its drop.
+    pub fn drop_of(bytes: &[u8]) -> Result<DropId, RecordError> {
+        match bytes.split_first() {
+            None => Err(RecordError::Empty),
+            Some((&Self::VERSION, rest)) => Ok(postcard::take_from_bytes(rest)?.0),
+            Some((&version, _)) => Err(RecordError::Version(version)),
+        }
+    }
+
     /// Reads what [`DropRecord::encode`] wrote.
     ///
     /// # Errors

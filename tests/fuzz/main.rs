@@ -103,7 +103,9 @@ fn records() {
     for seed in mutate::seeds(20_000) {
         let bytes = mutate::mutated(seed, &corpus);
         let used = peak(|| {
+            let drop = DropRecord::drop_of(&bytes);
             if let Ok(record) = DropRecord::decode(&bytes) {
+                assert_eq!(drop.expect("a whole record names its drop"), record.drop, "seed {seed}");
                 // What is read can be written and read again.
                 let mut again = Vec::new();
                 record.encode(&mut again);
