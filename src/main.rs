@@ -1,15 +1,17 @@
 //! The binary: arguments, logs, and which part to run.
 
 use clap::{Parser, Subcommand};
-use livedrop::app::App;
+use livedrop::app::{self, App};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
-use livedrop::storage::{self, Store, StoreError};
+use livedrop::service::accounts::NewAccount;
+use livedrop::storage::{self, Store};
 use livedrop::verify;
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -36,6 +38,27 @@ enum Task {
     /// Take a database away from a journal that is lost, so that a start with another data directory may have it.
     /// What only that journal knew is gone: orders acknowledged after the last projection. Its server must not run
     Adopt(Box<ServeArgs>),
+    /// Administrators
+    #[command(subcommand)]
+    Admin(AdminTask),
+}
+
+#[derive(Subcommand)]
+enum AdminTask {
+    /// Make an administrator: the account with that address, or a new one, whose password is the first line of standard input
+    Create(Box<AdminArgs>),
+}
+
+#[derive(clap::Args)]
+struct AdminArgs {
+    /// The account's address
+    #[arg(long)]
+    email: String,
+    /// What others see, of a new account
+    #[arg(long, default_value = "Administrator")]
+    display_name: String,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 #[derive(clap::Args)]
@@ -58,8 +81,9 @@ fn main() -> ExitCode {
             Task::Serve(args) => serve(&args).await,
             Task::Demo(options) => run_demo(options).await,
             Task::Verify(args) => run_verify(&args).await,
-            Task::Migrate(args) => on_database(&args, async |_| Ok(())).await,
+            Task::Migrate(args) => on_database(&args, async |_, _| Ok(())).await,
             Task::Adopt(args) => on_database(&args, adopt).await,
+            Task::Admin(AdminTask::Create(args)) => create_admin(*args).await,
         }
     })
 }
@@ -106,7 +130,10 @@ fn greet(config: &Config, app: &App) {
 }
 
 /// Brings the schema up to date, and then does something with the database.
-async fn on_database(args: &ServeArgs, task: impl AsyncFnOnce(&dyn Store) -> Result<(), StoreError>) -> ExitCode {
+async fn on_database(
+    args: &ServeArgs,
+    task: impl AsyncFnOnce(&Config, Arc<dyn Store>) -> Result<(), String>,
+) -> ExitCode {
     let config = match Config::load(args) {
         Ok(config) => config,
         Err(error) => return fail(2, &error),
@@ -115,7 +142,7 @@ async fn on_database(args: &ServeArgs, task: impl AsyncFnOnce(&dyn Store) -> Res
         std::fs::create_dir_all(&config.data_dir).map_err(|error| error.to_string())?;
         let store = storage::connect(config.database_url.expose()).await.map_err(|error| error.to_string())?;
         store.migrate().await.map_err(|error| error.to_string())?;
-        let done = task(&*store).await.map_err(|error| error.to_string());
+        let done = task(&config, Arc::clone(&store)).await;
         store.close().await;
         done
     };
@@ -125,11 +152,27 @@ async fn on_database(args: &ServeArgs, task: impl AsyncFnOnce(&dyn Store) -> Res
     }
 }
 
-async fn adopt(store: &dyn Store) -> Result<(), StoreError> {
-    let drops = store.unsettled_drops().await?.len();
-    let journals = store.disown().await?;
+async fn adopt(_: &Config, store: Arc<dyn Store>) -> Result<(), String> {
+    let drops = store.unsettled_drops().await.map_err(|error| error.to_string())?.len();
+    let journals = store.disown().await.map_err(|error| error.to_string())?;
     println!("retired {journals} journals; the next start takes the database, with {drops} drops that are not settled");
     Ok(())
+}
+
+async fn create_admin(args: AdminArgs) -> ExitCode {
+    let AdminArgs { email, display_name, serve } = args;
+    on_database(&serve, async |config, store| {
+        let known = store.user_by_email(&email.trim().to_lowercase()).await.map_err(|error| error.to_string())?;
+        let mut password = String::new();
+        if known.is_none() {
+            std::io::stdin().read_line(&mut password).map_err(|error| error.to_string())?;
+        }
+        let password = password.trim_end_matches(['\r', '\n']).to_owned();
+        let made = app::make_admin(config, store, NewAccount { email, password, display_name }).await?;
+        println!("{} is an administrator (from the next login on)", made.email);
+        Ok(())
+    })
+    .await
 }
 
 async fn run_demo(options: DemoOptions) -> ExitCode {

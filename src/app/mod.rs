@@ -5,11 +5,15 @@ mod start;
 
 use crate::actors::fanout::CloseCause;
 use crate::actors::recovery::RecoveryFailure;
-use crate::actors::{Hub, Registry};
+use crate::actors::{Clock, Hub, Registry};
 use crate::config::Config;
+use crate::domain::limits::PASSWORD_CHARS_MIN;
 use crate::journal::{Journal, JournalError, JournalReader, RecoveryError};
+use crate::service::accounts::{Accounts, NewAccount};
+use crate::service::passwords::Passwords;
 use crate::service::settle::Settler;
-use crate::storage::{Store, StoreError};
+use crate::service::tokens::Tokens;
+use crate::storage::{Store, StoreError, User};
 use actix_web::dev::{Server, ServerHandle};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
@@ -144,6 +148,20 @@ impl App {
         info!("bye");
         Ok(())
     }
+}
+
+/// Makes an administrator of an account, or a new account that is one (`livedrop admin create`).
+///
+/// # Errors
+/// One readable line: a field that is not valid, or the database.
+pub async fn make_admin(config: &Config, store: Arc<dyn Store>, new: NewAccount) -> Result<User, String> {
+    let fresh = store.user_by_email(&new.email.trim().to_lowercase()).await.map_err(|error| error.to_string())?;
+    if fresh.is_none() && new.password.chars().count() < PASSWORD_CHARS_MIN {
+        return Err(format!("a password has at least {PASSWORD_CHARS_MIN} characters; give it on standard input"));
+    }
+    let tokens = Tokens::new(&[0; 32], config.access_token_seconds, Clock::default());
+    let accounts = Accounts::new(store, Passwords::new(config.password_hashing), tokens, Arc::new(|_| false));
+    accounts.make_admin(new).await.map_err(|failure| failure.to_string())
 }
 
 /// Waits for SIGTERM or Ctrl-C.

@@ -12,7 +12,7 @@ use crate::engine::DropState;
 use crate::http::server::{self, ServerOptions};
 use crate::http::{HealthSource, Services};
 use crate::journal::{self, FileDevice, Journal, JournalOptions};
-use crate::service::accounts::Accounts;
+use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::orders::Orders;
@@ -107,7 +107,7 @@ fn services(
     let tokens = Tokens::new(&secret, config.access_token_seconds, clock.clone());
     let passwords = Passwords::new(config.password_hashing);
     Ok(Services {
-        accounts: Accounts::new(Arc::clone(store), passwords, tokens.clone()),
+        accounts: Accounts::new(Arc::clone(store), passwords, tokens.clone(), open_drops(drops.clone())),
         creators: Creators::new(Arc::clone(store), hub.clone(), clock.clone()),
         products: Products::new(Arc::clone(store), clock.clone()),
         drops,
@@ -117,6 +117,10 @@ fn services(
         tokens,
         ws_allowed_origins: config.ws_allowed_origins.clone().into(),
     })
+}
+
+fn open_drops(drops: Drops) -> HasOpenDrops {
+    Arc::new(move |creator| drops.has_open(creator))
 }
 
 /// Recovery reads the database, so a start needs it; afterwards the server gets along without.

@@ -1,17 +1,18 @@
 //! Who calls: the `Authorization: Bearer` header.
 
 use super::problem::Problem;
+use super::trace;
 use crate::domain::UserId;
 use crate::service::tokens::{Access, Tokens};
-use crate::service::{Code, Failure};
+use crate::service::{Caller, Code, Failure};
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
 use std::future::{Ready, ready};
 
-/// Whoever is signed in. Needs `web::Data<Tokens>`; verified without I/O.
+/// The user of a path `/users/{id}/…`; `me` is short for the caller's id. Whether the caller may is for the use case to say.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller(pub UserId);
+pub struct Whose(pub UserId);
 
 /// The caller, of a path `/users/{id}/…` that only they may read; `me` is short for their id.
 #[derive(Clone, Copy, Debug)]
@@ -31,18 +32,38 @@ pub fn access(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Access>, Fa
     tokens.verify(token.trim()).map(Some)
 }
 
-fn caller(request: &HttpRequest) -> Result<UserId, Failure> {
+fn caller(request: &HttpRequest) -> Result<Caller, Failure> {
     let tokens = request.app_data::<web::Data<Tokens>>().ok_or_else(|| Failure::new(Code::Internal))?;
     let access = access(request.headers(), tokens)?.ok_or_else(|| Failure::new(Code::Unauthenticated))?;
-    Ok(access.user)
+    let origin = request.peer_addr().map(|address| address.ip());
+    Ok(Caller { user: access.user, role: access.role, origin, trace: trace::current_id() })
 }
 
+/// Whoever is signed in. Needs `web::Data<Tokens>`; verified without I/O.
 impl FromRequest for Caller {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(caller(request).map(Self).map_err(Problem::from))
+        ready(caller(request).map_err(Problem::from))
+    }
+}
+
+fn whose(request: &HttpRequest) -> Result<(UserId, UserId), Failure> {
+    let caller = caller(request)?.user;
+    match request.match_info().get("id") {
+        Some("me") => Ok((caller, caller)),
+        Some(id) => Ok((caller, id.parse().map_err(|_| Failure::new(Code::UserNotFound))?)),
+        None => Err(Failure::new(Code::Internal)),
+    }
+}
+
+impl FromRequest for Whose {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(whose(request).map(|(_, user)| Self(user)).map_err(Problem::from))
     }
 }
 
@@ -51,14 +72,9 @@ impl FromRequest for Own {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let own = caller(request).and_then(|caller| match request.match_info().get("id") {
-            Some("me") => Ok(Self(caller)),
-            Some(id) => match id.parse::<UserId>() {
-                Ok(id) if id == caller => Ok(Self(caller)),
-                Ok(_) => Err(Failure::new(Code::Forbidden)),
-                Err(_) => Err(Failure::new(Code::UserNotFound)),
-            },
-            None => Err(Failure::new(Code::Internal)),
+        let own = whose(request).and_then(|(caller, user)| match user == caller {
+            true => Ok(Self(user)),
+            false => Err(Failure::new(Code::Forbidden)),
         });
         ready(own.map_err(Problem::from))
     }
@@ -81,7 +97,7 @@ mod tests {
         let app = test::init_service(
             App::new()
                 .app_data(web::Data::new(tokens))
-                .route("/me", web::get().to(async |Caller(id): Caller| HttpResponse::Ok().body(id.to_string())))
+                .route("/me", web::get().to(async |caller: Caller| HttpResponse::Ok().body(caller.user.to_string())))
                 .route("/users/{id}", web::get().to(async |Own(id): Own| HttpResponse::Ok().body(id.to_string()))),
         )
         .await;

@@ -35,6 +35,10 @@ pub trait FromJson: Sized {
     fn from_integer(_integer: i64) -> Field<Self> {
         Field::Wrong(Self::WANTED.into())
     }
+    /// From `true` or `false`.
+    fn from_flag(_flag: bool) -> Field<Self> {
+        Field::Wrong(Self::WANTED.into())
+    }
     /// From an array.
     fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Field<Self>, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
@@ -58,6 +62,13 @@ impl FromJson for i64 {
     const WANTED: &'static str = "must be a whole number";
     fn from_integer(integer: i64) -> Field<Self> {
         Field::Given(integer)
+    }
+}
+
+impl FromJson for bool {
+    const WANTED: &'static str = "must be true or false";
+    fn from_flag(flag: bool) -> Field<Self> {
+        Field::Given(flag)
     }
 }
 
@@ -120,8 +131,8 @@ impl<'de, T: FromJson> de::Visitor<'de> for Visitor<T> {
     fn visit_unit<E>(self) -> Result<Field<T>, E> {
         Ok(Field::Absent)
     }
-    fn visit_bool<E>(self, _: bool) -> Result<Field<T>, E> {
-        Ok(Field::Wrong(T::WANTED.into()))
+    fn visit_bool<E>(self, flag: bool) -> Result<Field<T>, E> {
+        Ok(T::from_flag(flag))
     }
     fn visit_i64<E>(self, integer: i64) -> Result<Field<T>, E> {
         Ok(T::from_integer(integer))

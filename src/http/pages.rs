@@ -4,7 +4,7 @@ use super::field::FromJson;
 use super::problem::Problem;
 use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
 use crate::domain::{CreatorId, DropStatus};
-use crate::service::{Code, DropFilter, Failure, FieldError, Page};
+use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page};
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, LINK};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
@@ -29,6 +29,8 @@ pub enum List {
     Followers = 5,
     /// Creators that a user follows.
     Following = 6,
+    /// The audit trail.
+    Audit = 7,
 }
 
 impl List {
@@ -62,6 +64,8 @@ struct Query {
     limit: Option<String>,
     status: Option<String>,
     creator_id: Option<String>,
+    actor_id: Option<String>,
+    object_id: Option<String>,
 }
 
 impl Paging {
@@ -95,6 +99,26 @@ impl Paging {
         }
         if creator.is_some() && filter.creator.is_none() {
             errors.push(wrong("/creator_id", CreatorId::WANTED));
+        }
+        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+    }
+
+    /// Which lines of the audit trail to list.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn audit_filter(&self) -> Result<AuditFilter, Failure> {
+        let (actor, object) = (given(&self.query.actor_id), given(&self.query.object_id));
+        let filter = AuditFilter {
+            actor: actor.and_then(|text| text.parse().ok()),
+            object: object.and_then(|text| text.parse().ok()),
+        };
+        let mut errors = Vec::new();
+        if actor.is_some() && filter.actor.is_none() {
+            errors.push(wrong("/actor_id", "must be the id of a user (a UUID)"));
+        }
+        if object.is_some() && filter.object.is_none() {
+            errors.push(wrong("/object_id", "must be a UUID"));
         }
         if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
     }

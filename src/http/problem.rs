@@ -76,7 +76,7 @@ pub fn status(code: Code) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         C::PaymentDeclined => StatusCode::PAYMENT_REQUIRED,
-        C::Forbidden | C::NotACreator => StatusCode::FORBIDDEN,
+        C::Forbidden | C::WrongPassword | C::NotACreator => StatusCode::FORBIDDEN,
         C::NotFound
         | C::UserNotFound
         | C::CreatorNotFound
@@ -86,6 +86,7 @@ pub fn status(code: Code) -> StatusCode {
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::EmailTaken
         | C::HandleTaken
+        | C::AccountHasDrops
         | C::AlreadyACreator
         | C::DropNotStarted
         | C::DropEnded

@@ -44,6 +44,19 @@ impl At {
         self
     }
 
+    /// Answers PATCH.
+    #[must_use]
+    pub fn patch<F, Args>(mut self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.resource = self.resource.route(web::patch().to(handler));
+        self.methods.push("PATCH");
+        self
+    }
+
     /// Answers DELETE.
     #[must_use]
     pub fn delete<F, Args>(mut self, handler: F) -> Self

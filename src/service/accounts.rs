@@ -1,12 +1,14 @@
 //! Accounts: register, log in, stay logged in, log out.
 
 use super::{
-    Code, Failure,
+    Caller, Code, Failure, Object, Page,
+    creators::page,
     passwords::Passwords,
     tokens::{self, REFRESH_GRACE_MS, Role, Tokens},
 };
 use crate::domain::{CreatorId, Timestamp, UserId};
-use crate::storage::{RefreshToken, Store, User};
+use crate::storage::{AuditFilter, AuditRow, RefreshToken, Store, User};
+use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -45,19 +47,32 @@ pub struct SignedIn {
     pub expires_in: u32,
 }
 
+/// What to change in an account; what is absent stays. Already validated field by field.
+#[derive(Clone, Debug, Default)]
+pub struct AccountChange {
+    /// What others see.
+    pub display_name: Option<String>,
+    /// Whether only the account itself may see whom it follows.
+    pub private_follows: Option<bool>,
+}
+
+/// Says whether a creator has drops that are not settled.
+pub type HasOpenDrops = Arc<dyn Fn(CreatorId) -> bool + Send + Sync>;
+
 /// The account use cases.
 #[derive(Clone)]
 pub struct Accounts {
     store: Arc<dyn Store>,
     passwords: Passwords,
     tokens: Tokens,
+    has_open_drops: HasOpenDrops,
 }
 
 impl Accounts {
     /// Over a store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, passwords: Passwords, tokens: Tokens) -> Self {
-        Self { store, passwords, tokens }
+    pub fn new(store: Arc<dyn Store>, passwords: Passwords, tokens: Tokens, has_open_drops: HasOpenDrops) -> Self {
+        Self { store, passwords, tokens, has_open_drops }
     }
 
     /// Makes an account and signs it in.
@@ -73,6 +88,7 @@ impl Accounts {
             password_hash,
             role: "user".to_owned(),
             created_at: self.tokens.now(),
+            private_follows: true,
         };
         self.store.insert_user(&user).await?;
         self.open_family(Account { user, is_creator: false }).await
@@ -136,6 +152,103 @@ impl Accounts {
         self.account(user).await
     }
 
+    /// Ends every login of the caller. Access tokens that are out there last their quarter of an hour.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub async fn logout_everywhere(&self, caller: &Caller) -> Result<(), Failure> {
+        Ok(self.store.revoke_user_tokens(caller.user, self.tokens.now()).await?)
+    }
+
+    /// Changes name and privacy.
+    ///
+    /// # Errors
+    /// `user_not_found`, `database_unavailable`.
+    pub async fn change(&self, caller: &Caller, change: AccountChange) -> Result<Account, Failure> {
+        let mut account = self.me(caller.user).await?;
+        let detail = json!({"display_name": change.display_name, "private_follows": change.private_follows});
+        account.user.display_name = change.display_name.unwrap_or(account.user.display_name);
+        account.user.private_follows = change.private_follows.unwrap_or(account.user.private_follows);
+        let audit = caller.audit(self.tokens.now(), "account_changed", user(caller.user), &detail);
+        self.store.update_user(&account.user, &audit).await?;
+        Ok(account)
+    }
+
+    /// Changes the password, ends every login, and signs the caller in anew.
+    ///
+    /// # Errors
+    /// `wrong_password`, `user_not_found`, `overloaded`, `database_unavailable`.
+    pub async fn change_password(&self, caller: &Caller, current: String, new: String) -> Result<SignedIn, Failure> {
+        let account = self.prove(caller, current).await?;
+        let hash = self.passwords.hash(new).await?;
+        let audit = caller.audit(self.tokens.now(), "password_changed", user(caller.user), &json!({}));
+        self.store.set_password(caller.user, &hash, &audit).await?;
+        self.open_family(account).await
+    }
+
+    /// Deletes the caller's account: nothing personal is left, orders stay for the books.
+    ///
+    /// # Errors
+    /// `wrong_password`, `user_not_found`, `account_has_drops` for a creator whose drops are not over,
+    /// `overloaded`, `database_unavailable`.
+    pub async fn delete(&self, caller: &Caller, password: String) -> Result<(), Failure> {
+        self.prove(caller, password).await?;
+        if (self.has_open_drops)(CreatorId::from(caller.user)) {
+            return Err(Failure::new(Code::AccountHasDrops));
+        }
+        let audit = caller.audit(self.tokens.now(), "account_deleted", user(caller.user), &json!({}));
+        Ok(self.store.delete_user(caller.user, &audit).await?)
+    }
+
+    /// Makes the account with that address an admin, or makes an account that is one. For an operator at the command line.
+    ///
+    /// # Errors
+    /// `overloaded`, `database_unavailable`.
+    pub async fn make_admin(&self, new: NewAccount) -> Result<User, Failure> {
+        let known = self.store.user_by_email(&normalise_email(&new.email)).await?;
+        let mut account = match known {
+            Some(user) => user,
+            None => self.register(new).await?.account.user,
+        };
+        account.role = Role::Admin.as_str().to_owned();
+        let audit = AuditRow {
+            id: Uuid::now_v7(),
+            at: self.tokens.now(),
+            actor: None,
+            role: "operator".to_owned(),
+            origin: String::new(),
+            act: "admin_made".to_owned(),
+            object_kind: "user".to_owned(),
+            object: Some(account.id.0),
+            detail: "{}".to_owned(),
+            trace: crate::domain::TraceId::random(),
+        };
+        self.store.update_user(&account, &audit).await?;
+        Ok(account)
+    }
+
+    /// The audit trail, newest first.
+    ///
+    /// # Errors
+    /// `forbidden`, `database_unavailable`.
+    pub async fn audit(
+        &self,
+        caller: &Caller,
+        filter: AuditFilter,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Page<AuditRow>, Failure> {
+        caller.must_be_admin()?;
+        Ok(page(self.store.audit(filter, after, limit + 1).await?, limit))
+    }
+
+    /// The caller's account, if this is its password.
+    async fn prove(&self, caller: &Caller, password: String) -> Result<Account, Failure> {
+        let account = self.me(caller.user).await?;
+        let hash = Some(account.user.password_hash.clone());
+        if self.passwords.verify(password, hash).await? { Ok(account) } else { Err(Failure::new(Code::WrongPassword)) }
+    }
+
     /// Keeps `next` if the used token behind `hash` is within its grace, and revokes its family if it is not.
     async fn accept_reuse(&self, hash: &[u8; 32], next: &RefreshToken, now: Timestamp) -> Result<(), Failure> {
         // Read again: the first exchange may have happened after our first look.
@@ -172,6 +285,10 @@ impl Accounts {
         let is_creator = self.store.creator(CreatorId::from(user.id)).await?.is_some();
         Ok(Account { user, is_creator })
     }
+}
+
+fn user(id: UserId) -> Object {
+    Object { kind: "user", id: id.0 }
 }
 
 /// The form in which an address is unique. The local part is case-sensitive by the letter of RFC 5321, and nowhere in

@@ -1,6 +1,6 @@
 //! Creators and who follows them.
 
-use super::{Code, Failure, Hub, Page, clock::Clock};
+use super::{Caller, Code, Failure, Hub, Page, clock::Clock};
 use crate::domain::limits::PAGE_LIMIT_MAX;
 use crate::domain::{CreatorId, UserId};
 use crate::storage::{Creator, Store};
@@ -92,11 +92,12 @@ impl Creators {
         Ok(())
     }
 
-    /// Whether `user` follows `creator`.
+    /// Whether `user` follows `creator`, for whoever may see that.
     ///
     /// # Errors
-    /// `database_unavailable`.
-    pub async fn follows(&self, user: UserId, creator: CreatorId) -> Result<bool, Failure> {
+    /// As [`Creators::following`].
+    pub async fn follows(&self, caller: &Caller, user: UserId, creator: CreatorId) -> Result<bool, Failure> {
+        self.may_see_follows(caller, user).await?;
         Ok(self.store.follows(user, creator).await?)
     }
 
@@ -114,17 +115,30 @@ impl Creators {
         Ok(page(self.store.followers(creator, after, limit + 1).await?, limit))
     }
 
-    /// Whom a user follows, in id order.
+    /// Whom a user follows, in id order: for the user, for admins, and for everyone if the user says so.
     ///
     /// # Errors
-    /// `database_unavailable`.
+    /// `forbidden`, `user_not_found`, `database_unavailable`.
     pub async fn following(
         &self,
+        caller: &Caller,
         user: UserId,
         after: Option<CreatorId>,
         limit: u32,
     ) -> Result<Page<CreatorId>, Failure> {
+        self.may_see_follows(caller, user).await?;
         Ok(page(self.store.following(user, after, limit + 1).await?, limit))
+    }
+
+    async fn may_see_follows(&self, caller: &Caller, user: UserId) -> Result<(), Failure> {
+        if caller.user == user || caller.must_be_admin().is_ok() {
+            return Ok(());
+        }
+        let owner = self.store.user(user).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
+        if owner.private_follows {
+            return Err(Failure::with(Code::Forbidden, "This user keeps their follows private"));
+        }
+        Ok(())
     }
 
     /// The first `max` of those whom a user follows, page by page.

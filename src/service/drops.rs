@@ -1,11 +1,10 @@
 //! Drops: schedule, run, read.
 
-use super::{Code, DropView, Failure, Page, StockView};
+use super::{Caller, Code, DropView, Failure, Page, StockView};
 use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, publish::Published};
 use crate::domain::limits::QUANTITY_PER_ORDER_MAX;
 use crate::domain::{
-    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, StockCounts, Timestamp, UserId, VariantId,
-    VariantSpec,
+    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, StockCounts, Timestamp, VariantId, VariantSpec,
 };
 use crate::engine::{Command, Outcome, Rejection};
 use crate::storage::{DropFilter, DropRow, Product, Store};
@@ -66,11 +65,9 @@ impl Drops {
     ///
     /// # Errors
     /// `product_not_found`, `forbidden`, `validation_failed` (currencies), `database_unavailable`, `overloaded`.
-    pub async fn create(&self, caller: UserId, new: NewDrop) -> Result<DropView, Failure> {
+    pub async fn create(&self, caller: &Caller, new: NewDrop) -> Result<DropView, Failure> {
         let product = self.store.product(new.product_id).await?.ok_or_else(|| Failure::new(Code::ProductNotFound))?;
-        if product.creator_id != CreatorId::from(caller) {
-            return Err(Failure::with(Code::Forbidden, "this product belongs to another creator"));
-        }
+        caller.may_manage(product.creator_id)?;
         let spec = spec_of(new, &product, self.clock.now())?;
         let (handle, _) = self.registry.schedule(spec).await.map_err(ask_failure)?;
         // A drop whose start is not in the future is live in the very answer.
@@ -83,7 +80,7 @@ impl Drops {
     ///
     /// # Errors
     /// `drop_not_found`, `forbidden`, `drop_state_conflict`, `overloaded`.
-    pub async fn start(&self, caller: UserId, id: DropId) -> Result<DropView, Failure> {
+    pub async fn start(&self, caller: &Caller, id: DropId) -> Result<DropView, Failure> {
         self.command(caller, id, Command::Start).await
     }
 
@@ -91,7 +88,7 @@ impl Drops {
     ///
     /// # Errors
     /// As [`Drops::start`].
-    pub async fn end(&self, caller: UserId, id: DropId) -> Result<DropView, Failure> {
+    pub async fn end(&self, caller: &Caller, id: DropId) -> Result<DropView, Failure> {
         self.command(caller, id, Command::End).await
     }
 
@@ -99,7 +96,7 @@ impl Drops {
     ///
     /// # Errors
     /// As [`Drops::start`].
-    pub async fn cancel(&self, caller: UserId, id: DropId) -> Result<DropView, Failure> {
+    pub async fn cancel(&self, caller: &Caller, id: DropId) -> Result<DropView, Failure> {
         self.command(caller, id, Command::Cancel).await
     }
 
@@ -109,7 +106,7 @@ impl Drops {
     /// As [`Drops::start`]; `unknown_variant`; `validation_failed` past the bound on a variant's stock.
     pub async fn restock(
         &self,
-        caller: UserId,
+        caller: &Caller,
         id: DropId,
         variant: Option<VariantId>,
         quantity: u32,
@@ -117,11 +114,11 @@ impl Drops {
         self.command(caller, id, Command::Restock { variant, quantity }).await
     }
 
-    async fn command(&self, caller: UserId, id: DropId, command: Command) -> Result<DropView, Failure> {
+    async fn command(&self, caller: &Caller, id: DropId, command: Command) -> Result<DropView, Failure> {
         let Some(handle) = self.registry.get(id) else {
             return self.command_settled(caller, id, &command).await;
         };
-        own(handle.spec.creator_id, caller)?;
+        caller.may_manage(handle.spec.creator_id)?;
         match handle.ask(command.clone()).await {
             Ok(answer) => {
                 check(answer.outcome)?;
@@ -134,9 +131,9 @@ impl Drops {
     }
 
     /// A settled drop takes no command; asking again for what it already is, is fine.
-    async fn command_settled(&self, caller: UserId, id: DropId, command: &Command) -> Result<DropView, Failure> {
+    async fn command_settled(&self, caller: &Caller, id: DropId, command: &Command) -> Result<DropView, Failure> {
         let row = self.row(id).await?;
-        own(row.spec.creator_id, caller)?;
+        caller.may_manage(row.spec.creator_id)?;
         match (command, row.status) {
             (Command::End, DropStatus::Ended) | (Command::Cancel, DropStatus::Cancelled) => Ok(view_of_row(row)),
             (_, status) => Err(state_conflict(status)),
@@ -180,16 +177,14 @@ impl Drops {
         Ok(Page { items: rows.into_iter().map(live).collect(), more })
     }
 
+    /// Whether a creator has drops that are not settled.
+    #[must_use]
+    pub fn has_open(&self, creator: CreatorId) -> bool {
+        self.registry.all().iter().any(|handle| handle.spec.creator_id == creator)
+    }
+
     async fn row(&self, id: DropId) -> Result<DropRow, Failure> {
         self.store.drop_row(id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))
-    }
-}
-
-fn own(creator: CreatorId, caller: UserId) -> Result<(), Failure> {
-    if creator == CreatorId::from(caller) {
-        Ok(())
-    } else {
-        Err(Failure::with(Code::Forbidden, "this drop belongs to another creator"))
     }
 }
 

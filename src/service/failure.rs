@@ -41,6 +41,7 @@ codes! {
     RefreshTokenInvalid = "refresh_token_invalid", "The refresh token is not valid";
     PaymentDeclined = "payment_declined", "The payment was declined";
     Forbidden = "forbidden", "This is not yours to do";
+    WrongPassword = "wrong_password", "The current password is wrong";
     NotACreator = "not_a_creator", "Only creators can do this";
     NotFound = "not_found", "There is nothing here";
     UserNotFound = "user_not_found", "There is no such user";
@@ -51,6 +52,7 @@ codes! {
     MethodNotAllowed = "method_not_allowed", "The method is not allowed here";
     EmailTaken = "email_taken", "The e-mail address is taken";
     HandleTaken = "handle_taken", "The handle is taken";
+    AccountHasDrops = "account_has_drops", "The account has drops that are not over";
     AlreadyACreator = "already_a_creator", "The account is a creator already";
     DropNotStarted = "drop_not_started", "The drop has not started";
     DropEnded = "drop_ended", "The drop has ended";

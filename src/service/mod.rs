@@ -1,6 +1,7 @@
 //! Use cases shared by REST and WebSocket: authorize, load, ask, answer.
 
 pub mod accounts;
+pub mod caller;
 pub use crate::actors::clock;
 pub mod creators;
 pub mod drops;
@@ -13,10 +14,11 @@ pub mod settle;
 pub mod tokens;
 pub mod views;
 
+pub use caller::{Caller, Object};
 pub use failure::{Code, Failure, FieldError};
 pub use views::{DropView, Page, StockView};
 
 // What protocols need from below, so that they import nothing but services and the domain.
 pub use crate::actors::fanout::{CloseCause, Outgoing, SessionQueue, Topic};
 pub use crate::actors::hub::{Hub, SessionId};
-pub use crate::storage::{Creator, DropFilter, Product, User};
+pub use crate::storage::{AuditFilter, AuditRow, Creator, DropFilter, Product, User};

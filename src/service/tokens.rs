@@ -30,6 +30,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Admin => "admin",
+        }
+    }
+
     /// The role of that name; an unknown one gives no rights.
     #[must_use]
     pub fn parse(name: &str) -> Self {

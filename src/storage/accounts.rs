@@ -1,26 +1,37 @@
 //! Accounts and their refresh tokens.
 
 use super::sql::{Columns, Database, Session, args};
-use super::{RefreshToken, StoreError, User, rows};
+use super::{AuditRow, RefreshToken, StoreError, User, audit, rows};
 use crate::domain::{Timestamp, UserId};
 use uuid::Uuid;
 
 pub(super) async fn insert_user<D: Database>(db: &D, user: &User) -> Result<(), StoreError> {
-    let sql = "INSERT INTO users (id, email, display_name, password_hash, role, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6)";
-    let User { id, email, display_name, password_hash, role, created_at } = user;
+    let sql = "INSERT INTO users (id, email, display_name, password_hash, role, created_at, private_follows) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    let User { id, email, display_name, password_hash, role, created_at, private_follows } = user;
     let mut tx = db.transaction().await?;
-    tx.run(sql, args![id.0, email, display_name, password_hash, role, *created_at]).await?;
+    tx.run(sql, args![id.0, email, display_name, password_hash, role, *created_at, *private_follows]).await?;
     tx.commit().await
 }
 
+/// What a user is, of one that was not deleted.
+macro_rules! user_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, email, display_name, password_hash, role, created_at, private_follows FROM users \
+             WHERE deleted_at IS NULL AND ",
+            $condition
+        )
+    };
+}
+
 pub(super) async fn user<D: Database>(db: &D, id: UserId) -> Result<Option<User>, StoreError> {
-    let sql = "SELECT id, email, display_name, password_hash, role, created_at FROM users WHERE id = $1";
+    let sql = user_where!("id = $1");
     db.session().await?.one(sql, args![id.0]).await?.as_ref().map(rows::user).transpose()
 }
 
 pub(super) async fn user_by_email<D: Database>(db: &D, email: &str) -> Result<Option<User>, StoreError> {
-    let sql = "SELECT id, email, display_name, password_hash, role, created_at FROM users WHERE email = $1";
+    let sql = user_where!("email = $1");
     db.session().await?.one(sql, args![email]).await?.as_ref().map(rows::user).transpose()
 }
 
@@ -44,7 +55,7 @@ pub(super) async fn refresh_token<D: Database>(db: &D, hash: &[u8; 32]) -> Resul
     db.session().await?.one(sql, args![hash]).await?.as_ref().map(rows::refresh_token).transpose()
 }
 
-/// The family is locked, so that a revocation which runs at the same time either comes first and stops the rotation,
+/// The account is locked, so that a revocation which runs at the same time either comes first and stops the rotation,
 /// or comes after it and sees the new token. Row locks alone would let a token slip through.
 pub(super) async fn rotate_refresh_token<D: Database>(
     db: &D,
@@ -53,9 +64,7 @@ pub(super) async fn rotate_refresh_token<D: Database>(
     new: &RefreshToken,
 ) -> Result<bool, StoreError> {
     let mut tx = db.transaction().await?;
-    let family = tx.one("SELECT family FROM refresh_tokens WHERE hash = $1", args![old]).await?;
-    let Some(family) = family.map(|row| row.id("family")).transpose()? else { return Ok(false) };
-    tx.lock(family).await?;
+    tx.lock(new.user_id.0).await?;
     let sql = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND revoked_at IS NULL";
     if tx.run(sql, args![old, at]).await? == 0 {
         return Ok(false);
@@ -67,8 +76,66 @@ pub(super) async fn rotate_refresh_token<D: Database>(
 
 pub(super) async fn revoke_refresh_family<D: Database>(db: &D, family: Uuid, at: Timestamp) -> Result<(), StoreError> {
     let mut tx = db.transaction().await?;
-    tx.lock(family).await?;
+    let owner = tx.one("SELECT user_id FROM refresh_tokens WHERE family = $1 LIMIT 1", args![family]).await?;
+    let Some(owner) = owner.map(|row| row.id("user_id")).transpose()? else { return Ok(()) };
+    tx.lock(owner).await?;
     let sql = "UPDATE refresh_tokens SET revoked_at = $2 WHERE family = $1 AND revoked_at IS NULL";
     tx.run(sql, args![family, at]).await?;
+    tx.commit().await
+}
+
+pub(super) async fn revoke_user_tokens<D: Database>(db: &D, user: UserId, at: Timestamp) -> Result<(), StoreError> {
+    let mut tx = db.transaction().await?;
+    revoke_all(&mut tx, user, at).await?;
+    tx.commit().await
+}
+
+async fn revoke_all<S: Session>(tx: &mut S, user: UserId, at: Timestamp) -> Result<(), StoreError> {
+    tx.lock(user.0).await?;
+    let sql = "UPDATE refresh_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
+    tx.run(sql, args![user.0, at]).await.map(|_| ())
+}
+
+pub(super) async fn update_user<D: Database>(db: &D, user: &User, audit: &AuditRow) -> Result<(), StoreError> {
+    let sql = "UPDATE users SET display_name = $2, role = $3, private_follows = $4 \
+               WHERE id = $1 AND deleted_at IS NULL";
+    let mut tx = db.transaction().await?;
+    tx.run(sql, args![user.id.0, &user.display_name, &user.role, user.private_follows]).await?;
+    audit::add(&mut tx, audit).await?;
+    tx.commit().await
+}
+
+pub(super) async fn set_password<D: Database>(
+    db: &D,
+    user: UserId,
+    hash: &str,
+    audit: &AuditRow,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE users SET password_hash = $2 WHERE id = $1 AND deleted_at IS NULL";
+    let mut tx = db.transaction().await?;
+    tx.run(sql, args![user.0, hash]).await?;
+    revoke_all(&mut tx, user, audit.at).await?;
+    audit::add(&mut tx, audit).await?;
+    tx.commit().await
+}
+
+/// What is left refers to nobody: an address that nobody can register, names that say so, and no password.
+pub(super) async fn delete_user<D: Database>(db: &D, user: UserId, audit: &AuditRow) -> Result<(), StoreError> {
+    let mut tx = db.transaction().await?;
+    let (nobody, none) = (format!("deleted:{user}"), "");
+    let sql = "UPDATE users SET email = $2, display_name = 'deleted', password_hash = $3, role = 'user', \
+               private_follows = 1, deleted_at = $4 WHERE id = $1 AND deleted_at IS NULL";
+    if tx.run(sql, args![user.0, &nobody, none, audit.at]).await? == 0 {
+        return Ok(());
+    }
+    let handle = format!("deleted:{user}");
+    let sql = "UPDATE creators SET handle = $2, display_name = 'deleted', bio = $3 WHERE id = $1";
+    tx.run(sql, args![user.0, &handle, none]).await?;
+    let sql = "UPDATE creators SET follower_count = follower_count - 1 \
+               WHERE id IN (SELECT creator_id FROM follows WHERE user_id = $1)";
+    tx.run(sql, args![user.0]).await?;
+    tx.run("DELETE FROM follows WHERE user_id = $1", args![user.0]).await?;
+    revoke_all(&mut tx, user, audit.at).await?;
+    audit::add(&mut tx, audit).await?;
     tx.commit().await
 }

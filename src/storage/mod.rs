@@ -10,6 +10,7 @@
 //! - `sqlite`, `postgres`: connections, and the few statements that differ.
 
 mod accounts;
+mod audit;
 mod catalogue;
 mod failure;
 mod fold;
@@ -114,6 +115,26 @@ pub trait Store: Send + Sync + 'static {
     -> Result<bool, StoreError>;
     /// Revokes every token of a family.
     async fn revoke_refresh_family(&self, family: uuid::Uuid, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Revokes every token of an account: it is signed out everywhere.
+    async fn revoke_user_tokens(&self, user: UserId, at: Timestamp) -> Result<(), StoreError>;
+    /// Rewrites name, role and privacy of an account.
+    async fn update_user(&self, user: &User, audit: &AuditRow) -> Result<(), StoreError>;
+    /// Changes the password, and signs the account out everywhere.
+    async fn set_password(&self, user: UserId, hash: &str, audit: &AuditRow) -> Result<(), StoreError>;
+    /// Empties the account of everything personal, ends its follows, and signs it out everywhere. Its id is not found any
+    /// more; what refers to it (orders, audits) stays.
+    async fn delete_user(&self, user: UserId, audit: &AuditRow) -> Result<(), StoreError>;
+
+    /// Adds a line to the audit trail for something that writes no other row.
+    async fn record_audit(&self, row: &AuditRow) -> Result<(), StoreError>;
+    /// The audit trail, newest first, those before `after`.
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        after: Option<uuid::Uuid>,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError>;
 
     /// Makes an account a creator. `Taken` with `handle` or `creator` (the account has a profile already).
     async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError>;

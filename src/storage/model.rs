@@ -21,6 +21,42 @@ pub struct User {
     pub role: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Whether only its owner may see whom it follows.
+    pub private_follows: bool,
+}
+
+/// One line of the audit trail: who did what to which object, when, and from where. Never changed, never deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditRow {
+    /// UUIDv7 of its time.
+    pub id: Uuid,
+    /// When.
+    pub at: Timestamp,
+    /// Who; `None` for an operator at the command line.
+    pub actor: Option<UserId>,
+    /// As what: `user`, `creator`, `admin` or `operator`.
+    pub role: String,
+    /// From which address; empty where there is none.
+    pub origin: String,
+    /// What, such as `password_changed`.
+    pub act: String,
+    /// To what kind of object: `user`, `product`, `drop`, `order`.
+    pub object_kind: String,
+    /// To which.
+    pub object: Option<Uuid>,
+    /// What else is worth knowing, as a JSON object.
+    pub detail: String,
+    /// The trace of the request.
+    pub trace: TraceId,
+}
+
+/// Which lines of the audit trail to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AuditFilter {
+    /// Only what this account did.
+    pub actor: Option<UserId>,
+    /// Only what was done to this object.
+    pub object: Option<Uuid>,
 }
 
 /// A refresh token: one link of a family that begins at a login.

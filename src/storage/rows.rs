@@ -2,7 +2,7 @@
 
 use super::fold::DropImage;
 use super::sql::Columns;
-use super::{Creator, DropRow, Product, RefreshToken, RefusalRow, StoreError, User, VariantRow};
+use super::{AuditRow, Creator, DropRow, Product, RefreshToken, RefusalRow, StoreError, User, VariantRow};
 use crate::domain::{
     CreatorId, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
     RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
@@ -57,6 +57,22 @@ pub(super) fn user<R: Columns>(row: &R) -> Result<User, StoreError> {
         password_hash: row.text("password_hash")?,
         role: row.text("role")?,
         created_at: time(row, "created_at")?,
+        private_follows: row.int("private_follows")? != 0,
+    })
+}
+
+pub(super) fn audit<R: Columns>(row: &R) -> Result<AuditRow, StoreError> {
+    Ok(AuditRow {
+        id: row.id("id")?,
+        at: time(row, "at")?,
+        actor: row.maybe_id("actor_id")?.map(UserId),
+        role: row.text("actor_role")?,
+        origin: row.text("origin")?,
+        act: row.text("act")?,
+        object_kind: row.text("object_kind")?,
+        object: row.maybe_id("object_id")?,
+        detail: row.text("detail")?,
+        trace: TraceId(row.id("trace")?),
     })
 }
 

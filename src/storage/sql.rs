@@ -33,6 +33,8 @@ macro_rules! value_from {
 
 value_from! {
     Uuid => |id| Self::Id(Some(id)),
+    Option<Uuid> => |id| Self::Id(id),
+    bool => |flag| Self::Int(Some(i64::from(flag))),
     i64 => |int| Self::Int(Some(int)),
     u32 => |int| Self::Int(Some(i64::from(int))),
     &str => |text| Self::Text(Some(text.to_owned())),

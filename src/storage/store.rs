@@ -1,11 +1,11 @@
 //! [`Store`] over any [`Database`]: every operation within a time limit, each in the file of its concern.
 
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
+use super::{AuditFilter, AuditRow, accounts, audit, catalogue, projection, reading};
 use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Product, ProjectionBatch, RefreshToken, RefusalRow, Store, StoreError,
     User, Watermark,
 };
-use super::{accounts, catalogue, projection, reading};
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 use std::{future::Future, time::Duration};
@@ -75,6 +75,26 @@ impl<D: Database> Store for SqlStore<D> {
     }
     async fn revoke_refresh_family(&self, family: Uuid, at: Timestamp) -> Result<(), StoreError> {
         timely(accounts::revoke_refresh_family(&self.0, family, at)).await
+    }
+
+    async fn revoke_user_tokens(&self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
+        timely(accounts::revoke_user_tokens(&self.0, user, at)).await
+    }
+    async fn update_user(&self, user: &User, audit: &AuditRow) -> Result<(), StoreError> {
+        timely(accounts::update_user(&self.0, user, audit)).await
+    }
+    async fn set_password(&self, user: UserId, hash: &str, audit: &AuditRow) -> Result<(), StoreError> {
+        timely(accounts::set_password(&self.0, user, hash, audit)).await
+    }
+    async fn delete_user(&self, user: UserId, audit: &AuditRow) -> Result<(), StoreError> {
+        timely(accounts::delete_user(&self.0, user, audit)).await
+    }
+
+    async fn record_audit(&self, row: &AuditRow) -> Result<(), StoreError> {
+        timely(audit::record(&self.0, row)).await
+    }
+    async fn audit(&self, filter: AuditFilter, after: Option<Uuid>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        timely(audit::list(&self.0, filter, after, limit)).await
     }
 
     async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError> {

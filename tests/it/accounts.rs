@@ -1,7 +1,10 @@
 //! Accounts and tokens.
 
-use crate::server::{Server, problem};
-use serde_json::json;
+use crate::server::{Account, Server, livedrop, problem};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::process::Stdio;
 
 #[tokio::test]
 async fn an_account_from_registration_to_logout() {
@@ -68,4 +71,104 @@ async fn tokens_that_are_no_tokens() {
     }
     let response = server.http.get(server.url("/users/me")).send().await.expect("an answer");
     assert!(response.headers().contains_key("www-authenticate"));
+}
+
+#[tokio::test]
+async fn an_account_is_changed_moved_to_another_password_and_deleted() {
+    let server = Server::start().await;
+    let (mut ann, bob) = (server.account("ann").await, server.account("bob").await);
+    let patch = async |who: &Account, body: Value| server.call(Method::PATCH, "/users/me", Some(who), Some(body)).await;
+    let (status, me) = patch(&ann, json!({"display_name": "Änn", "private_follows": false})).await;
+    assert_eq!((status.as_u16(), &me["display_name"], &me["private_follows"]), (200, &json!("Änn"), &json!(false)));
+    assert_eq!(patch(&ann, json!({})).await.1, me, "nothing asked, nothing changed");
+    problem(patch(&ann, json!({"display_name": "", "role": "admin"})).await, 400, "validation_failed");
+
+    let change = json!({"current_password": "wrong horse", "new_password": "battery staple"});
+    problem(server.post("/users/me/password", Some(&ann), change).await, 403, "wrong_password");
+    let change = json!({"current_password": "correct horse", "new_password": "battery staple"});
+    let (status, session) = server.post("/users/me/password", Some(&ann), change).await;
+    assert_eq!(status, 200, "{session}");
+    let refresh = async |token: &Value| server.post("/auth/refresh", None, json!({"refresh_token": token})).await;
+    problem(refresh(&json!(ann.refresh)).await, 401, "refresh_token_invalid");
+    let (status, session) = refresh(&session["refresh_token"]).await;
+    assert_eq!(status, 200, "the login that changed it goes on");
+    let (status, _) = server.call(Method::POST, "/auth/logout-everywhere", Some(&ann), None).await;
+    assert_eq!(status, 204);
+    problem(refresh(&session["refresh_token"]).await, 401, "refresh_token_invalid");
+
+    let (maker, drop) = server.live_drop(1, json!({})).await;
+    let delete = async |who: &Account, password: &str| {
+        server.call(Method::DELETE, "/users/me", Some(who), Some(json!({"password": password}))).await
+    };
+    problem(delete(&maker, "correct horse").await, 409, "account_has_drops");
+    server.call(Method::POST, &format!("/drops/{drop}/end"), Some(&maker), None).await;
+    problem(delete(&ann, "correct horse").await, 403, "wrong_password");
+    assert_eq!(delete(&ann, "battery staple").await.0, 204);
+    problem(server.get("/users/me", Some(&ann)).await, 404, "user_not_found");
+    let login = json!({"email": ann.email, "password": "battery staple"});
+    problem(server.post("/auth/login", None, login).await, 401, "invalid_credentials");
+    ann.token = bob.token.clone();
+    assert_eq!(server.get("/users/me", Some(&ann)).await.0, 200, "others are left alone");
+}
+
+#[tokio::test]
+async fn follows_are_private_until_their_owner_says_otherwise() {
+    let server = Server::start().await;
+    let (maker, _) = server.creator("maker").await;
+    let (ann, eve) = (server.account("ann").await, server.account("eve").await);
+    server.call(Method::POST, &format!("/creators/{}/follow", maker.id), Some(&ann), None).await;
+    let list = format!("/users/{}/following", ann.id);
+    let one = format!("/users/{}/follows/{}", ann.id, maker.id);
+    for path in [&list, &one] {
+        problem(server.get(path, Some(&eve)).await, 403, "forbidden");
+        problem(server.get(path, None).await, 401, "unauthenticated");
+        assert_eq!(server.get(path, Some(&ann)).await.0, 200);
+    }
+    server.call(Method::PATCH, "/users/me", Some(&ann), Some(json!({"private_follows": false}))).await;
+    assert_eq!(server.get(&list, Some(&eve)).await.1["items"], json!([{"creator_id": maker.id}]));
+    assert_eq!(server.get(&one, Some(&eve)).await.1["following"], true);
+    let nobody = "/users/018f0000-0000-7000-8000-000000000000/following";
+    problem(server.get(nobody, Some(&eve)).await, 404, "user_not_found");
+}
+
+#[tokio::test]
+async fn an_operator_makes_the_first_admin_who_reads_what_was_done() {
+    let server = Server::start().await;
+    let ann = server.account("ann").await;
+    server.call(Method::PATCH, "/users/me", Some(&ann), Some(json!({"display_name": "Ann"}))).await;
+    let create = |email: &str, password: &str| {
+        let mut command = livedrop();
+        command.args(["admin", "create", "--email", email, "--data-dir"]).arg(server.data.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("livedrop runs");
+        let _ = child.stdin.take().expect("a pipe").write_all(password.as_bytes());
+        child.wait_with_output().expect("its end")
+    };
+    let short = create("root@example.com", "short\n");
+    assert_eq!(short.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&short.stderr).contains("at least 8 characters"));
+    assert_eq!(create("root@example.com", "a long password\n").status.code(), Some(0));
+    let login = json!({"email": "root@example.com", "password": "a long password"});
+    let (_, session) = server.post("/auth/login", None, login).await;
+    assert_eq!(session["user"]["role"], "admin", "{session}");
+    let root = Account { token: session["access_token"].as_str().expect("a token").to_owned(), ..ann.clone() };
+
+    problem(server.get("/audit", Some(&ann)).await, 403, "forbidden");
+    problem(server.get("/audit", None).await, 401, "unauthenticated");
+    let (status, trail) = server.get("/audit?limit=1", Some(&root)).await;
+    assert_eq!((status.as_u16(), &trail["items"][0]["act"]), (200, &json!("admin_made")), "{trail}");
+    assert_eq!((&trail["items"][0]["role"], &trail["items"][0]["actor_id"]), (&json!("operator"), &Value::Null));
+    let next = trail["next_cursor"].as_str().expect("more");
+    let (_, trail) = server.get(&format!("/audit?cursor={next}"), Some(&root)).await;
+    let line = &trail["items"][0];
+    assert_eq!(
+        (&line["act"], &line["actor_id"], &line["object_id"]),
+        (&json!("account_changed"), &json!(ann.id), &json!(ann.id))
+    );
+    assert_eq!((&line["origin"], &line["detail"]["display_name"]), (&json!("127.0.0.1"), &json!("Ann")));
+    let (_, none) = server.get("/audit?object_id=018f0000-0000-7000-8000-000000000000", Some(&root)).await;
+    assert_eq!(none["items"], json!([]));
+    problem(server.get("/audit?actor_id=x", Some(&root)).await, 400, "validation_failed");
+    let (status, _) = server.get(&format!("/users/{}/following", ann.id), Some(&root)).await;
+    assert_eq!(status, 200, "an admin may see what a user keeps from others");
 }

@@ -1,9 +1,9 @@
 //! Accounts and refresh tokens.
 
 use crate::Database;
-use crate::fixtures::{at, token, user};
-use livedrop::domain::UserId;
-use livedrop::storage::StoreError;
+use crate::fixtures::{at, audit, creator, token, user};
+use livedrop::domain::{CreatorId, UserId};
+use livedrop::storage::{AuditFilter, StoreError, User};
 use uuid::Uuid;
 
 pub async fn an_account_is_found_by_id_and_by_address(db: Database) {
@@ -73,4 +73,74 @@ pub async fn a_revocation_lets_no_token_slip_through(db: Database) {
             assert!(second.revoked_at.is_some());
         }
     }
+}
+
+pub async fn a_new_password_signs_out_everywhere(db: Database) {
+    let alice = user("alice@example.com");
+    db.store.insert_user(&alice).await.unwrap();
+    let tokens = [token(alice.id, Uuid::new_v4()), token(alice.id, Uuid::new_v4())];
+    for token in &tokens {
+        db.store.insert_refresh_token(token).await.unwrap();
+    }
+    db.store.set_password(alice.id, "another", &audit(alice.id, 7)).await.unwrap();
+    assert_eq!(db.store.user(alice.id).await.unwrap().unwrap().password_hash, "another");
+    for token in &tokens {
+        assert_eq!(db.store.refresh_token(&token.hash).await.unwrap().unwrap().revoked_at, Some(at(7)));
+        let next = crate::fixtures::token(alice.id, token.family);
+        assert!(!db.store.rotate_refresh_token(&token.hash, at(8), &next).await.unwrap());
+    }
+    let changed = User { display_name: "Alice".into(), role: "admin".into(), private_follows: false, ..alice };
+    db.store.update_user(&changed, &audit(changed.id, 9)).await.unwrap();
+    let changed = User { password_hash: "another".into(), ..changed };
+    assert_eq!(db.store.user(changed.id).await.unwrap(), Some(changed));
+}
+
+pub async fn a_deleted_account_leaves_nothing_personal(db: Database) {
+    let (alice, maker) = (user("alice@example.com"), user("maker@example.com"));
+    db.store.insert_user(&maker).await.unwrap();
+    db.store.insert_creator(&creator(maker.id, "maker")).await.unwrap();
+    let maker = CreatorId::from(maker.id);
+    db.store.insert_user(&alice).await.unwrap();
+    db.store.follow(alice.id, maker, at(1)).await.unwrap();
+    let open = token(alice.id, Uuid::new_v4());
+    db.store.insert_refresh_token(&open).await.unwrap();
+    for _ in 0..2 {
+        db.store.delete_user(alice.id, &audit(alice.id, 3)).await.unwrap();
+    }
+    assert_eq!(db.store.user(alice.id).await.unwrap(), None);
+    assert_eq!(db.store.user_by_email("alice@example.com").await.unwrap(), None);
+    assert_eq!(db.store.creator(maker).await.unwrap().unwrap().follower_count, 0);
+    assert!(db.store.followers(maker, None, 10).await.unwrap().is_empty());
+    assert!(db.store.refresh_token(&open.hash).await.unwrap().unwrap().revoked_at.is_some());
+    // The address is free again.
+    db.store.insert_user(&user("alice@example.com")).await.unwrap();
+    let maker = UserId(maker.0);
+    db.store.delete_user(maker, &audit(maker, 4)).await.unwrap();
+    let gone = db.store.creator(maker.into()).await.unwrap().unwrap();
+    assert_eq!((gone.display_name.as_str(), gone.bio.as_str()), ("deleted", ""));
+    let trail = db.store.audit(AuditFilter { actor: Some(alice.id), object: None }, None, 10).await.unwrap();
+    assert_eq!(trail.len(), 1, "what changed nothing is not noted");
+}
+
+pub async fn the_audit_trail_is_read_by_actor_and_by_object(db: Database) {
+    let (alice, bob) = (UserId::new(), UserId::new());
+    let object = Uuid::new_v4();
+    let mut lines = Vec::new();
+    for (who, what) in [(alice, None), (alice, Some(object)), (bob, Some(object)), (bob, None)] {
+        let mut line = audit(who, 5);
+        line.object = what;
+        db.store.record_audit(&line).await.unwrap();
+        lines.insert(0, line);
+    }
+    let read = async |actor, object, after| db.store.audit(AuditFilter { actor, object }, after, 3).await.unwrap();
+    assert_eq!(read(None, None, None).await, lines[..3]);
+    assert_eq!(read(None, None, Some(lines[2].id)).await, lines[3..]);
+    assert_eq!(read(Some(alice), None, None).await, lines[2..]);
+    assert_eq!(read(None, Some(object), None).await, lines[1..3]);
+    assert_eq!(read(Some(bob), Some(object), None).await, lines[1..2]);
+    for sql in ["UPDATE audit SET act = 'nothing'", "DELETE FROM audit"] {
+        let refused = db.raw(sql).await.expect_err("the trail is append-only");
+        assert!(refused.to_string().contains("append-only"), "{refused}");
+    }
+    assert_eq!(read(None, None, None).await, lines[..3]);
 }

@@ -5,7 +5,7 @@ use livedrop::domain::{
     CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderLine, ProductId,
     RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
 };
-use livedrop::storage::{Creator, DropRow, ProjectionBatch, RefreshToken, Store, StoreError, User};
+use livedrop::storage::{AuditRow, Creator, DropRow, ProjectionBatch, RefreshToken, Store, StoreError, User};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -26,6 +26,23 @@ pub fn user(email: &str) -> User {
         password_hash: "$argon2id$...".to_owned(),
         role: "user".to_owned(),
         created_at: at(0),
+        private_follows: true,
+    }
+}
+
+/// A line of the audit trail, of something that a user does to themselves.
+pub fn audit(user: UserId, millis: i64) -> AuditRow {
+    AuditRow {
+        id: Uuid::now_v7(),
+        at: at(millis),
+        actor: Some(user),
+        role: "user".to_owned(),
+        origin: "192.0.2.1".to_owned(),
+        act: "tested".to_owned(),
+        object_kind: "user".to_owned(),
+        object: Some(user.0),
+        detail: r#"{"a": [1, "\u00e9"]}"#.to_owned(),
+        trace: TraceId::random(),
     }
 }
 

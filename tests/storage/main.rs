@@ -14,6 +14,7 @@ mod throughput;
 mod workload;
 
 use livedrop::storage::{Store, connect};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::sync::Arc;
 
 /// A test on each database: an async function that takes a [`Database`] whose schema is up to date.
@@ -45,6 +46,9 @@ on_both! {
         of_many_rotations_at_once_exactly_one_wins,
         a_revoked_family_cannot_be_rotated,
         a_revocation_lets_no_token_slip_through,
+        a_new_password_signs_out_everywhere,
+        a_deleted_account_leaves_nothing_personal,
+        the_audit_trail_is_read_by_actor_and_by_object,
     },
     catalogue::{
         a_profile_is_one_per_account_and_handle,
@@ -120,6 +124,15 @@ impl Database {
         let store = connect(&url).await.expect("the database opens");
         store.migrate().await.expect("the schema is made");
         Self { store, url, _directory: directory }
+    }
+
+    /// Runs a statement that no part of the program would, past the store.
+    pub async fn raw(&self, sql: &'static str) -> Result<(), sqlx::Error> {
+        if self.url.starts_with("sqlite") {
+            SqliteConnection::connect(&self.url).await?.execute(sql).await.map(|_| ())
+        } else {
+            PgConnection::connect(&self.url).await?.execute(sql).await.map(|_| ())
+        }
     }
 
     /// Another store on the same database, as another process would have.

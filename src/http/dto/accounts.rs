@@ -1,11 +1,12 @@
 //! Accounts on the wire.
 
 use crate::domain::limits::{EMAIL_CHARS_MAX, NAME_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
-use crate::domain::{Timestamp, UserId};
+use crate::domain::{Timestamp, TraceId, UserId};
 use crate::http::field::{Checks, Field};
-use crate::service::Failure;
-use crate::service::accounts::{Account, NewAccount, SignedIn};
+use crate::service::accounts::{Account, AccountChange, NewAccount, SignedIn};
+use crate::service::{AuditRow, Failure};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Characters of a refresh token, with room for what we may issue one day.
 const REFRESH_TOKEN_CHARS_MAX: usize = 512;
@@ -29,14 +30,7 @@ impl RegisterBody {
         if email.as_deref().is_some_and(|email| !is_address(email)) {
             checks.wrong("/email", "must be an e-mail address");
         }
-        let password = checks.required("/password", self.password);
-        let password = password.filter(|password| {
-            let fits = (PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&password.chars().count());
-            if !fits {
-                checks.wrong("/password", format!("must have {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters"));
-            }
-            fits
-        });
+        let password = new_password(&mut checks, "/password", self.password);
         let display_name = checks.required("/display_name", self.display_name);
         let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
         let account = match (email, password, display_name) {
@@ -45,6 +39,27 @@ impl RegisterBody {
         };
         checks.finish(account)
     }
+}
+
+fn new_password(checks: &mut Checks, pointer: &str, password: Field<String>) -> Option<String> {
+    checks.required(pointer, password).filter(|password| {
+        let fits = (PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&password.chars().count());
+        if !fits {
+            checks.wrong(pointer, format!("must have {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters"));
+        }
+        fits
+    })
+}
+
+/// A password to be compared. Its form is not checked, only that hashing it is not an attack.
+fn known_password(checks: &mut Checks, pointer: &str, password: Field<String>) -> Option<String> {
+    checks.required(pointer, password).filter(|password| {
+        let fits = password.chars().count() <= PASSWORD_CHARS_MAX;
+        if !fits {
+            checks.wrong(pointer, format!("must have at most {PASSWORD_CHARS_MAX} characters"));
+        }
+        fits
+    })
 }
 
 /// Something before one `@` and something after it, without white space: whether mail arrives there, only mail tells.
@@ -78,10 +93,7 @@ impl LoginBody {
     pub fn validate(self) -> Result<(String, String), Failure> {
         let mut checks = Checks::default();
         let email = checks.required("/email", self.email);
-        let password = checks.required("/password", self.password);
-        if password.as_deref().is_some_and(|password| password.chars().count() > PASSWORD_CHARS_MAX) {
-            checks.wrong("/password", format!("must have at most {PASSWORD_CHARS_MAX} characters"));
-        }
+        let password = known_password(&mut checks, "/password", self.password);
         checks.finish(email.zip(password))
     }
 }
@@ -104,6 +116,97 @@ impl RefreshBody {
     }
 }
 
+/// `PATCH /users/me`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountChangeBody {
+    display_name: Field<String>,
+    private_follows: Field<bool>,
+}
+
+impl AccountChangeBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<AccountChange, Failure> {
+        let mut checks = Checks::default();
+        let display_name = checks.optional("/display_name", self.display_name);
+        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
+        let private_follows = checks.optional("/private_follows", self.private_follows);
+        checks.finish(Some(AccountChange { display_name, private_follows }))
+    }
+}
+
+/// `POST /users/me/password`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct PasswordBody {
+    current_password: Field<String>,
+    new_password: Field<String>,
+}
+
+impl PasswordBody {
+    /// The current password and the new one.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<(String, String), Failure> {
+        let mut checks = Checks::default();
+        let current = known_password(&mut checks, "/current_password", self.current_password);
+        let new = new_password(&mut checks, "/new_password", self.new_password);
+        checks.finish(current.zip(new))
+    }
+}
+
+/// `DELETE /users/me`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeleteAccountBody {
+    password: Field<String>,
+}
+
+impl DeleteAccountBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<String, Failure> {
+        let mut checks = Checks::default();
+        let password = known_password(&mut checks, "/password", self.password);
+        checks.finish(password)
+    }
+}
+
+/// A line of the audit trail.
+#[derive(Serialize)]
+pub struct AuditBody<'a> {
+    id: Uuid,
+    at: Timestamp,
+    actor_id: Option<UserId>,
+    role: &'a str,
+    origin: Option<&'a str>,
+    act: &'a str,
+    object_kind: &'a str,
+    object_id: Option<Uuid>,
+    detail: &'a serde_json::value::RawValue,
+    trace_id: TraceId,
+}
+
+impl<'a> From<&'a AuditRow> for AuditBody<'a> {
+    fn from(row: &'a AuditRow) -> Self {
+        Self {
+            id: row.id,
+            at: row.at,
+            actor_id: row.actor,
+            role: &row.role,
+            origin: Some(row.origin.as_str()).filter(|origin| !origin.is_empty()),
+            act: &row.act,
+            object_kind: &row.object_kind,
+            object_id: row.object,
+            // Only we write it, and always as JSON.
+            detail: serde_json::from_str(&row.detail).unwrap_or(serde_json::value::RawValue::NULL),
+            trace_id: row.trace,
+        }
+    }
+}
+
 /// A user, to themselves.
 #[derive(Serialize)]
 pub struct UserBody<'a> {
@@ -112,6 +215,7 @@ pub struct UserBody<'a> {
     display_name: &'a str,
     role: &'a str,
     is_creator: bool,
+    private_follows: bool,
     created_at: Timestamp,
 }
 
@@ -123,6 +227,7 @@ impl<'a> From<&'a Account> for UserBody<'a> {
             display_name: &user.display_name,
             role: &user.role,
             is_creator: *is_creator,
+            private_follows: user.private_follows,
             created_at: user.created_at,
         }
     }

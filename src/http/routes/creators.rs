@@ -3,18 +3,19 @@
 use super::{Answer, created};
 use crate::domain::{CreatorId, DropId, ProductId, UserId};
 use crate::http::Services;
-use crate::http::auth::{Caller, Own};
+use crate::http::auth::Whose;
 use crate::http::dto::creators::{CreatorBody, FollowBody, FollowedBody, FollowerBody, FollowingBody, NewCreatorBody};
 use crate::http::dto::{drops::DropBody, products::ProductBody};
 use crate::http::json::Body;
 use crate::http::pages::{self, List, Paging};
 use crate::http::path::{CreatorParameter, Id};
+use crate::service::Caller;
 use crate::service::DropFilter;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /creators`.
-pub async fn create(services: web::Data<Services>, Caller(caller): Caller, Body(body): Body<NewCreatorBody>) -> Answer {
-    let creator = services.creators.open_profile(caller, body.validate()?).await?;
+pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewCreatorBody>) -> Answer {
+    let creator = services.creators.open_profile(caller.user, body.validate()?).await?;
     Ok(created(format!("/api/v1/creators/{}", creator.id), CreatorBody::from(&creator)))
 }
 
@@ -57,25 +58,21 @@ pub async fn drops(
 }
 
 /// `POST /creators/{id}/follow`.
-pub async fn follow(services: web::Data<Services>, Caller(caller): Caller, Id(id): Id<CreatorId>) -> Answer {
-    services.creators.follow(caller, id).await?;
+pub async fn follow(services: web::Data<Services>, caller: Caller, Id(id): Id<CreatorId>) -> Answer {
+    services.creators.follow(caller.user, id).await?;
     Ok(HttpResponse::Ok().json(FollowingBody { creator_id: id, following: true }))
 }
 
 /// `POST /follows`.
-pub async fn follow_named(
-    services: web::Data<Services>,
-    Caller(caller): Caller,
-    Body(body): Body<FollowBody>,
-) -> Answer {
+pub async fn follow_named(services: web::Data<Services>, caller: Caller, Body(body): Body<FollowBody>) -> Answer {
     let id = body.validate()?;
-    services.creators.follow(caller, id).await?;
+    services.creators.follow(caller.user, id).await?;
     Ok(HttpResponse::Ok().json(FollowingBody { creator_id: id, following: true }))
 }
 
 /// `DELETE /creators/{id}/follow`.
-pub async fn unfollow(services: web::Data<Services>, Caller(caller): Caller, Id(id): Id<CreatorId>) -> Answer {
-    services.creators.unfollow(caller, id).await?;
+pub async fn unfollow(services: web::Data<Services>, caller: Caller, Id(id): Id<CreatorId>) -> Answer {
+    services.creators.unfollow(caller.user, id).await?;
     Ok(HttpResponse::Ok().json(FollowingBody { creator_id: id, following: false }))
 }
 
@@ -92,18 +89,25 @@ pub async fn followers(
 }
 
 /// `GET /users/{id}/following`.
-pub async fn following(services: web::Data<Services>, request: HttpRequest, Own(user): Own, paging: Paging) -> Answer {
+pub async fn following(
+    services: web::Data<Services>,
+    caller: Caller,
+    request: HttpRequest,
+    Whose(user): Whose,
+    paging: Paging,
+) -> Answer {
     let after = paging.after(List::Following)?.map(CreatorId);
-    let page = services.creators.following(user, after, paging.limit).await?;
+    let page = services.creators.following(&caller, user, after, paging.limit).await?;
     Ok(pages::answer(&request, List::Following, &page, |id| id.0, |&creator_id| FollowedBody { creator_id }))
 }
 
 /// `GET /users/{id}/follows/{creator_id}`.
 pub async fn follows(
     services: web::Data<Services>,
-    Own(user): Own,
+    caller: Caller,
+    Whose(user): Whose,
     Id(CreatorParameter(creator_id)): Id<CreatorParameter>,
 ) -> Answer {
-    let following = services.creators.follows(user, creator_id).await?;
+    let following = services.creators.follows(&caller, user, creator_id).await?;
     Ok(HttpResponse::Ok().json(FollowingBody { creator_id, following }))
 }

@@ -3,16 +3,16 @@
 use super::{Answer, created};
 use crate::domain::DropId;
 use crate::http::Services;
-use crate::http::auth::Caller;
 use crate::http::dto::drops::{DropBody, NewDropBody, RestockBody, StockBody};
 use crate::http::json::Body;
 use crate::http::pages::{self, List, Paging};
 use crate::http::path::Id;
+use crate::service::Caller;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /drops`.
-pub async fn create(services: web::Data<Services>, Caller(caller): Caller, Body(body): Body<NewDropBody>) -> Answer {
-    let drop = services.drops.create(caller, body.validate()?).await?;
+pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewDropBody>) -> Answer {
+    let drop = services.drops.create(&caller, body.validate()?).await?;
     Ok(created(format!("/api/v1/drops/{}", drop.spec.id), DropBody::from(&drop)))
 }
 
@@ -34,28 +34,28 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
 }
 
 /// `POST /drops/{id}/start`.
-pub async fn start(services: web::Data<Services>, Caller(caller): Caller, Id(id): Id<DropId>) -> Answer {
-    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.start(caller, id).await?)))
+pub async fn start(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
+    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.start(&caller, id).await?)))
 }
 
 /// `POST /drops/{id}/end`.
-pub async fn end(services: web::Data<Services>, Caller(caller): Caller, Id(id): Id<DropId>) -> Answer {
-    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.end(caller, id).await?)))
+pub async fn end(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
+    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.end(&caller, id).await?)))
 }
 
 /// `POST /drops/{id}/cancel`.
-pub async fn cancel(services: web::Data<Services>, Caller(caller): Caller, Id(id): Id<DropId>) -> Answer {
-    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.cancel(caller, id).await?)))
+pub async fn cancel(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
+    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.cancel(&caller, id).await?)))
 }
 
 /// `POST /drops/{id}/restock`.
 pub async fn restock(
     services: web::Data<Services>,
-    Caller(caller): Caller,
+    caller: Caller,
     Id(id): Id<DropId>,
     Body(body): Body<RestockBody>,
 ) -> Answer {
     let (variant, quantity) = body.validate()?;
-    let drop = services.drops.restock(caller, id, variant, quantity).await?;
+    let drop = services.drops.restock(&caller, id, variant, quantity).await?;
     Ok(HttpResponse::Ok().json(DropBody::from(&drop)))
 }

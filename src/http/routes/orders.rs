@@ -3,7 +3,7 @@
 use super::{Answer, created};
 use crate::domain::OrderId;
 use crate::http::Services;
-use crate::http::auth::{Caller, Own};
+use crate::http::auth::Own;
 use crate::http::dto::orders::{NewOrderBody, OrderBody, PayBody};
 use crate::http::idempotency::IdempotencyKey;
 use crate::http::json::Body;
@@ -11,13 +11,14 @@ use crate::http::pages::{self, List, Paging};
 use crate::http::path::Id;
 use crate::http::problem::Problem;
 use crate::http::trace;
+use crate::service::Caller;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /orders`.
 pub async fn place(
     services: web::Data<Services>,
-    Caller(buyer): Caller,
+    Caller { user: buyer, .. }: Caller,
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewOrderBody>,
 ) -> Answer {
@@ -38,7 +39,7 @@ pub async fn place(
 /// `POST /orders/{id}/pay`.
 pub async fn pay(
     services: web::Data<Services>,
-    Caller(buyer): Caller,
+    Caller { user: buyer, .. }: Caller,
     Id(id): Id<OrderId>,
     Body(body): Body<PayBody>,
 ) -> Answer {
@@ -47,13 +48,13 @@ pub async fn pay(
 }
 
 /// `POST /orders/{id}/cancel`.
-pub async fn cancel(services: web::Data<Services>, Caller(buyer): Caller, Id(id): Id<OrderId>) -> Answer {
+pub async fn cancel(services: web::Data<Services>, Caller { user: buyer, .. }: Caller, Id(id): Id<OrderId>) -> Answer {
     let order = services.orders.cancel(buyer, id, trace::current_id()).await?;
     Ok(HttpResponse::Ok().json(OrderBody::from(&order)))
 }
 
 /// `GET /orders/{id}`.
-pub async fn get(services: web::Data<Services>, Caller(buyer): Caller, Id(id): Id<OrderId>) -> Answer {
+pub async fn get(services: web::Data<Services>, Caller { user: buyer, .. }: Caller, Id(id): Id<OrderId>) -> Answer {
     Ok(HttpResponse::Ok().json(OrderBody::from(&services.orders.get(buyer, id).await?)))
 }
 

@@ -3,16 +3,16 @@
 use super::{Answer, created};
 use crate::domain::ProductId;
 use crate::http::Services;
-use crate::http::auth::Caller;
 use crate::http::dto::products::{NewProductBody, ProductBody};
 use crate::http::json::Body;
 use crate::http::pages::{self, List, Paging};
 use crate::http::path::Id;
+use crate::service::Caller;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /products`.
-pub async fn create(services: web::Data<Services>, Caller(caller): Caller, Body(body): Body<NewProductBody>) -> Answer {
-    let product = services.products.create(caller, body.validate()?).await?;
+pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewProductBody>) -> Answer {
+    let product = services.products.create(caller.user, body.validate()?).await?;
     Ok(created(format!("/api/v1/products/{}", product.id), ProductBody::from(&product)))
 }
 

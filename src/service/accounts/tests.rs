@@ -19,7 +19,7 @@ impl World {
         store.migrate().await.unwrap();
         let clock = Clock::default();
         let tokens = Tokens::new(b"0123456789abcdef0123456789abcdef", 900, clock.clone());
-        let accounts = Accounts::new(store, Passwords::new(Hashing::Rehearsal), tokens.clone());
+        let accounts = Accounts::new(store, Passwords::new(Hashing::Rehearsal), tokens.clone(), Arc::new(|_| false));
         Self { accounts, tokens, clock, _folder: folder }
     }
 }

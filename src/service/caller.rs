@@ -1,0 +1,72 @@
+//! Who asks, as what, and from where; and everything that depends on it: what they may do, and what is noted of it.
+
+use super::{Code, Failure, tokens::Role};
+use crate::domain::{CreatorId, Timestamp, TraceId, UserId};
+use crate::storage::AuditRow;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// Somebody who is signed in.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who.
+    pub user: UserId,
+    /// As what.
+    pub role: Role,
+    /// From which address, if it is known.
+    pub origin: Option<IpAddr>,
+    /// The trace of the request.
+    pub trace: TraceId,
+}
+
+/// What something was done to.
+#[derive(Clone, Copy, Debug)]
+pub struct Object {
+    /// `user`, `product`, `drop` or `order`.
+    pub kind: &'static str,
+    /// Which.
+    pub id: Uuid,
+}
+
+impl Caller {
+    /// Whether this is the creator, or an admin.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn may_manage(&self, creator: CreatorId) -> Result<(), Failure> {
+        if CreatorId::from(self.user) == creator || self.role == Role::Admin {
+            Ok(())
+        } else {
+            Err(Failure::with(Code::Forbidden, "This belongs to another creator"))
+        }
+    }
+
+    /// Whether this is an admin.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn must_be_admin(&self) -> Result<(), Failure> {
+        if self.role == Role::Admin {
+            Ok(())
+        } else {
+            Err(Failure::with(Code::Forbidden, "Only administrators may do this"))
+        }
+    }
+
+    /// A line of the audit trail about something that this caller does now. `detail`: a JSON object.
+    #[must_use]
+    pub fn audit(&self, at: Timestamp, act: &str, object: Object, detail: &serde_json::Value) -> AuditRow {
+        AuditRow {
+            id: Uuid::now_v7(),
+            at,
+            actor: Some(self.user),
+            role: self.role.as_str().to_owned(),
+            origin: self.origin.map(|address| address.to_string()).unwrap_or_default(),
+            act: act.to_owned(),
+            object_kind: object.kind.to_owned(),
+            object: Some(object.id),
+            detail: detail.to_string(),
+            trace: self.trace,
+        }
+    }
+}
