@@ -20,6 +20,7 @@ struct DropNotice<'a> {
     creator_id: String,
     title: &'a str,
     starts_at: Timestamp,
+    ends_at: Option<Timestamp>,
     status: DropStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     variant_id: Option<VariantId>,
@@ -84,7 +85,11 @@ pub fn notice(event: &DropEvent) -> Notice<'static> {
         DropEvent::Released { line, .. } => Notice::Order("order_released", *line),
         DropEvent::RefundDue { line, .. } => Notice::Order("refund_due", *line),
         DropEvent::Refunded { line } => Notice::Order("order_refunded", *line),
-        DropEvent::Refused { .. } | DropEvent::PaymentStarted { .. } | DropEvent::PaymentEnded { .. } => Notice::Silent,
+        DropEvent::Rescheduled { .. } => Notice::Drop("drop_rescheduled", None),
+        DropEvent::Refused { .. }
+        | DropEvent::PaymentStarted { .. }
+        | DropEvent::PaymentEnded { .. }
+        | DropEvent::ByHand { .. } => Notice::Silent,
     }
 }
 
@@ -108,6 +113,7 @@ pub fn drop_event(
         creator_id: spec.creator_id.to_string(),
         title: &spec.title,
         starts_at: spec.starts_at,
+        ends_at: spec.ends_at,
         status: board.status,
         variant_id,
         stock: board.total(),

@@ -190,6 +190,10 @@ impl Broadcaster {
             self.drops.insert(record.drop, watched);
         }
         let Some(watched) = self.drops.get_mut(&record.drop) else { return };
+        if let DropEvent::Rescheduled { starts_at, ends_at } = &record.event {
+            let spec = Arc::make_mut(&mut watched.spec);
+            (spec.starts_at, spec.ends_at) = (*starts_at, *ends_at);
+        }
         let changed = watched.board.fold(&record.event).unwrap_or(false);
         match announce::notice(&record.event) {
             Notice::Silent => {}

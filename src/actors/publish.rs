@@ -1,7 +1,7 @@
 //! What a decision becomes once it is durable: a published stock and an answer. Both happen on the journal's thread,
 //! in this order, so whoever has an answer also reads the stock that it made.
 
-use crate::domain::{DropStatus, StockCounts, Timestamp, VariantId};
+use crate::domain::{DropSpec, DropStatus, StockCounts, Timestamp, VariantId};
 use crate::engine::{DropState, Outcome};
 use crate::journal::{Completion, JournalError};
 use smallvec::SmallVec;
@@ -16,6 +16,8 @@ pub type VariantStocks = SmallVec<[(VariantId, StockCounts); 1]>;
 pub struct Published {
     /// Where it stands.
     pub status: DropStatus,
+    /// What was scheduled, with its times as they were moved last.
+    pub spec: Arc<DropSpec>,
     /// In the spec's order.
     pub variants: VariantStocks,
     /// The journal sequence number that this is true at.
@@ -34,6 +36,7 @@ impl Published {
     pub fn of(state: &DropState, position: u64) -> Self {
         Self {
             status: state.status(),
+            spec: Arc::clone(state.spec()),
             variants: state.stock().collect(),
             position,
             started_at: state.started_at(),

@@ -63,6 +63,36 @@ pub struct OrderLine {
     pub quantity: u32,
 }
 
+/// Who did something to a drop by hand, and from where.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Actor {
+    /// Who.
+    pub user: UserId,
+    /// Whether as an administrator.
+    pub admin: bool,
+    /// From which address; empty where it is not known.
+    pub origin: Box<str>,
+    /// The trace of the request.
+    pub trace: TraceId,
+}
+
+/// What can be done to a drop by hand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum ManualAct {
+    /// Opened before its time.
+    Started,
+    /// Closed.
+    Ended,
+    /// Called off.
+    Cancelled,
+    /// So many units were added to a variant (the only one if absent).
+    Restocked(Option<VariantId>, u32),
+    /// Its start and end were moved here.
+    Rescheduled(Timestamp, Option<Timestamp>),
+    /// An order was given back.
+    Refunded(OrderId),
+}
+
 /// One fact about one drop.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DropEvent {
@@ -118,6 +148,10 @@ pub enum DropEvent {
     Refunded { line: OrderLine },
     /// A payment that had started took no money: the gateway declined it after the hold was gone, or knows nothing of it.
     PaymentEnded { order: OrderId },
+    /// Its times were moved.
+    Rescheduled { starts_at: Timestamp, ends_at: Option<Timestamp> },
+    /// The events before this one, of the same entry, were somebody's doing. For the audit trail.
+    ByHand { actor: Actor, act: ManualAct },
 }
 
 /// One journal record: a fact, its drop and its time.

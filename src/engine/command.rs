@@ -1,8 +1,8 @@
 //! What may be asked of a drop, and what it answers.
 
 use crate::domain::{
-    DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId, UserId,
-    VariantId,
+    Actor, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, Timestamp,
+    TraceId, UserId, VariantId,
 };
 
 /// Holds units for a buyer, under an idempotency key.
@@ -84,6 +84,20 @@ pub enum Command {
         /// How many.
         quantity: u32,
     },
+    /// Move its times: both before the start, the end until the end.
+    Reschedule {
+        /// When it starts by itself.
+        starts_at: Timestamp,
+        /// When it ends by itself, if ever.
+        ends_at: Option<Timestamp>,
+    },
+    /// One of the commands above that somebody gives by hand: if it changes anything, that is noted with it.
+    ByHand {
+        /// Who.
+        actor: Actor,
+        /// What.
+        command: Box<Command>,
+    },
     /// Do what time has made due.
     Tick,
     /// Read an order.
@@ -136,6 +150,8 @@ pub enum Rejection {
     Full,
     /// No such order in this drop.
     UnknownOrder,
+    /// The end would not be after the start, or is past.
+    InvalidTimes,
     /// No such variant in this drop (or none was named and there are several).
     UnknownVariant,
     /// The order is in this state, which does not allow it.

@@ -9,8 +9,8 @@ use crate::domain::limits::{
     SWEEP_ORDERS_MAX,
 };
 use crate::domain::{
-    DropEvent, DropStatus, OrderId, OrderLine, OrderStatus, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId,
-    VariantId,
+    Actor, DropEvent, DropStatus, ManualAct, OrderId, OrderLine, OrderStatus, RefundCause, Refusal, ReleaseReason,
+    Timestamp, TraceId, VariantId,
 };
 
 /// Where decided events go. The state has already taken each of them in.
@@ -24,7 +24,11 @@ impl DropState {
     pub fn apply(&mut self, now: Timestamp, command: Command, events: &mut Events) -> (Outcome, Timestamp) {
         let now = now.max(self.last_at);
         self.advance(now, events);
-        let outcome = match command {
+        (self.decide(now, command, events), now)
+    }
+
+    fn decide(&mut self, now: Timestamp, command: Command, events: &mut Events) -> Outcome {
+        match command {
             Command::Reserve(reserve) => self.reserve(now, *reserve, events),
             Command::BeginPayment { order, method } => self.begin_payment(now, order, method, events),
             Command::EndPayment { order } => self.with_order(order, |state, slot| {
@@ -42,8 +46,51 @@ impl DropState {
             Command::Tick => Outcome::Done(self.status),
             Command::Find { order } => self.with_order(order, |state, slot| state.answer(slot)),
             Command::OrdersOf { buyer } => Outcome::Orders(self.orders_of(buyer).collect()),
+            Command::Reschedule { starts_at, ends_at } => self.reschedule(now, starts_at, ends_at, events),
+            Command::ByHand { actor, command } => self.by_hand(now, actor, *command, events),
+        }
+    }
+
+    fn by_hand(&mut self, now: Timestamp, actor: Actor, command: Command, events: &mut Events) -> Outcome {
+        let act = match &command {
+            Command::Start => ManualAct::Started,
+            Command::End => ManualAct::Ended,
+            Command::Cancel => ManualAct::Cancelled,
+            Command::Restock { variant, quantity } => ManualAct::Restocked(*variant, *quantity),
+            Command::Reschedule { starts_at, ends_at } => ManualAct::Rescheduled(*starts_at, *ends_at),
+            Command::Refund { order } => ManualAct::Refunded(*order),
+            // Nothing else is anybody's doing but the buyer's own.
+            _ => return self.decide(now, command, events),
         };
-        (outcome, now)
+        let before = events.len();
+        let outcome = self.decide(now, command, events);
+        if events.len() > before {
+            self.emit(now, DropEvent::ByHand { actor, act }, events);
+        }
+        outcome
+    }
+
+    fn reschedule(
+        &mut self,
+        now: Timestamp,
+        starts_at: Timestamp,
+        ends_at: Option<Timestamp>,
+        events: &mut Events,
+    ) -> Outcome {
+        let movable =
+            self.status == DropStatus::Scheduled || (self.status.is_open() && starts_at == self.spec.starts_at);
+        if !movable {
+            return Outcome::Rejected(Rejection::DropIs(self.status));
+        }
+        if (starts_at, ends_at) == (self.spec.starts_at, self.spec.ends_at) {
+            return Outcome::Unchanged(self.status);
+        }
+        if ends_at.is_some_and(|end| end <= starts_at.max(now)) {
+            return Outcome::Rejected(Rejection::InvalidTimes);
+        }
+        self.emit(now, DropEvent::Rescheduled { starts_at, ends_at }, events);
+        self.advance(now, events);
+        Outcome::Done(self.status)
     }
 
     fn emit(&mut self, now: Timestamp, event: DropEvent, events: &mut Events) {

@@ -3,6 +3,7 @@
 use super::orders::{NewOrder, Refused, Slot};
 use super::state::DropState;
 use crate::domain::{DropEvent, DropStatus, OrderId, OrderStatus, ReleaseReason, Timestamp, TraceId, VariantId};
+use std::sync::Arc;
 
 impl DropState {
     /// Folds one event in. `Scheduled` is how a state begins ([`DropState::scheduled`]) and changes nothing here.
@@ -52,6 +53,11 @@ impl DropState {
                 let slot = self.known(*order);
                 self.orders.paying.remove(&slot);
             }
+            DropEvent::Rescheduled { starts_at, ends_at } => {
+                let spec = Arc::make_mut(&mut self.spec);
+                (spec.starts_at, spec.ends_at) = (*starts_at, *ends_at);
+            }
+            DropEvent::ByHand { .. } => {}
             DropEvent::Refunded { line } => self.on_refunded(at, line.order),
         }
     }

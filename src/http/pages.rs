@@ -3,8 +3,8 @@
 use super::field::FromJson;
 use super::problem::Problem;
 use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
-use crate::domain::{CreatorId, DropStatus};
-use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page};
+use crate::domain::{CreatorId, DropStatus, Timestamp};
+use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page, Phase};
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, LINK};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
@@ -63,6 +63,9 @@ struct Query {
     cursor: Option<String>,
     limit: Option<String>,
     status: Option<String>,
+    phase: Option<String>,
+    starts_from: Option<String>,
+    starts_before: Option<String>,
     creator_id: Option<String>,
     actor_id: Option<String>,
     object_id: Option<String>,
@@ -88,18 +91,24 @@ impl Paging {
     /// # Errors
     /// `validation_failed`.
     pub fn filter(&self) -> Result<DropFilter, Failure> {
-        let (status, creator) = (given(&self.query.status), given(&self.query.creator_id));
-        let filter = DropFilter {
-            status: status.and_then(DropStatus::parse),
-            creator: creator.and_then(|text| text.parse::<CreatorId>().ok()),
-        };
         let mut errors = Vec::new();
-        if status.is_some() && filter.status.is_none() {
-            errors.push(wrong("/status", "must be scheduled, live, sold_out, ended or cancelled"));
-        }
-        if creator.is_some() && filter.creator.is_none() {
-            errors.push(wrong("/creator_id", CreatorId::WANTED));
-        }
+        let filter = DropFilter {
+            status: self.query.status.read(&mut errors, "/status", STATUSES, DropStatus::parse),
+            phase: self.query.phase.read(&mut errors, "/phase", "must be upcoming, live or ended", phase),
+            creator: self
+                .query
+                .creator_id
+                .read(&mut errors, "/creator_id", CreatorId::WANTED, |text| text.parse().ok()),
+            followed_by: None,
+            starts_from: self
+                .query
+                .starts_from
+                .read(&mut errors, "/starts_from", Timestamp::WANTED, |t| t.parse().ok()),
+            starts_before: self
+                .query
+                .starts_before
+                .read(&mut errors, "/starts_before", Timestamp::WANTED, |t| t.parse().ok()),
+        };
         if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
     }
 
@@ -108,18 +117,14 @@ impl Paging {
     /// # Errors
     /// `validation_failed`.
     pub fn audit_filter(&self) -> Result<AuditFilter, Failure> {
-        let (actor, object) = (given(&self.query.actor_id), given(&self.query.object_id));
-        let filter = AuditFilter {
-            actor: actor.and_then(|text| text.parse().ok()),
-            object: object.and_then(|text| text.parse().ok()),
-        };
         let mut errors = Vec::new();
-        if actor.is_some() && filter.actor.is_none() {
-            errors.push(wrong("/actor_id", "must be the id of a user (a UUID)"));
-        }
-        if object.is_some() && filter.object.is_none() {
-            errors.push(wrong("/object_id", "must be a UUID"));
-        }
+        let filter = AuditFilter {
+            actor: self
+                .query
+                .actor_id
+                .read(&mut errors, "/actor_id", "must be the id of a user (a UUID)", |t| t.parse().ok()),
+            object: self.query.object_id.read(&mut errors, "/object_id", "must be a UUID", |t| t.parse().ok()),
+        };
         if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
     }
 
@@ -130,6 +135,45 @@ impl Paging {
     pub fn after(&self, list: List) -> Result<Option<Uuid>, Failure> {
         let Some(cursor) = given(&self.query.cursor) else { return Ok(None) };
         list.last(cursor).map(Some).ok_or_else(|| Failure::new(Code::InvalidCursor))
+    }
+}
+
+const STATUSES: &str = "must be scheduled, live, sold_out, ended or cancelled";
+
+fn phase(name: &str) -> Option<Phase> {
+    match name {
+        "upcoming" => Some(Phase::Upcoming),
+        "live" => Some(Phase::Live),
+        "ended" => Some(Phase::Over),
+        _ => None,
+    }
+}
+
+/// A parameter of the query that means something.
+trait Parameter {
+    /// What it says, or what it must be among the errors. An empty one is the same as none.
+    fn read<T>(
+        &self,
+        errors: &mut Vec<FieldError>,
+        pointer: &str,
+        wanted: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T>;
+}
+
+impl Parameter for Option<String> {
+    fn read<T>(
+        &self,
+        errors: &mut Vec<FieldError>,
+        pointer: &str,
+        wanted: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = parse(given(self)?);
+        if value.is_none() {
+            errors.push(wrong(pointer, wanted));
+        }
+        value
     }
 }
 
@@ -204,7 +248,7 @@ mod tests {
     fn queries_are_checked() {
         let paging = Paging::of("limit=100&status=sold_out&utm_source=x&cursor=&creator_id=").unwrap();
         assert_eq!(paging.limit, 100);
-        assert_eq!(paging.filter().unwrap(), DropFilter { status: Some(DropStatus::SoldOut), creator: None });
+        assert_eq!(paging.filter().unwrap(), DropFilter { status: Some(DropStatus::SoldOut), ..DropFilter::default() });
         assert_eq!(paging.after(List::Drops).unwrap(), None);
         assert_eq!(Paging::of("").unwrap().limit, PAGE_LIMIT_DEFAULT);
         for bad in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5", "limit=1&limit=2"] {

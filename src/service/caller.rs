@@ -1,7 +1,7 @@
 //! Who asks, as what, and from where; and everything that depends on it: what they may do, and what is noted of it.
 
 use super::{Code, Failure, tokens::Role};
-use crate::domain::{CreatorId, Timestamp, TraceId, UserId};
+use crate::domain::{Actor, CreatorId, Timestamp, TraceId, UserId};
 use crate::storage::AuditRow;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -50,6 +50,17 @@ impl Caller {
             Ok(())
         } else {
             Err(Failure::with(Code::Forbidden, "Only administrators may do this"))
+        }
+    }
+
+    /// As whom the journal notes this caller.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor {
+            user: self.user,
+            admin: self.role == Role::Admin,
+            origin: self.origin.map(|address| address.to_string()).unwrap_or_default().into(),
+            trace: self.trace,
         }
     }
 

@@ -114,12 +114,28 @@ impl Drops {
         self.command(caller, id, Command::Restock { variant, quantity }).await
     }
 
+    /// Moves start and end: both before the start, the end until the end. `starts_at`: as it is, if absent.
+    ///
+    /// # Errors
+    /// As [`Drops::start`]; `validation_failed` where the end is not after the start or is past.
+    pub async fn reschedule(
+        &self,
+        caller: &Caller,
+        id: DropId,
+        starts_at: Option<Timestamp>,
+        ends_at: Option<Timestamp>,
+    ) -> Result<DropView, Failure> {
+        let now = self.get(id).await?.spec.starts_at;
+        self.command(caller, id, Command::Reschedule { starts_at: starts_at.unwrap_or(now), ends_at }).await
+    }
+
     async fn command(&self, caller: &Caller, id: DropId, command: Command) -> Result<DropView, Failure> {
         let Some(handle) = self.registry.get(id) else {
             return self.command_settled(caller, id, &command).await;
         };
         caller.may_manage(handle.spec.creator_id)?;
-        match handle.ask(command.clone()).await {
+        let by_hand = Command::ByHand { actor: caller.actor(), command: Box::new(command.clone()) };
+        match handle.ask(by_hand).await {
             Ok(answer) => {
                 check(answer.outcome)?;
                 self.projection.reached(answer.sequence, OWN_CHANGE_PATIENCE).await;
@@ -192,12 +208,18 @@ fn check(outcome: Outcome) -> Result<(), Failure> {
     match outcome {
         Outcome::Rejected(Rejection::DropIs(status)) => Err(state_conflict(status)),
         Outcome::Rejected(Rejection::UnknownVariant) => Err(Failure::new(Code::UnknownVariant)),
+        Outcome::Rejected(Rejection::InvalidTimes) => Err(ends_too_early()),
         Outcome::Rejected(Rejection::InvalidQuantity) => Err(Failure::invalid(vec![super::FieldError {
             pointer: "/quantity".to_owned(),
             detail: "the variant's stock would exceed its bound".to_owned(),
         }])),
         _ => Ok(()),
     }
+}
+
+fn ends_too_early() -> Failure {
+    let detail = "must be after starts_at and in the future".to_owned();
+    Failure::invalid(vec![super::FieldError { pointer: "/ends_at".to_owned(), detail }])
 }
 
 fn state_conflict(status: DropStatus) -> Failure {
@@ -221,8 +243,7 @@ pub fn ask_failure(error: AskError) -> Failure {
 fn spec_of(new: NewDrop, product: &Product, now: Timestamp) -> Result<DropSpec, Failure> {
     let starts_at = new.starts_at.unwrap_or(now);
     if new.ends_at.is_some_and(|end| end <= starts_at.max(now)) {
-        let detail = "must be after starts_at and in the future".to_owned();
-        return Err(Failure::invalid(vec![super::FieldError { pointer: "/ends_at".to_owned(), detail }]));
+        return Err(ends_too_early());
     }
     let currency: Currency = new.variants.first().and_then(|v| v.price).unwrap_or(product.price).currency;
     let mut fields = Vec::new();
@@ -257,7 +278,7 @@ fn spec_of(new: NewDrop, product: &Product, now: Timestamp) -> Result<DropSpec, 
 fn view_of(handle: &DropHandle) -> DropView {
     let published = handle.cell.read();
     let (started_at, ended_at) = (published.started_at, published.ended_at);
-    DropView { spec: Arc::clone(&handle.spec), stock: stock_of(published), started_at, ended_at }
+    DropView { spec: Arc::clone(&published.spec), stock: stock_of(published), started_at, ended_at }
 }
 
 fn stock_of(published: Published) -> StockView {

@@ -145,8 +145,27 @@ pub struct DropRow {
 pub struct DropFilter {
     /// Only these.
     pub status: Option<DropStatus>,
+    /// Only those in this part of their life.
+    pub phase: Option<Phase>,
     /// Only this creator's.
     pub creator: Option<CreatorId>,
+    /// Only those of creators whom this user follows.
+    pub followed_by: Option<UserId>,
+    /// Only those that start at this time or later.
+    pub starts_from: Option<Timestamp>,
+    /// Only those that start before this time.
+    pub starts_before: Option<Timestamp>,
+}
+
+/// A part of a drop's life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Scheduled.
+    Upcoming,
+    /// Live or sold out.
+    Live,
+    /// Ended or cancelled.
+    Over,
 }
 
 /// A remembered refusal.

@@ -1,5 +1,6 @@
 //! The write-behind transaction: journal records in, rows and the journal's watermark out, all or nothing.
 
+use super::audit;
 use super::failure::in_projection;
 use super::fold::{DropImage, Fold, Rows, Touched};
 use super::rows::{self, drop_columns};
@@ -158,6 +159,9 @@ async fn write<S: Session>(tx: &mut S, journal: Uuid, rows: &Rows) -> Result<(),
     }
     if !rows.refusals.is_empty() {
         tx.insert_refusals(journal, &rows.refusals).await?;
+    }
+    for line in &rows.audits {
+        audit::add(tx, line).await?;
     }
     Ok(())
 }

@@ -3,9 +3,10 @@
 use super::catalogue::{before, past};
 use super::fold::DropImage;
 use super::rows::{self, drop_columns};
-use super::sql::{Database, Session, args};
-use super::{DropFilter, DropRow, KeyAnswer, RefusalRow, StoreError};
+use super::sql::{Database, Session, Value, args};
+use super::{DropFilter, DropRow, KeyAnswer, Phase, RefusalRow, StoreError};
 use crate::domain::{DropId, KeyDigest, OrderId, OrderView, UserId};
+use sqlx::AssertSqlSafe;
 
 /// A page of drops in a subquery, joined with all variants of each. One statement, so that status and stock are of one
 /// moment.
@@ -36,20 +37,40 @@ pub(super) async fn drops<D: Database>(
     after: Option<DropId>,
     limit: u32,
 ) -> Result<Vec<DropRow>, StoreError> {
-    let after = before(after.map(|id| id.0));
-    let (sql, args) = match (filter.status, filter.creator) {
-        (None, None) => (drops_where!("id < $1 ORDER BY id DESC LIMIT $2"), args![after, limit]),
-        (Some(status), None) => {
-            (drops_where!("id < $1 AND status = $3 ORDER BY id DESC LIMIT $2"), args![after, limit, status.as_str()])
-        }
-        (None, Some(creator)) => {
-            (drops_where!("id < $1 AND creator_id = $3 ORDER BY id DESC LIMIT $2"), args![after, limit, creator.0])
-        }
-        (Some(status), Some(creator)) => (
-            drops_where!("id < $1 AND creator_id = $3 AND status = $4 ORDER BY id DESC LIMIT $2"),
-            args![after, limit, creator.0, status.as_str()],
-        ),
+    let mut args = args![before(after.map(|id| id.0)), limit];
+    let mut conditions = String::from("id < $1");
+    // `?` stands for the value.
+    let mut only = |condition: &str, value: Value| {
+        args.push(value);
+        conditions += " AND ";
+        conditions += &condition.replace('?', &format!("${}", args.len()));
     };
+    if let Some(status) = filter.status {
+        only("status = ?", status.as_str().into());
+    }
+    if let Some(creator) = filter.creator {
+        only("creator_id = ?", creator.0.into());
+    }
+    if let Some(user) = filter.followed_by {
+        only("creator_id IN (SELECT creator_id FROM follows WHERE user_id = ?)", user.0.into());
+    }
+    if let Some(from) = filter.starts_from {
+        only("starts_at >= ?", from.into());
+    }
+    if let Some(before) = filter.starts_before {
+        only("starts_at < ?", before.into());
+    }
+    conditions += match filter.phase {
+        None => "",
+        Some(Phase::Upcoming) => " AND status = 'scheduled'",
+        Some(Phase::Live) => " AND status IN ('live', 'sold_out')",
+        Some(Phase::Over) => " AND status IN ('ended', 'cancelled')",
+    };
+    let head = concat!("SELECT ", drop_columns!(), " FROM (SELECT * FROM drops WHERE ");
+    let tail =
+        " ORDER BY id DESC LIMIT $2) d LEFT JOIN drop_variants v ON v.drop_id = d.id ORDER BY d.id DESC, v.ordinal";
+    // Made of the texts above alone: what a caller says is always a value.
+    let sql = AssertSqlSafe(format!("{head}{conditions}{tail}"));
     drop_rows(&db.session().await?.all(sql, args).await?)
 }
 

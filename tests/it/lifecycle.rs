@@ -86,3 +86,48 @@ async fn variants_sell_out_one_by_one_and_restock() {
     problem(server.order(&buyer, "2", &order(small)).await, 409, "sold_out");
     assert_eq!(server.order(&buyer, "4", &order(small)).await.0, 201);
 }
+
+#[tokio::test]
+async fn a_drop_is_moved_and_everyone_sees_its_new_times() {
+    let server = Server::start().await;
+    let (maker, drop) = server.live_drop(5, json!({"starts_at": "2099-01-01T00:00:00Z"})).await;
+    let eve = server.account("eve").await;
+    let path = format!("/drops/{drop}/reschedule");
+    let body = json!({"starts_at": "2098-01-01T00:00:00Z", "ends_at": "2098-02-01T00:00:00Z"});
+    problem(server.post(&path, Some(&eve), body.clone()).await, 403, "forbidden");
+    problem(server.post(&path, None, body.clone()).await, 401, "unauthenticated");
+    let (status, moved) = server.post(&path, Some(&maker), body).await;
+    assert_eq!((status.as_u16(), &moved["starts_at"]), (200, &json!("2098-01-01T00:00:00.000Z")), "{moved}");
+    assert_eq!(moved["ends_at"], "2098-02-01T00:00:00.000Z");
+    let (_, listed) = server.get("/drops?phase=upcoming&starts_before=2098-06-01T00:00:00Z", None).await;
+    assert_eq!(listed["items"], json!([moved]));
+    let wrong = json!({"starts_at": "2098-03-01T00:00:00Z", "ends_at": "2098-02-01T00:00:00Z"});
+    problem(server.post(&path, Some(&maker), wrong).await, 400, "validation_failed");
+    problem(server.post(&path, Some(&maker), json!({"starts_at": "soon"})).await, 400, "validation_failed");
+
+    let (status, live) = server.post(&path, Some(&maker), json!({"starts_at": "2020-01-01T00:00:00Z"})).await;
+    assert_eq!((status.as_u16(), &live["status"], &live["ends_at"]), (200, &json!("live"), &json!(null)), "{live}");
+    problem(
+        server.post(&path, Some(&maker), json!({"starts_at": "2099-01-01T00:00:00Z"})).await,
+        409,
+        "drop_state_conflict",
+    );
+    for query in ["phase=sometime", "starts_from=x", "status=open", "starts_before=2020-13-01T00:00:00Z"] {
+        problem(server.get(&format!("/drops?{query}"), None).await, 400, "validation_failed");
+    }
+}
+
+#[tokio::test]
+async fn a_feed_has_the_drops_of_followed_creators_only() {
+    let server = Server::start().await;
+    let (maker, drop) = server.live_drop(5, json!({})).await;
+    let (_, _other) = server.live_drop(5, json!({})).await;
+    let fan = server.account("fan").await;
+    assert_eq!(server.get("/users/me/feed", Some(&fan)).await.1["items"], json!([]));
+    server.call(Method::POST, &format!("/creators/{}/follow", maker.id), Some(&fan), None).await;
+    let (_, feed) = server.get("/users/me/feed", Some(&fan)).await;
+    assert_eq!(feed["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(feed["items"][0]["id"], json!(drop));
+    assert_eq!(server.get("/users/me/feed?phase=ended", Some(&fan)).await.1["items"], json!([]));
+    problem(server.get("/users/me/feed", None).await, 401, "unauthenticated");
+}

@@ -1,21 +1,25 @@
 //! Lists and look-ups of what was projected.
 
 use crate::Database;
-use crate::fixtures::{Journal, Sale, at};
+use crate::fixtures::{Journal, Sale, at, register};
 use livedrop::domain::{DropEvent, DropId, DropStatus, KeyDigest, OrderId, Refusal, UserId};
-use livedrop::storage::{DropFilter, DropRow, KeyAnswer};
+use livedrop::storage::{DropFilter, DropRow, KeyAnswer, Phase};
 
 pub async fn drops_are_filtered_and_paged(db: Database) {
     let mut journal = Journal::new(&db);
     let mut sales: Vec<Sale> = (0..9).map(|i| Sale::of(&vec![3; 1 + i % 3])).collect();
     let creator = sales[0].spec.creator_id;
+    let (followers, followed) = register(&db, 1).await;
+    db.store.follow(followers[0], followed, at(0)).await.unwrap();
     for (i, sale) in sales.iter_mut().enumerate() {
-        if i % 2 == 0 {
-            sale.spec.creator_id = creator;
-        }
+        sale.spec.creator_id = [creator, followed, sale.spec.creator_id][i % 3];
+        sale.spec.starts_at = at(1_000 * i as i64);
         let mut records = sale.opened();
-        if i % 3 == 0 {
-            records.push(sale.event(5, DropEvent::Ended));
+        match i % 4 {
+            0 => records.push(sale.event(5, DropEvent::Ended)),
+            1 => records.truncate(1),
+            2 => records.push(sale.event(5, DropEvent::SoldOut)),
+            _ => {}
         }
         journal.project(records).await;
     }
@@ -24,26 +28,48 @@ pub async fn drops_are_filtered_and_paged(db: Database) {
     let all = db.store.drops(DropFilter::default(), None, 100).await.unwrap();
     assert_eq!(ids(&all), sales.iter().map(Sale::id).collect::<Vec<_>>());
     assert!(all.iter().zip(&sales).all(|(row, sale)| row.spec == sale.spec), "variants in the spec's order");
-    for status in [None, Some(DropStatus::Live), Some(DropStatus::Ended), Some(DropStatus::Cancelled)] {
-        for creator in [None, Some(creator)] {
-            let wanted: Vec<DropRow> = (all.iter())
-                .filter(|row| status.is_none_or(|status| row.status == status))
-                .filter(|row| creator.is_none_or(|creator| row.spec.creator_id == creator))
-                .cloned()
-                .collect();
-            let (mut seen, mut after) = (Vec::new(), None);
-            loop {
-                let page = db.store.drops(DropFilter { status, creator }, after, 2).await.unwrap();
-                let Some(last) = page.last() else { break };
-                after = Some(last.spec.id);
-                seen.extend(page);
-            }
-            assert_eq!(seen, wanted);
+    let none = DropFilter::default();
+    let mut filters = vec![
+        none,
+        DropFilter { creator: Some(creator), ..none },
+        DropFilter { creator: Some(creator), status: Some(DropStatus::Live), ..none },
+        DropFilter { followed_by: Some(followers[0]), ..none },
+        DropFilter { followed_by: Some(followers[0]), creator: Some(creator), ..none },
+        DropFilter { followed_by: Some(UserId::new()), ..none },
+        DropFilter { starts_from: Some(at(3_000)), ..none },
+        DropFilter { starts_before: Some(at(3_000)), ..none },
+        DropFilter { starts_from: Some(at(2_000)), starts_before: Some(at(7_000)), phase: Some(Phase::Live), ..none },
+    ];
+    let statuses = [DropStatus::Scheduled, DropStatus::Live, DropStatus::SoldOut, DropStatus::Ended];
+    filters.extend(statuses.map(|status| DropFilter { status: Some(status), ..none }));
+    filters.extend([Phase::Upcoming, Phase::Live, Phase::Over].map(|phase| DropFilter { phase: Some(phase), ..none }));
+    for filter in filters {
+        let in_phase = |status: DropStatus| match filter.phase {
+            None => true,
+            Some(Phase::Upcoming) => status == DropStatus::Scheduled,
+            Some(Phase::Live) => status.is_open(),
+            Some(Phase::Over) => matches!(status, DropStatus::Ended | DropStatus::Cancelled),
+        };
+        let wanted: Vec<DropRow> = (all.iter())
+            .filter(|row| filter.status.is_none_or(|status| row.status == status) && in_phase(row.status))
+            .filter(|row| filter.creator.is_none_or(|creator| row.spec.creator_id == creator))
+            .filter(|row| filter.followed_by.is_none_or(|user| user == followers[0] && row.spec.creator_id == followed))
+            .filter(|row| filter.starts_from.is_none_or(|from| row.spec.starts_at >= from))
+            .filter(|row| filter.starts_before.is_none_or(|before| row.spec.starts_at < before))
+            .cloned()
+            .collect();
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = db.store.drops(filter, after, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.spec.id);
+            seen.extend(page);
         }
+        assert_eq!(seen, wanted, "{filter:?}");
     }
     let mut unsettled = db.store.unsettled_drops().await.unwrap();
     unsettled.sort_by_key(|row| std::cmp::Reverse(row.spec.id));
-    let open: Vec<DropRow> = all.into_iter().filter(|row| row.status == DropStatus::Live).collect();
+    let open: Vec<DropRow> = all.into_iter().filter(|row| row.status != DropStatus::Ended).collect();
     assert_eq!(unsettled, open);
     assert_eq!(db.store.drop_row(DropId::new()).await.unwrap(), None);
 }

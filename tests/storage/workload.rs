@@ -5,10 +5,10 @@ use crate::Database;
 use crate::fixtures::{Journal, at, spec};
 use livedrop::domain::stock::StockBoard;
 use livedrop::domain::{
-    DropEvent, DropRecord, Fingerprint, KeyDigest, OrderId, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
+    Actor, DropEvent, DropRecord, Fingerprint, KeyDigest, OrderId, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
 };
 use livedrop::engine::{Command, DropState, Reserve, state::Restore};
-use livedrop::storage::{ProjectionBatch, Store};
+use livedrop::storage::{AuditFilter, ProjectionBatch, Store};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,6 +22,7 @@ struct Model {
     low: Vec<bool>,
     keys: HashMap<OrderId, String>,
     refusals: usize,
+    by_hand: usize,
     last_event_at: Timestamp,
     orders: Vec<OrderId>,
 }
@@ -44,6 +45,7 @@ impl Model {
             low: vec![false; stocks.len()],
             keys: HashMap::new(),
             refusals: 0,
+            by_hand: 0,
             last_event_at: spec.created_at,
             orders: Vec::new(),
             state: DropState::scheduled(spec),
@@ -71,6 +73,11 @@ impl Model {
                 let variants = &self.state.spec().variants;
                 let variant = Some(variants[rng.random_range(0..variants.len())].id);
                 Command::Restock { variant, quantity: rng.random_range(1..6) }
+            }
+            94 if rng.random_bool(0.7) => {
+                let (starts_at, ends_at) = (self.state.spec().starts_at, Some(at(rng.random_range(5_000..60_000))));
+                let actor = Actor { user: buyers[0], admin: true, origin: "::1".into(), trace: TraceId::random() };
+                Command::ByHand { actor, command: Box::new(Command::Reschedule { starts_at, ends_at }) }
             }
             94 => Command::Start,
             95 if rng.random_bool(0.2) => Command::End,
@@ -118,6 +125,7 @@ impl Model {
                 self.orders.push(*order);
             }
             DropEvent::Refused { .. } => self.refusals += 1,
+            DropEvent::ByHand { .. } => self.by_hand += 1,
             DropEvent::StockLow { variant, .. } => {
                 let index = self.board.variants.iter().position(|(id, _)| id == variant).unwrap();
                 self.low[index] = true;
@@ -149,6 +157,8 @@ impl Model {
         assert_eq!(row.variants.iter().map(|variant| variant.low).collect::<Vec<_>>(), self.low, "seed {seed}");
         let unsettled = store.unsettled_drops().await.unwrap();
         assert_eq!(unsettled.contains(&row), !self.state.is_settled(), "seed {seed}");
+        let filter = AuditFilter { actor: None, object: Some(id.0) };
+        assert_eq!(store.audit(filter, None, 10_000).await.unwrap().len(), self.by_hand, "seed {seed}");
         let orders = store.drop_orders(id, None, 10_000).await.unwrap();
         assert_eq!(orders, self.orders(), "seed {seed}");
         let refusals = store.drop_refusals(id, None, 10_000).await.unwrap();
@@ -185,6 +195,8 @@ fn kind(event: &DropEvent) -> &'static str {
         DropEvent::Refused { .. } => "refused",
         DropEvent::PaymentStarted { .. } => "payment started",
         DropEvent::PaymentEnded { .. } => "payment ended",
+        DropEvent::Rescheduled { .. } => "rescheduled",
+        DropEvent::ByHand { .. } => "by hand",
         DropEvent::Confirmed { retaken: false, .. } => "confirmed",
         DropEvent::Confirmed { retaken: true, .. } => "confirmed late",
         DropEvent::Released { .. } => "released",
@@ -194,7 +206,7 @@ fn kind(event: &DropEvent) -> &'static str {
     }
 }
 
-const KINDS: usize = 18;
+const KINDS: usize = 20;
 
 pub async fn random_workloads_give_the_rows_of_the_engine(db: Database) {
     let mut kinds = BTreeSet::new();

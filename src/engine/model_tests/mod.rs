@@ -9,7 +9,7 @@ use super::scenario_tests::reopen::{assert_same, replayed, restored};
 use super::scenario_tests::stage;
 use super::{Command, DropState, Outcome};
 use crate::domain::{
-    DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, OrderId, Refusal, StockBoard, Timestamp, TraceId,
+    Actor, DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, OrderId, Refusal, StockBoard, Timestamp, TraceId,
 };
 use model::Model;
 use plan::{Op, Step};
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 const CASES_MIN: u32 = 512;
 
 /// What must have happened somewhere in a run, or it has tested less than it seems to.
-const SEEN: [&str; 16] = [
+const SEEN: [&str; 18] = [
     "started",
     "ended",
     "cancelled",
@@ -32,6 +32,8 @@ const SEEN: [&str; 16] = [
     "refused",
     "payment_started",
     "payment_ended",
+    "rescheduled",
+    "by_hand",
     "confirmed",
     "retaken",
     "released",
@@ -126,6 +128,15 @@ impl World {
                 Command::Tick
             }
             _ => self.command(&step.op),
+        };
+        // What can be done by hand is, every other time.
+        let command = match command {
+            Command::Reserve(_) => command,
+            command if self.serial.is_multiple_of(2) => {
+                let (user, origin, trace) = (plan::buyer(0), "".into(), TraceId::default());
+                Command::ByHand { actor: Actor { user, admin: false, origin, trace }, command: Box::new(command) }
+            }
+            command => command,
         };
         let expected = self.model.apply(self.clock, &command);
         let mut events = Vec::new();

@@ -133,8 +133,26 @@ impl Model {
             Command::End => self.turn(now, &[Phase::Open], Phase::Ended),
             Command::Cancel => self.turn(now, &[Phase::Scheduled, Phase::Open], Phase::Cancelled),
             Command::Restock { variant, quantity } => self.restock(now, *variant, *quantity),
+            Command::Reschedule { starts_at, ends_at } => self.reschedule(now, *starts_at, *ends_at),
+            Command::ByHand { command, .. } => self.apply(clock, command),
             Command::Tick => Outcome::Done(self.status()),
         }
+    }
+
+    fn reschedule(&mut self, now: Timestamp, starts_at: Timestamp, ends_at: Option<Timestamp>) -> Outcome {
+        let as_it_is = starts_at == self.spec.starts_at;
+        if !(self.phase == Phase::Scheduled || (self.phase == Phase::Open && as_it_is)) {
+            return Outcome::Rejected(Rejection::DropIs(self.status()));
+        }
+        if as_it_is && ends_at == self.spec.ends_at {
+            return Outcome::Unchanged(self.status());
+        }
+        if ends_at.is_some_and(|end| end <= starts_at || end <= now) {
+            return Outcome::Rejected(Rejection::InvalidTimes);
+        }
+        (self.spec.starts_at, self.spec.ends_at, self.last_change) = (starts_at, ends_at, now);
+        self.pass_time(now);
+        Outcome::Done(self.status())
     }
 
     fn end_payment(&mut self, now: Timestamp, index: usize) {

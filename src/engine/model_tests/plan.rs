@@ -48,6 +48,7 @@ pub enum Op {
     End,
     Cancel,
     Restock { variant: Option<u8>, quantity: u32 },
+    Reschedule { starts_ms: i64, lasts_ms: Option<i64> },
     Tick,
     Replay,
     Restore,
@@ -117,6 +118,8 @@ fn ops() -> impl Strategy<Value = Op> {
         // Rare enough that most drops live for a while.
         3 => prop_oneof![12 => Just(Op::Tick), 1 => Just(Op::End), 1 => Just(Op::Cancel)],
         3 => (some_variant(), quantity()).prop_map(|(variant, quantity)| Op::Restock { variant, quantity }),
+        1 => (0..20_000_i64, prop::option::of(0..200_000_i64))
+            .prop_map(|(starts_ms, lasts_ms)| Op::Reschedule { starts_ms, lasts_ms }),
         1 => Just(Op::Replay),
         1 => Just(Op::Restore),
     ]
@@ -155,6 +158,15 @@ impl World {
             Op::End => Command::End,
             Op::Cancel => Command::Cancel,
             Op::Restock { variant, quantity } => Command::Restock { variant: self.variant(variant), quantity },
+            Op::Reschedule { starts_ms, lasts_ms } => {
+                // Half of them leave the start where it is, as an open drop asks for.
+                let starts_at = if starts_ms % 2 == 0 {
+                    self.state.spec().starts_at
+                } else {
+                    Timestamp::from_millis(EPOCH_MS + starts_ms)
+                };
+                Command::Reschedule { starts_at, ends_at: lasts_ms.map(|lasts| starts_at.plus_millis(lasts)) }
+            }
             Op::Tick | Op::Replay | Op::Restore => Command::Tick,
         }
     }

@@ -41,6 +41,7 @@ pub fn restored(state: &DropState, journal: &[DropRecord]) -> DropState {
 /// Asserts that nobody could tell the two apart.
 pub fn assert_same(left: &DropState, right: &DropState) {
     assert_eq!(left.status(), right.status());
+    assert_eq!(left.spec(), right.spec());
     assert_eq!((left.started_at(), left.ended_at()), (right.started_at(), right.ended_at()));
     assert_eq!(left.last_at, right.last_at);
     assert!(left.stock().eq(right.stock()), "stock differs");

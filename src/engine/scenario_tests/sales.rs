@@ -36,6 +36,42 @@ it_is_started_early_by_hand: "
     at 100s  drop ticks                         -> done live
 "
 
+it_is_moved_before_it_starts: "
+    drop stock=10 starts=100s
+    at 1s    drop moves to 50s until 60s        -> done scheduled, due 50s                                | rescheduled
+    at 2s    drop moves to 50s until 60s        -> already scheduled
+    at 3s    drop moves to 40s until 40s        -> no: invalid times
+    at 50s   alice reserves 1 with k1           -> reserved, available 9 held 1 sold 0                    | started reserved
+    at 51s   drop moves to 70s                  -> no: drop is live
+    # Its end may still move.
+    at 52s   drop moves to 50s until 80s        -> done live, due 80s                                     | rescheduled
+    at 53s   drop moves to 50s until 53s        -> no: invalid times
+    at 80s   drop ticks                         -> done ended, due 110s                                   | ended
+    at 81s   drop moves to 50s until 99s        -> no: drop is ended
+"
+
+it_is_moved_to_now: "
+    drop stock=10 starts=100s
+    at 5s   drop moves to 5s                    -> done live, due never                                   | rescheduled started
+"
+
+what_is_done_by_hand_is_noted_if_it_changes_something: "
+    drop stock=2 starts=100s
+    at 1s   admin drop moves to 90s             -> done scheduled, due 90s                                | rescheduled by_hand
+    at 1s   admin drop moves to 90s             -> already scheduled
+    at 2s   admin drop starts                   -> done live, due never                                   | started by_hand
+    at 2s   admin drop starts                   -> already live
+    at 3s   admin drop restocks 1               -> done live, available 3 held 0 sold 0                   | restocked by_hand
+    at 4s   alice reserves 1 with k1            -> reserved, available 2 held 1 sold 0                    | reserved
+    at 4s   alice pays k1 as p1                 -> confirmed, available 2 held 0 sold 1                   | confirmed
+    at 5s   admin alice refunds k1              -> confirmed owed requested, available 3 held 0 sold 0, owes p1 | refund_due by_hand
+    at 5s   admin alice refunds k1              -> confirmed owed requested, owes p1
+    # A purchase is nobody's act by hand, whoever asks.
+    at 6s   admin bob reserves 1 with k1        -> reserved, available 2 held 1 sold 0                    | reserved
+    at 7s   admin drop ends                     -> done ended                                             | ended by_hand
+    at 7s   admin drop is cancelled             -> no: drop is ended
+"
+
 it_starts_and_ends_while_nobody_looks: "
     drop stock=10 starts=10s ends=20s
     at 30s  alice reserves 1 with k1            -> refused drop_ended, settled, due never                 | started ended refused

@@ -15,8 +15,8 @@
 
 use super::reopen::{assert_same, replayed, restored};
 use crate::domain::{
-    CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView,
-    ProductId, ReleaseReason, StockBoard, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
+    Actor, CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus,
+    OrderView, ProductId, ReleaseReason, StockBoard, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
 };
 use crate::engine::{Command, DropState, Outcome, Rejection, Reserve};
 use uuid::Uuid;
@@ -156,6 +156,17 @@ impl Stage {
             ["drop", "ends"] => Command::End,
             ["drop", "is", "cancelled"] => Command::Cancel,
             ["drop", "ticks"] => Command::Tick,
+            ["drop", "moves", "to", starts] => {
+                Command::Reschedule { starts_at: at(starts), ends_at: self.state.spec().ends_at }
+            }
+            ["drop", "moves", "to", starts, "until", ends] => {
+                Command::Reschedule { starts_at: at(starts), ends_at: Some(at(ends)) }
+            }
+            ["admin", ref rest @ ..] => {
+                let (user, origin) = (user_id("admin"), "192.0.2.7".into());
+                let actor = Actor { user, admin: true, origin, trace };
+                Command::ByHand { actor, command: Box::new(self.command(rest)) }
+            }
             ["drop", "restocks", quantity] => Command::Restock { variant: None, quantity: number(quantity) },
             ["drop", "restocks", quantity, "of", variant] => {
                 Command::Restock { variant: Some(variant_id(variant)), quantity: number(quantity) }
@@ -265,6 +276,7 @@ impl Stage {
             Outcome::Done(status) => format!("done {}", status.as_str()),
             Outcome::Unchanged(status) => format!("already {}", status.as_str()),
             Outcome::Rejected(Rejection::OrderIs(status)) => format!("no: order is {}", status.as_str()),
+            Outcome::Rejected(Rejection::InvalidTimes) => "no: invalid times".to_owned(),
             Outcome::Rejected(Rejection::DropIs(status)) => format!("no: drop is {}", status.as_str()),
             Outcome::Rejected(rejection) => format!("no: {rejection:?}"),
         }
@@ -326,6 +338,8 @@ pub fn name(event: &DropEvent) -> &'static str {
         DropEvent::Refused { .. } => "refused",
         DropEvent::PaymentStarted { .. } => "payment_started",
         DropEvent::PaymentEnded { .. } => "payment_ended",
+        DropEvent::Rescheduled { .. } => "rescheduled",
+        DropEvent::ByHand { .. } => "by_hand",
         DropEvent::Confirmed { retaken: false, .. } => "confirmed",
         DropEvent::Confirmed { retaken: true, .. } => "retaken",
         DropEvent::Released { .. } => "released",

@@ -144,6 +144,27 @@ impl RestockBody {
     }
 }
 
+/// `POST /drops/{id}/reschedule`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct RescheduleBody {
+    starts_at: Field<Timestamp>,
+    ends_at: Field<Timestamp>,
+}
+
+impl RescheduleBody {
+    /// The start, if it moves, and the end, if there is one.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<(Option<Timestamp>, Option<Timestamp>), Failure> {
+        let mut checks = Checks::default();
+        let starts_at = checks.optional("/starts_at", self.starts_at);
+        let ends_at = checks.optional("/ends_at", self.ends_at);
+        checks.finish(Some((starts_at, ends_at)))
+    }
+}
+
 /// A drop.
 #[derive(Serialize)]
 pub struct DropBody<'a> {

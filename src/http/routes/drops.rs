@@ -3,11 +3,11 @@
 use super::{Answer, created};
 use crate::domain::DropId;
 use crate::http::Services;
-use crate::http::dto::drops::{DropBody, NewDropBody, RestockBody, StockBody};
+use crate::http::dto::drops::{DropBody, NewDropBody, RescheduleBody, RestockBody, StockBody};
 use crate::http::json::Body;
 use crate::http::pages::{self, List, Paging};
 use crate::http::path::Id;
-use crate::service::Caller;
+use crate::service::{Caller, DropFilter};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /drops`.
@@ -58,4 +58,24 @@ pub async fn restock(
     let (variant, quantity) = body.validate()?;
     let drop = services.drops.restock(&caller, id, variant, quantity).await?;
     Ok(HttpResponse::Ok().json(DropBody::from(&drop)))
+}
+
+/// `POST /drops/{id}/reschedule`.
+pub async fn reschedule(
+    services: web::Data<Services>,
+    caller: Caller,
+    Id(id): Id<DropId>,
+    Body(body): Body<RescheduleBody>,
+) -> Answer {
+    let (starts_at, ends_at) = body.validate()?;
+    let drop = services.drops.reschedule(&caller, id, starts_at, ends_at).await?;
+    Ok(HttpResponse::Ok().json(DropBody::from(&drop)))
+}
+
+/// `GET /users/me/feed`.
+pub async fn feed(services: web::Data<Services>, caller: Caller, request: HttpRequest, paging: Paging) -> Answer {
+    let after = paging.after(List::Drops)?.map(DropId);
+    let filter = DropFilter { followed_by: Some(caller.user), ..paging.filter()? };
+    let page = services.drops.list(filter, after, paging.limit).await?;
+    Ok(pages::answer(&request, List::Drops, &page, |drop| drop.spec.id.0, DropBody::from))
 }

@@ -84,6 +84,9 @@ impl DropImage {
                 }
             }
             DropEvent::Refunded { .. } => self.owe(-1)?,
+            DropEvent::Rescheduled { starts_at, ends_at } => {
+                (row.spec.starts_at, row.spec.ends_at) = (*starts_at, *ends_at);
+            }
             _ => {}
         }
         Ok(())

@@ -4,10 +4,11 @@
 //! record that cannot follow from the rows is an error: it would mean that SQL and the journal disagree, and writing on
 //! would hide that.
 
-use super::model::RefusalRow;
+use super::model::{AuditRow, RefusalRow};
 use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView};
 use std::collections::{HashMap, HashSet};
 
+mod audit;
 mod drop_image;
 mod order;
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub(super) struct Fold {
     placed: HashMap<OrderId, NewOrder>,
     orders: HashMap<OrderId, OrderImage>,
     refusals: Vec<RefusalRow>,
+    audits: Vec<AuditRow>,
 }
 
 /// What has to be written.
@@ -70,6 +72,8 @@ pub(super) struct Rows {
     pub orders: Vec<OrderImage>,
     /// Refusals in sequence order.
     pub refusals: Vec<RefusalRow>,
+    /// What was done by hand, in sequence order.
+    pub audits: Vec<AuditRow>,
 }
 
 fn order_of(event: &DropEvent) -> Option<OrderId> {
@@ -132,6 +136,7 @@ impl Fold {
                 self.reserve(record)?;
             }
             DropEvent::Refused { .. } => self.refuse(sequence, record),
+            DropEvent::ByHand { actor, act } => self.audits.push(audit::line(sequence, record, actor, *act)),
             event => {
                 if let Some(id) = order_of(event) {
                     let order = self.order(id)?;
@@ -220,6 +225,6 @@ impl Fold {
         placed.sort_unstable_by_key(|order| order.view.id);
         let mut orders: Vec<OrderImage> = self.orders.into_values().collect();
         orders.sort_unstable_by_key(|view| view.id);
-        Rows { drops, variants, placed, orders, refusals: self.refusals }
+        Rows { drops, variants, placed, orders, refusals: self.refusals, audits: self.audits }
     }
 }

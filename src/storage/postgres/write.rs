@@ -80,14 +80,18 @@ async fn insert_variants(connection: &mut PgConnection, drops: &[&DropImage]) ->
 }
 
 pub(super) async fn update_drops(connection: &mut PgConnection, drops: &[&DropImage]) -> Result<()> {
-    let sql = "UPDATE drops SET status = new.status, started_at = new.started_at, ended_at = new.ended_at, \
-               last_event_at = new.last_event_at, obligations = new.obligations, settled = new.settled \
+    let sql = "UPDATE drops SET status = new.status, starts_at = new.starts_at, ends_at = new.ends_at, \
+               started_at = new.started_at, ended_at = new.ended_at, last_event_at = new.last_event_at, \
+               obligations = new.obligations, settled = new.settled \
                FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], \
-               $7::boolean[]) AS new (id, status, started_at, ended_at, last_event_at, obligations, settled) \
+               $7::bigint[], $8::bigint[], $9::boolean[]) \
+               AS new (id, status, starts_at, ends_at, started_at, ended_at, last_event_at, obligations, settled) \
                WHERE drops.id = new.id";
     sqlx::query(sql)
         .bind(column(drops, |drop| drop.row.spec.id.0))
         .bind(column(drops, |drop| drop.row.status.as_str()))
+        .bind(column(drops, |drop| drop.row.spec.starts_at.as_millis()))
+        .bind(column(drops, |drop| time(drop.row.spec.ends_at)))
         .bind(column(drops, |drop| time(drop.row.started_at)))
         .bind(column(drops, |drop| time(drop.row.ended_at)))
         .bind(column(drops, |drop| drop.row.last_event_at.as_millis()))

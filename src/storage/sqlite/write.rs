@@ -104,15 +104,18 @@ pub(super) async fn insert_drops(connection: &mut SqliteConnection, drops: &[&Dr
 }
 
 pub(super) async fn update_drops(connection: &mut SqliteConnection, drops: &[&DropImage]) -> Result<()> {
-    let head = "WITH new (id, status, started_at, ended_at, last_event_at, obligations, settled) AS (";
-    let tail = ") UPDATE drops SET status = new.status, started_at = new.started_at, ended_at = new.ended_at, \
-                last_event_at = new.last_event_at, obligations = new.obligations, settled = new.settled \
+    let head = "WITH new (id, status, starts_at, ends_at, started_at, ended_at, last_event_at, obligations, settled) \
+                AS (";
+    let tail = ") UPDATE drops SET status = new.status, starts_at = new.starts_at, ends_at = new.ends_at, \
+                started_at = new.started_at, ended_at = new.ended_at, last_event_at = new.last_event_at, obligations = new.obligations, settled = new.settled \
                 FROM new WHERE drops.id = new.id";
     bulk(connection, head, tail, drops, |drop| {
         let row = &drop.row;
         [
             row.spec.id.0.into(),
             row.status.as_str().into(),
+            row.spec.starts_at.into(),
+            row.spec.ends_at.into(),
             row.started_at.into(),
             row.ended_at.into(),
             row.last_event_at.into(),
