@@ -26,6 +26,8 @@ pub struct Projection {
     watermark: watch::Receiver<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Receiver<bool>,
+    /// The journal's end when this process began.
+    recovered: u64,
 }
 
 impl Projection {
@@ -45,6 +47,12 @@ impl Projection {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until SQL has everything that was in the journal when this process began, or not longer than `patience`. Until
+    /// then a drop that is not in memory may have ended in records that SQL has not seen. Returns whether it has.
+    pub async fn past_recovery(&self, patience: Duration) -> bool {
+        self.watermark() >= self.recovered || self.reached(self.recovered, patience).await
     }
 
     /// Waits until `sequence` is in SQL, or not longer than `patience`. Returns whether it is.
@@ -74,7 +82,9 @@ impl Projector {
         let cursor = journal.cursor(watermark);
         journal.register_cursor(CURSOR, watermark);
         let fenced = watch::Sender::new(false);
-        let view = Projection { watermark: receiver, trouble: Arc::clone(&trouble), fenced: fenced.subscribe() };
+        let recovered = journal.durable();
+        let view =
+            Projection { watermark: receiver, trouble: Arc::clone(&trouble), fenced: fenced.subscribe(), recovered };
         (Self { store, journal, cursor, watermark: sender, trouble, fenced }, view)
     }
 

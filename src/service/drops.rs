@@ -1,5 +1,6 @@
 //! Drops: schedule, run, read.
 
+use super::failure::sql_is_true;
 use super::{Caller, Code, DropView, Failure, Page, StockView};
 use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, publish::Published};
 use crate::domain::limits::QUANTITY_PER_ORDER_MAX;
@@ -183,6 +184,7 @@ impl Drops {
     /// # Errors
     /// `database_unavailable`.
     pub async fn list(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Page<DropView>, Failure> {
+        sql_is_true(&self.projection).await?;
         let mut rows = self.store.drops(filter, after, limit + 1).await?;
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
@@ -200,6 +202,7 @@ impl Drops {
     }
 
     async fn row(&self, id: DropId) -> Result<DropRow, Failure> {
+        sql_is_true(&self.projection).await?;
         self.store.drop_row(id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))
     }
 }

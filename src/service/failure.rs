@@ -1,8 +1,10 @@
 //! Why a use case did not do what was asked, in terms that every protocol can translate.
 
+use crate::actors::Projection;
 use crate::domain::{Refusal, TraceId};
 use crate::storage::StoreError;
 use std::borrow::Cow;
+use std::time::Duration;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $title:literal;)+) => {
@@ -141,6 +143,21 @@ impl Failure {
     pub fn invalid(fields: Vec<FieldError>) -> Self {
         Self { fields, ..Self::new(Code::ValidationFailed) }
     }
+}
+
+/// How long a read of what only SQL knows waits for SQL to catch up after a restart.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Waits until SQL is the truth about drops that are not in memory.
+///
+/// # Errors
+/// `database_unavailable` while it is still catching up.
+pub(super) async fn sql_is_true(projection: &Projection) -> Result<(), Failure> {
+    if projection.past_recovery(RECOVERY_PATIENCE).await {
+        return Ok(());
+    }
+    let detail = "The database is still catching up with the journal after a restart";
+    Err(Failure { detail: detail.into(), ..Failure::retry(Code::DatabaseUnavailable, 2) })
 }
 
 impl From<StoreError> for Failure {

@@ -1,6 +1,7 @@
 //! Orders: place, pay, cancel, read.
 
 use super::drops::ask_failure;
+use super::failure::sql_is_true;
 use super::payments::PaymentGateway;
 use super::settle::{Paid, Settler};
 use super::{Code, Failure, Page};
@@ -154,6 +155,7 @@ impl Orders {
 
     /// The drop is not in memory: it never was, or it is settled and SQL has the whole truth.
     async fn place_settled(&self, digest: KeyDigest, new: &NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
+        sql_is_true(&self.projection).await?;
         let row = self.store.drop_row(new.drop_id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
         let variants: Vec<VariantId> = row.spec.variants.iter().map(|v| v.id).collect();
         let asked = fingerprint(new, &variants);
@@ -231,6 +233,7 @@ impl Orders {
                 Err(error) => return Err(ask_failure(error)),
             }
         }
+        sql_is_true(&self.projection).await?;
         let order = self.store.order(id).await?.ok_or_else(|| Failure::new(Code::OrderNotFound))?;
         mine(buyer, order).map(|order| (None, order))
     }
@@ -240,6 +243,7 @@ impl Orders {
     /// # Errors
     /// `database_unavailable` only where no drop in memory has an order of this buyer either.
     pub async fn list(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Page<OrderView>, Failure> {
+        sql_is_true(&self.projection).await?;
         let newest = self.registry.all().iter().map(|handle| handle.cell.position()).max().unwrap_or(0);
         let projected = self.projection.reached(newest, LISTING_PATIENCE).await;
         let rows = self.store.orders_of(buyer, after, limit + 1).await;

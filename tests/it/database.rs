@@ -2,6 +2,7 @@
 
 use crate::postgres::PrivatePostgres;
 use crate::server::{SOON, Server, answer, livedrop, problem};
+use reqwest::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::time::Duration;
@@ -125,4 +126,36 @@ async fn a_database_belongs_to_one_server() {
 async fn sold(sql: &mut PgConnection) -> u64 {
     let query = "SELECT CAST(sum(sold) AS BIGINT) FROM drop_variants";
     sqlx::query_scalar::<_, i64>(query).fetch_one(sql).await.expect("a sum").unsigned_abs()
+}
+
+/// A drop that was over before the crash is not in memory after it. Until SQL has its end, nobody is told anything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_tells_nothing_of_what_sql_has_not_caught_up_with() {
+    let url = crate::postgres::fresh_database().await;
+    let mut server = Server::with(Some(url.clone()), &[]).await;
+    let (maker, drop) = server.live_drop(10, json!({})).await;
+    let ann = server.account("ann").await;
+    let mut sql = PgConnection::connect(&url).await.expect("postgres answers");
+    let mut lock = sql.begin().await.expect("a transaction");
+    // Reads go on, the projection waits.
+    lock.execute("LOCK TABLE orders IN EXCLUSIVE MODE").await.expect("a lock");
+    let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let first = server.order(&ann, "1", &body).await;
+    assert_eq!(first.0, 201);
+    let path = format!("/drops/{drop}");
+    server.call(Method::POST, &format!("{path}/end"), Some(&maker), None).await;
+    server.kill();
+    // Postgres would notice only after the statement that waits that its client is gone.
+    let killed = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                  WHERE application_name = 'livedrop' AND datname = current_database()";
+    lock.execute(killed).await.expect("the dead server's sessions end");
+    server.restart();
+    for path in [&path, "/drops", "/users/me/orders"] {
+        problem(server.get(path, Some(&ann)).await, 503, "database_unavailable");
+    }
+    problem(server.order(&ann, "1", &body).await, 503, "database_unavailable");
+    lock.rollback().await.expect("the lock is gone");
+    server.until("caught up", async || server.get(&path, None).await.0 == 200).await;
+    assert_eq!(server.get(&path, None).await.1["status"], "ended");
+    assert_eq!(server.order(&ann, "1", &body).await, first);
 }
