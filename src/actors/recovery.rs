@@ -126,7 +126,8 @@ async fn replay<'a>(
     Ok(state)
 }
 
-async fn load(store: &dyn Store, row: DropRow) -> Result<DropState, RecoveryFailure> {
+/// Rebuilds a drop from its rows, true at SQL's watermark.
+pub(super) async fn load(store: &dyn Store, row: DropRow) -> Result<DropState, RecoveryFailure> {
     let id = row.spec.id;
     let variants: Vec<_> = row.variants.iter().map(|variant| (variant.stock, variant.low)).collect();
     let times: (Option<Timestamp>, Option<Timestamp>, Timestamp) = (row.started_at, row.ended_at, row.last_event_at);

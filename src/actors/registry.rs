@@ -2,12 +2,15 @@
 
 use super::clock::Clock;
 use super::drop_actor::{Announce, Ask, DropActor, Retire, Stop};
+use super::projector::Projection;
 use super::publish::{Answer, AskError, Decision, DropCell, Published};
+use super::recovery::{self, RecoveryFailure};
 use super::scheduler::Scheduler;
 use crate::domain::limits::DROPS_IN_MEMORY_MAX;
 use crate::domain::{DropId, DropSpec, KeyDigest, OrderId};
 use crate::engine::{Command, DropState};
 use crate::journal::JournalHandle;
+use crate::storage::Store;
 use actix::{Actor, Addr, Arbiter, dev::ToEnvelope, prelude::SendError};
 use dashmap::{DashMap, mapref::entry::Entry};
 use smallvec::SmallVec;
@@ -74,6 +77,7 @@ struct Shared {
     clock: Clock,
     scheduler: Scheduler,
     arbiters: Vec<Arbiter>,
+    reviving: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
@@ -82,7 +86,8 @@ impl Registry {
     pub fn new(journal: JournalHandle<Decision>, clock: Clock, scheduler: Scheduler, threads: usize) -> Self {
         let arbiters = (0..threads.max(1)).map(|_| Arbiter::new()).collect();
         let (drops, by_tag, claims) = (DashMap::new(), DashMap::new(), DashMap::new());
-        Self { shared: Arc::new(Shared { drops, by_tag, claims, journal, clock, scheduler, arbiters }) }
+        let reviving = tokio::sync::Mutex::new(());
+        Self { shared: Arc::new(Shared { drops, by_tag, claims, journal, clock, scheduler, arbiters, reviving }) }
     }
 
     /// The drop, if it is in memory.
@@ -154,6 +159,31 @@ impl Registry {
                 Err(error)
             }
         }
+    }
+
+    /// Brings a settled drop back into memory, for what may still happen to it (a refund). `None` if there is no such drop.
+    ///
+    /// # Errors
+    /// [`RecoveryFailure`] where its rows cannot be read.
+    pub async fn revive(
+        &self,
+        id: DropId,
+        store: &dyn Store,
+        projection: &Projection,
+    ) -> Result<Option<Arc<DropHandle>>, RecoveryFailure> {
+        // One at a time: two actors of one drop would decide twice.
+        let _alone = self.shared.reviving.lock().await;
+        if let Some(handle) = self.get(id) {
+            return Ok(Some(handle));
+        }
+        // A drop leaves memory only when SQL has all of it, so its rows are true at any later watermark.
+        let watermark = projection.watermark();
+        let Some(row) = store.drop_row(id).await? else { return Ok(None) };
+        let state = recovery::load(store, row).await?;
+        for digest in state.keys() {
+            let _ = self.claim(digest, id);
+        }
+        Ok(Some(self.restore(state, watermark)))
     }
 
     /// Whether a settled drop agreed to take no more commands.

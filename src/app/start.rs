@@ -19,6 +19,7 @@ use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
 use crate::service::payments::{PaymentGateway, Sandbox};
 use crate::service::products::Products;
+use crate::service::sales::Sales;
 use crate::service::settle::{Settler, refunds};
 use crate::service::tokens::Tokens;
 use crate::storage::{self, Store, StoreError};
@@ -70,8 +71,9 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let monitor = Arc::new(Monitor::new(reader.clone(), projection.clone(), Arc::clone(&store), going_down.clone()));
     background.push(spawn(Arc::clone(&monitor).watch_database()));
     let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
+    let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), clock.clone());
-    let services = services(config, &store, &hub, &clock, drops, orders, monitor)?;
+    let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, monitor)?;
     let options = ServerOptions { workers: config.workers, shutdown: config.shutdown };
     let server = server::build(services, listener, options).map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
@@ -94,13 +96,19 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     })
 }
 
+/// The use cases over the registry.
+struct Selling {
+    drops: Drops,
+    orders: Orders,
+    sales: Sales,
+}
+
 fn services(
     config: &Config,
     store: &Arc<dyn Store>,
     hub: &Hub,
     clock: &Clock,
-    drops: Drops,
-    orders: Orders,
+    Selling { drops, orders, sales }: Selling,
     health: Arc<dyn HealthSource>,
 ) -> Result<Services, AppError> {
     let secret = config.signing_secret().map_err(AppError::io("read or write the token secret"))?;
@@ -112,6 +120,7 @@ fn services(
         products: Products::new(Arc::clone(store), clock.clone()),
         drops,
         orders,
+        sales,
         hub: hub.clone(),
         health,
         tokens,

@@ -27,10 +27,11 @@ use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::orders::Orders;
 use crate::service::products::Products;
+use crate::service::sales::Sales;
 use crate::service::tokens::Tokens;
 use actix_web::web::{self, ServiceConfig};
 pub use health::{HealthSource, Readiness};
-use routes::{accounts, creators, drops, orders, products};
+use routes::{accounts, creators, drops, orders, products, sales};
 use routing::at;
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ pub struct Services {
     pub drops: Drops,
     /// Orders.
     pub orders: Orders,
+    /// The seller's side of orders.
+    pub sales: Sales,
     /// Live sessions.
     pub hub: Hub,
     /// For `/readyz`.
@@ -88,6 +91,10 @@ fn api() -> actix_web::Scope {
         .service(at("/drops/{id}/cancel").post(drops::cancel).done())
         .service(at("/drops/{id}/restock").post(drops::restock).done())
         .service(at("/drops/{id}/reschedule").post(drops::reschedule).done())
+        .service(at("/drops/{id}/orders").get(sales::list).done())
+        .service(at("/drops/{id}/orders/export").get(sales::export).done())
+        .service(at("/orders/{id}/refund").post(sales::refund).done())
+        .service(at("/orders/{id}/history").get(sales::history).done())
         .service(at("/notifications").get(ws::connect).done())
         .service(at("/auth/register").post(accounts::register).done())
         .service(at("/auth/login").post(accounts::login).done())

@@ -31,6 +31,8 @@ pub enum List {
     Following = 6,
     /// The audit trail.
     Audit = 7,
+    /// Orders of a drop.
+    Sales = 8,
 }
 
 impl List {

@@ -95,6 +95,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::LimitExceeded
         | C::RequestInProgress
         | C::PaymentInProgress
+        | C::OrderNotConfirmed
         | C::OrderNotReserved
         | C::OrderAlreadyConfirmed
         | C::HoldExpired

@@ -64,6 +64,7 @@ codes! {
     RequestInProgress = "request_in_progress", "A request with this key is still running";
     PaymentInProgress = "payment_in_progress", "A payment for this order is still running";
     OrderNotReserved = "order_not_reserved", "The order is not reserved any more";
+    OrderNotConfirmed = "order_not_confirmed", "The order is not confirmed";
     OrderAlreadyConfirmed = "order_already_confirmed", "The order is confirmed already";
     HoldExpired = "hold_expired", "The hold has expired";
     DropStateConflict = "drop_state_conflict", "The drop is not in a state that allows this";

@@ -10,6 +10,7 @@ pub mod orders;
 pub mod passwords;
 pub mod payments;
 pub mod products;
+pub mod sales;
 pub mod settle;
 pub mod tokens;
 pub mod views;

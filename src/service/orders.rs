@@ -224,18 +224,9 @@ impl Orders {
 
     /// An order of this buyer and, if its drop is in memory, the drop.
     async fn find(&self, buyer: UserId, id: OrderId) -> Result<(Option<Arc<DropHandle>>, OrderView), Failure> {
-        for handle in self.registry.of_order(id) {
-            match handle.ask(Command::Find { order: id }).await {
-                Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) => {
-                    return mine(buyer, *order).map(|order| (Some(handle), order));
-                }
-                Ok(_) | Err(AskError::Gone) => {}
-                Err(error) => return Err(ask_failure(error)),
-            }
-        }
-        sql_is_true(&self.projection).await?;
-        let order = self.store.order(id).await?.ok_or_else(|| Failure::new(Code::OrderNotFound))?;
-        mine(buyer, order).map(|order| (None, order))
+        let (handle, order) = locate(&self.registry, &*self.store, &self.projection, id).await?;
+        // Somebody else's order is as good as none: its existence is not told either.
+        if order.buyer == buyer { Ok((handle, order)) } else { Err(Failure::new(Code::OrderNotFound)) }
     }
 
     /// One's own orders, newest first, projected or not.
@@ -291,9 +282,23 @@ fn merge(in_memory: Vec<OrderView>, rows: Vec<OrderView>) -> Vec<OrderView> {
     orders
 }
 
-fn mine(buyer: UserId, order: OrderView) -> Result<OrderView, Failure> {
-    // Somebody else's order is as good as none: its existence is not told either.
-    if order.buyer == buyer { Ok(order) } else { Err(Failure::new(Code::OrderNotFound)) }
+/// An order and, if its drop is in memory, the drop.
+pub(super) async fn locate(
+    registry: &Registry,
+    store: &dyn Store,
+    projection: &Projection,
+    id: OrderId,
+) -> Result<(Option<Arc<DropHandle>>, OrderView), Failure> {
+    for handle in registry.of_order(id) {
+        match handle.ask(Command::Find { order: id }).await {
+            Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) => return Ok((Some(handle), *order)),
+            Ok(_) | Err(AskError::Gone) => {}
+            Err(error) => return Err(ask_failure(error)),
+        }
+    }
+    sql_is_true(projection).await?;
+    let order = store.order(id).await?.ok_or_else(|| Failure::new(Code::OrderNotFound))?;
+    Ok((None, order))
 }
 
 fn fingerprint(new: &NewOrder, variants: &[VariantId]) -> Fingerprint {
@@ -354,7 +359,7 @@ fn refused(refusal: Refusal, trace: TraceId) -> Failure {
     Failure { trace: Some(trace), ..Failure::new(refusal.into()) }
 }
 
-fn rejected(outcome: &Outcome) -> Failure {
+pub(super) fn rejected(outcome: &Outcome) -> Failure {
     match outcome {
         Outcome::Rejected(Rejection::KeyReused) => Failure::new(Code::IdempotencyKeyReused),
         Outcome::Rejected(Rejection::Full) => Failure::retry(Code::Overloaded, 5),

@@ -199,6 +199,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// An order as projected.
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError>;
+    /// What an order's history has beyond its row, oldest first.
+    async fn order_notes(&self, order: OrderId) -> Result<Vec<OrderNote>, StoreError>;
     /// A buyer's orders, newest id first, those before `after`.
     async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError>;
     /// What a buyer's idempotency key was answered, wherever it was used.

@@ -1,8 +1,8 @@
 //! Rows, in domain types.
 
 use crate::domain::{
-    CreatorId, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderView, ProductId, Refusal,
-    StockCounts, Timestamp, TraceId, UserId, VariantId,
+    CreatorId, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderView, ProductId,
+    Refusal, StockCounts, Timestamp, TraceId, UserId, VariantId,
 };
 use uuid::Uuid;
 
@@ -48,6 +48,21 @@ pub struct AuditRow {
     pub detail: String,
     /// The trace of the request.
     pub trace: TraceId,
+}
+
+/// Something that an order's own row does not keep, for its history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OrderNote {
+    /// The order.
+    pub order: OrderId,
+    /// The journal's sequence number of the event.
+    pub sequence: u64,
+    /// `released` (of an order that was bought after all) or `refund_due`.
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why: a release reason, or a refund's cause.
+    pub reason: String,
 }
 
 /// Which lines of the audit trail to read.

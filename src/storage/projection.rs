@@ -160,6 +160,9 @@ async fn write<S: Session>(tx: &mut S, journal: Uuid, rows: &Rows) -> Result<(),
     if !rows.refusals.is_empty() {
         tx.insert_refusals(journal, &rows.refusals).await?;
     }
+    if !rows.notes.is_empty() {
+        tx.insert_notes(&rows.notes).await?;
+    }
     for line in &rows.audits {
         audit::add(tx, line).await?;
     }

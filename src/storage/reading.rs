@@ -4,7 +4,7 @@ use super::catalogue::{before, past};
 use super::fold::DropImage;
 use super::rows::{self, drop_columns};
 use super::sql::{Database, Session, Value, args};
-use super::{DropFilter, DropRow, KeyAnswer, Phase, RefusalRow, StoreError};
+use super::{DropFilter, DropRow, KeyAnswer, OrderNote, Phase, RefusalRow, StoreError};
 use crate::domain::{DropId, KeyDigest, OrderId, OrderView, UserId};
 use sqlx::AssertSqlSafe;
 
@@ -104,6 +104,11 @@ pub(super) async fn drop_refusals<D: Database>(
 pub(super) async fn order<D: Database>(db: &D, id: OrderId) -> Result<Option<OrderView>, StoreError> {
     let row = db.session().await?.one("SELECT * FROM orders WHERE id = $1", args![id.0]).await?;
     row.as_ref().map(rows::order).transpose()
+}
+
+pub(super) async fn order_notes<D: Database>(db: &D, order: OrderId) -> Result<Vec<OrderNote>, StoreError> {
+    let sql = "SELECT * FROM order_notes WHERE order_id = $1 ORDER BY sequence";
+    db.session().await?.all(sql, args![order.0]).await?.iter().map(rows::order_note).collect()
 }
 
 pub(super) async fn orders_of<D: Database>(

@@ -2,7 +2,7 @@
 
 use super::fold::DropImage;
 use super::sql::Columns;
-use super::{AuditRow, Creator, DropRow, Product, RefreshToken, RefusalRow, StoreError, User, VariantRow};
+use super::{AuditRow, Creator, DropRow, OrderNote, Product, RefreshToken, RefusalRow, StoreError, User, VariantRow};
 use crate::domain::{
     CreatorId, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
     RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
@@ -58,6 +58,17 @@ pub(super) fn user<R: Columns>(row: &R) -> Result<User, StoreError> {
         role: row.text("role")?,
         created_at: time(row, "created_at")?,
         private_follows: row.int("private_follows")? != 0,
+    })
+}
+
+pub(super) fn order_note<R: Columns>(row: &R) -> Result<OrderNote, StoreError> {
+    let sequence = row.int("sequence")?;
+    Ok(OrderNote {
+        order: OrderId(row.id("order_id")?),
+        sequence: u64::try_from(sequence).map_err(|_| corrupt("sequence", sequence))?,
+        kind: row.text("kind")?,
+        at: time(row, "at")?,
+        reason: row.text("reason")?,
     })
 }
 

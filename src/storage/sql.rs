@@ -7,7 +7,7 @@
 use super::StoreError;
 use super::fold::{DropImage, NewOrder, OrderImage, VariantImage};
 use crate::domain::Timestamp;
-use crate::storage::RefusalRow;
+use crate::storage::{OrderNote, RefusalRow};
 use sqlx::SqlSafeStr;
 use std::{future::Future, time::Duration};
 use uuid::Uuid;
@@ -147,6 +147,9 @@ pub(super) trait Session: Send {
         journal: Uuid,
         refusals: &[RefusalRow],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Adds what orders' rows do not keep.
+    fn insert_notes(&mut self, notes: &[OrderNote]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Makes a transaction's work last.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;

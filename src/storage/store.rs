@@ -1,7 +1,7 @@
 //! [`Store`] over any [`Database`]: every operation within a time limit, each in the file of its concern.
 
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
-use super::{AuditFilter, AuditRow, accounts, audit, catalogue, projection, reading};
+use super::{AuditFilter, AuditRow, OrderNote, accounts, audit, catalogue, projection, reading};
 use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Product, ProjectionBatch, RefreshToken, RefusalRow, Store, StoreError,
     User, Watermark,
@@ -182,6 +182,9 @@ impl<D: Database> Store for SqlStore<D> {
     }
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError> {
         timely(reading::order(&self.0, id)).await
+    }
+    async fn order_notes(&self, order: OrderId) -> Result<Vec<OrderNote>, StoreError> {
+        timely(reading::order_notes(&self.0, order)).await
     }
     async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError> {
         timely(reading::orders_of(&self.0, buyer, after, limit)).await

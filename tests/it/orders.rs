@@ -1,6 +1,6 @@
 //! Orders: reserve, pay, cancel, and what a key remembers.
 
-use crate::server::{Server, answer, problem};
+use crate::server::{Account, Server, answer, problem};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -196,4 +196,94 @@ async fn keys_and_bodies_that_are_no_good() {
     let method = json!({"drop_id": drop, "quantity": 1, "payment_method": "gold"});
     problem(server.order(&ann, "k", &method).await, 422, "payment_method_unknown");
     assert_eq!(server.order(&ann, "k", &good).await.0, 201, "nothing of all that used the key up");
+}
+
+#[tokio::test]
+async fn a_seller_refunds_lists_and_exports() {
+    let server = Server::start().await;
+    let (maker, drop) = server.live_drop(5, json!({})).await;
+    let (ann, eve) = (server.account("ann").await, server.account("eve").await);
+    let paid = json!({"drop_id": drop, "quantity": 2, "payment_method": "pm_sandbox_ok"});
+    let (_, sold) = server.order(&ann, "1", &paid).await;
+    let (_, held) = server.order(&ann, "2", &json!({"drop_id": drop, "quantity": 1})).await;
+    let id = |order: &Value| order["id"].as_str().expect("an id").to_owned();
+    let refund = async |order: &Value, who: &Account| {
+        server.call(Method::POST, &format!("/orders/{}/refund", id(order)), Some(who), None).await
+    };
+    problem(refund(&sold, &ann).await, 403, "forbidden");
+    problem(refund(&sold, &eve).await, 404, "order_not_found");
+    problem(refund(&held, &maker).await, 409, "order_not_confirmed");
+    let listed = server.get(&format!("/drops/{drop}/orders?limit=1"), Some(&maker)).await.1;
+    assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["buyer_id"]), (&sold["id"], &json!(ann.id)), "{listed}");
+    let next = listed["next_cursor"].as_str().expect("more");
+    let listed = server.get(&format!("/drops/{drop}/orders?cursor={next}"), Some(&maker)).await.1;
+    assert_eq!((&listed["items"][0]["id"], &listed["next_cursor"]), (&held["id"], &Value::Null));
+    for path in [format!("/drops/{drop}/orders"), format!("/drops/{drop}/orders/export")] {
+        problem(server.get(&path, Some(&ann)).await, 403, "forbidden");
+        problem(server.get(&path, None).await, 401, "unauthenticated");
+    }
+
+    // The drop is over and out of memory: a refund brings it back for as long as it takes.
+    server.call(Method::POST, &format!("/orders/{}/cancel", id(&held)), Some(&ann), None).await;
+    server.call(Method::POST, &format!("/drops/{drop}/end"), Some(&maker), None).await;
+    server
+        .until("out of memory", async || server.get(&format!("/drops/{drop}/stock"), None).await.1["position"] == 0)
+        .await;
+    let (status, owed) = refund(&sold, &maker).await;
+    assert_eq!((status.as_u16(), &owed["refund_due"]), (200, &json!("requested")), "{owed}");
+    let path = format!("/orders/{}", id(&sold));
+    server.until("refunded", async || server.get(&path, Some(&ann)).await.1["status"] == "refunded").await;
+    assert_eq!(refund(&sold, &maker).await.0, 200, "repeated: unchanged");
+    assert_eq!(server.stock(&drop).await, (5, 0, 0));
+    assert_eq!(server.order(&ann, "1", &paid).await.1, sold, "the key keeps its first answer");
+
+    let history = server.get(&format!("{path}/history"), Some(&ann)).await.1;
+    let steps: Vec<(&str, &Value)> = (history["items"].as_array().expect("steps").iter())
+        .map(|step| (step["type"].as_str().expect("a type"), &step["reason"]))
+        .collect();
+    let (none, requested) = (Value::Null, json!("requested"));
+    assert_eq!(steps, [("reserved", &none), ("confirmed", &none), ("refund_due", &requested), ("refunded", &none)]);
+    assert_eq!(server.get(&format!("{path}/history"), Some(&maker)).await.1, history);
+    problem(server.get(&format!("{path}/history"), Some(&eve)).await, 404, "order_not_found");
+
+    let export = async |format: &str| {
+        let request = server.http.get(server.url(&format!("/drops/{drop}/orders/export{format}")));
+        let answer = request.bearer_auth(&maker.token).send().await.expect("an answer");
+        let media_type = answer.headers()["content-type"].to_str().expect("text").to_owned();
+        (media_type, answer.text().await.expect("a body"))
+    };
+    let (media_type, table) = export("").await;
+    assert_eq!(media_type, "text/csv; charset=utf-8");
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 3, "{table}");
+    assert!(lines[0].starts_with("id,buyer_id,variant_id,variant,quantity,unit_price,total,currency,status"));
+    assert!(
+        lines[1].starts_with(&format!("{},{}", id(&sold), ann.id)) && lines[1].contains(",2,1999,3998,USD,refunded,")
+    );
+    assert!(lines[2].contains(",released,cancelled,"));
+    let (media_type, table) = export("?format=ndjson").await;
+    let first: Value = serde_json::from_str(table.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((media_type.as_str(), &first["id"], table.lines().count()), ("application/x-ndjson", &sold["id"], 2));
+    problem(
+        server.get(&format!("/drops/{drop}/orders/export?format=xml"), Some(&maker)).await,
+        400,
+        "validation_failed",
+    );
+}
+
+#[tokio::test]
+async fn a_late_purchase_keeps_its_whole_history() {
+    let server = Server::with(None, &["--payment-timeout-ms", "300"]).await;
+    let (_, drop) = server.live_drop(1, json!({"hold_seconds": 1})).await;
+    let ann = server.account("ann").await;
+    let slow = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_slow"});
+    problem(server.order(&ann, "slow", &slow).await, 504, "payment_timeout");
+    let order = server.get("/users/me/orders", Some(&ann)).await.1["items"][0].clone();
+    let path = format!("/orders/{}", order["id"].as_str().expect("an id"));
+    server.until("confirmed", async || server.get(&path, Some(&ann)).await.1["status"] == "confirmed").await;
+    let history = server.get(&format!("{path}/history"), Some(&ann)).await.1;
+    let steps: Vec<&str> =
+        history["items"].as_array().expect("steps").iter().filter_map(|step| step["type"].as_str()).collect();
+    assert_eq!(steps, ["reserved", "released", "confirmed"], "{history}");
+    assert_eq!(history["items"][1]["reason"], "expired");
 }

@@ -4,7 +4,7 @@
 use crate::Database;
 use crate::fixtures::{Ask, Journal, Sale, at};
 use livedrop::domain::{
-    DropEvent, DropRecord, DropStatus, OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason, TraceId,
+    DropEvent, DropRecord, DropStatus, OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId,
 };
 use livedrop::storage::KeyAnswer;
 
@@ -138,6 +138,7 @@ pub async fn a_late_payment_that_gets_its_units_back(db: Database) {
         ..as_placed(&ask, 10)
     };
     assert_eq!(order(&db, &ask).await, confirmed, "nothing is left of the release");
+    assert_eq!(notes(&db, &ask).await, [("released".to_owned(), at(20), "expired".to_owned())], "but its note");
     assert_eq!(sale.stock(&db, 0).await, (8, 0, 2));
 }
 
@@ -181,6 +182,12 @@ pub async fn a_refund_returns_the_units(db: Database) {
     let refunded = OrderView { status: OrderStatus::Refunded, refund_due: None, refunded_at: Some(at(40)), ..due };
     assert_eq!(order(&db, &ask).await, refunded);
     assert_eq!(sale.stock(&db, 0).await, (10, 0, 0));
+    assert_eq!(notes(&db, &ask).await, [("refund_due".to_owned(), at(30), "requested".to_owned())]);
+}
+
+async fn notes(db: &Database, ask: &Ask) -> Vec<(String, Timestamp, String)> {
+    let notes = db.store.order_notes(ask.line.order).await.unwrap();
+    notes.into_iter().map(|note| (note.kind, note.at, note.reason)).collect()
 }
 
 pub async fn a_free_order_is_refunded_without_a_reference(db: Database) {

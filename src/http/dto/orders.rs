@@ -1,10 +1,13 @@
 //! Orders on the wire.
 
 use crate::domain::limits::{PAYMENT_METHOD_CHARS_MAX, QUANTITY_PER_ORDER_MAX};
-use crate::domain::{DropId, Money, OrderId, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, VariantId};
+use crate::domain::{
+    DropId, Money, OrderId, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, UserId, VariantId,
+};
 use crate::http::field::{Checks, Field};
 use crate::service::Failure;
 use crate::service::orders::NewOrder;
+use crate::service::sales::Transition;
 use serde::{Deserialize, Serialize};
 
 /// `POST /orders`.
@@ -93,6 +96,84 @@ impl<'a> From<&'a OrderView> for OrderBody<'a> {
             refund_due: order.refund_due,
         }
     }
+}
+
+/// An order, to its seller.
+#[derive(Serialize)]
+pub struct SoldOrderBody<'a> {
+    buyer_id: UserId,
+    #[serde(flatten)]
+    order: OrderBody<'a>,
+}
+
+impl<'a> From<&'a OrderView> for SoldOrderBody<'a> {
+    fn from(order: &'a OrderView) -> Self {
+        Self { buyer_id: order.buyer, order: order.into() }
+    }
+}
+
+/// One step in an order's life.
+#[derive(Serialize)]
+pub struct TransitionBody<'a> {
+    r#type: &'a str,
+    at: Timestamp,
+    reason: Option<&'a str>,
+}
+
+/// `GET /orders/{id}/history`.
+#[derive(Serialize)]
+pub struct HistoryBody<'a> {
+    items: Vec<TransitionBody<'a>>,
+}
+
+impl<'a> From<&'a [Transition]> for HistoryBody<'a> {
+    fn from(steps: &'a [Transition]) -> Self {
+        let step =
+            |step: &'a Transition| TransitionBody { r#type: &step.kind, at: step.at, reason: step.reason.as_deref() };
+        Self { items: steps.iter().map(step).collect() }
+    }
+}
+
+/// The columns of an exported table.
+pub const EXPORT_COLUMNS: [&str; 15] = [
+    "id",
+    "buyer_id",
+    "variant_id",
+    "variant",
+    "quantity",
+    "unit_price",
+    "total",
+    "currency",
+    "status",
+    "release_reason",
+    "created_at",
+    "confirmed_at",
+    "released_at",
+    "refunded_at",
+    "payment_ref",
+];
+
+/// A line of an exported table. Prices are in minor units.
+#[must_use]
+pub fn export_line(order: &OrderView, variant: &str) -> [String; EXPORT_COLUMNS.len()] {
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    [
+        order.id.to_string(),
+        order.buyer.to_string(),
+        order.variant_id.to_string(),
+        variant.to_owned(),
+        order.quantity.to_string(),
+        order.unit_price.amount.to_string(),
+        order.total().amount.to_string(),
+        order.unit_price.currency.to_string(),
+        order.status.as_str().to_owned(),
+        order.release_reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
+        order.created_at.to_string(),
+        time(order.confirmed_at),
+        time(order.released_at),
+        time(order.refunded_at),
+        order.payment_ref.clone().unwrap_or_default(),
+    ]
 }
 
 #[cfg(test)]

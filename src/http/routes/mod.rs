@@ -5,6 +5,7 @@ pub mod creators;
 pub mod drops;
 pub mod orders;
 pub mod products;
+pub mod sales;
 
 use super::problem::Problem;
 use actix_web::HttpResponse;

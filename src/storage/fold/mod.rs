@@ -4,7 +4,7 @@
 //! record that cannot follow from the rows is an error: it would mean that SQL and the journal disagree, and writing on
 //! would hide that.
 
-use super::model::{AuditRow, RefusalRow};
+use super::model::{AuditRow, OrderNote, RefusalRow};
 use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView};
 use std::collections::{HashMap, HashSet};
 
@@ -57,6 +57,7 @@ pub(super) struct Fold {
     orders: HashMap<OrderId, OrderImage>,
     refusals: Vec<RefusalRow>,
     audits: Vec<AuditRow>,
+    notes: Vec<OrderNote>,
 }
 
 /// What has to be written.
@@ -74,6 +75,8 @@ pub(super) struct Rows {
     pub refusals: Vec<RefusalRow>,
     /// What was done by hand, in sequence order.
     pub audits: Vec<AuditRow>,
+    /// What the orders' rows do not keep, in sequence order.
+    pub notes: Vec<OrderNote>,
 }
 
 fn order_of(event: &DropEvent) -> Option<OrderId> {
@@ -141,8 +144,10 @@ impl Fold {
                 if let Some(id) = order_of(event) {
                     let order = self.order(id)?;
                     let paying = order.payment_pending.is_some();
+                    let note = order::note(order, sequence, record);
                     order::settle(order, record)?;
                     payments = i64::from(order.payment_pending.is_some()) - i64::from(paying);
+                    self.notes.extend(note);
                 }
             }
         }
@@ -225,6 +230,6 @@ impl Fold {
         placed.sort_unstable_by_key(|order| order.view.id);
         let mut orders: Vec<OrderImage> = self.orders.into_values().collect();
         orders.sort_unstable_by_key(|view| view.id);
-        Rows { drops, variants, placed, orders, refusals: self.refusals, audits: self.audits }
+        Rows { drops, variants, placed, orders, refusals: self.refusals, audits: self.audits, notes: self.notes }
     }
 }

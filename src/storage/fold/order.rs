@@ -1,7 +1,8 @@
 //! One order in the fold: what each later event does to it, and from which state it may come.
 
 use crate::domain::event::OrderLine;
-use crate::domain::{DropEvent, DropRecord, OrderStatus, OrderView, ReleaseReason};
+use crate::domain::{DropEvent, DropRecord, OrderStatus, OrderView, ReleaseReason, Timestamp};
+use crate::storage::model::OrderNote;
 
 /// Folds a later event into its order.
 pub(super) fn settle(order: &mut OrderView, record: &DropRecord) -> Result<(), &'static str> {
@@ -58,6 +59,24 @@ pub(super) fn settle(order: &mut OrderView, record: &DropRecord) -> Result<(), &
         _ => {}
     }
     Ok(())
+}
+
+/// What an order's history would lose with this event.
+pub(super) fn note(order: &OrderView, sequence: u64, record: &DropRecord) -> Option<OrderNote> {
+    let note = |kind: &str, at: Timestamp, reason: &str| OrderNote {
+        order: order.id,
+        sequence,
+        kind: kind.to_owned(),
+        at,
+        reason: reason.to_owned(),
+    };
+    match &record.event {
+        DropEvent::Confirmed { retaken: true, .. } => {
+            Some(note("released", order.released_at?, order.release_reason?.as_str()))
+        }
+        DropEvent::RefundDue { cause, .. } => Some(note("refund_due", record.at, cause.as_str())),
+        _ => None,
+    }
 }
 
 fn expect(order: &OrderView, status: OrderStatus) -> Result<(), &'static str> {

@@ -5,7 +5,7 @@ mod write;
 use super::failure::{from_migrate, from_sqlx};
 use super::fold::{DropImage, NewOrder, OrderImage, VariantImage};
 use super::sql::{ACQUIRE_TIMEOUT, Database, Places, STATEMENT_TIMEOUT, Session, Value, args, columns};
-use super::{RefusalRow, StoreError};
+use super::{OrderNote, RefusalRow, StoreError};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction, pool::PoolConnection};
 use std::str::FromStr;
@@ -154,6 +154,10 @@ impl Session for PostgresSession {
     }
     async fn insert_refusals(&mut self, journal: Uuid, refusals: &[RefusalRow]) -> Result<(), StoreError> {
         write::insert_refusals(self.connection(), journal, refusals).await.map_err(from_sqlx)
+    }
+
+    async fn insert_notes(&mut self, notes: &[OrderNote]) -> Result<(), StoreError> {
+        write::insert_notes(self.connection(), notes).await.map_err(from_sqlx)
     }
 
     async fn commit(self) -> Result<(), StoreError> {

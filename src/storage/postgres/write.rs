@@ -4,9 +4,9 @@
 
 use super::text;
 use crate::domain::{Timestamp, TraceId};
-use crate::storage::RefusalRow;
 use crate::storage::fold::{DropImage, NewOrder, OrderImage, VariantImage};
 use crate::storage::rows::fingerprint_bits;
+use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{PgConnection, Result};
 use uuid::Uuid;
 
@@ -201,6 +201,20 @@ pub(super) async fn insert_refusals(
         .bind(column(refusals, |row| row.refusal.as_str()))
         .bind(column(refusals, |row| row.trace.0))
         .bind(column(refusals, |row| row.at.as_millis()))
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+pub(super) async fn insert_notes(connection: &mut PgConnection, notes: &[OrderNote]) -> Result<()> {
+    let sql = "INSERT INTO order_notes (order_id, sequence, kind, at, reason) \
+               SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[])";
+    sqlx::query(sql)
+        .bind(column(notes, |note| note.order.0))
+        .bind(column(notes, |note| note.sequence.cast_signed()))
+        .bind(column(notes, |note| note.kind.clone()))
+        .bind(column(notes, |note| note.at.as_millis()))
+        .bind(column(notes, |note| note.reason.clone()))
         .execute(connection)
         .await
         .map(|_| ())

@@ -5,7 +5,7 @@ mod write;
 use super::failure::{from_migrate, from_sqlx};
 use super::fold::{DropImage, NewOrder, OrderImage, VariantImage};
 use super::sql::{ACQUIRE_TIMEOUT, Database, Places, Session, Value, args, columns};
-use super::{RefusalRow, StoreError};
+use super::{OrderNote, RefusalRow, StoreError};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
@@ -170,6 +170,10 @@ impl Session for SqliteSession {
     }
     async fn insert_refusals(&mut self, journal: Uuid, refusals: &[RefusalRow]) -> Result<(), StoreError> {
         write::insert_refusals(self.connection(), journal, refusals).await.map_err(from_sqlx)
+    }
+
+    async fn insert_notes(&mut self, notes: &[OrderNote]) -> Result<(), StoreError> {
+        write::insert_notes(self.connection(), notes).await.map_err(from_sqlx)
     }
 
     async fn commit(self) -> Result<(), StoreError> {

@@ -3,10 +3,10 @@
 //! Statements are prepared once and kept, so they come in a few lengths only ([`lengths`]).
 
 use super::query;
-use crate::storage::RefusalRow;
 use crate::storage::fold::{DropImage, NewOrder, OrderImage, VariantImage};
 use crate::storage::rows::fingerprint_bits;
 use crate::storage::sql::Value;
+use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{AssertSqlSafe, Result, SqliteConnection};
 use uuid::Uuid;
 
@@ -239,4 +239,18 @@ mod tests {
         assert_eq!(sizes, [128, 128, 32, 8, 1, 1]);
         assert_eq!(placeholders(3), "(?,?,?)");
     }
+}
+
+pub(super) async fn insert_notes(connection: &mut SqliteConnection, notes: &[OrderNote]) -> Result<()> {
+    let head = "INSERT INTO order_notes (order_id, sequence, kind, at, reason)";
+    bulk(connection, head, "", notes, |note| {
+        [
+            note.order.0.into(),
+            int(note.sequence.cast_signed()),
+            note.kind.as_str().into(),
+            note.at.into(),
+            note.reason.as_str().into(),
+        ]
+    })
+    .await
 }

@@ -1,0 +1,188 @@
+//! The seller's side of orders: what was sold in a drop, refunds, and what happened to an order.
+
+use super::creators::page;
+use super::drops::ask_failure;
+use super::failure::sql_is_true;
+use super::orders::{locate, rejected};
+use super::{Caller, Code, Failure, Page};
+use crate::actors::recovery::RecoveryFailure;
+use crate::actors::{DropHandle, Projection, Registry};
+use crate::domain::{CreatorId, DropId, OrderId, OrderStatus, OrderView, Timestamp, VariantId};
+use crate::engine::{Command, Outcome};
+use crate::storage::Store;
+use futures_util::{Stream, stream};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// How long a list waits until everything that its drop has decided is in SQL.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Orders read at a time for an export.
+const EXPORT_PAGE: u32 = 1_000;
+
+/// One step in an order's life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transition {
+    /// `reserved`, `released`, `confirmed`, `refund_due` or `refunded`.
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, of a release or a refund.
+    pub reason: Option<String>,
+}
+
+/// Orders of a drop as they are sold, with what a table of them needs.
+pub struct Export {
+    /// What the variants are called.
+    pub variants: HashMap<VariantId, String>,
+    store: Arc<dyn Store>,
+    drop: DropId,
+}
+
+/// The seller's use cases.
+#[derive(Clone)]
+pub struct Sales {
+    store: Arc<dyn Store>,
+    registry: Registry,
+    projection: Projection,
+}
+
+impl Sales {
+    /// Over these.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, registry: Registry, projection: Projection) -> Self {
+        Self { store, registry, projection }
+    }
+
+    /// Gives the money of a confirmed order back, and its units. Repeated: unchanged.
+    ///
+    /// # Errors
+    /// `order_not_found` (also for whoever may not know of it), `forbidden` for its buyer, `order_not_confirmed`.
+    pub async fn refund(&self, caller: &Caller, id: OrderId) -> Result<OrderView, Failure> {
+        let (handle, order) = locate(&self.registry, &*self.store, &self.projection, id).await?;
+        match caller.may_manage(self.creator_of(handle.as_deref(), order.drop_id).await?) {
+            Err(refusal) if order.buyer == caller.user => return Err(refusal),
+            Err(_) => return Err(Failure::new(Code::OrderNotFound)),
+            Ok(()) => {}
+        }
+        match order.status {
+            OrderStatus::Refunded => return Ok(order),
+            OrderStatus::Confirmed => {}
+            status => {
+                let detail = format!("the order is {}", status.as_str());
+                return Err(Failure::with(Code::OrderNotConfirmed, detail));
+            }
+        }
+        let handle = match handle {
+            Some(handle) => handle,
+            None => self.revive(order.drop_id).await?,
+        };
+        let command = Command::ByHand { actor: caller.actor(), command: Box::new(Command::Refund { order: id }) };
+        match handle.ask(command).await.map_err(ask_failure)?.outcome {
+            Outcome::Order { order, .. } => Ok(*order),
+            outcome => Err(rejected(&outcome)),
+        }
+    }
+
+    async fn revive(&self, id: DropId) -> Result<Arc<DropHandle>, Failure> {
+        let revived = self.registry.revive(id, &*self.store, &self.projection).await;
+        revived
+            .map_err(|failure| match failure {
+                RecoveryFailure::Store(error) => Failure::from(error),
+                other => {
+                    tracing::error!(drop = %id, error = %other, "a settled drop could not be brought back");
+                    Failure::new(Code::Internal)
+                }
+            })?
+            .ok_or_else(|| Failure::new(Code::DropNotFound))
+    }
+
+    /// What happened to an order, oldest first: for its buyer, the creator and admins.
+    ///
+    /// # Errors
+    /// `order_not_found`, `database_unavailable`.
+    pub async fn history(&self, caller: &Caller, id: OrderId) -> Result<Vec<Transition>, Failure> {
+        let (handle, order) = locate(&self.registry, &*self.store, &self.projection, id).await?;
+        if order.buyer != caller.user {
+            let creator = self.creator_of(handle.as_deref(), order.drop_id).await?;
+            caller.may_manage(creator).map_err(|_| Failure::new(Code::OrderNotFound))?;
+        }
+        self.projected(handle.as_deref()).await?;
+        let step = |kind: &str, at: Option<Timestamp>, reason: Option<&str>| {
+            at.map(|at| Transition { kind: kind.to_owned(), at, reason: reason.map(str::to_owned) })
+        };
+        let notes = self.store.order_notes(id).await?;
+        let mut steps: Vec<Transition> = notes
+            .into_iter()
+            .map(|note| Transition { kind: note.kind, at: note.at, reason: Some(note.reason) })
+            .chain(step("reserved", Some(order.created_at), None))
+            .chain(step("released", order.released_at, order.release_reason.map(|reason| reason.as_str())))
+            .chain(step("confirmed", order.confirmed_at, None))
+            .chain(step("refunded", order.refunded_at, None))
+            .collect();
+        // At the same time, in the order of a life.
+        let rank = |kind: &str| ["reserved", "released", "confirmed", "refund_due"].iter().position(|k| *k == kind);
+        steps.sort_by_key(|step| (step.at, rank(&step.kind).unwrap_or(usize::MAX)));
+        Ok(steps)
+    }
+
+    /// A drop's orders, oldest first: for its creator and admins.
+    ///
+    /// # Errors
+    /// `drop_not_found`, `forbidden`, `database_unavailable`.
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        drop: DropId,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Page<OrderView>, Failure> {
+        self.open(caller, drop).await?;
+        Ok(page(self.store.drop_orders(drop, after, limit + 1).await?, limit))
+    }
+
+    /// All orders of a drop, to be read page by page.
+    ///
+    /// # Errors
+    /// As [`Sales::list`].
+    pub async fn export(&self, caller: &Caller, drop: DropId) -> Result<Export, Failure> {
+        self.open(caller, drop).await?;
+        let row = self.store.drop_row(drop).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
+        let variants = row.spec.variants.into_iter().map(|variant| (variant.id, variant.name)).collect();
+        Ok(Export { variants, store: Arc::clone(&self.store), drop })
+    }
+
+    /// Whether the caller may see what a drop has sold; waits until SQL has it.
+    async fn open(&self, caller: &Caller, drop: DropId) -> Result<(), Failure> {
+        let handle = self.registry.get(drop);
+        caller.may_manage(self.creator_of(handle.as_deref(), drop).await?)?;
+        self.projected(handle.as_deref()).await
+    }
+
+    async fn projected(&self, handle: Option<&DropHandle>) -> Result<(), Failure> {
+        let position = handle.map_or(0, |handle| handle.cell.position());
+        if self.projection.reached(position, PATIENCE).await {
+            return Ok(());
+        }
+        let detail = "The database has not caught up with the drop yet";
+        Err(Failure { detail: detail.into(), ..Failure::retry(Code::DatabaseUnavailable, 2) })
+    }
+
+    async fn creator_of(&self, handle: Option<&DropHandle>, drop: DropId) -> Result<CreatorId, Failure> {
+        if let Some(handle) = handle {
+            return Ok(handle.spec.creator_id);
+        }
+        sql_is_true(&self.projection).await?;
+        let row = self.store.drop_row(drop).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
+        Ok(row.spec.creator_id)
+    }
+}
+
+impl Export {
+    /// The orders, a page at a time. Ends after the first error.
+    pub fn pages(self) -> impl Stream<Item = Result<Vec<OrderView>, Failure>> {
+        stream::try_unfold((self, None), |(export, after)| async move {
+            let orders = export.store.drop_orders(export.drop, after, EXPORT_PAGE).await?;
+            let last = orders.last().map(|order| order.id);
+            Ok(last.map(|last| (orders, (export, Some(last)))))
+        })
+    }
+}
