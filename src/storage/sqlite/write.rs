@@ -226,6 +226,20 @@ pub(super) async fn insert_refusals(
     .await
 }
 
+pub(super) async fn insert_notes(connection: &mut SqliteConnection, notes: &[OrderNote]) -> Result<()> {
+    let head = "INSERT INTO order_notes (order_id, sequence, kind, at, reason)";
+    bulk(connection, head, "", notes, |note| {
+        [
+            note.order.0.into(),
+            int(note.sequence.cast_signed()),
+            note.kind.as_str().into(),
+            note.at.into(),
+            note.reason.as_str().into(),
+        ]
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,18 +253,4 @@ mod tests {
         assert_eq!(sizes, [128, 128, 32, 8, 1, 1]);
         assert_eq!(placeholders(3), "(?,?,?)");
     }
-}
-
-pub(super) async fn insert_notes(connection: &mut SqliteConnection, notes: &[OrderNote]) -> Result<()> {
-    let head = "INSERT INTO order_notes (order_id, sequence, kind, at, reason)";
-    bulk(connection, head, "", notes, |note| {
-        [
-            note.order.0.into(),
-            int(note.sequence.cast_signed()),
-            note.kind.as_str().into(),
-            note.at.into(),
-            note.reason.as_str().into(),
-        ]
-    })
-    .await
 }
