@@ -20,5 +20,6 @@ pub mod engine;
 pub mod http;
 pub mod journal;
 pub mod service;
+pub mod sim;
 pub mod storage;
 pub mod verify;

@@ -5,6 +5,7 @@ use livedrop::app::{self, App};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
 use livedrop::service::accounts::NewAccount;
+use livedrop::sim::{self, SimulateOptions};
 use livedrop::storage::{self, Store};
 use livedrop::verify;
 use std::{
@@ -31,6 +32,8 @@ enum Task {
     Serve(Box<ServeArgs>),
     /// Play a whole sale on this machine, with a crowd, and audit it
     Demo(DemoOptions),
+    /// Play seeded stories of crashes and lost writes, and audit them: exit 1 if a promise is broken
+    Simulate(SimulateOptions),
     /// Compare the journal with the database, offline and read-only: exit 0 clean, 1 difference, 2 cannot read
     Verify(VerifyArgs),
     /// Bring the database's schema up to date (a start does that, too)
@@ -76,10 +79,15 @@ struct VerifyArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // It brings a runtime of its own for each story.
+    if let Some(Task::Simulate(options)) = &cli.command {
+        return simulate(options);
+    }
     actix::System::new().block_on(async {
         match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
             Task::Serve(args) => serve(&args).await,
             Task::Demo(options) => run_demo(options).await,
+            Task::Simulate(options) => simulate(&options),
             Task::Verify(args) => run_verify(&args).await,
             Task::Migrate(args) => on_database(&args, async |_, _| Ok(())).await,
             Task::Adopt(args) => on_database(&args, adopt).await,
@@ -184,6 +192,17 @@ async fn run_demo(options: DemoOptions) -> ExitCode {
             if report.promises_kept() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => fail(1, &error),
+    }
+}
+
+fn simulate(options: &SimulateOptions) -> ExitCode {
+    match sim::run(options) {
+        Ok(report) => {
+            let json = || serde_json::to_string_pretty(&report).expect("a report of plain fields") + "\n";
+            print!("{}", if options.json { json() } else { report.rendered() });
+            if report.broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => fail(2, &error),
     }
 }
 

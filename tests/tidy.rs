@@ -7,13 +7,16 @@ use std::{
 
 /// What each layer must not name. A lower layer never imports a higher one (docs/ARCHITECTURE.md).
 const FORBIDDEN: &[(&str, &[&str])] = &[
-    ("domain", &["engine", "journal", "storage", "actors", "service", "http", "app", "config", "demo", "verify"]),
-    ("engine", &["journal", "storage", "actors", "service", "http", "app", "config", "demo", "verify"]),
-    ("journal", &["engine", "storage", "actors", "service", "http", "app", "config", "demo", "verify"]),
-    ("storage", &["engine", "journal", "actors", "service", "http", "app", "config", "demo", "verify"]),
-    ("actors", &["service", "http", "app", "config", "demo", "verify"]),
-    ("service", &["http", "app", "demo", "verify"]),
-    ("http", &["engine", "journal", "app", "demo", "verify"]),
+    (
+        "domain",
+        &["engine", "journal", "storage", "actors", "service", "http", "app", "config", "demo", "sim", "verify"],
+    ),
+    ("engine", &["journal", "storage", "actors", "service", "http", "app", "config", "demo", "sim", "verify"]),
+    ("journal", &["engine", "storage", "actors", "service", "http", "app", "config", "demo", "sim", "verify"]),
+    ("storage", &["engine", "journal", "actors", "service", "http", "app", "config", "demo", "sim", "verify"]),
+    ("actors", &["service", "http", "app", "config", "demo", "sim", "verify"]),
+    ("service", &["http", "app", "demo", "sim", "verify"]),
+    ("http", &["engine", "journal", "app", "demo", "sim", "verify"]),
 ];
 
 /// Crates that one place alone may name.

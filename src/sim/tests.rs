@@ -1,0 +1,47 @@
+//! A fixed set of stories, and some that nobody has heard before.
+
+use super::{SimulateOptions, play, run};
+
+const STEPS: u32 = 250;
+
+#[test]
+fn known_stories_keep_every_promise() {
+    let report = run(&SimulateOptions { seeds: 60, seed: Some(1), steps: STEPS, json: false }).unwrap();
+    assert!(report.broken.is_none(), "{}", report.rendered());
+    let happened = [
+        "power loss",
+        "kill",
+        "write error",
+        "sync error",
+        "kill between sync and reply",
+        "clean end",
+        "retry",
+        "charge",
+        "refund",
+        "a payment looked up after a restart",
+        "batch projected twice",
+        "the database forgets",
+        "the database comes or goes",
+        "the clock jumps",
+    ];
+    for what in happened {
+        assert!(report.seen.contains_key(what), "no {what:?} in {:?}", report.seen);
+    }
+}
+
+#[test]
+fn fresh_stories_keep_every_promise() {
+    let report = run(&SimulateOptions { seeds: 20, seed: None, steps: STEPS, json: false }).unwrap();
+    assert!(report.broken.is_none(), "{}", report.rendered());
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    for seed in 1_000..1_004 {
+        let told = || {
+            let folder = tempfile::tempdir().unwrap();
+            play(seed, STEPS, folder.path()).unwrap()
+        };
+        assert_eq!(told(), told(), "seed {seed}");
+    }
+}
