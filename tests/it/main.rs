@@ -10,4 +10,5 @@ mod notifications;
 mod orders;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/server.rs"]
 mod server;

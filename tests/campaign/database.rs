@@ -1,0 +1,3 @@
+pub fn rows() -> Vec<crate::Row> {
+    Vec::new()
+}
