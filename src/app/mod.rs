@@ -12,6 +12,7 @@ use crate::service::settle::Settler;
 use crate::storage::{Store, StoreError};
 use actix_web::dev::{Server, ServerHandle};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info, warn};
 
@@ -64,6 +65,7 @@ pub struct App {
     background: Vec<JoinHandle<()>>,
     going_down: health::GoingDown,
     patience: Duration,
+    signals: Signals,
 }
 
 /// Why a server should end.
@@ -85,10 +87,10 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::Poisoned`] where the journal failed: whoever waited has been told that the outcome is not known.
-    pub async fn run(self) -> Result<(), AppError> {
+    pub async fn run(mut self) -> Result<(), AppError> {
         let mut poison = self.reader.poisoned();
         let cause = tokio::select! {
-            name = signal() => Cause::Signal(name),
+            name = self.signals.next() => Cause::Signal(name),
             Ok(reason) = poison.wait_for(Option::is_some) => Cause::Poison(reason.as_ref().map_or_else(String::new, ToString::to_string)),
         };
         match cause {
@@ -134,23 +136,22 @@ impl App {
     }
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-async fn signal() -> &'static str {
-    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    let terminate = async {
-        match terminate {
-            Ok(mut stream) => {
-                stream.recv().await;
-            }
-            Err(error) => {
-                warn!(%error, "SIGTERM cannot be heard");
-                std::future::pending::<()>().await;
-            }
+/// SIGTERM and Ctrl-C, heard from the moment that this exists: until then they end the process at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn hear() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
-    };
-    tokio::select! {
-        () = terminate => "SIGTERM",
-        _ = tokio::signal::ctrl_c() => "SIGINT",
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a configuration to a running server.
 
 use super::health::{GoingDown, Monitor};
-use super::{App, AppError, spawn_server};
+use super::{App, AppError, Signals, spawn_server};
 use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::recovery::recover;
 use crate::actors::{Clock, Decision, Hub, Projector, Registry, Scheduler, Tail, janitor};
@@ -65,6 +65,9 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let drops = Drops::new(Arc::clone(&store), registry.clone(), projection, clock.clone());
     let services = services(config, &store, &hub, &clock, drops, orders, monitor)?;
     let options = ServerOptions { workers: config.workers, shutdown: config.shutdown };
+    // Before the first request can come: from here on there is something to drain, and recovery, which a signal may cut short, is
+    // over.
+    let signals = Signals::hear().map_err(AppError::io("hear signals"))?;
     let server = server::build(services, listener, options).map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
     Ok(App {
@@ -82,6 +85,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
         background,
         going_down,
         patience: config.shutdown,
+        signals,
     })
 }
 

@@ -26,10 +26,6 @@ pub fn rows() -> Vec<Row> {
         Row::new("kill between sync and reply, retry with the key", |scale: Scale| {
             unanswered(scale.of(UNANSWERED_KEYS, 10 * UNANSWERED_KEYS))
         }),
-        Row::new(
-            "kill in a rotation: before, after, at the rename, at the directory's sync, at a deletion",
-            |scale: Scale| rotating(scale.of(20, 200)),
-        ),
         Row::new("kill while journal.meta is replaced: rename, directory's sync", |scale: Scale| {
             opening(scale.of(20, 200))
         }),
@@ -40,6 +36,12 @@ pub fn rows() -> Vec<Row> {
             aborted_on(Some(crate::postgres::fresh_database().await), &COMMITTING, scale.of(10, 100)).await
         }),
     ]
+}
+
+/// In a lane of their own: they take the longest.
+pub fn rotation_rows() -> Vec<Row> {
+    let fault = "kill in a rotation: before, after, at the rename, at the directory's sync, at a deletion";
+    vec![Row::new(fault, |scale: Scale| rotating(scale.of(20, 200)))]
 }
 
 /// One life: a crowd, an end at the failpoint, a restart, and the audit.
