@@ -7,6 +7,7 @@ use crate::actors::fanout::CloseCause;
 use crate::actors::recovery::RecoveryFailure;
 use crate::actors::{Hub, Registry};
 use crate::config::Config;
+use crate::http::GoingDown;
 use crate::journal::{Journal, JournalError, JournalReader, RecoveryError};
 use crate::service::settle::Settler;
 use crate::storage::{Store, StoreError};
@@ -63,7 +64,7 @@ pub struct App {
     projector: JoinHandle<()>,
     stop_projector: watch::Sender<bool>,
     background: Vec<JoinHandle<()>>,
-    going_down: health::GoingDown,
+    going_down: GoingDown,
     patience: Duration,
     signals: Signals,
 }
@@ -102,10 +103,11 @@ impl App {
         self.drain().await
     }
 
-    /// Stops accepting, finishes what is in flight, closes sockets, syncs, projects.
+    /// Answers what got in, closes sockets, syncs, projects.
     async fn drain(self) -> Result<(), AppError> {
         self.going_down.set();
         self.hub.close_all(CloseCause::Restart);
+        self.going_down.farewell().await;
         self.handle.stop(true).await;
         if let Ok(Err(error)) = self.server.await {
             warn!(%error, "the HTTP server did not end well");

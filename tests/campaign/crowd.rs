@@ -326,6 +326,19 @@ pub async fn readiness(server: &Server) -> Told {
     (status.as_u16(), body)
 }
 
+/// Waits until `/readyz` says that everything is as it should, and SQL has everything.
+pub async fn becomes_ready(server: &Server) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let (_, told) = readiness(server).await;
+        if told["status"] == "ready" && told["checks"]["projector"]["lag_records"] == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still not ready: {told}\n{}", server.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Audits the stopped server's files offline.
 pub fn verified(server: &Server) -> Value {
     let (code, report) = server.verify();

@@ -1,6 +1,6 @@
 //! Postgres dies and comes back while orders flow.
 
-use crate::crowd::{Counts, Crowd, readiness, verified};
+use crate::crowd::{Counts, Crowd, becomes_ready, readiness, verified};
 use crate::postgres::PrivatePostgres;
 use crate::server::{SOON, Server};
 use crate::{Outcome, Row, Scale, kills};
@@ -48,7 +48,7 @@ async fn killed(kills: u64) -> Outcome {
         };
         tokio::join!(sale.rush(&crowd, &server, &stop), ten);
         counts += sale.audit(&crowd, &server).await;
-        server.until("ready", async || readiness(&server).await.1["status"] == "ready").await;
+        becomes_ready(&server).await;
         crowd.renew(&server).await;
         done += 10;
     }
@@ -122,12 +122,7 @@ async fn outage(seconds: u64) -> Outcome {
     let journal = journal_kib(&server) - journal_before;
     postgres.start();
     let since = Instant::now();
-    server
-        .until("ready", async || {
-            let told = readiness(&server).await.1;
-            told["status"] == "ready" && told["checks"]["projector"]["lag_records"] == 0
-        })
-        .await;
+    becomes_ready(&server).await;
     let took = since.elapsed();
     assert_eq!(server.terminate(), Some(0));
     let report = verified(&server);

@@ -1,10 +1,12 @@
 //! A disk that is full, and one that fails.
 
-use crate::crowd::{Crowd, readiness, verified};
-use crate::kills::{CLIENTS, crowded};
+use crate::crowd::{Crowd, becomes_ready, readiness, verified};
+use crate::kills::{CLIENTS, crowded, room};
 use crate::server::{SOON, Server, Setup};
 use crate::{Outcome, Row, Scale};
+use futures_util::future::join_all;
 use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection};
 use std::{
     fs::{self, File},
     io::Write,
@@ -14,7 +16,9 @@ use std::{
 };
 use tempfile::TempDir;
 
-const DISK_MIB: u64 = 64;
+const DISK_MIB: u64 = 192;
+/// What one drop of [`Crowd::ballast`] takes, at least.
+const BALLAST_BYTES: usize = 30_000;
 
 pub fn rows() -> Vec<Row> {
     vec![
@@ -71,10 +75,11 @@ async fn full(database_url: Option<String>, cycles: u64) -> Outcome {
     };
     let extra = ["--journal-segment-mib", "8"].map(str::to_owned).to_vec();
     let data = disk.place.path().join("data");
-    let mut server = Server::set_up(Setup { database_url, extra, data: Some(data.clone()), quiet: true });
+    let mut server =
+        Server::set_up(Setup { database_url: database_url.clone(), extra, data: Some(data.clone()), quiet: true });
     let crowd = Crowd::gather(&server, CLIENTS).await;
     for cycle in 0..cycles {
-        one_cycle(&disk, &server, &crowd, &data)
+        one_cycle(&disk, &server, &crowd, &data, database_url.as_deref())
             .await
             .unwrap_or_else(|why| panic!("cycle {cycle}: {why}\n{}", server.log()));
     }
@@ -86,28 +91,33 @@ async fn full(database_url: Option<String>, cycles: u64) -> Outcome {
     Outcome::of(format!("{cycles} cycles, tmpfs of {DISK_MIB} MiB"), said)
 }
 
-async fn one_cycle(disk: &SmallDisk, server: &Server, crowd: &Crowd, data: &Path) -> Result<(), String> {
+async fn one_cycle(
+    disk: &SmallDisk,
+    server: &Server,
+    crowd: &Crowd,
+    data: &Path,
+    database: Option<&str>,
+) -> Result<(), String> {
     let mut sale = crowd.open(server, 100_000).await;
     sale.rush_for(crowd, server, 30).await;
     let buyer = &crowd.buyers[0];
     let body = json!({"drop_id": sale.drop, "quantity": 1});
     let (status, hold) = server.order(buyer, &format!("hold-{}", sale.drop), &body).await;
     assert_eq!(status, 201, "{hold}");
-    // The journal goes on into the segment that it reserved, and finds no space to reserve another one.
     reserved(data).await;
+    let held = match database {
+        Some(url) => Some(hold_up_the_projector(url).await),
+        None => None,
+    };
     disk.fill();
-    let mut ballast = Vec::new();
+    // The journal goes on into the segment that it reserved, and finds no space to reserve another one.
+    let ballast = load(server, crowd, room(&active_segment(data)) / BALLAST_BYTES + 10).await;
     let deadline = Instant::now() + SOON;
-    let full = async || readiness(server).await.1["checks"]["journal"]["status"] == "degraded";
-    while !full().await {
-        match crowd.ballast(server).await {
-            Ok(drop) => ballast.push(drop),
-            Err((503, _)) => {}
-            Err(told) => return Err(format!("{told:?}")),
-        }
+    while readiness(server).await.1["checks"]["journal"]["status"] != "degraded" {
         if Instant::now() > deadline {
             return Err("the journal does not find the disk full".to_owned());
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let (status, told) = server.order(buyer, &format!("full-{}", sale.drop), &body).await;
     if (status.as_u16(), told["code"].as_str()) != (503, Some("disk_full")) {
@@ -127,13 +137,33 @@ async fn one_cycle(disk: &SmallDisk, server: &Server, crowd: &Crowd, data: &Path
     let (status, _) = readiness(server).await;
     assert_eq!(status, 200, "a degraded server takes traffic");
     disk.make_room();
-    server.until("ready", async || readiness(server).await.1["status"] == "ready").await;
+    drop(held);
+    becomes_ready(server).await;
     let (status, told) = server.order(buyer, &format!("full-{}", sale.drop), &body).await;
     if status != 201 {
         return Err(format!("with space again: {status} {told}"));
     }
     clear(server, crowd, &sale.drop, ballast).await;
     Ok(())
+}
+
+/// A projector that keeps up lets go of a segment for each one that is taken: such a disk never becomes too full. This one waits
+/// until the connection is dropped.
+async fn hold_up_the_projector(url: &str) -> PgConnection {
+    let mut ours = PgConnection::connect(url).await.expect("postgres answers");
+    ours.execute("BEGIN; LOCK TABLE watermarks IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+    ours
+}
+
+/// Drops that fill the journal, all at once: while the projector waits, each takes its time.
+async fn load(server: &Server, crowd: &Crowd, count: usize) -> Vec<String> {
+    let made = join_all((0..count).map(|_| crowd.ballast(server))).await;
+    made.into_iter().map(|drop| drop.expect("drops are no reservations: they go on")).collect()
+}
+
+fn active_segment(data: &Path) -> PathBuf {
+    let files = fs::read_dir(data.join("journal")).expect("the journal").map(|file| file.expect("a file").path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).max().expect("a segment")
 }
 
 /// Waits until the next segment is prepared.
@@ -156,9 +186,13 @@ async fn reserved(data: &Path) {
 
 /// Ends what this cycle began, so that it leaves the memory.
 async fn clear(server: &Server, crowd: &Crowd, drop: &str, ballast: Vec<String>) {
-    for drop in ballast.iter().map(String::as_str).chain([drop]) {
-        let (status, told) = server.post(&format!("/drops/{drop}/cancel"), Some(&crowd.maker), json!({})).await;
-        assert_eq!(status, 200, "{told}");
+    let drops: Vec<&str> = ballast.iter().map(String::as_str).chain([drop]).collect();
+    for some in drops.chunks(32) {
+        join_all(some.iter().map(async |drop| {
+            let (status, told) = server.post(&format!("/drops/{drop}/cancel"), Some(&crowd.maker), json!({})).await;
+            assert_eq!(status, 200, "{told}");
+        }))
+        .await;
     }
 }
 

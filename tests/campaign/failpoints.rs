@@ -1,7 +1,7 @@
 //! Ends at chosen places: the process aborts itself at the n-th time that it comes by (see `src/failpoint.rs`).
 
 use crate::crowd::{Counts, Crowd, verified};
-use crate::kills::{CLIENTS, crowded};
+use crate::kills::{CLIENTS, crowded, room};
 use crate::server::{Server, Setup};
 use crate::{Outcome, Row, Scale};
 use std::{fs, os::unix::process::ExitStatusExt, path::Path};
@@ -136,7 +136,7 @@ async fn almost_full() -> (TempDir, Crowd) {
     let place = TempDir::new().expect("a temporary folder");
     let mut server = Server::set_up(small_segments(place.path()));
     let crowd = Crowd::gather(&server, CLIENTS).await;
-    while room(place.path()) > ROOM_MAX {
+    while room(&place.path().join("journal").join("00000000000000000001.seg")) > ROOM_MAX {
         let drop = crowd.ballast(&server).await.expect("a drop");
         let (status, answer) =
             server.post(&format!("/drops/{drop}/cancel"), Some(&crowd.maker), serde_json::json!({})).await;
@@ -144,12 +144,6 @@ async fn almost_full() -> (TempDir, Crowd) {
     }
     ends_clean(&mut server);
     (place, crowd)
-}
-
-/// Bytes after the last frame of the first segment.
-fn room(data: &Path) -> usize {
-    let bytes = fs::read(data.join("journal").join("00000000000000000001.seg")).expect("the first segment");
-    bytes.iter().rev().take_while(|byte| **byte == 0).count()
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -3,7 +3,7 @@
 use crate::crowd::{Counts, Crowd, verified};
 use crate::server::{Server, Setup};
 use crate::{Outcome, Row, Scale};
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// The crowd that the issue asks for.
 pub const CLIENTS: usize = 64;
@@ -56,4 +56,10 @@ async fn killed(database_url: Option<String>, kills: u64) -> Outcome {
          ({sold_out} sold out); verify clean after every kill"
     );
     Outcome::of(format!("{kills} kills"), said)
+}
+
+/// Bytes after the last frame of a segment.
+pub fn room(segment: &Path) -> usize {
+    let bytes = std::fs::read(segment).expect("a segment");
+    bytes.iter().rev().take_while(|byte| **byte == 0).count()
 }
