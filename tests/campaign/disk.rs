@@ -6,8 +6,9 @@ use crate::server::{SOON, Server, Setup};
 use crate::{Outcome, Row, Scale};
 use futures_util::future::join_all;
 use serde_json::json;
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::{
+    any::Any,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -105,10 +106,7 @@ async fn one_cycle(
     let (status, hold) = server.order(buyer, &format!("hold-{}", sale.drop), &body).await;
     assert_eq!(status, 201, "{hold}");
     reserved(data).await;
-    let held = match database {
-        Some(url) => Some(hold_up_the_projector(url).await),
-        None => None,
-    };
+    let held = hold_up_the_projector(database, data).await;
     disk.fill();
     // The journal goes on into the segment that it reserved, and finds no space to reserve another one.
     let ballast = load(server, crowd, room(&active_segment(data)) / BALLAST_BYTES + 10).await;
@@ -136,8 +134,10 @@ async fn one_cycle(
     server.stock(&sale.drop).await;
     let (status, _) = readiness(server).await;
     assert_eq!(status, 200, "a degraded server takes traffic");
-    disk.make_room();
     drop(held);
+    // Now a database on the same disk finds out for itself.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    disk.make_room();
     becomes_ready(server).await;
     let (status, told) = server.order(buyer, &format!("full-{}", sale.drop), &body).await;
     if status != 201 {
@@ -148,11 +148,17 @@ async fn one_cycle(
 }
 
 /// A projector that keeps up lets go of a segment for each one that is taken: such a disk never becomes too full. This one waits
-/// until the connection is dropped.
-async fn hold_up_the_projector(url: &str) -> PgConnection {
-    let mut ours = PgConnection::connect(url).await.expect("postgres answers");
-    ours.execute("BEGIN; LOCK TABLE watermarks IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
-    ours
+/// until what is returned is dropped.
+async fn hold_up_the_projector(postgres: Option<&str>, data: &Path) -> Box<dyn Any> {
+    if let Some(url) = postgres {
+        let mut ours = PgConnection::connect(url).await.expect("postgres answers");
+        ours.execute("BEGIN; LOCK TABLE watermarks IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+        return Box::new(ours);
+    }
+    let url = format!("sqlite://{}", data.join("livedrop.db").display());
+    let mut ours = SqliteConnection::connect(&url).await.expect("a database");
+    ours.execute("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE").await.expect("a lock");
+    Box::new(ours)
 }
 
 /// Drops that fill the journal, all at once: while the projector waits, each takes its time.

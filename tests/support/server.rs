@@ -275,10 +275,7 @@ fn client() -> Client {
 
 fn livedrop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
-    command
-        .env("LIVEDROP_PASSWORD_HASHING", "rehearsal")
-        .env("LIVEDROP_LOG", "warn,livedrop=info,actix_server=info")
-        .stdin(Stdio::null());
+    command.env("LIVEDROP_PASSWORD_HASHING", "rehearsal").env("LIVEDROP_LOG", "warn").stdin(Stdio::null());
     command
 }
 
