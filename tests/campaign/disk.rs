@@ -27,8 +27,11 @@ pub fn rows() -> Vec<Row> {
             full(Some(crate::postgres::fresh_database().await), scale.of(10, 100)).await
         }),
         Row::new("disk full, the database on it (SQLite)", |scale: Scale| full(None, scale.of(10, 100))),
-        Row::new("a sync fails while serving", |scale: Scale| failing(scale.of(20, 200))),
     ]
+}
+
+pub fn failing_rows() -> Vec<Row> {
+    vec![Row::new("a sync fails while serving", |scale: Scale| failing(scale.of(20, 200)))]
 }
 
 /// A small file system in memory; unmounted with its owner.

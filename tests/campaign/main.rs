@@ -90,10 +90,17 @@ fn run_lane(rows: Vec<Row>, scale: Scale) -> Vec<Line> {
     lines
 }
 
+/// About as long as each other.
 fn lanes() -> Vec<Vec<Row>> {
-    let mut disks = disk::rows();
-    disks.extend(shutdown::rows());
-    vec![kills::rows(), failpoints::rows(), failpoints::rotation_rows(), database::rows(), disks, cited::rows()]
+    let together = |rows: [Vec<Row>; 2]| rows.into_iter().flatten().collect();
+    vec![
+        together([kills::rows(), disk::failing_rows()]),
+        together([failpoints::rows(), shutdown::rows()]),
+        failpoints::rotation_rows(),
+        database::rows(),
+        disk::rows(),
+        cited::rows(),
+    ]
 }
 
 fn print(lines: &[Line]) {
