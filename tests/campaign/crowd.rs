@@ -51,6 +51,11 @@ struct Order {
     /// Nothing where the server went away first.
     told: Option<Told>,
     paid: Option<Told>,
+    /// It was sent, and its connection ended without an answer.
+    cut: bool,
+    sent: Instant,
+    /// When its answer was there.
+    heard: Instant,
 }
 
 /// One drop, and everything that was asked of it.
@@ -160,9 +165,17 @@ impl Sale {
         self.orders.iter().filter(|order| is(&order.told) || is(&order.paid)).count()
     }
 
-    /// How many heard nothing at all.
-    pub fn unanswered(&self) -> usize {
-        self.orders.iter().filter(|order| order.told.is_none()).count()
+    /// Whether somebody waited when the first was told this, and was cut. Whoever comes later finds a listener that nobody
+    /// serves any more.
+    pub fn cut_while(&self, code: &str) -> bool {
+        let is = |told: &Option<Told>| told.as_ref().is_some_and(|(_, body)| body["code"] == code);
+        let first = self.orders.iter().filter(|order| is(&order.told)).map(|order| order.heard).min();
+        self.orders.iter().any(|order| order.cut && first.is_none_or(|first| order.sent < first))
+    }
+
+    /// How many were sent and heard nothing; not those that found nobody to connect to.
+    pub fn cut(&self) -> usize {
+        self.orders.iter().filter(|order| order.cut).count()
     }
 
     /// Asks for every key again: what was answered is answered the same, what was not gets an answer and keeps it. Then nothing
@@ -295,9 +308,12 @@ async fn buy_until_gone(
         }
         let kind = [Kind::PayAtOnce, Kind::HoldThenPay, Kind::Declined, Kind::Hold][(buyer + n) % 4];
         let key = format!("{first}-{stock}-{buyer}-{n}-{drop}");
-        let mut order = Order { buyer, key, kind, told: None, paid: None };
+        let now = Instant::now();
+        let mut order = Order { buyer, key, kind, told: None, paid: None, cut: false, sent: now, heard: now };
         let heard = order.ask(crowd, server, drop).await;
         let gone = heard.is_err();
+        order.heard = Instant::now();
+        order.cut = heard.as_ref().is_err_and(|error| !error.is_connect());
         order.told = heard.ok().map(|(told, _)| told);
         let mut paid = Ok(None);
         if !gone {
