@@ -11,6 +11,9 @@
 //! - [`http`]: REST and WebSocket.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod failpoint;
+
 pub mod actors;
 pub mod app;
 pub mod config;

@@ -96,7 +96,12 @@ impl DropActor {
         if matches!(command, Command::Reserve(_)) && self.space.space() == Space::Full {
             return Err(AskError::DiskFull);
         }
-        self.journal.try_permit().ok_or(AskError::Overloaded)
+        self.journal.try_permit().ok_or_else(|| self.no_permit())
+    }
+
+    /// A full queue passes, a journal that failed does not: who retries for ever would only hold up the end.
+    fn no_permit(&self) -> AskError {
+        if self.space.is_stopped() { AskError::Stopped } else { AskError::Overloaded }
     }
 
     fn decide(&mut self, command: Command, reply: Option<ReplyTo>, permit: Permit<Decision>) {
@@ -175,7 +180,7 @@ impl Handler<Announce> for DropActor {
     fn handle(&mut self, Announce(reply): Announce, _: &mut Self::Context) {
         let _guard = AbortOnPanic;
         let Some(permit) = self.journal.try_permit() else {
-            let _ = reply.send(Err(AskError::Overloaded));
+            let _ = reply.send(Err(self.no_permit()));
             return;
         };
         self.announced = true;

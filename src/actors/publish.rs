@@ -91,6 +91,9 @@ pub enum AskError {
     /// No space for new reservations. Nothing was decided.
     #[error("no space left for new reservations")]
     DiskFull,
+    /// The journal takes nothing any more. Nothing was decided.
+    #[error("the server is going down")]
+    Stopped,
     /// Decided, but the journal failed before it was known to be durable.
     #[error("the outcome is not known")]
     OutcomeUnknown,

@@ -1,8 +1,8 @@
 //! What `/readyz` says.
 
 use crate::actors::Projection;
-use crate::http::HealthSource;
 use crate::http::health::{Checks, DatabaseCheck, Health, JournalCheck, ProjectorCheck, Readiness};
+use crate::http::{GoingDown, HealthSource};
 use crate::journal::{JournalReader, Space};
 use crate::storage::Store;
 use std::{
@@ -16,16 +16,6 @@ use std::{
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// Records that the projector may be behind before it counts as degraded: some seconds of a hot drop.
 const LAG_MAX: u64 = 200_000;
-
-/// Set once, when the server begins to go down.
-#[derive(Clone, Default)]
-pub(super) struct GoingDown(Arc<AtomicBool>);
-
-impl GoingDown {
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
 
 /// Knows how the parts do, from memory.
 pub(super) struct Monitor {
@@ -53,7 +43,7 @@ impl Monitor {
 impl HealthSource for Monitor {
     fn readiness(&self) -> Readiness {
         let worse_if = |bad: bool, how: Health| if bad { how } else { Health::Ready };
-        let failed = self.reader.poisoned().borrow().is_some() || self.going_down.0.load(Ordering::Acquire);
+        let failed = self.reader.poisoned().borrow().is_some() || self.going_down.is_set();
         let journal =
             worse_if(failed, Health::Unavailable).max(worse_if(self.reader.space() == Space::Full, Health::Degraded));
         let database_up = self.database_up.load(Ordering::Acquire);

@@ -8,6 +8,7 @@ use crate::actors::recovery::RecoveryFailure;
 use crate::actors::{Clock, Hub, Registry};
 use crate::config::Config;
 use crate::domain::limits::PASSWORD_CHARS_MIN;
+use crate::http::GoingDown;
 use crate::journal::{Journal, JournalError, JournalReader, RecoveryError};
 use crate::service::accounts::{Accounts, NewAccount};
 use crate::service::passwords::Passwords;
@@ -16,6 +17,7 @@ use crate::service::tokens::Tokens;
 use crate::storage::{Store, StoreError, User};
 use actix_web::dev::{Server, ServerHandle};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info, warn};
 
@@ -69,9 +71,10 @@ pub struct App {
     projector: JoinHandle<()>,
     stop_projector: watch::Sender<bool>,
     background: Vec<JoinHandle<()>>,
-    going_down: health::GoingDown,
+    going_down: GoingDown,
     fenced: watch::Receiver<bool>,
     patience: Duration,
+    signals: Signals,
 }
 
 /// Why a server should end.
@@ -95,11 +98,11 @@ impl App {
     /// # Errors
     /// [`AppError::Poisoned`] where the journal failed: whoever waited has been told that the outcome is not known.
     /// [`AppError::Fenced`] where another server has taken the database over.
-    pub async fn run(self) -> Result<(), AppError> {
+    pub async fn run(mut self) -> Result<(), AppError> {
         let mut poison = self.reader.poisoned();
         let mut fenced = self.fenced.clone();
         let cause = tokio::select! {
-            name = signal() => Cause::Signal(name),
+            name = self.signals.next() => Cause::Signal(name),
             Ok(reason) = poison.wait_for(Option::is_some) => {
                 Cause::Poison(reason.as_ref().map_or_else(String::new, ToString::to_string))
             }
@@ -116,10 +119,11 @@ impl App {
         if matches!(cause, Cause::Fenced) { Err(AppError::Fenced) } else { Ok(()) }
     }
 
-    /// Stops accepting, finishes what is in flight, closes sockets, syncs, projects.
+    /// Answers what got in, closes sockets, syncs, projects.
     async fn drain(self) -> Result<(), AppError> {
         self.going_down.set();
         self.hub.close_all(CloseCause::Restart);
+        self.going_down.farewell().await;
         self.handle.stop(true).await;
         if let Ok(Err(error)) = self.server.await {
             warn!(%error, "the HTTP server did not end well");
@@ -164,23 +168,22 @@ pub async fn make_admin(config: &Config, store: Arc<dyn Store>, new: NewAccount)
     accounts.make_admin(new).await.map_err(|failure| failure.to_string())
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-async fn signal() -> &'static str {
-    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    let terminate = async {
-        match terminate {
-            Ok(mut stream) => {
-                stream.recv().await;
-            }
-            Err(error) => {
-                warn!(%error, "SIGTERM cannot be heard");
-                std::future::pending::<()>().await;
-            }
+/// SIGTERM and Ctrl-C, heard from the moment that this exists: until then they end the process at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn hear() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
-    };
-    tokio::select! {
-        () = terminate => "SIGTERM",
-        _ = tokio::signal::ctrl_c() => "SIGINT",
     }
 }
 

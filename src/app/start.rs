@@ -1,7 +1,7 @@
 //! From a configuration to a running server.
 
-use super::health::{GoingDown, Monitor};
-use super::{App, AppError, spawn_server};
+use super::health::Monitor;
+use super::{App, AppError, Signals, spawn_server};
 use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::recovery::recover;
 use crate::actors::{Clock, Decision, Hub, Projector, Registry, Scheduler, Tail, janitor};
@@ -10,7 +10,7 @@ use crate::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use crate::domain::{OrderId, StockBoard};
 use crate::engine::DropState;
 use crate::http::server::{self, ServerOptions};
-use crate::http::{HealthSource, Services};
+use crate::http::{GoingDown, HealthSource, Services};
 use crate::journal::{self, FileDevice, Journal, JournalOptions};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
@@ -75,7 +75,11 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), clock.clone());
     let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, monitor)?;
     let options = ServerOptions { workers: config.workers, shutdown: config.shutdown };
-    let server = server::build(services, listener, options).map_err(AppError::io("start the HTTP server"))?;
+    // Before the first request can come: from here on there is something to drain, and recovery, which a signal may cut short, is
+    // over.
+    let signals = Signals::hear().map_err(AppError::io("hear signals"))?;
+    let server = server::build(services, listener, options, going_down.clone())
+        .map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
     Ok(App {
         address,
@@ -93,6 +97,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
         going_down,
         fenced: projection.fenced(),
         patience: config.shutdown,
+        signals,
     })
 }
 

@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod dto;
 pub mod field;
+pub mod going_down;
 pub mod health;
 pub mod idempotency;
 pub mod json;
@@ -30,6 +31,7 @@ use crate::service::products::Products;
 use crate::service::sales::Sales;
 use crate::service::tokens::Tokens;
 use actix_web::web::{self, ServiceConfig};
+pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
 use routes::{accounts, creators, drops, orders, products, sales};
 use routing::at;

@@ -1,6 +1,6 @@
 //! The sockets: how many, how patient, and how a dead one is noticed.
 
-use super::{Services, configure, trace};
+use super::{GoingDown, Services, configure, trace};
 use crate::domain::limits::SESSIONS_MAX;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -39,13 +39,25 @@ pub struct ServerOptions {
 ///
 /// # Errors
 /// If the socket does not listen.
-pub fn build(services: Services, listener: TcpListener, options: ServerOptions) -> io::Result<Server> {
+pub fn build(
+    services: Services,
+    listener: TcpListener,
+    options: ServerOptions,
+    going_down: GoingDown,
+) -> io::Result<Server> {
     // Again, only to set the length of the queue: std has its own opinion (128).
     rustix::net::listen(&listener, BACKLOG)?;
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = options.workers.unwrap_or_else(cores).get();
     let connections_per_worker = (SESSIONS_MAX + REQUEST_CONNECTIONS_MAX).div_ceil(workers);
-    let server = HttpServer::new(move || App::new().wrap(from_fn(trace::trace)).configure(configure(services.clone())))
+    let server = HttpServer::new(move || {
+        let going_down = going_down.clone();
+        App::new()
+            .wrap(from_fn(move |request, next| going_down.clone().last_words(request, next)))
+            .wrap(from_fn(trace::trace))
+            .configure(configure(services.clone()))
+    });
+    let server = server
         .workers(workers)
         .max_connections(connections_per_worker)
         .keep_alive(KEEP_ALIVE)

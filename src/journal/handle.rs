@@ -337,6 +337,12 @@ impl JournalReader {
         self.shared.poisoned()
     }
 
+    /// Whether it takes nothing any more: it failed, or it is closed.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.is_stopped()
+    }
+
     /// Made once, with the journal.
     #[must_use]
     pub fn journal_id(&self) -> Uuid {

@@ -67,8 +67,12 @@ impl Identity {
         let file = device.create(&temporary, META_BYTES as u64)?;
         file.write_at(&self.encode(), 0)?;
         file.sync_data()?;
+        failpoint!("meta.before_rename");
         device.rename(&temporary, META_FILE)?;
-        device.sync_directory()
+        failpoint!("meta.before_directory_sync");
+        device.sync_directory()?;
+        failpoint!("meta.after_directory_sync");
+        Ok(())
     }
 }
 

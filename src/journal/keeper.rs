@@ -248,6 +248,7 @@ impl Keeper {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
+            failpoint!("segment.after_delete");
             self.device.sync_directory()?;
             self.catalog.forget(base);
         }

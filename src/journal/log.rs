@@ -86,7 +86,9 @@ impl Log {
             record_count: count,
         };
         let (frame, crc) = frame::encode(self.seed, &header, parts);
+        failpoint!("journal.before_write", error);
         self.file.write_at(&frame, self.offset)?;
+        failpoint!("journal.after_write");
         self.offset += frame.len() as u64;
         self.chain_crc = crc;
         self.next_sequence += u64::from(count);
@@ -97,7 +99,9 @@ impl Log {
     /// Makes everything written durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.durable < self.last_sequence() {
+            failpoint!("journal.before_sync", error);
             self.file.sync_data()?;
+            failpoint!("journal.after_sync");
             self.durable = self.last_sequence();
         }
         Ok(())
@@ -127,6 +131,10 @@ impl Log {
 pub(super) fn install(device: &dyn Device, file: &dyn DeviceFile, header: &SegmentHeader) -> io::Result<()> {
     file.write_at(&header.encode(), 0)?;
     file.sync_data()?;
+    failpoint!("segment.before_rename");
     device.rename(&temporary_name(header.index), &file_name(header.index))?;
-    device.sync_directory()
+    failpoint!("segment.before_directory_sync");
+    device.sync_directory()?;
+    failpoint!("segment.after_directory_sync");
+    Ok(())
 }

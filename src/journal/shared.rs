@@ -105,8 +105,12 @@ impl Shared {
         self.stopped.store(true, Ordering::Release);
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
     pub(super) fn acquire_permit(&self) -> bool {
-        if self.stopped.load(Ordering::Acquire) {
+        if self.is_stopped() {
             return false;
         }
         let granted = self.permits.fetch_add(1, Ordering::AcqRel) < self.permits_max;

@@ -171,9 +171,11 @@ impl<C: Completion> Writer<C> {
             self.shared.tail.push(chunk);
         }
         self.sync_if_due().map_err(|error| failed("sync", &error))?;
+        failpoint!("journal.before_reply");
         while let Some(entry) = self.batch.pop_front() {
             sequence += u64::from(entry.records.count());
             entry.complete(Ok(sequence));
+            failpoint!("journal.after_reply");
         }
         Ok(())
     }
@@ -211,11 +213,13 @@ impl<C: Completion> Writer<C> {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::DiskFull,
             _ => failed("prepare a segment", &error),
         })?;
+        failpoint!("journal.before_rotate");
         let header = self.log.rotate(next).map_err(|error| failed("rotate", &error))?;
         self.sync_due = None;
         self.shared.keeper.catalog.add(header.base_sequence, header.index);
         self.shared.publish(self.log.durable());
         self.shared.keeper.want(self.log.next_index());
+        failpoint!("journal.after_rotate");
         Ok(())
     }
 

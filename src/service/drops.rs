@@ -234,6 +234,7 @@ fn state_conflict(status: DropStatus) -> Failure {
 pub fn ask_failure(error: AskError) -> Failure {
     match error {
         AskError::Overloaded => Failure::retry(Code::Overloaded, 1),
+        AskError::Stopped => Failure::retry(Code::ShuttingDown, 1),
         AskError::DiskFull => Failure::retry(Code::DiskFull, 5),
         AskError::OutcomeUnknown => Failure {
             detail: "it may or may not have happened; ask again with the same key".into(),

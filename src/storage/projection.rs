@@ -73,7 +73,10 @@ pub(super) async fn project<D: Database>(db: &D, batch: &ProjectionBatch) -> Res
     let sequence = i64::try_from(last).map_err(|_| StoreError::Corrupt(format!("sequence {last}")))? - 1;
     let sql = "UPDATE watermarks SET epoch = $2, sequence = $3 WHERE journal_id = $1";
     tx.run(sql, args![batch.journal, batch.epoch, sequence]).await?;
-    tx.commit().await
+    failpoint!("sql.before_commit");
+    tx.commit().await?;
+    failpoint!("sql.after_commit");
+    Ok(())
 }
 
 /// Locks the watermark until the transaction ends, and checks that nobody newer owns it. Returns the last sequence number

@@ -2,7 +2,11 @@
 
 use crate::server::{Account, Server};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
 /// Orders until the server goes away, and remembers every answer.
 async fn order_until_gone(server: &Server, buyer: &Account, drop: &str) -> Vec<(String, Value, u16, Value)> {
@@ -64,6 +68,58 @@ async fn sigterm_ends_cleanly_and_a_second_start_goes_on() {
     server.restart();
     assert_eq!(server.stock(&drop).await, (3, 2, 0));
     assert_eq!(server.order(&ann, "k", &body).await.1, order);
+}
+
+/// The sockets close only once what waits in them is read.
+#[tokio::test]
+async fn what_was_sent_before_sigterm_is_answered() {
+    let mut server = Server::start().await;
+    let (_, drop) = server.live_drop(1_000, json!({})).await;
+    let address = server.base.trim_start_matches("http://").to_owned();
+    let request = format!("GET /api/v1/drops/{drop} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let mut connections = Vec::new();
+    for _ in 0..200 {
+        connections.push(TcpStream::connect(&address).expect("a connection"));
+    }
+    for connection in &mut connections {
+        connection.write_all(request.as_bytes()).expect("the kernel has it");
+    }
+    assert_eq!(server.terminate(), Some(0));
+    for mut connection in connections {
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("an answer, and a close");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with('}'), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn sigterm_is_heard_from_the_first_moment() {
+    let mut server = Server::start().await;
+    for _ in 0..5 {
+        assert_eq!(server.terminate(), Some(0), "a clean end, not a death by signal");
+        server.restart();
+    }
+}
+
+/// Nobody retries against a journal that takes nothing any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_answers_whoever_waits_and_ends_the_process() {
+    let mut server = Server::start().await;
+    let (_, drop) = server.live_drop(1_000, json!({"hold_seconds": 600})).await;
+    let buyers = futures_util::future::join_all((0..16).map(|_| server.account("buyer"))).await;
+    server.arm("journal.before_sync=error@3");
+    let told = futures_util::future::join_all(buyers.iter().map(|buyer| order_until_gone(&server, buyer, &drop))).await;
+    assert_eq!(server.ended().code(), Some(1));
+    let unknown =
+        |(_, _, status, answer): &&(String, Value, u16, Value)| *status == 503 && answer["code"] == "outcome_unknown";
+    assert!(told.iter().flatten().filter(unknown).count() > 0, "{told:?}");
+    server.disarm();
+    server.restart();
+    for (buyer, answers) in buyers.iter().zip(&told) {
+        for (key, body, _, first) in answers.iter().filter(|(_, _, status, _)| *status == 201) {
+            assert_eq!(server.order(buyer, key, body).await.1, *first);
+        }
+    }
 }
 
 #[tokio::test]

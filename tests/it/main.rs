@@ -13,4 +13,5 @@ mod notifications;
 mod orders;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/server.rs"]
 mod server;

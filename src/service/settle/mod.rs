@@ -213,7 +213,8 @@ async fn record(handle: &DropHandle, command: Command) -> Result<Paid, Failure> 
                 delay = (delay * 2).min(RETRY_LAST);
             }
             Err(AskError::Gone) => return Err(Failure::new(Code::DropNotFound)),
-            Err(error @ AskError::OutcomeUnknown) => return Err(ask_failure(error)),
+            // The gateway has spoken, and nobody wrote it down: the next start asks it again.
+            Err(AskError::Stopped | AskError::OutcomeUnknown) => return Err(ask_failure(AskError::OutcomeUnknown)),
         }
     }
     Err(ask_failure(AskError::Overloaded))

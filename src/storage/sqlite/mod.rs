@@ -10,7 +10,7 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{SqlSafeStr, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
+use sqlx::{Connection, SqlSafeStr, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
 use std::{str::FromStr, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
@@ -50,7 +50,10 @@ impl SqliteDatabase {
             pool.idle_timeout(None).max_lifetime(None)
         };
         let writing = options.clone().create_if_missing(true).pragma("cache_size", "-65536");
-        let writer = pool(1).connect_with(writing).await.map_err(from_sqlx)?;
+        // Where the disk is full, SQLite ends a transaction by itself. sqlx still counts it as open and would refuse the next one
+        // on this connection, for ever.
+        let usable = pool(1).before_acquire(|link, _| Box::pin(async move { Ok(!link.is_in_transaction()) }));
+        let writer = usable.connect_with(writing).await.map_err(from_sqlx)?;
         let readers = pool(READERS_MAX).connect_with(options.pragma("query_only", "1")).await.map_err(from_sqlx)?;
         Ok(Self { writer, writer_place: Places::new(1), readers, reader_places: Places::new(READERS_MAX) })
     }
@@ -181,5 +184,29 @@ impl Session for SqliteSession {
             Link::Plain(_) => Ok(()),
             Link::Transaction(transaction) => transaction.commit().await.map_err(from_sqlx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// <https://www.sqlite.org/lang_transaction.html>, section 3: on SQLITE_FULL it may roll back by itself.
+    #[tokio::test]
+    async fn after_a_full_disk_the_next_transaction_begins() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("full.db").display());
+        let database = SqliteDatabase::connect(&url).await.unwrap();
+        let fill = async |bytes: u32| {
+            let mut tx = database.transaction().await?;
+            let sql = sqlx::AssertSqlSafe(format!("INSERT INTO filling VALUES (zeroblob({bytes}))"));
+            query(sql, std::iter::empty()).execute(tx.connection()).await.map_err(from_sqlx)?;
+            tx.commit().await
+        };
+        sqlx::query("CREATE TABLE filling (bytes BLOB)").execute(&database.writer).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 8").execute(&database.writer).await.unwrap();
+        assert!(matches!(fill(1 << 20).await, Err(StoreError::Unavailable(_))));
+        // The limit was that connection's. Its successor has none: there is space again.
+        fill(1 << 20).await.unwrap();
     }
 }

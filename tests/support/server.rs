@@ -1,11 +1,15 @@
 //! The server under test, and people who use it.
+//!
+//! Use it from another test binary with `#[path = "../support/server.rs"] mod server;`.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use std::{
+    fs::{self, File},
     io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -14,13 +18,30 @@ use tempfile::TempDir;
 /// Things that must happen soon; far longer than they take, because correctness is never timed.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// What a server runs with besides the defaults.
+#[derive(Default)]
+pub struct Setup {
+    /// SQLite in the data directory, if absent.
+    pub database_url: Option<String>,
+    /// Further arguments.
+    pub extra: Vec<String>,
+    /// A directory of its own, if absent.
+    pub data: Option<PathBuf>,
+    /// Whether it logs into [`Server::log`] and not into the test's own output.
+    pub quiet: bool,
+}
+
+const FAILPOINT: &str = "failpoint";
+const LOG: &str = "log";
+
 /// A running `livedrop serve` and its data.
 pub struct Server {
     child: Child,
     pub base: String,
-    pub data: TempDir,
-    database_url: Option<String>,
-    extra: Vec<String>,
+    pub data: PathBuf,
+    setup: Setup,
+    /// Goes with the server: its failpoint and its log, and the data where no other place was named.
+    scratch: TempDir,
     pub http: Client,
 }
 
@@ -32,10 +53,16 @@ impl Server {
 
     /// On another database, with further arguments.
     pub async fn with(database_url: Option<String>, extra: &[&str]) -> Self {
-        let data = TempDir::new().expect("a temporary folder");
-        let extra: Vec<String> = extra.iter().map(|text| (*text).to_owned()).collect();
-        let (child, base) = spawn(data.path(), "127.0.0.1:0", database_url.as_deref(), &extra);
-        Self { child, base, data, database_url, extra, http: client() }
+        let extra = extra.iter().map(|text| (*text).to_owned()).collect();
+        Self::set_up(Setup { database_url, extra, ..Setup::default() })
+    }
+
+    /// As it is told.
+    pub fn set_up(setup: Setup) -> Self {
+        let scratch = TempDir::new().expect("a temporary folder");
+        let data = setup.data.clone().unwrap_or_else(|| scratch.path().join("data"));
+        let (child, base) = spawn(&data, "127.0.0.1:0", &setup, scratch.path()).expect("livedrop to listen");
+        Self { child, base, data, setup, scratch, http: client() }
     }
 
     /// `kill -9`, if it still runs.
@@ -45,10 +72,47 @@ impl Server {
     }
 
     pub fn restart(&mut self) {
+        assert!(self.try_restart(), "livedrop ended before it listened:\n{}", self.log());
+    }
+
+    /// Starts again on the same port. Whether it came to listening; if not, it has ended.
+    pub fn try_restart(&mut self) -> bool {
         let address = self.base.trim_start_matches("http://").to_owned();
         // Connections to the process that is gone must not be tried again.
         self.http = client();
-        (self.child, self.base) = spawn(self.data.path(), &address, self.database_url.as_deref(), &self.extra);
+        let Ok((child, base)) = spawn(&self.data, &address, &self.setup, self.scratch.path()) else { return false };
+        (self.child, self.base) = (child, base);
+        true
+    }
+
+    /// From now on a failpoint counts, see `src/failpoint.rs`; for one process only.
+    pub fn arm(&self, plan: &str) {
+        let file = self.scratch.path().join(FAILPOINT);
+        let written = file.with_extension("new");
+        fs::write(&written, plan).expect("a failpoint");
+        fs::rename(written, file).expect("a failpoint");
+    }
+
+    /// Makes sure that the next process knows no failpoint.
+    pub fn disarm(&self) {
+        let _ = fs::remove_file(self.scratch.path().join(FAILPOINT));
+    }
+
+    /// What a quiet server has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.scratch.path().join(LOG)).unwrap_or_default()
+    }
+
+    /// How it ended. Waits for that.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.child.wait().expect("its end")
+    }
+
+    /// Its memory that is really there, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     pub fn signal(&self, name: &str) {
@@ -70,8 +134,8 @@ impl Server {
     /// `livedrop verify` on this server's data; the server must be down. Returns the exit code and the report.
     pub fn verify(&self) -> (Option<i32>, Value) {
         let mut command = livedrop();
-        command.args(["verify", "--json", "--data-dir"]).arg(self.data.path());
-        if let Some(url) = &self.database_url {
+        command.args(["verify", "--json", "--data-dir"]).arg(&self.data);
+        if let Some(url) = &self.setup.database_url {
             command.args(["--database-url", url]);
         }
         let output = command.output().expect("livedrop verify to run");
@@ -220,16 +284,22 @@ pub fn livedrop() -> Command {
     command
 }
 
-fn spawn(data: &Path, bind: &str, database_url: Option<&str>, extra: &[String]) -> (Child, String) {
+/// The process and its base URL once it listens; how it ended if it does not come to that.
+fn spawn(data: &Path, bind: &str, setup: &Setup, scratch: &Path) -> Result<(Child, String), ExitStatus> {
     let mut command = livedrop();
-    command.args(["serve", "--bind", bind, "--data-dir"]).arg(data).args(extra).stdout(Stdio::piped());
-    if let Some(url) = database_url {
+    command.args(["serve", "--bind", bind, "--data-dir"]).arg(data).args(&setup.extra).stdout(Stdio::piped());
+    command.env("LIVEDROP_FAILPOINT_FILE", scratch.join(FAILPOINT));
+    if let Some(url) = &setup.database_url {
         command.args(["--database-url", url]);
+    }
+    if setup.quiet {
+        let log = File::options().create(true).append(true).open(scratch.join(LOG)).expect("a log file");
+        command.stderr(log);
     }
     let mut child = command.spawn().expect("livedrop to start");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    let base = lines
-        .find_map(|line| line.ok()?.strip_prefix("livedrop listening on ").map(str::to_owned))
-        .unwrap_or_else(|| panic!("livedrop ended before it listened: {:?}", child.wait()));
-    (child, base)
+    match lines.find_map(|line| line.ok()?.strip_prefix("livedrop listening on ").map(str::to_owned)) {
+        Some(base) => Ok((child, base)),
+        None => Err(child.wait().expect("its end")),
+    }
 }

@@ -1,0 +1,83 @@
+//! Rows whose tests run elsewhere: listed with their counts, so that the table is whole. Each citation is looked up in the
+//! source, so that it cannot outlive its test.
+
+use crate::{Outcome, Row};
+use std::{fs, path::Path};
+
+/// A fault, how many, the test's file, its name, and a line that says how many.
+struct Citation {
+    fault: &'static str,
+    runs: &'static str,
+    file: &'static str,
+    test: &'static str,
+    proof: &'static str,
+}
+
+const CITATIONS: [Citation; 6] = [
+    Citation {
+        fault: "truncated or zero-filled at every byte of the last 3 frames (in process)",
+        runs: "all",
+        file: "src/journal/tests/damage.rs",
+        test: "truncated_and_zero_filled_at_every_byte_of_the_last_three_frames",
+        proof: "for ",
+    },
+    Citation {
+        fault: "512-byte subset tears of a write (in process)",
+        runs: "10,000 seeds",
+        file: "src/journal/tests/crashes.rs",
+        test: "a_torn_write_loses_nothing_that_was_acknowledged",
+        proof: "const SEEDS: u64 = 10_000;",
+    },
+    Citation {
+        fault: "every bit flipped, after a crash (in process)",
+        runs: "all bits",
+        file: "src/journal/tests/damage.rs",
+        test: "every_flipped_bit_after_a_crash",
+        proof: "for bit in 0..image.bytes(&name).unwrap().len() * 8",
+    },
+    Citation {
+        fault: "every bit flipped, after a clean end (in process)",
+        runs: "all bits",
+        file: "src/journal/tests/damage.rs",
+        test: "every_flipped_bit_after_a_clean_end",
+        proof: "for bit in 0..image.bytes(&name).unwrap().len() * 8",
+    },
+    Citation {
+        fault: "power loss, any unsynced subset lost (in process)",
+        runs: "2,500 seeds",
+        file: "src/journal/tests/crashes.rs",
+        test: "a_power_loss_at_any_moment_loses_nothing_that_was_durable",
+        proof: "for seed in 0..SEEDS / 4",
+    },
+    Citation {
+        fault: "the n-th operation fails, once, for good, torn (in process)",
+        runs: "all n of a run of more than 500",
+        file: "src/journal/tests/faults.rs",
+        test: "the_nth_operation_fails",
+        proof: "assert!(operations > 500",
+    },
+];
+
+/// Faults of the table that a real process cannot be given from outside.
+const ELSEWHERE: [(&str, &str); 2] = [
+    (
+        "clock jumps of an hour",
+        "not possible here: a process does not choose its machine's clock; the in-process simulation's",
+    ),
+    ("malformed frames and bodies", "not run here: the fuzz targets'"),
+];
+
+pub fn rows() -> Vec<Row> {
+    let cited = CITATIONS.iter().map(|citation| Row::new(citation.fault, async |_| look_up(citation)));
+    let elsewhere = ELSEWHERE.iter().map(|(fault, why)| Row::new(fault, async |_| Outcome::of("0", *why)));
+    cited.chain(elsewhere).collect()
+}
+
+fn look_up(citation: &Citation) -> Outcome {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(citation.file);
+    let text = fs::read_to_string(&path).expect("the cited file");
+    let Citation { test, proof, file, .. } = citation;
+    assert!(text.contains(&format!("#[test]\nfn {test}()")), "{file} has no test {test}");
+    assert!(text.contains(proof), "{file} does not say {proof}");
+    Outcome::of(citation.runs, format!("not run here: `cargo test --lib {test}`"))
+}

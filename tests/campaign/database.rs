@@ -1,0 +1,156 @@
+//! Postgres dies and comes back while orders flow.
+
+use crate::crowd::{Counts, Crowd, becomes_ready, readiness, verified};
+use crate::postgres::PrivatePostgres;
+use crate::server::{SOON, Server};
+use crate::{Outcome, Row, Scale, kills};
+use sqlx::{Connection, Executor, PgConnection};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What the journal keeps in memory for consumers that keep up, and some slack of the allocator.
+const TAIL_KIB_MAX: u64 = 32 << 10;
+/// What a drop in memory keeps of one key, its order and its place in the indices, with the allocator's slack.
+const KEY_KIB_MAX: u64 = 2;
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        Row::new("Postgres killed in the middle of a batch", |scale: Scale| killed(scale.of(50, 500))),
+        Row::new("Postgres down for the whole drop and beyond", |scale: Scale| outage(scale.of(10, 600))),
+    ]
+}
+
+async fn killed(kills: u64) -> Outcome {
+    let postgres = PrivatePostgres::new();
+    let url = postgres.fresh_database().await;
+    let postgres = Arc::new(Mutex::new(postgres));
+    let (mut server, mut crowd) = kills::crowded(Some(url.clone())).await;
+    let (mut counts, mut within) = (Counts::default(), 0);
+    let mut done = 0;
+    while done < kills {
+        let mut sale = crowd.open(&server, 100_000).await;
+        let stop = AtomicBool::new(false);
+        let ten = async {
+            for n in done..kills.min(done + 10) {
+                // Every other time when a transaction is certainly under way: it waits for a lock that is ours.
+                within += u64::from(n % 2 == 0 && wait_for_a_batch(&url).await);
+                apart(&postgres, PrivatePostgres::stop).await;
+                tokio::time::sleep(Duration::from_millis(20 + n % 5 * 30)).await;
+                apart(&postgres, PrivatePostgres::start).await;
+                takes_rows_again(&url).await;
+            }
+            stop.store(true, Ordering::Relaxed);
+        };
+        tokio::join!(sale.rush(&crowd, &server, &stop), ten);
+        counts += sale.audit(&crowd, &server).await;
+        becomes_ready(&server).await;
+        crowd.renew(&server).await;
+        done += 10;
+    }
+    assert_eq!(server.terminate(), Some(0));
+    let report = verified(&server);
+    assert_eq!(report["unprojected_records"], 0, "{report}");
+    let said = format!(
+        "{within} of them with a batch certainly under way; {} orders flowed on; the rows are what the journal says, record by \
+         record, watermark at its end",
+        counts.keys
+    );
+    Outcome::of(format!("{kills} kills"), said)
+}
+
+/// Does what blocks on another thread: the crowd goes on meanwhile.
+async fn apart(postgres: &Arc<Mutex<PrivatePostgres>>, what: fn(&mut PrivatePostgres)) {
+    let postgres = Arc::clone(postgres);
+    let done = tokio::task::spawn_blocking(move || what(&mut postgres.lock().expect("nobody panicked")));
+    done.await.expect("postgres does as it is told");
+}
+
+/// Holds the projector's transaction up in its middle, and returns once it is. Its connection dies with the server.
+async fn wait_for_a_batch(url: &str) -> bool {
+    let mut ours = PgConnection::connect(url).await.expect("postgres answers");
+    ours.execute("BEGIN; LOCK TABLE orders IN SHARE MODE").await.expect("a lock");
+    let deadline = Instant::now() + SOON;
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut ours).await.expect("a count") == 0 {
+        assert!(Instant::now() < deadline, "the projector writes nothing");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Its end would give the batch free.
+    std::mem::forget(ours);
+    true
+}
+
+/// Waits until the projector has come back and moved on.
+async fn takes_rows_again(url: &str) {
+    let deadline = Instant::now() + SOON;
+    let mut sql = PgConnection::connect(url).await.expect("postgres answers");
+    let mut watermark = async || {
+        let query = "SELECT max(sequence) FROM watermarks";
+        sqlx::query_scalar::<_, Option<i64>>(query).fetch_one(&mut sql).await.expect("a watermark")
+    };
+    let before = watermark().await;
+    while watermark().await == before {
+        assert!(Instant::now() < deadline, "the projector does not come back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn outage(seconds: u64) -> Outcome {
+    let mut postgres = PrivatePostgres::new();
+    let (mut server, crowd) = kills::crowded(Some(postgres.fresh_database().await)).await;
+    // What the process allocates once is not what this is about.
+    sell(&crowd, &server, 2).await;
+    let mut sale = crowd.open(&server, 10_000_000).await;
+    postgres.stop();
+    let (before, journal_before) = (server.resident_kib(), journal_kib(&server));
+    sale.rush_for(&crowd, &server, seconds * 1_000).await;
+    let (status, told) = readiness(&server).await;
+    assert_eq!((status, &told["status"]), (200, &"degraded".into()), "{told}");
+    assert_eq!((sale.told("database_unavailable"), sale.cut()), (0, 0), "orders do not need it");
+    let (_, stock) = server.get(&format!("/drops/{}/stock", sale.drop), None).await;
+    assert!(stock["sold"].as_u64() > Some(0), "{stock}");
+    let end = server.call(reqwest::Method::POST, &format!("/drops/{}/end", sale.drop), Some(&crowd.maker), None).await;
+    assert_eq!(end.0, 200, "the drop ends without it: {}", end.1);
+    let keys = sale.asked() as u64;
+    let (grown, bound) = (server.resident_kib().saturating_sub(before), TAIL_KIB_MAX + keys * KEY_KIB_MAX);
+    assert!(grown < bound, "{grown} KiB more for {keys} keys");
+    let journal = journal_kib(&server) - journal_before;
+    postgres.start();
+    let since = Instant::now();
+    becomes_ready(&server).await;
+    let took = since.elapsed();
+    assert_eq!(server.terminate(), Some(0));
+    let report = verified(&server);
+    assert_eq!(report["unprojected_records"], 0, "{report}");
+    let said = format!(
+        "{keys} keys answered meanwhile, drop ended, /readyz degraded, then ready {:.1} s after it was back; {} MiB of journal \
+         files, resident memory +{:.1} MiB (bound: 32 MiB of tail and 2 KiB a key); verify clean",
+        took.as_secs_f64(),
+        journal >> 10,
+        grown as f64 / 1024.0
+    );
+    Outcome::of(format!("{seconds} s"), said)
+}
+
+async fn sell(crowd: &Crowd, server: &Server, seconds: u64) {
+    let mut sale = crowd.open(server, 100_000).await;
+    sale.rush_for(crowd, server, seconds * 1_000).await;
+}
+
+/// Bytes of frames in the journal's files: what they take on disk is reserved ahead.
+fn journal_kib(server: &Server) -> u64 {
+    let files = std::fs::read_dir(server.data.join("journal")).expect("the journal");
+    let segments =
+        files.map(|file| file.expect("a file").path()).filter(|path| path.extension().is_some_and(|e| e == "seg"));
+    segments
+        .map(|path| {
+            let bytes = std::fs::read(path).expect("a segment");
+            bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1) >> 10
+        })
+        .sum()
+}

@@ -1,0 +1,134 @@
+//! The fault campaign: the real binary, real files, a real Postgres; at the end one table of fault, runs and outcome.
+//!
+//! `cargo test --test campaign` runs what continuous integration runs, `LIVEDROP_CAMPAIGN=long` the numbers for an
+//! evening. Words after `--` choose rows by parts of their names. docs/RELIABILITY.md says what is promised and where the rest
+//! is tested. Each lane is a queue of its own; the lanes run side by side.
+
+mod cited;
+mod crowd;
+mod database;
+mod disk;
+mod failpoints;
+mod kills;
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/server.rs"]
+mod server;
+mod shutdown;
+
+use futures_util::FutureExt;
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+/// How many of everything.
+#[derive(Clone, Copy)]
+pub struct Scale {
+    long: bool,
+}
+
+impl Scale {
+    /// The number in continuous integration, and the one by hand.
+    pub fn of(self, short: u64, long: u64) -> u64 {
+        if self.long { long } else { short }
+    }
+}
+
+/// What a row's last two columns say.
+pub struct Outcome {
+    pub runs: String,
+    pub said: String,
+}
+
+impl Outcome {
+    pub fn of(runs: impl std::fmt::Display, said: impl Into<String>) -> Self {
+        Self { runs: runs.to_string(), said: said.into() }
+    }
+}
+
+type Case = Pin<Box<dyn Future<Output = Outcome>>>;
+
+/// One row: its fault, and how to run it.
+pub struct Row {
+    pub fault: &'static str,
+    run: Box<dyn FnOnce(Scale) -> Case + Send>,
+}
+
+impl Row {
+    pub fn new<F: Future<Output = Outcome> + 'static>(
+        fault: &'static str,
+        run: impl FnOnce(Scale) -> F + Send + 'static,
+    ) -> Self {
+        Self { fault, run: Box::new(move |scale| Box::pin(run(scale))) }
+    }
+}
+
+struct Line {
+    fault: &'static str,
+    outcome: Result<Outcome, String>,
+    took: Duration,
+}
+
+/// On the lane's own thread: what waits for a process here keeps nobody else waiting.
+fn run_lane(rows: Vec<Row>, scale: Scale) -> Vec<Line> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut lines = Vec::new();
+    for row in rows {
+        let started = Instant::now();
+        let outcome = runtime.block_on(AssertUnwindSafe((row.run)(scale)).catch_unwind()).map_err(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            text.unwrap_or("a panic").to_owned()
+        });
+        let (verdict, took) = (if outcome.is_ok() { "done" } else { "FAILED" }, started.elapsed());
+        println!("{verdict} {} ({:.1} s)", row.fault, took.as_secs_f64());
+        lines.push(Line { fault: row.fault, outcome, took });
+    }
+    lines
+}
+
+/// About as long as each other.
+fn lanes() -> Vec<Vec<Row>> {
+    let together = |rows: [Vec<Row>; 2]| rows.into_iter().flatten().collect();
+    vec![
+        together([kills::rows(), disk::failing_rows()]),
+        together([failpoints::rows(), shutdown::rows()]),
+        failpoints::rotation_rows(),
+        database::rows(),
+        disk::rows(),
+        cited::rows(),
+    ]
+}
+
+fn print(lines: &[Line]) {
+    println!("\n| fault | runs | outcome | seconds |\n|---|---|---|---|");
+    for Line { fault, outcome, took } in lines {
+        let seconds = took.as_secs_f64();
+        match outcome {
+            Ok(Outcome { runs, said }) => println!("| {fault} | {runs} | {said} | {seconds:.1} |"),
+            Err(why) => println!("| {fault} | – | **FAILED**: {} | {seconds:.1} |", why.replace('\n', " ")),
+        }
+    }
+    println!();
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let chosen = |row: &Row| words.is_empty() || words.iter().any(|word| row.fault.contains(word.as_str()));
+    let lanes: Vec<Vec<Row>> = lanes().into_iter().map(|lane| lane.into_iter().filter(&chosen).collect()).collect();
+    if std::env::args().any(|word| word == "--list") {
+        lanes.iter().flatten().for_each(|row| println!("{}: test", row.fault));
+        return ExitCode::SUCCESS;
+    }
+    let scale = Scale { long: std::env::var("LIVEDROP_CAMPAIGN").is_ok_and(|how| how == "long") };
+    let running: Vec<_> = lanes.into_iter().map(|lane| std::thread::spawn(move || run_lane(lane, scale))).collect();
+    let lines: Vec<Line> = running.into_iter().flat_map(|lane| lane.join().expect("a lane ends")).collect();
+    if lines.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    print(&lines);
+    if lines.iter().all(|line| line.outcome.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
