@@ -138,7 +138,7 @@ async fn an_operator_makes_the_first_admin_who_reads_what_was_done() {
     server.call(Method::PATCH, "/users/me", Some(&ann), Some(json!({"display_name": "Ann"}))).await;
     let create = |email: &str, password: &str| {
         let mut command = livedrop();
-        command.args(["admin", "create", "--email", email, "--data-dir"]).arg(server.data.path());
+        command.args(["admin", "create", "--email", email, "--data-dir"]).arg(&server.data);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("livedrop runs");
         let _ = child.stdin.take().expect("a pipe").write_all(password.as_bytes());
