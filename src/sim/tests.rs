@@ -6,7 +6,7 @@ const STEPS: u32 = 250;
 
 #[test]
 fn known_stories_keep_every_promise() {
-    let report = run(&SimulateOptions { seeds: 60, seed: Some(1), steps: STEPS, json: false }).unwrap();
+    let report = run(&SimulateOptions { seeds: 100, seed: Some(1), steps: STEPS, json: false }).unwrap();
     assert!(report.broken.is_none(), "{}", report.rendered());
     let happened = [
         "power loss",
