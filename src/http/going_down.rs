@@ -2,7 +2,7 @@
 //!
 //! A server that stops reading at once resets requests that were sent before it was asked to stop and that wait in a socket's
 //! buffer. So it goes on for a moment: every answer says `Connection: close`, and once nobody asks any more, or after
-//! [`FAREWELL_MAX`], the sockets close.
+//! `FAREWELL_MAX`, the sockets close.
 
 use actix_web::Error;
 use actix_web::body::MessageBody;
