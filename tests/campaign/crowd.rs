@@ -165,12 +165,12 @@ impl Sale {
         self.orders.iter().filter(|order| is(&order.told) || is(&order.paid)).count()
     }
 
-    /// Whether somebody waited when the first was told this, and was cut. Whoever comes later finds a listener that nobody
+    /// How many had begun to ask when the first was told this, and were cut. Whoever comes later finds a listener that nobody
     /// serves any more.
-    pub fn cut_while(&self, code: &str) -> bool {
+    pub fn cut_while(&self, code: &str) -> usize {
         let is = |told: &Option<Told>| told.as_ref().is_some_and(|(_, body)| body["code"] == code);
         let first = self.orders.iter().filter(|order| is(&order.told)).map(|order| order.heard).min();
-        self.orders.iter().any(|order| order.cut && first.is_none_or(|first| order.sent < first))
+        self.orders.iter().filter(|order| order.cut && first.is_none_or(|first| order.sent < first)).count()
     }
 
     /// How many were sent and heard nothing; not those that found nobody to connect to.

@@ -90,17 +90,14 @@ fn run_lane(rows: Vec<Row>, scale: Scale) -> Vec<Line> {
     lines
 }
 
+/// These ask who came before whom, by the clocks of clients: nothing else may keep those waiting.
+fn alone() -> Vec<Row> {
+    disk::failing_rows().into_iter().chain(shutdown::rows()).collect()
+}
+
 /// About as long as each other.
 fn lanes() -> Vec<Vec<Row>> {
-    let together = |rows: [Vec<Row>; 2]| rows.into_iter().flatten().collect();
-    vec![
-        together([kills::rows(), disk::failing_rows()]),
-        together([failpoints::rows(), shutdown::rows()]),
-        failpoints::rotation_rows(),
-        database::rows(),
-        disk::rows(),
-        cited::rows(),
-    ]
+    vec![kills::rows(), failpoints::rows(), failpoints::rotation_rows(), database::rows(), disk::rows(), cited::rows()]
 }
 
 fn print(lines: &[Line]) {
@@ -119,13 +116,15 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let chosen = |row: &Row| words.is_empty() || words.iter().any(|word| row.fault.contains(word.as_str()));
     let lanes: Vec<Vec<Row>> = lanes().into_iter().map(|lane| lane.into_iter().filter(&chosen).collect()).collect();
+    let alone: Vec<Row> = alone().into_iter().filter(&chosen).collect();
     if std::env::args().any(|word| word == "--list") {
-        lanes.iter().flatten().for_each(|row| println!("{}: test", row.fault));
+        lanes.iter().flatten().chain(&alone).for_each(|row| println!("{}: test", row.fault));
         return ExitCode::SUCCESS;
     }
     let scale = Scale { long: std::env::var("LIVEDROP_CAMPAIGN").is_ok_and(|how| how == "long") };
     let running: Vec<_> = lanes.into_iter().map(|lane| std::thread::spawn(move || run_lane(lane, scale))).collect();
-    let lines: Vec<Line> = running.into_iter().flat_map(|lane| lane.join().expect("a lane ends")).collect();
+    let mut lines: Vec<Line> = running.into_iter().flat_map(|lane| lane.join().expect("a lane ends")).collect();
+    lines.extend(run_lane(alone, scale));
     if lines.is_empty() {
         return ExitCode::SUCCESS;
     }
