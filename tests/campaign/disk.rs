@@ -219,10 +219,8 @@ async fn failing(runs: u64) -> Outcome {
         slowest = slowest.max(started.elapsed());
         assert!(sale.told("outcome_unknown") > 0, "somebody waited:\n{}", server.log());
         unknown += sale.told("outcome_unknown");
-        // A request may still be on its way to the server when the first answer is read: now and then one of them is.
-        let cut_early = sale.cut_while("outcome_unknown");
-        assert!(cut_early <= 2, "{cut_early} had asked before and were cut:\n{}", server.log());
-        early += cut_early;
+        // Counted and told, not judged: see "A failed sync, precisely" in docs/RELIABILITY.md.
+        early += sale.cut_while("outcome_unknown");
         cut += sale.cut();
         server.disarm();
         server.restart();
