@@ -56,6 +56,8 @@ struct Order {
     sent: Instant,
     /// When its answer was there.
     heard: Instant,
+    /// When its payment was answered, or was not.
+    paid_heard: Instant,
 }
 
 /// One drop, and everything that was asked of it.
@@ -169,7 +171,9 @@ impl Sale {
     /// serves any more.
     pub fn cut_while(&self, code: &str) -> usize {
         let is = |told: &Option<Told>| told.as_ref().is_some_and(|(_, body)| body["code"] == code);
-        let first = self.orders.iter().filter(|order| is(&order.told)).map(|order| order.heard).min();
+        let placed = self.orders.iter().filter(|order| is(&order.told)).map(|order| order.heard);
+        let paid = self.orders.iter().filter(|order| is(&order.paid)).map(|order| order.paid_heard);
+        let first = placed.chain(paid).min();
         self.orders.iter().filter(|order| order.cut && first.is_none_or(|first| order.sent < first)).count()
     }
 
@@ -309,7 +313,8 @@ async fn buy_until_gone(
         let kind = [Kind::PayAtOnce, Kind::HoldThenPay, Kind::Declined, Kind::Hold][(buyer + n) % 4];
         let key = format!("{first}-{stock}-{buyer}-{n}-{drop}");
         let now = Instant::now();
-        let mut order = Order { buyer, key, kind, told: None, paid: None, cut: false, sent: now, heard: now };
+        let mut order =
+            Order { buyer, key, kind, told: None, paid: None, cut: false, sent: now, heard: now, paid_heard: now };
         let heard = order.ask(crowd, server, drop).await;
         let gone = heard.is_err();
         order.heard = Instant::now();
@@ -320,7 +325,7 @@ async fn buy_until_gone(
             paid = order.pay(crowd, server).await;
         }
         let gone = gone || paid.is_err();
-        order.paid = paid.ok().flatten();
+        (order.paid, order.paid_heard) = (paid.ok().flatten(), Instant::now());
         let again = (!gone && n % 7 == 0).then_some(());
         if let (Some(()), Some(first)) = (again, order.told.as_ref().filter(|told| is_final(told)))
             && let Ok((told, _)) = order.ask(crowd, server, drop).await

@@ -217,7 +217,7 @@ async fn failing(runs: u64) -> Outcome {
         let status = server.ended();
         assert_eq!(status.code(), Some(1), "{status}: {}", server.log());
         slowest = slowest.max(started.elapsed());
-        assert!(sale.told("outcome_unknown") > 0, "somebody waited:\n{}", server.log());
+        assert!(sale.told("outcome_unknown") + sale.cut() > 0, "somebody waited:\n{}", server.log());
         unknown += sale.told("outcome_unknown");
         // Counted and told, not judged: see "A failed sync, precisely" in docs/RELIABILITY.md.
         early += sale.cut_while("outcome_unknown");
