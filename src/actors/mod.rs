@@ -1,12 +1,14 @@
 //! Mailboxes, clocks and cursors around the engine.
 //!
-//! - [`drop_actor`]: one live drop. [`registry`] knows which are in memory, [`scheduler`] wakes them.
+//! - [`drop_actor`]: one live drop, a shell around its [`decider`]. [`registry`] knows which are in memory, [`scheduler`] wakes them.
 //! - [`publish`]: what a decision becomes once it is durable.
 //! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it, [`broadcaster`] tells the crowd, through [`fanout`] queues; [`hub`] is its front.
 
 pub mod announce;
+pub mod backoff;
 pub mod broadcaster;
 pub mod clock;
+pub mod decider;
 pub mod drop_actor;
 pub mod fanout;
 pub mod hub;
@@ -18,10 +20,12 @@ pub mod registry;
 pub mod scheduler;
 pub mod tail;
 
+pub use backoff::Backoff;
 pub use clock::Clock;
+pub use decider::Decider;
 pub use drop_actor::Ask;
 pub use hub::Hub;
-pub use projector::{Projection, Projector};
+pub use projector::{Projected, Projection, Projector};
 pub use publish::{Answer, AskError, Decision};
 pub use registry::{DropHandle, Registry};
 pub use scheduler::Scheduler;

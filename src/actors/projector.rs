@@ -3,10 +3,9 @@
 //! A database that is down delays it and nothing else. It then falls back from the journal's tail in memory to its
 //! segment files, so an outage costs no memory.
 
-use crate::domain::DropRecord;
-use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
-use crate::journal::{Batch, Cursor, JournalReader};
-use crate::storage::{ProjectionBatch, Store, StoreError};
+use super::tail::{RETRIES, Tail, TailError};
+use crate::journal::JournalReader;
+use crate::storage::{Ledger, ProjectionBatch, StoreError};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -16,9 +15,6 @@ use tracing::{error, info, warn};
 
 /// The journal cursor's name.
 pub const CURSOR: &str = "projector";
-
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LAST: Duration = Duration::from_secs(5);
 
 /// What others may know of the projector. Cheap to clone.
 #[derive(Clone)]
@@ -63,11 +59,27 @@ impl Projection {
     }
 }
 
+/// What one step of the projector came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Projected {
+    /// A batch is in SQL.
+    Batch,
+    /// Everything durable is in SQL.
+    Nothing,
+    /// The database or the journal's file was not there; the next step tries the same batch again.
+    Unavailable,
+    /// The database has forgotten rows that it had; the next step goes on from where it stands now.
+    Rewound,
+    /// It cannot go on, and [`Projection::trouble`] says why.
+    Stopped,
+}
+
 /// See the module.
 pub struct Projector {
-    store: Arc<dyn Store>,
-    journal: JournalReader,
-    cursor: Cursor,
+    store: Arc<dyn Ledger>,
+    tail: Tail,
+    /// A batch that the database has not taken yet.
+    pending: Option<ProjectionBatch>,
     watermark: watch::Sender<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Sender<bool>,
@@ -76,114 +88,164 @@ pub struct Projector {
 impl Projector {
     /// A projector that goes on after `watermark`.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, journal: JournalReader, watermark: u64) -> (Self, Projection) {
-        let (sender, receiver) = watch::channel(watermark);
+    pub fn new(store: Arc<dyn Ledger>, journal: &JournalReader, watermark: u64) -> (Self, Projection) {
         let trouble = Arc::new(Mutex::new(None));
-        let cursor = journal.cursor(watermark);
-        journal.register_cursor(CURSOR, watermark);
-        let fenced = watch::Sender::new(false);
-        let recovered = journal.durable();
-        let view =
-            Projection { watermark: receiver, trouble: Arc::clone(&trouble), fenced: fenced.subscribe(), recovered };
-        (Self { store, journal, cursor, watermark: sender, trouble, fenced }, view)
+        let (fenced, sender) = (watch::Sender::new(false), watch::Sender::new(watermark));
+        let view = Projection {
+            watermark: sender.subscribe(),
+            trouble: Arc::clone(&trouble),
+            fenced: fenced.subscribe(),
+            recovered: journal.durable(),
+        };
+        let tail = Tail::new(CURSOR, journal, watermark);
+        (Self { store, tail, pending: None, watermark: sender, trouble, fenced }, view)
     }
 
     /// Runs until `stop` says so and everything durable then is projected, or the database will not take it.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut durable = self.journal.durable_watch();
+        let mut retries = RETRIES;
         loop {
-            match self.cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX) {
-                Ok(Some(batch)) => {
-                    if !self.project(batch, &stop).await {
-                        return;
-                    }
-                }
-                Ok(None) if *stop.borrow() => return,
-                Ok(None) => {
+            match self.step().await {
+                Projected::Batch | Projected::Rewound => retries.reset(),
+                Projected::Nothing if *stop.borrow() => return,
+                Projected::Nothing => {
                     tokio::select! {
-                        changed = durable.changed() => if changed.is_err() { return },
+                        more = self.tail.wait() => if !more { return },
                         changed = stop.changed() => if changed.is_err() { return },
                     }
                 }
-                Err(journal) => {
-                    error!(error = %journal, "the projector cannot read the journal");
-                    self.set_trouble(Some(journal.to_string()));
+                Projected::Unavailable if *stop.borrow() => {
+                    warn!("SQL does not get the rest; the journal keeps it for the next start");
                     return;
                 }
+                Projected::Unavailable => retries.pause().await,
+                Projected::Stopped => return,
             }
         }
     }
 
-    /// Writes one batch, as often as it takes. Returns whether to go on.
-    async fn project(&mut self, batch: Batch, stop: &watch::Receiver<bool>) -> bool {
-        let projection = match self.decode(&batch) {
-            Ok(projection) => projection,
-            Err(reason) => {
-                error!(%reason, "the projector stops: the journal holds a record that it cannot read");
-                self.set_trouble(Some(reason));
-                return false;
-            }
+    /// Brings the next batch to SQL, or the one that did not get there yet.
+    pub async fn step(&mut self) -> Projected {
+        let batch = match self.pending.take().map_or_else(|| self.next_batch(), |batch| Ok(Some(batch))) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Projected::Nothing,
+            Err(error @ TailError::Unreadable(_)) => return self.unavailable(&error.to_string()),
+            Err(error @ TailError::Lost(_)) => return self.stopped(error.to_string()),
         };
-        drop(batch);
-        let mut delay = RETRY_FIRST;
-        loop {
-            match self.store.project(&projection).await {
-                Ok(()) => {
-                    self.done(&projection);
-                    return true;
-                }
-                Err(StoreError::Unavailable(reason)) if *stop.borrow() => {
-                    warn!(%reason, "the database is not there to take the rest; the journal keeps it for the next start");
-                    return false;
-                }
-                Err(StoreError::Unavailable(reason)) => self.note_outage(&reason.to_string()),
-                Err(StoreError::Gap { first, watermark }) if watermark + 1 < first => {
-                    warn!(
-                        watermark,
-                        first, "the database has forgotten rows that it had; filling it again from the journal"
-                    );
-                    self.cursor = self.journal.cursor(watermark);
-                    self.watermark.send_replace(watermark);
-                    return true;
-                }
-                Err(fatal) => {
-                    error!(error = %fatal, first = projection.first_sequence, "the projector stops");
-                    self.set_trouble(Some(fatal.to_string()));
-                    self.fenced.send_replace(matches!(fatal, StoreError::Fenced { .. }));
-                    return false;
-                }
+        match self.store.project(&batch).await {
+            Ok(()) => {
+                self.done(&batch);
+                Projected::Batch
             }
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(RETRY_LAST);
+            Err(StoreError::Unavailable(reason)) => {
+                self.pending = Some(batch);
+                self.unavailable(&format!("the database is down: {reason}"))
+            }
+            Err(StoreError::Gap { first, watermark }) if watermark + 1 < first => {
+                warn!(
+                    watermark,
+                    first, "the database has forgotten rows that it had; filling it again from the journal"
+                );
+                self.tail.rewind(watermark);
+                self.watermark.send_replace(watermark);
+                Projected::Rewound
+            }
+            Err(fatal) => {
+                self.fenced.send_replace(matches!(fatal, StoreError::Fenced { .. }));
+                self.stopped(format!("at record {}: {fatal}", batch.first_sequence))
+            }
         }
     }
 
-    fn decode(&self, batch: &Batch) -> Result<ProjectionBatch, String> {
-        let records: Result<Vec<DropRecord>, _> = batch.iter().map(|(_, bytes)| DropRecord::decode(bytes)).collect();
-        Ok(ProjectionBatch {
-            journal: self.journal.journal_id(),
-            epoch: self.journal.epoch(),
-            first_sequence: batch.first_sequence,
-            records: records.map_err(|error| format!("record near {}: {error}", batch.first_sequence))?,
-        })
+    fn next_batch(&mut self) -> Result<Option<ProjectionBatch>, TailError> {
+        let Some(run) = self.tail.try_next()? else { return Ok(None) };
+        let journal = self.tail.journal();
+        Ok(Some(ProjectionBatch {
+            journal: journal.journal_id(),
+            epoch: journal.epoch(),
+            first_sequence: run.first_sequence,
+            records: run.records,
+        }))
     }
 
     fn done(&self, batch: &ProjectionBatch) {
         let last = batch.first_sequence + batch.records.len() as u64 - 1;
         self.watermark.send_replace(last);
-        self.journal.advance_cursor(CURSOR, last);
+        self.tail.passed(last);
         if self.set_trouble(None).is_some() {
-            info!(watermark = last, "the database takes rows again");
+            info!(watermark = last, "rows arrive in the database again");
         }
     }
 
-    fn note_outage(&self, reason: &str) {
+    fn unavailable(&self, reason: &str) -> Projected {
         if self.set_trouble(Some(reason.to_owned())).is_none() {
-            warn!(%reason, "the database is down; orders go on, rows wait in the journal");
+            warn!(%reason, "orders go on, rows wait in the journal");
         }
+        Projected::Unavailable
+    }
+
+    fn stopped(&self, reason: String) -> Projected {
+        error!(%reason, "the projector stops");
+        self.set_trouble(Some(reason));
+        Projected::Stopped
     }
 
     fn set_trouble(&self, trouble: Option<String>) -> Option<String> {
         std::mem::replace(&mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixtures::drop_of;
+    use crate::domain::{DropEvent, DropRecord, Timestamp};
+    use crate::journal::{
+        Completion, Durability, Fault, FaultyDevice, Journal, JournalError, JournalOptions, Operation,
+    };
+    use crate::journal::{MemoryDevice, Records};
+    use crate::storage::memory::MemoryLedger;
+    use tokio::sync::oneshot;
+
+    struct Done(oneshot::Sender<u64>);
+
+    impl Completion for Done {
+        fn complete(self, durable: Result<u64, JournalError>) {
+            self.0.send(durable.unwrap()).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_is_tried_again() {
+        let device = FaultyDevice::new(Arc::new(MemoryDevice::new()));
+        let options = JournalOptions {
+            dir: "unused".into(),
+            durability: Durability::Always,
+            segment_bytes: 1 << 20,
+            // Nothing stays in memory: every read goes to the file.
+            tail_bytes: 0,
+            queue_entries: 8,
+        };
+        let (journal, _) = Journal::open(&options, Arc::new(device.clone()), 0).unwrap();
+        let spec = drop_of(1);
+        let record =
+            DropRecord { drop: spec.id, at: Timestamp::from_millis(0), event: DropEvent::Scheduled(Box::new(spec)) };
+        let mut records = Records::default();
+        records.push(|buffer| record.encode(buffer)).unwrap();
+        let (done, durable) = oneshot::channel();
+        journal.handle().try_permit().unwrap().submit(records, Done(done));
+        assert_eq!(durable.await, Ok(1));
+
+        let reader = journal.handle().reader();
+        let (mut projector, view) = Projector::new(Arc::new(MemoryLedger::default()), &reader, 0);
+        device.set(Some(Fault::nth(1).of(Operation::Open)));
+        assert_eq!(projector.step().await, Projected::Unavailable);
+        assert!(view.trouble().is_some_and(|trouble| trouble.contains("cannot be read")), "{:?}", view.trouble());
+        assert_eq!((projector.step().await, view.trouble(), view.watermark()), (Projected::Batch, None, 1));
+        assert_eq!(projector.step().await, Projected::Nothing);
+
+        let mut tail = Tail::new("another", &reader, 0);
+        device.set(Some(Fault::nth(1).of(Operation::Open)));
+        assert_eq!(tail.next().await.map(|run| run.last_sequence()), Some(1));
     }
 }

@@ -3,7 +3,7 @@
 use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, event::RecordError};
 use crate::engine::{DropState, state::Restore};
 use crate::journal::{JournalError, JournalReader};
-use crate::storage::{DropRow, Store, StoreError};
+use crate::storage::{DropRow, Ledger, StoreError};
 use std::collections::{HashMap, hash_map::Entry};
 
 /// Rows read at a time.
@@ -57,7 +57,7 @@ pub struct Recovered {
 /// # Errors
 /// [`RecoveryFailure`], one readable sentence.
 pub async fn recover(
-    store: &dyn Store,
+    store: &dyn Ledger,
     journal: &JournalReader,
     watermark: u64,
     last: u64,
@@ -104,7 +104,7 @@ fn last_records(journal: &JournalReader, watermark: u64) -> Result<HashMap<DropI
 }
 
 async fn replay<'a>(
-    store: &dyn Store,
+    store: &dyn Ledger,
     drops: &'a mut HashMap<DropId, DropState>,
     record: DropRecord,
 ) -> Result<&'a DropState, RecoveryFailure> {
@@ -127,7 +127,7 @@ async fn replay<'a>(
 }
 
 /// Rebuilds a drop from its rows, true at SQL's watermark.
-pub(super) async fn load(store: &dyn Store, row: DropRow) -> Result<DropState, RecoveryFailure> {
+pub(super) async fn load(store: &dyn Ledger, row: DropRow) -> Result<DropState, RecoveryFailure> {
     let id = row.spec.id;
     let variants: Vec<_> = row.variants.iter().map(|variant| (variant.stock, variant.low)).collect();
     let times: (Option<Timestamp>, Option<Timestamp>, Timestamp) = (row.started_at, row.ended_at, row.last_event_at);

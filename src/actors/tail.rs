@@ -1,10 +1,16 @@
-//! Follows the durable journal, for those who act on what has just become true. Their place is not kept across a restart.
+//! Follows the durable journal, for those who act on what has just become true: the projector, the broadcaster, the relays.
+//! A read that fails is tried again; only what cannot get better ends a follower.
 
+use super::backoff::Backoff;
 use crate::domain::DropRecord;
 use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
-use crate::journal::{Cursor, JournalReader};
+use crate::journal::{Cursor, JournalError, JournalReader};
+use std::time::Duration;
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, info, warn};
+
+/// Pauses of a follower that cannot read, or cannot pass on what it has read.
+pub(super) const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// A run of durable records, decoded.
 pub struct Run {
@@ -20,6 +26,17 @@ impl Run {
     pub fn last_sequence(&self) -> u64 {
         self.first_sequence + self.records.len() as u64 - 1
     }
+}
+
+/// Why there is no next run.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TailError {
+    /// The file could not be read this time.
+    #[error("the journal cannot be read: {0}")]
+    Unreadable(JournalError),
+    /// No later try can do better.
+    #[error("{0}")]
+    Lost(String),
 }
 
 /// A named follower.
@@ -38,28 +55,68 @@ impl Tail {
         Self { name, cursor: journal.cursor(after), durable: journal.durable_watch(), journal: journal.clone() }
     }
 
-    /// The next records, as soon as there are some; `None` once the journal cannot be read.
+    /// Whose journal it is.
+    #[must_use]
+    pub fn journal(&self) -> &JournalReader {
+        &self.journal
+    }
+
+    /// The next records, if there are some already.
+    ///
+    /// # Errors
+    /// [`TailError`]; the place stays.
+    pub fn try_next(&mut self) -> Result<Option<Run>, TailError> {
+        let batch = self.cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX).map_err(|error| match error {
+            JournalError::Gone { .. } => TailError::Lost(error.to_string()),
+            error => TailError::Unreadable(error),
+        })?;
+        let Some(batch) = batch else { return Ok(None) };
+        let mut records = Vec::with_capacity(batch.len());
+        for (sequence, bytes) in batch.iter() {
+            let record = DropRecord::decode(bytes);
+            records.push(record.map_err(|error| TailError::Lost(format!("journal record {sequence}: {error}")))?);
+        }
+        Ok(Some(Run { first_sequence: batch.first_sequence, records }))
+    }
+
+    /// The next records, as soon as there are some; `None` once there can be no more.
     pub async fn next(&mut self) -> Option<Run> {
+        let mut retries = RETRIES;
+        let mut failing = false;
         loop {
-            match self.cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX) {
-                Ok(Some(batch)) => {
-                    let records: Result<Vec<_>, _> = batch.iter().map(|(_, bytes)| DropRecord::decode(bytes)).collect();
-                    let first_sequence = batch.first_sequence;
-                    match records {
-                        Ok(records) => return Some(Run { first_sequence, records }),
-                        Err(error) => {
-                            error!(follower = self.name, near = first_sequence, %error, "stops at a record that it cannot read");
-                            return None;
-                        }
+            match self.try_next() {
+                Ok(run) => {
+                    if std::mem::take(&mut failing) {
+                        info!(follower = self.name, "the journal can be read again");
+                        retries.reset();
+                    }
+                    match run {
+                        Some(run) => return Some(run),
+                        None => self.wait().await.then_some(())?,
                     }
                 }
-                Ok(None) => self.durable.changed().await.ok()?,
-                Err(error) => {
-                    error!(follower = self.name, %error, "stops: the journal cannot be read");
+                Err(error @ TailError::Unreadable(_)) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(follower = self.name, %error, "trying again");
+                    }
+                    retries.pause().await;
+                }
+                Err(error @ TailError::Lost(_)) => {
+                    error!(follower = self.name, %error, "stops");
                     return None;
                 }
             }
         }
+    }
+
+    /// Waits for something new. Returns whether anything can still come.
+    pub async fn wait(&mut self) -> bool {
+        self.durable.changed().await.is_ok()
+    }
+
+    /// Goes on after this sequence number instead.
+    pub fn rewind(&mut self, after: u64) {
+        self.cursor = self.journal.cursor(after);
     }
 
     /// Lets the journal delete what nobody else needs, up to this sequence number.

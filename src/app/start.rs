@@ -55,7 +55,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let clock = Clock::default();
     let scheduler = Scheduler::default();
     let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
-    let (projector, projection) = Projector::new(Arc::clone(&store), reader.clone(), watermark);
+    let (projector, projection) = Projector::new(store.clone(), &reader, watermark);
     let (stop_projector, stopped) = watch::channel(false);
     let hub = start_broadcaster(Tail::new(broadcaster::CURSOR, &reader, last), &recovered.drops);
     let gateway: Arc<dyn PaymentGateway> = Arc::new(Sandbox);

@@ -3,6 +3,8 @@
 //! Nothing here has a clock, does I/O or knows who calls it.
 
 pub mod event;
+#[cfg(test)]
+pub mod fixtures;
 pub mod ids;
 pub mod limits;
 pub mod money;

@@ -37,7 +37,7 @@ mod tests;
 mod writer;
 
 pub use cursor::{Batch, Cursor};
-pub use device::{Device, DeviceFile, Fault, FaultyDevice, FileDevice, MemoryDevice};
+pub use device::{Device, DeviceFile, Fault, FaultyDevice, FileDevice, MemoryDevice, Operation};
 pub use durability::Durability;
 pub use error::{JournalError, RecoveryError};
 pub use handle::{Journal, JournalHandle, JournalOptions, JournalReader, Permit, Recovered};

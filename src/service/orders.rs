@@ -13,6 +13,7 @@ use crate::engine::{Command, Outcome, Rejection, Reserve};
 use crate::storage::{KeyAnswer, Store};
 use dashmap::DashSet;
 use std::{sync::Arc, time::Duration};
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// How long a listing waits for the projector before it asks the drops themselves.
@@ -72,8 +73,24 @@ impl Orders {
     pub async fn place(&self, buyer: UserId, key: &str, new: NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
         self.check_method(new.payment_method.as_deref())?;
         let digest = KeyDigest::of(buyer, key);
-        let _running =
-            Running::begin(&self.running, digest).ok_or_else(|| Failure::retry(Code::RequestInProgress, 1))?;
+        let running = Running::begin(Arc::clone(&self.running), digest);
+        let running = running.ok_or_else(|| Failure::retry(Code::RequestInProgress, 1))?;
+        if new.payment_method.is_none() {
+            return self.place_running(running, buyer, key, new, trace).await;
+        }
+        let (this, key) = (self.clone(), key.to_owned());
+        to_the_end(async move { this.place_running(running, buyer, &key, new, trace).await }).await
+    }
+
+    async fn place_running(
+        &self,
+        running: Running,
+        buyer: UserId,
+        key: &str,
+        new: NewOrder,
+        trace: TraceId,
+    ) -> Result<Keyed, Failure> {
+        let digest = running.digest;
         let (bound, fresh) = self.registry.claim(digest, new.drop_id);
         if bound != new.drop_id {
             return Err(Failure::new(Code::IdempotencyKeyReused));
@@ -114,10 +131,20 @@ impl Orders {
             payment_method: new.payment_method.as_deref().map(Into::into),
             trace,
         };
+        // A new order that pays at once is nobody else's to charge from its first moment.
+        let charging = new.payment_method.as_ref().and_then(|_| self.settler.claim(reserve.order));
         match handle.ask(Command::Reserve(Box::new(reserve))).await {
             Ok(Answer { outcome: Outcome::Order { order, replayed }, .. }) => {
-                let method = new.payment_method.as_deref();
-                self.complete(&handle, *order, method, replayed, trace).await
+                let Some(method) = new.payment_method.as_deref().filter(|_| order.status == OrderStatus::Reserved)
+                else {
+                    return Ok(Keyed { answer: first_answer(*order, new.payment_method.is_some()), replayed });
+                };
+                let paid = match charging.filter(|_| !replayed) {
+                    Some(charging) => self.settler.charge(charging, &handle, &order, method, trace).await?,
+                    None => self.settler.begin_and_charge(&handle, &order, method, trace).await?,
+                };
+                let order = paid_order(paid, order.id)?;
+                Ok(Keyed { answer: first_answer(order, true), replayed })
             }
             Ok(Answer { outcome: Outcome::Refused { refusal, trace, replayed }, .. }) => {
                 Ok(Keyed { answer: Err(refused(refusal, trace)), replayed })
@@ -125,31 +152,6 @@ impl Orders {
             Ok(Answer { outcome, .. }) => Err(rejected(&outcome)),
             Err(AskError::Gone) => self.place_settled(digest, new, trace).await,
             Err(error) => Err(ask_failure(error)),
-        }
-    }
-
-    /// Brings a keyed order to the answer that its key keeps: charges it if the request pays and nobody has yet.
-    async fn complete(
-        &self,
-        handle: &Arc<DropHandle>,
-        order: OrderView,
-        method: Option<&str>,
-        replayed: bool,
-        trace: TraceId,
-    ) -> Result<Keyed, Failure> {
-        let Some(method) = method.filter(|_| order.status == OrderStatus::Reserved) else {
-            return Ok(Keyed { answer: first_answer(order, method.is_some()), replayed });
-        };
-        let id = order.id;
-        // The reservation itself says that the payment begins; where that try took no money, this is another one.
-        let paid = match order.payment_pending {
-            Some(_) => self.settler.charge(handle, &order, method, trace).await?,
-            None => self.settler.begin_and_charge(handle, &order, method, trace).await?,
-        };
-        match paid {
-            Paid::Order(order) => Ok(Keyed { answer: first_answer(*order, true), replayed }),
-            Paid::Running => Err(Failure::retry(Code::PaymentInProgress, 1)),
-            Paid::TimedOut => Err(payment_timeout(id)),
         }
     }
 
@@ -185,11 +187,9 @@ impl Orders {
         let Some(handle) = handle.filter(|_| order.status == OrderStatus::Reserved) else {
             return paid_answer(order);
         };
-        match self.settler.begin_and_charge(&handle, &order, &method, trace).await? {
-            Paid::Order(order) => paid_answer(*order),
-            Paid::Running => Err(Failure::retry(Code::PaymentInProgress, 1)),
-            Paid::TimedOut => Err(payment_timeout(id)),
-        }
+        let settler = self.settler.clone();
+        let paid = to_the_end(async move { settler.begin_and_charge(&handle, &order, &method, trace).await });
+        paid_answer(paid_order(paid.await?, id)?)
     }
 
     /// Gives a hold back. Repeated: unchanged.
@@ -348,10 +348,15 @@ fn paid_answer(order: OrderView) -> Result<OrderView, Failure> {
     }
 }
 
-fn payment_timeout(order: OrderId) -> Failure {
-    Failure {
-        detail: format!("the payment of order {order} has no outcome yet; its hold stands until it expires").into(),
-        ..Failure::retry(Code::PaymentTimeout, 2)
+/// The order as the end of its payment has left it; a failure while there is no end.
+fn paid_order(paid: Paid, id: OrderId) -> Result<OrderView, Failure> {
+    match paid {
+        Paid::Order(order) => Ok(*order),
+        Paid::Running => Err(Failure::retry(Code::PaymentInProgress, 1)),
+        Paid::TimedOut => Err(Failure {
+            detail: format!("the payment of order {id} has no outcome yet; its hold stands until it expires").into(),
+            ..Failure::retry(Code::PaymentTimeout, 2)
+        }),
     }
 }
 
@@ -374,20 +379,29 @@ pub(super) fn rejected(outcome: &Outcome) -> Failure {
     }
 }
 
+/// Runs what moves money in a task of its own: the server drops a request whose client hangs up, and a payment that the drop
+/// has heard of must reach its end all the same.
+async fn to_the_end<T: Send + 'static>(
+    request: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    let ended = tokio::spawn(request.in_current_span()).await;
+    ended.unwrap_or_else(|_| Err(ask_failure(AskError::OutcomeUnknown)))
+}
+
 /// Marks a key as running for as long as it lives.
-struct Running<'a> {
-    keys: &'a DashSet<KeyDigest>,
+struct Running {
+    keys: Arc<DashSet<KeyDigest>>,
     digest: KeyDigest,
 }
 
-impl<'a> Running<'a> {
-    fn begin(keys: &'a DashSet<KeyDigest>, digest: KeyDigest) -> Option<Self> {
+impl Running {
+    fn begin(keys: Arc<DashSet<KeyDigest>>, digest: KeyDigest) -> Option<Self> {
         // Not `then_some`: a guard that is made for nothing would free the key when it is dropped.
         keys.insert(digest).then(|| Self { keys, digest })
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.keys.remove(&self.digest);
     }

@@ -1,14 +1,16 @@
 //! From one start to the next crash.
 
 use super::auditor::{Auditor, Finding};
+use super::books::Moody;
 use super::device::{Failure, SimDevice};
 use super::world::{World, orders_of};
-use crate::actors::publish::{Answer, AskError, Decision};
+use crate::actors::publish::{Answer, AskError, Decision, DropCell, Published};
 use crate::actors::recovery::recover;
-use crate::domain::{DropId, KeyDigest, OrderId};
+use crate::actors::{Decider, Projection, Projector};
+use crate::domain::{DropId, KeyDigest, OrderId, ReleaseReason};
 use crate::engine::{Command, DropState};
-use crate::journal::{Cursor, Durability, Journal, JournalOptions, MemoryDevice};
-use crate::storage;
+use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
+use crate::storage::Ledger;
 use rand::Rng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,8 +20,31 @@ use tokio::sync::oneshot;
 pub(super) struct Flying {
     pub drop: usize,
     pub digest: Option<KeyDigest>,
+    /// What it does to a payment.
+    pub payment: Option<Payment>,
     pub reply: oneshot::Receiver<Result<Answer, AskError>>,
     pub answer: Option<Result<Answer, AskError>>,
+}
+
+/// A step of a payment. Whoever takes the first has a claim on the order until the last is on disk, as in the service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Payment {
+    Begins(OrderId),
+    Ends(OrderId),
+}
+
+impl Payment {
+    /// What a command does to one.
+    pub fn of(command: &Command) -> Option<Self> {
+        match command {
+            Command::Reserve(reserve) => reserve.payment_method.as_ref().map(|_| Self::Begins(reserve.order)),
+            Command::BeginPayment { order, .. } => Some(Self::Begins(*order)),
+            Command::Confirm { order, .. }
+            | Command::EndPayment { order }
+            | Command::Release { order, reason: ReleaseReason::PaymentFailed, .. } => Some(Self::Ends(*order)),
+            _ => None,
+        }
+    }
 }
 
 impl Flying {
@@ -40,14 +65,35 @@ impl Flying {
 pub(super) struct Life {
     pub device: SimDevice,
     pub journal: Journal<Decision>,
-    pub cursor: Cursor,
-    pub drops: BTreeMap<DropId, DropState>,
+    pub database: Arc<Moody>,
+    pub projector: Projector,
+    pub projection: Projection,
+    pub drops: BTreeMap<DropId, Decider>,
     pub flying: Vec<Flying>,
     /// The journal's thread stands before the sync of a frame: what is submitted now waits for the next one.
     pub syncing: bool,
 }
 
 impl Life {
+    /// A decision is on its way.
+    pub fn flies(&mut self, flying: Flying) {
+        self.flying.push(flying);
+        if !self.syncing {
+            self.settle();
+        }
+    }
+
+    /// When nothing is on its way, everybody can read what was decided, and no more.
+    pub fn shows_what_it_decided(&self) -> Finding {
+        for (id, decider) in &self.drops {
+            let shown = decider.published();
+            if shown != Published::of(decider.state(), shown.position) {
+                return Err(format!("drop {id} shows {shown:?}, which is not what it decided"));
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the journal's thread stands before a sync, or has answered everything.
     pub fn settle(&mut self) {
         let flying = &mut self.flying;
@@ -79,16 +125,11 @@ impl World {
             tail_bytes: 1 << 14,
             queue_entries: 64,
         };
-        let url = format!("sqlite://{}", self.database.display());
-        let store = self.runtime.block_on(async {
-            let store = storage::connect(&url).await.map_err(|error| error.to_string())?;
-            store.migrate().await.map_err(|error| error.to_string())?;
-            Ok::<_, String>(store)
-        })?;
+        let database = self.books.open()?;
         let known = crate::journal::read_identity(&device).map_err(|error| error.to_string())?;
         let watermark = match known {
             Some(known) => {
-                self.runtime.block_on(store.watermark(known.journal_id)).map_err(|error| error.to_string())?
+                self.runtime.block_on(database.watermark(known.journal_id)).map_err(|error| error.to_string())?
             }
             None => None,
         };
@@ -96,15 +137,16 @@ impl World {
         let opened = Journal::open(&options, Arc::new(device.clone()), watermark);
         let (journal, found) = opened.map_err(|error| format!("the journal refuses: {error}"))?;
         let reader = journal.handle().reader();
-        let recovered = self.runtime.block_on(recover(&*store, &reader, watermark, found.last_sequence));
+        let recovered = self.runtime.block_on(recover(&*database, &reader, watermark, found.last_sequence));
         let recovered = recovered.map_err(|error| format!("recovery: {error}"))?;
         device.wait_until_prepared();
         device.close_gate();
         self.note(&[found.last_sequence, watermark, recovered.replayed, recovered.drops.len() as u64]);
-        let drops = recovered.drops.into_iter().map(|drop| (drop.spec().id, drop)).collect();
-        self.store = Some(store);
-        self.life =
-            Some(Life { device, cursor: reader.cursor(watermark), journal, drops, flying: Vec::new(), syncing: false });
+        let drops = recovered.drops.into_iter();
+        let drops = drops.map(|state| (state.spec().id, decider(&journal, state, true))).collect();
+        let (projector, projection) = Projector::new(database.clone(), &reader, watermark);
+        let (flying, syncing) = (Vec::new(), false);
+        self.life = Some(Life { device, journal, database, projector, projection, drops, flying, syncing });
         self.after_start()
     }
 
@@ -115,22 +157,18 @@ impl World {
         let orders = orders_of(&records);
         self.auditor.nothing_lost(|id| orders.get(&id).cloned())?;
         self.charging.clear();
+        self.claimed.clear();
         let drops = &self.life.as_ref().expect("a life").drops;
         let mut pending: Vec<(usize, OrderId)> = Vec::new();
         for (index, spec) in self.specs.iter().enumerate() {
             let Some(drop) = drops.get(&spec.id) else { continue };
-            drop.assert_invariants();
-            pending.extend(drop.payments_pending().map(|(order, _)| (index, order)));
+            drop.state().assert_invariants();
+            pending.extend(drop.state().payments_pending().map(|(order, _)| (index, order)));
         }
         pending.sort_unstable();
         for (drop, order) in pending {
             self.count("a payment looked up after a restart");
-            let command = if self.auditor.is_charged(order) {
-                Command::Confirm { order, payment_ref: "ch".into() }
-            } else {
-                Command::EndPayment { order }
-            };
-            self.submit(drop, command, None)?;
+            self.look_up_payment(drop, order)?;
         }
         self.land_all()
     }
@@ -186,22 +224,15 @@ impl World {
     }
 
     pub(super) fn restart(&mut self, image: MemoryDevice) -> Finding {
-        if let Some(store) = self.store.take() {
-            self.runtime.block_on(store.close());
-        }
+        self.books.close();
         // A database that comes back older than it was is filled again; one that is copied while nobody writes is a backup.
         if self.dice.random_bool(0.1) {
-            if let Some(backup) = &self.backup {
-                std::fs::copy(backup, &self.database).map_err(|error| error.to_string())?;
+            if self.books.restore()? {
                 self.count("the database forgets");
             }
         } else if self.dice.random_bool(0.2) {
-            let backup = self.database.with_extension("backup");
-            std::fs::copy(&self.database, &backup).map_err(|error| error.to_string())?;
-            self.backup = Some(backup);
+            self.books.back_up()?;
         }
-        // A start needs its database.
-        self.database_up = true;
         self.start(image)
     }
 
@@ -215,10 +246,10 @@ impl World {
             return Ok(());
         }
         let mut failed = false;
-        for Flying { drop, digest, answer, .. } in std::mem::take(&mut life.flying) {
-            match answer {
+        for mut flying in std::mem::take(&mut life.flying) {
+            match flying.answer.take() {
                 Some(Ok(_)) if failed => return Err("an answer after the journal had failed".to_owned()),
-                Some(Ok(answer)) => self.told(drop, digest, Ok(answer))?,
+                Some(Ok(answer)) => self.told(&flying, answer)?,
                 _ => failed = true,
             }
         }
@@ -227,4 +258,10 @@ impl World {
             Some(_) => Err("a journal that has failed takes entries".to_owned()),
         }
     }
+}
+
+/// What decides for a drop, and shows what it decided.
+pub(super) fn decider(journal: &Journal<Decision>, state: DropState, announced: bool) -> Decider {
+    let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
+    Decider::new(state, announced, cell, journal.handle())
 }

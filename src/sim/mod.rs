@@ -2,6 +2,7 @@
 //! journal, recovery and projection, with an auditor who believes nobody.
 
 mod auditor;
+mod books;
 mod device;
 mod life;
 mod people;

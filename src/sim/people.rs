@@ -1,15 +1,13 @@
 //! Buyers, the gateway, and whoever runs the drops.
 
 use super::auditor::Finding;
-use super::life::Flying;
+use super::life::{Flying, decider};
 use super::world::{Asked, World};
-use crate::actors::publish::Decision;
 use crate::domain::{
-    CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView,
-    ProductId, ReleaseReason, Timestamp, TraceId, UserId, VariantId, VariantSpec,
+    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
+    ReleaseReason, Timestamp, TraceId, UserId, VariantId, VariantSpec,
 };
-use crate::engine::{Command, DropState, Outcome, Reserve};
-use crate::journal::Records;
+use crate::engine::{Command, DropState, Reserve};
 use rand::Rng;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -45,19 +43,14 @@ impl World {
             created_at: Timestamp::from_millis(self.now_ms),
         };
         let life = self.life.as_mut().expect("a life");
-        let permit = life.journal.handle().try_permit().ok_or("no permit for a new drop")?;
-        let record = DropRecord { drop: id, at: spec.created_at, event: DropEvent::Scheduled(Box::new(spec.clone())) };
-        let mut records = Records::default();
-        records.push(|buffer| record.encode(buffer)).expect("a small record");
         let (sender, reply) = oneshot::channel();
-        let state = DropState::scheduled(spec.clone());
-        let outcome = Outcome::Done(state.status());
-        permit.submit(records, Decision { publish: None, reply: Some((sender, outcome)) });
-        life.drops.insert(id, state);
-        life.flying.push(Flying { drop: self.specs.len(), digest: None, reply, answer: None });
-        if !life.syncing {
-            life.settle();
+        let mut decider = decider(&life.journal, DropState::scheduled(spec.clone()), false);
+        decider.announce(sender);
+        if !decider.is_announced() {
+            return Err("no permit for a new drop".to_owned());
         }
+        life.drops.insert(id, decider);
+        life.flies(Flying { drop: self.specs.len(), digest: None, payment: None, reply, answer: None });
         self.specs.push(spec);
         self.land_all()
     }
@@ -132,12 +125,22 @@ impl World {
         self.submit(drop, command, None)
     }
 
+    /// Asks the gateway what became of a charge, and tells the drop.
+    pub(super) fn look_up_payment(&mut self, drop: usize, order: OrderId) -> Finding {
+        let command = if self.auditor.is_charged(order) {
+            Command::Confirm { order, payment_ref: "ch".into() }
+        } else {
+            Command::EndPayment { order }
+        };
+        self.submit(drop, command, None)
+    }
+
     pub(super) fn any_order(&mut self, wanted: impl Fn(&OrderView) -> bool) -> Option<(usize, OrderId)> {
         let life = self.life.as_ref().expect("a life");
         let mut all = Vec::new();
         for (index, spec) in self.specs.iter().enumerate() {
             let Some(drop) = life.drops.get(&spec.id) else { continue };
-            all.extend(drop.orders().filter(&wanted).map(|order| (index, order.id)));
+            all.extend(drop.state().orders().filter(&wanted).map(|order| (index, order.id)));
         }
         (!all.is_empty()).then(|| all[self.dice.random_range(0..all.len())])
     }
@@ -145,9 +148,16 @@ impl World {
     pub(super) fn pay(&mut self) -> Finding {
         let unpaid = |order: &OrderView| order.status == OrderStatus::Reserved && order.payment_pending.is_none();
         match self.any_order(unpaid) {
-            Some((drop, order)) => self.submit(drop, Command::BeginPayment { order, method: "pm".into() }, None),
+            Some((drop, order)) => self.begin_payment(drop, order),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn begin_payment(&mut self, drop: usize, order: OrderId) -> Finding {
+        if self.claimed.contains(&order) {
+            return Ok(());
+        }
+        self.submit(drop, Command::BeginPayment { order, method: "pm".into() }, None)
     }
 
     pub(super) fn cancel_order(&mut self) -> Finding {

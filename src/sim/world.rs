@@ -1,20 +1,20 @@
 //! One simulated life after another: drops that decide, a journal on a disk that crashes, SQL that comes and goes, buyers who retry,
 //! a gateway that is slow, and a clock that jumps.
 //!
-//! The engine, the journal, recovery and the projection are the real ones. What an actor does around the engine (a permit, a decision,
-//! an entry, a reply) is done here in its order, on one thread, and the journal's thread moves only when the gate of its disk opens:
-//! so a seed plays the same story every time.
+//! What decides, the journal, recovery and the projector are the real ones; all of it moves on one thread, and the journal's own
+//! thread only when the gate of its disk opens: so a seed plays the same story every time.
 
 use super::auditor::{Auditor, Finding, Told};
-use super::life::{Flying, Life};
-use crate::actors::publish::{Answer, AskError, Decision};
+use super::books::{Books, Moody};
+use super::life::{Flying, Life, Payment};
+use crate::actors::Projected;
+use crate::actors::publish::Answer;
 use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, KeyDigest, OrderId, OrderStatus, OrderView, Timestamp};
 use crate::engine::{Command, DropState, Outcome, Reserve};
-use crate::journal::{MemoryDevice, Records, scan};
-use crate::storage::{self, ProjectionBatch, Store};
+use crate::journal::{MemoryDevice, scan};
+use crate::storage::{Ledger, StoreError};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -24,8 +24,6 @@ const EPOCH_MS: i64 = 1_767_225_600_000;
 const HOUR_MS: i64 = 3_600_000;
 /// Decisions that are on their way at the same time.
 const IN_FLIGHT_MAX: usize = 6;
-/// Records of one projection.
-const BATCH: usize = 64;
 
 /// A reservation as its client remembers it.
 #[derive(Clone)]
@@ -46,16 +44,14 @@ pub struct World {
     pub(super) asked: Vec<Asked>,
     /// Charges that run: the gateway's answer is still to come.
     pub(super) charging: Vec<(usize, OrderId)>,
+    /// Orders that somebody is about to charge, charges, or has charged without the drop's answer.
+    pub(super) claimed: BTreeSet<OrderId>,
     pub(super) now_ms: i64,
     pub(super) serial: u128,
     pub(super) seen: Seen,
     /// A digest of everything that was decided and told.
     pub(super) trace: u64,
-    pub(super) database: PathBuf,
-    pub(super) store: Option<Arc<dyn Store>>,
-    pub(super) database_up: bool,
-    /// A copy of the database, as old as its last backup.
-    pub(super) backup: Option<PathBuf>,
+    pub(super) books: Books,
     pub(super) life: Option<Life>,
 }
 
@@ -67,21 +63,25 @@ impl World {
     pub fn new(seed: u64, folder: &std::path::Path, runtime: Arc<Runtime>) -> Result<Self, String> {
         let mut world = Self {
             dice: StdRng::seed_from_u64(seed),
-            runtime,
             auditor: Auditor::default(),
             specs: Vec::new(),
             asked: Vec::new(),
             charging: Vec::new(),
+            claimed: BTreeSet::new(),
             now_ms: EPOCH_MS,
             serial: 0,
             seen: Seen::new(),
             trace: seed,
-            database: folder.join("livedrop.db"),
-            store: None,
-            database_up: true,
-            backup: None,
+            books: Books::in_memory(Arc::clone(&runtime)),
+            runtime,
             life: None,
         };
+        if world.dice.random_bool(0.5) {
+            world.books = Books::in_a_file(folder, Arc::clone(&world.runtime));
+            world.count("a story over SQLite");
+        } else {
+            world.count("a story over tables in memory");
+        }
         world.start(MemoryDevice::new())?;
         for index in 0..world.dice.random_range(1..=3) {
             world.schedule(index)?;
@@ -110,7 +110,7 @@ impl World {
             67..70 => self.settle_refunds(),
             70..74 => self.on_any_drop(|_| Command::Tick, "tick"),
             74..76 => self.by_hand(),
-            76..88 => self.project(),
+            76..88 => self.project().map(|_| ()),
             88..92 => self.land_all(),
             92..93 => self.database_comes_and_goes(),
             93..94 => self.clock_jumps(),
@@ -129,30 +129,20 @@ impl World {
         let id = self.specs[drop].id;
         let life = self.life.as_mut().expect("a life");
         // A drop that is not in memory is settled: SQL has it.
-        let Some(state) = life.drops.get_mut(&id) else { return Ok(()) };
-        let Some(permit) = life.journal.handle().try_permit() else { return Ok(()) };
-        let mut events = Vec::new();
-        let (outcome, at) = state.apply(now, command, &mut events);
-        state.assert_invariants();
-        let mut records = Records::default();
-        let mut bits = vec![drop as u64, events.len() as u64];
-        for event in events {
-            let record = DropRecord { drop: id, at, event };
-            bits.push(kind_of(&record.event));
-            records.push(|buffer| record.encode(buffer)).expect("bounds of the domain keep records small");
-        }
-        let changes = !records.is_empty();
+        let Some(decider) = life.drops.get_mut(&id) else { return Ok(()) };
         let (sender, reply) = oneshot::channel();
-        permit.submit(records, Decision { publish: None, reply: Some((sender, outcome)) });
-        life.flying.push(Flying { drop, digest, reply, answer: None });
-        if !life.syncing {
-            life.settle();
-            let early = life.flying.last().is_some_and(|last| matches!(last.answer, Some(Ok(_))));
-            if changes && early {
-                return Err("an answer left before its sync".to_owned());
-            }
+        let payment = Payment::of(&command);
+        let Ok(changed) = decider.ask(now, command, Some(sender)) else { return Ok(()) };
+        decider.state().assert_invariants();
+        if let Some(Payment::Begins(order)) = payment {
+            self.claimed.insert(order);
         }
-        self.note(&bits);
+        life.flies(Flying { drop, digest, payment, reply, answer: None });
+        let early = !life.syncing && life.flying.last().is_some_and(|last| matches!(last.answer, Some(Ok(_))));
+        if changed && early {
+            return Err("an answer left before its sync".to_owned());
+        }
+        self.note(&[drop as u64, u64::from(changed)]);
         Ok(())
     }
 
@@ -164,10 +154,10 @@ impl World {
             life.pass();
             return Ok(());
         }
-        let Flying { drop, digest, answer, .. } = life.flying.remove(0);
-        match answer {
-            Some(answer) => self.told(drop, digest, answer),
-            None => Ok(()),
+        let mut flying = life.flying.remove(0);
+        match flying.answer.take() {
+            Some(Ok(answer)) => self.told(&flying, answer),
+            _ => Ok(()),
         }
     }
 
@@ -179,8 +169,11 @@ impl World {
     }
 
     /// A client reads its answer.
-    pub(super) fn told(&mut self, drop: usize, digest: Option<KeyDigest>, answer: Result<Answer, AskError>) -> Finding {
-        let Ok(answer) = answer else { return Ok(()) };
+    pub(super) fn told(&mut self, flying: &Flying, answer: Answer) -> Finding {
+        let Flying { drop, digest, payment, .. } = *flying;
+        if let Some(Payment::Begins(order) | Payment::Ends(order)) = payment {
+            self.claimed.remove(&order);
+        }
         match answer.outcome {
             Outcome::Order { order, replayed } => {
                 self.note(&[1, u64::from(replayed), order.status as u64]);
@@ -192,10 +185,17 @@ impl World {
                     self.auditor.answered(digest, Told::Order(order.id))?;
                 }
                 self.auditor.shown(&order)?;
-                if order.status == OrderStatus::Reserved && order.payment_pending.is_some() {
-                    self.charging.push((drop, order.id));
+                match payment {
+                    Some(Payment::Begins(_)) if order.status != OrderStatus::Reserved => Ok(()),
+                    // Somebody asked before: they charge, or nobody does yet.
+                    Some(Payment::Begins(_)) if replayed => self.begin_payment(drop, order.id),
+                    Some(Payment::Begins(_)) => {
+                        self.claimed.insert(order.id);
+                        self.charging.push((drop, order.id));
+                        Ok(())
+                    }
+                    Some(Payment::Ends(_)) | None => Ok(()),
                 }
-                Ok(())
             }
             Outcome::Refused { refusal, trace, .. } => {
                 self.note(&[2, refusal as u64]);
@@ -211,8 +211,13 @@ impl World {
     // --- database, clock, audits ------------------------------------------------------------------------------------
 
     pub(super) fn database_comes_and_goes(&mut self) -> Finding {
-        self.database_up = !self.database_up;
+        let database = self.database();
+        database.set_away(!database.is_away());
         self.count("the database comes or goes");
+        // It may come back as old as its backup while nobody here restarts.
+        if !database.is_away() && self.dice.random_bool(0.3) && self.books.restore()? {
+            self.count("the database forgets");
+        }
         Ok(())
     }
 
@@ -222,37 +227,29 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn project(&mut self) -> Finding {
-        if !self.database_up {
-            return Ok(());
+    /// One step of the projector. Returns whether there may be more to do.
+    pub(super) fn project(&mut self) -> Result<bool, String> {
+        if self.dice.random_bool(0.15) {
+            self.database().lose_an_answer();
         }
-        let twice = self.dice.random_bool(0.15);
-        self.project_once(twice).map(|_| ())
-    }
-
-    /// Projects one batch; `twice`: as if the answer to the first commit had been lost. Returns whether there was one.
-    pub(super) fn project_once(&mut self, twice: bool) -> Result<bool, String> {
-        let store = Arc::clone(self.store.as_ref().ok_or("no store")?);
-        let life = self.life.as_mut().expect("a life");
-        let reader = life.journal.handle().reader();
-        let Some(batch) = life.cursor.next_batch(BATCH).map_err(|error| error.to_string())? else { return Ok(false) };
-        let records: Result<Vec<_>, _> = batch.iter().map(|(_, bytes)| DropRecord::decode(bytes)).collect();
-        let projection = ProjectionBatch {
-            journal: reader.journal_id(),
-            epoch: reader.epoch(),
-            first_sequence: batch.first_sequence,
-            records: records.map_err(|error| error.to_string())?,
+        let (life, runtime) = (self.life.as_mut().expect("a life"), &self.runtime);
+        let (what, more) = match runtime.block_on(life.projector.step()) {
+            Projected::Batch => ("a batch projected", true),
+            Projected::Nothing => return Ok(false),
+            Projected::Unavailable => ("a projection without an answer", true),
+            Projected::Rewound => ("a projection begins again", true),
+            Projected::Stopped => {
+                return Err(format!("the projector stops: {}", life.projection.trouble().unwrap_or_default()));
+            }
         };
-        for _ in 0..=u32::from(twice) {
-            self.runtime.block_on(store.project(&projection)).map_err(|error| format!("projection: {error}"))?;
-        }
-        self.count(if twice { "batch projected twice" } else { "batch projected" });
-        Ok(true)
+        self.count(what);
+        Ok(more)
     }
 
     /// Reads what a buyer could read, and compares the journal with itself.
     pub(super) fn look_around(&mut self) -> Finding {
         self.land_all()?;
+        self.life().shows_what_it_decided()?;
         let records = self.records()?;
         Auditor::audit_journal(&records)?;
         let orders = orders_of(&records);
@@ -279,12 +276,7 @@ impl World {
         self.land_all()?;
         // Every charge has an end.
         while let Some((drop, order)) = self.charging.pop() {
-            let command = if self.auditor.is_charged(order) {
-                Command::Confirm { order, payment_ref: "ch".into() }
-            } else {
-                Command::EndPayment { order }
-            };
-            self.submit(drop, command, None)?;
+            self.look_up_payment(drop, order)?;
             self.land_all()?;
         }
         self.now_ms += 10 * HOUR_MS;
@@ -299,9 +291,10 @@ impl World {
             self.submit(drop, Command::SettleRefund { order }, None)?;
             self.land_all()?;
         }
-        self.database_up = true;
-        while self.project_once(false)? {}
+        self.database().set_away(false);
+        while self.project()? {}
         let records = self.records()?;
+        records.iter().for_each(|record| self.note(&[kind_of(&record.event)]));
         Auditor::audit_journal(&records)?;
         let orders = orders_of(&records);
         self.auditor.nothing_lost(|id| orders.get(&id).cloned())?;
@@ -311,10 +304,10 @@ impl World {
 
     /// Every row is what a fold over the journal alone gives.
     pub(super) fn sql_is_the_journal(&mut self, records: &[DropRecord]) -> Finding {
-        let store = Arc::clone(self.store.as_ref().ok_or("no store")?);
+        let store = self.database();
         for (id, state) in folded(records) {
             let read = self.runtime.block_on(async {
-                Ok::<_, storage::StoreError>((store.drop_row(id).await?, store.drop_orders(id, None, 100_000).await?))
+                Ok::<_, StoreError>((store.drop_row(id).await?, store.drop_orders(id, None, 100_000).await?))
             });
             let (row, rows) = read.map_err(|error| error.to_string())?;
             let row = row.ok_or_else(|| format!("drop {id} is not in the database"))?;
@@ -333,6 +326,10 @@ impl World {
     }
 
     // --- small things -----------------------------------------------------------------------------------------------
+
+    pub(super) fn database(&self) -> Arc<Moody> {
+        Arc::clone(&self.life.as_ref().expect("a step happens within a life").database)
+    }
 
     /// Ids that grow, and follow from the seed alone.
     pub(super) fn id(&mut self) -> Uuid {
@@ -357,9 +354,7 @@ impl Drop for World {
         if let Some(life) = &self.life {
             life.device.kill();
         }
-        if let Some(store) = self.store.take() {
-            self.runtime.block_on(store.close());
-        }
+        self.books.close();
     }
 }
 

@@ -1,12 +1,12 @@
 //! The SQL side: one [`Store`] contract, two databases, one conformance suite run against both.
 //!
 //! Accounts, profiles, products and follows are written here directly. Drops and orders are written only by
-//! [`Store::project`], from journal records, in the same transaction as the journal's watermark: SQL holds the full
+//! [`Ledger::project`], from journal records, in the same transaction as the journal's watermark: SQL holds the full
 //! truth at the watermark, and applying a batch twice changes nothing.
 //!
 //! - [`model`]: rows, in domain types.
 //! - `accounts`, `catalogue`, `reading`, `projection`: the operations, written once for both databases over `sql`.
-//! - `fold`: the projection's arithmetic, pure.
+//! - `fold`: the projection's arithmetic, pure. `memory`: a ledger in memory around it, for the simulation.
 //! - `sqlite`, `postgres`: connections, and the few statements that differ.
 
 mod accounts;
@@ -14,6 +14,7 @@ mod audit;
 mod catalogue;
 mod failure;
 mod fold;
+pub(crate) mod memory;
 pub mod model;
 mod postgres;
 mod projection;
@@ -70,6 +71,13 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+impl StoreError {
+    /// The database cannot be reached, for this reason.
+    pub(crate) fn unavailable(kind: std::io::ErrorKind, reason: &'static str) -> Self {
+        Self::Unavailable(sqlx::Error::Io(std::io::Error::new(kind, reason)))
+    }
+}
+
 /// Opens the database that a URL names: `sqlite:///path/file.db` (created if it is missing) or `postgres://…`. The schema
 /// is left as it is, see [`Store::migrate`].
 ///
@@ -87,9 +95,31 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
+/// The part of a [`Store`] that the projector fills and recovery reads: the fold of the journal up to a watermark.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Up to where a journal has been applied; `None` for a journal that never was.
+    async fn watermark(&self, journal: uuid::Uuid) -> Result<Option<Watermark>, StoreError>;
+    /// Applies a batch of journal records and moves the watermark to its last one, in one transaction.
+    ///
+    /// Records at or below the watermark are skipped, so a batch may come twice. `Gap` if records are missing
+    /// between the watermark and the batch, `Fenced` if a newer epoch has written.
+    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError>;
+
+    /// A drop as projected.
+    async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError>;
+    /// Drops that recovery has to load: those not settled (scheduled, open, with holds, or with refunds due).
+    async fn unsettled_drops(&self) -> Result<Vec<DropRow>, StoreError>;
+    /// Every order of a drop in id order, those after `after`.
+    async fn drop_orders(&self, drop: DropId, after: Option<OrderId>, limit: u32)
+    -> Result<Vec<OrderView>, StoreError>;
+    /// Every remembered refusal of a drop in sequence order, those after `after` (a journal sequence number).
+    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError>;
+}
+
 /// What LiveDrop asks of a database. Every method is safe to call again after [`StoreError::Unavailable`].
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Ledger {
     /// `sqlite` or `postgres`, for logs and `/readyz`.
     fn kind(&self) -> &'static str;
     /// Answers when the database does (a trivial query).
@@ -168,8 +198,6 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Product>, StoreError>;
 
-    /// Up to where a journal has been applied; `None` for a journal that never was.
-    async fn watermark(&self, journal: uuid::Uuid) -> Result<Option<Watermark>, StoreError>;
     /// Makes the database this journal's, before anything is loaded from it: two servers that sold the same drops would
     /// oversell them. Any other journal is retired, and a server that still runs with it is fenced.
     ///
@@ -179,23 +207,9 @@ pub trait Store: Send + Sync + 'static {
     /// Retires every journal, so that the next one may claim the database: for an operator whose data directory is lost.
     /// Returns how many were not retired before.
     async fn disown(&self) -> Result<u64, StoreError>;
-    /// Applies a batch of journal records and moves the watermark to its last one, in one transaction.
-    ///
-    /// Records at or below the watermark are skipped, so a batch may come twice. `Gap` if records are missing
-    /// between the watermark and the batch, `Fenced` if a newer epoch has written.
-    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError>;
 
-    /// A drop as projected.
-    async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError>;
     /// Drops, newest id first, those before `after`, filtered.
     async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Vec<DropRow>, StoreError>;
-    /// Drops that recovery has to load: those not settled (scheduled, open, with holds, or with refunds due).
-    async fn unsettled_drops(&self) -> Result<Vec<DropRow>, StoreError>;
-    /// Every order of a drop in id order, those after `after`.
-    async fn drop_orders(&self, drop: DropId, after: Option<OrderId>, limit: u32)
-    -> Result<Vec<OrderView>, StoreError>;
-    /// Every remembered refusal of a drop in sequence order, those after `after` (a journal sequence number).
-    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError>;
 
     /// An order as projected.
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError>;

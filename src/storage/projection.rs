@@ -10,7 +10,7 @@ use crate::domain::DropRecord;
 use uuid::Uuid;
 
 /// The sequence in a watermark's row of which no record has been applied.
-const NOTHING_APPLIED: i64 = -1;
+pub(super) const NOTHING_APPLIED: i64 = -1;
 
 pub(super) async fn watermark<D: Database>(db: &D, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
     let sql = "SELECT epoch, sequence FROM watermarks WHERE journal_id = $1";
@@ -100,7 +100,7 @@ async fn take_watermark<S: Session>(tx: &mut S, journal: Uuid, epoch: u32) -> Re
 
 /// The part of a batch that has not been applied yet, and the sequence number of its first record. A journal that was
 /// never applied may begin at 0 or 1.
-fn news(batch: &ProjectionBatch, applied: i64) -> Result<(u64, &[DropRecord]), StoreError> {
+pub(super) fn news(batch: &ProjectionBatch, applied: i64) -> Result<(u64, &[DropRecord]), StoreError> {
     let first = batch.first_sequence;
     let Ok(watermark) = u64::try_from(applied) else {
         let begins = first <= 1;

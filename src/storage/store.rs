@@ -3,8 +3,8 @@
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
 use super::{AuditFilter, AuditRow, OrderNote, accounts, audit, catalogue, projection, reading};
 use super::{
-    Creator, DropFilter, DropRow, KeyAnswer, Product, ProjectionBatch, RefreshToken, RefusalRow, Store, StoreError,
-    User, Watermark,
+    Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProjectionBatch, RefreshToken, RefusalRow, Store,
+    StoreError, User, Watermark,
 };
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
@@ -20,10 +20,7 @@ const MIGRATE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Gives an operation up when its time is over: a connection that is silent without being closed must not hold a request
 /// for ever.
 async fn within<T>(limit: Duration, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late = || {
-        let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "the database did not answer in time");
-        StoreError::Unavailable(sqlx::Error::Io(error))
-    };
+    let late = || StoreError::unavailable(std::io::ErrorKind::TimedOut, "the database did not answer in time");
     tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -33,6 +30,33 @@ async fn timely<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Re
 
 async fn ping<D: Database>(db: &D) -> Result<(), StoreError> {
     db.session().await?.one("SELECT 1", args![]).await.map(|_| ())
+}
+
+#[async_trait]
+impl<D: Database> Ledger for SqlStore<D> {
+    async fn watermark(&self, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
+        timely(projection::watermark(&self.0, journal)).await
+    }
+    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError> {
+        timely(projection::project(&self.0, batch)).await
+    }
+    async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError> {
+        timely(reading::drop_row(&self.0, id)).await
+    }
+    async fn unsettled_drops(&self) -> Result<Vec<DropRow>, StoreError> {
+        timely(reading::unsettled_drops(&self.0)).await
+    }
+    async fn drop_orders(
+        &self,
+        drop: DropId,
+        after: Option<OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderView>, StoreError> {
+        timely(reading::drop_orders(&self.0, drop, after, limit)).await
+    }
+    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError> {
+        timely(reading::drop_refusals(&self.0, drop, after, limit)).await
+    }
 }
 
 #[async_trait]
@@ -147,38 +171,15 @@ impl<D: Database> Store for SqlStore<D> {
         timely(catalogue::products(&self.0, creator, after, limit)).await
     }
 
-    async fn watermark(&self, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
-        timely(projection::watermark(&self.0, journal)).await
-    }
     async fn claim(&self, journal: Uuid, epoch: u32) -> Result<(), StoreError> {
         timely(projection::claim(&self.0, journal, epoch)).await
     }
     async fn disown(&self) -> Result<u64, StoreError> {
         timely(projection::disown(&self.0)).await
     }
-    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError> {
-        timely(projection::project(&self.0, batch)).await
-    }
 
-    async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError> {
-        timely(reading::drop_row(&self.0, id)).await
-    }
     async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Vec<DropRow>, StoreError> {
         timely(reading::drops(&self.0, filter, after, limit)).await
-    }
-    async fn unsettled_drops(&self) -> Result<Vec<DropRow>, StoreError> {
-        timely(reading::unsettled_drops(&self.0)).await
-    }
-    async fn drop_orders(
-        &self,
-        drop: DropId,
-        after: Option<OrderId>,
-        limit: u32,
-    ) -> Result<Vec<OrderView>, StoreError> {
-        timely(reading::drop_orders(&self.0, drop, after, limit)).await
-    }
-    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError> {
-        timely(reading::drop_refusals(&self.0, drop, after, limit)).await
     }
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError> {
         timely(reading::order(&self.0, id)).await

@@ -11,7 +11,7 @@ mod tests;
 use super::drops::ask_failure;
 use super::payments::{Charge, ChargeOutcome, PaymentGateway};
 use super::{Code, Failure};
-use crate::actors::{Answer, AskError, DropHandle};
+use crate::actors::{Answer, AskError, Backoff, DropHandle};
 use crate::domain::{OrderId, OrderView, ReleaseReason, TraceId};
 use crate::engine::{Command, Outcome, Rejection};
 use dashmap::DashSet;
@@ -20,8 +20,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-const RETRY_FIRST: Duration = Duration::from_millis(20);
-const RETRY_LAST: Duration = Duration::from_secs(5);
+/// Pauses between tries to reach the gateway, or a drop that is overloaded.
+const RETRIES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
 /// Asking a drop again while it is overloaded: about a minute in all.
 const ASKS_MAX: usize = 20;
 /// Calls to the gateway at once, of those that nobody waits for.
@@ -52,6 +52,14 @@ impl Settler {
         Self { gateway, charging: Arc::default(), patience }
     }
 
+    /// The right to charge an order, unless somebody has it. Whoever charges takes it before the drop hears that a payment
+    /// begins: between the two, nobody else can bring that payment to its end.
+    #[must_use]
+    pub fn claim(&self, order: OrderId) -> Option<Charging> {
+        // Not `then_some`: a claim that is made for nothing would end the other one when it is dropped.
+        self.charging.insert(order).then(|| Charging { orders: Arc::clone(&self.charging), order })
+    }
+
     /// Whether a charge of this order runs in this process.
     #[must_use]
     pub fn is_charging(&self, order: OrderId) -> bool {
@@ -75,9 +83,10 @@ impl Settler {
         method: &str,
         trace: TraceId,
     ) -> Result<Paid, Failure> {
+        let Some(charging) = self.claim(order.id) else { return Ok(Paid::Running) };
         let begin = Command::BeginPayment { order: order.id, method: method.into() };
         match handle.ask(begin).await.map_err(ask_failure)?.outcome {
-            Outcome::Order { .. } => self.charge(handle, order, method, trace).await,
+            Outcome::Order { .. } => self.charge(charging, handle, order, method, trace).await,
             // It was settled since we looked: show what it is now.
             Outcome::Rejected(Rejection::OrderIs(_)) => find(handle, order.id).await.map(Paid::Order),
             _ => Err(Failure::new(Code::OrderNotFound)),
@@ -90,20 +99,18 @@ impl Settler {
     /// Where the drop cannot be asked afterwards.
     pub async fn charge(
         &self,
+        charging: Charging,
         handle: &Arc<DropHandle>,
         order: &OrderView,
         method: &str,
         trace: TraceId,
     ) -> Result<Paid, Failure> {
-        if !self.charging.insert(order.id) {
-            return Ok(Paid::Running);
-        }
         let charge = Charge { order: order.id, amount: order.total(), method: method.to_owned() };
         let (done, wait) = oneshot::channel();
         let (this, handle) = (self.clone(), Arc::clone(handle));
         tokio::spawn(async move {
-            let _charging = Charging { orders: &this.charging, order: charge.order };
             let result = this.charge_and_record(&handle, &charge, trace).await;
+            drop(charging);
             // Nobody waits any more: the order itself tells.
             let _ = done.send(result);
         });
@@ -126,14 +133,13 @@ impl Settler {
 
     /// Asks the gateway what became of a charge until it says so.
     async fn find_out(&self, handle: &DropHandle, order: OrderId, trace: TraceId) -> Result<Paid, Failure> {
-        let mut delay = RETRY_FIRST;
+        let mut retries = RETRIES;
         loop {
             match self.gateway.look_up(order).await {
                 Ok(outcome) => return self.record_outcome(handle, order, outcome, trace).await,
                 Err(gateway) => warn!(%order, error = %gateway, "the gateway could not be asked about a charge"),
             }
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(RETRY_LAST);
+            retries.pause().await;
         }
     }
 
@@ -171,11 +177,10 @@ impl Settler {
     }
 
     async fn give_back(&self, order: OrderId, reference: &str) {
-        let mut delay = RETRY_FIRST;
+        let mut retries = RETRIES;
         while let Err(gateway) = self.gateway.refund(order, reference).await {
             warn!(%order, error = %gateway, "a refund did not go through; trying again");
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(RETRY_LAST);
+            retries.pause().await;
         }
     }
 
@@ -184,11 +189,10 @@ impl Settler {
         let handle = &*handle;
         let payments = stream::iter(pending).for_each_concurrent(AT_ONCE_MAX, |order| async move {
             // A client that retries meanwhile is told that the payment runs.
-            if self.charging.insert(order) {
-                let _charging = Charging { orders: &self.charging, order };
-                if let Err(failure) = self.find_out(handle, order, TraceId::random()).await {
-                    warn!(%order, %failure, "what became of a payment could not be recorded yet");
-                }
+            if let Some(_charging) = self.claim(order)
+                && let Err(failure) = self.find_out(handle, order, TraceId::random()).await
+            {
+                warn!(%order, %failure, "what became of a payment could not be recorded yet");
             }
         });
         let refunds = stream::iter(refunds).for_each_concurrent(AT_ONCE_MAX, |(order, reference)| async move {
@@ -200,7 +204,7 @@ impl Settler {
 
 /// Asks a drop as long as it is merely busy: what the gateway said must be recorded.
 async fn record(handle: &DropHandle, command: Command) -> Result<Paid, Failure> {
-    let mut delay = RETRY_FIRST;
+    let mut retries = RETRIES;
     for _ in 0..ASKS_MAX {
         match handle.ask(command.clone()).await {
             Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) => return Ok(Paid::Order(order)),
@@ -208,10 +212,7 @@ async fn record(handle: &DropHandle, command: Command) -> Result<Paid, Failure> 
                 return reread(handle, &command).await;
             }
             Ok(_) => return Err(Failure::new(Code::OrderNotFound)),
-            Err(AskError::Overloaded | AskError::DiskFull) => {
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(RETRY_LAST);
-            }
+            Err(AskError::Overloaded | AskError::DiskFull) => retries.pause().await,
             Err(AskError::Gone) => return Err(Failure::new(Code::DropNotFound)),
             // The gateway has spoken, and nobody wrote it down: the next start asks it again.
             Err(AskError::Stopped | AskError::OutcomeUnknown) => return Err(ask_failure(AskError::OutcomeUnknown)),
@@ -235,13 +236,13 @@ async fn find(handle: &DropHandle, order: OrderId) -> Result<Box<OrderView>, Fai
     }
 }
 
-/// Marks an order as being charged for as long as it lives.
-struct Charging<'a> {
-    orders: &'a DashSet<OrderId>,
+/// An order is being charged for as long as this lives, see [`Settler::claim`].
+pub struct Charging {
+    orders: Arc<DashSet<OrderId>>,
     order: OrderId,
 }
 
-impl Drop for Charging<'_> {
+impl Drop for Charging {
     fn drop(&mut self) {
         self.orders.remove(&self.order);
     }

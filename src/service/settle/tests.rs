@@ -1,16 +1,16 @@
 //! Payments and refunds against a gateway that plays a script, over real drops and a journal in memory.
 
 use super::{Paid, Settler, refunds};
-use crate::actors::{Answer, Clock, Decision, DropHandle, Registry, Scheduler, Tail};
-use crate::domain::event::VariantSpec;
-use crate::domain::{
-    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
-    ReleaseReason, Timestamp, TraceId, UserId, VariantId,
-};
+use crate::actors::{Answer, Clock, Decision, DropHandle, Projector, Registry, Scheduler, Tail};
+use crate::domain::fixtures::drop_of;
+use crate::domain::{Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, ReleaseReason, TraceId, UserId};
 use crate::engine::{Command, Outcome, Reserve};
 use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
+use crate::service::orders::{NewOrder, Orders};
 use crate::service::payments::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
+use crate::storage;
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -77,10 +77,47 @@ impl World {
         };
         let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
-        let (drop, _) = registry.schedule(spec()).await.unwrap();
+        let (drop, _) = registry.schedule(drop_of(5)).await.unwrap();
         let gateway = Arc::new(Script::default());
         let settler = Settler::new(Arc::clone(&gateway) as Arc<dyn PaymentGateway>, Duration::from_secs(30));
         Self { gateway, settler, registry, drop, journal }
+    }
+
+    /// The use cases over an empty database.
+    async fn orders(&self) -> (Orders, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = storage::connect(&format!("sqlite://{}", folder.path().join("a.db").display())).await.unwrap();
+        store.migrate().await.unwrap();
+        let (_, projection) = Projector::new(store.clone(), &self.journal.handle().reader(), 0);
+        let gateway = Arc::clone(&self.gateway) as Arc<dyn PaymentGateway>;
+        (Orders::new(store, self.registry.clone(), projection, gateway, self.settler.clone()), folder)
+    }
+
+    async fn orders_of(&self, buyer: UserId) -> Vec<OrderView> {
+        match self.ask(Command::OrdersOf { buyer }).await {
+            Outcome::Orders(orders) => orders,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Drops a request, as the server does when its connection is gone, once the payment of the buyer's `nth` order has begun.
+    /// Returns when that order is confirmed.
+    async fn hang_up<T>(&self, request: impl Future<Output = T>, buyer: UserId, nth: usize) {
+        {
+            tokio::pin!(request);
+            let begun = |order: &&OrderView| order.payment_pending.is_some() || order.status == OrderStatus::Confirmed;
+            while self.orders_of(buyer).await.iter().filter(begun).count() < nth {
+                assert!((&mut request).now_or_never().is_none());
+            }
+        }
+        let confirmed = |order: &&OrderView| order.status == OrderStatus::Confirmed;
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while self.orders_of(buyer).await.iter().filter(confirmed).count() < nth || self.settler.running() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("the payment ends");
     }
 
     fn charges(&self, answers: impl IntoIterator<Item = Result<ChargeOutcome, GatewayError>>) {
@@ -124,28 +161,12 @@ impl World {
     }
 
     async fn charge(&self, order: &OrderView) -> Option<OrderView> {
-        match self.settler.charge(&self.drop, order, "pm", TraceId::random()).await.unwrap() {
+        let charging = self.settler.claim(order.id).expect("nobody else charges");
+        match self.settler.charge(charging, &self.drop, order, "pm", TraceId::random()).await.unwrap() {
             Paid::Order(order) => Some(*order),
             Paid::TimedOut => None,
             Paid::Running => panic!("nobody else charges"),
         }
-    }
-}
-
-fn spec() -> DropSpec {
-    let price = Money { amount: 100, currency: "EUR".parse().unwrap() };
-    DropSpec {
-        id: DropId::new(),
-        creator_id: CreatorId(uuid::Uuid::now_v7()),
-        product_id: ProductId::new(),
-        title: "a drop".to_owned(),
-        variants: vec![VariantSpec { id: VariantId::new(), name: "one".to_owned(), stock: 5, price }],
-        per_buyer_limit: 0,
-        low_stock_threshold: 0,
-        hold_ms: 600_000,
-        starts_at: Timestamp::from_millis(0),
-        ends_at: None,
-        created_at: Timestamp::from_millis(0),
     }
 }
 
@@ -177,6 +198,21 @@ async fn a_charge_that_was_never_made_leaves_the_hold_and_can_be_tried_again() {
     assert_eq!((order.status, &order.payment_pending), (OrderStatus::Reserved, &None));
     let again = world.settler.begin_and_charge(&world.drop, &order, "pm", TraceId::random()).await.unwrap();
     assert!(matches!(again, Paid::Order(order) if order.status == OrderStatus::Confirmed));
+}
+
+#[actix::test]
+async fn a_payment_goes_on_when_its_client_hangs_up() {
+    let world = World::new().await;
+    let (orders, _folder) = world.orders().await;
+    let (buyer, trace) = (UserId::new(), TraceId::random());
+    let new =
+        NewOrder { drop_id: world.drop.spec.id, variant_id: None, quantity: 1, payment_method: Some("pm".to_owned()) };
+    world.charges([Ok(paid())]);
+    world.hang_up(orders.place(buyer, "at once", new.clone(), trace), buyer, 1).await;
+
+    let held = orders.place(buyer, "later", NewOrder { payment_method: None, ..new }, trace).await.unwrap();
+    world.charges([Ok(paid())]);
+    world.hang_up(orders.pay(buyer, held.answer.unwrap().id, "pm".to_owned(), trace), buyer, 2).await;
 }
 
 #[actix::test]
@@ -235,7 +271,8 @@ async fn money_that_comes_when_the_drop_has_left_memory_goes_back() {
     world.ask(Command::End).await;
     assert!(world.registry.retire(&world.drop).await);
     world.charges([Ok(paid())]);
-    let failure = world.settler.charge(&world.drop, &order, "pm", TraceId::random()).await;
+    let charging = world.settler.claim(order.id).unwrap();
+    let failure = world.settler.charge(charging, &world.drop, &order, "pm", TraceId::random()).await;
     assert!(failure.is_err_and(|failure| failure.code == crate::service::Code::DropNotFound));
     assert_eq!(*world.gateway.refunded.lock().unwrap(), [(order.id, "ch_1".to_owned())]);
 }
