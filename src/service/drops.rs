@@ -5,7 +5,8 @@ use super::{Caller, Code, DropView, Failure, Page, StockView};
 use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, publish::Published};
 use crate::domain::limits::QUANTITY_PER_ORDER_MAX;
 use crate::domain::{
-    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, StockCounts, Timestamp, VariantId, VariantSpec,
+    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, ProductStatus, StockCounts, Timestamp,
+    VariantId, VariantSpec,
 };
 use crate::engine::{Command, Outcome, Rejection};
 use crate::storage::{DropFilter, DropRow, Product, Store};
@@ -65,10 +66,13 @@ impl Drops {
     /// Schedules a drop of one of the caller's products.
     ///
     /// # Errors
-    /// `product_not_found`, `forbidden`, `validation_failed` (currencies), `database_unavailable`, `overloaded`.
+    /// `product_not_found`, `forbidden`, `product_archived`, `validation_failed` (currencies), `database_unavailable`, `overloaded`.
     pub async fn create(&self, caller: &Caller, new: NewDrop) -> Result<DropView, Failure> {
         let product = self.store.product(new.product_id).await?.ok_or_else(|| Failure::new(Code::ProductNotFound))?;
         caller.may_manage(product.creator_id)?;
+        if product.status == ProductStatus::Archived {
+            return Err(Failure::with(Code::ProductArchived, "An archived product gets no new drops"));
+        }
         let spec = spec_of(new, &product, self.clock.now())?;
         let (handle, _) = self.registry.schedule(spec).await.map_err(ask_failure)?;
         // A drop whose start is not in the future is live in the very answer.
