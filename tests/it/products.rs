@@ -190,3 +190,86 @@ async fn products_are_found_by_creator_and_price() {
     let nobody = "/creators/018f0000-0000-7000-8000-000000000000/products";
     problem(server.get(nobody, None).await, 404, "creator_not_found");
 }
+
+#[tokio::test]
+async fn a_drop_sells_the_products_variants_each_by_itself() {
+    let server = Server::start().await;
+    let (maker, _) = server.creator("maker").await;
+    let (_, product) = server.post("/products", Some(&maker), described()).await;
+    let [medium, large] = [0, 1].map(|index| product["variants"][index]["id"].clone());
+    let post = async |fields: Value| {
+        let mut body = json!({"product_id": product["id"]});
+        body.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        server.post("/drops", Some(&maker), body).await
+    };
+    let refused = problem(post(json!({"stock": 5})).await, 400, "validation_failed");
+    assert_eq!(pointers(&refused), ["/variants"]);
+    let strange = json!([{"variant_id": product["id"], "stock": 1}, {"name": "M", "stock": 1}, {"variant_id": medium, "stock": 1}]);
+    let refused = problem(post(json!({"variants": strange})).await, 400, "validation_failed");
+    assert_eq!(pointers(&refused), ["/variants/0/variant_id", "/variants/2/name"]);
+
+    let variants = json!([{"variant_id": medium, "stock": 2}, {"variant_id": large, "stock": 1},
+                          {"name": "Sample", "stock": 1, "price": {"amount": 0, "currency": "EUR"}}]);
+    let (status, drop) = post(json!({"variants": variants})).await;
+    assert_eq!(status, 201, "{drop}");
+    let shown: Vec<_> = drop["variants"].as_array().expect("variants").iter().collect();
+    assert_eq!((&shown[0]["id"], &shown[1]["id"]), (&medium, &large));
+    assert_eq!([&shown[0]["name"], &shown[1]["name"], &shown[2]["name"]], ["M", "XL", "Sample"]);
+    let prices: Vec<_> = shown.iter().map(|variant| variant["price"]["amount"].as_i64().expect("an amount")).collect();
+    assert_eq!(prices, [1999, 2199, 0]);
+
+    let id = drop["id"].as_str().expect("an id");
+    let buyer = server.account("buyer").await;
+    let order = async |key: &str, variant: &Value| {
+        let body = json!({"drop_id": id, "variant_id": variant, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+        server.order(&buyer, key, &body).await
+    };
+    let state = async || {
+        let (_, drop) = server.get(&format!("/drops/{id}"), None).await;
+        let free = |index: usize| drop["variants"][index]["stock"]["available"].as_u64().expect("a number");
+        (drop["status"].as_str().expect("a status").to_owned(), [free(0), free(1), free(2)])
+    };
+    assert_eq!(order("1", &large).await.1["total"], json!({"amount": 2199, "currency": "EUR"}));
+    problem(order("2", &large).await, 409, "sold_out");
+    assert_eq!(state().await, ("live".to_owned(), [2, 0, 1]));
+    assert_eq!(order("3", &medium).await.1["unit_price"], json!({"amount": 1999, "currency": "EUR"}));
+    assert_eq!(order("4", &shown[2]["id"]).await.1["total"]["amount"], 0);
+    assert_eq!(state().await, ("live".to_owned(), [1, 0, 0]));
+
+    // The product may go its own way: what is on sale stays as it was announced.
+    let path = format!("/products/{}", product["id"].as_str().expect("an id"));
+    let change = json!({"price": {"amount": 1, "currency": "EUR"}, "variants": null});
+    assert_eq!(patch(&server, &maker, &path, change).await.0, 200);
+    let (status, last) = order("5", &medium).await;
+    assert_eq!((status.as_u16(), &last["total"]["amount"]), (201, &json!(1999)), "{last}");
+    assert_eq!(state().await, ("sold_out".to_owned(), [0, 0, 0]));
+    problem(order("6", &medium).await, 409, "sold_out");
+}
+
+#[tokio::test]
+async fn a_products_variant_is_one_in_all_its_drops_and_after_a_crash() {
+    let mut server = Server::start().await;
+    let (maker, _) = server.creator("maker").await;
+    let (_, product) = server.post("/products", Some(&maker), described()).await;
+    let medium = &product["variants"][0]["id"];
+    let buyer = server.account("buyer").await;
+    let mut drops = Vec::new();
+    for stock in [1, 3] {
+        let body = json!({"product_id": product["id"], "variants": [{"variant_id": medium, "stock": stock}]});
+        let (status, drop) = server.post("/drops", Some(&maker), body).await;
+        assert_eq!(status, 201, "{drop}");
+        drops.push(drop["id"].as_str().expect("an id").to_owned());
+    }
+    let order = |drop: &str| json!({"drop_id": drop, "variant_id": medium, "quantity": 1});
+    assert_eq!(server.order(&buyer, "1", &order(&drops[0])).await.0, 201);
+    problem(server.order(&buyer, "2", &order(&drops[0])).await, 409, "sold_out");
+    assert_eq!(server.order(&buyer, "3", &order(&drops[1])).await.0, 201);
+    server.kill();
+    server.restart();
+    problem(server.order(&buyer, "4", &order(&drops[0])).await, 409, "sold_out");
+    assert_eq!(server.order(&buyer, "5", &order(&drops[1])).await.0, 201);
+    assert_eq!(server.stock(&drops[1]).await, (1, 2, 0));
+    assert_eq!(server.terminate(), Some(0));
+    let (code, report) = server.verify();
+    assert_eq!(code, Some(0), "{report}");
+}
