@@ -273,3 +273,15 @@ async fn a_products_variant_is_one_in_all_its_drops_and_after_a_crash() {
     let (code, report) = server.verify();
     assert_eq!(code, Some(0), "{report}");
 }
+
+#[tokio::test]
+async fn changes_at_the_same_time_are_all_kept() {
+    let server = Server::start().await;
+    let (maker, product) = server.creator("maker").await;
+    let path = format!("/products/{product}");
+    let change = async |n: usize| patch(&server, &maker, &path, json!({"attributes": {format!("a{n}"): n}})).await.0;
+    let all = futures_util::future::join_all((0..8).map(change)).await;
+    assert!(all.iter().all(|status| status.as_u16() == 200), "{all:?}");
+    let (_, last) = server.get(&path, None).await;
+    assert_eq!(last["attributes"].as_object().map(serde_json::Map::len), Some(8), "{last}");
+}
