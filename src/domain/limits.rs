@@ -64,6 +64,24 @@ pub const PAGE_LIMIT_DEFAULT: u32 = 20;
 pub const NAME_CHARS_MAX: usize = 120;
 /// Characters of a longer text.
 pub const TEXT_CHARS_MAX: usize = 4_000;
+/// Variants that a product comes in: a drop can sell all of them.
+pub const VARIANTS_PER_PRODUCT_MAX: usize = VARIANTS_PER_DROP_MAX;
+/// Images of a product.
+pub const IMAGES_PER_PRODUCT_MAX: usize = 10;
+/// Characters of an address on the web, in its normal form. Longer ones do not work everywhere.
+pub const URL_CHARS_MAX: usize = 2_048;
+/// Attributes of a product.
+pub const ATTRIBUTES_PER_PRODUCT_MAX: usize = 32;
+/// Characters of an attribute's name.
+pub const ATTRIBUTE_NAME_CHARS_MAX: usize = 64;
+/// Characters of an attribute's text.
+pub const ATTRIBUTE_TEXT_CHARS_MAX: usize = 500;
+/// Characters of an attribute's number.
+pub const ATTRIBUTE_NUMBER_CHARS_MAX: usize = 40;
+/// Bytes of a product's attributes as JSON: a page of products must stay small.
+pub const ATTRIBUTES_BYTES_MAX: usize = 8 << 10;
+/// Changes of a product that lose against another one at the same time, before the caller hears it.
+pub const PRODUCT_CHANGE_ATTEMPTS_MAX: u32 = 8;
 /// Characters of an e-mail address (RFC 5321 section 4.5.3.1.3, less the angle brackets).
 pub const EMAIL_CHARS_MAX: usize = 254;
 /// Characters of a password: NIST SP 800-63B asks for at least 8, and at least 64 allowed.
@@ -96,6 +114,8 @@ const _: () = {
     // One session's queue holds at least one largest message.
     assert!(WS_MESSAGE_BYTES_MAX <= WS_QUEUE_BYTES_MAX);
     assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
+    // What one request may bring, one product may keep.
+    assert!(ATTRIBUTES_BYTES_MAX < JSON_BODY_BYTES_MAX);
     // One drop's mailbox alone cannot overrun the journal's queue.
     assert!(DROP_MAILBOX_MAX <= JOURNAL_QUEUE_ENTRIES_MAX);
 };

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod limits;
 pub mod money;
 pub mod order;
+pub mod product;
 pub mod stock;
 pub mod timestamp;
 
@@ -16,5 +17,6 @@ pub use event::{Actor, DropEvent, DropRecord, DropSpec, ManualAct, OrderLine, Va
 pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
+pub use product::{Attribute, Attributes, Image, ProductStatus, ProductVariant};
 pub use stock::{DropStatus, StockBoard, StockCounts};
 pub use timestamp::Timestamp;

@@ -3,12 +3,13 @@
 //! Serde stops at the first value of a wrong type. A [`Field`] takes any JSON value instead, and [`Checks`] collects
 //! what is wrong with all of them under their JSON pointers.
 
-use crate::domain::limits::PRICE_MINOR_MAX;
+use crate::domain::limits::{PRICE_MINOR_MAX, URL_CHARS_MAX};
 use crate::domain::{CreatorId, Currency, DropId, Money, ProductId, Timestamp, VariantId};
 use crate::service::{Failure, FieldError};
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, value::MapAccessDeserializer};
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive};
+use url::Url;
 
 /// One field of a request body. `null` is the same as absent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -91,6 +92,49 @@ parsed!(
     Timestamp = "must be an RFC 3339 time, such as 2026-01-31T18:00:00Z",
     Currency = "must be three upper-case letters, such as USD",
 );
+
+/// A field of a change (RFC 7396), where `null` is not the same as absent.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Change<T> {
+    /// Left out: it stays.
+    #[default]
+    Keep,
+    /// `null`: it goes.
+    Clear,
+    /// A new value, right or wrong.
+    To(Field<T>),
+}
+
+impl<'de, T: FromJson> Deserialize<'de> for Change<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Field::deserialize(deserializer).map(|field| match field {
+            Field::Absent => Self::Clear,
+            field => Self::To(field),
+        })
+    }
+}
+
+impl<T> Change<T> {
+    /// For what can be empty: `null` is the empty one.
+    #[must_use]
+    pub fn or_empty(self, empty: T) -> Field<T> {
+        match self {
+            Self::Keep => Field::Absent,
+            Self::Clear => Field::Given(empty),
+            Self::To(field) => field,
+        }
+    }
+
+    /// For what a thing cannot be without.
+    #[must_use]
+    pub fn or_wrong(self) -> Field<T> {
+        match self {
+            Self::Keep => Field::Absent,
+            Self::Clear => Field::Wrong("must not be null".into()),
+            Self::To(field) => field,
+        }
+    }
+}
 
 /// An object within a body.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -249,6 +293,27 @@ impl Checks {
         }
     }
 
+    /// An absolute `http` or `https` address, in its normal form. One with a password in it would show that to everyone.
+    pub fn web_address(&mut self, pointer: &str, text: Option<String>) -> Option<String> {
+        let text = self.line(pointer, text, 1..=URL_CHARS_MAX)?;
+        let absolute = text
+            .split_once("://")
+            .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"));
+        let url =
+            Url::parse(&text).ok().filter(|url| absolute && url.username().is_empty() && url.password().is_none());
+        match url.map(String::from) {
+            Some(url) if url.len() <= URL_CHARS_MAX => Some(url),
+            Some(_) => {
+                self.wrong(pointer, format!("must have at most {URL_CHARS_MAX} characters in its normal form"));
+                None
+            }
+            None => {
+                self.wrong(pointer, "must be an http or https URL, such as https://example.com/a.jpg");
+                None
+            }
+        }
+    }
+
     /// An amount of money, if it is there.
     pub fn money(&mut self, pointer: &str, field: Field<Nested<MoneyBody>>) -> Option<Money> {
         let Nested(MoneyBody { amount, currency }) = self.optional(pointer, field)?;
@@ -299,6 +364,50 @@ mod tests {
         assert!(matches!(field::<Timestamp>("1700000000"), Field::Wrong(_)));
         assert!(matches!(field::<Vec<Field<i64>>>(r#"[1,"x"]"#), Field::Given(items) if items.len() == 2));
         assert!(matches!(field::<Nested<MoneyBody>>(r#"[1999,"USD"]"#), Field::Wrong(_)));
+    }
+
+    #[test]
+    fn in_a_change_null_is_not_absent() {
+        #[derive(Deserialize)]
+        struct Body {
+            #[serde(default)]
+            text: Change<String>,
+        }
+        let change = |json: &str| serde_json::from_str::<Body>(json).unwrap().text;
+        assert_eq!(change("{}"), Change::Keep);
+        assert_eq!(change(r#"{"text":null}"#), Change::Clear);
+        assert_eq!(change(r#"{"text":"x"}"#), Change::To(Field::Given("x".into())));
+        assert!(matches!(change(r#"{"text":1}"#), Change::To(Field::Wrong(_))));
+        assert_eq!(Change::Clear.or_empty(String::new()), Field::Given(String::new()));
+        assert!(matches!(Change::<String>::Clear.or_wrong(), Field::Wrong(_)));
+        assert_eq!(Change::<String>::Keep.or_wrong(), Field::Absent);
+    }
+
+    #[test]
+    fn addresses_are_absolute_and_normal() {
+        let address = |text: &str| Checks::default().web_address("/url", Some(text.to_owned()));
+        for (text, normal) in [
+            ("https://example.com/a.jpg", "https://example.com/a.jpg"),
+            (" HTTP://EXAMPLE.com:80/a b?q=\"#x ", "http://example.com/a%20b?q=%22#x"),
+            ("https://bücher.example/größe.png", "https://xn--bcher-kva.example/gr%C3%B6%C3%9Fe.png"),
+            ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443/"),
+        ] {
+            assert_eq!(address(text).as_deref(), Some(normal), "{text}");
+        }
+        for wrong in
+            ["", "a.jpg", "/a.jpg", "//example.com/a", "http:example.com", "https://", "https:///", "ftp://x/y"]
+        {
+            assert_eq!(address(wrong), None, "{wrong}");
+        }
+        for wrong in
+            ["javascript:alert(1)//https://x", "data:,x", "https://a:b@example.com", "https://a@x", "http://a\tb"]
+        {
+            assert_eq!(address(wrong), None, "{wrong}");
+        }
+        let at_most = "x".repeat(URL_CHARS_MAX - "https://a/".len());
+        assert!(address(&format!("https://a/{at_most}")).is_some());
+        assert_eq!(address(&format!("https://a/{at_most}x")), None);
+        assert_eq!(address(&format!("https://a/{}", "ü".repeat(1_000))), None, "the normal form is what counts");
     }
 
     #[test]

@@ -118,5 +118,7 @@ fn api() -> actix_web::Scope {
         .service(at("/creators/{id}/drops").get(creators::drops).done())
         .service(at("/follows").post(creators::follow_named).done())
         .service(at("/products").get(products::list).post(products::create).done())
-        .service(at("/products/{id}").get(products::get).done())
+        .service(at("/products/{id}").get(products::get).patch(products::change).done())
+        .service(at("/products/{id}/archive").post(products::archive).done())
+        .service(at("/products/{id}/restore").post(products::restore).done())
 }

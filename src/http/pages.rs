@@ -2,9 +2,9 @@
 
 use super::field::FromJson;
 use super::problem::Problem;
-use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
-use crate::domain::{CreatorId, DropStatus, Timestamp};
-use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page, Phase};
+use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
+use crate::domain::{CreatorId, Currency, DropStatus, ProductStatus, Timestamp};
+use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page, Phase, ProductFilter};
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, LINK};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
@@ -57,6 +57,8 @@ impl List {
 pub struct Paging {
     /// 1 to `PAGE_LIMIT_MAX`.
     pub limit: u32,
+    /// What is wrong so far. A list answers it with whatever is wrong with its filter.
+    errors: Vec<FieldError>,
     query: Query,
 }
 
@@ -71,6 +73,9 @@ struct Query {
     creator_id: Option<String>,
     actor_id: Option<String>,
     object_id: Option<String>,
+    currency: Option<String>,
+    price_min: Option<String>,
+    price_max: Option<String>,
 }
 
 impl Paging {
@@ -82,10 +87,13 @@ impl Paging {
             None => Some(PAGE_LIMIT_DEFAULT),
             Some(text) => text.parse().ok().filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit)),
         };
-        match limit {
-            Some(limit) => Ok(Self { limit, query }),
-            None => Err(Failure::invalid(vec![wrong("/limit", format!("must be 1 to {PAGE_LIMIT_MAX}"))])),
-        }
+        Ok(match limit {
+            Some(limit) => Self { limit, errors: Vec::new(), query },
+            None => {
+                let errors = vec![wrong("/limit", format!("must be 1 to {PAGE_LIMIT_MAX}"))];
+                Self { limit: PAGE_LIMIT_DEFAULT, errors, query }
+            }
+        })
     }
 
     /// Which drops to list.
@@ -93,7 +101,7 @@ impl Paging {
     /// # Errors
     /// `validation_failed`.
     pub fn filter(&self) -> Result<DropFilter, Failure> {
-        let mut errors = Vec::new();
+        let mut errors = self.errors.clone();
         let filter = DropFilter {
             status: self.query.status.read(&mut errors, "/status", STATUSES, DropStatus::parse),
             phase: self.query.phase.read(&mut errors, "/phase", "must be upcoming, live or ended", phase),
@@ -114,12 +122,41 @@ impl Paging {
         if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
     }
 
+    /// Which products to list: the active ones, unless the query says otherwise.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn product_filter(&self) -> Result<ProductFilter, Failure> {
+        let mut errors = self.errors.clone();
+        let Query { status, creator_id, currency, price_min, price_max, .. } = &self.query;
+        let amount = |text: &str| text.parse().ok().filter(|amount| (0..=PRICE_MINOR_MAX).contains(amount));
+        let filter = ProductFilter {
+            status: status
+                .read(&mut errors, "/status", "must be active or archived", ProductStatus::parse)
+                .unwrap_or_default(),
+            creator: creator_id.read(&mut errors, "/creator_id", CreatorId::WANTED, |text| text.parse().ok()),
+            currency: currency.read(&mut errors, "/currency", Currency::WANTED, |text| text.parse().ok()),
+            price_min: price_min.read(&mut errors, "/price_min", AMOUNT, amount),
+            price_max: price_max.read(&mut errors, "/price_max", AMOUNT, amount),
+        };
+        // Minor units of different currencies do not compare.
+        if given(currency).is_none() && given(price_min).or(given(price_max)).is_some() {
+            errors.push(wrong("/currency", "is required with price_min and price_max"));
+        }
+        if let (Some(min), Some(max)) = (filter.price_min, filter.price_max)
+            && max < min
+        {
+            errors.push(wrong("/price_max", "must not be below price_min"));
+        }
+        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+    }
+
     /// Which lines of the audit trail to list.
     ///
     /// # Errors
     /// `validation_failed`.
     pub fn audit_filter(&self) -> Result<AuditFilter, Failure> {
-        let mut errors = Vec::new();
+        let mut errors = self.errors.clone();
         let filter = AuditFilter {
             actor: self
                 .query
@@ -130,15 +167,20 @@ impl Paging {
         if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
     }
 
-    /// The last item of the page before.
+    /// The last item of the page before. Every list asks for it, after its filter.
     ///
     /// # Errors
-    /// `invalid_cursor`.
+    /// `validation_failed`, `invalid_cursor`.
     pub fn after(&self, list: List) -> Result<Option<Uuid>, Failure> {
+        if !self.errors.is_empty() {
+            return Err(Failure::invalid(self.errors.clone()));
+        }
         let Some(cursor) = given(&self.query.cursor) else { return Ok(None) };
         list.last(cursor).map(Some).ok_or_else(|| Failure::new(Code::InvalidCursor))
     }
 }
+
+const AMOUNT: &str = "must be a whole number of minor units, from 0 to 10000000000";
 
 const STATUSES: &str = "must be scheduled, live, sold_out, ended or cancelled";
 
@@ -253,13 +295,37 @@ mod tests {
         assert_eq!(paging.filter().unwrap(), DropFilter { status: Some(DropStatus::SoldOut), ..DropFilter::default() });
         assert_eq!(paging.after(List::Drops).unwrap(), None);
         assert_eq!(Paging::of("").unwrap().limit, PAGE_LIMIT_DEFAULT);
-        for bad in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5", "limit=1&limit=2"] {
-            assert_eq!(Paging::of(bad).unwrap_err().code, Code::ValidationFailed, "{bad}");
+        assert_eq!(Paging::of("limit=1&limit=2").unwrap_err().code, Code::ValidationFailed);
+        for bad in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5"] {
+            assert_eq!(Paging::of(bad).unwrap().after(List::Drops).unwrap_err().code, Code::ValidationFailed, "{bad}");
         }
-        let failure = Paging::of("status=LIVE&creator_id=y").unwrap().filter().unwrap_err();
-        assert_eq!((failure.code, failure.fields.len()), (Code::ValidationFailed, 2));
+        let failure = Paging::of("status=LIVE&creator_id=y&limit=0").unwrap().filter().unwrap_err();
+        assert_eq!((failure.code, failure.fields.len()), (Code::ValidationFailed, 3));
         let failure = Paging::of("cursor=nonsense").unwrap().after(List::Drops).unwrap_err();
         assert_eq!(failure.code, Code::InvalidCursor);
+    }
+
+    #[test]
+    fn queries_for_products_are_checked() {
+        let filter = |query: &str| Paging::of(query).unwrap().product_filter();
+        assert_eq!(filter("").unwrap(), ProductFilter::default());
+        let found = filter("status=archived&currency=EUR&price_min=0&price_max=10000000000").unwrap();
+        assert_eq!((found.status, found.price_min), (ProductStatus::Archived, Some(0)));
+        assert_eq!((found.currency, found.price_max), ("EUR".parse().ok(), Some(PRICE_MINOR_MAX)));
+        assert_eq!(filter("currency=EUR").unwrap().currency, "EUR".parse().ok());
+        let pointers =
+            |query: &str| filter(query).unwrap_err().fields.into_iter().map(|field| field.pointer).collect::<Vec<_>>();
+        assert_eq!(pointers("status=live"), ["/status"]);
+        assert_eq!(pointers("price_min=1"), ["/currency"]);
+        assert_eq!(pointers("price_max=1&currency="), ["/currency"]);
+        assert_eq!(pointers("currency=EUR&price_min=5&price_max=4"), ["/price_max"]);
+        assert_eq!(
+            pointers("status=x&creator_id=y&currency=eur&price_min=-1&price_max=10000000001"),
+            ["/status", "/creator_id", "/currency", "/price_min", "/price_max"]
+        );
+        for amount in ["1.5", "1e3", "99999999999999999999", "%C3%BC", "0x1"] {
+            assert_eq!(pointers(&format!("currency=EUR&price_min={amount}")), ["/price_min"], "{amount}");
+        }
     }
 
     #[test]

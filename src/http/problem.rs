@@ -88,6 +88,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::HandleTaken
         | C::AccountHasDrops
         | C::AlreadyACreator
+        | C::ProductArchived
         | C::DropNotStarted
         | C::DropEnded
         | C::DropCancelled

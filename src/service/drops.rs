@@ -5,7 +5,8 @@ use super::{Caller, Code, DropView, Failure, Page, StockView};
 use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, publish::Published};
 use crate::domain::limits::QUANTITY_PER_ORDER_MAX;
 use crate::domain::{
-    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, StockCounts, Timestamp, VariantId, VariantSpec,
+    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, ProductStatus, StockCounts, Timestamp,
+    VariantId, VariantSpec,
 };
 use crate::engine::{Command, Outcome, Rejection};
 use crate::storage::{DropFilter, DropRow, Product, Store};
@@ -14,14 +15,19 @@ use std::{sync::Arc, time::Duration};
 /// How long a creator's own change waits to be in the listings before it answers.
 const OWN_CHANGE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a variant is called that its creator does not name.
+pub const VARIANT_NAME_DEFAULT: &str = "default";
+
 /// One variant to schedule, already validated field by field.
 #[derive(Clone, Debug)]
 pub struct NewVariant {
-    /// What buyers call it.
-    pub name: String,
+    /// One that the product comes in; one of this drop alone if absent.
+    pub id: Option<VariantId>,
+    /// What buyers call it; as the product calls it if absent.
+    pub name: Option<String>,
     /// Units, 1 to `STOCK_PER_VARIANT_MAX`.
     pub stock: u32,
-    /// Price; the product's if absent.
+    /// Price; the usual one of the product's variant, or else of the product, if absent.
     pub price: Option<Money>,
 }
 
@@ -34,6 +40,8 @@ pub struct NewDrop {
     pub title: Option<String>,
     /// 1 to `VARIANTS_PER_DROP_MAX`.
     pub variants: Vec<NewVariant>,
+    /// Whether only a stock was given, which says nothing about which variant it is of.
+    pub stock_alone: bool,
     /// 0: none.
     pub per_buyer_limit: u32,
     /// 0: never.
@@ -65,10 +73,14 @@ impl Drops {
     /// Schedules a drop of one of the caller's products.
     ///
     /// # Errors
-    /// `product_not_found`, `forbidden`, `validation_failed` (currencies), `database_unavailable`, `overloaded`.
+    /// `product_not_found`, `forbidden`, `product_archived`, `validation_failed` (variants that the product does not have,
+    /// currencies), `database_unavailable`, `overloaded`.
     pub async fn create(&self, caller: &Caller, new: NewDrop) -> Result<DropView, Failure> {
         let product = self.store.product(new.product_id).await?.ok_or_else(|| Failure::new(Code::ProductNotFound))?;
         caller.may_manage(product.creator_id)?;
+        if product.status == ProductStatus::Archived {
+            return Err(Failure::with(Code::ProductArchived, "An archived product gets no new drops"));
+        }
         let spec = spec_of(new, &product, self.clock.now())?;
         let (handle, _) = self.registry.schedule(spec).await.map_err(ask_failure)?;
         // A drop whose start is not in the future is live in the very answer.
@@ -249,21 +261,7 @@ fn spec_of(new: NewDrop, product: &Product, now: Timestamp) -> Result<DropSpec, 
     if new.ends_at.is_some_and(|end| end <= starts_at.max(now)) {
         return Err(ends_too_early());
     }
-    let currency: Currency = new.variants.first().and_then(|v| v.price).unwrap_or(product.price).currency;
-    let mut fields = Vec::new();
-    let mut variants = Vec::with_capacity(new.variants.len());
-    for (index, variant) in new.variants.into_iter().enumerate() {
-        let price = variant.price.unwrap_or(product.price);
-        if price.currency != currency {
-            let detail = format!("all variants of a drop share one currency, here {currency}");
-            fields.push(super::FieldError { pointer: format!("/variants/{index}/price/currency"), detail });
-        }
-        debug_assert!(price.times(QUANTITY_PER_ORDER_MAX).is_some(), "prices are bounded by validation");
-        variants.push(VariantSpec { id: VariantId::new(), name: variant.name, stock: variant.stock, price });
-    }
-    if !fields.is_empty() {
-        return Err(Failure::invalid(fields));
-    }
+    let variants = variants_of(new.variants, new.stock_alone, product)?;
     Ok(DropSpec {
         id: DropId::new(),
         creator_id: product.creator_id,
@@ -277,6 +275,36 @@ fn spec_of(new: NewDrop, product: &Product, now: Timestamp) -> Result<DropSpec, 
         ends_at: new.ends_at,
         created_at: now,
     })
+}
+
+/// The variants with the names and prices that the product gives them.
+fn variants_of(new: Vec<NewVariant>, stock_alone: bool, product: &Product) -> Result<Vec<VariantSpec>, Failure> {
+    let mut fields = Vec::new();
+    let mut wrong = |pointer: String, detail: String| fields.push(super::FieldError { pointer, detail });
+    if stock_alone && !product.variants.is_empty() {
+        wrong("/variants".to_owned(), "is required: the product comes in variants".to_owned());
+    }
+    let mut variants: Vec<VariantSpec> = Vec::with_capacity(new.len());
+    for (index, NewVariant { id, name, stock, price }) in new.into_iter().enumerate() {
+        let usual = id.and_then(|id| product.variants.iter().find(|variant| variant.id == id));
+        if id.is_some() && usual.is_none() {
+            wrong(format!("/variants/{index}/variant_id"), "must be the id of a variant of the product".to_owned());
+        }
+        let price = price.or(usual.and_then(|usual| usual.price)).unwrap_or(product.price);
+        let named = name.as_deref().or(usual.map(|usual| usual.name.as_str()));
+        let name = named.unwrap_or(VARIANT_NAME_DEFAULT).to_owned();
+        if variants.iter().any(|other| other.name == name) {
+            wrong(format!("/variants/{index}/name"), "must not be the name of another variant".to_owned());
+        }
+        let currency: Currency = variants.first().map_or(price.currency, |first| first.price.currency);
+        if price.currency != currency {
+            let detail = format!("all variants of a drop share one currency, here {currency}");
+            wrong(format!("/variants/{index}/price/currency"), detail);
+        }
+        debug_assert!(price.times(QUANTITY_PER_ORDER_MAX).is_some(), "prices are bounded by validation");
+        variants.push(VariantSpec { id: id.unwrap_or_else(VariantId::new), name, stock, price });
+    }
+    if fields.is_empty() { Ok(variants) } else { Err(Failure::invalid(fields)) }
 }
 
 fn view_of(handle: &DropHandle) -> DropView {
@@ -296,5 +324,76 @@ fn view_of_row(row: DropRow) -> DropView {
         started_at: row.started_at,
         ended_at: row.ended_at,
         spec: Arc::new(row.spec),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Attributes, ProductVariant};
+
+    fn money(amount: i64, currency: &str) -> Money {
+        Money { amount, currency: currency.parse().unwrap() }
+    }
+
+    /// At 10 EUR, in S, in M and, at 12 EUR, in L.
+    fn product() -> Product {
+        let at = Timestamp::from_millis(1_800_000_000_000);
+        let own = [("S", None), ("M", None), ("L", Some(money(1_200, "EUR")))];
+        Product {
+            id: ProductId::new(),
+            creator_id: CreatorId(uuid::Uuid::now_v7()),
+            name: "Jacket".to_owned(),
+            description: String::new(),
+            price: money(1_000, "EUR"),
+            images: Vec::new(),
+            attributes: Attributes::new(),
+            variants: own
+                .map(|(name, price)| ProductVariant { id: VariantId::new(), name: name.to_owned(), price })
+                .to_vec(),
+            status: ProductStatus::Active,
+            created_at: at,
+            updated_at: at,
+            version: 0,
+        }
+    }
+
+    fn new(id: Option<VariantId>, name: Option<&str>, price: Option<Money>) -> NewVariant {
+        NewVariant { id, name: name.map(str::to_owned), stock: 5, price }
+    }
+
+    fn pointers(variants: Vec<NewVariant>, product: &Product) -> Vec<String> {
+        let failure = variants_of(variants, false, product).unwrap_err();
+        failure.fields.into_iter().map(|field| field.pointer).collect()
+    }
+
+    #[test]
+    fn a_products_variant_brings_its_id_its_name_and_its_price() {
+        let product = product();
+        let [small, medium, large] = [0, 1, 2].map(|index| product.variants[index].id);
+        let asked = vec![
+            new(Some(large), None, None),
+            new(Some(small), None, None),
+            new(Some(medium), Some("Medium"), Some(money(0, "EUR"))),
+            new(None, None, None),
+        ];
+        let made = variants_of(asked, false, &product).unwrap();
+        let shown: Vec<_> = made.iter().map(|variant| (variant.name.as_str(), variant.price.amount)).collect();
+        assert_eq!(shown, [("L", 1_200), ("S", 1_000), ("Medium", 0), ("default", 1_000)]);
+        assert_eq!([made[0].id, made[1].id, made[2].id], [large, small, medium]);
+        assert!(product.variants.iter().all(|variant| variant.id != made[3].id));
+    }
+
+    #[test]
+    fn what_does_not_fit_the_product_is_named() {
+        let product = product();
+        let small = Some(product.variants[0].id);
+        assert_eq!(pointers(vec![new(Some(VariantId::new()), None, None)], &product), ["/variants/0/variant_id"]);
+        assert_eq!(pointers(vec![new(None, Some("S"), None), new(small, None, None)], &product), ["/variants/1/name"]);
+        let dollars = vec![new(small, None, Some(money(1, "USD"))), new(None, None, None)];
+        assert_eq!(pointers(dollars, &product), ["/variants/1/price/currency"]);
+        let alone = || vec![new(None, None, None)];
+        assert!(variants_of(alone(), true, &product).is_err(), "a stock of which variant?");
+        assert!(variants_of(alone(), true, &Product { variants: Vec::new(), ..product }).is_ok());
     }
 }

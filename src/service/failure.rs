@@ -55,6 +55,7 @@ codes! {
     EmailTaken = "email_taken", "The e-mail address is taken";
     HandleTaken = "handle_taken", "The handle is taken";
     AccountHasDrops = "account_has_drops", "The account has drops that are not over";
+    ProductArchived = "product_archived", "The product is archived";
     AlreadyACreator = "already_a_creator", "The account is a creator already";
     DropNotStarted = "drop_not_started", "The drop has not started";
     DropEnded = "drop_ended", "The drop has ended";

@@ -22,4 +22,4 @@ pub use views::{DropView, Page, StockView};
 // What protocols need from below, so that they import nothing but services and the domain.
 pub use crate::actors::fanout::{CloseCause, Outgoing, SessionQueue, Topic};
 pub use crate::actors::hub::{Hub, SessionId};
-pub use crate::storage::{AuditFilter, AuditRow, Creator, DropFilter, Phase, Product, User};
+pub use crate::storage::{AuditFilter, AuditRow, Creator, DropFilter, Phase, Product, ProductFilter, User};

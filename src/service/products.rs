@@ -1,9 +1,25 @@
 //! Products: what drops sell.
 
-use super::{Code, Failure, Page, clock::Clock, creators::page};
-use crate::domain::{CreatorId, Money, ProductId, UserId};
-use crate::storage::{Product, Store};
+use super::{Caller, Code, Failure, FieldError, Object, Page, clock::Clock, creators::page};
+use crate::domain::limits::{ATTRIBUTES_BYTES_MAX, ATTRIBUTES_PER_PRODUCT_MAX, PRODUCT_CHANGE_ATTEMPTS_MAX};
+use crate::domain::{
+    Attribute, Attributes, CreatorId, Image, Money, ProductId, ProductStatus, ProductVariant, UserId, VariantId,
+};
+use crate::storage::{Product, ProductFilter, Store};
+use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// A variant as its creator describes it.
+#[derive(Clone, Debug)]
+pub struct VariantChange {
+    /// One that the product has already; a new one if absent.
+    pub id: Option<VariantId>,
+    /// What buyers call it.
+    pub name: String,
+    /// The product's price if absent.
+    pub price: Option<Money>,
+}
 
 /// A product to add, already validated field by field.
 #[derive(Clone, Debug)]
@@ -14,6 +30,41 @@ pub struct NewProduct {
     pub description: String,
     /// The usual price.
     pub price: Money,
+    /// Its pictures.
+    pub images: Vec<Image>,
+    /// What else is to be known of it.
+    pub attributes: Attributes,
+    /// What it comes in. None has an id.
+    pub variants: Vec<VariantChange>,
+}
+
+/// What becomes of a product's attributes.
+#[derive(Clone, Debug, Default)]
+pub enum AttributesChange {
+    /// They stay.
+    #[default]
+    Keep,
+    /// All of them go.
+    Clear,
+    /// These get values, or go where there is none. The others stay.
+    Merge(BTreeMap<String, Option<Attribute>>),
+}
+
+/// What to change in a product; what is absent stays. Already validated field by field.
+#[derive(Clone, Debug, Default)]
+pub struct ProductChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// May be empty.
+    pub description: Option<String>,
+    /// The usual price.
+    pub price: Option<Money>,
+    /// All its pictures.
+    pub images: Option<Vec<Image>>,
+    /// What else is to be known of it.
+    pub attributes: AttributesChange,
+    /// All that it comes in. What is not named goes.
+    pub variants: Option<Vec<VariantChange>>,
 }
 
 /// The product use cases.
@@ -37,13 +88,20 @@ impl Products {
     pub async fn create(&self, caller: UserId, new: NewProduct) -> Result<Product, Failure> {
         let creator_id = CreatorId::from(caller);
         self.store.creator(creator_id).await?.ok_or_else(|| Failure::new(Code::NotACreator))?;
+        let now = self.clock.now();
         let product = Product {
             id: ProductId::new(),
             creator_id,
             name: new.name,
             description: new.description,
             price: new.price,
-            created_at: self.clock.now(),
+            images: new.images,
+            attributes: new.attributes,
+            variants: new.variants.into_iter().map(|variant| named(variant, VariantId::new())).collect(),
+            status: ProductStatus::Active,
+            created_at: now,
+            updated_at: now,
+            version: 0,
         };
         self.store.insert_product(&product).await?;
         Ok(product)
@@ -57,19 +115,236 @@ impl Products {
         self.store.product(id).await?.ok_or_else(|| Failure::new(Code::ProductNotFound))
     }
 
-    /// Newest first, those before `after`; one creator's only if asked for.
+    /// Newest first, those before `after`.
     ///
     /// # Errors
-    /// `creator_not_found`, `database_unavailable`.
+    /// `database_unavailable`.
     pub async fn list(
         &self,
-        creator: Option<CreatorId>,
+        filter: ProductFilter,
         after: Option<ProductId>,
         limit: u32,
     ) -> Result<Page<Product>, Failure> {
-        if let Some(creator) = creator {
-            self.store.creator(creator).await?.ok_or_else(|| Failure::new(Code::CreatorNotFound))?;
+        Ok(page(self.store.products(filter, after, limit + 1).await?, limit))
+    }
+
+    /// Changes what is given. Drops that were scheduled before keep the names and prices of their time.
+    ///
+    /// # Errors
+    /// `product_not_found`, `forbidden`, `validation_failed` (variants that it does not have, currencies, the sum of its
+    /// attributes), `overloaded` where others change it all the time, `database_unavailable`.
+    pub async fn change(&self, caller: &Caller, id: ProductId, change: &ProductChange) -> Result<Product, Failure> {
+        self.rewrite(caller, id, "product_changed", |product| changed(product, change)).await
+    }
+
+    /// Takes it out of the lists; it gets no new drops. Repeated: unchanged.
+    ///
+    /// # Errors
+    /// As [`Products::change`].
+    pub async fn archive(&self, caller: &Caller, id: ProductId) -> Result<Product, Failure> {
+        let archived = |product: &Product| Ok(Product { status: ProductStatus::Archived, ..product.clone() });
+        self.rewrite(caller, id, "product_archived", archived).await
+    }
+
+    /// Brings it back. Repeated: unchanged.
+    ///
+    /// # Errors
+    /// As [`Products::change`].
+    pub async fn restore(&self, caller: &Caller, id: ProductId) -> Result<Product, Failure> {
+        let restored = |product: &Product| Ok(Product { status: ProductStatus::Active, ..product.clone() });
+        self.rewrite(caller, id, "product_restored", restored).await
+    }
+
+    /// Reads, changes and writes, again if somebody else wrote in between. A change that changes nothing leaves no trace.
+    async fn rewrite(
+        &self,
+        caller: &Caller,
+        id: ProductId,
+        act: &str,
+        change: impl Fn(&Product) -> Result<Product, Failure>,
+    ) -> Result<Product, Failure> {
+        for _ in 0..PRODUCT_CHANGE_ATTEMPTS_MAX {
+            let old = self.get(id).await?;
+            caller.may_manage(old.creator_id)?;
+            let mut new = change(&old)?;
+            if new == old {
+                return Ok(old);
+            }
+            let now = self.clock.now();
+            new.updated_at = now.max(old.updated_at);
+            new.version = old.version.wrapping_add(1);
+            let audit = caller.audit(now, act, Object { kind: "product", id: id.0 }, &difference(&old, &new));
+            if self.store.update_product(&new, old.version, &audit).await? {
+                return Ok(new);
+            }
         }
-        Ok(page(self.store.products(creator, after, limit + 1).await?, limit))
+        Err(Failure { detail: "Others are changing this product".into(), ..Failure::retry(Code::Overloaded, 1) })
+    }
+}
+
+fn named(VariantChange { name, price, .. }: VariantChange, id: VariantId) -> ProductVariant {
+    ProductVariant { id, name, price }
+}
+
+/// The product with the change made, if that leaves it whole.
+fn changed(old: &Product, change: &ProductChange) -> Result<Product, Failure> {
+    let mut errors = Vec::new();
+    let mut new = old.clone();
+    let ProductChange { name, description, price, images, attributes, variants } = change.clone();
+    new.name = name.unwrap_or(new.name);
+    new.description = description.unwrap_or(new.description);
+    new.price = price.unwrap_or(new.price);
+    new.images = images.unwrap_or(new.images);
+    match attributes {
+        AttributesChange::Keep => {}
+        AttributesChange::Clear => new.attributes.clear(),
+        AttributesChange::Merge(changes) => {
+            for (name, value) in changes {
+                match value {
+                    Some(value) => new.attributes.insert(name, value),
+                    None => new.attributes.remove(&name),
+                };
+            }
+        }
+    }
+    if let Some(variants) = variants {
+        new.variants.clear();
+        for (index, variant) in variants.into_iter().enumerate() {
+            let known = |id: &VariantId| old.variants.iter().any(|variant| variant.id == *id);
+            if variant.id.as_ref().is_some_and(|id| !known(id)) {
+                let detail = "must be the id of a variant of this product".to_owned();
+                errors.push(FieldError { pointer: format!("/variants/{index}/id"), detail });
+            }
+            let id = variant.id.unwrap_or_else(VariantId::new);
+            new.variants.push(named(variant, id));
+        }
+    }
+    let prices: Vec<_> = new.variants.iter().map(|variant| variant.price).collect();
+    errors.extend(contradictions(new.price, &prices, &new.attributes));
+    if errors.is_empty() { Ok(new) } else { Err(Failure::invalid(errors)) }
+}
+
+/// What is wrong with a product although each of its fields is right. `prices`: the variants' own, in their order.
+#[must_use]
+pub fn contradictions(price: Money, prices: &[Option<Money>], attributes: &Attributes) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, own) in prices.iter().enumerate() {
+        if own.is_some_and(|own| own.currency != price.currency) {
+            let detail = format!("must be that of the product, here {}", price.currency);
+            errors.push(FieldError { pointer: format!("/variants/{index}/price/currency"), detail });
+        }
+    }
+    // Names and values as JSON, with their quotes, colons and commas.
+    let bytes: usize = attributes.iter().map(|(name, value)| name.len() + value.as_json().len() + 4).sum();
+    if attributes.len() > ATTRIBUTES_PER_PRODUCT_MAX || bytes > ATTRIBUTES_BYTES_MAX {
+        let detail =
+            format!("must be at most {ATTRIBUTES_PER_PRODUCT_MAX}, of {ATTRIBUTES_BYTES_MAX} bytes all together");
+        errors.push(FieldError { pointer: "/attributes".to_owned(), detail });
+    }
+    errors
+}
+
+/// For the audit trail: which fields changed, and the price, since money depends on it.
+fn difference(old: &Product, new: &Product) -> serde_json::Value {
+    let fields: Vec<&str> = [
+        ("name", old.name != new.name),
+        ("description", old.description != new.description),
+        ("price", old.price != new.price),
+        ("images", old.images != new.images),
+        ("attributes", old.attributes != new.attributes),
+        ("variants", old.variants != new.variants),
+        ("status", old.status != new.status),
+    ]
+    .into_iter()
+    .filter_map(|(name, changed)| changed.then_some(name))
+    .collect();
+    let mut detail = json!({"fields": fields});
+    if old.price != new.price {
+        detail["price"] = json!({"from": old.price, "to": new.price});
+    }
+    detail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+
+    fn money(amount: i64, currency: &str) -> Money {
+        Money { amount, currency: currency.parse().unwrap() }
+    }
+
+    fn product() -> Product {
+        let at = Timestamp::from_millis(1_800_000_000_000);
+        Product {
+            id: ProductId::new(),
+            creator_id: CreatorId(uuid::Uuid::now_v7()),
+            name: "Jacket".to_owned(),
+            description: "Warm".to_owned(),
+            price: money(1_999, "EUR"),
+            images: Vec::new(),
+            attributes: Attributes::from([("colour".to_owned(), "red".into()), ("fit".to_owned(), "wide".into())]),
+            variants: ["S", "M"]
+                .map(|name| ProductVariant { id: VariantId::new(), name: name.to_owned(), price: None })
+                .to_vec(),
+            status: ProductStatus::Active,
+            created_at: at,
+            updated_at: at,
+            version: 3,
+        }
+    }
+
+    fn pointers(result: Result<Product, Failure>) -> Vec<String> {
+        result.unwrap_err().fields.into_iter().map(|field| field.pointer).collect()
+    }
+
+    #[test]
+    fn what_is_absent_stays() {
+        let old = product();
+        assert_eq!(changed(&old, &ProductChange::default()).unwrap(), old);
+        let name = ProductChange { name: Some("Coat".to_owned()), ..ProductChange::default() };
+        assert_eq!(changed(&old, &name).unwrap(), Product { name: "Coat".to_owned(), ..old });
+    }
+
+    #[test]
+    fn attributes_are_merged_by_name() {
+        let old = product();
+        let merge = BTreeMap::from([("colour".to_owned(), None), ("lined".to_owned(), Attribute::from_json("true"))]);
+        let change = ProductChange { attributes: AttributesChange::Merge(merge), ..ProductChange::default() };
+        let new = changed(&old, &change).unwrap();
+        assert_eq!(serde_json::to_value(&new.attributes).unwrap(), json!({"fit": "wide", "lined": true}));
+        let clear = ProductChange { attributes: AttributesChange::Clear, ..ProductChange::default() };
+        assert!(changed(&old, &clear).unwrap().attributes.is_empty());
+        let many = (0..31).map(|n| (format!("a{n}"), Some("x".into()))).collect();
+        let many = ProductChange { attributes: AttributesChange::Merge(many), ..ProductChange::default() };
+        assert_eq!(pointers(changed(&old, &many)), ["/attributes"]);
+        let large = (0..20).map(|n| (format!("a{n}"), Some("x".repeat(500).as_str().into()))).collect();
+        let large = ProductChange { attributes: AttributesChange::Merge(large), ..ProductChange::default() };
+        assert_eq!(pointers(changed(&old, &large)), ["/attributes"]);
+    }
+
+    #[test]
+    fn variants_keep_the_ids_that_are_named() {
+        let old = product();
+        let variant = |id, name: &str| VariantChange { id, name: name.to_owned(), price: Some(money(5, "EUR")) };
+        let listed = vec![variant(Some(old.variants[1].id), "Medium"), variant(None, "L")];
+        let change = ProductChange { variants: Some(listed), ..ProductChange::default() };
+        let new = changed(&old, &change).unwrap();
+        assert_eq!(new.variants.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(), ["Medium", "L"]);
+        assert_eq!(new.variants[0].id, old.variants[1].id);
+        assert!(old.variants.iter().all(|v| v.id != new.variants[1].id));
+        let strange = vec![variant(Some(VariantId::new()), "S")];
+        let strange = ProductChange { variants: Some(strange), ..ProductChange::default() };
+        assert_eq!(pointers(changed(&old, &strange)), ["/variants/0/id"]);
+        let dollars = ProductChange { price: Some(money(1, "USD")), ..ProductChange::default() };
+        assert_eq!(pointers(changed(&new, &dollars)), ["/variants/0/price/currency", "/variants/1/price/currency"]);
+    }
+
+    #[test]
+    fn the_audit_trail_says_what_changed() {
+        let old = product();
+        let new = Product { price: money(1, "EUR"), status: ProductStatus::Archived, ..old.clone() };
+        let price = json!({"from": {"amount": 1999, "currency": "EUR"}, "to": {"amount": 1, "currency": "EUR"}});
+        assert_eq!(difference(&old, &new), json!({"fields": ["price", "status"], "price": price}));
     }
 }

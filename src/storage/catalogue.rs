@@ -1,8 +1,8 @@
-//! Creators, their followers and their products.
+//! Creators and their followers.
 
 use super::sql::{Columns, Database, Session, args};
-use super::{Creator, Product, StoreError, rows};
-use crate::domain::{CreatorId, ProductId, Timestamp, UserId};
+use super::{Creator, StoreError, rows};
+use crate::domain::{CreatorId, Timestamp, UserId};
 use uuid::Uuid;
 
 /// Where a descending list begins: no id of ours is as large.
@@ -92,43 +92,4 @@ pub(super) async fn followers<D: Database>(
     let sql = "SELECT user_id FROM follows WHERE creator_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3";
     let rows = db.session().await?.all(sql, args![creator.0, past(after.map(|id| id.0)), limit]).await?;
     rows.iter().map(|row| row.id("user_id").map(UserId)).collect()
-}
-
-pub(super) async fn insert_product<D: Database>(db: &D, product: &Product) -> Result<(), StoreError> {
-    let sql = "INSERT INTO products (id, creator_id, name, description, price_amount, price_currency, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    let Product { id, creator_id, name, description, price, created_at } = product;
-    let args = args![id.0, creator_id.0, name, description, price.amount, price.currency.as_str(), *created_at];
-    let mut tx = db.transaction().await?;
-    tx.run(sql, args).await?;
-    tx.commit().await
-}
-
-pub(super) async fn product<D: Database>(db: &D, id: ProductId) -> Result<Option<Product>, StoreError> {
-    let sql = "SELECT id, creator_id, name, description, price_amount, price_currency, created_at \
-               FROM products WHERE id = $1";
-    db.session().await?.one(sql, args![id.0]).await?.as_ref().map(rows::product).transpose()
-}
-
-pub(super) async fn products<D: Database>(
-    db: &D,
-    creator: Option<CreatorId>,
-    after: Option<ProductId>,
-    limit: u32,
-) -> Result<Vec<Product>, StoreError> {
-    let after = before(after.map(|id| id.0));
-    let mut session = db.session().await?;
-    let rows = match creator {
-        None => {
-            let sql = "SELECT id, creator_id, name, description, price_amount, price_currency, created_at \
-                       FROM products WHERE id < $1 ORDER BY id DESC LIMIT $2";
-            session.all(sql, args![after, limit]).await?
-        }
-        Some(creator) => {
-            let sql = "SELECT id, creator_id, name, description, price_amount, price_currency, created_at \
-                       FROM products WHERE id < $1 AND creator_id = $3 ORDER BY id DESC LIMIT $2";
-            session.all(sql, args![after, limit, creator.0]).await?
-        }
-    };
-    rows.iter().map(rows::product).collect()
 }

@@ -5,7 +5,7 @@
 //! truth at the watermark, and applying a batch twice changes nothing.
 //!
 //! - [`model`]: rows, in domain types.
-//! - `accounts`, `catalogue`, `reading`, `projection`: the operations, written once for both databases over `sql`.
+//! - `accounts`, `catalogue`, `products`, `reading`, `projection`: the operations, written once for both databases over `sql`.
 //! - `fold`: the projection's arithmetic, pure. `memory`: a ledger in memory around it, for the simulation.
 //! - `sqlite`, `postgres`: connections, and the few statements that differ.
 
@@ -17,6 +17,7 @@ mod fold;
 pub(crate) mod memory;
 pub mod model;
 mod postgres;
+mod products;
 mod projection;
 mod reading;
 mod rows;
@@ -190,10 +191,12 @@ pub trait Store: Ledger {
     async fn insert_product(&self, product: &Product) -> Result<(), StoreError>;
     /// The product with that id.
     async fn product(&self, id: ProductId) -> Result<Option<Product>, StoreError>;
-    /// Products, newest id first, of one creator if given, those before `after`.
+    /// Rewrites a product that is still at `from_version`, with its line of the audit trail. Returns whether it was.
+    async fn update_product(&self, product: &Product, from_version: u32, audit: &AuditRow) -> Result<bool, StoreError>;
+    /// Products, newest id first, those before `after`, filtered.
     async fn products(
         &self,
-        creator: Option<CreatorId>,
+        filter: ProductFilter,
         after: Option<ProductId>,
         limit: u32,
     ) -> Result<Vec<Product>, StoreError>;

@@ -1,8 +1,9 @@
 //! Rows, in domain types.
 
 use crate::domain::{
-    CreatorId, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderView, ProductId,
-    Refusal, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, Image, KeyDigest, Money,
+    OrderId, OrderView, ProductId, ProductStatus, ProductVariant, Refusal, StockCounts, Timestamp, TraceId, UserId,
+    VariantId,
 };
 use uuid::Uuid;
 
@@ -123,8 +124,35 @@ pub struct Product {
     pub description: String,
     /// The usual price; a drop sets its own.
     pub price: Money,
+    /// The first one is shown first.
+    pub images: Vec<Image>,
+    /// What else is to be known of it.
+    pub attributes: Attributes,
+    /// What it comes in, if there is a choice.
+    pub variants: Vec<ProductVariant>,
+    /// Whether it can get new drops.
+    pub status: ProductStatus,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// How often it was changed.
+    pub version: u32,
+}
+
+/// Which products to list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ProductFilter {
+    /// Only these.
+    pub status: ProductStatus,
+    /// Only this creator's.
+    pub creator: Option<CreatorId>,
+    /// Only those with a price in this currency.
+    pub currency: Option<Currency>,
+    /// Only those that cost so many minor units or more.
+    pub price_min: Option<i64>,
+    /// Only those that cost so many minor units or less.
+    pub price_max: Option<i64>,
 }
 
 /// One variant of a projected drop.

@@ -5,8 +5,10 @@ use super::sql::Columns;
 use super::{AuditRow, Creator, DropRow, OrderNote, Product, RefreshToken, RefusalRow, StoreError, User, VariantRow};
 use crate::domain::{
     CreatorId, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
-    RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
+    ProductStatus, RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    VariantSpec,
 };
+use serde::de::DeserializeOwned;
 
 fn corrupt(column: &str, value: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt(format!("column {column} holds {value}"))
@@ -37,6 +39,12 @@ fn maybe_named<R: Columns, T>(
     parse: fn(&str) -> Option<T>,
 ) -> Result<Option<T>, StoreError> {
     row.maybe_text(column)?.map(|text| parse(&text).ok_or_else(|| corrupt(column, text))).transpose()
+}
+
+/// A value that is kept as JSON.
+fn json<R: Columns, T: DeserializeOwned>(row: &R, column: &'static str) -> Result<T, StoreError> {
+    let text = row.text(column)?;
+    serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(format!("column {column}: {error}")))
 }
 
 fn price<R: Columns>(row: &R) -> Result<Money, StoreError> {
@@ -118,7 +126,13 @@ pub(super) fn product<R: Columns>(row: &R) -> Result<Product, StoreError> {
         name: row.text("name")?,
         description: row.text("description")?,
         price: price(row)?,
+        images: json(row, "images")?,
+        attributes: json(row, "attributes")?,
+        variants: json(row, "variants")?,
+        status: named(row, "status", ProductStatus::parse)?,
         created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+        version: count(row, "version")?,
     })
 }
 

@@ -1,10 +1,10 @@
 //! [`Store`] over any [`Database`]: every operation within a time limit, each in the file of its concern.
 
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
-use super::{AuditFilter, AuditRow, OrderNote, accounts, audit, catalogue, projection, reading};
+use super::{AuditFilter, AuditRow, OrderNote, accounts, audit, catalogue, products, projection, reading};
 use super::{
-    Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProjectionBatch, RefreshToken, RefusalRow, Store,
-    StoreError, User, Watermark,
+    Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProjectionBatch, RefreshToken, RefusalRow,
+    Store, StoreError, User, Watermark,
 };
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
@@ -157,18 +157,21 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn insert_product(&self, product: &Product) -> Result<(), StoreError> {
-        timely(catalogue::insert_product(&self.0, product)).await
+        timely(products::insert(&self.0, product)).await
     }
     async fn product(&self, id: ProductId) -> Result<Option<Product>, StoreError> {
-        timely(catalogue::product(&self.0, id)).await
+        timely(products::get(&self.0, id)).await
+    }
+    async fn update_product(&self, product: &Product, from_version: u32, audit: &AuditRow) -> Result<bool, StoreError> {
+        timely(products::update(&self.0, product, from_version, audit)).await
     }
     async fn products(
         &self,
-        creator: Option<CreatorId>,
+        filter: ProductFilter,
         after: Option<ProductId>,
         limit: u32,
     ) -> Result<Vec<Product>, StoreError> {
-        timely(catalogue::products(&self.0, creator, after, limit)).await
+        timely(products::list(&self.0, filter, after, limit)).await
     }
 
     async fn claim(&self, journal: Uuid, epoch: u32) -> Result<(), StoreError> {

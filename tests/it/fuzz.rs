@@ -30,7 +30,12 @@ async fn bodies() {
         ("/auth/logout".into(), json!({"refresh_token": "abc"})),
         ("/creators".into(), json!({"handle": "maker", "display_name": "Maker", "bio": "b"})),
         ("/follows".into(), json!({"creator_id": maker.id})),
-        ("/products".into(), json!({"name": "Jacket", "description": "d", "price": money})),
+        (
+            "/products".into(),
+            json!({"name": "Jacket", "description": "d", "price": money, "attributes": {"size": 1.5, "wool": true},
+                   "images": [{"url": "https://example.com/a.jpg", "alt": "x"}],
+                   "variants": [{"name": "M", "price": money}, {"name": "L"}]}),
+        ),
         (
             "/drops".into(),
             json!({"product_id": product, "title": "t", "starts_at": "2026-12-01T18:00:00Z", "ends_at": null,
@@ -66,8 +71,8 @@ async fn queries_keys_and_headers() {
     for seed in seeds(300) {
         let text = mutated(seed, &corpus);
         let escaped: String = text.iter().map(|byte| format!("%{byte:02x}")).collect();
-        let query = ["cursor", "limit", "status", "creator_id"][seed as usize % 4];
-        let list = ["drops", "products", "creators", "users/me/orders"][(seed / 4) as usize % 4];
+        let query = ["cursor", "limit", "status", "creator_id", "currency", "price_min"][seed as usize % 6];
+        let list = ["drops", "products", "creators", "users/me/orders"][(seed / 6) as usize % 4];
         let (status, told) = server.get(&format!("/{list}?{query}={escaped}"), Some(&maker)).await;
         assert!(status.as_u16() < 500, "seed {seed}: {list}?{query}={escaped}: {status} {told}");
         let (status, told) = server.get(&format!("/drops/{escaped}"), None).await;

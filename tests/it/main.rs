@@ -13,5 +13,6 @@ mod notifications;
 mod orders;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod products;
 #[path = "../support/server.rs"]
 mod server;

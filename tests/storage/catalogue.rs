@@ -1,9 +1,9 @@
-//! Creators, follows, products.
+//! Creators and follows.
 
 use crate::Database;
-use crate::fixtures::{at, creator, money, register, user};
-use livedrop::domain::{CreatorId, ProductId, UserId};
-use livedrop::storage::{Product, StoreError};
+use crate::fixtures::{at, creator, register, user};
+use livedrop::domain::{CreatorId, UserId};
+use livedrop::storage::StoreError;
 use std::collections::BTreeSet;
 
 pub async fn a_profile_is_one_per_account_and_handle(db: Database) {
@@ -95,32 +95,6 @@ pub async fn pages_of_followers_neither_repeat_nor_skip(db: Database) {
         assert!(fans.iter().step_by(2).all(|fan| seen.contains(fan)), "none that stayed is missing");
     }
     noise.await.unwrap();
-}
-
-pub async fn products_are_listed_newest_first(db: Database) {
-    let (users, star) = register(&db, 1).await;
-    let other = creator(users[0], "other");
-    db.store.insert_creator(&other).await.unwrap();
-    let mut products = Vec::new();
-    for i in 0..7 {
-        let product = Product {
-            id: ProductId::new(),
-            creator_id: if i % 2 == 0 { star } else { other.id },
-            name: format!("Product {i}"),
-            description: String::new(),
-            price: money(100 * i),
-            created_at: at(i),
-        };
-        db.store.insert_product(&product).await.unwrap();
-        products.insert(0, product);
-    }
-    assert_eq!(db.store.product(products[3].id).await.unwrap().as_ref(), Some(&products[3]));
-    assert_eq!(db.store.product(ProductId::new()).await.unwrap(), None);
-    assert_eq!(db.store.products(None, None, 100).await.unwrap(), products);
-    assert_eq!(db.store.products(None, Some(products[2].id), 2).await.unwrap(), products[3..5]);
-    let theirs: Vec<_> = products.iter().filter(|product| product.creator_id == star).cloned().collect();
-    assert_eq!(db.store.products(Some(star), None, 100).await.unwrap(), theirs);
-    assert_eq!(db.store.products(Some(star), Some(theirs[0].id), 2).await.unwrap(), theirs[1..3]);
 }
 
 pub async fn text_comes_back_as_it_was(db: Database) {

@@ -2,10 +2,11 @@
 
 use crate::Database;
 use livedrop::domain::{
-    CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderLine, ProductId,
-    RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
+    Attributes, CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderLine,
+    ProductId, ProductStatus, RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    VariantSpec,
 };
-use livedrop::storage::{AuditRow, Creator, DropRow, ProjectionBatch, RefreshToken, Store, StoreError, User};
+use livedrop::storage::{AuditRow, Creator, DropRow, Product, ProjectionBatch, RefreshToken, Store, StoreError, User};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -68,6 +69,24 @@ pub fn creator(user: UserId, handle: &str) -> Creator {
         bio: "Makes things".to_owned(),
         follower_count: 0,
         created_at: at(0),
+    }
+}
+
+/// A product of nothing but a name and a price.
+pub fn product(creator_id: CreatorId, name: &str, price: Money) -> Product {
+    Product {
+        id: ProductId::new(),
+        creator_id,
+        name: name.to_owned(),
+        description: String::new(),
+        price,
+        images: Vec::new(),
+        attributes: Attributes::new(),
+        variants: Vec::new(),
+        status: ProductStatus::Active,
+        created_at: at(0),
+        updated_at: at(0),
+        version: 0,
     }
 }
 

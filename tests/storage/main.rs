@@ -8,6 +8,7 @@ mod effects;
 mod fixtures;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod products;
 mod projection;
 mod reading;
 mod throughput;
@@ -55,7 +56,6 @@ on_both! {
         following_twice_is_following_once,
         crowds_that_follow_and_unfollow_leave_the_right_count,
         pages_of_followers_neither_repeat_nor_skip,
-        products_are_listed_newest_first,
         text_comes_back_as_it_was,
     },
     effects::{
@@ -71,6 +71,13 @@ on_both! {
         every_refusal_is_remembered,
         a_cancelled_drop_is_settled_when_everyone_has_their_money,
         an_ended_drop_is_settled_when_nothing_is_held,
+    },
+    products::{
+        a_product_comes_back_as_it_was,
+        a_change_is_made_once_and_audited,
+        of_many_changes_at_once_none_is_lost,
+        products_are_filtered_and_paged,
+        a_row_from_before_has_the_defaults,
     },
     projection::{
         migrating_twice_changes_nothing,

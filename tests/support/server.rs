@@ -7,7 +7,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU64, Ordering},
@@ -194,6 +194,20 @@ impl Server {
         assert_eq!(status, 201, "{answer}");
         let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).expect(pointer).to_owned();
         Account { id: text("/user/id"), email, token: text("/access_token"), refresh: text("/refresh_token") }
+    }
+
+    /// Somebody whom the operator made an administrator.
+    pub async fn admin(&self) -> Account {
+        let account = self.account("admin").await;
+        let mut command = livedrop();
+        command.args(["admin", "create", "--email", &account.email, "--data-dir"]).arg(&self.data);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("livedrop to run");
+        child.stdin.take().expect("a pipe").write_all(b"correct horse").expect("a password");
+        assert!(child.wait().expect("its end").success());
+        let login = json!({"email": account.email, "password": "correct horse"});
+        let (status, session) = self.post("/auth/login", None, login).await;
+        assert_eq!((status.as_u16(), &session["user"]["role"]), (200, &json!("admin")), "{session}");
+        Account { token: session["access_token"].as_str().expect("a token").to_owned(), ..account }
     }
 
     /// Registers somebody and makes them a creator with one product.

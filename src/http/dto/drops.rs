@@ -5,12 +5,9 @@ use crate::domain::limits::{
 };
 use crate::domain::{CreatorId, DropId, DropStatus, Money, ProductId, StockCounts, Timestamp, VariantId};
 use crate::http::field::{Checks, Field, MoneyBody, Nested};
-use crate::service::drops::{NewDrop, NewVariant};
+use crate::service::drops::{NewDrop, NewVariant, VARIANT_NAME_DEFAULT};
 use crate::service::{DropView, Failure, StockView};
 use serde::{Deserialize, Serialize};
-
-/// What a variant is called that its creator does not name.
-const VARIANT_NAME_DEFAULT: &str = "default";
 
 /// `POST /drops`.
 #[derive(Deserialize, Default)]
@@ -30,6 +27,7 @@ pub struct NewDropBody {
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 struct NewVariantBody {
+    variant_id: Field<VariantId>,
     name: Field<String>,
     stock: Field<i64>,
     price: Field<Nested<MoneyBody>>,
@@ -54,11 +52,13 @@ impl NewDropBody {
         let per_buyer_limit = checks.number("/per_buyer_limit", self.per_buyer_limit, units.clone()).unwrap_or(0);
         let low_stock_threshold = checks.number("/low_stock_threshold", self.low_stock_threshold, units).unwrap_or(0);
         let hold = checks.number("/hold_seconds", self.hold_seconds, HOLD_MS_MIN / 1_000..=HOLD_MS_MAX / 1_000);
+        let stock_alone = matches!(self.variants, Field::Absent);
         let variants = variants(&mut checks, self.variants, self.stock);
         let new = product_id.map(|product_id| NewDrop {
             product_id,
             title,
             variants,
+            stock_alone,
             per_buyer_limit,
             low_stock_threshold,
             hold_ms: hold.map_or(HOLD_MS_DEFAULT, |seconds| seconds * 1_000),
@@ -82,7 +82,7 @@ fn variants(
         }
         (Field::Absent, stock) => {
             let stock = checks.number("/stock", stock, 1..=STOCK_PER_VARIANT_MAX);
-            let only = |stock| NewVariant { name: VARIANT_NAME_DEFAULT.to_owned(), stock, price: None };
+            let only = |stock| NewVariant { id: None, name: None, stock, price: None };
             return stock.map(only).into_iter().collect();
         }
         (variants, stock) => (checks.optional("/variants", variants), stock),
@@ -99,7 +99,10 @@ fn variants(
     for (index, body) in bodies.into_iter().enumerate() {
         let pointer = format!("/variants/{index}");
         let Some(new) = variant(checks, &pointer, body) else { continue };
-        if valid.iter().any(|other| other.name == new.name) {
+        if new.id.is_some() && valid.iter().any(|other| other.id == new.id) {
+            checks.wrong(format!("{pointer}/variant_id"), "must not be that of another variant");
+        }
+        if name_of(&new).is_some() && valid.iter().any(|other| name_of(other) == name_of(&new)) {
             checks.wrong(format!("{pointer}/name"), "must not be the name of another variant");
         }
         let currency = |variant: &NewVariant| variant.price.map(|price| price.currency);
@@ -112,15 +115,19 @@ fn variants(
     valid
 }
 
+/// What it will be called, as far as that can be known without the product.
+fn name_of(variant: &NewVariant) -> Option<&str> {
+    variant.name.as_deref().or(variant.id.is_none().then_some(VARIANT_NAME_DEFAULT))
+}
+
 fn variant(checks: &mut Checks, pointer: &str, body: Field<Nested<NewVariantBody>>) -> Option<NewVariant> {
     let Nested(body) = checks.required(pointer, body)?;
-    let name = match checks.optional(&format!("{pointer}/name"), body.name) {
-        Some(name) => checks.line(&format!("{pointer}/name"), Some(name), 1..=NAME_CHARS_MAX),
-        None => Some(VARIANT_NAME_DEFAULT.to_owned()),
-    };
+    let id = checks.optional(&format!("{pointer}/variant_id"), body.variant_id);
+    let name = checks.optional(&format!("{pointer}/name"), body.name);
+    let name = checks.line(&format!("{pointer}/name"), name, 1..=NAME_CHARS_MAX);
     let stock = checks.required_number(&format!("{pointer}/stock"), body.stock, 1..=STOCK_PER_VARIANT_MAX);
     let price = checks.money(&format!("{pointer}/price"), body.price);
-    Some(NewVariant { name: name?, stock: stock?, price })
+    Some(NewVariant { id, name, stock: stock?, price })
 }
 
 /// `POST /drops/{id}/restock`.
@@ -274,7 +281,7 @@ mod tests {
         let body: NewDropBody =
             serde_json::from_value(json!({"product_id": ProductId(uuid::Uuid::now_v7()), "stock": 100})).unwrap();
         let new = body.validate().unwrap();
-        assert_eq!((new.variants.len(), new.variants[0].name.as_str(), new.variants[0].stock), (1, "default", 100));
+        assert_eq!((new.variants.len(), name_of(&new.variants[0]), new.variants[0].stock), (1, Some("default"), 100));
         assert_eq!((new.hold_ms, new.per_buyer_limit, new.low_stock_threshold), (300_000, 0, 0));
         assert!(new.title.is_none() && new.starts_at.is_none() && new.ends_at.is_none());
     }
@@ -301,6 +308,15 @@ mod tests {
         assert_eq!(
             drop_with(json!({"stock": null, "variants": [null, 3, {}, {"stock": 10_000_001, "name": ""}]})),
             ["/variants/0", "/variants/1", "/variants/2/stock", "/variants/3/name", "/variants/3/stock"]
+        );
+        let id = VariantId::new();
+        let usual = json!([{"variant_id": id, "stock": 1}, {"variant_id": VariantId::new(), "stock": 1}, {"stock": 1}]);
+        assert_eq!(drop_with(json!({"stock": null, "variants": usual})), none);
+        let twice =
+            json!([{"variant_id": id, "stock": 1}, {"variant_id": id, "stock": 1}, {"variant_id": 7, "stock": 1}]);
+        assert_eq!(
+            drop_with(json!({"stock": null, "variants": twice})),
+            ["/variants/1/variant_id", "/variants/2/variant_id"]
         );
         let mixed = json!([{"name": "M", "stock": 1, "price": eur}, {"name": "L", "stock": 1, "price": usd}]);
         assert_eq!(drop_with(json!({"stock": null, "variants": mixed})), ["/variants/1/price/currency"]);

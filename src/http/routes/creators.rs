@@ -9,8 +9,7 @@ use crate::http::dto::{drops::DropBody, products::ProductBody};
 use crate::http::json::Body;
 use crate::http::pages::{self, List, Paging};
 use crate::http::path::{CreatorParameter, Id};
-use crate::service::Caller;
-use crate::service::DropFilter;
+use crate::service::{Caller, DropFilter, ProductFilter};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /creators`.
@@ -38,8 +37,10 @@ pub async fn products(
     Id(id): Id<CreatorId>,
     paging: Paging,
 ) -> Answer {
+    let filter = ProductFilter { creator: Some(id), ..paging.product_filter()? };
     let after = paging.after(List::Products)?.map(ProductId);
-    let page = services.products.list(Some(id), after, paging.limit).await?;
+    services.creators.get(id).await?;
+    let page = services.products.list(filter, after, paging.limit).await?;
     Ok(pages::answer(&request, List::Products, &page, |product| product.id.0, ProductBody::from))
 }
 
@@ -50,9 +51,9 @@ pub async fn drops(
     Id(id): Id<CreatorId>,
     paging: Paging,
 ) -> Answer {
+    let filter = DropFilter { creator: Some(id), ..paging.filter()? };
     let after = paging.after(List::Drops)?.map(DropId);
     services.creators.get(id).await?;
-    let filter = DropFilter { creator: Some(id), ..paging.filter()? };
     let page = services.drops.list(filter, after, paging.limit).await?;
     Ok(pages::answer(&request, List::Drops, &page, |drop| drop.spec.id.0, DropBody::from))
 }

@@ -28,8 +28,9 @@ pub async fn stock(services: web::Data<Services>, Id(id): Id<DropId>) -> Answer 
 
 /// `GET /drops`.
 pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: Paging) -> Answer {
+    let filter = paging.filter()?;
     let after = paging.after(List::Drops)?.map(DropId);
-    let page = services.drops.list(paging.filter()?, after, paging.limit).await?;
+    let page = services.drops.list(filter, after, paging.limit).await?;
     Ok(pages::answer(&request, List::Drops, &page, |drop| drop.spec.id.0, DropBody::from))
 }
 
@@ -74,8 +75,8 @@ pub async fn reschedule(
 
 /// `GET /users/me/feed`.
 pub async fn feed(services: web::Data<Services>, caller: Caller, request: HttpRequest, paging: Paging) -> Answer {
-    let after = paging.after(List::Drops)?.map(DropId);
     let filter = DropFilter { followed_by: Some(caller.user), ..paging.filter()? };
+    let after = paging.after(List::Drops)?.map(DropId);
     let page = services.drops.list(filter, after, paging.limit).await?;
     Ok(pages::answer(&request, List::Drops, &page, |drop| drop.spec.id.0, DropBody::from))
 }

@@ -3,7 +3,7 @@
 use super::{Answer, created};
 use crate::domain::ProductId;
 use crate::http::Services;
-use crate::http::dto::products::{NewProductBody, ProductBody};
+use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody};
 use crate::http::json::Body;
 use crate::http::pages::{self, List, Paging};
 use crate::http::path::Id;
@@ -23,7 +23,29 @@ pub async fn get(services: web::Data<Services>, Id(id): Id<ProductId>) -> Answer
 
 /// `GET /products`.
 pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: Paging) -> Answer {
+    let filter = paging.product_filter()?;
     let after = paging.after(List::Products)?.map(ProductId);
-    let page = services.products.list(None, after, paging.limit).await?;
+    let page = services.products.list(filter, after, paging.limit).await?;
     Ok(pages::answer(&request, List::Products, &page, |product| product.id.0, ProductBody::from))
+}
+
+/// `PATCH /products/{id}`.
+pub async fn change(
+    services: web::Data<Services>,
+    caller: Caller,
+    Id(id): Id<ProductId>,
+    Body(body): Body<ProductChangeBody>,
+) -> Answer {
+    let product = services.products.change(&caller, id, &body.validate()?).await?;
+    Ok(HttpResponse::Ok().json(ProductBody::from(&product)))
+}
+
+/// `POST /products/{id}/archive`.
+pub async fn archive(services: web::Data<Services>, caller: Caller, Id(id): Id<ProductId>) -> Answer {
+    Ok(HttpResponse::Ok().json(ProductBody::from(&services.products.archive(&caller, id).await?)))
+}
+
+/// `POST /products/{id}/restore`.
+pub async fn restore(services: web::Data<Services>, caller: Caller, Id(id): Id<ProductId>) -> Answer {
+    Ok(HttpResponse::Ok().json(ProductBody::from(&services.products.restore(&caller, id).await?)))
 }

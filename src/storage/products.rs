@@ -1,0 +1,85 @@
+//! Products.
+
+use super::catalogue::before;
+use super::sql::{Database, Session, Value, args};
+use super::{AuditRow, Product, ProductFilter, StoreError, audit, rows};
+use crate::domain::ProductId;
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+
+fn json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+pub(super) async fn insert<D: Database>(db: &D, product: &Product) -> Result<(), StoreError> {
+    let sql = "INSERT INTO products (id, creator_id, name, description, price_amount, price_currency, images, attributes, \
+               variants, status, created_at, updated_at, version) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    let Product { id, creator_id, name, description, price, status, created_at, updated_at, version, .. } = product;
+    let (images, attributes) = (json(&product.images)?, json(&product.attributes)?);
+    let variants = json(&product.variants)?;
+    let mut args = args![id.0, creator_id.0, name, description, price.amount, price.currency.as_str()];
+    args.extend(args![&images, &attributes, &variants, status.as_str(), *created_at, *updated_at, *version]);
+    let mut tx = db.transaction().await?;
+    tx.run(sql, args).await?;
+    tx.commit().await
+}
+
+/// Only over the version that the change was made from: of two that run at the same time, one is told to look again.
+pub(super) async fn update<D: Database>(
+    db: &D,
+    product: &Product,
+    from_version: u32,
+    audit: &AuditRow,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE products SET name = $3, description = $4, price_amount = $5, price_currency = $6, images = $7, \
+               attributes = $8, variants = $9, status = $10, updated_at = $11, version = $12 \
+               WHERE id = $1 AND version = $2";
+    let Product { id, name, description, price, status, updated_at, version, .. } = product;
+    let (images, attributes) = (json(&product.images)?, json(&product.attributes)?);
+    let variants = json(&product.variants)?;
+    let mut args = args![id.0, from_version, name, description, price.amount, price.currency.as_str()];
+    args.extend(args![&images, &attributes, &variants, status.as_str(), *updated_at, *version]);
+    let mut tx = db.transaction().await?;
+    if tx.run(sql, args).await? == 0 {
+        return Ok(false);
+    }
+    audit::add(&mut tx, audit).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+pub(super) async fn get<D: Database>(db: &D, id: ProductId) -> Result<Option<Product>, StoreError> {
+    let sql = "SELECT * FROM products WHERE id = $1";
+    db.session().await?.one(sql, args![id.0]).await?.as_ref().map(rows::product).transpose()
+}
+
+pub(super) async fn list<D: Database>(
+    db: &D,
+    filter: ProductFilter,
+    after: Option<ProductId>,
+    limit: u32,
+) -> Result<Vec<Product>, StoreError> {
+    let mut args = args![before(after.map(|id| id.0)), limit, filter.status.as_str()];
+    let mut sql = String::from("SELECT * FROM products WHERE id < $1 AND status = $3");
+    // The value's number follows the condition.
+    let mut only = |condition: &str, value: Value| {
+        args.push(value);
+        sql += &format!(" AND {condition} ${}", args.len());
+    };
+    if let Some(creator) = filter.creator {
+        only("creator_id =", creator.0.into());
+    }
+    if let Some(currency) = filter.currency {
+        only("price_currency =", currency.as_str().into());
+    }
+    if let Some(amount) = filter.price_min {
+        only("price_amount >=", amount.into());
+    }
+    if let Some(amount) = filter.price_max {
+        only("price_amount <=", amount.into());
+    }
+    sql += " ORDER BY id DESC LIMIT $2";
+    // Made of the texts above alone: what a caller says is always a value.
+    db.session().await?.all(AssertSqlSafe(sql), args).await?.iter().map(rows::product).collect()
+}
