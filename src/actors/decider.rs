@@ -3,6 +3,7 @@
 //!
 //! Before it decides it takes a permit for the journal's queue, so a decision can always be handed over.
 
+use super::Tally;
 use super::publish::{AskError, Decision, DropCell, Published, ReplyTo};
 use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, Timestamp};
 use crate::engine::{Command, DropState, Outcome};
@@ -17,6 +18,7 @@ pub struct Decider {
     journal: JournalHandle<Decision>,
     space: JournalReader,
     events: Vec<DropEvent>,
+    tally: Tally,
     /// Whether the journal has (or will have) its `Scheduled` record: nothing else may come before it.
     announced: bool,
     retired: bool,
@@ -25,9 +27,15 @@ pub struct Decider {
 impl Decider {
     /// Around a state whose published picture is in `cell`. A new drop is not `announced` yet.
     #[must_use]
-    pub fn new(state: DropState, announced: bool, cell: Arc<DropCell>, journal: JournalHandle<Decision>) -> Self {
+    pub fn new(
+        state: DropState,
+        announced: bool,
+        cell: Arc<DropCell>,
+        journal: JournalHandle<Decision>,
+        tally: Tally,
+    ) -> Self {
         let (id, space) = (state.spec().id, journal.reader());
-        Self { id, state, cell, journal, space, events: Vec::new(), announced, retired: false }
+        Self { id, state, cell, journal, space, events: Vec::new(), tally, announced, retired: false }
     }
 
     /// The drop.
@@ -79,6 +87,7 @@ impl Decider {
         let (outcome, at) = self.state.apply(now, command, &mut self.events);
         let mut records = Records::default();
         for event in self.events.drain(..) {
+            self.tally.count(&event);
             push(&mut records, &DropRecord { drop: self.id, at, event });
         }
         let changed = !records.is_empty();

@@ -4,14 +4,12 @@
 
 use super::clock::Clock;
 use super::decider::Decider;
-use super::publish::{AskError, Decision, DropCell, ReplyTo};
+use super::publish::{AskError, ReplyTo};
 use super::scheduler::Scheduler;
 use crate::domain::Timestamp;
 use crate::domain::limits::DROP_MAILBOX_MAX;
-use crate::engine::{Command, DropState};
-use crate::journal::JournalHandle;
+use crate::engine::Command;
 use actix::{Actor, ActorContext, Context, Handler, Message};
-use std::sync::Arc;
 
 /// A command, and where its answer goes (nowhere, for a timer).
 #[derive(Message)]
@@ -53,17 +51,10 @@ pub struct DropActor {
 const RETRY_TICK_MS: i64 = 20;
 
 impl DropActor {
-    /// An actor around a state whose published picture is in `cell`. A new drop is not `announced` yet.
+    /// An actor that decides with this.
     #[must_use]
-    pub fn new(
-        state: DropState,
-        announced: bool,
-        cell: Arc<DropCell>,
-        journal: JournalHandle<Decision>,
-        clock: Clock,
-        scheduler: Scheduler,
-    ) -> Self {
-        Self { decider: Decider::new(state, announced, cell, journal), clock, scheduler, armed: None }
+    pub fn new(decider: Decider, clock: Clock, scheduler: Scheduler) -> Self {
+        Self { decider, clock, scheduler, armed: None }
     }
 
     fn arm(&mut self) {

@@ -19,6 +19,7 @@ pub mod recovery;
 pub mod registry;
 pub mod scheduler;
 pub mod tail;
+pub mod tally;
 
 pub use backoff::Backoff;
 pub use clock::Clock;
@@ -30,3 +31,4 @@ pub use publish::{Answer, AskError, Decision};
 pub use registry::{DropHandle, Registry};
 pub use scheduler::Scheduler;
 pub use tail::Tail;
+pub use tally::Tally;

@@ -1,11 +1,13 @@
 //! Which drops are in memory, and how to reach them.
 
 use super::clock::Clock;
+use super::decider::Decider;
 use super::drop_actor::{Announce, Ask, DropActor, Retire, Stop};
 use super::projector::Projection;
 use super::publish::{Answer, AskError, Decision, DropCell, Published};
 use super::recovery::{self, RecoveryFailure};
 use super::scheduler::Scheduler;
+use super::tally::Tally;
 use crate::domain::limits::DROPS_IN_MEMORY_MAX;
 use crate::domain::{DropId, DropSpec, KeyDigest, OrderId};
 use crate::engine::{Command, DropState};
@@ -76,6 +78,7 @@ struct Shared {
     journal: JournalHandle<Decision>,
     clock: Clock,
     scheduler: Scheduler,
+    tally: Tally,
     arbiters: Vec<Arbiter>,
     reviving: tokio::sync::Mutex<()>,
 }
@@ -87,7 +90,16 @@ impl Registry {
         let arbiters = (0..threads.max(1)).map(|_| Arbiter::new()).collect();
         let (drops, by_tag, claims) = (DashMap::new(), DashMap::new(), DashMap::new());
         let reviving = tokio::sync::Mutex::new(());
-        Self { shared: Arc::new(Shared { drops, by_tag, claims, journal, clock, scheduler, arbiters, reviving }) }
+        let tally = Tally::default();
+        Self {
+            shared: Arc::new(Shared { drops, by_tag, claims, journal, clock, scheduler, tally, arbiters, reviving }),
+        }
+    }
+
+    /// How many orders went which way.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.shared.tally
     }
 
     /// The drop, if it is in memory.
@@ -129,9 +141,9 @@ impl Registry {
     fn insert(&self, state: DropState, position: u64, announced: bool) -> Arc<DropHandle> {
         let spec = Arc::clone(state.spec());
         let cell = Arc::new(DropCell::new(Published::of(&state, position)));
-        let Shared { journal, clock, scheduler, arbiters, .. } = &*self.shared;
-        let actor =
-            DropActor::new(state, announced, Arc::clone(&cell), journal.clone(), clock.clone(), scheduler.clone());
+        let Shared { journal, clock, scheduler, tally, arbiters, .. } = &*self.shared;
+        let decider = Decider::new(state, announced, Arc::clone(&cell), journal.clone(), tally.clone());
+        let actor = DropActor::new(decider, clock.clone(), scheduler.clone());
         let arbiter = &arbiters[spec.id.tag() as usize % arbiters.len()];
         let address = DropActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         let handle = Arc::new(DropHandle { spec, cell, address });

@@ -1,6 +1,7 @@
 //! The composition root: open, recover, start, serve, drain.
 
 mod health;
+mod meters;
 mod start;
 
 use crate::actors::fanout::CloseCause;

@@ -1,6 +1,7 @@
 //! From a configuration to a running server.
 
 use super::health::Monitor;
+use super::meters::{self, Sources};
 use super::{App, AppError, Signals, spawn_server};
 use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::recovery::recover;
@@ -9,6 +10,7 @@ use crate::config::Config;
 use crate::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use crate::domain::{OrderId, StockBoard};
 use crate::engine::DropState;
+use crate::http::meters::Meters;
 use crate::http::server::{self, ServerOptions};
 use crate::http::{GoingDown, HealthSource, Services};
 use crate::journal::{self, FileDevice, Journal, JournalOptions};
@@ -73,7 +75,14 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), clock.clone());
-    let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, monitor)?;
+    let sources = Sources {
+        reader: reader.clone(),
+        registry: registry.clone(),
+        projection: projection.clone(),
+        hub: hub.clone(),
+    };
+    let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
+    let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, (monitor, meters))?;
     let options = ServerOptions { workers: config.workers, shutdown: config.shutdown };
     // Before the first request can come: from here on there is something to drain, and recovery, which a signal may cut short, is
     // over.
@@ -114,7 +123,7 @@ fn services(
     hub: &Hub,
     clock: &Clock,
     Selling { drops, orders, sales }: Selling,
-    health: Arc<dyn HealthSource>,
+    (health, meters): (Arc<dyn HealthSource>, Meters),
 ) -> Result<Services, AppError> {
     let secret = config.signing_secret().map_err(AppError::io("read or write the token secret"))?;
     let tokens = Tokens::new(&secret, config.access_token_seconds, clock.clone());
@@ -128,6 +137,7 @@ fn services(
         sales,
         hub: hub.clone(),
         health,
+        meters,
         tokens,
         ws_allowed_origins: config.ws_allowed_origins.clone().into(),
     })

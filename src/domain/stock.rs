@@ -58,6 +58,9 @@ pub enum DropStatus {
 }
 
 impl DropStatus {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Scheduled, Self::Live, Self::SoldOut, Self::Ended, Self::Cancelled];
+
     /// The name on the wire and in SQL.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -11,6 +11,7 @@ pub mod going_down;
 pub mod health;
 pub mod idempotency;
 pub mod json;
+pub mod meters;
 pub mod pages;
 pub mod path;
 pub mod problem;
@@ -56,6 +57,8 @@ pub struct Services {
     pub hub: Hub,
     /// For `/readyz`.
     pub health: Arc<dyn HealthSource>,
+    /// For `/metrics`.
+    pub meters: meters::Meters,
     /// Access tokens.
     pub tokens: Tokens,
     /// Origins (`https://shop.example`) whose pages may open a WebSocket; empty: the server's own host only.
@@ -74,6 +77,7 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .service(api())
             .service(at("/healthz").get(health::live).done())
             .service(at("/readyz").get(health::ready).done())
+            .service(at("/metrics").get(meters::metrics).done())
             .default_service(web::to(routing::nothing_here));
     }
 }

@@ -1,5 +1,6 @@
 //! Paths and methods. What matches no path is a 404 problem, and a known path with another method a 405 with `Allow`.
 
+use super::meters::RouteMeters;
 use super::problem::Problem;
 use crate::service::Code;
 use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
@@ -75,6 +76,7 @@ impl At {
     pub fn done(self) -> Resource {
         let allow: &'static str = self.methods.join(", ").leak();
         self.resource
+            .app_data(RouteMeters::default())
             .default_service(web::to(move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) }))
     }
 }

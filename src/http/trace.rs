@@ -1,6 +1,7 @@
 //! Every request has a trace: taken from its caller or made here (W3C Trace Context), told in the answer, in every
 //! problem and in every log line. Panics end here, as a 500 problem.
 
+use super::meters;
 use super::problem::Problem;
 use crate::domain::TraceId;
 use actix_web::Error;
@@ -99,7 +100,9 @@ pub async fn trace<B: MessageBody + 'static>(
     match CURRENT.scope(context.trace, answer).await {
         Ok(Ok(mut response)) => {
             tell(response.headers_mut(), &context, private);
-            log(&span, &response, started.elapsed());
+            let took = started.elapsed();
+            meters::observe(&response, took);
+            log(&span, &response, took);
             Ok(response)
         }
         Ok(Err(error)) => Err(error),

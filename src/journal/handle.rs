@@ -1,5 +1,6 @@
 //! What the rest of the program holds: the journal itself, handles to append with, and readers.
 
+use super::meters::Meters;
 use super::{
     cursor::Cursor,
     device::{Device, DeviceLock, FileDevice},
@@ -353,6 +354,18 @@ impl JournalReader {
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.shared.epoch
+    }
+
+    /// What it measures of itself.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.shared.meters
+    }
+
+    /// Entries that were handed over and are not durable yet.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.shared.permits_taken()
     }
 
     /// When a reply may leave.

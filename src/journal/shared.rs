@@ -1,6 +1,6 @@
 //! What the writer, the handles and the cursors have in common.
 
-use super::{durability::Durability, error::JournalError, keeper::Keeper, tail::Tail};
+use super::{durability::Durability, error::JournalError, keeper::Keeper, meters::Meters, tail::Tail};
 use crate::journal::device::Device;
 use std::{
     collections::BTreeMap,
@@ -20,6 +20,7 @@ pub(super) struct Shared {
     pub(super) durability: Durability,
     pub(super) tail: Tail,
     pub(super) keeper: Keeper,
+    pub(super) meters: Meters,
     durable: AtomicU64,
     durable_watch: watch::Sender<u64>,
     /// No more permits: poisoned or closed.
@@ -52,6 +53,7 @@ impl Shared {
             seed: super::frame::seed(start.journal_id),
             durability: start.durability,
             tail: Tail::new(start.tail_bytes),
+            meters: Meters::default(),
             durable: AtomicU64::new(start.durable),
             durable_watch: watch::Sender::new(start.durable),
             stopped: AtomicBool::new(false),
@@ -118,6 +120,10 @@ impl Shared {
             self.release_permit();
         }
         granted
+    }
+
+    pub(super) fn permits_taken(&self) -> usize {
+        self.permits.load(Ordering::Relaxed)
     }
 
     pub(super) fn release_permit(&self) {

@@ -169,6 +169,7 @@ impl<C: Completion> Writer<C> {
             let parts = self.batch.iter().map(|entry| entry.records.as_bytes());
             let chunk = self.log.append(payload_bytes, count, parts).map_err(|error| failed("write", &error))?;
             self.shared.tail.push(chunk);
+            self.shared.meters.frame(count, payload_bytes);
         }
         self.sync_if_due().map_err(|error| failed("sync", &error))?;
         failpoint!("journal.before_reply");
@@ -202,7 +203,11 @@ impl<C: Completion> Writer<C> {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.log.sync()?;
+        if self.log.durable() < self.log.last_sequence() {
+            let began = Instant::now();
+            self.log.sync()?;
+            self.shared.meters.synced(began.elapsed());
+        }
         self.sync_due = None;
         self.shared.publish(self.log.durable());
         Ok(())

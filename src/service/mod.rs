@@ -7,6 +7,7 @@ pub mod creators;
 pub mod drops;
 pub mod failure;
 pub mod orders;
+pub mod outcomes;
 pub mod passwords;
 pub mod payments;
 pub mod products;

@@ -2,6 +2,7 @@
 
 use super::drops::ask_failure;
 use super::failure::sql_is_true;
+use super::outcomes::Outcomes;
 use super::payments::PaymentGateway;
 use super::settle::{Paid, Settler};
 use super::{Code, Failure, Page};
@@ -51,6 +52,7 @@ pub struct Orders {
     settler: Settler,
     /// Keys whose first request is still running.
     running: Arc<DashSet<KeyDigest>>,
+    outcomes: Outcomes,
 }
 
 impl Orders {
@@ -63,7 +65,7 @@ impl Orders {
         gateway: Arc<dyn PaymentGateway>,
         settler: Settler,
     ) -> Self {
-        Self { store, registry, projection, gateway, settler, running: Arc::default() }
+        Self { store, registry, projection, gateway, settler, running: Arc::default(), outcomes: Outcomes::default() }
     }
 
     /// Places an order under an idempotency key (1 to 255 printable ASCII characters, unquoted).
@@ -71,6 +73,18 @@ impl Orders {
     /// # Errors
     /// Outer: nothing was decided, or not yet (try again with the key). Inner: the answer, which the key keeps.
     pub async fn place(&self, buyer: UserId, key: &str, new: NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
+        let result = self.place_once(buyer, key, new, trace).await;
+        self.outcomes.count(&result);
+        result
+    }
+
+    /// How many of them went which way.
+    #[must_use]
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    async fn place_once(&self, buyer: UserId, key: &str, new: NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
         self.check_method(new.payment_method.as_deref())?;
         let digest = KeyDigest::of(buyer, key);
         let running = Running::begin(Arc::clone(&self.running), digest);

@@ -6,7 +6,7 @@ use super::device::{Failure, SimDevice};
 use super::world::{World, orders_of};
 use crate::actors::publish::{Answer, AskError, Decision, DropCell, Published};
 use crate::actors::recovery::recover;
-use crate::actors::{Decider, Projection, Projector};
+use crate::actors::{Decider, Projection, Projector, Tally};
 use crate::domain::{DropId, KeyDigest, OrderId, ReleaseReason};
 use crate::engine::{Command, DropState};
 use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
@@ -263,5 +263,5 @@ impl World {
 /// What decides for a drop, and shows what it decided.
 pub(super) fn decider(journal: &Journal<Decision>, state: DropState, announced: bool) -> Decider {
     let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
-    Decider::new(state, announced, cell, journal.handle())
+    Decider::new(state, announced, cell, journal.handle(), Tally::default())
 }

@@ -1,6 +1,6 @@
 //! Postgres dies and comes back while orders flow.
 
-use crate::crowd::{Counts, Crowd, becomes_ready, readiness, verified};
+use crate::crowd::{Counts, Crowd, Sale, becomes_ready, readiness, verified};
 use crate::postgres::PrivatePostgres;
 use crate::server::{SOON, Server};
 use crate::{Outcome, Row, Scale, kills};
@@ -108,7 +108,7 @@ async fn outage(seconds: u64) -> Outcome {
     let mut sale = crowd.open(&server, 10_000_000).await;
     postgres.stop();
     let (before, journal_before) = (server.resident_kib(), journal_kib(&server));
-    sale.rush_for(&crowd, &server, seconds * 1_000).await;
+    rushes(&mut sale, &crowd, &server, seconds).await;
     let (status, told) = readiness(&server).await;
     assert_eq!((status, &told["status"]), (200, &"degraded".into()), "{told}");
     assert_eq!((sale.told("database_unavailable"), sale.cut()), (0, 0), "orders do not need it");
@@ -135,6 +135,19 @@ async fn outage(seconds: u64) -> Outcome {
         grown as f64 / 1024.0
     );
     Outcome::of(format!("{seconds} s"), said)
+}
+
+/// Orders for so many seconds. A long time is filled with a rush every five seconds: still more journal than its tail in memory holds, and no
+/// more answers than this process can remember.
+async fn rushes(sale: &mut Sale, crowd: &Crowd, server: &Server, seconds: u64) {
+    if seconds <= 60 {
+        return sale.rush_for(crowd, server, seconds * 1_000).await;
+    }
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        sale.rush_for(crowd, server, 500).await;
+        tokio::time::sleep(Duration::from_millis(4_500)).await;
+    }
 }
 
 async fn sell(crowd: &Crowd, server: &Server, seconds: u64) {

@@ -7,6 +7,7 @@ mod database;
 mod errors;
 mod fuzz;
 mod lifecycle;
+mod metrics;
 #[path = "../support/mutate.rs"]
 mod mutate;
 mod notifications;

@@ -1,0 +1,97 @@
+//! What `/metrics` shows: the parts' own counters, and gauges that are read when somebody looks.
+
+use crate::actors::{Hub, Projection, Registry};
+use crate::domain::{DropStatus, StockCounts};
+use crate::http::meters::Meters;
+use crate::journal::{JournalReader, Space};
+use crate::service::orders::Orders;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{IntGauge, IntGaugeVec, Opts};
+
+/// Whose state the gauges show.
+pub(super) struct Sources {
+    pub reader: JournalReader,
+    pub registry: Registry,
+    pub projection: Projection,
+    pub hub: Hub,
+}
+
+struct Gauges {
+    durable: IntGauge,
+    queued: IntGauge,
+    disk_full: IntGauge,
+    lag: IntGauge,
+    drops: IntGaugeVec,
+    stock: IntGaugeVec,
+    unbalanced: IntGauge,
+    sessions: IntGauge,
+}
+
+/// The meters of a server.
+pub(super) fn meters(sources: Sources, orders: &Orders) -> prometheus::Result<Meters> {
+    let registry = prometheus::Registry::new();
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    sources.reader.meters().register(&registry)?;
+    sources.registry.tally().register(&registry)?;
+    orders.outcomes().register(&registry)?;
+    let gauge = |name: &str, help: &str| {
+        let gauge = IntGauge::new(name, help)?;
+        registry.register(Box::new(gauge.clone()))?;
+        prometheus::Result::Ok(gauge)
+    };
+    let by = |name: &str, help: &str, label: &str| {
+        let gauge = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+        registry.register(Box::new(gauge.clone()))?;
+        prometheus::Result::Ok(gauge)
+    };
+    let gauges = Gauges {
+        durable: gauge("livedrop_journal_durable_sequence", "The last durable record of the journal.")?,
+        queued: gauge("livedrop_journal_queued_entries", "Decisions that wait for the disk.")?,
+        disk_full: gauge("livedrop_journal_disk_full", "1 while new reservations are refused for lack of space.")?,
+        lag: gauge("livedrop_projector_lag_records", "Durable records that are not in SQL yet.")?,
+        drops: by("livedrop_drops", "Drops in memory, by where they stand.", "status")?,
+        stock: by("livedrop_stock_units", "Units of the drops in memory, by where they are.", "state")?,
+        unbalanced: gauge(
+            "livedrop_stock_equation_violations",
+            "Variants in memory for which available + held + sold is not the total. Anything but 0 is a bug.",
+        )?,
+        sessions: gauge("livedrop_sessions", "Open real-time sessions.")?,
+    };
+    Meters::new(registry, move || gauges.refresh(&sources))
+}
+
+impl Gauges {
+    fn refresh(&self, sources: &Sources) {
+        let Sources { reader, registry, projection, hub } = sources;
+        let durable = reader.durable();
+        self.durable.set(signed(durable));
+        self.queued.set(signed(reader.queued() as u64));
+        self.disk_full.set(i64::from(reader.space() == Space::Full));
+        self.lag.set(signed(durable.saturating_sub(projection.watermark())));
+        self.sessions.set(signed(hub.sessions() as u64));
+        let mut drops = [0_i64; DropStatus::ALL.len()];
+        let (mut units, mut unbalanced) = ([0_i64; 3], 0);
+        for handle in registry.all() {
+            let published = handle.cell.read();
+            if let Some(at) = DropStatus::ALL.iter().position(|status| *status == published.status) {
+                drops[at] += 1;
+            }
+            for (_, counts) in &published.variants {
+                let StockCounts { available, held, sold, .. } = *counts;
+                units.iter_mut().zip([available, held, sold]).for_each(|(sum, more)| *sum += i64::from(more));
+                unbalanced += i64::from(!counts.balances());
+            }
+        }
+        for (status, drops) in DropStatus::ALL.iter().zip(drops) {
+            self.drops.with_label_values(&[status.as_str()]).set(drops);
+        }
+        for (state, units) in ["available", "held", "sold"].iter().zip(units) {
+            self.stock.with_label_values(&[state]).set(units);
+        }
+        self.unbalanced.set(unbalanced);
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
