@@ -5,8 +5,10 @@ use crate::domain::{DropStatus, StockCounts};
 use crate::http::meters::Meters;
 use crate::journal::{JournalReader, Space};
 use crate::service::orders::Orders;
+use crate::storage::Store;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGauge, IntGaugeVec, Opts};
+use std::sync::Arc;
 
 /// Whose state the gauges show.
 pub(super) struct Sources {
@@ -14,6 +16,7 @@ pub(super) struct Sources {
     pub registry: Registry,
     pub projection: Projection,
     pub hub: Hub,
+    pub store: Arc<dyn Store>,
 }
 
 struct Gauges {
@@ -34,6 +37,7 @@ pub(super) fn meters(sources: Sources, orders: &Orders) -> prometheus::Result<Me
     sources.reader.meters().register(&registry)?;
     sources.registry.tally().register(&registry)?;
     orders.outcomes().register(&registry)?;
+    sources.store.register_meters(&registry)?;
     let gauge = |name: &str, help: &str| {
         let gauge = IntGauge::new(name, help)?;
         registry.register(Box::new(gauge.clone()))?;
@@ -62,7 +66,7 @@ pub(super) fn meters(sources: Sources, orders: &Orders) -> prometheus::Result<Me
 
 impl Gauges {
     fn refresh(&self, sources: &Sources) {
-        let Sources { reader, registry, projection, hub } = sources;
+        let Sources { reader, registry, projection, hub, .. } = sources;
         let durable = reader.durable();
         self.durable.set(signed(durable));
         self.queued.set(signed(reader.queued() as u64));

@@ -80,6 +80,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
         registry: registry.clone(),
         projection: projection.clone(),
         hub: hub.clone(),
+        store: Arc::clone(&store),
     };
     let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
     let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, (monitor, meters))?;

@@ -5,6 +5,7 @@
 //! [`problem`]. [`ws`] holds the WebSocket sessions, [`server`] the sockets.
 
 pub mod auth;
+pub mod conditional;
 pub mod dto;
 pub mod field;
 pub mod going_down;

@@ -7,7 +7,7 @@ use crate::domain::TraceId;
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use futures_util::FutureExt;
 use std::any::Any;
@@ -87,7 +87,6 @@ pub async fn trace<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<B>, Error> {
     let started = Instant::now();
     let context = Context::of(request.headers());
-    let private = request.headers().contains_key(AUTHORIZATION) || request.path().starts_with("/api/v1/auth/");
     let span = info_span!(
         "request",
         trace_id = %context.trace,
@@ -99,7 +98,7 @@ pub async fn trace<B: MessageBody + 'static>(
     let answer = AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span.clone());
     match CURRENT.scope(context.trace, answer).await {
         Ok(Ok(mut response)) => {
-            tell(response.headers_mut(), &context, private);
+            tell(response.headers_mut(), &context);
             let took = started.elapsed();
             meters::observe(&response, took);
             log(&span, &response, took);
@@ -113,13 +112,13 @@ pub async fn trace<B: MessageBody + 'static>(
     }
 }
 
-/// Adds what every answer carries. Answers to whoever said who they are belong into nobody's cache.
-fn tell(headers: &mut HeaderMap, context: &Context, private: bool) {
+/// Adds what every answer carries. What does not say how long it holds belongs into nobody's cache.
+fn tell(headers: &mut HeaderMap, context: &Context) {
     if let Ok(value) = HeaderValue::try_from(context.to_string()) {
         headers.insert(HeaderName::from_static("traceparent"), value.clone());
         headers.insert(HeaderName::from_static("traceresponse"), value);
     }
-    if private {
+    if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }

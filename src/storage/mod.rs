@@ -7,10 +7,12 @@
 //! - [`model`]: rows, in domain types.
 //! - `accounts`, `catalogue`, `products`, `reading`, `projection`: the operations, written once for both databases over `sql`.
 //! - `fold`: the projection's arithmetic, pure. `memory`: a ledger in memory around it, for the simulation.
+//! - `cache`: single rows in memory, forgotten when they are written.
 //! - `sqlite`, `postgres`: connections, and the few statements that differ.
 
 mod accounts;
 mod audit;
+mod cache;
 mod catalogue;
 mod failure;
 mod fold;
@@ -87,9 +89,9 @@ impl StoreError {
 /// to a database that was away by itself. [`StoreError::Corrupt`] for a URL that is not understood.
 pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("sqlite") => Ok(Arc::new(store::SqlStore(sqlite::SqliteDatabase::connect(url).await?))),
+        Some("sqlite") => Ok(Arc::new(store::SqlStore::new(sqlite::SqliteDatabase::connect(url).await?))),
         Some("postgres" | "postgresql") => {
-            Ok(Arc::new(store::SqlStore(postgres::PostgresDatabase::connect(url).await?)))
+            Ok(Arc::new(store::SqlStore::new(postgres::PostgresDatabase::connect(url).await?)))
         }
         // The URL may hold a password, so it is not repeated.
         _ => Err(StoreError::Corrupt("a database url begins with sqlite: or postgres:".to_owned())),
@@ -123,6 +125,8 @@ pub trait Ledger: Send + Sync + 'static {
 pub trait Store: Ledger {
     /// `sqlite` or `postgres`, for logs and `/readyz`.
     fn kind(&self) -> &'static str;
+    /// Shows what it counts in a registry. Fails if the names are taken there.
+    fn register_meters(&self, registry: &prometheus::Registry) -> prometheus::Result<()>;
     /// Answers when the database does (a trivial query).
     async fn ping(&self) -> Result<(), StoreError>;
     /// Brings the schema up to date.

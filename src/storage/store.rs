@@ -1,18 +1,64 @@
 //! [`Store`] over any [`Database`]: every operation within a time limit, each in the file of its concern.
 
+use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
 use super::{AuditFilter, AuditRow, OrderNote, accounts, audit, catalogue, products, projection, reading};
 use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProjectionBatch, RefreshToken, RefusalRow,
     Store, StoreError, User, Watermark,
 };
-use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
+use crate::domain::{CreatorId, DropId, DropStatus, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
+use prometheus::{IntCounterVec, Opts, Registry};
 use std::{future::Future, time::Duration};
 use uuid::Uuid;
 
-/// The store of one database.
-pub(super) struct SqlStore<D>(pub D);
+/// The store of one database, and what it remembers of it.
+pub(super) struct SqlStore<D> {
+    db: D,
+    creators: Cache<CreatorId, Creator>,
+    products: Cache<ProductId, Product>,
+    /// Only drops that are over: the others change with every order, and live in the registry.
+    drops: Cache<DropId, DropRow>,
+    reads: IntCounterVec,
+}
+
+/// Bytes of rows that each cache keeps, roughly.
+const CACHE_BYTES_MAX: u64 = 16 << 20;
+
+impl<D> SqlStore<D> {
+    pub fn new(db: D) -> Self {
+        let help = "Reads of single rows, by what was read and whether memory had it.";
+        let reads = IntCounterVec::new(Opts::new("livedrop_cache_reads_total", help), &["of", "result"]);
+        let reads = reads.expect("a valid name");
+        let counters = |of: &str| ["hit", "miss"].map(|result| reads.with_label_values(&[of, result]));
+        let [creators, products, drops] = ["creator", "product", "drop"].map(counters);
+        Self {
+            db,
+            creators: Cache::new(CACHE_BYTES_MAX, weigh_creator, creators),
+            products: Cache::new(CACHE_BYTES_MAX, weigh_product, products),
+            drops: Cache::new(CACHE_BYTES_MAX, weigh_drop, drops),
+            reads,
+        }
+    }
+}
+
+fn weigh_creator(creator: &Creator) -> usize {
+    size_of::<Creator>() + creator.handle.len() + creator.display_name.len() + creator.bio.len()
+}
+
+fn weigh_product(product: &Product) -> usize {
+    let images = product.images.iter().map(|image| size_of_val(image) + image.url.len()).sum::<usize>();
+    let variants = product.variants.iter().map(|variant| size_of_val(variant) + variant.name.len()).sum::<usize>();
+    // An attribute is a name, a short value and a node of a tree.
+    let attributes = product.attributes.len() * 256;
+    size_of::<Product>() + product.name.len() + product.description.len() + images + variants + attributes
+}
+
+fn weigh_drop(drop: &DropRow) -> usize {
+    let variants = drop.spec.variants.iter().map(|variant| size_of_val(variant) + variant.name.len()).sum::<usize>();
+    size_of::<DropRow>() + drop.spec.title.len() + 2 * variants
+}
 
 /// Migrations may rewrite tables.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -35,16 +81,20 @@ async fn ping<D: Database>(db: &D) -> Result<(), StoreError> {
 #[async_trait]
 impl<D: Database> Ledger for SqlStore<D> {
     async fn watermark(&self, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
-        timely(projection::watermark(&self.0, journal)).await
+        timely(projection::watermark(&self.db, journal)).await
     }
     async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError> {
-        timely(projection::project(&self.0, batch)).await
+        let mut drops: Vec<DropId> = batch.records.iter().map(|record| record.drop).collect();
+        drops.sort_unstable();
+        drops.dedup();
+        self.drops.write(drops, timely(projection::project(&self.db, batch))).await
     }
     async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError> {
-        timely(reading::drop_row(&self.0, id)).await
+        let over = |row: &DropRow| matches!(row.status, DropStatus::Ended | DropStatus::Cancelled);
+        self.drops.get(id, over, timely(reading::drop_row(&self.db, id))).await
     }
     async fn unsettled_drops(&self) -> Result<Vec<DropRow>, StoreError> {
-        timely(reading::unsettled_drops(&self.0)).await
+        timely(reading::unsettled_drops(&self.db)).await
     }
     async fn drop_orders(
         &self,
@@ -52,10 +102,10 @@ impl<D: Database> Ledger for SqlStore<D> {
         after: Option<OrderId>,
         limit: u32,
     ) -> Result<Vec<OrderView>, StoreError> {
-        timely(reading::drop_orders(&self.0, drop, after, limit)).await
+        timely(reading::drop_orders(&self.db, drop, after, limit)).await
     }
     async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError> {
-        timely(reading::drop_refusals(&self.0, drop, after, limit)).await
+        timely(reading::drop_refusals(&self.db, drop, after, limit)).await
     }
 }
 
@@ -64,30 +114,33 @@ impl<D: Database> Store for SqlStore<D> {
     fn kind(&self) -> &'static str {
         D::KIND
     }
+    fn register_meters(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.reads.clone()))
+    }
     async fn ping(&self) -> Result<(), StoreError> {
-        timely(ping(&self.0)).await
+        timely(ping(&self.db)).await
     }
     async fn migrate(&self) -> Result<(), StoreError> {
-        within(MIGRATE_TIMEOUT, self.0.migrate()).await
+        within(MIGRATE_TIMEOUT, self.db.migrate()).await
     }
     async fn close(&self) {
-        self.0.close().await;
+        self.db.close().await;
     }
 
     async fn insert_user(&self, user: &User) -> Result<(), StoreError> {
-        timely(accounts::insert_user(&self.0, user)).await
+        timely(accounts::insert_user(&self.db, user)).await
     }
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        timely(accounts::user(&self.0, id)).await
+        timely(accounts::user(&self.db, id)).await
     }
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
-        timely(accounts::user_by_email(&self.0, email)).await
+        timely(accounts::user_by_email(&self.db, email)).await
     }
     async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError> {
-        timely(accounts::insert_refresh_token(&self.0, token)).await
+        timely(accounts::insert_refresh_token(&self.db, token)).await
     }
     async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError> {
-        timely(accounts::refresh_token(&self.0, hash)).await
+        timely(accounts::refresh_token(&self.db, hash)).await
     }
     async fn rotate_refresh_token(
         &self,
@@ -95,49 +148,49 @@ impl<D: Database> Store for SqlStore<D> {
         at: Timestamp,
         new: &RefreshToken,
     ) -> Result<bool, StoreError> {
-        timely(accounts::rotate_refresh_token(&self.0, old, at, new)).await
+        timely(accounts::rotate_refresh_token(&self.db, old, at, new)).await
     }
     async fn revoke_refresh_family(&self, family: Uuid, at: Timestamp) -> Result<(), StoreError> {
-        timely(accounts::revoke_refresh_family(&self.0, family, at)).await
+        timely(accounts::revoke_refresh_family(&self.db, family, at)).await
     }
 
     async fn revoke_user_tokens(&self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
-        timely(accounts::revoke_user_tokens(&self.0, user, at)).await
+        timely(accounts::revoke_user_tokens(&self.db, user, at)).await
     }
     async fn update_user(&self, user: &User, audit: &AuditRow) -> Result<(), StoreError> {
-        timely(accounts::update_user(&self.0, user, audit)).await
+        timely(accounts::update_user(&self.db, user, audit)).await
     }
     async fn set_password(&self, user: UserId, hash: &str, audit: &AuditRow) -> Result<(), StoreError> {
-        timely(accounts::set_password(&self.0, user, hash, audit)).await
+        timely(accounts::set_password(&self.db, user, hash, audit)).await
     }
     async fn delete_user(&self, user: UserId, audit: &AuditRow) -> Result<(), StoreError> {
-        timely(accounts::delete_user(&self.0, user, audit)).await
+        self.creators.write_any(timely(accounts::delete_user(&self.db, user, audit))).await
     }
 
     async fn record_audit(&self, row: &AuditRow) -> Result<(), StoreError> {
-        timely(audit::record(&self.0, row)).await
+        timely(audit::record(&self.db, row)).await
     }
     async fn audit(&self, filter: AuditFilter, after: Option<Uuid>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
-        timely(audit::list(&self.0, filter, after, limit)).await
+        timely(audit::list(&self.db, filter, after, limit)).await
     }
 
     async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError> {
-        timely(catalogue::insert_creator(&self.0, creator)).await
+        timely(catalogue::insert_creator(&self.db, creator)).await
     }
     async fn creator(&self, id: CreatorId) -> Result<Option<Creator>, StoreError> {
-        timely(catalogue::creator(&self.0, id)).await
+        self.creators.get(id, |_| true, timely(catalogue::creator(&self.db, id))).await
     }
     async fn creators(&self, after: Option<CreatorId>, limit: u32) -> Result<Vec<Creator>, StoreError> {
-        timely(catalogue::creators(&self.0, after, limit)).await
+        timely(catalogue::creators(&self.db, after, limit)).await
     }
     async fn follow(&self, user: UserId, creator: CreatorId, at: Timestamp) -> Result<bool, StoreError> {
-        timely(catalogue::follow(&self.0, user, creator, at)).await
+        self.creators.write([creator], timely(catalogue::follow(&self.db, user, creator, at))).await
     }
     async fn unfollow(&self, user: UserId, creator: CreatorId) -> Result<bool, StoreError> {
-        timely(catalogue::unfollow(&self.0, user, creator)).await
+        self.creators.write([creator], timely(catalogue::unfollow(&self.db, user, creator))).await
     }
     async fn follows(&self, user: UserId, creator: CreatorId) -> Result<bool, StoreError> {
-        timely(catalogue::follows(&self.0, user, creator)).await
+        timely(catalogue::follows(&self.db, user, creator)).await
     }
     async fn following(
         &self,
@@ -145,7 +198,7 @@ impl<D: Database> Store for SqlStore<D> {
         after: Option<CreatorId>,
         limit: u32,
     ) -> Result<Vec<CreatorId>, StoreError> {
-        timely(catalogue::following(&self.0, user, after, limit)).await
+        timely(catalogue::following(&self.db, user, after, limit)).await
     }
     async fn followers(
         &self,
@@ -153,17 +206,18 @@ impl<D: Database> Store for SqlStore<D> {
         after: Option<UserId>,
         limit: u32,
     ) -> Result<Vec<UserId>, StoreError> {
-        timely(catalogue::followers(&self.0, creator, after, limit)).await
+        timely(catalogue::followers(&self.db, creator, after, limit)).await
     }
 
     async fn insert_product(&self, product: &Product) -> Result<(), StoreError> {
-        timely(products::insert(&self.0, product)).await
+        timely(products::insert(&self.db, product)).await
     }
     async fn product(&self, id: ProductId) -> Result<Option<Product>, StoreError> {
-        timely(products::get(&self.0, id)).await
+        self.products.get(id, |_| true, timely(products::get(&self.db, id))).await
     }
     async fn update_product(&self, product: &Product, from_version: u32, audit: &AuditRow) -> Result<bool, StoreError> {
-        timely(products::update(&self.0, product, from_version, audit)).await
+        let write = timely(products::update(&self.db, product, from_version, audit));
+        self.products.write([product.id], write).await
     }
     async fn products(
         &self,
@@ -171,29 +225,29 @@ impl<D: Database> Store for SqlStore<D> {
         after: Option<ProductId>,
         limit: u32,
     ) -> Result<Vec<Product>, StoreError> {
-        timely(products::list(&self.0, filter, after, limit)).await
+        timely(products::list(&self.db, filter, after, limit)).await
     }
 
     async fn claim(&self, journal: Uuid, epoch: u32) -> Result<(), StoreError> {
-        timely(projection::claim(&self.0, journal, epoch)).await
+        timely(projection::claim(&self.db, journal, epoch)).await
     }
     async fn disown(&self) -> Result<u64, StoreError> {
-        timely(projection::disown(&self.0)).await
+        timely(projection::disown(&self.db)).await
     }
 
     async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Vec<DropRow>, StoreError> {
-        timely(reading::drops(&self.0, filter, after, limit)).await
+        timely(reading::drops(&self.db, filter, after, limit)).await
     }
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError> {
-        timely(reading::order(&self.0, id)).await
+        timely(reading::order(&self.db, id)).await
     }
     async fn order_notes(&self, order: OrderId) -> Result<Vec<OrderNote>, StoreError> {
-        timely(reading::order_notes(&self.0, order)).await
+        timely(reading::order_notes(&self.db, order)).await
     }
     async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError> {
-        timely(reading::orders_of(&self.0, buyer, after, limit)).await
+        timely(reading::orders_of(&self.db, buyer, after, limit)).await
     }
     async fn answer_for_key(&self, digest: KeyDigest) -> Result<Option<KeyAnswer>, StoreError> {
-        timely(reading::answer_for_key(&self.0, digest)).await
+        timely(reading::answer_for_key(&self.db, digest)).await
     }
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-async fn text(server: &Server) -> String {
+pub async fn text(server: &Server) -> String {
     let address = server.base.trim_end_matches("/api/v1");
     let response = server.http.get(format!("{address}/metrics")).send().await.expect("an answer");
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4");
@@ -15,7 +15,7 @@ async fn text(server: &Server) -> String {
 }
 
 /// The value of a sample, by its name and labels to the letter. Panics where it is not there.
-fn sample(text: &str, name: &str) -> f64 {
+pub fn sample(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(' ')));
     line.unwrap_or_else(|| panic!("no {name} in\n{text}")).trim().parse().expect("a number")
 }
@@ -31,6 +31,10 @@ async fn they_count_what_happened() {
         assert_eq!(server.order(&ann, key, body).await.0, status);
     }
     server.get("/drops/nonsense", None).await;
+    let (_, page) = server.get(&format!("/drops/{drop}"), None).await;
+    let product = format!("/products/{}", page["product_id"].as_str().expect("an id"));
+    server.get(&product, None).await;
+    server.get(&product, None).await;
     server.call(Method::PUT, "/orders", None, None).await;
     let text = text(&server).await;
     for (name, value) in [
@@ -47,6 +51,8 @@ async fn they_count_what_happened() {
         ("livedrop_drops{status=\"sold_out\"}", 1.0),
         ("livedrop_sessions", 0.0),
         ("livedrop_journal_disk_full", 0.0),
+        ("livedrop_cache_reads_total{of=\"product\",result=\"hit\"}", 2.0),
+        ("livedrop_cache_reads_total{of=\"product\",result=\"miss\"}", 1.0),
     ] {
         assert!((sample(&text, name) - value).abs() < f64::EPSILON, "{name} is not {value} in\n{text}");
     }
@@ -57,6 +63,7 @@ async fn they_count_what_happened() {
     assert_eq!(requests("/api/v1/orders", "POST", "2xx"), 3);
     assert_eq!(requests("/api/v1/orders", "POST", "4xx"), 1);
     assert_eq!(requests("/api/v1/orders", "other", "4xx"), 1);
+    assert_eq!(requests("/api/v1/drops/{id}", "GET", "2xx"), 1);
     assert_eq!(requests("/api/v1/drops/{id}", "GET", "4xx"), 1, "what a client writes is no label");
     assert!(sample(&text, "livedrop_journal_sync_seconds_count") > 0.0);
     assert!(sample(&text, "livedrop_journal_durable_sequence") >= 5.0);

@@ -4,6 +4,7 @@ use super::{Answer, created};
 use crate::domain::{CreatorId, DropId, ProductId, UserId};
 use crate::http::Services;
 use crate::http::auth::Whose;
+use crate::http::conditional;
 use crate::http::dto::creators::{CreatorBody, FollowBody, FollowedBody, FollowerBody, FollowingBody, NewCreatorBody};
 use crate::http::dto::{drops::DropBody, products::ProductBody};
 use crate::http::json::Body;
@@ -19,8 +20,8 @@ pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): B
 }
 
 /// `GET /creators/{id}`.
-pub async fn get(services: web::Data<Services>, Id(id): Id<CreatorId>) -> Answer {
-    Ok(HttpResponse::Ok().json(CreatorBody::from(&services.creators.get(id).await?)))
+pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<CreatorId>) -> Answer {
+    conditional::page(&request, CreatorBody::from(&services.creators.get(id).await?))
 }
 
 /// `GET /creators`.

@@ -3,6 +3,7 @@
 use super::{Answer, created};
 use crate::domain::DropId;
 use crate::http::Services;
+use crate::http::conditional;
 use crate::http::dto::drops::{DropBody, NewDropBody, RescheduleBody, RestockBody, StockBody};
 use crate::http::json::Body;
 use crate::http::pages::{self, List, Paging};
@@ -17,13 +18,13 @@ pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): B
 }
 
 /// `GET /drops/{id}`.
-pub async fn get(services: web::Data<Services>, Id(id): Id<DropId>) -> Answer {
-    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.get(id).await?)))
+pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<DropId>) -> Answer {
+    conditional::page(&request, DropBody::from(&services.drops.get(id).await?))
 }
 
 /// `GET /drops/{id}/stock`.
-pub async fn stock(services: web::Data<Services>, Id(id): Id<DropId>) -> Answer {
-    Ok(HttpResponse::Ok().json(StockBody::new(id, &services.drops.stock(id).await?)))
+pub async fn stock(services: web::Data<Services>, request: HttpRequest, Id(id): Id<DropId>) -> Answer {
+    conditional::page(&request, StockBody::new(id, &services.drops.stock(id).await?))
 }
 
 /// `GET /drops`.

@@ -3,6 +3,7 @@
 use super::{Answer, created};
 use crate::domain::ProductId;
 use crate::http::Services;
+use crate::http::conditional;
 use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody};
 use crate::http::json::Body;
 use crate::http::pages::{self, List, Paging};
@@ -17,8 +18,8 @@ pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): B
 }
 
 /// `GET /products/{id}`.
-pub async fn get(services: web::Data<Services>, Id(id): Id<ProductId>) -> Answer {
-    Ok(HttpResponse::Ok().json(ProductBody::from(&services.products.get(id).await?)))
+pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<ProductId>) -> Answer {
+    conditional::page(&request, ProductBody::from(&services.products.get(id).await?))
 }
 
 /// `GET /products`.
