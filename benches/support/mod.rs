@@ -1,4 +1,5 @@
 //! What the benches share: a drop to sell, and orders for it.
+#![allow(dead_code, reason = "each bench uses a part of it")]
 
 use livedrop::domain::{
     CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, Timestamp, TraceId, UserId,
