@@ -2,6 +2,7 @@
 //!
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
+use crate::http::TrustedProxies;
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
 use std::fs;
@@ -30,12 +31,15 @@ const KEYS: &[&str] = &[
     "access_token_seconds",
     "jwt_secret",
     "ws_allowed_origins",
+    "trusted_proxies",
     "workers",
     "payment_timeout_ms",
     "shutdown_seconds",
     "log",
     "log_format",
 ];
+/// Keys that may be arrays.
+const LISTS: &[&str] = &["ws_allowed_origins", "trusted_proxies"];
 
 /// The flags of `livedrop serve`. Text, so that a bad one is reported as any other source's; the environment is read
 /// in [`Config::load`].
@@ -68,6 +72,9 @@ pub struct ServeArgs {
     /// Origins whose pages may open a WebSocket, comma-separated [default: the server's own host]
     #[arg(long, value_name = "ORIGINS")]
     pub ws_allowed_origins: Option<String>,
+    /// Networks of proxies that are believed about their clients' addresses, comma-separated [default: none]
+    #[arg(long, value_name = "NETWORKS")]
+    pub trusted_proxies: Option<String>,
     /// HTTP threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
@@ -97,6 +104,7 @@ impl ServeArgs {
             "password_hashing" => &self.password_hashing,
             "access_token_seconds" => &self.access_token_seconds,
             "ws_allowed_origins" => &self.ws_allowed_origins,
+            "trusted_proxies" => &self.trusted_proxies,
             "workers" => &self.workers,
             "payment_timeout_ms" => &self.payment_timeout_ms,
             "shutdown_seconds" => &self.shutdown_seconds,
@@ -138,6 +146,8 @@ pub struct Config {
     pub jwt_secret: Option<Secret>,
     /// Origins whose pages may open a WebSocket; empty: the server's own host.
     pub ws_allowed_origins: Vec<String>,
+    /// Networks of proxies that are believed about their clients' addresses.
+    pub trusted_proxies: TrustedProxies,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
     /// How long a payment gateway may take.
@@ -206,6 +216,7 @@ impl Config {
             access_token_seconds: sources.read("access_token_seconds", |text| number(text, 1, 900))?.unwrap_or(900),
             jwt_secret: sources.read("jwt_secret", secret)?,
             ws_allowed_origins: sources.read("ws_allowed_origins", origins)?.unwrap_or_default(),
+            trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),
             workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),
             payment_timeout: sources
                 .read("payment_timeout_ms", |text| number(text, 1, 600_000))?
@@ -253,7 +264,7 @@ impl Sources<'_> {
         let text = match value {
             toml::Value::String(text) => Some(text.clone()),
             toml::Value::Integer(number) => Some(number.to_string()),
-            toml::Value::Array(items) if key == "ws_allowed_origins" => {
+            toml::Value::Array(items) if LISTS.contains(&key) => {
                 items.iter().map(toml::Value::as_str).collect::<Option<Vec<_>>>().map(|items| items.join(","))
             }
             _ => None,

@@ -130,6 +130,7 @@ fn services(
         health,
         tokens,
         ws_allowed_origins: config.ws_allowed_origins.clone().into(),
+        trusted_proxies: config.trusted_proxies.clone(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Who calls: the `Authorization: Bearer` header.
 
 use super::problem::Problem;
-use super::trace;
+use super::{client, trace};
 use crate::domain::UserId;
 use crate::service::tokens::{Access, Tokens};
 use crate::service::{Caller, Code, Failure};
@@ -35,8 +35,7 @@ pub fn access(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Access>, Fa
 fn caller(request: &HttpRequest) -> Result<Caller, Failure> {
     let tokens = request.app_data::<web::Data<Tokens>>().ok_or_else(|| Failure::new(Code::Internal))?;
     let access = access(request.headers(), tokens)?.ok_or_else(|| Failure::new(Code::Unauthenticated))?;
-    let origin = request.peer_addr().map(|address| address.ip());
-    Ok(Caller { user: access.user, role: access.role, origin, trace: trace::current_id() })
+    Ok(Caller { user: access.user, role: access.role, origin: client::address(request), trace: trace::current_id() })
 }
 
 /// Whoever is signed in. Needs `web::Data<Tokens>`; verified without I/O.

@@ -5,6 +5,7 @@
 //! [`problem`]. [`ws`] holds the WebSocket sessions, [`server`] the sockets.
 
 pub mod auth;
+pub mod client;
 pub mod dto;
 pub mod field;
 pub mod going_down;
@@ -31,6 +32,7 @@ use crate::service::products::Products;
 use crate::service::sales::Sales;
 use crate::service::tokens::Tokens;
 use actix_web::web::{self, ServiceConfig};
+pub use client::TrustedProxies;
 pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
 use routes::{accounts, creators, drops, orders, products, sales};
@@ -60,6 +62,8 @@ pub struct Services {
     pub tokens: Tokens,
     /// Origins (`https://shop.example`) whose pages may open a WebSocket; empty: the server's own host only.
     pub ws_allowed_origins: Arc<[String]>,
+    /// Whose word about a client's address counts.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// Every route. The application around it wraps [`trace::trace`], as [`server::build`] does.
@@ -70,6 +74,7 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
         config
             .app_data(web::Data::new(services.tokens.clone()))
             .app_data(web::Data::new(services.accounts.clone()))
+            .app_data(web::Data::new(services.trusted_proxies.clone()))
             .app_data(web::Data::new(services))
             .service(api())
             .service(at("/healthz").get(health::live).done())

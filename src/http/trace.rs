@@ -1,6 +1,7 @@
 //! Every request has a trace: taken from its caller or made here (W3C Trace Context), told in the answer, in every
 //! problem and in every log line. Panics end here, as a 500 problem.
 
+use super::client;
 use super::problem::Problem;
 use crate::domain::TraceId;
 use actix_web::Error;
@@ -91,6 +92,7 @@ pub async fn trace<B: MessageBody + 'static>(
         "request",
         trace_id = %context.trace,
         method = %request.method(),
+        client = field::Empty,
         route = field::Empty,
         status = field::Empty,
         duration_ms = field::Empty,
@@ -128,6 +130,9 @@ fn log<B>(span: &Span, response: &ServiceResponse<B>, took: Duration) {
     let notable = status.is_server_error() || took >= SLOW;
     if !notable && !tracing::enabled!(tracing::Level::DEBUG) {
         return;
+    }
+    if let Some(client) = client::address(response.request()) {
+        span.record("client", field::display(client));
     }
     span.record("route", response.request().match_pattern().unwrap_or_else(|| "(none)".into()));
     span.record("status", status.as_u16());

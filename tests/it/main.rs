@@ -4,6 +4,7 @@ mod accounts;
 mod crash;
 mod creators;
 mod database;
+mod edge;
 mod errors;
 mod fuzz;
 mod lifecycle;

@@ -7,7 +7,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU64, Ordering},
@@ -192,6 +192,23 @@ impl Server {
         let body = json!({"email": email, "password": "correct horse", "display_name": name});
         let (status, answer) = self.post("/auth/register", None, body).await;
         assert_eq!(status, 201, "{answer}");
+        let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).expect(pointer).to_owned();
+        Account { id: text("/user/id"), email, token: text("/access_token"), refresh: text("/refresh_token") }
+    }
+
+    /// Makes an administrator, as an operator does, and signs in as them.
+    pub async fn admin(&self) -> Account {
+        let (email, password) = ("root@example.com".to_owned(), "a long password");
+        let mut command = livedrop();
+        command.args(["admin", "create", "--email", &email, "--data-dir"]).arg(&self.data);
+        if let Some(url) = &self.setup.database_url {
+            command.args(["--database-url", url]);
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("livedrop to start");
+        child.stdin.take().expect("a pipe").write_all(password.as_bytes()).expect("a password is read");
+        assert!(child.wait().expect("its end").success());
+        let (status, answer) = self.post("/auth/login", None, json!({"email": email, "password": password})).await;
+        assert_eq!(status, 200, "{answer}");
         let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).expect(pointer).to_owned();
         Account { id: text("/user/id"), email, token: text("/access_token"), refresh: text("/refresh_token") }
     }
