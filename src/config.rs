@@ -2,7 +2,7 @@
 //!
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
-use crate::http::TrustedProxies;
+use crate::http::{RateLimits, TrustedProxies};
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
 use std::fs;
@@ -32,6 +32,7 @@ const KEYS: &[&str] = &[
     "jwt_secret",
     "ws_allowed_origins",
     "trusted_proxies",
+    "rate_limits",
     "workers",
     "payment_timeout_ms",
     "shutdown_seconds",
@@ -39,7 +40,7 @@ const KEYS: &[&str] = &[
     "log_format",
 ];
 /// Keys that may be arrays.
-const LISTS: &[&str] = &["ws_allowed_origins", "trusted_proxies"];
+const LISTS: &[&str] = &["ws_allowed_origins", "trusted_proxies", "rate_limits"];
 
 /// The flags of `livedrop serve`. Text, so that a bad one is reported as any other source's; the environment is read
 /// in [`Config::load`].
@@ -75,6 +76,9 @@ pub struct ServeArgs {
     /// Networks of proxies that are believed about their clients' addresses, comma-separated [default: none]
     #[arg(long, value_name = "NETWORKS")]
     pub trusted_proxies: Option<String>,
+    /// off, or changes such as orders=200/2,reads=off to requests/seconds [default: see README.md]
+    #[arg(long, value_name = "LIMITS")]
+    pub rate_limits: Option<String>,
     /// HTTP threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
@@ -105,6 +109,7 @@ impl ServeArgs {
             "access_token_seconds" => &self.access_token_seconds,
             "ws_allowed_origins" => &self.ws_allowed_origins,
             "trusted_proxies" => &self.trusted_proxies,
+            "rate_limits" => &self.rate_limits,
             "workers" => &self.workers,
             "payment_timeout_ms" => &self.payment_timeout_ms,
             "shutdown_seconds" => &self.shutdown_seconds,
@@ -148,6 +153,8 @@ pub struct Config {
     pub ws_allowed_origins: Vec<String>,
     /// Networks of proxies that are believed about their clients' addresses.
     pub trusted_proxies: TrustedProxies,
+    /// How much one user or address may ask.
+    pub rate_limits: RateLimits,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
     /// How long a payment gateway may take.
@@ -217,6 +224,7 @@ impl Config {
             jwt_secret: sources.read("jwt_secret", secret)?,
             ws_allowed_origins: sources.read("ws_allowed_origins", origins)?.unwrap_or_default(),
             trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),
+            rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
             workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),
             payment_timeout: sources
                 .read("payment_timeout_ms", |text| number(text, 1, 600_000))?

@@ -10,7 +10,7 @@ use crate::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use crate::domain::{OrderId, StockBoard};
 use crate::engine::DropState;
 use crate::http::server::{self, ServerOptions};
-use crate::http::{GoingDown, HealthSource, Services};
+use crate::http::{GoingDown, HealthSource, Limits, Services};
 use crate::journal::{self, FileDevice, Journal, JournalOptions};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
@@ -74,11 +74,13 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), clock.clone());
     let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, monitor)?;
+    let limits = Limits::new(&config.rate_limits);
+    background.push(spawn(limits.clone().sweep()));
     let options = ServerOptions { workers: config.workers, shutdown: config.shutdown };
     // Before the first request can come: from here on there is something to drain, and recovery, which a signal may cut short, is
     // over.
     let signals = Signals::hear().map_err(AppError::io("hear signals"))?;
-    let server = server::build(services, listener, options, going_down.clone())
+    let server = server::build(services, listener, options, going_down.clone(), limits)
         .map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
     Ok(App {

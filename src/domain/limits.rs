@@ -78,6 +78,12 @@ pub const PASSWORD_HASHES_AT_ONCE_MAX: usize = 4;
 pub const PASSWORD_HASH_QUEUE_MAX: usize = 256;
 /// Drops kept in memory (scheduled, live, or with unsettled holds).
 pub const DROPS_IN_MEMORY_MAX: usize = 50_000;
+/// Requests of a rate limit that may come at once.
+pub const RATE_QUOTA_MAX: u32 = 1_000_000;
+/// How long a rate limit may take to be whole again: a day.
+pub const RATE_WINDOW_SECONDS_MAX: u32 = 86_400;
+/// Clients that one rate limit knows apart; past it newcomers share one quota. A key takes 32 bytes.
+pub const RATE_KEYS_MAX: usize = 1 << 20;
 
 const _: () = {
     // A full stock times the highest price must fit, whatever one order asks for.
@@ -96,6 +102,8 @@ const _: () = {
     // One session's queue holds at least one largest message.
     assert!(WS_MESSAGE_BYTES_MAX <= WS_QUEUE_BYTES_MAX);
     assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
+    // Even the fastest rate has an interval between two requests, in nanoseconds.
+    assert!(1_000_000_000 / RATE_QUOTA_MAX >= 1);
     // One drop's mailbox alone cannot overrun the journal's queue.
     assert!(DROP_MAILBOX_MAX <= JOURNAL_QUEUE_ENTRIES_MAX);
 };

@@ -1,6 +1,6 @@
 //! REST and WebSocket: routes, bodies, problems and sessions. No SQL and nothing of the engine.
 //!
-//! A request passes [`trace`] (its trace, panics, log line), is routed by [`routing`], read by extractors ([`auth`],
+//! A request passes [`trace`] (its trace, panics, log line) and [`limits`] (how much of it one client may ask), is routed by [`routing`], read by extractors ([`auth`],
 //! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`routes`], and leaves as a body of [`dto`] or as a
 //! [`problem`]. [`ws`] holds the WebSocket sessions, [`server`] the sockets.
 
@@ -12,9 +12,11 @@ pub mod going_down;
 pub mod health;
 pub mod idempotency;
 pub mod json;
+pub mod limits;
 pub mod pages;
 pub mod path;
 pub mod problem;
+pub mod quota;
 pub mod routes;
 pub mod routing;
 pub mod server;
@@ -35,6 +37,7 @@ use actix_web::web::{self, ServiceConfig};
 pub use client::TrustedProxies;
 pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
+pub use limits::{Limits, RateLimits};
 use routes::{accounts, creators, drops, orders, products, sales};
 use routing::at;
 use std::sync::Arc;

@@ -103,6 +103,7 @@ pub fn status(code: Code) -> StatusCode {
         C::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         C::IdempotencyKeyReused | C::UnknownVariant | C::PaymentMethodUnknown => StatusCode::UNPROCESSABLE_ENTITY,
+        C::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         C::Overloaded | C::DatabaseUnavailable | C::ShuttingDown | C::OutcomeUnknown | C::DiskFull => {
             StatusCode::SERVICE_UNAVAILABLE
         }

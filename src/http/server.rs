@@ -1,6 +1,6 @@
 //! The sockets: how many, how patient, and how a dead one is noticed.
 
-use super::{GoingDown, Services, configure, trace};
+use super::{GoingDown, Limits, Services, configure, trace};
 use crate::domain::limits::SESSIONS_MAX;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -44,6 +44,7 @@ pub fn build(
     listener: TcpListener,
     options: ServerOptions,
     going_down: GoingDown,
+    limits: Limits,
 ) -> io::Result<Server> {
     // Again, only to set the length of the queue: std has its own opinion (128).
     rustix::net::listen(&listener, BACKLOG)?;
@@ -51,8 +52,9 @@ pub fn build(
     let workers = options.workers.unwrap_or_else(cores).get();
     let connections_per_worker = (SESSIONS_MAX + REQUEST_CONNECTIONS_MAX).div_ceil(workers);
     let server = HttpServer::new(move || {
-        let going_down = going_down.clone();
+        let (going_down, limits) = (going_down.clone(), limits.clone());
         App::new()
+            .wrap(from_fn(move |request, next| limits.clone().keep(request, next)))
             .wrap(from_fn(move |request, next| going_down.clone().last_words(request, next)))
             .wrap(from_fn(trace::trace))
             .configure(configure(services.clone()))

@@ -73,6 +73,7 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused", "The idempotency key was used for another request";
     UnknownVariant = "unknown_variant", "The drop has no such variant";
     PaymentMethodUnknown = "payment_method_unknown", "The payment method is not known";
+    RateLimited = "rate_limited", "Too many requests in too short a time";
     Overloaded = "overloaded", "Too much at once";
     DatabaseUnavailable = "database_unavailable", "The database is not available";
     ShuttingDown = "shutting_down", "The server is going down";

@@ -1,7 +1,7 @@
 //! What every request meets before it is anybody's: proxies, limits, headers.
 
-use crate::server::{Account, Server};
-use reqwest::Method;
+use crate::server::{Account, Server, answer, problem};
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
 /// Changes a name and returns the origin that the audit trail has of it.
@@ -29,4 +29,85 @@ async fn an_address_is_believed_from_trusted_proxies_only() {
     assert_eq!(origin_noted(&server, &ann, &root, &behind).await, "203.0.113.9");
     let behind = [("forwarded", "for=1.1.1.1, for=\"[2001:db8::9]:4711\"")];
     assert_eq!(origin_noted(&server, &ann, &root, &behind).await, "2001:db8::9");
+}
+
+/// A header of an answer, as text.
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().expect("text"))
+}
+
+/// A login of nobody's, from behind a proxy that is trusted.
+async fn login_from(server: &Server, address: &str, path: &str) -> Response {
+    let request = server.http.post(server.url(path)).header("x-forwarded-for", address);
+    let body = json!({"email": "nobody@example.com", "password": "wrong horse"});
+    request.json(&body).send().await.expect("an answer")
+}
+
+#[tokio::test]
+async fn passwords_are_tried_at_a_rate_by_address() {
+    let limits = ["--trusted-proxies", "127.0.0.0/8", "--rate-limits", "login=3/3600"];
+    let server = Server::with(None, &limits).await;
+    let ann = server.account("ann").await;
+    for left in ["2", "1", "0"] {
+        let refused = login_from(&server, "203.0.113.9", "/auth/login").await;
+        assert_eq!(refused.status(), 401);
+        assert_eq!(header(&refused, "ratelimit-policy"), Some("\"login\";q=3;w=3600"));
+        assert!(header(&refused, "ratelimit").expect("what is left").starts_with(&format!("\"login\";r={left};t=")));
+    }
+    let refused = login_from(&server, "203.0.113.9", "/auth/login").await;
+    let wait_s: u32 = header(&refused, "retry-after").expect("when").parse().expect("seconds");
+    assert!((1_190..=1_200).contains(&wait_s), "{wait_s}");
+    assert_eq!(header(&refused, "ratelimit"), Some("\"login\";r=0;t=3600"));
+    problem(answer(refused).await, 429, "rate_limited");
+    // The same path in other letters, and a token of one's own, do not help.
+    assert_eq!(login_from(&server, "203.0.113.9", "/auth/%6Cogin").await.status(), 429);
+    let body = json!({"email": ann.email, "password": "wrong horse"});
+    let signed = server.http.post(server.url("/auth/login")).header("x-forwarded-for", "203.0.113.9");
+    assert_eq!(signed.bearer_auth(&ann.token).json(&body).send().await.expect("an answer").status(), 429);
+    // Nobody is locked out of their account: from elsewhere they get in.
+    let body = json!({"email": ann.email, "password": "correct horse"});
+    let request = server.http.post(server.url("/auth/login")).header("x-forwarded-for", "203.0.113.10");
+    assert_eq!(request.json(&body).send().await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn orders_are_limited_by_user_and_not_by_address() {
+    let server = Server::with(None, &["--rate-limits", "orders=2/3600,address=40/3600"]).await;
+    let (_, drop) = server.live_drop(100, json!({})).await;
+    let (ann, bob) = (server.account("ann").await, server.account("bob").await);
+    let body = json!({"drop_id": drop, "quantity": 1});
+    for who in [&ann, &bob] {
+        for key in ["a", "b"] {
+            let placed = server.order_raw(who, key, &body).await.expect("an answer");
+            assert_eq!(placed.status(), 201);
+            let policies: Vec<_> = placed.headers().get_all("ratelimit-policy").iter().collect();
+            assert_eq!(policies, ["\"orders\";q=2;w=3600", "\"address\";q=40;w=3600"]);
+        }
+        problem(server.order(who, "c", &body).await, 429, "rate_limited");
+        assert_eq!(server.get("/users/me", Some(who)).await.0, 200, "reads have a limit of their own");
+    }
+    assert_eq!(server.stock(&drop).await, (96, 4, 0), "what was refused took nothing");
+    // An address may be limited besides, whoever they all are.
+    let mut answers = Vec::new();
+    for _ in 0..40 {
+        answers.push(server.get("/users/me", Some(&ann)).await.0.as_u16());
+    }
+    assert_eq!((answers[0], answers[39]), (200, 429));
+}
+
+#[tokio::test]
+async fn the_defaults_let_a_crowd_behind_one_address_through_and_off_is_off() {
+    let server = Server::with(None, &["--rate-limits", ""]).await;
+    let ann = server.account("ann").await;
+    for _ in 0..200 {
+        assert_eq!(server.get("/drops", None).await.0, 200);
+    }
+    let me = server.http.get(server.url("/users/me")).bearer_auth(&ann.token).send().await.expect("an answer");
+    assert_eq!(header(&me, "ratelimit-policy"), Some("\"reads\";q=1000;w=10"));
+    let probe = server.http.get(format!("{}/healthz", server.base)).send().await.expect("an answer");
+    assert_eq!(header(&probe, "ratelimit"), None);
+
+    let server = Server::start().await;
+    let lists = server.http.get(server.url("/drops")).send().await.expect("an answer");
+    assert_eq!(header(&lists, "ratelimit"), None);
 }
