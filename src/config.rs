@@ -31,6 +31,7 @@ const KEYS: &[&str] = &[
     "access_token_seconds",
     "jwt_secret",
     "ws_allowed_origins",
+    "cors_allowed_origins",
     "trusted_proxies",
     "rate_limits",
     "workers",
@@ -40,7 +41,7 @@ const KEYS: &[&str] = &[
     "log_format",
 ];
 /// Keys that may be arrays.
-const LISTS: &[&str] = &["ws_allowed_origins", "trusted_proxies", "rate_limits"];
+const LISTS: &[&str] = &["ws_allowed_origins", "cors_allowed_origins", "trusted_proxies", "rate_limits"];
 
 /// The flags of `livedrop serve`. Text, so that a bad one is reported as any other source's; the environment is read
 /// in [`Config::load`].
@@ -73,6 +74,9 @@ pub struct ServeArgs {
     /// Origins whose pages may open a WebSocket, comma-separated [default: the server's own host]
     #[arg(long, value_name = "ORIGINS")]
     pub ws_allowed_origins: Option<String>,
+    /// Origins whose pages may call the API and read its answers, comma-separated [default: none]
+    #[arg(long, value_name = "ORIGINS")]
+    pub cors_allowed_origins: Option<String>,
     /// Networks of proxies that are believed about their clients' addresses, comma-separated [default: none]
     #[arg(long, value_name = "NETWORKS")]
     pub trusted_proxies: Option<String>,
@@ -108,6 +112,7 @@ impl ServeArgs {
             "password_hashing" => &self.password_hashing,
             "access_token_seconds" => &self.access_token_seconds,
             "ws_allowed_origins" => &self.ws_allowed_origins,
+            "cors_allowed_origins" => &self.cors_allowed_origins,
             "trusted_proxies" => &self.trusted_proxies,
             "rate_limits" => &self.rate_limits,
             "workers" => &self.workers,
@@ -151,6 +156,8 @@ pub struct Config {
     pub jwt_secret: Option<Secret>,
     /// Origins whose pages may open a WebSocket; empty: the server's own host.
     pub ws_allowed_origins: Vec<String>,
+    /// Origins whose pages may read our answers.
+    pub cors_allowed_origins: Vec<String>,
     /// Networks of proxies that are believed about their clients' addresses.
     pub trusted_proxies: TrustedProxies,
     /// How much one user or address may ask.
@@ -223,6 +230,7 @@ impl Config {
             access_token_seconds: sources.read("access_token_seconds", |text| number(text, 1, 900))?.unwrap_or(900),
             jwt_secret: sources.read("jwt_secret", secret)?,
             ws_allowed_origins: sources.read("ws_allowed_origins", origins)?.unwrap_or_default(),
+            cors_allowed_origins: sources.read("cors_allowed_origins", origins)?.unwrap_or_default(),
             trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),
             rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
             workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),

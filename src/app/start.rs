@@ -76,7 +76,11 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, monitor)?;
     let limits = Limits::new(&config.rate_limits);
     background.push(spawn(limits.clone().sweep()));
-    let options = ServerOptions { workers: config.workers, shutdown: config.shutdown };
+    let options = ServerOptions {
+        workers: config.workers,
+        cors_allowed_origins: config.cors_allowed_origins.clone().into(),
+        shutdown: config.shutdown,
+    };
     // Before the first request can come: from here on there is something to drain, and recovery, which a signal may cut short, is
     // over.
     let signals = Signals::hear().map_err(AppError::io("hear signals"))?;

@@ -29,6 +29,7 @@ fn nothing_said_means_defaults() {
     assert_eq!(config.access_token_seconds, 900);
     assert_eq!((config.jwt_secret.clone(), config.workers), (None, None));
     assert!(config.ws_allowed_origins.is_empty() && config.trusted_proxies.is_empty());
+    assert!(config.cors_allowed_origins.is_empty());
     assert_eq!(config.rate_limits, RateLimits::default());
     assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
     assert_eq!(config.shutdown, Duration::from_secs(30));
@@ -90,6 +91,8 @@ fn every_key_refuses_nonsense() {
         "ws_allowed_origins = ['*']",
         "ws_allowed_origins = [1]",
         "ws_allowed_origins = ['https://a.example/path']",
+        "cors_allowed_origins = ['*']",
+        "cors_allowed_origins = ['null']",
         "trusted_proxies = ['10.0.0.0/8', 'proxy.example']",
         "rate_limits = 'on'",
         "rate_limits = ['orders=100']",

@@ -1,14 +1,17 @@
 //! REST and WebSocket: routes, bodies, problems and sessions. No SQL and nothing of the engine.
 //!
-//! A request passes [`trace`] (its trace, panics, log line) and [`limits`] (how much of it one client may ask), is routed by [`routing`], read by extractors ([`auth`],
+//! A request passes [`trace`] (its trace, panics, log line, and the [`headers`] of every answer), [`cors`] and [`limits`] (how much one
+//! client may ask), is routed by [`routing`], read by extractors ([`auth`],
 //! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`routes`], and leaves as a body of [`dto`] or as a
 //! [`problem`]. [`ws`] holds the WebSocket sessions, [`server`] the sockets.
 
 pub mod auth;
 pub mod client;
+pub mod cors;
 pub mod dto;
 pub mod field;
 pub mod going_down;
+pub mod headers;
 pub mod health;
 pub mod idempotency;
 pub mod json;

@@ -1,6 +1,6 @@
 //! Failures on the wire: `application/problem+json` (RFC 9457).
 
-use super::trace;
+use super::{headers, trace};
 use crate::domain::TraceId;
 use crate::service::{Code, Failure};
 use actix_web::http::{
@@ -169,7 +169,12 @@ impl ResponseError for Problem {
         if self.replayed {
             response.insert_header(("idempotency-replayed", "true"));
         }
-        response.json(body)
+        let mut response = response.json(body);
+        if *code == Code::Internal {
+            // After a panic no middleware is left to do it.
+            headers::protect(response.headers_mut(), false, true);
+        }
+        response
     }
 }
 

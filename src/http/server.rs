@@ -1,14 +1,15 @@
 //! The sockets: how many, how patient, and how a dead one is noticed.
 
-use super::{GoingDown, Limits, Services, configure, trace};
+use super::{GoingDown, Limits, Services, configure, cors, trace};
 use crate::domain::limits::SESSIONS_MAX;
 use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer};
 use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection
@@ -27,10 +28,12 @@ const REQUEST_CONNECTIONS_MAX: usize = 20_000;
 const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
 
 /// What the server needs to know besides its services.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Threads; the machine's cores if absent.
     pub workers: Option<NonZeroUsize>,
+    /// Origins whose pages may read our answers.
+    pub cors_allowed_origins: Arc<[String]>,
     /// How long connections may take to finish once the server is told to stop.
     pub shutdown: Duration,
 }
@@ -51,10 +54,13 @@ pub fn build(
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = options.workers.unwrap_or_else(cores).get();
     let connections_per_worker = (SESSIONS_MAX + REQUEST_CONNECTIONS_MAX).div_ceil(workers);
+    let origins = options.cors_allowed_origins;
     let server = HttpServer::new(move || {
         let (going_down, limits) = (going_down.clone(), limits.clone());
         App::new()
             .wrap(from_fn(move |request, next| limits.clone().keep(request, next)))
+            .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
+            .wrap(Condition::new(!origins.is_empty(), from_fn(cors::refuse)))
             .wrap(from_fn(move |request, next| going_down.clone().last_words(request, next)))
             .wrap(from_fn(trace::trace))
             .configure(configure(services.clone()))

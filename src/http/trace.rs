@@ -1,13 +1,13 @@
 //! Every request has a trace: taken from its caller or made here (W3C Trace Context), told in the answer, in every
 //! problem and in every log line. Panics end here, as a 500 problem.
 
-use super::client;
 use super::problem::Problem;
+use super::{client, headers};
 use crate::domain::TraceId;
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use futures_util::FutureExt;
 use std::any::Any;
@@ -87,6 +87,7 @@ pub async fn trace<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<B>, Error> {
     let started = Instant::now();
     let context = Context::of(request.headers());
+    // Answers to whoever said who they are belong into nobody's cache.
     let private = request.headers().contains_key(AUTHORIZATION) || request.path().starts_with("/api/v1/auth/");
     let span = info_span!(
         "request",
@@ -100,7 +101,9 @@ pub async fn trace<B: MessageBody + 'static>(
     let answer = AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span.clone());
     match CURRENT.scope(context.trace, answer).await {
         Ok(Ok(mut response)) => {
-            tell(response.headers_mut(), &context, private);
+            let tls = response.request().app_config().secure();
+            headers::protect(response.headers_mut(), tls, private);
+            tell(response.headers_mut(), &context);
             log(&span, &response, started.elapsed());
             Ok(response)
         }
@@ -112,14 +115,11 @@ pub async fn trace<B: MessageBody + 'static>(
     }
 }
 
-/// Adds what every answer carries. Answers to whoever said who they are belong into nobody's cache.
-fn tell(headers: &mut HeaderMap, context: &Context, private: bool) {
+/// Names the trace in the answer.
+fn tell(headers: &mut HeaderMap, context: &Context) {
     if let Ok(value) = HeaderValue::try_from(context.to_string()) {
         headers.insert(HeaderName::from_static("traceparent"), value.clone());
         headers.insert(HeaderName::from_static("traceresponse"), value);
-    }
-    if private {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
 

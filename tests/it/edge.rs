@@ -111,3 +111,68 @@ async fn the_defaults_let_a_crowd_behind_one_address_through_and_off_is_off() {
     let lists = server.http.get(server.url("/drops")).send().await.expect("an answer");
     assert_eq!(header(&lists, "ratelimit"), None);
 }
+
+#[tokio::test]
+async fn every_answer_is_safe_to_hand_to_a_browser() {
+    let server = Server::start().await;
+    let ann = server.account("ann").await;
+    for (path, token, cache) in [
+        ("/api/v1/drops", None, None),
+        ("/api/v1/drops", Some(&ann.token), Some("no-store")),
+        ("/api/v1/nowhere", None, Some("no-store")),
+        ("/api/v1/users/me", None, Some("no-store")),
+        ("/healthz", None, Some("no-store")),
+    ] {
+        let mut request = server.http.get(format!("{}{path}", server.base));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.expect("an answer");
+        assert_eq!(header(&response, "x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(header(&response, "referrer-policy"), Some("no-referrer"), "{path}");
+        let policy = header(&response, "content-security-policy").expect("a policy");
+        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(header(&response, "cache-control"), cache, "{path}");
+        assert_eq!(header(&response, "strict-transport-security"), None, "not without TLS");
+        assert_eq!(header(&response, "access-control-allow-origin"), None, "not unless configured");
+    }
+}
+
+/// What a browser asks before a page of that origin may place an order.
+async fn preflight(server: &Server, origin: &str, headers: &str) -> Response {
+    let request = server.http.request(Method::OPTIONS, server.url("/orders")).header("origin", origin);
+    let request = request.header("access-control-request-method", "POST");
+    request.header("access-control-request-headers", headers).send().await.expect("an answer")
+}
+
+#[tokio::test]
+async fn pages_of_configured_origins_may_call() {
+    let shop = "https://shop.example";
+    let server = Server::with(None, &["--cors-allowed-origins", shop, "--rate-limits", "anonymous=1/3600"]).await;
+    let asked = preflight(&server, shop, "authorization, content-type, idempotency-key").await;
+    assert_eq!(asked.status(), 200);
+    assert_eq!(header(&asked, "access-control-allow-origin"), Some(shop));
+    assert_eq!(header(&asked, "access-control-max-age"), Some("7200"));
+    assert_eq!(header(&asked, "access-control-allow-credentials"), None);
+    assert!(header(&asked, "vary").expect("what it depends on").to_lowercase().contains("origin"));
+    assert_eq!(header(&asked, "ratelimit"), None, "browsers ask by themselves: it costs nothing");
+    for refused in [preflight(&server, "https://evil.example", "").await, preflight(&server, shop, "x-other").await] {
+        assert_eq!(header(&refused, "access-control-allow-origin"), None);
+        assert_eq!(header(&refused, "x-content-type-options"), Some("nosniff"));
+        problem(answer(refused).await, 403, "forbidden");
+    }
+    // Also a refusal can be read.
+    for status in [200, 429] {
+        let list = server.http.get(server.url("/drops")).header("origin", shop).send().await.expect("an answer");
+        assert_eq!(list.status(), status);
+        assert_eq!(header(&list, "access-control-allow-origin"), Some(shop));
+        let exposed = header(&list, "access-control-expose-headers").expect("what pages may read");
+        for name in ["etag", "location", "ratelimit", "ratelimit-policy", "retry-after", "idempotency-replayed"] {
+            assert!(exposed.split(',').any(|exposed| exposed.trim().eq_ignore_ascii_case(name)), "{name}: {exposed}");
+        }
+    }
+    let server = Server::start().await;
+    let asked = preflight(&server, shop, "authorization").await;
+    assert_eq!(header(&asked, "access-control-allow-origin"), None);
+    problem(answer(asked).await, 405, "method_not_allowed");
+}
