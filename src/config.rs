@@ -2,7 +2,8 @@
 //!
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
-use crate::http::{RateLimits, TrustedProxies};
+use crate::domain::limits::{HEAD_BYTES_MAX, JSON_BODY_BYTES_MAX};
+use crate::http::{RateLimits, Sizes, TrustedProxies};
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
 use std::fs;
@@ -34,6 +35,10 @@ const KEYS: &[&str] = &[
     "cors_allowed_origins",
     "trusted_proxies",
     "rate_limits",
+    "head_bytes_max",
+    "head_timeout_ms",
+    "body_bytes_max",
+    "body_timeout_ms",
     "workers",
     "payment_timeout_ms",
     "shutdown_seconds",
@@ -83,6 +88,18 @@ pub struct ServeArgs {
     /// off, or changes such as orders=200/2,reads=off to requests/seconds [default: see README.md]
     #[arg(long, value_name = "LIMITS")]
     pub rate_limits: Option<String>,
+    /// Size of a request's target and headers, 1024 to 65536 [default: 16384]
+    #[arg(long, value_name = "BYTES")]
+    pub head_bytes_max: Option<String>,
+    /// How long the head of a connection's first request may take, at least 1000 [default: 5000]
+    #[arg(long, value_name = "MS")]
+    pub head_timeout_ms: Option<String>,
+    /// Size of a request's body, 1024 to 4194304 [default: 65536]
+    #[arg(long, value_name = "BYTES")]
+    pub body_bytes_max: Option<String>,
+    /// How long a request's body may take [default: 10000]
+    #[arg(long, value_name = "MS")]
+    pub body_timeout_ms: Option<String>,
     /// HTTP threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
@@ -115,6 +132,10 @@ impl ServeArgs {
             "cors_allowed_origins" => &self.cors_allowed_origins,
             "trusted_proxies" => &self.trusted_proxies,
             "rate_limits" => &self.rate_limits,
+            "head_bytes_max" => &self.head_bytes_max,
+            "head_timeout_ms" => &self.head_timeout_ms,
+            "body_bytes_max" => &self.body_bytes_max,
+            "body_timeout_ms" => &self.body_timeout_ms,
             "workers" => &self.workers,
             "payment_timeout_ms" => &self.payment_timeout_ms,
             "shutdown_seconds" => &self.shutdown_seconds,
@@ -162,6 +183,10 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// How much one user or address may ask.
     pub rate_limits: RateLimits,
+    /// How large a request may be, and how long its body may take.
+    pub sizes: Sizes,
+    /// How long the head of a connection's first request may take.
+    pub head_timeout: Duration,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
     /// How long a payment gateway may take.
@@ -233,10 +258,10 @@ impl Config {
             cors_allowed_origins: sources.read("cors_allowed_origins", origins)?.unwrap_or_default(),
             trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),
             rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
+            sizes: sizes(&sources)?,
+            head_timeout: sources.read("head_timeout_ms", head_timeout)?.unwrap_or(Duration::from_secs(5)),
             workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),
-            payment_timeout: sources
-                .read("payment_timeout_ms", |text| number(text, 1, 600_000))?
-                .map_or(Duration::from_secs(5), Duration::from_millis),
+            payment_timeout: sources.read("payment_timeout_ms", timeout)?.unwrap_or(Duration::from_secs(5)),
             shutdown: sources.read("shutdown_seconds", seconds)?.unwrap_or(Duration::from_secs(30)),
             log: sources.read("log", filter)?.unwrap_or_else(|| "info".to_owned()),
             log_format: sources.read("log_format", log_format)?.unwrap_or(LogFormat::Text),
@@ -313,6 +338,25 @@ fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> 
     let wrong = || format!("must be a whole number from {min} to {max}");
     let number = text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(wrong)?;
     T::try_from(number).map_err(|_| wrong())
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    number(text, 1, 600_000).map(Duration::from_millis)
+}
+
+/// actix-http reckons with a clock that is up to half a second old: a shorter time could be over before it begins.
+fn head_timeout(text: &str) -> Result<Duration, String> {
+    number(text, 1_000, 600_000).map(Duration::from_millis)
+}
+
+fn sizes(sources: &Sources) -> Result<Sizes, ConfigError> {
+    let bytes = |max: usize| move |text: &str| number(text, 1_024, max as u64);
+    let default = Sizes::default();
+    Ok(Sizes {
+        head_bytes_max: sources.read("head_bytes_max", bytes(HEAD_BYTES_MAX))?.unwrap_or(default.head_bytes_max),
+        body_bytes_max: sources.read("body_bytes_max", bytes(JSON_BODY_BYTES_MAX))?.unwrap_or(default.body_bytes_max),
+        body_timeout: sources.read("body_timeout_ms", timeout)?.unwrap_or(default.body_timeout),
+    })
 }
 
 fn not_empty(text: &str) -> Result<String, String> {

@@ -74,11 +74,12 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), clock.clone());
     let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, monitor)?;
-    let limits = Limits::new(&config.rate_limits);
+    let limits = Limits::new(config.sizes, &config.rate_limits);
     background.push(spawn(limits.clone().sweep()));
     let options = ServerOptions {
         workers: config.workers,
         cors_allowed_origins: config.cors_allowed_origins.clone().into(),
+        head_timeout: config.head_timeout,
         shutdown: config.shutdown,
     };
     // Before the first request can come: from here on there is something to drain, and recovery, which a signal may cut short, is
@@ -137,6 +138,7 @@ fn services(
         tokens,
         ws_allowed_origins: config.ws_allowed_origins.clone().into(),
         trusted_proxies: config.trusted_proxies.clone(),
+        sizes: config.sizes,
     })
 }
 

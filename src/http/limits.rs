@@ -1,8 +1,9 @@
-//! How much one client may ask: a quota for each class of requests, by user where there is one and by address where not.
+//! How large one request may be, and how much one client may ask: a quota for each class of requests, by user where there is one and by address where not.
 //! The same middleware keeps every class, so that no route is without a limit because it was forgotten.
 
 use super::problem::Problem;
 use super::quota::{Left, Quotas, Rate};
+use super::sizes::Sizes;
 use super::{auth, client};
 use crate::service::{Code, Failure};
 use actix_web::body::{EitherBody, MessageBody};
@@ -123,13 +124,17 @@ impl FromStr for RateLimits {
 
 /// The quotas of a running server. Cheap to clone.
 #[derive(Clone)]
-pub struct Limits(Arc<[Option<Quotas>; Class::ALL.len()]>);
+pub struct Limits {
+    sizes: Sizes,
+    quotas: Arc<[Option<Quotas>; Class::ALL.len()]>,
+}
 
 impl Limits {
     /// Nobody has asked for anything yet.
     #[must_use]
-    pub fn new(rates: &RateLimits) -> Self {
-        Self(Arc::new(Class::ALL.map(|class| rates.0[class as usize].map(|rate| Quotas::new(class.name(), rate)))))
+    pub fn new(sizes: Sizes, rates: &RateLimits) -> Self {
+        let quotas = Class::ALL.map(|class| rates.0[class as usize].map(|rate| Quotas::new(class.name(), rate)));
+        Self { sizes, quotas: Arc::new(quotas) }
     }
 
     /// Forgets now and then who has not asked lately. Never ends.
@@ -137,12 +142,12 @@ impl Limits {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         loop {
             ticks.tick().await;
-            self.0.iter().flatten().for_each(Quotas::sweep);
+            self.quotas.iter().flatten().for_each(Quotas::sweep);
         }
     }
 
     fn of(&self, class: Class) -> Option<&Quotas> {
-        self.0[class as usize].as_ref()
+        self.quotas[class as usize].as_ref()
     }
 
     /// Takes a request off each quota that it counts for.
@@ -162,7 +167,8 @@ impl Limits {
         }
     }
 
-    /// A middleware, for [`actix_web::middleware::from_fn`]: 429 past a quota, and on every answer what is left of it.
+    /// A middleware, for [`actix_web::middleware::from_fn`]: 431 or 413 for what is too
+    /// large, 429 past a quota, and on every answer what is left of it.
     ///
     /// # Errors
     /// What the handler says.
@@ -173,11 +179,12 @@ impl Limits {
     ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
         let taken = self.take(&request);
         let wait_s = taken.iter().flatten().filter_map(|(_, left)| left.retry_after_s).max();
-        let mut response = match wait_s {
-            Some(wait_s) => {
-                let refusal = Problem::from(Failure::retry(Code::RateLimited, wait_s)).error_response();
-                request.into_response(refusal.map_into_right_body())
-            }
+        let refusal = match wait_s {
+            Some(wait_s) => Some(Failure::retry(Code::RateLimited, wait_s)),
+            None => self.sizes.check(request.head()).err(),
+        };
+        let mut response = match refusal {
+            Some(refusal) => request.into_response(Problem::from(refusal).error_response().map_into_right_body()),
             None => next.call(request).await?.map_into_left_body(),
         };
         for (quotas, left) in taken.into_iter().flatten() {

@@ -23,6 +23,7 @@ pub mod quota;
 pub mod routes;
 pub mod routing;
 pub mod server;
+pub mod sizes;
 pub mod trace;
 pub mod ws;
 pub mod ws_frames;
@@ -43,6 +44,7 @@ pub use health::{HealthSource, Readiness};
 pub use limits::{Limits, RateLimits};
 use routes::{accounts, creators, drops, orders, products, sales};
 use routing::at;
+pub use sizes::Sizes;
 use std::sync::Arc;
 
 /// Everything that handlers ask.
@@ -70,6 +72,8 @@ pub struct Services {
     pub ws_allowed_origins: Arc<[String]>,
     /// Whose word about a client's address counts.
     pub trusted_proxies: TrustedProxies,
+    /// How large a request may be.
+    pub sizes: Sizes,
 }
 
 /// Every route. The application around it wraps [`trace::trace`], as [`server::build`] does.
@@ -81,6 +85,7 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(web::Data::new(services.tokens.clone()))
             .app_data(web::Data::new(services.accounts.clone()))
             .app_data(web::Data::new(services.trusted_proxies.clone()))
+            .app_data(web::Data::new(services.sizes))
             .app_data(web::Data::new(services))
             .service(api())
             .service(at("/healthz").get(health::live).done())

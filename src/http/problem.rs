@@ -100,6 +100,8 @@ pub fn status(code: Code) -> StatusCode {
         | C::OrderAlreadyConfirmed
         | C::HoldExpired
         | C::DropStateConflict => StatusCode::CONFLICT,
+        C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        C::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         C::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         C::IdempotencyKeyReused | C::UnknownVariant | C::PaymentMethodUnknown => StatusCode::UNPROCESSABLE_ENTITY,
@@ -165,6 +167,10 @@ impl ResponseError for Problem {
         }
         if let Some(allow) = self.allow {
             response.insert_header((ALLOW, allow));
+        }
+        if matches!(code, Code::RequestTimeout | Code::BodyTooLarge | Code::HeadersTooLarge) {
+            // What is still to come of it is nobody's to read.
+            response.force_close();
         }
         if self.replayed {
             response.insert_header(("idempotency-replayed", "true"));

@@ -15,8 +15,6 @@ use std::time::Duration;
 /// Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection
 /// just when the next request is on its way.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// For the head of a request; for a body, see [`super::json`].
-const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the other side to close after us.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that the kernel holds until they are accepted: a crowd arrives within one second.
@@ -34,6 +32,9 @@ pub struct ServerOptions {
     pub workers: Option<NonZeroUsize>,
     /// Origins whose pages may read our answers.
     pub cors_allowed_origins: Arc<[String]>,
+    /// For the head of a connection's first request; actix-http has no bound for those of the others. For a body, see
+    /// [`super::sizes`].
+    pub head_timeout: Duration,
     /// How long connections may take to finish once the server is told to stop.
     pub shutdown: Duration,
 }
@@ -69,7 +70,7 @@ pub fn build(
         .workers(workers)
         .max_connections(connections_per_worker)
         .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+        .client_request_timeout(options.head_timeout)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .shutdown_timeout(options.shutdown.as_secs())
         .on_connect(|connection, _| {

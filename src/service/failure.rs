@@ -68,6 +68,8 @@ codes! {
     OrderAlreadyConfirmed = "order_already_confirmed", "The order is confirmed already";
     HoldExpired = "hold_expired", "The hold has expired";
     DropStateConflict = "drop_state_conflict", "The drop is not in a state that allows this";
+    RequestTimeout = "request_timeout", "The request did not arrive in time";
+    HeadersTooLarge = "headers_too_large", "The headers are too large";
     BodyTooLarge = "body_too_large", "The body is too large";
     UnsupportedMediaType = "unsupported_media_type", "The media type is not supported";
     IdempotencyKeyReused = "idempotency_key_reused", "The idempotency key was used for another request";

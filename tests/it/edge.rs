@@ -3,6 +3,9 @@
 use crate::server::{Account, Server, answer, problem};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Changes a name and returns the origin that the audit trail has of it.
 async fn origin_noted(server: &Server, who: &Account, root: &Account, headers: &[(&str, &str)]) -> Value {
@@ -175,4 +178,49 @@ async fn pages_of_configured_origins_may_call() {
     let asked = preflight(&server, shop, "authorization").await;
     assert_eq!(header(&asked, "access-control-allow-origin"), None);
     problem(answer(asked).await, 405, "method_not_allowed");
+}
+
+/// Sends bytes and nothing more; returns what the server says until it closes.
+async fn said_to(server: &Server, bytes: &[u8]) -> String {
+    let mut socket = TcpStream::connect(server.base.trim_start_matches("http://")).await.expect("a connection");
+    socket.write_all(bytes).await.expect("it is sent");
+    let mut answer = Vec::new();
+    // Where it closes without having read everything, the connection may end as reset.
+    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer)).await;
+    let _ = read.expect("the server closes");
+    String::from_utf8(answer).expect("text")
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_by_its_head() {
+    let server = Server::with(None, &["--head-bytes-max", "2048", "--body-bytes-max", "1024"]).await;
+    let huge = server.http.get(server.url("/drops")).header("x-filler", "x".repeat(2_048));
+    problem(answer(huge.send().await.expect("an answer")).await, 431, "headers_too_large");
+    let long = server.http.get(server.url(&format!("/drops?cursor={}", "x".repeat(2_048))));
+    problem(answer(long.send().await.expect("an answer")).await, 431, "headers_too_large");
+    problem(server.post("/auth/login", None, json!({"email": "x".repeat(1_024)})).await, 413, "body_too_large");
+    // Also where nobody reads a body, and before it has come.
+    let head = "POST /api/v1/orders/x/cancel HTTP/1.1\r\nhost: x\r\ncontent-length: 1025\r\n\r\n";
+    let refused = said_to(&server, head.as_bytes()).await;
+    assert!(refused.starts_with("HTTP/1.1 413 ") && refused.contains("body_too_large"), "{refused}");
+    // A body that does not say how long it is, is measured.
+    let chunk = format!("1000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x1000));
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let refused = said_to(&server, format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}").as_bytes()).await;
+    assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
+    // What is no request any more.
+    let endless = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(140_000));
+    assert!(said_to(&server, endless.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+}
+
+#[tokio::test]
+async fn nobody_holds_a_connection_by_dawdling() {
+    let server = Server::with(None, &["--head-timeout-ms", "1000", "--body-timeout-ms", "300"]).await;
+    let head = said_to(&server, b"GET /healthz HTTP/1.1\r\nhost:").await;
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    let unfinished =
+        b"POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let body = said_to(&server, unfinished).await;
+    assert!(body.starts_with("HTTP/1.1 408 ") && body.contains("request_timeout"), "{body}");
+    assert!(body.contains("connection: close"), "{body}");
 }
