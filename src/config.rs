@@ -2,6 +2,8 @@
 //!
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
+use crate::domain::limits::{HEAD_BYTES_MAX, JSON_BODY_BYTES_MAX};
+use crate::http::{RateLimits, Sizes, TrustedProxies};
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
 use std::fs;
@@ -30,12 +32,21 @@ const KEYS: &[&str] = &[
     "access_token_seconds",
     "jwt_secret",
     "ws_allowed_origins",
+    "cors_allowed_origins",
+    "trusted_proxies",
+    "rate_limits",
+    "head_bytes_max",
+    "head_timeout_ms",
+    "body_bytes_max",
+    "body_timeout_ms",
     "workers",
     "payment_timeout_ms",
     "shutdown_seconds",
     "log",
     "log_format",
 ];
+/// Keys that may be arrays.
+const LISTS: &[&str] = &["ws_allowed_origins", "cors_allowed_origins", "trusted_proxies", "rate_limits"];
 
 /// The flags of `livedrop serve`. Text, so that a bad one is reported as any other source's; the environment is read
 /// in [`Config::load`].
@@ -68,6 +79,27 @@ pub struct ServeArgs {
     /// Origins whose pages may open a WebSocket, comma-separated [default: the server's own host]
     #[arg(long, value_name = "ORIGINS")]
     pub ws_allowed_origins: Option<String>,
+    /// Origins whose pages may call the API and read its answers, comma-separated [default: none]
+    #[arg(long, value_name = "ORIGINS")]
+    pub cors_allowed_origins: Option<String>,
+    /// Networks of proxies that are believed about their clients' addresses, comma-separated [default: none]
+    #[arg(long, value_name = "NETWORKS")]
+    pub trusted_proxies: Option<String>,
+    /// off, or changes such as orders=200/2,reads=off to requests/seconds [default: see README.md]
+    #[arg(long, value_name = "LIMITS")]
+    pub rate_limits: Option<String>,
+    /// Size of a request's target and headers, 1024 to 65536 [default: 16384]
+    #[arg(long, value_name = "BYTES")]
+    pub head_bytes_max: Option<String>,
+    /// How long the head of a connection's first request may take, at least 1000 [default: 5000]
+    #[arg(long, value_name = "MS")]
+    pub head_timeout_ms: Option<String>,
+    /// Size of a request's body, 1024 to 4194304 [default: 65536]
+    #[arg(long, value_name = "BYTES")]
+    pub body_bytes_max: Option<String>,
+    /// How long a request's body may take [default: 10000]
+    #[arg(long, value_name = "MS")]
+    pub body_timeout_ms: Option<String>,
     /// HTTP threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
@@ -97,6 +129,13 @@ impl ServeArgs {
             "password_hashing" => &self.password_hashing,
             "access_token_seconds" => &self.access_token_seconds,
             "ws_allowed_origins" => &self.ws_allowed_origins,
+            "cors_allowed_origins" => &self.cors_allowed_origins,
+            "trusted_proxies" => &self.trusted_proxies,
+            "rate_limits" => &self.rate_limits,
+            "head_bytes_max" => &self.head_bytes_max,
+            "head_timeout_ms" => &self.head_timeout_ms,
+            "body_bytes_max" => &self.body_bytes_max,
+            "body_timeout_ms" => &self.body_timeout_ms,
             "workers" => &self.workers,
             "payment_timeout_ms" => &self.payment_timeout_ms,
             "shutdown_seconds" => &self.shutdown_seconds,
@@ -138,6 +177,16 @@ pub struct Config {
     pub jwt_secret: Option<Secret>,
     /// Origins whose pages may open a WebSocket; empty: the server's own host.
     pub ws_allowed_origins: Vec<String>,
+    /// Origins whose pages may read our answers.
+    pub cors_allowed_origins: Vec<String>,
+    /// Networks of proxies that are believed about their clients' addresses.
+    pub trusted_proxies: TrustedProxies,
+    /// How much one user or address may ask.
+    pub rate_limits: RateLimits,
+    /// How large a request may be, and how long its body may take.
+    pub sizes: Sizes,
+    /// How long the head of a connection's first request may take.
+    pub head_timeout: Duration,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
     /// How long a payment gateway may take.
@@ -206,10 +255,13 @@ impl Config {
             access_token_seconds: sources.read("access_token_seconds", |text| number(text, 1, 900))?.unwrap_or(900),
             jwt_secret: sources.read("jwt_secret", secret)?,
             ws_allowed_origins: sources.read("ws_allowed_origins", origins)?.unwrap_or_default(),
+            cors_allowed_origins: sources.read("cors_allowed_origins", origins)?.unwrap_or_default(),
+            trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),
+            rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
+            sizes: sizes(&sources)?,
+            head_timeout: sources.read("head_timeout_ms", head_timeout)?.unwrap_or(Duration::from_secs(5)),
             workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),
-            payment_timeout: sources
-                .read("payment_timeout_ms", |text| number(text, 1, 600_000))?
-                .map_or(Duration::from_secs(5), Duration::from_millis),
+            payment_timeout: sources.read("payment_timeout_ms", timeout)?.unwrap_or(Duration::from_secs(5)),
             shutdown: sources.read("shutdown_seconds", seconds)?.unwrap_or(Duration::from_secs(30)),
             log: sources.read("log", filter)?.unwrap_or_else(|| "info".to_owned()),
             log_format: sources.read("log_format", log_format)?.unwrap_or(LogFormat::Text),
@@ -253,7 +305,7 @@ impl Sources<'_> {
         let text = match value {
             toml::Value::String(text) => Some(text.clone()),
             toml::Value::Integer(number) => Some(number.to_string()),
-            toml::Value::Array(items) if key == "ws_allowed_origins" => {
+            toml::Value::Array(items) if LISTS.contains(&key) => {
                 items.iter().map(toml::Value::as_str).collect::<Option<Vec<_>>>().map(|items| items.join(","))
             }
             _ => None,
@@ -286,6 +338,25 @@ fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> 
     let wrong = || format!("must be a whole number from {min} to {max}");
     let number = text.parse().ok().filter(|number| (min..=max).contains(number)).ok_or_else(wrong)?;
     T::try_from(number).map_err(|_| wrong())
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    number(text, 1, 600_000).map(Duration::from_millis)
+}
+
+/// actix-http reckons with a clock that is up to half a second old: a shorter time could be over before it begins.
+fn head_timeout(text: &str) -> Result<Duration, String> {
+    number(text, 1_000, 600_000).map(Duration::from_millis)
+}
+
+fn sizes(sources: &Sources) -> Result<Sizes, ConfigError> {
+    let bytes = |max: usize| move |text: &str| number(text, 1_024, max as u64);
+    let default = Sizes::default();
+    Ok(Sizes {
+        head_bytes_max: sources.read("head_bytes_max", bytes(HEAD_BYTES_MAX))?.unwrap_or(default.head_bytes_max),
+        body_bytes_max: sources.read("body_bytes_max", bytes(JSON_BODY_BYTES_MAX))?.unwrap_or(default.body_bytes_max),
+        body_timeout: sources.read("body_timeout_ms", timeout)?.unwrap_or(default.body_timeout),
+    })
 }
 
 fn not_empty(text: &str) -> Result<String, String> {

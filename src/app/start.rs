@@ -12,7 +12,7 @@ use crate::domain::{OrderId, StockBoard};
 use crate::engine::DropState;
 use crate::http::meters::Meters;
 use crate::http::server::{self, ServerOptions};
-use crate::http::{GoingDown, HealthSource, Services};
+use crate::http::{GoingDown, HealthSource, Limits, Services};
 use crate::journal::{self, FileDevice, Journal, JournalOptions};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
@@ -84,11 +84,18 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     };
     let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
     let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, (monitor, meters))?;
-    let options = ServerOptions { workers: config.workers, shutdown: config.shutdown };
+    let limits = Limits::new(config.sizes, &config.rate_limits);
+    background.push(spawn(limits.clone().sweep()));
+    let options = ServerOptions {
+        workers: config.workers,
+        cors_allowed_origins: config.cors_allowed_origins.clone().into(),
+        head_timeout: config.head_timeout,
+        shutdown: config.shutdown,
+    };
     // Before the first request can come: from here on there is something to drain, and recovery, which a signal may cut short, is
     // over.
     let signals = Signals::hear().map_err(AppError::io("hear signals"))?;
-    let server = server::build(services, listener, options, going_down.clone())
+    let server = server::build(services, listener, options, going_down.clone(), limits)
         .map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
     Ok(App {
@@ -141,6 +148,8 @@ fn services(
         meters,
         tokens,
         ws_allowed_origins: config.ws_allowed_origins.clone().into(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        sizes: config.sizes,
     })
 }
 

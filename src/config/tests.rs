@@ -28,7 +28,11 @@ fn nothing_said_means_defaults() {
     assert_eq!(config.password_hashing, Hashing::Owasp);
     assert_eq!(config.access_token_seconds, 900);
     assert_eq!((config.jwt_secret.clone(), config.workers), (None, None));
-    assert!(config.ws_allowed_origins.is_empty());
+    assert!(config.ws_allowed_origins.is_empty() && config.trusted_proxies.is_empty());
+    assert!(config.cors_allowed_origins.is_empty());
+    assert_eq!((config.sizes, config.head_timeout), (Sizes::default(), Duration::from_secs(5)));
+    assert_eq!((config.sizes.head_bytes_max, config.sizes.body_bytes_max), (16_384, 65_536));
+    assert_eq!(config.rate_limits, RateLimits::default());
     assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
     assert_eq!(config.shutdown, Duration::from_secs(30));
     assert_eq!((config.log.as_str(), config.log_format), ("info", LogFormat::Text));
@@ -89,6 +93,15 @@ fn every_key_refuses_nonsense() {
         "ws_allowed_origins = ['*']",
         "ws_allowed_origins = [1]",
         "ws_allowed_origins = ['https://a.example/path']",
+        "cors_allowed_origins = ['*']",
+        "cors_allowed_origins = ['null']",
+        "trusted_proxies = ['10.0.0.0/8', 'proxy.example']",
+        "rate_limits = 'on'",
+        "rate_limits = ['orders=100']",
+        "head_bytes_max = 65537",
+        "head_timeout_ms = 999",
+        "body_bytes_max = 1",
+        "body_timeout_ms = 'long'",
         "payment_timeout_ms = 1.5",
         "shutdown_seconds = 0",
         "log = 'livedrop=loud'",

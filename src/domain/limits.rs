@@ -40,8 +40,14 @@ pub const JOURNAL_SEGMENT_BYTES: usize = 64 << 20;
 pub const JOURNAL_TAIL_BYTES_MAX: usize = 32 << 20;
 /// Records that the projector writes in one transaction.
 pub const PROJECTOR_BATCH_RECORDS_MAX: usize = 4_096;
-/// Bytes of a JSON request body.
-pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a JSON request body, where the operator does not say.
+pub const JSON_BODY_BYTES_DEFAULT: usize = 64 << 10;
+/// The most that an operator may allow: a body is held in memory, one for each connection.
+pub const JSON_BODY_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a request's target and headers, where the operator does not say.
+pub const HEAD_BYTES_DEFAULT: usize = 16 << 10;
+/// The most that an operator may allow; actix-http ends at 128 KiB.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one inbound websocket message.
 pub const WS_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Bytes queued to one websocket session; past it the session is cut with a reconnectable close code.
@@ -96,6 +102,12 @@ pub const PASSWORD_HASHES_AT_ONCE_MAX: usize = 4;
 pub const PASSWORD_HASH_QUEUE_MAX: usize = 256;
 /// Drops kept in memory (scheduled, live, or with unsettled holds).
 pub const DROPS_IN_MEMORY_MAX: usize = 50_000;
+/// Requests of a rate limit that may come at once.
+pub const RATE_QUOTA_MAX: u32 = 1_000_000;
+/// How long a rate limit may take to be whole again: a day.
+pub const RATE_WINDOW_SECONDS_MAX: u32 = 86_400;
+/// Clients that one rate limit knows apart; past it newcomers share one quota. A key takes 32 bytes.
+pub const RATE_KEYS_MAX: usize = 1 << 20;
 
 const _: () = {
     // A full stock times the highest price must fit, whatever one order asks for.
@@ -114,8 +126,12 @@ const _: () = {
     // One session's queue holds at least one largest message.
     assert!(WS_MESSAGE_BYTES_MAX <= WS_QUEUE_BYTES_MAX);
     assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
-    // What one request may bring, one product may keep.
-    assert!(ATTRIBUTES_BYTES_MAX < JSON_BODY_BYTES_MAX);
+    // What one request may bring by default, one product may keep.
+    assert!(ATTRIBUTES_BYTES_MAX < JSON_BODY_BYTES_DEFAULT);
+    assert!(JSON_BODY_BYTES_DEFAULT <= JSON_BODY_BYTES_MAX);
+    assert!(HEAD_BYTES_DEFAULT <= HEAD_BYTES_MAX);
+    // Even the fastest rate has an interval between two requests, in nanoseconds.
+    assert!(1_000_000_000 / RATE_QUOTA_MAX >= 1);
     // One drop's mailbox alone cannot overrun the journal's queue.
     assert!(DROP_MAILBOX_MAX <= JOURNAL_QUEUE_ENTRIES_MAX);
 };

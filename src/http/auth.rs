@@ -1,13 +1,13 @@
 //! Who calls: the `Authorization: Bearer` header.
 
 use super::problem::Problem;
-use super::trace;
+use super::{client, trace};
 use crate::domain::UserId;
 use crate::service::tokens::{Access, Tokens};
 use crate::service::{Caller, Code, Failure};
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use std::future::{Ready, ready};
 
 /// The user of a path `/users/{id}/…`; `me` is short for the caller's id. Whether the caller may is for the use case to say.
@@ -32,11 +32,28 @@ pub fn access(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Access>, Fa
     tokens.verify(token.trim()).map(Some)
 }
 
-fn caller(request: &HttpRequest) -> Result<Caller, Failure> {
+/// What a request's token said when it was first looked at: it is verified once, however many ask.
+struct Known(Result<Option<Access>, Failure>);
+
+/// What the request's token says, see [`access`]. Needs `web::Data<Tokens>`.
+///
+/// # Errors
+/// As [`access`].
+pub fn of(request: &HttpRequest) -> Result<Option<Access>, Failure> {
+    if let Some(Known(known)) = request.extensions().get::<Known>() {
+        return known.clone();
+    }
     let tokens = request.app_data::<web::Data<Tokens>>().ok_or_else(|| Failure::new(Code::Internal))?;
-    let access = access(request.headers(), tokens)?.ok_or_else(|| Failure::new(Code::Unauthenticated))?;
-    let origin = request.peer_addr().map(|address| address.ip());
-    Ok(Caller { user: access.user, role: access.role, origin, trace: trace::current_id() })
+    let said = access(request.headers(), tokens);
+    if !matches!(said, Ok(None)) {
+        request.extensions_mut().insert(Known(said.clone()));
+    }
+    said
+}
+
+fn caller(request: &HttpRequest) -> Result<Caller, Failure> {
+    let access = of(request)?.ok_or_else(|| Failure::new(Code::Unauthenticated))?;
+    Ok(Caller { user: access.user, role: access.role, origin: client::address(request), trace: trace::current_id() })
 }
 
 /// Whoever is signed in. Needs `web::Data<Tokens>`; verified without I/O.

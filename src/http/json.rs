@@ -1,23 +1,19 @@
 //! Request bodies: one bounded read, one parse, and a problem for everything that can be wrong with them.
 
 use super::problem::Problem;
-use crate::domain::limits::JSON_BODY_BYTES_MAX;
+use super::sizes::{self, Sizes};
 use crate::service::{Code, Failure, FieldError};
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use actix_web::{FromRequest, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
-/// For the whole body to arrive: nobody may hold a connection by sending a byte now and then.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A JSON object in the body.
+/// A JSON object in the body, within the bounds of `web::Data<Sizes>`.
 pub struct Body<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
@@ -25,18 +21,20 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let announced = announced(request.headers());
+        let sizes = request.app_data::<web::Data<Sizes>>().map_or_else(Sizes::default, |sizes| ***sizes);
+        let announced = announced(request.headers(), &sizes);
         let payload = payload.take();
         Box::pin(async move {
-            let late = |_| Failure::with(Code::MalformedJson, "The body did not arrive in time");
-            let bytes = tokio::time::timeout(BODY_TIMEOUT, read(payload, announced?)).await.map_err(late)??;
+            let late = |_| Failure::with(Code::RequestTimeout, "The body did not arrive in time");
+            let arrived = read(payload, announced?, &sizes);
+            let bytes = tokio::time::timeout(sizes.body_timeout, arrived).await.map_err(late)??;
             Ok(Body(parse(&bytes)?))
         })
     }
 }
 
 /// How long the body says it is (0 where it does not), if it is of a kind that we read.
-fn announced(headers: &HeaderMap) -> Result<usize, Failure> {
+fn announced(headers: &HeaderMap, sizes: &Sizes) -> Result<usize, Failure> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let media_type = text(CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim();
     let json = media_type.eq_ignore_ascii_case("application/json")
@@ -50,26 +48,22 @@ fn announced(headers: &HeaderMap) -> Result<usize, Failure> {
     if headers.contains_key(CONTENT_ENCODING) && text(CONTENT_ENCODING) != Some("identity") {
         return Err(Failure::with(Code::UnsupportedMediaType, "Content-Encoding must be identity"));
     }
-    let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
-    if length > JSON_BODY_BYTES_MAX as u64 {
-        return Err(too_large());
+    let length = sizes::announced(headers);
+    if length > sizes.body_bytes_max as u64 {
+        return Err(sizes.body_too_large());
     }
     Ok(length as usize)
 }
 
-fn too_large() -> Failure {
-    Failure::with(Code::BodyTooLarge, format!("A body may have {JSON_BODY_BYTES_MAX} bytes"))
-}
-
 /// Reads the whole body. Most arrive in one chunk, which is then handed on without a copy.
-async fn read(mut payload: Payload, announced: usize) -> Result<Bytes, Failure> {
+async fn read(mut payload: Payload, announced: usize, sizes: &Sizes) -> Result<Bytes, Failure> {
     let mut whole = BytesMut::new();
     let mut first = Bytes::new();
     while let Some(chunk) = payload.next().await {
         let chunk =
             chunk.map_err(|error| Failure::with(Code::MalformedJson, format!("The body did not arrive: {error}")))?;
-        if first.len() + whole.len() + chunk.len() > JSON_BODY_BYTES_MAX {
-            return Err(too_large());
+        if first.len() + whole.len() + chunk.len() > sizes.body_bytes_max {
+            return Err(sizes.body_too_large());
         }
         if first.is_empty() && whole.is_empty() {
             first = chunk;
@@ -162,7 +156,7 @@ mod tests {
             assert_eq!(send(other, good()).await, 415, "{other:?}");
         }
         let padded = |size: usize| format!("{{\"x\":{}7}}", " ".repeat(size - 7)).into_bytes();
-        assert_eq!(send(Some("application/json"), padded(JSON_BODY_BYTES_MAX)).await, 200);
-        assert_eq!(send(Some("application/json"), padded(JSON_BODY_BYTES_MAX + 1)).await, 413);
+        assert_eq!(send(Some("application/json"), padded(Sizes::default().body_bytes_max)).await, 200);
+        assert_eq!(send(Some("application/json"), padded(Sizes::default().body_bytes_max + 1)).await, 413);
     }
 }

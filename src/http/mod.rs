@@ -1,24 +1,31 @@
 //! REST and WebSocket: routes, bodies, problems and sessions. No SQL and nothing of the engine.
 //!
-//! A request passes [`trace`] (its trace, panics, log line), is routed by [`routing`], read by extractors ([`auth`],
+//! A request passes [`trace`] (its trace, panics, log line, and the [`headers`] of every answer), [`cors`] and [`limits`] (how much one
+//! client may ask), is routed by [`routing`], read by extractors ([`auth`],
 //! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`routes`], and leaves as a body of [`dto`] or as a
 //! [`problem`]. [`ws`] holds the WebSocket sessions, [`server`] the sockets.
 
 pub mod auth;
+pub mod client;
 pub mod conditional;
+pub mod cors;
 pub mod dto;
 pub mod field;
 pub mod going_down;
+pub mod headers;
 pub mod health;
 pub mod idempotency;
 pub mod json;
+pub mod limits;
 pub mod meters;
 pub mod pages;
 pub mod path;
 pub mod problem;
+pub mod quota;
 pub mod routes;
 pub mod routing;
 pub mod server;
+pub mod sizes;
 pub mod trace;
 pub mod ws;
 pub mod ws_frames;
@@ -33,10 +40,13 @@ use crate::service::products::Products;
 use crate::service::sales::Sales;
 use crate::service::tokens::Tokens;
 use actix_web::web::{self, ServiceConfig};
+pub use client::TrustedProxies;
 pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
+pub use limits::{Limits, RateLimits};
 use routes::{accounts, creators, drops, orders, products, sales};
 use routing::at;
+pub use sizes::Sizes;
 use std::sync::Arc;
 
 /// Everything that handlers ask.
@@ -64,6 +74,10 @@ pub struct Services {
     pub tokens: Tokens,
     /// Origins (`https://shop.example`) whose pages may open a WebSocket; empty: the server's own host only.
     pub ws_allowed_origins: Arc<[String]>,
+    /// Whose word about a client's address counts.
+    pub trusted_proxies: TrustedProxies,
+    /// How large a request may be.
+    pub sizes: Sizes,
 }
 
 /// Every route. The application around it wraps [`trace::trace`], as [`server::build`] does.
@@ -74,6 +88,8 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
         config
             .app_data(web::Data::new(services.tokens.clone()))
             .app_data(web::Data::new(services.accounts.clone()))
+            .app_data(web::Data::new(services.trusted_proxies.clone()))
+            .app_data(web::Data::new(services.sizes))
             .app_data(web::Data::new(services))
             .service(api())
             .service(at("/healthz").get(health::live).done())

@@ -1,6 +1,6 @@
 //! Failures on the wire: `application/problem+json` (RFC 9457).
 
-use super::trace;
+use super::{headers, trace};
 use crate::domain::TraceId;
 use crate::service::{Code, Failure};
 use actix_web::http::{
@@ -101,9 +101,12 @@ pub fn status(code: Code) -> StatusCode {
         | C::OrderAlreadyConfirmed
         | C::HoldExpired
         | C::DropStateConflict => StatusCode::CONFLICT,
+        C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        C::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         C::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         C::IdempotencyKeyReused | C::UnknownVariant | C::PaymentMethodUnknown => StatusCode::UNPROCESSABLE_ENTITY,
+        C::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         C::Overloaded | C::DatabaseUnavailable | C::ShuttingDown | C::OutcomeUnknown | C::DiskFull => {
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -166,10 +169,19 @@ impl ResponseError for Problem {
         if let Some(allow) = self.allow {
             response.insert_header((ALLOW, allow));
         }
+        if matches!(code, Code::RequestTimeout | Code::BodyTooLarge | Code::HeadersTooLarge) {
+            // What is still to come of it is nobody's to read.
+            response.force_close();
+        }
         if self.replayed {
             response.insert_header(("idempotency-replayed", "true"));
         }
-        response.json(body)
+        let mut response = response.json(body);
+        if *code == Code::Internal {
+            // After a panic no middleware is left to do it.
+            headers::protect(response.headers_mut(), false);
+        }
+        response
     }
 }
 

@@ -1,21 +1,20 @@
 //! The sockets: how many, how patient, and how a dead one is noticed.
 
-use super::{GoingDown, Services, configure, trace};
+use super::{GoingDown, Limits, Services, configure, cors, trace};
 use crate::domain::limits::SESSIONS_MAX;
 use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer};
 use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection
 /// just when the next request is on its way.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// For the head of a request; for a body, see [`super::json`].
-const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the other side to close after us.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that the kernel holds until they are accepted: a crowd arrives within one second.
@@ -27,10 +26,15 @@ const REQUEST_CONNECTIONS_MAX: usize = 20_000;
 const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
 
 /// What the server needs to know besides its services.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Threads; the machine's cores if absent.
     pub workers: Option<NonZeroUsize>,
+    /// Origins whose pages may read our answers.
+    pub cors_allowed_origins: Arc<[String]>,
+    /// For the head of a connection's first request; actix-http has no bound for those of the others. For a body, see
+    /// [`super::sizes`].
+    pub head_timeout: Duration,
     /// How long connections may take to finish once the server is told to stop.
     pub shutdown: Duration,
 }
@@ -44,15 +48,20 @@ pub fn build(
     listener: TcpListener,
     options: ServerOptions,
     going_down: GoingDown,
+    limits: Limits,
 ) -> io::Result<Server> {
     // Again, only to set the length of the queue: std has its own opinion (128).
     rustix::net::listen(&listener, BACKLOG)?;
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = options.workers.unwrap_or_else(cores).get();
     let connections_per_worker = (SESSIONS_MAX + REQUEST_CONNECTIONS_MAX).div_ceil(workers);
+    let origins = options.cors_allowed_origins;
     let server = HttpServer::new(move || {
-        let going_down = going_down.clone();
+        let (going_down, limits) = (going_down.clone(), limits.clone());
         App::new()
+            .wrap(from_fn(move |request, next| limits.clone().keep(request, next)))
+            .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
+            .wrap(Condition::new(!origins.is_empty(), from_fn(cors::refuse)))
             .wrap(from_fn(move |request, next| going_down.clone().last_words(request, next)))
             .wrap(from_fn(trace::trace))
             .configure(configure(services.clone()))
@@ -61,7 +70,7 @@ pub fn build(
         .workers(workers)
         .max_connections(connections_per_worker)
         .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+        .client_request_timeout(options.head_timeout)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .shutdown_timeout(options.shutdown.as_secs())
         .on_connect(|connection, _| {

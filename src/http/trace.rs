@@ -1,13 +1,13 @@
 //! Every request has a trace: taken from its caller or made here (W3C Trace Context), told in the answer, in every
 //! problem and in every log line. Panics end here, as a 500 problem.
 
-use super::meters;
 use super::problem::Problem;
+use super::{client, headers, meters};
 use crate::domain::TraceId;
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use futures_util::FutureExt;
 use std::any::Any;
@@ -91,6 +91,7 @@ pub async fn trace<B: MessageBody + 'static>(
         "request",
         trace_id = %context.trace,
         method = %request.method(),
+        client = field::Empty,
         route = field::Empty,
         status = field::Empty,
         duration_ms = field::Empty,
@@ -98,6 +99,8 @@ pub async fn trace<B: MessageBody + 'static>(
     let answer = AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span.clone());
     match CURRENT.scope(context.trace, answer).await {
         Ok(Ok(mut response)) => {
+            let tls = response.request().app_config().secure();
+            headers::protect(response.headers_mut(), tls);
             tell(response.headers_mut(), &context);
             let took = started.elapsed();
             meters::observe(&response, took);
@@ -112,14 +115,11 @@ pub async fn trace<B: MessageBody + 'static>(
     }
 }
 
-/// Adds what every answer carries. What does not say how long it holds belongs into nobody's cache.
+/// Names the trace in the answer.
 fn tell(headers: &mut HeaderMap, context: &Context) {
     if let Ok(value) = HeaderValue::try_from(context.to_string()) {
         headers.insert(HeaderName::from_static("traceparent"), value.clone());
         headers.insert(HeaderName::from_static("traceresponse"), value);
-    }
-    if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }
 
@@ -130,6 +130,9 @@ fn log<B>(span: &Span, response: &ServiceResponse<B>, took: Duration) {
     let notable = status.is_server_error() || took >= SLOW;
     if !notable && !tracing::enabled!(tracing::Level::DEBUG) {
         return;
+    }
+    if let Some(client) = client::address(response.request()) {
+        span.record("client", field::display(client));
     }
     span.record("route", response.request().match_pattern().unwrap_or_else(|| "(none)".into()));
     span.record("status", status.as_u16());

@@ -50,7 +50,7 @@ pub async fn connect(
     if !ws_protocol::origin_allowed(header(ORIGIN), header(HOST), &services.ws_allowed_origins) {
         return Err(Failure::with(Code::Forbidden, "The origin may not open a WebSocket here").into());
     }
-    let access = auth::access(request.headers(), &services.tokens)?;
+    let access = auth::of(&request)?;
     let refused = |error: &dyn std::fmt::Display| {
         Problem::from(Failure::with(Code::ValidationFailed, format!("This is a WebSocket: {error}")))
     };

@@ -69,11 +69,14 @@ codes! {
     OrderAlreadyConfirmed = "order_already_confirmed", "The order is confirmed already";
     HoldExpired = "hold_expired", "The hold has expired";
     DropStateConflict = "drop_state_conflict", "The drop is not in a state that allows this";
+    RequestTimeout = "request_timeout", "The request did not arrive in time";
+    HeadersTooLarge = "headers_too_large", "The headers are too large";
     BodyTooLarge = "body_too_large", "The body is too large";
     UnsupportedMediaType = "unsupported_media_type", "The media type is not supported";
     IdempotencyKeyReused = "idempotency_key_reused", "The idempotency key was used for another request";
     UnknownVariant = "unknown_variant", "The drop has no such variant";
     PaymentMethodUnknown = "payment_method_unknown", "The payment method is not known";
+    RateLimited = "rate_limited", "Too many requests in too short a time";
     Overloaded = "overloaded", "Too much at once";
     DatabaseUnavailable = "database_unavailable", "The database is not available";
     ShuttingDown = "shutting_down", "The server is going down";

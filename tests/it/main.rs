@@ -5,6 +5,7 @@ mod caching;
 mod crash;
 mod creators;
 mod database;
+mod edge;
 mod errors;
 mod fuzz;
 mod lifecycle;

@@ -1,0 +1,246 @@
+//! How large one request may be, and how much one client may ask: a quota for each class of requests, by user where there is one and by address where not.
+//! The same middleware keeps every class, so that no route is without a limit because it was forgotten.
+
+use super::problem::Problem;
+use super::quota::{Left, Quotas, Rate};
+use super::sizes::Sizes;
+use super::{auth, client};
+use crate::service::{Code, Failure};
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often quotas that are whole again are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// What a quota is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// Where passwords are tried, by address; by user where one is signed in and gives it again.
+    Login,
+    /// Registrations and refreshed logins, by address.
+    Accounts,
+    /// Orders and what becomes of them, by user.
+    Orders,
+    /// Everything else that changes something, by user.
+    Writes,
+    /// Everything else, by user.
+    Reads,
+    /// Requests of orders, writes and reads that nobody has signed, by address.
+    Anonymous,
+    /// The same where somebody has, by address: in addition to their own quota.
+    Address,
+}
+
+impl Class {
+    const ALL: [Self; 7] =
+        [Self::Login, Self::Accounts, Self::Orders, Self::Writes, Self::Reads, Self::Anonymous, Self::Address];
+
+    /// Its name in the configuration and in `RateLimit` fields.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Accounts => "accounts",
+            Self::Orders => "orders",
+            Self::Writes => "writes",
+            Self::Reads => "reads",
+            Self::Anonymous => "anonymous",
+            Self::Address => "address",
+        }
+    }
+
+    /// The class of a request. `path` is the decoded one, which routes are matched with. `None`: probes.
+    fn of(method: &Method, path: &str) -> Option<Self> {
+        let below = path.strip_prefix("/api/v1").unwrap_or(path);
+        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        match below {
+            "/healthz" | "/readyz" | "/metrics" => None,
+            _ if reads => Some(Self::Reads),
+            "/auth/login" | "/users/me/password" => Some(Self::Login),
+            "/users/me" if method == Method::DELETE => Some(Self::Login),
+            "/auth/register" | "/auth/refresh" | "/auth/logout" => Some(Self::Accounts),
+            "/orders" => Some(Self::Orders),
+            _ if below.starts_with("/orders/") => Some(Self::Orders),
+            _ => Some(Self::Writes),
+        }
+    }
+
+    /// Whether a token makes no difference: whoever tries passwords has a token of their own at hand, or many.
+    fn by_address(self, path: &str) -> bool {
+        self == Self::Accounts || (self == Self::Login && path == "/api/v1/auth/login")
+    }
+}
+
+/// The rate of each class; `None` is no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RateLimits([Option<Rate>; Class::ALL.len()]);
+
+impl Default for RateLimits {
+    /// For people, and for many of them behind one address. See README.md.
+    fn default() -> Self {
+        let rate = |class| match class {
+            Class::Login => Some("60/60"),
+            Class::Accounts => Some("2000/40"),
+            Class::Orders => Some("100/2"),
+            Class::Writes => Some("300/10"),
+            Class::Reads => Some("1000/10"),
+            Class::Anonymous => Some("10000/10"),
+            Class::Address => None,
+        };
+        Self(Class::ALL.map(|class| rate(class).map(|text| text.parse().expect("a rate"))))
+    }
+}
+
+impl FromStr for RateLimits {
+    type Err = String;
+
+    /// `off`, or changes to the defaults: `orders=200/2,reads=off`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "off" {
+            return Ok(Self([None; Class::ALL.len()]));
+        }
+        let mut limits = Self::default();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (name, rate) = part.split_once('=').ok_or("must be off, or a list of <class>=<requests>/<seconds>")?;
+            let class = Class::ALL.into_iter().find(|class| class.name() == name.trim()).ok_or_else(|| {
+                let known = Class::ALL.map(Class::name).join(", ");
+                format!("{name} is no class ({known})")
+            })?;
+            limits.0[class as usize] = match rate.trim() {
+                "off" => None,
+                rate => Some(rate.parse()?),
+            };
+        }
+        Ok(limits)
+    }
+}
+
+/// The quotas of a running server. Cheap to clone.
+#[derive(Clone)]
+pub struct Limits {
+    sizes: Sizes,
+    quotas: Arc<[Option<Quotas>; Class::ALL.len()]>,
+}
+
+impl Limits {
+    /// Nobody has asked for anything yet.
+    #[must_use]
+    pub fn new(sizes: Sizes, rates: &RateLimits) -> Self {
+        let quotas = Class::ALL.map(|class| rates.0[class as usize].map(|rate| Quotas::new(class.name(), rate)));
+        Self { sizes, quotas: Arc::new(quotas) }
+    }
+
+    /// Forgets now and then who has not asked lately. Never ends.
+    pub async fn sweep(self) {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            self.quotas.iter().flatten().for_each(Quotas::sweep);
+        }
+    }
+
+    fn of(&self, class: Class) -> Option<&Quotas> {
+        self.quotas[class as usize].as_ref()
+    }
+
+    /// Takes a request off each quota that it counts for.
+    fn take(&self, request: &ServiceRequest) -> [Option<(&Quotas, Left)>; 2] {
+        let path = request.match_info().as_str();
+        let Some(class) = Class::of(request.method(), path) else { return [None, None] };
+        let address = || client::address(request.request()).map_or(0, client::bucket);
+        let take = |class, key: &dyn Fn() -> u128| self.of(class).map(|quotas| (quotas, quotas.take(key())));
+        if class.by_address(path) {
+            return [take(class, &address), None];
+        }
+        // What is wrong with a token is for the handler to say.
+        match auth::of(request.request()) {
+            Ok(Some(access)) => [take(class, &|| access.user.0.as_u128()), take(Class::Address, &address)],
+            _ if class == Class::Login => [take(class, &address), None],
+            _ => [take(Class::Anonymous, &address), None],
+        }
+    }
+
+    /// A middleware, for [`actix_web::middleware::from_fn`]: 431 or 413 for what is too
+    /// large, 429 past a quota, and on every answer what is left of it.
+    ///
+    /// # Errors
+    /// What the handler says.
+    pub async fn keep<B: MessageBody + 'static>(
+        self,
+        request: ServiceRequest,
+        next: Next<B>,
+    ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+        let taken = self.take(&request);
+        let wait_s = taken.iter().flatten().filter_map(|(_, left)| left.retry_after_s).max();
+        let refusal = match wait_s {
+            Some(wait_s) => Some(Failure::retry(Code::RateLimited, wait_s)),
+            None => self.sizes.check(request.head()).err(),
+        };
+        let mut response = match refusal {
+            Some(refusal) => request.into_response(Problem::from(refusal).error_response().map_into_right_body()),
+            None => next.call(request).await?.map_into_left_body(),
+        };
+        for (quotas, left) in taken.into_iter().flatten() {
+            tell(response.headers_mut(), quotas, left);
+        }
+        Ok(response)
+    }
+}
+
+/// The two fields of draft-ietf-httpapi-ratelimit-headers-10.
+fn tell(headers: &mut HeaderMap, quotas: &Quotas, left: Left) {
+    headers.append(HeaderName::from_static("ratelimit-policy"), quotas.policy().clone());
+    if let Some(item) = quotas.item(left) {
+        headers.append(HeaderName::from_static("ratelimit"), item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_follow_what_is_asked() {
+        let of = |method: Method, path: &str| Class::of(&method, path).map(Class::name);
+        for (method, path, class) in [
+            (Method::GET, "/healthz", None),
+            (Method::POST, "/api/v1/auth/login", Some("login")),
+            (Method::POST, "/api/v1/users/me/password", Some("login")),
+            (Method::DELETE, "/api/v1/users/me", Some("login")),
+            (Method::PATCH, "/api/v1/users/me", Some("writes")),
+            (Method::POST, "/api/v1/auth/register", Some("accounts")),
+            (Method::POST, "/api/v1/auth/logout-everywhere", Some("writes")),
+            (Method::POST, "/api/v1/orders", Some("orders")),
+            (Method::POST, "/api/v1/orders/x/pay", Some("orders")),
+            (Method::GET, "/api/v1/orders/x", Some("reads")),
+            (Method::POST, "/api/v1/drops", Some("writes")),
+            (Method::DELETE, "/api/v1/creators/x/follow", Some("writes")),
+            (Method::HEAD, "/api/v1/drops", Some("reads")),
+            (Method::GET, "/nowhere", Some("reads")),
+        ] {
+            assert_eq!(of(method, path), class, "{path}");
+        }
+    }
+
+    #[test]
+    fn limits_are_read() {
+        let limits = |text: &str| text.parse::<RateLimits>();
+        assert_eq!(limits("").unwrap(), RateLimits::default());
+        assert!(limits(" off ").unwrap().0.iter().all(Option::is_none));
+        let changed = limits("orders=7/1, reads=off").unwrap();
+        let rate = |class: Class| changed.0[class as usize].map(|rate| rate.to_string());
+        assert_eq!(rate(Class::Orders).as_deref(), Some("7/1"));
+        assert_eq!(rate(Class::Reads), None);
+        assert_eq!(rate(Class::Login).as_deref(), Some("60/60"));
+        for bad in ["on", "orders", "orders=1", "order=1/1", "orders=0/1", "orders=1/1,off"] {
+            assert!(limits(bad).is_err(), "{bad}");
+        }
+    }
+}

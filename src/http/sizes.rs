@@ -1,0 +1,79 @@
+//! How large a request may be, and how long it may take to arrive.
+
+use crate::domain::limits::{HEAD_BYTES_DEFAULT, JSON_BODY_BYTES_DEFAULT};
+use crate::service::{Code, Failure};
+use actix_web::dev::RequestHead;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
+use std::time::Duration;
+
+/// Bounds of one request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sizes {
+    /// Its target and headers.
+    pub head_bytes_max: usize,
+    /// Its body.
+    pub body_bytes_max: usize,
+    /// For the whole body to arrive: nobody may hold a connection by sending a byte now and then.
+    pub body_timeout: Duration,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            head_bytes_max: HEAD_BYTES_DEFAULT,
+            body_bytes_max: JSON_BODY_BYTES_DEFAULT,
+            body_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Sizes {
+    /// What is too large about a request, as far as its head tells. Its body is measured again while it arrives.
+    ///
+    /// # Errors
+    /// `headers_too_large`, `body_too_large`.
+    pub fn check(&self, head: &RequestHead) -> Result<(), Failure> {
+        let target = head.uri.path().len() + head.uri.query().map_or(0, str::len);
+        // Each line has a colon, a space and its end besides.
+        let lines = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        if target + lines.sum::<usize>() > self.head_bytes_max {
+            let detail = format!("A request's target and headers may have {} bytes", self.head_bytes_max);
+            return Err(Failure::with(Code::HeadersTooLarge, detail));
+        }
+        if announced(&head.headers) > self.body_bytes_max as u64 { Err(self.body_too_large()) } else { Ok(()) }
+    }
+
+    /// The answer to a longer body.
+    #[must_use]
+    pub fn body_too_large(&self) -> Failure {
+        Failure::with(Code::BodyTooLarge, format!("A body may have {} bytes", self.body_bytes_max))
+    }
+}
+
+/// How long the body says it is; 0 where it does not.
+#[must_use]
+pub fn announced(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn what_the_head_tells_is_checked() {
+        let sizes = Sizes { head_bytes_max: 100, body_bytes_max: 10, ..Sizes::default() };
+        let check = |path: &str, name: &'static str, value: &str| {
+            let request = TestRequest::with_uri(path).insert_header((name, value.to_owned())).to_http_request();
+            sizes.check(request.head()).err().map(|failure| failure.code)
+        };
+        assert_eq!(check("/", "content-length", "10"), None);
+        assert_eq!(check("/", "content-length", "11"), Some(Code::BodyTooLarge));
+        assert_eq!(check("/", "content-length", "x"), None, "the parser of HTTP has refused it before");
+        assert_eq!(check("/", "x", &"v".repeat(94)), None);
+        assert_eq!(check("/", "x", &"v".repeat(95)), Some(Code::HeadersTooLarge));
+        assert_eq!(check(&format!("/?{}", "q".repeat(94)), "x", "v"), Some(Code::HeadersTooLarge));
+    }
+}
