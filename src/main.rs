@@ -4,13 +4,13 @@ use clap::{Parser, Subcommand};
 use livedrop::app::{self, App};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
-use livedrop::service::accounts::NewAccount;
 use livedrop::sim::{self, SimulateOptions};
 use livedrop::storage::{self, Store};
 use livedrop::verify;
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
+    pin::Pin,
     process::ExitCode,
     sync::Arc,
 };
@@ -79,21 +79,17 @@ struct VerifyArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // It brings a runtime of its own for each story.
-    if let Some(Task::Simulate(options)) = &cli.command {
-        return simulate(options);
+    let run = |task: Pin<Box<dyn Future<Output = ExitCode>>>| actix::System::new().block_on(task);
+    match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
+        // It brings a runtime of its own for each story.
+        Task::Simulate(options) => simulate(&options),
+        Task::Serve(args) => run(Box::pin(async move { serve(&args).await })),
+        Task::Demo(options) => run(Box::pin(run_demo(options))),
+        Task::Verify(args) => run(Box::pin(async move { run_verify(&args).await })),
+        Task::Migrate(args) => run(Box::pin(async move { on_database(&args, async |_, _| Ok(())).await })),
+        Task::Adopt(args) => run(Box::pin(async move { on_database(&args, adopt).await })),
+        Task::Admin(AdminTask::Create(args)) => run(Box::pin(create_admin(*args))),
     }
-    actix::System::new().block_on(async {
-        match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
-            Task::Serve(args) => serve(&args).await,
-            Task::Demo(options) => run_demo(options).await,
-            Task::Simulate(options) => simulate(&options),
-            Task::Verify(args) => run_verify(&args).await,
-            Task::Migrate(args) => on_database(&args, async |_, _| Ok(())).await,
-            Task::Adopt(args) => on_database(&args, adopt).await,
-            Task::Admin(AdminTask::Create(args)) => create_admin(*args).await,
-        }
-    })
 }
 
 /// One readable line, and the exit code that goes with it.
@@ -170,13 +166,12 @@ async fn adopt(_: &Config, store: Arc<dyn Store>) -> Result<(), String> {
 async fn create_admin(args: AdminArgs) -> ExitCode {
     let AdminArgs { email, display_name, serve } = args;
     on_database(&serve, async |config, store| {
-        let known = store.user_by_email(&email.trim().to_lowercase()).await.map_err(|error| error.to_string())?;
-        let mut password = String::new();
-        if known.is_none() {
-            std::io::stdin().read_line(&mut password).map_err(|error| error.to_string())?;
-        }
-        let password = password.trim_end_matches(['\r', '\n']).to_owned();
-        let made = app::make_admin(config, store, NewAccount { email, password, display_name }).await?;
+        let password = || {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map_err(|error| error.to_string())?;
+            Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+        };
+        let made = app::make_admin(config, store, email, display_name, password).await?;
         println!("{} is an administrator (from the next login on)", made.email);
         Ok(())
     })

@@ -155,18 +155,34 @@ impl App {
     }
 }
 
-/// Makes an administrator of an account, or a new account that is one (`livedrop admin create`).
+/// Makes an administrator of an account, or a new account that is one (`livedrop admin create`). `password` is asked
+/// for a new account only.
 ///
 /// # Errors
 /// One readable line: a field that is not valid, or the database.
-pub async fn make_admin(config: &Config, store: Arc<dyn Store>, new: NewAccount) -> Result<User, String> {
-    let fresh = store.user_by_email(&new.email.trim().to_lowercase()).await.map_err(|error| error.to_string())?;
-    if fresh.is_none() && new.password.chars().count() < PASSWORD_CHARS_MIN {
-        return Err(format!("a password has at least {PASSWORD_CHARS_MIN} characters; give it on standard input"));
-    }
+pub async fn make_admin(
+    config: &Config,
+    store: Arc<dyn Store>,
+    email: String,
+    display_name: String,
+    password: impl FnOnce() -> Result<String, String>,
+) -> Result<User, String> {
     let tokens = Tokens::new(&[0; 32], config.access_token_seconds, Clock::default());
     let accounts = Accounts::new(store, Passwords::new(config.password_hashing), tokens, Arc::new(|_| false));
-    accounts.make_admin(new).await.map_err(|failure| failure.to_string())
+    let known = accounts.known(&email).await.map_err(|failure| failure.to_string())?;
+    let account = match known {
+        Some(known) => known,
+        None => {
+            let password = password()?;
+            if password.chars().count() < PASSWORD_CHARS_MIN {
+                let least = PASSWORD_CHARS_MIN;
+                return Err(format!("a password has at least {least} characters; give it on standard input"));
+            }
+            let new = NewAccount { email, password, display_name };
+            accounts.register(new).await.map_err(|failure| failure.to_string())?.account.user
+        }
+    };
+    accounts.make_admin(account).await.map_err(|failure| failure.to_string())
 }
 
 /// SIGTERM and Ctrl-C, heard from the moment that this exists: until then they end the process at once.

@@ -136,8 +136,10 @@ fn services(
     let secret = config.signing_secret().map_err(AppError::io("read or write the token secret"))?;
     let tokens = Tokens::new(&secret, config.access_token_seconds, clock.clone());
     let passwords = Passwords::new(config.password_hashing);
+    let mine = drops.clone();
+    let has_open_drops: HasOpenDrops = Arc::new(move |creator| mine.has_open(creator));
     Ok(Services {
-        accounts: Accounts::new(Arc::clone(store), passwords, tokens.clone(), open_drops(drops.clone())),
+        accounts: Accounts::new(Arc::clone(store), passwords, tokens.clone(), has_open_drops),
         creators: Creators::new(Arc::clone(store), hub.clone(), clock.clone()),
         products: Products::new(Arc::clone(store), clock.clone()),
         drops,
@@ -151,10 +153,6 @@ fn services(
         trusted_proxies: config.trusted_proxies.clone(),
         sizes: config.sizes,
     })
-}
-
-fn open_drops(drops: Drops) -> HasOpenDrops {
-    Arc::new(move |creator| drops.has_open(creator))
 }
 
 /// Recovery reads the database, so a start needs it; afterwards the server gets along without.

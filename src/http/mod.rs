@@ -132,7 +132,7 @@ fn api() -> actix_web::Scope {
         .service(at("/users/{id}/following").get(creators::following).done())
         .service(at("/users/{id}/follows/{creator_id}").get(creators::follows).done())
         .service(at("/creators").get(creators::list).post(creators::create).done())
-        .service(at("/creators/{id}").get(creators::get).done())
+        .service(at("/creators/{id}").get(creators::get).patch(creators::change).done())
         .service(at("/creators/{id}/follow").post(creators::follow).delete(creators::unfollow).done())
         .service(at("/creators/{id}/followers").get(creators::followers).done())
         .service(at("/creators/{id}/products").get(creators::products).done())

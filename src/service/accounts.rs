@@ -1,5 +1,6 @@
 //! Accounts: register, log in, stay logged in, log out.
 
+use super::caller::operators_audit;
 use super::{
     Caller, Code, Failure, Object, Page,
     creators::page,
@@ -200,29 +201,21 @@ impl Accounts {
         Ok(self.store.delete_user(caller.user, &audit).await?)
     }
 
-    /// Makes the account with that address an admin, or makes an account that is one. For an operator at the command line.
+    /// The account with that address, if there is one. For an operator at the command line.
     ///
     /// # Errors
-    /// `overloaded`, `database_unavailable`.
-    pub async fn make_admin(&self, new: NewAccount) -> Result<User, Failure> {
-        let known = self.store.user_by_email(&normalise_email(&new.email)).await?;
-        let mut account = match known {
-            Some(user) => user,
-            None => self.register(new).await?.account.user,
-        };
+    /// `database_unavailable`.
+    pub async fn known(&self, email: &str) -> Result<Option<User>, Failure> {
+        Ok(self.store.user_by_email(&normalise_email(email)).await?)
+    }
+
+    /// Makes an account an admin. For an operator at the command line.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub async fn make_admin(&self, mut account: User) -> Result<User, Failure> {
         account.role = Role::Admin.as_str().to_owned();
-        let audit = AuditRow {
-            id: Uuid::now_v7(),
-            at: self.tokens.now(),
-            actor: None,
-            role: "operator".to_owned(),
-            origin: String::new(),
-            act: "admin_made".to_owned(),
-            object_kind: "user".to_owned(),
-            object: Some(account.id.0),
-            detail: "{}".to_owned(),
-            trace: crate::domain::TraceId::random(),
-        };
+        let audit = operators_audit(self.tokens.now(), "admin_made", user(account.id), &json!({}));
         self.store.update_user(&account, &audit).await?;
         Ok(account)
     }

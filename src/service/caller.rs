@@ -22,7 +22,7 @@ pub struct Caller {
 /// What something was done to.
 #[derive(Clone, Copy, Debug)]
 pub struct Object {
-    /// `user`, `product`, `drop` or `order`.
+    /// `user`, `creator`, `product`, `drop` or `order`.
     pub kind: &'static str,
     /// Which.
     pub id: Uuid,
@@ -56,28 +56,40 @@ impl Caller {
     /// As whom the journal notes this caller.
     #[must_use]
     pub fn actor(&self) -> Actor {
-        Actor {
-            user: self.user,
-            admin: self.role == Role::Admin,
-            origin: self.origin.map(|address| address.to_string()).unwrap_or_default().into(),
-            trace: self.trace,
-        }
+        Actor { user: self.user, admin: self.role == Role::Admin, origin: self.origin().into(), trace: self.trace }
     }
 
     /// A line of the audit trail about something that this caller does now. `detail`: a JSON object.
     #[must_use]
     pub fn audit(&self, at: Timestamp, act: &str, object: Object, detail: &serde_json::Value) -> AuditRow {
         AuditRow {
-            id: Uuid::now_v7(),
-            at,
             actor: Some(self.user),
             role: self.role.as_str().to_owned(),
-            origin: self.origin.map(|address| address.to_string()).unwrap_or_default(),
-            act: act.to_owned(),
-            object_kind: object.kind.to_owned(),
-            object: Some(object.id),
-            detail: detail.to_string(),
+            origin: self.origin(),
             trace: self.trace,
+            ..operators_audit(at, act, object, detail)
         }
+    }
+
+    /// Empty where it is not known.
+    fn origin(&self) -> String {
+        self.origin.map(|address| address.to_string()).unwrap_or_default()
+    }
+}
+
+/// A line of the audit trail about something that the operator does at the command line.
+#[must_use]
+pub fn operators_audit(at: Timestamp, act: &str, object: Object, detail: &serde_json::Value) -> AuditRow {
+    AuditRow {
+        id: Uuid::now_v7(),
+        at,
+        actor: None,
+        role: "operator".to_owned(),
+        origin: String::new(),
+        act: act.to_owned(),
+        object_kind: object.kind.to_owned(),
+        object: Some(object.id),
+        detail: detail.to_string(),
+        trace: TraceId::random(),
     }
 }

@@ -1,9 +1,10 @@
 //! Creators and who follows them.
 
-use super::{Caller, Code, Failure, Hub, Page, clock::Clock};
+use super::{Caller, Code, Failure, Hub, Object, Page, clock::Clock};
 use crate::domain::limits::PAGE_LIMIT_MAX;
 use crate::domain::{CreatorId, UserId};
 use crate::storage::{Creator, Store};
+use serde_json::json;
 use std::sync::Arc;
 
 /// A profile to open, already validated field by field.
@@ -15,6 +16,15 @@ pub struct NewCreator {
     pub display_name: String,
     /// May be empty.
     pub bio: String,
+}
+
+/// What to change in a profile; what is absent stays. Already validated field by field.
+#[derive(Clone, Debug, Default)]
+pub struct CreatorChange {
+    /// What others see.
+    pub display_name: Option<String>,
+    /// May be empty.
+    pub bio: Option<String>,
 }
 
 /// The creator use cases.
@@ -57,6 +67,25 @@ impl Creators {
     /// `creator_not_found`, `database_unavailable`.
     pub async fn get(&self, id: CreatorId) -> Result<Creator, Failure> {
         self.store.creator(id).await?.ok_or_else(|| Failure::new(Code::CreatorNotFound))
+    }
+
+    /// Changes a profile: its creator's, or any for an admin. The handle stays, for others have written it down.
+    ///
+    /// # Errors
+    /// `creator_not_found`, `forbidden`, `database_unavailable`.
+    pub async fn change(&self, caller: &Caller, id: CreatorId, change: CreatorChange) -> Result<Creator, Failure> {
+        let old = self.get(id).await?;
+        caller.may_manage(id)?;
+        let detail = json!({"display_name": change.display_name, "bio": change.bio});
+        let mut new = old.clone();
+        new.display_name = change.display_name.unwrap_or(new.display_name);
+        new.bio = change.bio.unwrap_or(new.bio);
+        if new != old {
+            let audit =
+                caller.audit(self.clock.now(), "creator_changed", Object { kind: "creator", id: id.0 }, &detail);
+            self.store.update_creator(&new, &audit).await?;
+        }
+        Ok(new)
     }
 
     /// Newest first, those before `after`.

@@ -1,7 +1,7 @@
 //! Creators and their followers.
 
 use super::sql::{Columns, Database, Session, args};
-use super::{Creator, StoreError, rows};
+use super::{AuditRow, Creator, StoreError, audit, rows};
 use crate::domain::{CreatorId, Timestamp, UserId};
 use uuid::Uuid;
 
@@ -21,6 +21,15 @@ pub(super) async fn insert_creator<D: Database>(db: &D, creator: &Creator) -> Re
     let Creator { id, handle, display_name, bio, follower_count, created_at } = creator;
     let mut tx = db.transaction().await?;
     tx.run(sql, args![id.0, handle, display_name, bio, *follower_count, *created_at]).await?;
+    tx.commit().await
+}
+
+/// The profile, not the count of its followers.
+pub(super) async fn update_creator<D: Database>(db: &D, creator: &Creator, audit: &AuditRow) -> Result<(), StoreError> {
+    let sql = "UPDATE creators SET display_name = $2, bio = $3 WHERE id = $1";
+    let mut tx = db.transaction().await?;
+    tx.run(sql, args![creator.id.0, &creator.display_name, &creator.bio]).await?;
+    audit::add(&mut tx, audit).await?;
     tx.commit().await
 }
 

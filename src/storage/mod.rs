@@ -173,6 +173,8 @@ pub trait Store: Ledger {
 
     /// Makes an account a creator. `Taken` with `handle` or `creator` (the account has a profile already).
     async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError>;
+    /// Writes a profile's name and text, and a line of the audit trail.
+    async fn update_creator(&self, creator: &Creator, audit: &AuditRow) -> Result<(), StoreError>;
     /// The profile with that id, its follower count included.
     async fn creator(&self, id: CreatorId) -> Result<Option<Creator>, StoreError>;
     /// Creators in id order (newest first), those before `after` if it is given.

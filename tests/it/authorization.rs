@@ -53,6 +53,7 @@ const TABLE: &[Row] = &[
     ("GET", "/api/v1/creators", "", "let", ALL),
     ("POST", "/api/v1/creators", r#"{"handle":"{taken}","display_name":"x"}"#, NO, ALL),
     ("GET", "/api/v1/creators/{maker}", "", "let", ALL),
+    ("PATCH", "/api/v1/creators/{maker}", r#"{"bio":"y"}"#, NO, MANAGERS),
     ("POST", "/api/v1/creators/{maker}/follow", "", NO, ALL),
     ("DELETE", "/api/v1/creators/{maker}/follow", "", NO, ALL),
     ("GET", "/api/v1/creators/{maker}/followers", "", "let", ALL),

@@ -50,6 +50,10 @@ async fn what_changes_is_never_served_from_memory() {
         does(&server, Method::POST, &format!("{product_page}/archive"), &maker, None).await;
     })
     .await;
+    changes_with(&server, &creator_page, async || {
+        does(&server, Method::PATCH, &creator_page, &maker, Some(json!({"bio": "Makes things"}))).await;
+    })
+    .await;
     let follow = format!("{creator_page}/follow");
     for method in [Method::POST, Method::DELETE] {
         changes_with(&server, &creator_page, async || does(&server, method.clone(), &follow, &ann, None).await).await;

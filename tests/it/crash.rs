@@ -1,8 +1,11 @@
 //! `kill -9`, restart, audit.
 
 use crate::server::{Account, Server};
+use livedrop::domain::{DropEvent, DropRecord, Timestamp};
+use livedrop::journal::FileDevice;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::TcpStream,
     time::Duration,
@@ -122,14 +125,48 @@ async fn a_failed_sync_answers_whoever_waits_and_ends_the_process() {
     }
 }
 
+fn in_ms(ms: u64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    Timestamp::from_millis(i64::try_from(now).expect("a time") + ms as i64).to_string()
+}
+
 #[tokio::test]
 async fn a_start_that_was_missed_happens_at_once() {
     let mut server = Server::start().await;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
-    let soon = livedrop::domain::Timestamp::from_millis(i64::try_from(now).expect("a time") + 1_000).to_string();
-    let (_, drop) = server.live_drop(5, json!({"starts_at": soon})).await;
+    let (_, drop) = server.live_drop(5, json!({"starts_at": in_ms(1_000)})).await;
     server.kill();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     server.restart();
     server.until("live", async || server.get(&format!("/drops/{drop}"), None).await.1["status"] == "live").await;
+}
+
+#[tokio::test]
+async fn a_drop_starts_once_however_often_the_server_dies_around_its_start() {
+    let mut server = Server::start().await;
+    let (maker, product) = server.creator("maker").await;
+    let mut drops = Vec::new();
+    for round in 0..6 {
+        let body = json!({"product_id": product, "stock": 5, "starts_at": in_ms(40)});
+        let (status, drop) = server.post("/drops", Some(&maker), body).await;
+        assert_eq!(status, 201, "{drop}");
+        drops.push(drop["id"].as_str().expect("an id").to_owned());
+        // Before, around and after the start.
+        tokio::time::sleep(Duration::from_millis(round * 15)).await;
+        server.kill();
+        server.restart();
+    }
+    for drop in &drops {
+        server.until("live", async || server.get(&format!("/drops/{drop}"), None).await.1["status"] == "live").await;
+    }
+    server.kill();
+    let journal = FileDevice::new(server.data.join("journal")).expect("a journal");
+    let mut starts: BTreeMap<String, u32> = BTreeMap::new();
+    let mut count = |_: u64, payload: &[u8]| {
+        let record = DropRecord::decode(payload).expect("a record");
+        if record.event == DropEvent::Started {
+            *starts.entry(record.drop.to_string()).or_default() += 1;
+        }
+    };
+    livedrop::journal::scan(&journal, &mut count).expect("a journal without damage");
+    assert_eq!(starts, drops.into_iter().map(|drop| (drop, 1)).collect());
 }

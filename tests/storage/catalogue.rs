@@ -1,9 +1,9 @@
 //! Creators and follows.
 
 use crate::Database;
-use crate::fixtures::{at, creator, register, user};
+use crate::fixtures::{at, audit, creator, register, user};
 use livedrop::domain::{CreatorId, UserId};
-use livedrop::storage::StoreError;
+use livedrop::storage::{AuditFilter, Creator, StoreError};
 use std::collections::BTreeSet;
 
 pub async fn a_profile_is_one_per_account_and_handle(db: Database) {
@@ -23,6 +23,19 @@ pub async fn a_profile_is_one_per_account_and_handle(db: Database) {
     assert_eq!(all, [other.clone(), profile.clone()], "newest first");
     assert_eq!(db.store.creators(Some(other.id), 10).await.unwrap(), [profile]);
     assert_eq!(db.store.creator(CreatorId(UserId::new().0)).await.unwrap(), None);
+}
+
+pub async fn a_profile_changes_and_keeps_its_followers(db: Database) {
+    let (fans, star) = register(&db, 2).await;
+    db.store.follow(fans[0], star, at(1)).await.unwrap();
+    let old = db.store.creator(star).await.unwrap().unwrap();
+    // Somebody follows while the change is made from what was read before.
+    db.store.follow(fans[1], star, at(2)).await.unwrap();
+    let new = Creator { display_name: "Ünlü \u{1f980}".to_owned(), bio: String::new(), ..old };
+    db.store.update_creator(&new, &audit(fans[0], 3)).await.unwrap();
+    assert_eq!(db.store.creator(star).await.unwrap(), Some(Creator { follower_count: 2, ..new }));
+    let trail = db.store.audit(AuditFilter { actor: Some(fans[0]), ..AuditFilter::default() }, None, 10).await.unwrap();
+    assert_eq!(trail.len(), 1);
 }
 
 pub async fn following_twice_is_following_once(db: Database) {

@@ -53,6 +53,7 @@ on_both! {
     },
     catalogue::{
         a_profile_is_one_per_account_and_handle,
+        a_profile_changes_and_keeps_its_followers,
         following_twice_is_following_once,
         crowds_that_follow_and_unfollow_leave_the_right_count,
         pages_of_followers_neither_repeat_nor_skip,

@@ -3,7 +3,7 @@
 use crate::domain::limits::{NAME_CHARS_MAX, TEXT_CHARS_MAX};
 use crate::domain::{CreatorId, Timestamp, UserId};
 use crate::http::field::{Checks, Field};
-use crate::service::creators::NewCreator;
+use crate::service::creators::{CreatorChange, NewCreator};
 use crate::service::{Creator, Failure};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,27 @@ impl NewCreatorBody {
             _ => None,
         };
         checks.finish(creator)
+    }
+}
+
+/// `PATCH /creators/{id}`.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreatorChangeBody {
+    display_name: Field<String>,
+    bio: Field<String>,
+}
+
+impl CreatorChangeBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<CreatorChange, Failure> {
+        let mut checks = Checks::default();
+        let display_name = checks.optional("/display_name", self.display_name);
+        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
+        let bio = checks.optional("/bio", self.bio);
+        let bio = checks.lines("/bio", bio, 0..=TEXT_CHARS_MAX);
+        checks.finish(Some(CreatorChange { display_name, bio }))
     }
 }
 

@@ -5,7 +5,9 @@ use crate::domain::{CreatorId, DropId, ProductId, UserId};
 use crate::http::Services;
 use crate::http::auth::Whose;
 use crate::http::conditional;
-use crate::http::dto::creators::{CreatorBody, FollowBody, FollowedBody, FollowerBody, FollowingBody, NewCreatorBody};
+use crate::http::dto::creators::{
+    CreatorBody, CreatorChangeBody, FollowBody, FollowedBody, FollowerBody, FollowingBody, NewCreatorBody,
+};
 use crate::http::dto::{drops::DropBody, products::ProductBody};
 use crate::http::json::Body;
 use crate::http::pages::{self, List, Paging};
@@ -22,6 +24,17 @@ pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): B
 /// `GET /creators/{id}`.
 pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<CreatorId>) -> Answer {
     conditional::page(&request, CreatorBody::from(&services.creators.get(id).await?))
+}
+
+/// `PATCH /creators/{id}`.
+pub async fn change(
+    services: web::Data<Services>,
+    caller: Caller,
+    Id(id): Id<CreatorId>,
+    Body(body): Body<CreatorChangeBody>,
+) -> Answer {
+    let creator = services.creators.change(&caller, id, body.validate()?).await?;
+    Ok(HttpResponse::Ok().json(CreatorBody::from(&creator)))
 }
 
 /// `GET /creators`.
