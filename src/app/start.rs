@@ -10,7 +10,7 @@ use crate::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use crate::domain::{OrderId, StockBoard};
 use crate::engine::DropState;
 use crate::http::server::{self, ServerOptions};
-use crate::http::{GoingDown, HealthSource, Limits, Services};
+use crate::http::{GoingDown, HealthSource, Limits, Services, TlsFiles};
 use crate::journal::{self, FileDevice, Journal, JournalOptions};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
@@ -38,6 +38,7 @@ use tracing::{info, warn};
 const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn start(config: &Config) -> Result<App, AppError> {
+    let tls = config.tls.as_ref().map(TlsFiles::load).transpose()?;
     let data_dir = &config.data_dir;
     fs::create_dir_all(data_dir).map_err(AppError::io(format!("create {}", data_dir.display())))?;
     // Bound first: a port that is taken must not cost a recovery.
@@ -79,6 +80,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let options = ServerOptions {
         workers: config.workers,
         cors_allowed_origins: config.cors_allowed_origins.clone().into(),
+        tls,
         head_timeout: config.head_timeout,
         shutdown: config.shutdown,
     };

@@ -17,3 +17,4 @@ mod orders;
 mod postgres;
 #[path = "../support/server.rs"]
 mod server;
+mod tls;
