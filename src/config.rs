@@ -3,7 +3,7 @@
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
 use crate::domain::limits::{HEAD_BYTES_MAX, JSON_BODY_BYTES_MAX};
-use crate::http::{RateLimits, Sizes, TrustedProxies};
+use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
 use std::fs;
@@ -34,6 +34,8 @@ const KEYS: &[&str] = &[
     "ws_allowed_origins",
     "cors_allowed_origins",
     "trusted_proxies",
+    "tls_certificate",
+    "tls_key",
     "rate_limits",
     "head_bytes_max",
     "head_timeout_ms",
@@ -85,6 +87,12 @@ pub struct ServeArgs {
     /// Networks of proxies that are believed about their clients' addresses, comma-separated [default: none]
     #[arg(long, value_name = "NETWORKS")]
     pub trusted_proxies: Option<String>,
+    /// The certificate and its chain (PEM), to serve HTTPS [default: none, HTTP]
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<String>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
     /// off, or changes such as orders=200/2,reads=off to requests/seconds [default: see README.md]
     #[arg(long, value_name = "LIMITS")]
     pub rate_limits: Option<String>,
@@ -131,6 +139,8 @@ impl ServeArgs {
             "ws_allowed_origins" => &self.ws_allowed_origins,
             "cors_allowed_origins" => &self.cors_allowed_origins,
             "trusted_proxies" => &self.trusted_proxies,
+            "tls_certificate" => &self.tls_certificate,
+            "tls_key" => &self.tls_key,
             "rate_limits" => &self.rate_limits,
             "head_bytes_max" => &self.head_bytes_max,
             "head_timeout_ms" => &self.head_timeout_ms,
@@ -181,6 +191,8 @@ pub struct Config {
     pub cors_allowed_origins: Vec<String>,
     /// Networks of proxies that are believed about their clients' addresses.
     pub trusted_proxies: TrustedProxies,
+    /// What HTTPS is served with; plain HTTP if absent.
+    pub tls: Option<TlsFiles>,
     /// How much one user or address may ask.
     pub rate_limits: RateLimits,
     /// How large a request may be, and how long its body may take.
@@ -257,6 +269,7 @@ impl Config {
             ws_allowed_origins: sources.read("ws_allowed_origins", origins)?.unwrap_or_default(),
             cors_allowed_origins: sources.read("cors_allowed_origins", origins)?.unwrap_or_default(),
             trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),
+            tls: tls(&sources)?,
             rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
             sizes: sizes(&sources)?,
             head_timeout: sources.read("head_timeout_ms", head_timeout)?.unwrap_or(Duration::from_secs(5)),
@@ -342,6 +355,16 @@ fn number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> 
 
 fn timeout(text: &str) -> Result<Duration, String> {
     number(text, 1, 600_000).map(Duration::from_millis)
+}
+
+fn tls(sources: &Sources) -> Result<Option<TlsFiles>, ConfigError> {
+    let path = |key| sources.read(key, not_empty).map(|path| path.map(PathBuf::from));
+    match (path("tls_certificate")?, path("tls_key")?) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(ConfigError("tls_key: is missing, and tls_certificate is not".to_owned())),
+        (None, Some(_)) => Err(ConfigError("tls_certificate: is missing, and tls_key is not".to_owned())),
+    }
 }
 
 /// actix-http reckons with a clock that is up to half a second old: a shorter time could be over before it begins.

@@ -116,7 +116,8 @@ async fn serve(args: &ServeArgs) -> ExitCode {
 }
 
 fn greet(config: &Config, app: &App) {
-    let base = format!("http://{}", app.address);
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let base = format!("{scheme}://{}", app.address);
     // The URL may hold a password: only its kind is shown.
     let database = match config.database_url.expose().split_once("://") {
         Some(("sqlite", path)) => format!("sqlite, {path}"),
@@ -239,8 +240,9 @@ async fn run_verify(args: &VerifyArgs) -> ExitCode {
 }
 
 fn log_to_stderr(filter: &str, format: LogFormat) {
-    // The HTTP server's workers report for duty one by one; who wants that says so.
-    let filter = format!("actix_server=warn,{filter}");
+    // The HTTP server's workers report for duty one by one, and its parser calls what clients do wrong an error of ours;
+    // who wants that says so.
+    let filter = format!("actix_server=warn,actix_http=off,{filter}");
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let builder = builder.with_target(false).with_ansi(std::io::stderr().is_terminal());

@@ -24,6 +24,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("actix_web_actors", &["src/http/ws.rs", "src/http/ws/"]),
     ("actix_web", &["src/http/", "src/app"]),
     ("sqlx::", &["src/storage/"]),
+    ("rustls::", &["src/http/tls.rs", "src/http/server.rs"]),
 ];
 
 /// Clocks and randomness that the pure layers must not touch.

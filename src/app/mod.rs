@@ -9,7 +9,7 @@ use crate::actors::recovery::RecoveryFailure;
 use crate::actors::{Clock, Hub, Registry};
 use crate::config::Config;
 use crate::domain::limits::PASSWORD_CHARS_MIN;
-use crate::http::GoingDown;
+use crate::http::{GoingDown, TlsError};
 use crate::journal::{Journal, JournalError, JournalReader, RecoveryError};
 use crate::service::accounts::{Accounts, NewAccount};
 use crate::service::passwords::Passwords;
@@ -33,6 +33,9 @@ pub enum AppError {
         /// Why it failed.
         error: io::Error,
     },
+    /// The certificate or its key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The database.
     #[error("database: {0}")]
     Store(#[from] StoreError),

@@ -12,7 +12,7 @@ use crate::domain::{OrderId, StockBoard};
 use crate::engine::DropState;
 use crate::http::meters::Meters;
 use crate::http::server::{self, ServerOptions};
-use crate::http::{GoingDown, HealthSource, Limits, Services};
+use crate::http::{GoingDown, HealthSource, Limits, Services, TlsFiles};
 use crate::journal::{self, FileDevice, Journal, JournalOptions};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
@@ -40,6 +40,7 @@ use tracing::{info, warn};
 const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) async fn start(config: &Config) -> Result<App, AppError> {
+    let tls = config.tls.as_ref().map(TlsFiles::load).transpose()?;
     let data_dir = &config.data_dir;
     fs::create_dir_all(data_dir).map_err(AppError::io(format!("create {}", data_dir.display())))?;
     // Bound first: a port that is taken must not cost a recovery.
@@ -89,6 +90,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let options = ServerOptions {
         workers: config.workers,
         cors_allowed_origins: config.cors_allowed_origins.clone().into(),
+        tls,
         head_timeout: config.head_timeout,
         shutdown: config.shutdown,
     };

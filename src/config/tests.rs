@@ -30,6 +30,7 @@ fn nothing_said_means_defaults() {
     assert_eq!((config.jwt_secret.clone(), config.workers), (None, None));
     assert!(config.ws_allowed_origins.is_empty() && config.trusted_proxies.is_empty());
     assert!(config.cors_allowed_origins.is_empty());
+    assert_eq!(config.tls, None);
     assert_eq!((config.sizes, config.head_timeout), (Sizes::default(), Duration::from_secs(5)));
     assert_eq!((config.sizes.head_bytes_max, config.sizes.body_bytes_max), (16_384, 65_536));
     assert_eq!(config.rate_limits, RateLimits::default());
@@ -110,6 +111,14 @@ fn every_key_refuses_nonsense() {
         let key = line.split(' ').next().unwrap();
         assert!(refusal(line).starts_with(&format!("{key}: ")), "{line}: {}", refusal(line));
     }
+}
+
+#[test]
+fn a_certificate_needs_its_key() {
+    let both = from_file("tls_certificate = 'a.crt'\ntls_key = 'a.key'").unwrap().tls.unwrap();
+    assert_eq!((both.certificate.as_path(), both.key.as_path()), (Path::new("a.crt"), Path::new("a.key")));
+    assert_eq!(refusal("tls_certificate = 'a.crt'"), "tls_key: is missing, and tls_certificate is not");
+    assert_eq!(refusal("tls_key = 'a.key'"), "tls_certificate: is missing, and tls_key is not");
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub mod routes;
 pub mod routing;
 pub mod server;
 pub mod sizes;
+pub mod tls;
 pub mod trace;
 pub mod ws;
 pub mod ws_frames;
@@ -48,6 +49,7 @@ use routes::{accounts, creators, drops, orders, products, sales};
 use routing::at;
 pub use sizes::Sizes;
 use std::sync::Arc;
+pub use tls::{TlsError, TlsFiles};
 
 /// Everything that handlers ask.
 #[derive(Clone)]

@@ -2,6 +2,7 @@
 
 use super::{GoingDown, Limits, Services, configure, cors, trace};
 use crate::domain::limits::SESSIONS_MAX;
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Server;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::net::TcpStream;
@@ -32,6 +33,8 @@ pub struct ServerOptions {
     pub workers: Option<NonZeroUsize>,
     /// Origins whose pages may read our answers.
     pub cors_allowed_origins: Arc<[String]>,
+    /// What connections are encrypted with, see [`super::tls`]; plain HTTP if absent.
+    pub tls: Option<rustls::ServerConfig>,
     /// For the head of a connection's first request; actix-http has no bound for those of the others. For a body, see
     /// [`super::sizes`].
     pub head_timeout: Duration,
@@ -76,10 +79,16 @@ pub fn build(
         .on_connect(|connection, _| {
             if let Some(socket) = connection.downcast_ref::<TcpStream>() {
                 tune(socket);
+            } else if let Some(encrypted) = connection.downcast_ref::<TlsStream<TcpStream>>() {
+                tune(encrypted.get_ref().0);
             }
         })
-        .disable_signals()
-        .listen(listener)?;
+        .disable_signals();
+    let server = match options.tls {
+        // HTTP/2 for those who ask for it (ALPN).
+        Some(tls) => server.tls_handshake_timeout(options.head_timeout).listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    };
     Ok(server.run())
 }
 

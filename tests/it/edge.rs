@@ -67,6 +67,15 @@ async fn passwords_are_tried_at_a_rate_by_address() {
     let body = json!({"email": ann.email, "password": "wrong horse"});
     let signed = server.http.post(server.url("/auth/login")).header("x-forwarded-for", "203.0.113.9");
     assert_eq!(signed.bearer_auth(&ann.token).json(&body).send().await.expect("an answer").status(), 429);
+    // Whoever has a token may not try passwords from everywhere either.
+    let mut answers = Vec::new();
+    for address in 1..=4 {
+        let request = server.http.post(server.url("/users/me/password")).bearer_auth(&ann.token);
+        let body = json!({"current_password": "wrong horse", "new_password": "battery staple"});
+        let request = request.header("x-forwarded-for", format!("203.0.113.{address}")).json(&body);
+        answers.push(request.send().await.expect("an answer").status().as_u16());
+    }
+    assert_eq!(answers, [403, 403, 403, 429]);
     // Nobody is locked out of their account: from elsewhere they get in.
     let body = json!({"email": ann.email, "password": "correct horse"});
     let request = server.http.post(server.url("/auth/login")).header("x-forwarded-for", "203.0.113.10");

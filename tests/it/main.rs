@@ -20,3 +20,4 @@ mod postgres;
 mod products;
 #[path = "../support/server.rs"]
 mod server;
+mod tls;

@@ -22,6 +22,8 @@ struct Script {
     look_ups: Mutex<VecDeque<Result<ChargeOutcome, GatewayError>>>,
     refund_failures: Mutex<u32>,
     refunded: Mutex<Vec<(OrderId, String)>>,
+    /// Held by whoever wants charges to wait.
+    busy: tokio::sync::Mutex<()>,
 }
 
 fn silent<T>() -> Result<T, GatewayError> {
@@ -39,6 +41,7 @@ impl PaymentGateway for Script {
     }
 
     async fn charge(&self, _: &Charge) -> Result<ChargeOutcome, GatewayError> {
+        let _turn = self.busy.lock().await;
         self.charges.lock().unwrap().pop_front().expect("no further charge")
     }
 
@@ -104,6 +107,7 @@ impl World {
     /// Returns when that order is confirmed.
     async fn hang_up<T>(&self, request: impl Future<Output = T>, buyer: UserId, nth: usize) {
         {
+            let _busy = self.gateway.busy.lock().await;
             tokio::pin!(request);
             let begun = |order: &&OrderView| order.payment_pending.is_some() || order.status == OrderStatus::Confirmed;
             while self.orders_of(buyer).await.iter().filter(begun).count() < nth {
