@@ -22,6 +22,7 @@ pub mod domain;
 pub mod engine;
 pub mod http;
 pub mod journal;
+pub mod load;
 pub mod service;
 pub mod sim;
 pub mod storage;

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use livedrop::app::{self, App};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
+use livedrop::load::{self, LoadOptions};
 use livedrop::sim::{self, SimulateOptions};
 use livedrop::storage::{self, Store};
 use livedrop::verify;
@@ -34,6 +35,8 @@ enum Task {
     Demo(DemoOptions),
     /// Play seeded stories of crashes and lost writes, and audit them: exit 1 if a promise is broken
     Simulate(SimulateOptions),
+    /// Send a crowd to a server, measure it, and audit what it was told: exit 1 if a promise is broken
+    Load(Box<LoadOptions>),
     /// Compare the journal with the database, offline and read-only: exit 0 clean, 1 difference, 2 cannot read
     Verify(VerifyArgs),
     /// Bring the database's schema up to date (a start does that, too)
@@ -81,8 +84,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let run = |task: Pin<Box<dyn Future<Output = ExitCode>>>| actix::System::new().block_on(task);
     match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
-        // It brings a runtime of its own for each story.
+        // These bring runtimes of their own.
         Task::Simulate(options) => simulate(&options),
+        Task::Load(options) => run_load(&options),
         Task::Serve(args) => run(Box::pin(async move { serve(&args).await })),
         Task::Demo(options) => run(Box::pin(run_demo(options))),
         Task::Verify(args) => run(Box::pin(async move { run_verify(&args).await })),
@@ -197,6 +201,18 @@ fn simulate(options: &SimulateOptions) -> ExitCode {
             let json = || serde_json::to_string_pretty(&report).expect("a report of plain fields") + "\n";
             print!("{}", if options.json { json() } else { report.rendered() });
             if report.broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => fail(2, &error),
+    }
+}
+
+fn run_load(options: &LoadOptions) -> ExitCode {
+    match load::run(options) {
+        Ok(report) => {
+            if options.json.as_deref() != Some(Path::new("-")) {
+                print!("{}", report.rendered());
+            }
+            if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => fail(2, &error),
     }

@@ -9,14 +9,17 @@ use std::{
 const FORBIDDEN: &[(&str, &[&str])] = &[
     (
         "domain",
-        &["engine", "journal", "storage", "actors", "service", "http", "app", "config", "demo", "sim", "verify"],
+        &[
+            "engine", "journal", "storage", "actors", "service", "http", "app", "config", "demo", "load", "sim",
+            "verify",
+        ],
     ),
-    ("engine", &["journal", "storage", "actors", "service", "http", "app", "config", "demo", "sim", "verify"]),
-    ("journal", &["engine", "storage", "actors", "service", "http", "app", "config", "demo", "sim", "verify"]),
-    ("storage", &["engine", "journal", "actors", "service", "http", "app", "config", "demo", "sim", "verify"]),
-    ("actors", &["service", "http", "app", "config", "demo", "sim", "verify"]),
-    ("service", &["http", "app", "demo", "sim", "verify"]),
-    ("http", &["engine", "journal", "app", "demo", "sim", "verify"]),
+    ("engine", &["journal", "storage", "actors", "service", "http", "app", "config", "demo", "load", "sim", "verify"]),
+    ("journal", &["engine", "storage", "actors", "service", "http", "app", "config", "demo", "load", "sim", "verify"]),
+    ("storage", &["engine", "journal", "actors", "service", "http", "app", "config", "demo", "load", "sim", "verify"]),
+    ("actors", &["service", "http", "app", "config", "demo", "load", "sim", "verify"]),
+    ("service", &["http", "app", "demo", "load", "sim", "verify"]),
+    ("http", &["engine", "journal", "app", "demo", "load", "sim", "verify"]),
 ];
 
 /// Crates that one place alone may name.

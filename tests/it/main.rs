@@ -10,6 +10,7 @@ mod edge;
 mod errors;
 mod fuzz;
 mod lifecycle;
+mod load;
 mod metrics;
 #[path = "../support/mutate.rs"]
 mod mutate;

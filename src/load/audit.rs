@@ -1,0 +1,154 @@
+//! Afterwards: does the server still say what it said, and does its stock add up to it?
+
+use super::Target;
+use super::crowd::{Asked, Crowd, Memory, Told};
+use super::line::Line;
+use super::stage::Request;
+use rand::seq::SliceRandom;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const AUDITORS: usize = 32;
+const ATTEMPTS: u32 = 60;
+/// More would not help whoever reads them.
+const NAMED_MAX: usize = 5;
+
+/// What the audit found.
+#[derive(Debug, Default, Serialize)]
+pub struct Audit {
+    /// Orders that were answered, by anything but "later".
+    pub answered: u64,
+    /// Keys without an answer during the run that have one now.
+    pub answered_late: u64,
+    /// Keys that were asked again.
+    pub asked_again: u64,
+    /// Units that the answers say are taken, over all drops.
+    pub units_promised: u64,
+    /// Units that the server says are held or sold.
+    pub units_taken: u64,
+    /// Broken promises. None: everything holds.
+    pub findings: Vec<String>,
+}
+
+/// Asks again for what had no answer and for a sample of the rest, and compares the stock.
+pub async fn audit(crowd: &Arc<Crowd>, memories: Vec<Memory>) -> Audit {
+    let mut audit = Audit::default();
+    let mut cancelled: BTreeMap<u32, u64> = BTreeMap::new();
+    let (mut asked, mut contradictions) = (Vec::new(), Vec::new());
+    for memory in memories {
+        memory.cancelled.iter().for_each(|drop| *cancelled.entry(*drop).or_default() += 1);
+        asked.extend(memory.asked);
+        contradictions.extend(memory.contradictions);
+    }
+    let (unknown, mut known): (Vec<Asked>, Vec<Asked>) =
+        asked.into_iter().partition(|asked| asked.told == Told::Nothing);
+    known.shuffle(&mut rand::rng());
+    let sample = known.len().min(crowd.options.audit);
+    let late = ask_all(crowd, unknown).await;
+    let again = ask_all(crowd, known[..sample].to_vec()).await;
+    audit.asked_again = again.len() as u64;
+    let changed = |(asked, now): &&(Asked, Now)| asked.told != now.told || (asked.is_order() && !now.replayed);
+    contradictions.extend(again.iter().filter(changed).map(|(asked, _)| asked.key(&crowd.run)));
+    if !contradictions.is_empty() {
+        let named = contradictions[..contradictions.len().min(NAMED_MAX)].join(", ");
+        audit.findings.push(format!("{} keys did not get their first answer again: {named}", contradictions.len()));
+    }
+    let settled: Vec<Asked> = late.iter().map(|(asked, now)| Asked { told: now.told, ..*asked }).collect();
+    let unanswered = settled.iter().filter(|asked| asked.told == Told::Nothing).count();
+    audit.answered_late = (settled.len() - unanswered) as u64;
+    audit.answered = (known.len() + settled.len() - unanswered) as u64;
+    if unanswered > 0 {
+        audit.findings.push(format!("{unanswered} keys have no answer at all"));
+    }
+    let mut promised: BTreeMap<u32, u64> = BTreeMap::new();
+    for order in known.iter().chain(&settled).filter(|asked| asked.is_order()) {
+        *promised.entry(order.drop).or_default() += 1;
+    }
+    for (at, drop) in crowd.stage.drops.iter().enumerate() {
+        let at = at as u32;
+        let promised = promised.get(&at).copied().unwrap_or_default() - cancelled.get(&at).copied().unwrap_or_default();
+        audit.units_promised += promised;
+        match stock(&crowd.target, drop).await {
+            Some(stock) => {
+                audit.units_taken += stock.held + stock.sold;
+                if stock.available + stock.held + stock.sold != stock.total {
+                    audit.findings.push(format!("drop {drop}: available + held + sold is not the total: {stock:?}"));
+                }
+                if stock.held + stock.sold != promised {
+                    let taken = stock.held + stock.sold;
+                    audit.findings.push(format!("drop {drop}: {promised} units were promised, {taken} are taken"));
+                }
+            }
+            None => audit.findings.push(format!("drop {drop}: its stock cannot be read")),
+        }
+    }
+    audit
+}
+
+/// Each key's answer of now.
+async fn ask_all(crowd: &Arc<Crowd>, asked: Vec<Asked>) -> Vec<(Asked, Now)> {
+    let (asked, next) = (Arc::new(asked), Arc::new(AtomicUsize::new(0)));
+    let auditors = (0..AUDITORS.min(asked.len())).map(|_| {
+        let (crowd, asked, next) = (Arc::clone(crowd), Arc::clone(&asked), Arc::clone(&next));
+        tokio::spawn(async move {
+            let (mut line, mut request, mut told) = (None, Request::default(), Vec::new());
+            while let Some(one) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
+                told.push((*one, ask(&crowd, &mut line, &mut request, one).await));
+            }
+            told
+        })
+    });
+    let mut told = Vec::new();
+    for auditor in futures_util::future::join_all(auditors).await {
+        told.extend(auditor.expect("an auditor does not panic"));
+    }
+    told
+}
+
+/// What a key is answered now.
+struct Now {
+    told: Told,
+    /// The server says that it said so before.
+    replayed: bool,
+}
+
+/// Patiently.
+async fn ask(crowd: &Crowd, line: &mut Option<Line>, request: &mut Request, asked: &Asked) -> Now {
+    let (key, body) = (asked.key(&crowd.run), asked.body(&crowd.stage));
+    let token = crowd.stage.accounts[asked.account as usize].as_str();
+    for _ in 0..ATTEMPTS {
+        if line.as_ref().is_none_or(Line::is_over) {
+            *line = Line::connect(crowd.target.address).await.ok();
+        }
+        if let Some(line) = line {
+            let bytes = request.write(&crowd.target, "POST", "/api/v1/orders", (Some(token), Some(&key)), &body);
+            if let Ok(answer) = line.exchange(bytes).await {
+                let told = Told::of(answer.status, answer.body);
+                if told != Told::Nothing {
+                    return Now { told, replayed: answer.replayed };
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    Now { told: Told::Nothing, replayed: false }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Stock {
+    total: u64,
+    available: u64,
+    held: u64,
+    sold: u64,
+}
+
+async fn stock(target: &Target, drop: &str) -> Option<Stock> {
+    let mut line = Line::connect(target.address).await.ok()?;
+    let mut request = Request::default();
+    let path = format!("/api/v1/drops/{drop}/stock");
+    let answer = line.exchange(request.write(target, "GET", &path, (None, None), "")).await.ok()?;
+    serde_json::from_slice(answer.body).ok()
+}

@@ -1,0 +1,311 @@
+//! Everybody who asks: one task a connection, each with its own part of the crowd's accounts and its own memory of what it was told.
+
+use super::Target;
+use super::line::Line;
+use super::options::{LoadOptions, Scenario};
+use super::pace::Pace;
+use super::stage::{Request, Stage};
+use super::tally::{Kind, Tally, Verdict};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A connection that cannot be made is tried again after this.
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// Holds that a buyer has in mind to pay or cancel.
+const HOLDS_MAX: usize = 64;
+
+/// What the tasks share.
+pub struct Crowd {
+    pub target: Target,
+    pub options: LoadOptions,
+    pub stage: Stage,
+    pub tally: Tally,
+    /// None: a closed loop.
+    pub pace: Option<Pace>,
+    pub run: String,
+    pub began: Instant,
+}
+
+/// An answer, as short as it can be remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing: whether it happened is unknown.
+    Nothing,
+    /// Status, and a hash of the body.
+    Answer(u16, u64),
+}
+
+impl Told {
+    /// What to remember of an answer. What asks to wait decides nothing.
+    pub fn of(status: u16, body: &[u8]) -> Self {
+        if status >= 500 || status == 429 || (status == 409 && code(body) == "request_in_progress") {
+            return Self::Nothing;
+        }
+        Self::Answer(status, BuildHasherDefault::<DefaultHasher>::default().hash_one(body))
+    }
+
+    fn is_order(self) -> bool {
+        matches!(self, Self::Answer(201, _))
+    }
+}
+
+/// An order that was asked for. Its key says who asked and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    pub task: u32,
+    pub number: u32,
+    pub account: u32,
+    pub drop: u32,
+    pub pays: bool,
+    pub told: Told,
+}
+
+impl Asked {
+    /// Its idempotency key.
+    pub fn key(&self, run: &str) -> String {
+        format!("{run}-{}-{}", self.task, self.number)
+    }
+
+    /// Whether the answer was an order.
+    pub fn is_order(&self) -> bool {
+        self.told.is_order()
+    }
+
+    /// Its body.
+    pub fn body(&self, stage: &Stage) -> String {
+        let drop = &stage.drops[self.drop as usize];
+        let method = if self.pays { ",\"payment_method\":\"pm_sandbox_ok\"" } else { "" };
+        format!("{{\"drop_id\":\"{drop}\",\"quantity\":1{method}}}")
+    }
+}
+
+/// What one task remembers.
+#[derive(Default)]
+pub struct Memory {
+    pub asked: Vec<Asked>,
+    /// Orders whose hold was given back, by index of drop. What became of a cancellation without an answer is asked again at once.
+    pub cancelled: Vec<u32>,
+    /// Keys whose second answer was not their first.
+    pub contradictions: Vec<String>,
+}
+
+/// A hold that its buyer has not decided about yet.
+struct Hold {
+    id: String,
+    account: u32,
+    drop: u32,
+}
+
+/// One task.
+pub struct Buyer {
+    crowd: Arc<Crowd>,
+    task: u32,
+    rng: SmallRng,
+    line: Option<Line>,
+    request: Request,
+    steps: u32,
+    holds: Vec<Hold>,
+    memory: Memory,
+}
+
+/// The machine-readable reason in a problem.
+pub fn code(body: &[u8]) -> &str {
+    let body = std::str::from_utf8(body).unwrap_or_default();
+    let from = body.find("\"code\":\"").map_or(body.len(), |at| at + 8);
+    body[from..].split('"').next().unwrap_or_default()
+}
+
+impl Buyer {
+    pub fn new(crowd: Arc<Crowd>, task: u32) -> Self {
+        let rng = SmallRng::seed_from_u64(u64::from(task));
+        let (request, memory) = (Request::default(), Memory::default());
+        Self { crowd, task, rng, line: None, request, steps: 0, holds: Vec::new(), memory }
+    }
+
+    /// Asks until the time is over.
+    pub async fn work(mut self) -> Memory {
+        let crowd = Arc::clone(&self.crowd);
+        let duration = crowd.options.duration();
+        loop {
+            let due = match &crowd.pace {
+                None if crowd.began.elapsed() >= duration => break,
+                None => Instant::now(),
+                Some(pace) => match pace.take() {
+                    None => break,
+                    Some(due) => crowd.began + due,
+                },
+            };
+            let now = Instant::now();
+            let from = if due > now {
+                tokio::time::sleep_until(due.into()).await;
+                // How late a timer fires is not the server's doing.
+                Instant::now()
+            } else {
+                // Sent late, because earlier answers were: that wait is part of what somebody who came then would have had.
+                due
+            };
+            self.step(from).await;
+        }
+        self.memory
+    }
+
+    async fn step(&mut self, from: Instant) {
+        self.steps += 1;
+        let crowd = Arc::clone(&self.crowd);
+        let stage = &crowd.stage;
+        let account = (self.task + self.steps.wrapping_mul(crowd.options.connections)) % stage.accounts.len() as u32;
+        match crowd.options.scenario {
+            Scenario::Floor => self.read("/healthz".to_owned(), from).await,
+            Scenario::Follows => self.follow(account, from).await,
+            Scenario::Mix if self.rng.random_bool(0.8) => {
+                let drop = &stage.drops[self.rng.random_range(0..stage.drops.len())];
+                let path = match self.rng.random_range(0..3) {
+                    0 => format!("/api/v1/drops/{drop}"),
+                    1 => format!("/api/v1/drops/{drop}/stock"),
+                    _ => format!("/api/v1/products/{}", stage.products[0]),
+                };
+                self.read(path, from).await;
+            }
+            Scenario::Mix => self.order(account, true, from).await,
+            Scenario::Abandon if !self.holds.is_empty() && self.rng.random_bool(0.5) => self.decide(from).await,
+            Scenario::Rush | Scenario::Many | Scenario::Abandon => self.order(account, false, from).await,
+        }
+    }
+
+    async fn order(&mut self, account: u32, pays: bool, from: Instant) {
+        let crowd = Arc::clone(&self.crowd);
+        let retries = crowd.options.retries;
+        if retries > 0.0 && self.rng.random_bool(retries) && !self.memory.asked.is_empty() {
+            let at = self.rng.random_range(0..self.memory.asked.len());
+            return self.again(at, from).await;
+        }
+        let drop = self.rng.random_range(0..crowd.stage.drops.len()) as u32;
+        let number = self.memory.asked.len() as u32;
+        let asked = Asked { task: self.task, number, account, drop, pays, told: Told::Nothing };
+        let (told, id) = self.ask(&asked, Kind::Order, from).await;
+        self.memory.asked.push(Asked { told, ..asked });
+        if let Some(id) = id.filter(|_| crowd.options.scenario == Scenario::Abandon && told.is_order()) {
+            if self.holds.len() >= HOLDS_MAX {
+                self.holds.swap_remove(0);
+            }
+            self.holds.push(Hold { id, account, drop });
+        }
+    }
+
+    async fn again(&mut self, at: usize, from: Instant) {
+        let asked = self.memory.asked[at];
+        let (told, _) = self.ask(&asked, Kind::Retry, from).await;
+        if asked.told == Told::Nothing {
+            self.memory.asked[at].told = told;
+        } else if told != Told::Nothing && told != asked.told {
+            self.memory.contradictions.push(asked.key(&self.crowd.run));
+        }
+    }
+
+    /// Asks for an order; its id, where the answer has one and somebody may want it.
+    async fn ask(&mut self, asked: &Asked, kind: Kind, from: Instant) -> (Told, Option<String>) {
+        let crowd = Arc::clone(&self.crowd);
+        let (key, body) = (asked.key(&crowd.run), asked.body(&crowd.stage));
+        let token = crowd.stage.accounts[asked.account as usize].as_str();
+        let wants_id = crowd.options.scenario == Scenario::Abandon;
+        let read = |status: u16, body: &[u8]| (Told::of(status, body), wants_id.then(|| id_of(body)).flatten());
+        let more = (Some(token), Some(key.as_str()));
+        self.send(("POST", "/api/v1/orders", &body), more, kind, from, read).await.unwrap_or((Told::Nothing, None))
+    }
+
+    /// Pays a hold, gives it back, or forgets it.
+    async fn decide(&mut self, from: Instant) {
+        let hold = self.holds.swap_remove(self.rng.random_range(0..self.holds.len()));
+        let crowd = Arc::clone(&self.crowd);
+        let token = crowd.stage.accounts[hold.account as usize].as_str();
+        match self.rng.random_range(0..4) {
+            0 | 1 => {
+                let path = format!("/api/v1/orders/{}/pay", hold.id);
+                let body = "{\"payment_method\":\"pm_sandbox_ok\"}";
+                self.send(("POST", &path, body), (Some(token), None), Kind::Pay, from, |_, _| ()).await;
+            }
+            2 => {
+                let path = format!("/api/v1/orders/{}/cancel", hold.id);
+                let done = self
+                    .send(("POST", &path, ""), (Some(token), None), Kind::Cancel, from, |status, _| status == 200)
+                    .await;
+                match done {
+                    Some(true) => self.memory.cancelled.push(hold.drop),
+                    Some(false) => {}
+                    // Back into mind: only its answer tells whether its unit is free.
+                    None => self.holds.push(hold),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn follow(&mut self, account: u32, from: Instant) {
+        let crowd = Arc::clone(&self.crowd);
+        let creator = &crowd.stage.creators[self.rng.random_range(0..crowd.stage.creators.len())];
+        let path = format!("/api/v1/creators/{creator}/follow");
+        let method = if self.rng.random_bool(0.7) { "POST" } else { "DELETE" };
+        let token = crowd.stage.accounts[account as usize].as_str();
+        self.send((method, &path, ""), (Some(token), None), Kind::Follow, from, |_, _| ()).await;
+    }
+
+    async fn read(&mut self, path: String, from: Instant) {
+        self.send(("GET", &path, ""), (None, None), Kind::Read, from, |_, _| ()).await;
+    }
+
+    /// Sends a request and counts its answer. `None`: there was none.
+    async fn send<T>(
+        &mut self,
+        (method, path, body): (&str, &str, &str),
+        more: (Option<&str>, Option<&str>),
+        kind: Kind,
+        from: Instant,
+        read: impl FnOnce(u16, &[u8]) -> T,
+    ) -> Option<T> {
+        let crowd = Arc::clone(&self.crowd);
+        let bytes = self.request.write(&crowd.target, method, path, more, body);
+        let mut line = match self.line.take().filter(|line| !line.is_over()) {
+            Some(line) => line,
+            None => match Line::connect(crowd.target.address).await {
+                Ok(line) => line,
+                Err(error) => {
+                    crowd.tally.record(
+                        kind,
+                        Verdict::Lost,
+                        &error.kind().to_string(),
+                        crowd.began.elapsed(),
+                        from.elapsed(),
+                    );
+                    tokio::time::sleep(CONNECT_PAUSE).await;
+                    return None;
+                }
+            },
+        };
+        let (at, took) = (|| crowd.began.elapsed(), || from.elapsed());
+        let result = match line.exchange(bytes).await {
+            Ok(answer) => {
+                let (verdict, code) = match answer.status {
+                    200..400 => (Verdict::Accepted, ""),
+                    400..500 => (Verdict::Refused, code(answer.body)),
+                    _ => (Verdict::Failed, code(answer.body)),
+                };
+                crowd.tally.record(kind, verdict, code, at(), took());
+                Some(read(answer.status, answer.body))
+            }
+            Err(error) => {
+                crowd.tally.record(kind, Verdict::Lost, &error.kind().to_string(), at(), took());
+                None
+            }
+        };
+        self.line = Some(line);
+        result
+    }
+}
+
+fn id_of(body: &[u8]) -> Option<String> {
+    let order: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(order.get("id")?.as_str()?.to_owned())
+}

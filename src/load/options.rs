@@ -1,0 +1,122 @@
+//! What `livedrop load` can be told on its command line.
+
+use super::LoadError;
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+
+const CONNECTIONS: RangeInclusive<u32> = 1..=16_384;
+const SECONDS: RangeInclusive<u64> = 1..=86_400;
+const ACCOUNTS: RangeInclusive<u32> = 1..=100_000;
+const DROPS: RangeInclusive<u32> = 1..=10_000;
+const RATE: RangeInclusive<f64> = 1.0..=1_000_000.0;
+
+/// Who comes, and what for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// Everybody orders from one drop
+    Rush,
+    /// Everybody orders, each time from another of many drops
+    Many,
+    /// Four of five look at drops, products and stock, the fifth buys
+    Mix,
+    /// Reserve, then pay, cancel, or leave the hold alone
+    Abandon,
+    /// Follow and unfollow creators
+    Follows,
+    /// The smallest route, to compare with
+    Floor,
+}
+
+/// How the rate of an open loop goes over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// The rate, from the first second to the last
+    Constant,
+    /// From nothing to the rate
+    Ramp,
+    /// A tenth of the rate, and all of it in the middle third
+    Spike,
+}
+
+/// Options of `livedrop load`.
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+pub struct LoadOptions {
+    /// The server, such as http://127.0.0.1:8080. It gets accounts, drops and orders that stay: use one for rehearsals, started
+    /// with `--rate-limits off`
+    #[arg(long)]
+    pub url: String,
+    /// What the crowd does
+    #[arg(long, value_enum, default_value_t = Scenario::Rush)]
+    pub scenario: Scenario,
+    /// Connections, each with one request at a time (1 to 16384)
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub connections: u32,
+    /// How long, in seconds (1 to 86400)
+    #[arg(long, value_name = "S", default_value_t = 10)]
+    pub seconds: u64,
+    /// Requests per second, sent when they are due whether or not earlier ones are answered, and timed from then (an open loop). Without
+    /// it each connection sends its next request when it has its answer (a closed loop)
+    #[arg(long, value_name = "N")]
+    pub rate: Option<f64>,
+    /// How the rate goes over time
+    #[arg(long, value_enum, default_value_t = Shape::Constant)]
+    pub shape: Shape,
+    /// The share of orders that are sent again with their key (0 to 0.9): the answer must be the same
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub retries: f64,
+    /// Accounts that take turns (1 to 100000)
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub accounts: u32,
+    /// Drops, or creators to follow (1 to 10000); rush has one
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub drops: u32,
+    /// Units of each drop
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub stock: u32,
+    /// How many answers are asked for again in the closing audit
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub audit: usize,
+    /// Write the report as JSON here; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the report as a page with plots here
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+impl LoadOptions {
+    /// Whether every option is within its bounds and they go together.
+    ///
+    /// # Errors
+    /// [`LoadError::Option`], the first that is wrong.
+    pub fn validate(&self) -> Result<(), LoadError> {
+        within("connections", &self.connections, &CONNECTIONS)?;
+        within("seconds", &self.seconds, &SECONDS)?;
+        within("accounts", &self.accounts, &ACCOUNTS)?;
+        within("drops", &self.drops, &DROPS)?;
+        within("retries", &self.retries, &(0.0..=0.9))?;
+        match &self.rate {
+            Some(rate) => within("rate", rate, &RATE),
+            None if self.shape == Shape::Constant => Ok(()),
+            None => Err(LoadError::Option("--shape needs --rate: without it the answers set the pace".to_owned())),
+        }
+    }
+
+    /// How long the crowd is there.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(
+    name: &str,
+    value: &T,
+    bounds: &RangeInclusive<T>,
+) -> Result<(), LoadError> {
+    if bounds.contains(value) {
+        return Ok(());
+    }
+    Err(LoadError::Option(format!("--{name} must be {} to {}, not {value}", bounds.start(), bounds.end())))
+}

@@ -1,0 +1,118 @@
+//! What the run comes to, for people and for programs.
+
+use super::audit::Audit;
+use super::options::{LoadOptions, Scenario, Shape};
+use super::tally::{Row, Second, Verdict};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// Everything that is known after a run.
+#[derive(Debug, Serialize)]
+pub struct LoadReport {
+    pub url: String,
+    pub scenario: Scenario,
+    pub connections: u32,
+    pub seconds: f64,
+    /// Absent: a closed loop.
+    pub rate: Option<f64>,
+    pub shape: Shape,
+    pub retries: f64,
+    /// Answers of any kind, per second.
+    pub answers_per_second: f64,
+    /// 2xx answers per second.
+    pub accepted_per_second: f64,
+    /// What the client alone reaches here, in answers per second.
+    pub client_ceiling: f64,
+    pub rows: Vec<Row>,
+    pub timeline: Vec<Second>,
+    pub audit: Audit,
+}
+
+impl LoadReport {
+    pub(super) fn new(
+        options: &LoadOptions,
+        seconds: f64,
+        client_ceiling: f64,
+        rows: Vec<Row>,
+        timeline: Vec<Second>,
+        audit: Audit,
+    ) -> Self {
+        let of = |wanted: &dyn Fn(&Row) -> bool| {
+            rows.iter().filter(|row| wanted(row)).map(|row| row.waits.count).sum::<u64>()
+        };
+        let (answers, accepted) =
+            (of(&|row| row.verdict != Verdict::Lost), of(&|row| row.verdict == Verdict::Accepted));
+        Self {
+            url: options.url.clone(),
+            scenario: options.scenario,
+            connections: options.connections,
+            seconds,
+            rate: options.rate,
+            shape: options.shape,
+            retries: options.retries,
+            answers_per_second: answers as f64 / seconds,
+            accepted_per_second: accepted as f64 / seconds,
+            client_ceiling,
+            rows,
+            timeline,
+            audit,
+        }
+    }
+
+    /// Whether the server kept its word.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.audit.findings.is_empty()
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn rendered(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String never fails.
+        let pace =
+            self.rate.map_or("closed loop".to_owned(), |rate| format!("open loop, {rate:.0}/s, {:?}", self.shape));
+        let _ = writeln!(
+            text,
+            "{} · {:?} · {} connections · {:.1} s · {pace}",
+            self.url, self.scenario, self.connections, self.seconds
+        );
+        let _ = writeln!(
+            text,
+            "{:.0} answers/s, {:.0} of them accepted; the client alone reaches {:.0}/s here\n",
+            self.answers_per_second, self.accepted_per_second, self.client_ceiling
+        );
+        let _ = writeln!(
+            text,
+            "{:<8} {:<9} {:<24} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "", "", "", "count", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms"
+        );
+        for Row { kind, verdict, code, waits } in &self.rows {
+            let _ = writeln!(
+                text,
+                "{:<8} {:<9} {code:<24} {:>10} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
+                format!("{kind:?}").to_lowercase(),
+                format!("{verdict:?}").to_lowercase(),
+                waits.count,
+                waits.p50,
+                waits.p90,
+                waits.p99,
+                waits.p999,
+                waits.max
+            );
+        }
+        let Audit { answered, answered_late, asked_again, units_promised, units_taken, findings } = &self.audit;
+        let _ = writeln!(
+            text,
+            "\naudit: {answered} orders answered ({answered_late} of them only afterwards), {asked_again} asked again, \
+             {units_promised} units promised, {units_taken} taken"
+        );
+        if findings.is_empty() {
+            text.push_str("the server kept its word\n");
+        }
+        for finding in findings {
+            let _ = writeln!(text, "BROKEN  {finding}");
+        }
+        text
+    }
+}
