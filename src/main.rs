@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use livedrop::app::{self, App};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
+use livedrop::http::openapi;
 use livedrop::service::accounts::NewAccount;
 use livedrop::sim::{self, SimulateOptions};
 use livedrop::storage::{self, Store};
@@ -41,6 +42,8 @@ enum Task {
     /// Take a database away from a journal that is lost, so that a start with another data directory may have it.
     /// What only that journal knew is gone: orders acknowledged after the last projection. Its server must not run
     Adopt(Box<ServeArgs>),
+    /// Print the API's description (OpenAPI 3.1)
+    Openapi,
     /// Administrators
     #[command(subcommand)]
     Admin(AdminTask),
@@ -83,11 +86,15 @@ fn main() -> ExitCode {
     if let Some(Task::Simulate(options)) = &cli.command {
         return simulate(options);
     }
+    if let Some(Task::Openapi) = &cli.command {
+        return print_openapi();
+    }
     actix::System::new().block_on(async {
         match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
             Task::Serve(args) => serve(&args).await,
             Task::Demo(options) => run_demo(options).await,
             Task::Simulate(options) => simulate(&options),
+            Task::Openapi => print_openapi(),
             Task::Verify(args) => run_verify(&args).await,
             Task::Migrate(args) => on_database(&args, async |_, _| Ok(())).await,
             Task::Adopt(args) => on_database(&args, adopt).await,
@@ -191,6 +198,13 @@ async fn run_demo(options: DemoOptions) -> ExitCode {
             print!("{}", demo::rendered(&report, json));
             if report.promises_kept() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn print_openapi() -> ExitCode {
+    match std::io::stdout().write_all(openapi::TEXT.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error),
     }
 }

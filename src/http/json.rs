@@ -18,25 +18,26 @@ use std::time::Duration;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A JSON object in the body.
-pub struct Body<T>(pub T);
+pub struct Body<T, const BYTES_MAX: usize = JSON_BODY_BYTES_MAX>(pub T);
 
-impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+impl<T: DeserializeOwned + 'static, const BYTES_MAX: usize> FromRequest for Body<T, BYTES_MAX> {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let announced = announced(request.headers());
+        let announced = announced(request.headers(), BYTES_MAX);
         let payload = payload.take();
         Box::pin(async move {
             let late = |_| Failure::with(Code::MalformedJson, "The body did not arrive in time");
-            let bytes = tokio::time::timeout(BODY_TIMEOUT, read(payload, announced?)).await.map_err(late)??;
+            let bytes =
+                tokio::time::timeout(BODY_TIMEOUT, read(payload, announced?, BYTES_MAX)).await.map_err(late)??;
             Ok(Body(parse(&bytes)?))
         })
     }
 }
 
 /// How long the body says it is (0 where it does not), if it is of a kind that we read.
-fn announced(headers: &HeaderMap) -> Result<usize, Failure> {
+fn announced(headers: &HeaderMap, bytes_max: usize) -> Result<usize, Failure> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let media_type = text(CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim();
     let json = media_type.eq_ignore_ascii_case("application/json")
@@ -51,25 +52,25 @@ fn announced(headers: &HeaderMap) -> Result<usize, Failure> {
         return Err(Failure::with(Code::UnsupportedMediaType, "Content-Encoding must be identity"));
     }
     let length = text(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
-    if length > JSON_BODY_BYTES_MAX as u64 {
-        return Err(too_large());
+    if length > bytes_max as u64 {
+        return Err(too_large(bytes_max));
     }
     Ok(length as usize)
 }
 
-fn too_large() -> Failure {
-    Failure::with(Code::BodyTooLarge, format!("A body may have {JSON_BODY_BYTES_MAX} bytes"))
+fn too_large(bytes_max: usize) -> Failure {
+    Failure::with(Code::BodyTooLarge, format!("A body may have {bytes_max} bytes here"))
 }
 
 /// Reads the whole body. Most arrive in one chunk, which is then handed on without a copy.
-async fn read(mut payload: Payload, announced: usize) -> Result<Bytes, Failure> {
+async fn read(mut payload: Payload, announced: usize, bytes_max: usize) -> Result<Bytes, Failure> {
     let mut whole = BytesMut::new();
     let mut first = Bytes::new();
     while let Some(chunk) = payload.next().await {
         let chunk =
             chunk.map_err(|error| Failure::with(Code::MalformedJson, format!("The body did not arrive: {error}")))?;
-        if first.len() + whole.len() + chunk.len() > JSON_BODY_BYTES_MAX {
-            return Err(too_large());
+        if first.len() + whole.len() + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
         }
         if first.is_empty() && whole.is_empty() {
             first = chunk;

@@ -11,6 +11,7 @@ pub mod going_down;
 pub mod health;
 pub mod idempotency;
 pub mod json;
+pub mod openapi;
 pub mod pages;
 pub mod path;
 pub mod problem;
@@ -34,7 +35,7 @@ use actix_web::web::{self, ServiceConfig};
 pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
 use routes::{accounts, creators, drops, orders, products, sales};
-use routing::at;
+use routing::{Routes, at};
 use std::sync::Arc;
 
 /// Everything that handlers ask.
@@ -72,15 +73,22 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(web::Data::new(services.accounts.clone()))
             .app_data(web::Data::new(services))
             .service(api())
-            .service(at("/healthz").get(health::live).done())
-            .service(at("/readyz").get(health::ready).done())
+            .service(outside())
             .default_service(web::to(routing::nothing_here));
     }
 }
 
+/// What is not versioned.
+fn outside() -> Routes {
+    Routes::default()
+        .service(at("/healthz").get(health::live).done())
+        .service(at("/readyz").get(health::ready).done())
+        .service(at("/openapi.json").get(openapi::read).done())
+}
+
 /// Paths are tried in this order, so the hot ones come first.
-fn api() -> actix_web::Scope {
-    web::scope("/api/v1")
+fn api() -> Routes {
+    Routes::below("/api/v1")
         .service(at("/orders").post(orders::place).done())
         .service(at("/orders/{id}").get(orders::get).done())
         .service(at("/orders/{id}/pay").post(orders::pay).done())

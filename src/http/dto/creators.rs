@@ -3,16 +3,22 @@
 use crate::domain::limits::{NAME_CHARS_MAX, TEXT_CHARS_MAX};
 use crate::domain::{CreatorId, Timestamp, UserId};
 use crate::http::field::{Checks, Field};
+use crate::http::openapi::schema;
 use crate::service::creators::NewCreator;
 use crate::service::{Creator, Failure};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `POST /creators`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = NewCreator)]
 pub struct NewCreatorBody {
+    #[schema(required = true, schema_with = schema::handle)]
     handle: Field<String>,
+    #[schema(required = true, schema_with = schema::name)]
     display_name: Field<String>,
+    #[schema(schema_with = schema::text_or_null)]
     bio: Field<String>,
 }
 
@@ -42,9 +48,11 @@ fn is_handle(text: &str) -> bool {
 }
 
 /// `POST /follows`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Follow)]
 pub struct FollowBody {
+    #[schema(required = true, schema_with = schema::uuid)]
     creator_id: Field<CreatorId>,
 }
 
@@ -59,12 +67,15 @@ impl FollowBody {
 }
 
 /// A creator.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Creator)]
 pub struct CreatorBody<'a> {
     id: CreatorId,
+    #[schema(example = "ada_lovelace")]
     handle: &'a str,
     display_name: &'a str,
     bio: &'a str,
+    #[schema(minimum = 0)]
     follower_count: i64,
     created_at: Timestamp,
 }
@@ -83,7 +94,8 @@ impl<'a> From<&'a Creator> for CreatorBody<'a> {
 }
 
 /// Whether the caller follows.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Following)]
 pub struct FollowingBody {
     /// Whom.
     pub creator_id: CreatorId,
@@ -92,14 +104,16 @@ pub struct FollowingBody {
 }
 
 /// One follower.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Follower)]
 pub struct FollowerBody {
     /// Who.
     pub user_id: UserId,
 }
 
 /// One followed creator.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Followed)]
 pub struct FollowedBody {
     /// Whom.
     pub creator_id: CreatorId,
