@@ -84,6 +84,8 @@ fn outside() -> Routes {
         .service(at("/healthz").get(health::live).done())
         .service(at("/readyz").get(health::ready).done())
         .service(at("/openapi.json").get(openapi::read).done())
+        .service(at("/docs").get(openapi::docs::page).done())
+        .service(at("/docs/{file}").get(openapi::docs::file).done())
 }
 
 /// Paths are tried in this order, so the hot ones come first.

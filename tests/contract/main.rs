@@ -90,3 +90,33 @@ async fn schemathesis_finds_what_is_not_so() {
     let (clean, report) = schemathesis(file.to_str().expect("a path of text"), &root, &only);
     assert!(!clean && report.contains("no_such_field"), "{report}");
 }
+
+#[tokio::test]
+async fn the_page_and_all_that_it_asks_for_come_from_the_binary() {
+    let server = Server::start().await;
+    let get = async |path: &str| {
+        let response = server.http.get(format!("{}{path}", server.base)).send().await.expect("an answer");
+        let header = |name| response.headers().get(name).map_or("", |value| value.to_str().expect("text")).to_owned();
+        let (media_type, policy) = (header("content-type"), header("content-security-policy"));
+        (response.status().as_u16(), media_type, policy, response.text().await.expect("a body"))
+    };
+    let (status, media_type, policy, page) = get("/docs").await;
+    assert_eq!((status, media_type.as_str()), (200, "text/html; charset=utf-8"));
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+    let asked: Vec<&str> = page.split(['"']).filter(|text| text.starts_with('/') || text.contains("//")).collect();
+    assert!(asked.iter().all(|address| address.starts_with('/') && !address.starts_with("//")), "{asked:?}");
+    for (file, kind, content) in [
+        ("/docs/swagger-ui.css", "text/css", ".swagger-ui"),
+        ("/docs/swagger-ui-bundle.js", "text/javascript", "SwaggerUIBundle"),
+        ("/docs/start.js", "text/javascript", "/openapi.json"),
+        ("/docs/favicon-32x32.png", "image/png", "PNG"),
+        ("/openapi.json", "application/json", "3.1.0"),
+    ] {
+        let (status, media_type, _, body) = get(file).await;
+        assert_eq!(status, 200, "{file}");
+        assert!(media_type.starts_with(kind) && body.contains(content), "{file}: {media_type}");
+        assert!(asked.contains(&file) || file == "/openapi.json", "the page does not ask for {file}");
+    }
+    let (status, media_type, _, _) = get("/docs/index.html").await;
+    assert_eq!((status, media_type.as_str()), (404, "application/problem+json"));
+}
