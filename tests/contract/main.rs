@@ -3,6 +3,7 @@
 //! `LIVEDROP_CONTRACT_EXAMPLES` (default 40) is how many requests it thinks up for an operation, and
 //! `LIVEDROP_CONTRACT_SEED` (default 1) from where.
 
+mod examples;
 #[path = "../support/server.rs"]
 mod server;
 mod tools;

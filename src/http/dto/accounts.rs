@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// `POST /auth/register`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = Registration)]
+#[schema(as = Registration, examples(json!({"email": "ada@example.com", "password": "open sesame, please", "display_name": "Ada"})))]
 pub struct RegisterBody {
     #[schema(required = true, schema_with = schema::email)]
     email: Field<String>,
@@ -85,7 +85,7 @@ fn is_address(email: &str) -> bool {
 /// `POST /auth/login`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = Login)]
+#[schema(as = Login, examples(json!({"email": "ada@example.com", "password": "open sesame, please"})))]
 pub struct LoginBody {
     #[schema(required = true, schema_with = schema::known_email)]
     email: Field<String>,
@@ -109,7 +109,7 @@ impl LoginBody {
 /// `POST /auth/refresh`, `POST /auth/logout`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = Refresh)]
+#[schema(as = Refresh, examples(json!({"refresh_token": "Zk1hc3RlciBvZiBhbGwgcmVmcmVzaCB0b2tlbnMu"})))]
 pub struct RefreshBody {
     #[schema(required = true, schema_with = schema::refresh_token)]
     refresh_token: Field<String>,
@@ -129,7 +129,7 @@ impl RefreshBody {
 /// `PATCH /users/me`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = AccountChange)]
+#[schema(as = AccountChange, examples(json!({"display_name": "Ada Lovelace", "private_follows": false})))]
 pub struct AccountChangeBody {
     #[schema(schema_with = schema::name_or_null)]
     display_name: Field<String>,
@@ -152,7 +152,7 @@ impl AccountChangeBody {
 /// `POST /users/me/password`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = PasswordChange)]
+#[schema(as = PasswordChange, examples(json!({"current_password": "open sesame, please", "new_password": "close sesame, please"})))]
 pub struct PasswordBody {
     #[schema(required = true, schema_with = schema::known_password)]
     current_password: Field<String>,
@@ -176,7 +176,7 @@ impl PasswordBody {
 /// `DELETE /users/me`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = AccountDeletion)]
+#[schema(as = AccountDeletion, examples(json!({"password": "close sesame, please"})))]
 pub struct DeleteAccountBody {
     #[schema(required = true, schema_with = schema::known_password)]
     password: Field<String>,

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 /// `POST /creators`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = NewCreator)]
+#[schema(as = NewCreator, examples(json!({"handle": "ada_lovelace", "display_name": "Ada", "bio": "Machines that weave algebra"})))]
 pub struct NewCreatorBody {
     #[schema(required = true, schema_with = schema::handle)]
     handle: Field<String>,
@@ -50,7 +50,7 @@ fn is_handle(text: &str) -> bool {
 /// `POST /follows`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = Follow)]
+#[schema(as = Follow, examples(json!({"creator_id": "01890a5d-ac96-774b-bcce-b302099a805a"})))]
 pub struct FollowBody {
     #[schema(required = true, schema_with = schema::uuid)]
     creator_id: Field<CreatorId>,

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 /// `POST /drops`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = NewDrop)]
+#[schema(as = NewDrop, examples(json!({"product_id": "01890a5d-ac96-774b-bcce-b302099a8057", "title": "Winter jacket, first run", "starts_at": "2099-12-01T18:00:00Z", "ends_at": "2099-12-02T18:00:00Z", "per_buyer_limit": 2, "low_stock_threshold": 10, "hold_seconds": 300, "variants": [{"variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "stock": 100}, {"name": "Sample", "stock": 5, "price": {"amount": 999, "currency": "USD"}}]})))]
 pub struct NewDropBody {
     #[schema(required = true, schema_with = schema::uuid)]
     product_id: Field<ProductId>,
@@ -151,7 +151,7 @@ fn variant(checks: &mut Checks, pointer: &str, body: Field<Nested<NewVariantBody
 /// `POST /drops/{id}/restock`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = Restock)]
+#[schema(as = Restock, examples(json!({"variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "quantity": 50})))]
 pub struct RestockBody {
     #[schema(schema_with = schema::uuid_or_null)]
     variant_id: Field<VariantId>,
@@ -175,7 +175,7 @@ impl RestockBody {
 /// `POST /drops/{id}/reschedule`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = Schedule)]
+#[schema(as = Schedule, examples(json!({"starts_at": "2099-12-03T18:00:00Z", "ends_at": "2099-12-04T18:00:00+01:00"})))]
 pub struct RescheduleBody {
     #[schema(schema_with = schema::time_or_null)]
     starts_at: Field<Timestamp>,

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 /// `POST /orders`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = NewOrder)]
+#[schema(as = NewOrder, examples(json!({"drop_id": "01890a5d-ac96-774b-bcce-b302099a8058", "variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "quantity": 1})))]
 pub struct NewOrderBody {
     #[schema(required = true, schema_with = schema::uuid)]
     drop_id: Field<DropId>,
@@ -46,7 +46,7 @@ impl NewOrderBody {
 /// `POST /orders/{id}/pay`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = Payment)]
+#[schema(as = Payment, examples(json!({"payment_method": "pm_sandbox_ok"})))]
 pub struct PayBody {
     #[schema(required = true, schema_with = schema::payment_method)]
     payment_method: Field<String>,

@@ -23,7 +23,7 @@ type Variants = Vec<Field<Nested<VariantBody>>>;
 /// `POST /products`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = NewProduct)]
+#[schema(as = NewProduct, examples(json!({"name": "Winter jacket", "description": "Warm", "price": {"amount": 1999, "currency": "USD"}, "images": [{"url": "https://example.com/jacket.jpg", "alt": "Red, from the front"}], "attributes": {"material": "wool", "weight_kg": 1.2, "lined": true}, "variants": [{"name": "M"}, {"name": "XL", "price": {"amount": 2199, "currency": "USD"}}]})))]
 pub struct NewProductBody {
     #[schema(required = true, schema_with = schema::name)]
     name: Field<String>,
@@ -42,7 +42,7 @@ pub struct NewProductBody {
 /// `PATCH /products/{id}`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(as = ProductChange)]
+#[schema(as = ProductChange, examples(json!({"description": "Warmer", "attributes": {"lined": null, "pockets": 4}, "variants": [{"id": "01890a5d-ac96-774b-bcce-b302099a8059", "name": "M"}, {"name": "L"}]})))]
 pub struct ProductChangeBody {
     #[schema(schema_with = schema::name)]
     name: Change<String>,

@@ -1,8 +1,8 @@
 //! The API as an OpenAPI 3.1 document, from the handlers and the bodies themselves: `/openapi.json`, `livedrop openapi`, and as a page
 //! ([`docs`]).
 //!
-//! Handlers say what they read and answer (`#[utoipa::path]`), bodies what they hold ([`schema`], [`domain`]). What their
-//! extractors refuse is added by [`problems`], and [`rules`] has what the derived schemas cannot say.
+//! Handlers say what they read and answer (`#[utoipa::path]`), bodies what they hold ([`schema`], `domain`). What their
+//! extractors refuse is added by [`problems`], and `rules` has what the derived schemas cannot say.
 
 pub mod docs;
 mod domain;
