@@ -2,7 +2,7 @@
 //!
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
-use crate::domain::limits::{HEAD_BYTES_MAX, JSON_BODY_BYTES_MAX};
+use crate::domain::limits::{HEAD_BYTES_MAX, PRODUCT_BODY_BYTES_MAX};
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
@@ -377,7 +377,9 @@ fn sizes(sources: &Sources) -> Result<Sizes, ConfigError> {
     let default = Sizes::default();
     Ok(Sizes {
         head_bytes_max: sources.read("head_bytes_max", bytes(HEAD_BYTES_MAX))?.unwrap_or(default.head_bytes_max),
-        body_bytes_max: sources.read("body_bytes_max", bytes(JSON_BODY_BYTES_MAX))?.unwrap_or(default.body_bytes_max),
+        body_bytes_max: sources
+            .read("body_bytes_max", bytes(PRODUCT_BODY_BYTES_MAX))?
+            .unwrap_or(default.body_bytes_max),
         body_timeout: sources.read("body_timeout_ms", timeout)?.unwrap_or(default.body_timeout),
     })
 }

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use livedrop::app::{self, App};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
+use livedrop::http::openapi;
 use livedrop::load::{self, LoadOptions};
 use livedrop::sim::{self, SimulateOptions};
 use livedrop::storage::{self, Store};
@@ -44,6 +45,8 @@ enum Task {
     /// Take a database away from a journal that is lost, so that a start with another data directory may have it.
     /// What only that journal knew is gone: orders acknowledged after the last projection. Its server must not run
     Adopt(Box<ServeArgs>),
+    /// Print the API's description (OpenAPI 3.1)
+    Openapi,
     /// Administrators
     #[command(subcommand)]
     Admin(AdminTask),
@@ -84,9 +87,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let run = |task: Pin<Box<dyn Future<Output = ExitCode>>>| actix::System::new().block_on(task);
     match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
-        // These bring runtimes of their own.
+        // These bring runtimes of their own, or need none.
         Task::Simulate(options) => simulate(&options),
         Task::Load(options) => run_load(&options),
+        Task::Openapi => print_openapi(),
         Task::Serve(args) => run(Box::pin(async move { serve(&args).await })),
         Task::Demo(options) => run(Box::pin(run_demo(options))),
         Task::Verify(args) => run(Box::pin(async move { run_verify(&args).await })),
@@ -132,7 +136,7 @@ fn greet(config: &Config, app: &App) {
         weaker => format!("{weaker}: a power cut may take back what was acknowledged last"),
     };
     let text = format!(
-        "livedrop listening on {base}\n  database    {database}\n  durability  {durability}\n  first call  curl {base}/api/v1/drops\n"
+        "livedrop listening on {base}\n  database    {database}\n  durability  {durability}\n  first call  curl {base}/api/v1/drops\n  the API     {base}/docs\n"
     );
     // Whoever started us may not listen any more; that is no reason to stop.
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -191,6 +195,13 @@ async fn run_demo(options: DemoOptions) -> ExitCode {
             print!("{}", demo::rendered(&report, json));
             if report.promises_kept() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn print_openapi() -> ExitCode {
+    match std::io::stdout().write_all(openapi::TEXT.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error),
     }
 }

@@ -32,7 +32,7 @@ fn nothing_said_means_defaults() {
     assert!(config.cors_allowed_origins.is_empty());
     assert_eq!(config.tls, None);
     assert_eq!((config.sizes, config.head_timeout), (Sizes::default(), Duration::from_secs(5)));
-    assert_eq!((config.sizes.head_bytes_max, config.sizes.body_bytes_max), (16_384, 65_536));
+    assert_eq!((config.sizes.head_bytes_max, config.sizes.body_bytes_max), (16_384, 1_048_576));
     assert_eq!(config.rate_limits, RateLimits::default());
     assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
     assert_eq!(config.shutdown, Duration::from_secs(30));

@@ -40,10 +40,16 @@ pub const JOURNAL_SEGMENT_BYTES: usize = 64 << 20;
 pub const JOURNAL_TAIL_BYTES_MAX: usize = 32 << 20;
 /// Records that the projector writes in one transaction.
 pub const PROJECTOR_BATCH_RECORDS_MAX: usize = 4_096;
-/// Bytes of a JSON request body, where the operator does not say.
-pub const JSON_BODY_BYTES_DEFAULT: usize = 64 << 10;
-/// The most that an operator may allow: a body is held in memory, one for each connection.
-pub const JSON_BODY_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a JSON request body, where nothing else is said.
+pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a JSON request body that describes a drop.
+pub const DROP_BODY_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a JSON request body that describes a product.
+pub const PRODUCT_BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes that one character takes in JSON when it is escaped: two surrogates.
+const JSON_CHAR_BYTES_MAX: usize = r"\ud83d\ude00".len();
+/// Bytes around the texts of one item in a body: names of fields, ids, numbers, brackets. More than any has.
+const JSON_ITEM_BYTES: usize = 256;
 /// Bytes of a request's target and headers, where the operator does not say.
 pub const HEAD_BYTES_DEFAULT: usize = 16 << 10;
 /// The most that an operator may allow; actix-http ends at 128 KiB.
@@ -90,6 +96,10 @@ pub const ATTRIBUTES_BYTES_MAX: usize = 8 << 10;
 pub const PRODUCT_CHANGE_ATTEMPTS_MAX: u32 = 8;
 /// Characters of an e-mail address (RFC 5321 section 4.5.3.1.3, less the angle brackets).
 pub const EMAIL_CHARS_MAX: usize = 254;
+/// Something, an `@` and something.
+pub const EMAIL_CHARS_MIN: usize = 3;
+/// Characters of a refresh token, with room for what we may issue one day.
+pub const REFRESH_TOKEN_CHARS_MAX: usize = 512;
 /// Characters of a password: NIST SP 800-63B asks for at least 8, and at least 64 allowed.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Longer ones only cost hashing time.
@@ -126,9 +136,22 @@ const _: () = {
     // One session's queue holds at least one largest message.
     assert!(WS_MESSAGE_BYTES_MAX <= WS_QUEUE_BYTES_MAX);
     assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
-    // What one request may bring by default, one product may keep.
-    assert!(ATTRIBUTES_BYTES_MAX < JSON_BODY_BYTES_DEFAULT);
-    assert!(JSON_BODY_BYTES_DEFAULT <= JSON_BODY_BYTES_MAX);
+    // Whatever its fields may be, a body fits.
+    assert!(JSON_CHAR_BYTES_MAX * (NAME_CHARS_MAX + TEXT_CHARS_MAX) + JSON_ITEM_BYTES <= JSON_BODY_BYTES_MAX);
+    let variants = VARIANTS_PER_PRODUCT_MAX * (JSON_CHAR_BYTES_MAX * NAME_CHARS_MAX + JSON_ITEM_BYTES);
+    let drop = JSON_CHAR_BYTES_MAX * NAME_CHARS_MAX + JSON_ITEM_BYTES + variants;
+    assert!(VARIANTS_PER_DROP_MAX == VARIANTS_PER_PRODUCT_MAX && drop <= DROP_BODY_BYTES_MAX);
+    let attribute = ATTRIBUTE_NAME_CHARS_MAX + ATTRIBUTE_TEXT_CHARS_MAX;
+    let texts = NAME_CHARS_MAX
+        + TEXT_CHARS_MAX
+        + IMAGES_PER_PRODUCT_MAX * (URL_CHARS_MAX + ATTRIBUTE_TEXT_CHARS_MAX)
+        + 2 * ATTRIBUTES_PER_PRODUCT_MAX * attribute;
+    let items = 1 + IMAGES_PER_PRODUCT_MAX + 2 * ATTRIBUTES_PER_PRODUCT_MAX;
+    assert!(JSON_CHAR_BYTES_MAX * texts + JSON_ITEM_BYTES * items + variants <= PRODUCT_BODY_BYTES_MAX);
+    // What one request may bring, one product may keep.
+    assert!(ATTRIBUTES_BYTES_MAX < JSON_BODY_BYTES_MAX);
+    // The largest body that any route takes.
+    assert!(DROP_BODY_BYTES_MAX <= PRODUCT_BODY_BYTES_MAX && JSON_BODY_BYTES_MAX <= PRODUCT_BODY_BYTES_MAX);
     assert!(HEAD_BYTES_DEFAULT <= HEAD_BYTES_MAX);
     // Even the fastest rate has an interval between two requests, in nanoseconds.
     assert!(1_000_000_000 / RATE_QUOTA_MAX >= 1);

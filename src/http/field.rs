@@ -5,11 +5,13 @@
 
 use crate::domain::limits::{PRICE_MINOR_MAX, URL_CHARS_MAX};
 use crate::domain::{CreatorId, Currency, DropId, Money, ProductId, Timestamp, VariantId};
+use crate::http::openapi::schema;
 use crate::service::{Failure, FieldError};
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, value::MapAccessDeserializer};
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive};
 use url::Url;
+use utoipa::ToSchema;
 
 /// One field of a request body. `null` is the same as absent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -164,6 +166,9 @@ impl<'de, T: FromJson> Deserialize<'de> for Field<T> {
     }
 }
 
+/// 2^53: up to here a double holds every whole number (RFC 8259, section 6).
+const WHOLE_DOUBLE_MAX: f64 = 9_007_199_254_740_992.0;
+
 struct Visitor<T>(PhantomData<T>);
 
 impl<'de, T: FromJson> de::Visitor<'de> for Visitor<T> {
@@ -184,8 +189,10 @@ impl<'de, T: FromJson> de::Visitor<'de> for Visitor<T> {
     fn visit_u64<E>(self, integer: u64) -> Result<Field<T>, E> {
         Ok(T::from_integer(i64::try_from(integer).unwrap_or(i64::MAX)))
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Field<T>, E> {
-        Ok(Field::Wrong(T::WANTED.into()))
+    fn visit_f64<E>(self, number: f64) -> Result<Field<T>, E> {
+        // JSON has one kind of number: 5.0 is as whole as 5, as long as a double tells it from its neighbours.
+        let whole = number.fract() == 0.0 && number.abs() <= WHOLE_DOUBLE_MAX;
+        Ok(if whole { T::from_integer(number as i64) } else { Field::Wrong(T::WANTED.into()) })
     }
     fn visit_str<E>(self, text: &str) -> Result<Field<T>, E> {
         Ok(T::from_text(text))
@@ -199,10 +206,13 @@ impl<'de, T: FromJson> de::Visitor<'de> for Visitor<T> {
 }
 
 /// Money in a body.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Price)]
 pub struct MoneyBody {
+    #[schema(required = true, schema_with = schema::amount)]
     amount: Field<i64>,
+    #[schema(required = true, schema_with = schema::currency)]
     currency: Field<Currency>,
 }
 
@@ -210,11 +220,19 @@ pub struct MoneyBody {
 #[derive(Default)]
 pub struct Checks {
     errors: Vec<FieldError>,
+    /// Whether not all of them are conflicts between fields that are right by themselves.
+    some_are_wrong: bool,
 }
 
 impl Checks {
     /// Notes something that is wrong.
     pub fn wrong(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+        self.some_are_wrong = true;
+    }
+
+    /// Notes a field that is right by itself, and not with the others.
+    pub fn conflict(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
     }
 
@@ -331,10 +349,11 @@ impl Checks {
     /// The value, if nothing was wrong.
     ///
     /// # Errors
-    /// `validation_failed` with every field that was.
+    /// `validation_failed` with every field that was; `conflicting_fields` where each was right by itself.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Failure> {
         match value {
             Some(value) if self.errors.is_empty() => Ok(value),
+            Some(_) if !self.some_are_wrong => Err(Failure::conflicting(self.errors)),
             _ => Err(Failure::invalid(self.errors)),
         }
     }
@@ -343,6 +362,7 @@ impl Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Code;
 
     fn field<T: FromJson>(json: &str) -> Field<T> {
         serde_json::from_str(json).unwrap()
@@ -353,7 +373,19 @@ mod tests {
         assert_eq!(field::<i64>("null"), Field::Absent);
         assert_eq!(field::<i64>("-3"), Field::Given(-3));
         assert_eq!(field::<i64>("18446744073709551615"), Field::Given(i64::MAX));
-        for wrong in ["1.5", "1e400000", "true", "\"1\"", "[1,[2]]", r#"{"a":{"b":1}}"#, "123456789012345678901234"] {
+        assert_eq!(field::<i64>("64.0"), Field::Given(64));
+        assert_eq!(field::<i64>("-1e3"), Field::Given(-1_000));
+        for wrong in [
+            "1.5",
+            "1e17",
+            "5e-324",
+            "1e400000",
+            "true",
+            "\"1\"",
+            "[1,[2]]",
+            r#"{"a":{"b":1}}"#,
+            "123456789012345678901234",
+        ] {
             // Serde refuses numbers past a double by itself, everything else is ours to name.
             if let Ok(field) = serde_json::from_str::<Field<i64>>(wrong) {
                 assert_eq!(field, Field::Wrong(i64::WANTED.into()), "{wrong}");
@@ -364,6 +396,19 @@ mod tests {
         assert!(matches!(field::<Timestamp>("1700000000"), Field::Wrong(_)));
         assert!(matches!(field::<Vec<Field<i64>>>(r#"[1,"x"]"#), Field::Given(items) if items.len() == 2));
         assert!(matches!(field::<Nested<MoneyBody>>(r#"[1999,"USD"]"#), Field::Wrong(_)));
+    }
+
+    #[test]
+    fn a_conflict_is_no_wrong_field() {
+        let mut checks = Checks::default();
+        checks.conflict("/b", "must be after a");
+        let failure = checks.finish(Some(())).unwrap_err();
+        assert_eq!((failure.code, failure.fields.len()), (Code::ConflictingFields, 1));
+        let mut checks = Checks::default();
+        checks.conflict("/b", "must be after a");
+        checks.wrong("/c", "is required");
+        let failure = checks.finish(Some(())).unwrap_err();
+        assert_eq!((failure.code, failure.fields.len()), (Code::ValidationFailed, 2));
     }
 
     #[test]

@@ -4,9 +4,10 @@ use super::Services;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// How a part of the system does.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// As it should.
@@ -17,8 +18,16 @@ pub enum Health {
     Unavailable,
 }
 
+/// What `/healthz` answers.
+#[derive(Serialize, ToSchema)]
+pub struct Alive {
+    /// `ok`.
+    #[schema(example = "ok")]
+    pub status: &'static str,
+}
+
 /// What `/readyz` answers.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct Readiness {
     /// All in all. Not simply the worst of the checks: without its database a node is degraded and takes orders.
     pub status: Health,
@@ -27,7 +36,7 @@ pub struct Readiness {
 }
 
 /// See [`Readiness`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct Checks {
     /// The journal.
     pub journal: JournalCheck,
@@ -38,29 +47,32 @@ pub struct Checks {
 }
 
 /// The journal.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct JournalCheck {
     /// Unavailable once it is poisoned.
     pub status: Health,
     /// As configured: `always`, `interval:<ms>`, `never`.
+    #[schema(example = "always")]
     pub durability: String,
 }
 
 /// The database.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct DatabaseCheck {
     /// At the last look, not at the time of the request: a probe must not hang on what it probes.
     pub status: Health,
     /// `sqlite` or `postgres`.
+    #[schema(example = "sqlite")]
     pub kind: &'static str,
 }
 
 /// The projector.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct ProjectorCheck {
     /// Degraded while it is far behind.
     pub status: Health,
     /// Durable journal records that are not in SQL yet.
+    #[schema(minimum = 0)]
     pub lag_records: u64,
 }
 
@@ -71,11 +83,30 @@ pub trait HealthSource: Send + Sync {
 }
 
 /// `GET /healthz`.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "Operations",
+    operation_id = "get_health",
+    summary = "Whether the process is up",
+    responses((status = 200, description = "It is", body = Alive)),
+)]
 pub async fn live() -> HttpResponse {
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(serde_json::json!({"status": "ok"}))
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Alive { status: "ok" })
 }
 
 /// `GET /readyz`.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "Operations",
+    operation_id = "get_readiness",
+    summary = "Whether traffic may come",
+    responses(
+        (status = 200, description = "It may; maybe not everything works", body = Readiness),
+        (status = 503, description = "It must not", body = Readiness),
+    ),
+)]
 pub async fn ready(services: web::Data<Services>) -> HttpResponse {
     answer(&services.health.readiness())
 }

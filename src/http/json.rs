@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use super::sizes::{self, Sizes};
+use crate::domain::limits::JSON_BODY_BYTES_MAX;
 use crate::service::{Code, Failure, FieldError};
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
@@ -13,15 +14,16 @@ use serde_json::error::Category;
 use std::future::Future;
 use std::pin::Pin;
 
-/// A JSON object in the body, within the bounds of `web::Data<Sizes>`.
-pub struct Body<T>(pub T);
+/// A JSON object in the body, of at most so many bytes, or fewer where `web::Data<Sizes>` says so.
+pub struct Body<T, const BYTES_MAX: usize = JSON_BODY_BYTES_MAX>(pub T);
 
-impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+impl<T: DeserializeOwned + 'static, const BYTES_MAX: usize> FromRequest for Body<T, BYTES_MAX> {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let sizes = request.app_data::<web::Data<Sizes>>().map_or_else(Sizes::default, |sizes| ***sizes);
+        let sizes = Sizes { body_bytes_max: sizes.body_bytes_max.min(BYTES_MAX), ..sizes };
         let announced = announced(request.headers(), &sizes);
         let payload = payload.take();
         Box::pin(async move {
@@ -156,7 +158,7 @@ mod tests {
             assert_eq!(send(other, good()).await, 415, "{other:?}");
         }
         let padded = |size: usize| format!("{{\"x\":{}7}}", " ".repeat(size - 7)).into_bytes();
-        assert_eq!(send(Some("application/json"), padded(Sizes::default().body_bytes_max)).await, 200);
-        assert_eq!(send(Some("application/json"), padded(Sizes::default().body_bytes_max + 1)).await, 413);
+        assert_eq!(send(Some("application/json"), padded(JSON_BODY_BYTES_MAX)).await, 200);
+        assert_eq!(send(Some("application/json"), padded(JSON_BODY_BYTES_MAX + 1)).await, 413);
     }
 }

@@ -96,6 +96,14 @@ fn method_index(method: &Method) -> usize {
 }
 
 /// `GET /metrics`.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "Operations",
+    operation_id = "get_metrics",
+    summary = "Counters, gauges and histograms, for Prometheus",
+    responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain")),
+)]
 pub async fn metrics(services: web::Data<Services>, _: HttpRequest) -> HttpResponse {
     (services.meters.refresh)();
     match TextEncoder::new().encode_to_string(&services.meters.registry.gather()) {

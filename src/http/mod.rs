@@ -18,6 +18,7 @@ pub mod idempotency;
 pub mod json;
 pub mod limits;
 pub mod meters;
+pub mod openapi;
 pub mod pages;
 pub mod path;
 pub mod problem;
@@ -46,7 +47,7 @@ pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
 pub use limits::{Limits, RateLimits};
 use routes::{accounts, creators, drops, orders, products, sales};
-use routing::at;
+use routing::{Routes, at};
 pub use sizes::Sizes;
 use std::sync::Arc;
 pub use tls::{TlsError, TlsFiles};
@@ -94,16 +95,31 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(web::Data::new(services.sizes))
             .app_data(web::Data::new(services))
             .service(api())
-            .service(at("/healthz").get(health::live).done())
-            .service(at("/readyz").get(health::ready).done())
-            .service(at("/metrics").get(meters::metrics).done())
+            .service(outside())
             .default_service(web::to(routing::nothing_here));
     }
 }
 
+/// Every path, each with what `Allow` says there.
+#[must_use]
+pub fn routes() -> Vec<(String, &'static str)> {
+    [api().list(), outside().list()].concat()
+}
+
+/// What is not versioned.
+fn outside() -> Routes {
+    Routes::default()
+        .service(at("/healthz").get(health::live).done())
+        .service(at("/readyz").get(health::ready).done())
+        .service(at("/metrics").get(meters::metrics).done())
+        .service(at("/openapi.json").get(openapi::read).done())
+        .service(at("/docs").get(openapi::docs::page).done())
+        .service(at("/docs/{file}").get(openapi::docs::file).done())
+}
+
 /// Paths are tried in this order, so the hot ones come first.
-fn api() -> actix_web::Scope {
-    web::scope("/api/v1")
+fn api() -> Routes {
+    Routes::below("/api/v1")
         .service(at("/orders").post(orders::place).done())
         .service(at("/orders/{id}").get(orders::get).done())
         .service(at("/orders/{id}/pay").post(orders::pay).done())

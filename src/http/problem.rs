@@ -10,9 +10,10 @@ use actix_web::http::{
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use std::fmt;
+use utoipa::ToSchema;
 
 /// Where the types of problems are said to live: `<base><code>`.
-const TYPE_BASE: &str = "https://livedrop.dev/problems/";
+pub const TYPE_BASE: &str = "https://livedrop.dev/problems/";
 /// Seconds, for answers that must carry `Retry-After` and whose use case did not say.
 const RETRY_AFTER_DEFAULT_S: u32 = 1;
 
@@ -82,6 +83,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::CreatorNotFound
         | C::ProductNotFound
         | C::DropNotFound
+        | C::UnknownVariant
         | C::OrderNotFound => StatusCode::NOT_FOUND,
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::EmailTaken
@@ -93,6 +95,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::DropEnded
         | C::DropCancelled
         | C::SoldOut
+        | C::ConflictingFields
         | C::LimitExceeded
         | C::RequestInProgress
         | C::PaymentInProgress
@@ -105,7 +108,7 @@ pub fn status(code: Code) -> StatusCode {
         C::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         C::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        C::IdempotencyKeyReused | C::UnknownVariant | C::PaymentMethodUnknown => StatusCode::UNPROCESSABLE_ENTITY,
+        C::IdempotencyKeyReused | C::PaymentMethodUnknown => StatusCode::UNPROCESSABLE_ENTITY,
         C::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         C::Overloaded | C::DatabaseUnavailable | C::ShuttingDown | C::OutcomeUnknown | C::DiskFull => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -115,20 +118,26 @@ pub fn status(code: Code) -> StatusCode {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// RFC 9457.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    #[schema(example = "https://livedrop.dev/problems/sold_out")]
     r#type: String,
     title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     detail: &'a str,
     code: &'static str,
+    #[schema(example = "4bf92f3577b34da6a3ce929d0e0e4736")]
     trace_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<BodyField<'a>>,
+    errors: Vec<ProblemField<'a>>,
 }
 
-#[derive(Serialize)]
-struct BodyField<'a> {
+/// One field that is not valid.
+#[derive(Serialize, ToSchema)]
+pub struct ProblemField<'a> {
     pointer: &'a str,
     detail: &'a str,
 }
@@ -141,14 +150,14 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse {
         let Failure { code, detail, fields, retry_after, trace } = &self.failure;
         let status = self.status_code();
-        let body = Body {
+        let body = ProblemBody {
             r#type: format!("{TYPE_BASE}{}", code.as_str()),
             title: code.title(),
             status: status.as_u16(),
             detail,
             code: code.as_str(),
             trace_id: trace.unwrap_or_else(trace::current_id).to_string(),
-            errors: fields.iter().map(|f| BodyField { pointer: &f.pointer, detail: &f.detail }).collect(),
+            errors: fields.iter().map(|f| ProblemField { pointer: &f.pointer, detail: &f.detail }).collect(),
         };
         let mut response = HttpResponse::build(status);
         // Some refusals are heuristically cacheable (404, 405): what is not there now may be there the next moment.

@@ -3,10 +3,12 @@
 use super::meters::RouteMeters;
 use super::problem::Problem;
 use crate::service::Code;
+use actix_web::dev::{AppService, HttpServiceFactory};
 use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
 
 /// One path and its methods.
 pub struct At {
+    path: String,
     resource: Resource,
     methods: Vec<&'static str>,
 }
@@ -14,7 +16,7 @@ pub struct At {
 /// Starts a path.
 #[must_use]
 pub fn at(path: &str) -> At {
-    At { resource: web::resource(path), methods: Vec::new() }
+    At { path: path.to_owned(), resource: web::resource(path), methods: Vec::new() }
 }
 
 impl At {
@@ -71,13 +73,58 @@ impl At {
         self
     }
 
-    /// The finished resource. `Allow` is leaked: once a path and worker, for as long as the process lives.
+    /// The finished route. `Allow` is leaked: once a path and worker, for as long as the process lives.
     #[must_use]
-    pub fn done(self) -> Resource {
+    pub fn done(self) -> Route {
         let allow: &'static str = self.methods.join(", ").leak();
-        self.resource
-            .app_data(RouteMeters::default())
-            .default_service(web::to(move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) }))
+        let refuse = move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) };
+        let resource = self.resource.app_data(RouteMeters::default()).default_service(web::to(refuse));
+        Route { path: self.path, allow, resource }
+    }
+}
+
+/// One path that is done.
+pub struct Route {
+    path: String,
+    allow: &'static str,
+    resource: Resource,
+}
+
+/// Paths with what they begin with. They can be listed, so that none is forgotten where they are described.
+#[derive(Default)]
+pub struct Routes {
+    prefix: &'static str,
+    all: Vec<Route>,
+}
+
+impl Routes {
+    /// Nothing yet, below that path.
+    #[must_use]
+    pub fn below(prefix: &'static str) -> Self {
+        Self { prefix, all: Vec::new() }
+    }
+
+    /// One more.
+    #[must_use]
+    pub fn service(mut self, route: Route) -> Self {
+        self.all.push(route);
+        self
+    }
+
+    /// Whole paths, each with what `Allow` says.
+    #[must_use]
+    pub fn list(&self) -> Vec<(String, &'static str)> {
+        self.all.iter().map(|route| (format!("{}{}", self.prefix, route.path), route.allow)).collect()
+    }
+}
+
+impl HttpServiceFactory for Routes {
+    fn register(self, config: &mut AppService) {
+        if self.prefix.is_empty() {
+            return self.all.into_iter().for_each(|route| route.resource.register(config));
+        }
+        let scope = web::scope(self.prefix);
+        self.all.into_iter().fold(scope, |scope, route| scope.service(route.resource)).register(config);
     }
 }
 
@@ -99,7 +146,7 @@ mod tests {
         let app = test::init_service(
             App::new()
                 .service(
-                    web::scope("/api/v1")
+                    Routes::below("/api/v1")
                         .service(at("/things/{id}").get(async || "thing").delete(async || "gone").done()),
                 )
                 .default_service(web::to(nothing_here)),

@@ -1,6 +1,6 @@
 //! How large a request may be, and how long it may take to arrive.
 
-use crate::domain::limits::{HEAD_BYTES_DEFAULT, JSON_BODY_BYTES_DEFAULT};
+use crate::domain::limits::{HEAD_BYTES_DEFAULT, PRODUCT_BODY_BYTES_MAX};
 use crate::service::{Code, Failure};
 use actix_web::dev::RequestHead;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct Sizes {
     /// Its target and headers.
     pub head_bytes_max: usize,
-    /// Its body.
+    /// Its body; most routes take less.
     pub body_bytes_max: usize,
     /// For the whole body to arrive: nobody may hold a connection by sending a byte now and then.
     pub body_timeout: Duration,
@@ -21,7 +21,7 @@ impl Default for Sizes {
     fn default() -> Self {
         Self {
             head_bytes_max: HEAD_BYTES_DEFAULT,
-            body_bytes_max: JSON_BODY_BYTES_DEFAULT,
+            body_bytes_max: PRODUCT_BODY_BYTES_MAX,
             body_timeout: Duration::from_secs(10),
         }
     }

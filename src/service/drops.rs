@@ -73,7 +73,7 @@ impl Drops {
     /// Schedules a drop of one of the caller's products.
     ///
     /// # Errors
-    /// `product_not_found`, `forbidden`, `product_archived`, `validation_failed` (variants that the product does not have,
+    /// `product_not_found`, `forbidden`, `product_archived`, `conflicting_fields` (variants that the product does not have,
     /// currencies), `database_unavailable`, `overloaded`.
     pub async fn create(&self, caller: &Caller, new: NewDrop) -> Result<DropView, Failure> {
         let product = self.store.product(new.product_id).await?.ok_or_else(|| Failure::new(Code::ProductNotFound))?;
@@ -116,7 +116,7 @@ impl Drops {
     /// Adds units. `variant` may be left out where there is one.
     ///
     /// # Errors
-    /// As [`Drops::start`]; `unknown_variant`; `validation_failed` past the bound on a variant's stock.
+    /// As [`Drops::start`]; `unknown_variant`; `conflicting_fields` past the bound on a variant's stock.
     pub async fn restock(
         &self,
         caller: &Caller,
@@ -130,7 +130,7 @@ impl Drops {
     /// Moves start and end: both before the start, the end until the end. `starts_at`: as it is, if absent.
     ///
     /// # Errors
-    /// As [`Drops::start`]; `validation_failed` where the end is not after the start or is past.
+    /// As [`Drops::start`]; `conflicting_fields` where the end is not after the start or is past.
     pub async fn reschedule(
         &self,
         caller: &Caller,
@@ -224,7 +224,7 @@ fn check(outcome: Outcome) -> Result<(), Failure> {
         Outcome::Rejected(Rejection::DropIs(status)) => Err(state_conflict(status)),
         Outcome::Rejected(Rejection::UnknownVariant) => Err(Failure::new(Code::UnknownVariant)),
         Outcome::Rejected(Rejection::InvalidTimes) => Err(ends_too_early()),
-        Outcome::Rejected(Rejection::InvalidQuantity) => Err(Failure::invalid(vec![super::FieldError {
+        Outcome::Rejected(Rejection::InvalidQuantity) => Err(Failure::conflicting(vec![super::FieldError {
             pointer: "/quantity".to_owned(),
             detail: "the variant's stock would exceed its bound".to_owned(),
         }])),
@@ -234,7 +234,7 @@ fn check(outcome: Outcome) -> Result<(), Failure> {
 
 fn ends_too_early() -> Failure {
     let detail = "must be after starts_at and in the future".to_owned();
-    Failure::invalid(vec![super::FieldError { pointer: "/ends_at".to_owned(), detail }])
+    Failure::conflicting(vec![super::FieldError { pointer: "/ends_at".to_owned(), detail }])
 }
 
 fn state_conflict(status: DropStatus) -> Failure {
@@ -304,7 +304,7 @@ fn variants_of(new: Vec<NewVariant>, stock_alone: bool, product: &Product) -> Re
         debug_assert!(price.times(QUANTITY_PER_ORDER_MAX).is_some(), "prices are bounded by validation");
         variants.push(VariantSpec { id: id.unwrap_or_else(VariantId::new), name, stock, price });
     }
-    if fields.is_empty() { Ok(variants) } else { Err(Failure::invalid(fields)) }
+    if fields.is_empty() { Ok(variants) } else { Err(Failure::conflicting(fields)) }
 }
 
 fn view_of(handle: &DropHandle) -> DropView {

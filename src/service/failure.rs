@@ -36,6 +36,7 @@ codes! {
     ValidationFailed = "validation_failed", "Some fields are not valid";
     IdempotencyKeyMissing = "idempotency_key_missing", "The Idempotency-Key header is missing";
     IdempotencyKeyInvalid = "idempotency_key_invalid", "The Idempotency-Key header is not valid";
+    ConflictingFields = "conflicting_fields", "The fields contradict each other, or what they are about";
     InvalidCursor = "invalid_cursor", "The cursor is not valid";
     Unauthenticated = "unauthenticated", "Authentication is required";
     TokenExpired = "token_expired", "The access token has expired";
@@ -116,7 +117,7 @@ pub struct Failure {
     pub code: Code,
     /// For a person.
     pub detail: Cow<'static, str>,
-    /// Every bad field, where `code` is `validation_failed`.
+    /// Every bad field, where `code` is `validation_failed` or `conflicting_fields`.
     pub fields: Vec<FieldError>,
     /// When to try again, in seconds.
     pub retry_after: Option<u32>,
@@ -141,6 +142,12 @@ impl Failure {
     #[must_use]
     pub fn retry(code: Code, after_s: u32) -> Self {
         Self { retry_after: Some(after_s), ..Self::new(code) }
+    }
+
+    /// Fields that are right one by one and not together, or not for what they are about.
+    #[must_use]
+    pub fn conflicting(fields: Vec<FieldError>) -> Self {
+        Self { fields, ..Self::new(Code::ConflictingFields) }
     }
 
     /// All bad fields at once.

@@ -131,7 +131,7 @@ impl Products {
     /// Changes what is given. Drops that were scheduled before keep the names and prices of their time.
     ///
     /// # Errors
-    /// `product_not_found`, `forbidden`, `validation_failed` (variants that it does not have, currencies, the sum of its
+    /// `product_not_found`, `forbidden`, `conflicting_fields` (variants that it does not have, currencies, the sum of its
     /// attributes), `overloaded` where others change it all the time, `database_unavailable`.
     pub async fn change(&self, caller: &Caller, id: ProductId, change: &ProductChange) -> Result<Product, Failure> {
         self.rewrite(caller, id, "product_changed", |product| changed(product, change)).await
@@ -221,7 +221,7 @@ fn changed(old: &Product, change: &ProductChange) -> Result<Product, Failure> {
     }
     let prices: Vec<_> = new.variants.iter().map(|variant| variant.price).collect();
     errors.extend(contradictions(new.price, &prices, &new.attributes));
-    if errors.is_empty() { Ok(new) } else { Err(Failure::invalid(errors)) }
+    if errors.is_empty() { Ok(new) } else { Err(Failure::conflicting(errors)) }
 }
 
 /// What is wrong with a product although each of its fields is right. `prices`: the variants' own, in their order.

@@ -56,7 +56,7 @@ async fn a_product_is_described_and_changed() {
     assert_eq!(server.get(&path, None).await.1, changed);
 
     let gone = json!({"variants": [{"name": "XL", "id": made["variants"][1]["id"]}], "name": "x"});
-    let refused = problem(patch(&server, &maker, &path, gone).await, 400, "validation_failed");
+    let refused = problem(patch(&server, &maker, &path, gone).await, 409, "conflicting_fields");
     assert_eq!(pointers(&refused), ["/variants/0/id"]);
     assert_eq!(server.get(&path, None).await.1, changed, "all of a change or nothing");
 }
@@ -83,10 +83,10 @@ async fn nonsense_is_refused_and_every_bad_field_named() {
     for strange in ["status", "id", "creator_id", "version", "stock"] {
         problem(patch(&server, &maker, &path, json!({strange: "archived"})).await, 400, "validation_failed");
     }
-    let huge = json!({"description": "x".repeat(70_000)});
+    let huge = json!({"description": "x".repeat(1_100_000)});
     problem(patch(&server, &maker, &path, huge).await, 413, "body_too_large");
     let euros = json!({"variants": [{"name": "M", "price": {"amount": 1, "currency": "EUR"}}]});
-    let refused = problem(patch(&server, &maker, &path, euros).await, 400, "validation_failed");
+    let refused = problem(patch(&server, &maker, &path, euros).await, 409, "conflicting_fields");
     assert_eq!(pointers(&refused), ["/variants/0/price/currency"]);
     assert_eq!(server.get(&path, None).await.1, before);
     problem(patch(&server, &maker, "/products/nope", json!({})).await, 404, "product_not_found");
@@ -184,8 +184,7 @@ async fn products_are_found_by_creator_and_price() {
         400,
         "validation_failed",
     );
-    assert_eq!(pointers(&refused), ["/limit", "/status", "/creator_id", "/price_min", "/price_max", "/currency"]);
-    problem(server.get("/products?price_min=1", None).await, 400, "validation_failed");
+    assert_eq!(pointers(&refused), ["/limit", "/status", "/creator_id", "/price_min", "/price_max"]);
     problem(server.get("/creators/x/products", None).await, 404, "creator_not_found");
     let nobody = "/creators/018f0000-0000-7000-8000-000000000000/products";
     problem(server.get(nobody, None).await, 404, "creator_not_found");
@@ -202,10 +201,10 @@ async fn a_drop_sells_the_products_variants_each_by_itself() {
         body.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
         server.post("/drops", Some(&maker), body).await
     };
-    let refused = problem(post(json!({"stock": 5})).await, 400, "validation_failed");
+    let refused = problem(post(json!({"stock": 5})).await, 409, "conflicting_fields");
     assert_eq!(pointers(&refused), ["/variants"]);
     let strange = json!([{"variant_id": product["id"], "stock": 1}, {"name": "M", "stock": 1}, {"variant_id": medium, "stock": 1}]);
-    let refused = problem(post(json!({"variants": strange})).await, 400, "validation_failed");
+    let refused = problem(post(json!({"variants": strange})).await, 409, "conflicting_fields");
     assert_eq!(pointers(&refused), ["/variants/0/variant_id", "/variants/2/name"]);
 
     let variants = json!([{"variant_id": medium, "stock": 2}, {"variant_id": large, "stock": 1},

@@ -3,6 +3,9 @@
 //! Use it from another test binary with `#[path = "../support/server.rs"] mod server;`.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+#[path = "documented.rs"]
+mod documented;
+
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use std::{
@@ -157,14 +160,16 @@ impl Server {
         who: Option<&Account>,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
-        let mut request = self.http.request(method, self.url(path));
+        let mut request = self.http.request(method.clone(), self.url(path));
         if let Some(who) = who {
             request = request.bearer_auth(&who.token);
         }
         if let Some(body) = body {
             request = request.json(&body);
         }
-        answer(request.send().await.expect("an answer")).await
+        let (status, body) = answer(request.send().await.expect("an answer")).await;
+        documented::check(&method, path, status, &body);
+        (status, body)
     }
 
     pub async fn get(&self, path: &str, who: Option<&Account>) -> (StatusCode, Value) {
@@ -182,7 +187,9 @@ impl Server {
     }
 
     pub async fn order(&self, who: &Account, key: &str, body: &Value) -> (StatusCode, Value) {
-        answer(self.order_raw(who, key, body).await.expect("an answer")).await
+        let (status, body) = answer(self.order_raw(who, key, body).await.expect("an answer")).await;
+        documented::check(&Method::POST, "/orders", status, &body);
+        (status, body)
     }
 
     /// Registers somebody new.

@@ -1,22 +1,27 @@
 //! Accounts on the wire.
 
-use crate::domain::limits::{EMAIL_CHARS_MAX, NAME_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
-use crate::domain::{Timestamp, TraceId, UserId};
+use crate::domain::limits::{
+    EMAIL_CHARS_MAX, EMAIL_CHARS_MIN, NAME_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, REFRESH_TOKEN_CHARS_MAX,
+};
+use crate::domain::{Timestamp, UserId};
 use crate::http::field::{Checks, Field};
+use crate::http::openapi::schema;
 use crate::service::accounts::{Account, AccountChange, NewAccount, SignedIn};
 use crate::service::{AuditRow, Failure};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Characters of a refresh token, with room for what we may issue one day.
-const REFRESH_TOKEN_CHARS_MAX: usize = 512;
-
 /// `POST /auth/register`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Registration, examples(json!({"email": "ada@example.com", "password": "open sesame, please", "display_name": "Ada"})))]
 pub struct RegisterBody {
+    #[schema(required = true, schema_with = schema::email)]
     email: Field<String>,
+    #[schema(required = true, schema_with = schema::new_password)]
     password: Field<String>,
+    #[schema(required = true, schema_with = schema::name)]
     display_name: Field<String>,
 }
 
@@ -26,7 +31,7 @@ impl RegisterBody {
     pub fn validate(self) -> Result<NewAccount, Failure> {
         let mut checks = Checks::default();
         let email = checks.required("/email", self.email);
-        let email = checks.line("/email", email, 3..=EMAIL_CHARS_MAX);
+        let email = checks.line("/email", email, EMAIL_CHARS_MIN..=EMAIL_CHARS_MAX);
         if email.as_deref().is_some_and(|email| !is_address(email)) {
             checks.wrong("/email", "must be an e-mail address");
         }
@@ -78,10 +83,13 @@ fn is_address(email: &str) -> bool {
 }
 
 /// `POST /auth/login`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Login, examples(json!({"email": "ada@example.com", "password": "open sesame, please"})))]
 pub struct LoginBody {
+    #[schema(required = true, schema_with = schema::known_email)]
     email: Field<String>,
+    #[schema(required = true, schema_with = schema::known_password)]
     password: Field<String>,
 }
 
@@ -99,9 +107,11 @@ impl LoginBody {
 }
 
 /// `POST /auth/refresh`, `POST /auth/logout`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Refresh, examples(json!({"refresh_token": "Zk1hc3RlciBvZiBhbGwgcmVmcmVzaCB0b2tlbnMu"})))]
 pub struct RefreshBody {
+    #[schema(required = true, schema_with = schema::refresh_token)]
     refresh_token: Field<String>,
 }
 
@@ -117,10 +127,13 @@ impl RefreshBody {
 }
 
 /// `PATCH /users/me`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = AccountChange, examples(json!({"display_name": "Ada Lovelace", "private_follows": false})))]
 pub struct AccountChangeBody {
+    #[schema(schema_with = schema::name_or_null)]
     display_name: Field<String>,
+    #[schema(schema_with = schema::flag_or_null)]
     private_follows: Field<bool>,
 }
 
@@ -137,10 +150,13 @@ impl AccountChangeBody {
 }
 
 /// `POST /users/me/password`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = PasswordChange, examples(json!({"current_password": "open sesame, please", "new_password": "close sesame, please"})))]
 pub struct PasswordBody {
+    #[schema(required = true, schema_with = schema::known_password)]
     current_password: Field<String>,
+    #[schema(required = true, schema_with = schema::new_password)]
     new_password: Field<String>,
 }
 
@@ -158,9 +174,11 @@ impl PasswordBody {
 }
 
 /// `DELETE /users/me`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = AccountDeletion, examples(json!({"password": "close sesame, please"})))]
 pub struct DeleteAccountBody {
+    #[schema(required = true, schema_with = schema::known_password)]
     password: Field<String>,
 }
 
@@ -175,18 +193,27 @@ impl DeleteAccountBody {
 }
 
 /// A line of the audit trail.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct AuditBody<'a> {
     id: Uuid,
     at: Timestamp,
+    #[schema(required = true)]
     actor_id: Option<UserId>,
+    #[schema(example = "admin")]
     role: &'a str,
+    #[schema(required = true)]
     origin: Option<&'a str>,
+    #[schema(example = "drop_cancelled")]
     act: &'a str,
+    #[schema(example = "drop")]
     object_kind: &'a str,
+    #[schema(required = true)]
     object_id: Option<Uuid>,
+    #[schema(value_type = Object)]
     detail: &'a serde_json::value::RawValue,
-    trace_id: TraceId,
+    #[schema(example = "4bf92f3577b34da6a3ce929d0e0e4736")]
+    trace_id: String,
 }
 
 impl<'a> From<&'a AuditRow> for AuditBody<'a> {
@@ -202,17 +229,20 @@ impl<'a> From<&'a AuditRow> for AuditBody<'a> {
             object_id: row.object,
             // Only we write it, and always as JSON.
             detail: serde_json::from_str(&row.detail).unwrap_or(serde_json::value::RawValue::NULL),
-            trace_id: row.trace,
+            trace_id: row.trace.to_string(),
         }
     }
 }
 
 /// A user, to themselves.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
 pub struct UserBody<'a> {
     id: UserId,
+    #[schema(example = "ada@example.com")]
     email: &'a str,
     display_name: &'a str,
+    #[schema(example = "user")]
     role: &'a str,
     is_creator: bool,
     private_follows: bool,
@@ -234,12 +264,15 @@ impl<'a> From<&'a Account> for UserBody<'a> {
 }
 
 /// What signing in answers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SignedIn)]
 pub struct SignedInBody<'a> {
     user: UserBody<'a>,
     access_token: &'a str,
     refresh_token: &'a str,
+    #[schema(example = "Bearer")]
     token_type: &'static str,
+    #[schema(minimum = 1, example = 900)]
     expires_in: u32,
 }
 

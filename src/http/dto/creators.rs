@@ -3,16 +3,22 @@
 use crate::domain::limits::{NAME_CHARS_MAX, TEXT_CHARS_MAX};
 use crate::domain::{CreatorId, Timestamp, UserId};
 use crate::http::field::{Checks, Field};
+use crate::http::openapi::schema;
 use crate::service::creators::{CreatorChange, NewCreator};
 use crate::service::{Creator, Failure};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `POST /creators`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = NewCreator, examples(json!({"handle": "ada_lovelace", "display_name": "Ada", "bio": "Machines that weave algebra"})))]
 pub struct NewCreatorBody {
+    #[schema(required = true, schema_with = schema::handle)]
     handle: Field<String>,
+    #[schema(required = true, schema_with = schema::name)]
     display_name: Field<String>,
+    #[schema(schema_with = schema::text_or_null)]
     bio: Field<String>,
 }
 
@@ -38,10 +44,13 @@ impl NewCreatorBody {
 }
 
 /// `PATCH /creators/{id}`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = CreatorChange, examples(json!({"display_name": "Ada Lovelace", "bio": "Machines that weave algebra"})))]
 pub struct CreatorChangeBody {
+    #[schema(schema_with = schema::name_or_null)]
     display_name: Field<String>,
+    #[schema(schema_with = schema::text_or_null)]
     bio: Field<String>,
 }
 
@@ -63,9 +72,11 @@ fn is_handle(text: &str) -> bool {
 }
 
 /// `POST /follows`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Follow, examples(json!({"creator_id": "01890a5d-ac96-774b-bcce-b302099a805a"})))]
 pub struct FollowBody {
+    #[schema(required = true, schema_with = schema::uuid)]
     creator_id: Field<CreatorId>,
 }
 
@@ -80,12 +91,15 @@ impl FollowBody {
 }
 
 /// A creator.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Creator)]
 pub struct CreatorBody<'a> {
     id: CreatorId,
+    #[schema(example = "ada_lovelace")]
     handle: &'a str,
     display_name: &'a str,
     bio: &'a str,
+    #[schema(minimum = 0)]
     follower_count: i64,
     created_at: Timestamp,
 }
@@ -104,7 +118,8 @@ impl<'a> From<&'a Creator> for CreatorBody<'a> {
 }
 
 /// Whether the caller follows.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Following)]
 pub struct FollowingBody {
     /// Whom.
     pub creator_id: CreatorId,
@@ -113,14 +128,16 @@ pub struct FollowingBody {
 }
 
 /// One follower.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Follower)]
 pub struct FollowerBody {
     /// Who.
     pub user_id: UserId,
 }
 
 /// One followed creator.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Followed)]
 pub struct FollowedBody {
     /// Whom.
     pub creator_id: CreatorId,

@@ -5,37 +5,55 @@ use crate::domain::limits::{
 };
 use crate::domain::{CreatorId, DropId, DropStatus, Money, ProductId, StockCounts, Timestamp, VariantId};
 use crate::http::field::{Checks, Field, MoneyBody, Nested};
+use crate::http::openapi::schema;
 use crate::service::drops::{NewDrop, NewVariant, VARIANT_NAME_DEFAULT};
 use crate::service::{DropView, Failure, StockView};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `POST /drops`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = NewDrop, examples(json!({"product_id": "01890a5d-ac96-774b-bcce-b302099a8057", "title": "Winter jacket, first run", "starts_at": "2099-12-01T18:00:00Z", "ends_at": "2099-12-02T18:00:00Z", "per_buyer_limit": 2, "low_stock_threshold": 10, "hold_seconds": 300, "variants": [{"variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "stock": 100}, {"name": "Sample", "stock": 5, "price": {"amount": 999, "currency": "USD"}}]})))]
 pub struct NewDropBody {
+    #[schema(required = true, schema_with = schema::uuid)]
     product_id: Field<ProductId>,
+    #[schema(schema_with = schema::name_or_null)]
     title: Field<String>,
+    #[schema(schema_with = schema::time_or_null)]
     starts_at: Field<Timestamp>,
+    #[schema(schema_with = schema::time_or_null)]
     ends_at: Field<Timestamp>,
+    #[schema(schema_with = schema::per_buyer_limit)]
     per_buyer_limit: Field<i64>,
+    #[schema(schema_with = schema::low_stock_threshold)]
     low_stock_threshold: Field<i64>,
+    #[schema(schema_with = schema::hold_seconds)]
     hold_seconds: Field<i64>,
+    #[schema(schema_with = schema::sold_variants_or_null)]
     variants: Field<Vec<Field<Nested<NewVariantBody>>>>,
+    #[schema(schema_with = schema::units_or_null)]
     stock: Field<i64>,
 }
 
-#[derive(Deserialize, Default)]
+/// One variant of a new drop.
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct NewVariantBody {
+#[schema(as = NewDropVariant)]
+pub struct NewVariantBody {
+    #[schema(schema_with = schema::uuid_or_null)]
     variant_id: Field<VariantId>,
+    #[schema(schema_with = schema::name_or_null)]
     name: Field<String>,
+    #[schema(required = true, schema_with = schema::units)]
     stock: Field<i64>,
+    #[schema(schema_with = schema::price_or_null)]
     price: Field<Nested<MoneyBody>>,
 }
 
 impl NewDropBody {
     /// # Errors
-    /// `validation_failed`.
+    /// `validation_failed`, `conflicting_fields`.
     pub fn validate(self) -> Result<NewDrop, Failure> {
         let mut checks = Checks::default();
         let product_id = checks.required("/product_id", self.product_id);
@@ -46,7 +64,7 @@ impl NewDropBody {
         if let (Some(starts_at), Some(ends_at)) = (starts_at, ends_at)
             && ends_at <= starts_at
         {
-            checks.wrong("/ends_at", "must be after starts_at");
+            checks.conflict("/ends_at", "must be after starts_at");
         }
         let units = 0..=STOCK_PER_VARIANT_MAX;
         let per_buyer_limit = checks.number("/per_buyer_limit", self.per_buyer_limit, units.clone()).unwrap_or(0);
@@ -100,15 +118,15 @@ fn variants(
         let pointer = format!("/variants/{index}");
         let Some(new) = variant(checks, &pointer, body) else { continue };
         if new.id.is_some() && valid.iter().any(|other| other.id == new.id) {
-            checks.wrong(format!("{pointer}/variant_id"), "must not be that of another variant");
+            checks.conflict(format!("{pointer}/variant_id"), "must not be that of another variant");
         }
         if name_of(&new).is_some() && valid.iter().any(|other| name_of(other) == name_of(&new)) {
-            checks.wrong(format!("{pointer}/name"), "must not be the name of another variant");
+            checks.conflict(format!("{pointer}/name"), "must not be the name of another variant");
         }
         let currency = |variant: &NewVariant| variant.price.map(|price| price.currency);
         let others = valid.iter().find_map(currency);
         if others.is_some() && currency(&new).is_some() && others != currency(&new) {
-            checks.wrong(format!("{pointer}/price/currency"), "must be the same for all variants");
+            checks.conflict(format!("{pointer}/price/currency"), "must be the same for all variants");
         }
         valid.push(new);
     }
@@ -131,10 +149,13 @@ fn variant(checks: &mut Checks, pointer: &str, body: Field<Nested<NewVariantBody
 }
 
 /// `POST /drops/{id}/restock`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Restock, examples(json!({"variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "quantity": 50})))]
 pub struct RestockBody {
+    #[schema(schema_with = schema::uuid_or_null)]
     variant_id: Field<VariantId>,
+    #[schema(required = true, schema_with = schema::units)]
     quantity: Field<i64>,
 }
 
@@ -152,10 +173,13 @@ impl RestockBody {
 }
 
 /// `POST /drops/{id}/reschedule`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Schedule, examples(json!({"starts_at": "2099-12-03T18:00:00Z", "ends_at": "2099-12-04T18:00:00+01:00"})))]
 pub struct RescheduleBody {
+    #[schema(schema_with = schema::time_or_null)]
     starts_at: Field<Timestamp>,
+    #[schema(schema_with = schema::time_or_null)]
     ends_at: Field<Timestamp>,
 }
 
@@ -173,7 +197,8 @@ impl RescheduleBody {
 }
 
 /// A drop.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Drop)]
 pub struct DropBody<'a> {
     id: DropId,
     creator_id: CreatorId,
@@ -181,8 +206,11 @@ pub struct DropBody<'a> {
     title: &'a str,
     status: DropStatus,
     starts_at: Timestamp,
+    #[schema(required = true)]
     started_at: Option<Timestamp>,
+    #[schema(required = true)]
     ends_at: Option<Timestamp>,
+    #[schema(required = true)]
     ended_at: Option<Timestamp>,
     per_buyer_limit: u32,
     low_stock_threshold: u32,
@@ -192,7 +220,8 @@ pub struct DropBody<'a> {
     variants: Vec<VariantBody<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DropVariant)]
 struct VariantBody<'a> {
     id: VariantId,
     name: &'a str,
@@ -231,17 +260,20 @@ impl<'a> From<&'a DropView> for DropBody<'a> {
 }
 
 /// `GET /drops/{id}/stock`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DropStock)]
 pub struct StockBody {
     drop_id: DropId,
     status: DropStatus,
     #[serde(flatten)]
     total: StockCounts,
     variants: Vec<VariantStockBody>,
+    #[schema(minimum = 0)]
     position: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = VariantStock)]
 struct VariantStockBody {
     id: VariantId,
     #[serde(flatten)]

@@ -5,18 +5,25 @@ use crate::domain::{
     DropId, Money, OrderId, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, UserId, VariantId,
 };
 use crate::http::field::{Checks, Field};
+use crate::http::openapi::schema;
 use crate::service::Failure;
 use crate::service::orders::NewOrder;
 use crate::service::sales::Transition;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `POST /orders`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = NewOrder, examples(json!({"drop_id": "01890a5d-ac96-774b-bcce-b302099a8058", "variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "quantity": 1})))]
 pub struct NewOrderBody {
+    #[schema(required = true, schema_with = schema::uuid)]
     drop_id: Field<DropId>,
+    #[schema(schema_with = schema::uuid_or_null)]
     variant_id: Field<VariantId>,
+    #[schema(required = true, schema_with = schema::quantity)]
     quantity: Field<i64>,
+    #[schema(schema_with = schema::payment_method_or_null)]
     payment_method: Field<String>,
 }
 
@@ -37,9 +44,11 @@ impl NewOrderBody {
 }
 
 /// `POST /orders/{id}/pay`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Payment, examples(json!({"payment_method": "pm_sandbox_ok"})))]
 pub struct PayBody {
+    #[schema(required = true, schema_with = schema::payment_method)]
     payment_method: Field<String>,
 }
 
@@ -57,22 +66,30 @@ impl PayBody {
 }
 
 /// An order, to its buyer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Order)]
 pub struct OrderBody<'a> {
     id: OrderId,
     drop_id: DropId,
     variant_id: VariantId,
+    #[schema(minimum = 1)]
     quantity: u32,
     unit_price: Money,
     total: Money,
     status: OrderStatus,
+    #[schema(required = true)]
     release_reason: Option<ReleaseReason>,
     created_at: Timestamp,
     expires_at: Timestamp,
+    #[schema(required = true)]
     confirmed_at: Option<Timestamp>,
+    #[schema(required = true)]
     released_at: Option<Timestamp>,
+    #[schema(required = true)]
     refunded_at: Option<Timestamp>,
+    #[schema(required = true)]
     payment_ref: Option<&'a str>,
+    #[schema(required = true)]
     refund_due: Option<RefundCause>,
 }
 
@@ -99,7 +116,8 @@ impl<'a> From<&'a OrderView> for OrderBody<'a> {
 }
 
 /// An order, to its seller.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SoldOrder)]
 pub struct SoldOrderBody<'a> {
     buyer_id: UserId,
     #[serde(flatten)]
@@ -113,15 +131,19 @@ impl<'a> From<&'a OrderView> for SoldOrderBody<'a> {
 }
 
 /// One step in an order's life.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Transition)]
 pub struct TransitionBody<'a> {
+    #[schema(example = "reserved")]
     r#type: &'a str,
     at: Timestamp,
+    #[schema(required = true)]
     reason: Option<&'a str>,
 }
 
 /// `GET /orders/{id}/history`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = History)]
 pub struct HistoryBody<'a> {
     items: Vec<TransitionBody<'a>>,
 }
@@ -190,7 +212,7 @@ mod tests {
         assert_eq!(order(json!({"drop_id": drop, "quantity": 1})), none);
         assert_eq!(order(json!({"drop_id": drop, "quantity": 1000, "variant_id": null, "payment_method": null})), none);
         assert_eq!(order(json!({})), ["/drop_id", "/quantity"]);
-        for bad in [json!(0), json!(-1), json!(1001), json!(u64::MAX), json!(1.0), json!("1"), json!([1]), json!(true)]
+        for bad in [json!(0), json!(-1), json!(1001), json!(u64::MAX), json!(1.5), json!("1"), json!([1]), json!(true)]
         {
             assert_eq!(order(json!({"drop_id": drop, "quantity": bad})), ["/quantity"], "{bad}");
         }

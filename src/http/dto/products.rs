@@ -8,52 +8,77 @@ use crate::domain::{
     Attribute, Attributes, CreatorId, Image, Money, ProductId, ProductStatus, ProductVariant, Timestamp, VariantId,
 };
 use crate::http::field::{Change, Checks, Field, FromJson, MoneyBody, Nested};
+use crate::http::openapi::schema;
 use crate::service::products::{AttributesChange, NewProduct, ProductChange, VariantChange, contradictions};
 use crate::service::{Failure, Product};
 use serde::de::MapAccess;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 type Images = Vec<Field<Nested<ImageBody>>>;
 type Variants = Vec<Field<Nested<VariantBody>>>;
 
 /// `POST /products`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = NewProduct, examples(json!({"name": "Winter jacket", "description": "Warm", "price": {"amount": 1999, "currency": "USD"}, "images": [{"url": "https://example.com/jacket.jpg", "alt": "Red, from the front"}], "attributes": {"material": "wool", "weight_kg": 1.2, "lined": true}, "variants": [{"name": "M"}, {"name": "XL", "price": {"amount": 2199, "currency": "USD"}}]})))]
 pub struct NewProductBody {
+    #[schema(required = true, schema_with = schema::name)]
     name: Field<String>,
+    #[schema(schema_with = schema::text_or_null)]
     description: Field<String>,
+    #[schema(required = true, schema_with = schema::price)]
     price: Field<Nested<MoneyBody>>,
+    #[schema(schema_with = schema::images_or_null)]
     images: Field<Images>,
+    #[schema(schema_with = schema::attributes_or_null)]
     attributes: Field<AttributesBody>,
+    #[schema(schema_with = schema::new_variants_or_null)]
     variants: Field<Variants>,
 }
 
 /// `PATCH /products/{id}`.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = ProductChange, examples(json!({"description": "Warmer", "attributes": {"lined": null, "pockets": 4}, "variants": [{"id": "01890a5d-ac96-774b-bcce-b302099a8059", "name": "M"}, {"name": "L"}]})))]
 pub struct ProductChangeBody {
+    #[schema(schema_with = schema::name)]
     name: Change<String>,
+    #[schema(schema_with = schema::text_or_null)]
     description: Change<String>,
+    #[schema(schema_with = schema::price)]
     price: Change<Nested<MoneyBody>>,
+    #[schema(schema_with = schema::images_or_null)]
     images: Change<Images>,
+    #[schema(schema_with = schema::attributes_or_null)]
     attributes: Change<AttributesBody>,
+    #[schema(schema_with = schema::variants_or_null)]
     variants: Change<Variants>,
 }
 
-#[derive(Deserialize, Default)]
+/// One picture of a product.
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct ImageBody {
+#[schema(as = NewImage)]
+pub struct ImageBody {
+    #[schema(required = true, schema_with = schema::web_address)]
     url: Field<String>,
+    #[schema(schema_with = schema::alt_or_null)]
     alt: Field<String>,
 }
 
-#[derive(Deserialize, Default)]
+/// One variant of a product; without an id, a new one.
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct VariantBody {
+#[schema(as = ProductVariantChange)]
+pub struct VariantBody {
+    #[schema(schema_with = schema::uuid_or_null)]
     id: Field<VariantId>,
+    #[schema(required = true, schema_with = schema::name)]
     name: Field<String>,
+    #[schema(schema_with = schema::price_or_null)]
     price: Field<Nested<MoneyBody>>,
 }
 
@@ -73,7 +98,7 @@ impl FromJson for AttributesBody {
 
 impl NewProductBody {
     /// # Errors
-    /// `validation_failed`.
+    /// `validation_failed`, `conflicting_fields`.
     pub fn validate(self) -> Result<NewProduct, Failure> {
         let mut checks = Checks::default();
         let name = checks.required("/name", self.name);
@@ -91,7 +116,7 @@ impl NewProductBody {
         if let Some(price) = price {
             let prices: Vec<_> = variants.iter().map(|variant| variant.price).collect();
             for error in contradictions(price, &prices, &attributes) {
-                checks.wrong(error.pointer, error.detail);
+                checks.conflict(error.pointer, error.detail);
             }
         }
         let product = match (name, description, price) {
@@ -106,7 +131,7 @@ impl NewProductBody {
 
 impl ProductChangeBody {
     /// # Errors
-    /// `validation_failed`.
+    /// `validation_failed`, `conflicting_fields`.
     pub fn validate(self) -> Result<ProductChange, Failure> {
         let mut checks = Checks::default();
         let name = checks.optional("/name", self.name.or_wrong());
@@ -165,11 +190,11 @@ fn variants(checks: &mut Checks, field: Field<Variants>, may_have_ids: bool) -> 
         if id.is_some() && !may_have_ids {
             checks.wrong(format!("{pointer}/id"), "must be left out: a new product has no variants yet");
         } else if id.is_some() && valid.iter().any(|other| other.id == id) {
-            checks.wrong(format!("{pointer}/id"), "must not be the id of another variant");
+            checks.conflict(format!("{pointer}/id"), "must not be the id of another variant");
         }
         let Some(name) = name else { continue };
         if valid.iter().any(|other| other.name == name) {
-            checks.wrong(format!("{pointer}/name"), "must not be the name of another variant");
+            checks.conflict(format!("{pointer}/name"), "must not be the name of another variant");
         }
         valid.push(VariantChange { id, name, price });
     }
@@ -197,7 +222,7 @@ fn attributes(checks: &mut Checks, field: Field<AttributesBody>) -> Option<BTree
             },
         };
         if valid.insert(name, value).is_some() {
-            checks.wrong(pointer, "must not be given twice");
+            checks.conflict(pointer, "must not be given twice");
         }
     }
     Some(valid)
@@ -219,15 +244,19 @@ fn attribute(checks: &mut Checks, pointer: &str, json: &str) -> Option<Attribute
 }
 
 /// A product.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Product)]
 pub struct ProductBody<'a> {
     id: ProductId,
     creator_id: CreatorId,
     name: &'a str,
     description: &'a str,
     price: Money,
+    #[schema(value_type = Vec<Image>)]
     images: &'a [Image],
+    #[schema(value_type = BTreeMap<String, Attribute>)]
     attributes: &'a Attributes,
+    #[schema(value_type = Vec<ProductVariant>)]
     variants: &'a [ProductVariant],
     status: ProductStatus,
     created_at: Timestamp,

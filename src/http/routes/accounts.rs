@@ -6,18 +6,44 @@ use crate::http::dto::accounts::{
     UserBody,
 };
 use crate::http::json::Body;
-use crate::http::pages::{self, List, Paging};
-use crate::service::Caller;
+use crate::http::openapi::parameters::AuditQuery;
+use crate::http::openapi::problems::{Fails, codes};
+use crate::http::pages::{self, List, PageBody, Paging};
 use crate::service::accounts::Accounts;
+use crate::service::{Caller, Code as C};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /auth/register`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/register",
+    tag = "Accounts",
+    operation_id = "register",
+    summary = "Make an account and sign in",
+    request_body = RegisterBody,
+    responses(
+        (status = 201, description = "The account, and what it signs in with", body = SignedInBody, headers(("Location" = String, description = "Where it lives"))),
+        Fails<{ codes(&[C::EmailTaken, C::Overloaded]) }>,
+    ),
+)]
 pub async fn register(accounts: web::Data<Accounts>, Body(body): Body<RegisterBody>) -> Answer {
     let signed_in = accounts.register(body.validate()?).await?;
     Ok(created("/api/v1/users/me".to_owned(), SignedInBody::from(&signed_in)))
 }
 
 /// `POST /auth/login`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/login",
+    tag = "Accounts",
+    operation_id = "login",
+    summary = "Sign in",
+    request_body = LoginBody,
+    responses(
+        (status = 200, description = "The account, and what it signs in with", body = SignedInBody),
+        Fails<{ codes(&[C::InvalidCredentials, C::Overloaded]) }>,
+    ),
+)]
 pub async fn login(accounts: web::Data<Accounts>, Body(body): Body<LoginBody>) -> Answer {
     let (email, password) = body.validate()?;
     let signed_in = accounts.login(&email, password).await?;
@@ -25,36 +51,109 @@ pub async fn login(accounts: web::Data<Accounts>, Body(body): Body<LoginBody>) -
 }
 
 /// `POST /auth/refresh`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/refresh",
+    tag = "Accounts",
+    operation_id = "refresh",
+    summary = "Exchange a refresh token for a new pair",
+    description = "A refresh token works once; using an old one again ends its login. For ten seconds it is taken for a retry.",
+    request_body = RefreshBody,
+    responses(
+        (status = 200, description = "The account, and what it signs in with", body = SignedInBody),
+        Fails<{ codes(&[C::RefreshTokenInvalid]) }>,
+    ),
+)]
 pub async fn refresh(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody>) -> Answer {
     let signed_in = accounts.refresh(&body.validate()?).await?;
     Ok(HttpResponse::Ok().json(SignedInBody::from(&signed_in)))
 }
 
 /// `POST /auth/logout`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/logout",
+    tag = "Accounts",
+    operation_id = "logout",
+    summary = "End this login",
+    request_body = RefreshBody,
+    responses(
+        (status = 204, description = "It has ended"),
+    ),
+)]
 pub async fn logout(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody>) -> Answer {
     accounts.logout(&body.validate()?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// `GET /users/me`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/me",
+    tag = "Accounts",
+    operation_id = "get_me",
+    summary = "One's own account",
+    responses(
+        (status = 200, description = "The account", body = UserBody),
+        Fails<{ codes(&[C::UserNotFound]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn me(accounts: web::Data<Accounts>, caller: Caller) -> Answer {
     let account = accounts.me(caller.user).await?;
     Ok(HttpResponse::Ok().json(UserBody::from(&account)))
 }
 
 /// `POST /auth/logout-everywhere`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/logout-everywhere",
+    tag = "Accounts",
+    operation_id = "logout_everywhere",
+    summary = "End every login",
+    responses(
+        (status = 204, description = "They have ended"),
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn logout_everywhere(accounts: web::Data<Accounts>, caller: Caller) -> Answer {
     accounts.logout_everywhere(&caller).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// `PATCH /users/me`.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/users/me",
+    tag = "Accounts",
+    operation_id = "change_me",
+    summary = "Change name and privacy",
+    request_body = AccountChangeBody,
+    responses(
+        (status = 200, description = "The account", body = UserBody),
+        Fails<{ codes(&[C::UserNotFound]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn change(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<AccountChangeBody>) -> Answer {
     let account = accounts.change(&caller, body.validate()?).await?;
     Ok(HttpResponse::Ok().json(UserBody::from(&account)))
 }
 
 /// `POST /users/me/password`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/me/password",
+    tag = "Accounts",
+    operation_id = "change_password",
+    summary = "Change the password",
+    request_body = PasswordBody,
+    responses(
+        (status = 200, description = "Signed in anew: every other login has ended", body = SignedInBody),
+        Fails<{ codes(&[C::UserNotFound, C::WrongPassword, C::Overloaded]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn change_password(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<PasswordBody>) -> Answer {
     let (current, new) = body.validate()?;
     let signed_in = accounts.change_password(&caller, current, new).await?;
@@ -62,12 +161,39 @@ pub async fn change_password(accounts: web::Data<Accounts>, caller: Caller, Body
 }
 
 /// `DELETE /users/me`.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/users/me",
+    tag = "Accounts",
+    operation_id = "delete_me",
+    summary = "Delete one's account",
+    description = "Orders stay for the books.",
+    request_body = DeleteAccountBody,
+    responses(
+        (status = 204, description = "Nothing personal is left"),
+        Fails<{ codes(&[C::UserNotFound, C::WrongPassword, C::AccountHasDrops, C::Overloaded]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn delete(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<DeleteAccountBody>) -> Answer {
     accounts.delete(&caller, body.validate()?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// `GET /audit`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/audit",
+    tag = "Audit",
+    operation_id = "list_audit",
+    summary = "Who did what, newest first (admins)",
+    params(AuditQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<AuditBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        Fails<{ codes(&[C::Forbidden]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn audit(accounts: web::Data<Accounts>, caller: Caller, request: HttpRequest, paging: Paging) -> Answer {
     let page = accounts.audit(&caller, paging.audit_filter()?, paging.after(List::Audit)?, paging.limit).await?;
     Ok(pages::answer(&request, List::Audit, &page, |row| row.id, AuditBody::from))

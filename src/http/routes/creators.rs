@@ -10,23 +10,67 @@ use crate::http::dto::creators::{
 };
 use crate::http::dto::{drops::DropBody, products::ProductBody};
 use crate::http::json::Body;
-use crate::http::pages::{self, List, Paging};
+use crate::http::openapi::parameters::{
+    AndCreator, CreatorsQuery, DropsOfOneQuery, FollowersQuery, FollowingQuery, OfCreator, OfUser, ProductsOfOneQuery,
+};
+use crate::http::openapi::problems::{Fails, codes};
+use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::{CreatorParameter, Id};
-use crate::service::{Caller, DropFilter, ProductFilter};
+use crate::service::{Caller, Code as C, DropFilter, ProductFilter};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /creators`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/creators",
+    tag = "Creators",
+    operation_id = "create_creator",
+    summary = "Become a creator",
+    request_body = NewCreatorBody,
+    responses(
+        (status = 201, description = "The profile", body = CreatorBody, headers(("Location" = String, description = "Where it lives"))),
+        Fails<{ codes(&[C::UserNotFound, C::HandleTaken, C::AlreadyACreator]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewCreatorBody>) -> Answer {
     let creator = services.creators.open_profile(caller.user, body.validate()?).await?;
     Ok(created(format!("/api/v1/creators/{}", creator.id), CreatorBody::from(&creator)))
 }
 
 /// `GET /creators/{id}`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/creators/{id}",
+    tag = "Creators",
+    operation_id = "get_creator",
+    summary = "One creator",
+    params(OfCreator),
+    responses(
+        (status = 200, description = "The profile", body = CreatorBody),
+        Fails<{ codes(&[C::CreatorNotFound]) }>,
+    ),
+)]
 pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<CreatorId>) -> Answer {
     conditional::page(&request, CreatorBody::from(&services.creators.get(id).await?))
 }
 
 /// `PATCH /creators/{id}`.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/creators/{id}",
+    tag = "Creators",
+    operation_id = "change_creator",
+    summary = "Change a profile (its creator, admins)",
+    description = "What is left out stays, and so does the handle.",
+    params(OfCreator),
+    request_body = CreatorChangeBody,
+    responses(
+        (status = 200, description = "The profile as it is now", body = CreatorBody),
+        Fails<{ codes(&[C::CreatorNotFound, C::Forbidden]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn change(
     services: web::Data<Services>,
     caller: Caller,
@@ -38,6 +82,17 @@ pub async fn change(
 }
 
 /// `GET /creators`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/creators",
+    tag = "Creators",
+    operation_id = "list_creators",
+    summary = "All creators",
+    params(CreatorsQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<CreatorBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+    ),
+)]
 pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: Paging) -> Answer {
     let after = paging.after(List::Creators)?.map(CreatorId);
     let page = services.creators.list(after, paging.limit).await?;
@@ -45,6 +100,18 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
 }
 
 /// `GET /creators/{id}/products`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/creators/{id}/products",
+    tag = "Creators",
+    operation_id = "list_creator_products",
+    summary = "A creator's products, newest first",
+    params(OfCreator, ProductsOfOneQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<ProductBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        Fails<{ codes(&[C::CreatorNotFound]) }>,
+    ),
+)]
 pub async fn products(
     services: web::Data<Services>,
     request: HttpRequest,
@@ -59,6 +126,18 @@ pub async fn products(
 }
 
 /// `GET /creators/{id}/drops`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/creators/{id}/drops",
+    tag = "Creators",
+    operation_id = "list_creator_drops",
+    summary = "A creator's drops, newest first",
+    params(OfCreator, DropsOfOneQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<DropBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        Fails<{ codes(&[C::CreatorNotFound]) }>,
+    ),
+)]
 pub async fn drops(
     services: web::Data<Services>,
     request: HttpRequest,
@@ -73,12 +152,38 @@ pub async fn drops(
 }
 
 /// `POST /creators/{id}/follow`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/creators/{id}/follow",
+    tag = "Follows",
+    operation_id = "follow",
+    summary = "Follow a creator",
+    params(OfCreator),
+    responses(
+        (status = 200, description = "So it is, whatever it was", body = FollowingBody),
+        Fails<{ codes(&[C::CreatorNotFound, C::UserNotFound]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn follow(services: web::Data<Services>, caller: Caller, Id(id): Id<CreatorId>) -> Answer {
     services.creators.follow(caller.user, id).await?;
     Ok(HttpResponse::Ok().json(FollowingBody { creator_id: id, following: true }))
 }
 
 /// `POST /follows`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/follows",
+    tag = "Follows",
+    operation_id = "follow_named",
+    summary = "Follow the creator that the body names",
+    request_body = FollowBody,
+    responses(
+        (status = 200, description = "So it is, whatever it was", body = FollowingBody),
+        Fails<{ codes(&[C::CreatorNotFound, C::UserNotFound]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn follow_named(services: web::Data<Services>, caller: Caller, Body(body): Body<FollowBody>) -> Answer {
     let id = body.validate()?;
     services.creators.follow(caller.user, id).await?;
@@ -86,12 +191,37 @@ pub async fn follow_named(services: web::Data<Services>, caller: Caller, Body(bo
 }
 
 /// `DELETE /creators/{id}/follow`.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/creators/{id}/follow",
+    tag = "Follows",
+    operation_id = "unfollow",
+    summary = "Follow a creator no more",
+    params(OfCreator),
+    responses(
+        (status = 200, description = "So it is, whatever it was", body = FollowingBody),
+        Fails<{ codes(&[C::CreatorNotFound, C::UserNotFound]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn unfollow(services: web::Data<Services>, caller: Caller, Id(id): Id<CreatorId>) -> Answer {
     services.creators.unfollow(caller.user, id).await?;
     Ok(HttpResponse::Ok().json(FollowingBody { creator_id: id, following: false }))
 }
 
 /// `GET /creators/{id}/followers`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/creators/{id}/followers",
+    tag = "Follows",
+    operation_id = "list_followers",
+    summary = "Who follows a creator",
+    params(OfCreator, FollowersQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<FollowerBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        Fails<{ codes(&[C::CreatorNotFound]) }>,
+    ),
+)]
 pub async fn followers(
     services: web::Data<Services>,
     request: HttpRequest,
@@ -104,6 +234,20 @@ pub async fn followers(
 }
 
 /// `GET /users/{id}/following`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/{id}/following",
+    tag = "Follows",
+    operation_id = "list_following",
+    summary = "Whom a user follows",
+    description = "One's own, or those of a user who does not keep them private.",
+    params(OfUser, FollowingQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<FollowedBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        Fails<{ codes(&[C::UserNotFound, C::Forbidden]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn following(
     services: web::Data<Services>,
     caller: Caller,
@@ -117,6 +261,20 @@ pub async fn following(
 }
 
 /// `GET /users/{id}/follows/{creator_id}`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/{id}/follows/{creator_id}",
+    tag = "Follows",
+    operation_id = "get_follow",
+    summary = "Whether a user follows a creator",
+    description = "One's own, or those of a user who does not keep them private.",
+    params(OfUser, AndCreator),
+    responses(
+        (status = 200, description = "Whether", body = FollowingBody),
+        Fails<{ codes(&[C::UserNotFound, C::CreatorNotFound, C::Forbidden]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn follows(
     services: web::Data<Services>,
     caller: Caller,

@@ -2,32 +2,88 @@
 
 use super::{Answer, created};
 use crate::domain::DropId;
+use crate::domain::limits::DROP_BODY_BYTES_MAX;
 use crate::http::Services;
 use crate::http::conditional;
 use crate::http::dto::drops::{DropBody, NewDropBody, RescheduleBody, RestockBody, StockBody};
 use crate::http::json::Body;
-use crate::http::pages::{self, List, Paging};
+use crate::http::openapi::parameters::{DropsQuery, OfDrop};
+use crate::http::openapi::problems::{ASKS, Fails, codes};
+use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
-use crate::service::{Caller, DropFilter};
+use crate::service::{Caller, Code as C, DropFilter};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /drops`.
-pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewDropBody>) -> Answer {
+#[utoipa::path(
+    post,
+    path = "/api/v1/drops",
+    tag = "Drops",
+    operation_id = "create_drop",
+    summary = "Put a product on sale (its creator, admins)",
+    description = "Either `variants`, or `stock` for a drop of one. Without `starts_at`, or with one that is past, it starts at once.",
+    request_body = NewDropBody,
+    responses(
+        (status = 201, description = "The drop", body = DropBody, headers(("Location" = String, description = "Where it lives"))),
+        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::ProductArchived, C::ConflictingFields]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
+pub async fn create(
+    services: web::Data<Services>,
+    caller: Caller,
+    Body(body): Body<NewDropBody, DROP_BODY_BYTES_MAX>,
+) -> Answer {
     let drop = services.drops.create(&caller, body.validate()?).await?;
     Ok(created(format!("/api/v1/drops/{}", drop.spec.id), DropBody::from(&drop)))
 }
 
 /// `GET /drops/{id}`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/drops/{id}",
+    tag = "Drops",
+    operation_id = "get_drop",
+    summary = "One drop with its live stock",
+    params(OfDrop),
+    responses(
+        (status = 200, description = "The drop", body = DropBody),
+        Fails<{ codes(&[C::DropNotFound]) }>,
+    ),
+)]
 pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<DropId>) -> Answer {
     conditional::page(&request, DropBody::from(&services.drops.get(id).await?))
 }
 
 /// `GET /drops/{id}/stock`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/drops/{id}/stock",
+    tag = "Drops",
+    operation_id = "get_stock",
+    summary = "Only the live stock",
+    params(OfDrop),
+    responses(
+        (status = 200, description = "The stock", body = StockBody),
+        Fails<{ codes(&[C::DropNotFound]) }>,
+    ),
+)]
 pub async fn stock(services: web::Data<Services>, request: HttpRequest, Id(id): Id<DropId>) -> Answer {
     conditional::page(&request, StockBody::new(id, &services.drops.stock(id).await?))
 }
 
 /// `GET /drops`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/drops",
+    tag = "Drops",
+    operation_id = "list_drops",
+    summary = "All drops, newest first",
+    params(DropsQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<DropBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+    ),
+)]
 pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: Paging) -> Answer {
     let filter = paging.filter()?;
     let after = paging.after(List::Drops)?.map(DropId);
@@ -36,21 +92,75 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
 }
 
 /// `POST /drops/{id}/start`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/drops/{id}/start",
+    tag = "Drops",
+    operation_id = "start_drop",
+    summary = "Start it now (its creator, admins)",
+    params(OfDrop),
+    responses(
+        (status = 200, description = "The drop; repeated: unchanged", body = DropBody),
+        Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn start(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
     Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.start(&caller, id).await?)))
 }
 
 /// `POST /drops/{id}/end`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/drops/{id}/end",
+    tag = "Drops",
+    operation_id = "end_drop",
+    summary = "End it now (its creator, admins)",
+    params(OfDrop),
+    responses(
+        (status = 200, description = "The drop; repeated: unchanged", body = DropBody),
+        Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn end(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
     Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.end(&caller, id).await?)))
 }
 
 /// `POST /drops/{id}/cancel`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/drops/{id}/cancel",
+    tag = "Drops",
+    operation_id = "cancel_drop",
+    summary = "Call it off: holds are released, sold orders refunded (its creator, admins)",
+    params(OfDrop),
+    responses(
+        (status = 200, description = "The drop; repeated: unchanged", body = DropBody),
+        Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn cancel(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
     Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.cancel(&caller, id).await?)))
 }
 
 /// `POST /drops/{id}/restock`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/drops/{id}/restock",
+    tag = "Drops",
+    operation_id = "restock_drop",
+    summary = "Add units (its creator, admins)",
+    description = "`variant_id` may be left out where the drop has one variant.",
+    params(OfDrop),
+    request_body = RestockBody,
+    responses(
+        (status = 200, description = "The drop", body = DropBody),
+        Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict, C::UnknownVariant, C::ConflictingFields]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn restock(
     services: web::Data<Services>,
     caller: Caller,
@@ -63,6 +173,21 @@ pub async fn restock(
 }
 
 /// `POST /drops/{id}/reschedule`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/drops/{id}/reschedule",
+    tag = "Drops",
+    operation_id = "reschedule_drop",
+    summary = "Give it another schedule (its creator, admins)",
+    description = "The whole schedule: without `starts_at` the start stays, without `ends_at` there is no end.",
+    params(OfDrop),
+    request_body = RescheduleBody,
+    responses(
+        (status = 200, description = "The drop", body = DropBody),
+        Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict, C::ConflictingFields]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn reschedule(
     services: web::Data<Services>,
     caller: Caller,
@@ -75,6 +200,18 @@ pub async fn reschedule(
 }
 
 /// `GET /users/me/feed`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/me/feed",
+    tag = "Drops",
+    operation_id = "list_feed",
+    summary = "Drops of followed creators, newest first",
+    params(DropsQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<DropBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn feed(services: web::Data<Services>, caller: Caller, request: HttpRequest, paging: Paging) -> Answer {
     let filter = DropFilter { followed_by: Some(caller.user), ..paging.filter()? };
     let after = paging.after(List::Drops)?.map(DropId);

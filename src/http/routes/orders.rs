@@ -7,15 +7,32 @@ use crate::http::auth::Own;
 use crate::http::dto::orders::{NewOrderBody, OrderBody, PayBody};
 use crate::http::idempotency::IdempotencyKey;
 use crate::http::json::Body;
-use crate::http::pages::{self, List, Paging};
+use crate::http::openapi::parameters::{Keyed, OfOrder, OfUser, OrdersQuery};
+use crate::http::openapi::problems::{ASKS, Fails, codes};
+use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
 use crate::http::problem::Problem;
 use crate::http::trace;
-use crate::service::Caller;
+use crate::service::{Caller, Code as C};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /orders`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/orders",
+    tag = "Orders",
+    operation_id = "place_order",
+    summary = "Place an order",
+    description = "With `payment_method` it reserves, charges and confirms in one call. `variant_id` may be left out where the drop has one variant.",
+    params(Keyed),
+    request_body = NewOrderBody,
+    responses(
+        (status = 201, description = "The order: `reserved`, or `confirmed` where it is paid or free", body = OrderBody, headers(("Location" = String, description = "Where it lives"), ("Idempotency-Replayed" = Option<String>, description = "`true` where this is the first answer again"))),
+        Fails<{ codes(&[C::DropNotFound, C::DropNotStarted, C::DropEnded, C::DropCancelled, C::SoldOut, C::LimitExceeded, C::UnknownVariant, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::HoldExpired, C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn place(
     services: web::Data<Services>,
     Caller { user: buyer, .. }: Caller,
@@ -37,6 +54,20 @@ pub async fn place(
 }
 
 /// `POST /orders/{id}/pay`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/orders/{id}/pay",
+    tag = "Orders",
+    operation_id = "pay_order",
+    summary = "Pay a reserved order",
+    params(OfOrder),
+    request_body = PayBody,
+    responses(
+        (status = 200, description = "The order; on a confirmed one: the same again", body = OrderBody),
+        Fails<{ codes(&[C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed, C::HoldExpired, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn pay(
     services: web::Data<Services>,
     Caller { user: buyer, .. }: Caller,
@@ -48,17 +79,56 @@ pub async fn pay(
 }
 
 /// `POST /orders/{id}/cancel`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/orders/{id}/cancel",
+    tag = "Orders",
+    operation_id = "cancel_order",
+    summary = "Give a reservation back",
+    params(OfOrder),
+    responses(
+        (status = 200, description = "The order; repeated: unchanged", body = OrderBody),
+        Fails<{ codes(&[C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed, C::PaymentInProgress]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn cancel(services: web::Data<Services>, Caller { user: buyer, .. }: Caller, Id(id): Id<OrderId>) -> Answer {
     let order = services.orders.cancel(buyer, id, trace::current_id()).await?;
     Ok(HttpResponse::Ok().json(OrderBody::from(&order)))
 }
 
 /// `GET /orders/{id}`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}",
+    tag = "Orders",
+    operation_id = "get_order",
+    summary = "One's own order",
+    params(OfOrder),
+    responses(
+        (status = 200, description = "The order", body = OrderBody),
+        Fails<{ codes(&[C::OrderNotFound]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn get(services: web::Data<Services>, Caller { user: buyer, .. }: Caller, Id(id): Id<OrderId>) -> Answer {
     Ok(HttpResponse::Ok().json(OrderBody::from(&services.orders.get(buyer, id).await?)))
 }
 
 /// `GET /users/{id}/orders`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/{id}/orders",
+    tag = "Orders",
+    operation_id = "list_orders",
+    summary = "One's own orders, newest first",
+    params(OfUser, OrdersQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<OrderBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        Fails<{ codes(&[C::UserNotFound, C::Forbidden]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn list(services: web::Data<Services>, request: HttpRequest, Own(buyer): Own, paging: Paging) -> Answer {
     let after = paging.after(List::Orders)?.map(OrderId);
     let page = services.orders.list(buyer, after, paging.limit).await?;

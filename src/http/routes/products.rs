@@ -2,27 +2,70 @@
 
 use super::{Answer, created};
 use crate::domain::ProductId;
+use crate::domain::limits::PRODUCT_BODY_BYTES_MAX;
 use crate::http::Services;
 use crate::http::conditional;
 use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody};
 use crate::http::json::Body;
-use crate::http::pages::{self, List, Paging};
+use crate::http::openapi::parameters::{OfProduct, ProductsQuery};
+use crate::http::openapi::problems::{Fails, codes};
+use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
-use crate::service::Caller;
+use crate::service::{Caller, Code as C};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /products`.
-pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewProductBody>) -> Answer {
+#[utoipa::path(
+    post,
+    path = "/api/v1/products",
+    tag = "Products",
+    operation_id = "create_product",
+    summary = "Add a product (creators)",
+    request_body = NewProductBody,
+    responses(
+        (status = 201, description = "The product", body = ProductBody, headers(("Location" = String, description = "Where it lives"))),
+        Fails<{ codes(&[C::NotACreator, C::ConflictingFields]) }>,
+    ),
+    security(("bearer" = [])),
+)]
+pub async fn create(
+    services: web::Data<Services>,
+    caller: Caller,
+    Body(body): Body<NewProductBody, PRODUCT_BODY_BYTES_MAX>,
+) -> Answer {
     let product = services.products.create(caller.user, body.validate()?).await?;
     Ok(created(format!("/api/v1/products/{}", product.id), ProductBody::from(&product)))
 }
 
 /// `GET /products/{id}`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/products/{id}",
+    tag = "Products",
+    operation_id = "get_product",
+    summary = "One product",
+    params(OfProduct),
+    responses(
+        (status = 200, description = "The product", body = ProductBody),
+        Fails<{ codes(&[C::ProductNotFound]) }>,
+    ),
+)]
 pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<ProductId>) -> Answer {
     conditional::page(&request, ProductBody::from(&services.products.get(id).await?))
 }
 
 /// `GET /products`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/products",
+    tag = "Products",
+    operation_id = "list_products",
+    summary = "All products, newest first",
+    params(ProductsQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<ProductBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+    ),
+)]
 pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: Paging) -> Answer {
     let filter = paging.product_filter()?;
     let after = paging.after(List::Products)?.map(ProductId);
@@ -31,22 +74,63 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
 }
 
 /// `PATCH /products/{id}`.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/products/{id}",
+    tag = "Products",
+    operation_id = "change_product",
+    summary = "Change a product (its creator, admins)",
+    description = "A merge (RFC 7396): what is left out stays, `null` empties, attributes are merged by name, everything else is replaced as a whole.",
+    params(OfProduct),
+    request_body = ProductChangeBody,
+    responses(
+        (status = 200, description = "The product", body = ProductBody),
+        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::ConflictingFields, C::Overloaded]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn change(
     services: web::Data<Services>,
     caller: Caller,
     Id(id): Id<ProductId>,
-    Body(body): Body<ProductChangeBody>,
+    Body(body): Body<ProductChangeBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
     let product = services.products.change(&caller, id, &body.validate()?).await?;
     Ok(HttpResponse::Ok().json(ProductBody::from(&product)))
 }
 
 /// `POST /products/{id}/archive`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/products/{id}/archive",
+    tag = "Products",
+    operation_id = "archive_product",
+    summary = "Take a product out of the lists (its creator, admins)",
+    params(OfProduct),
+    responses(
+        (status = 200, description = "The product; repeated: unchanged", body = ProductBody),
+        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::Overloaded]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn archive(services: web::Data<Services>, caller: Caller, Id(id): Id<ProductId>) -> Answer {
     Ok(HttpResponse::Ok().json(ProductBody::from(&services.products.archive(&caller, id).await?)))
 }
 
 /// `POST /products/{id}/restore`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/products/{id}/restore",
+    tag = "Products",
+    operation_id = "restore_product",
+    summary = "Bring a product back (its creator, admins)",
+    params(OfProduct),
+    responses(
+        (status = 200, description = "The product; repeated: unchanged", body = ProductBody),
+        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::Overloaded]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn restore(services: web::Data<Services>, caller: Caller, Id(id): Id<ProductId>) -> Answer {
     Ok(HttpResponse::Ok().json(ProductBody::from(&services.products.restore(&caller, id).await?)))
 }

@@ -4,16 +4,32 @@ use super::Answer;
 use crate::domain::{DropId, OrderId};
 use crate::http::Services;
 use crate::http::dto::orders::{EXPORT_COLUMNS, HistoryBody, OrderBody, SoldOrderBody, export_line};
-use crate::http::pages::{self, List, Paging};
+use crate::http::openapi::parameters::{ExportQuery, OfDrop, OfOrder, SalesQuery};
+use crate::http::openapi::problems::{ASKS, Fails, codes};
+use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
 use crate::service::sales::Export;
-use crate::service::{Caller, Code, Failure};
+use crate::service::{Caller, Code as C, Failure, FieldError};
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use serde::Deserialize;
 
 /// `GET /drops/{id}/orders`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/drops/{id}/orders",
+    tag = "Sales",
+    operation_id = "list_sales",
+    summary = "What a drop has sold, oldest first (its creator, admins)",
+    params(OfDrop, SalesQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<SoldOrderBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        Fails<{ codes(&[C::DropNotFound, C::Forbidden]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn list(
     services: web::Data<Services>,
     caller: Caller,
@@ -27,12 +43,21 @@ pub async fn list(
 }
 
 /// `GET /drops/{id}/orders/export`: everything, in one answer that is never in memory as a whole.
+#[utoipa::path(
+    get,
+    path = "/api/v1/drops/{id}/orders/export",
+    tag = "Sales",
+    operation_id = "export_sales",
+    summary = "All of it in one answer (its creator, admins)",
+    params(OfDrop, ExportQuery),
+    responses(
+        (status = 200, description = "Every order, oldest first. An answer that breaks off is not complete", content((String = "text/csv"), (String = "application/x-ndjson")), headers(("Content-Disposition" = String, description = "A name for the file"))),
+        Fails<{ codes(&[C::DropNotFound, C::Forbidden]) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn export(services: web::Data<Services>, caller: Caller, request: HttpRequest, Id(id): Id<DropId>) -> Answer {
-    let format = match request.query_string() {
-        "" | "format=csv" => Format::Csv,
-        "format=ndjson" => Format::Ndjson,
-        _ => return Err(Failure::with(Code::ValidationFailed, "format must be csv or ndjson").into()),
-    };
+    let format = Format::asked(request.query_string())?;
     let export = services.sales.export(&caller, id).await?;
     let (media_type, name) = match format {
         Format::Csv => ("text/csv; charset=utf-8", format!("attachment; filename=\"{id}.csv\"")),
@@ -43,10 +68,31 @@ pub async fn export(services: web::Data<Services>, caller: Caller, request: Http
     Ok(response.streaming(encoded(export, format)))
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Format {
     Csv,
     Ndjson,
+}
+
+impl Format {
+    /// `format` of a query. Empty is the same as none, and other parameters are left alone, as in lists.
+    fn asked(query: &str) -> Result<Self, Failure> {
+        #[derive(Deserialize)]
+        struct Query {
+            #[serde(default)]
+            format: String,
+        }
+        let query = web::Query::<Query>::from_query(query)
+            .map_err(|error| Failure::with(C::ValidationFailed, error.to_string()))?;
+        match query.format.as_str() {
+            "" | "csv" => Ok(Self::Csv),
+            "ndjson" => Ok(Self::Ndjson),
+            _ => {
+                let detail = "must be csv or ndjson".to_owned();
+                Err(Failure::invalid(vec![FieldError { pointer: "/format".to_owned(), detail }]))
+            }
+        }
+    }
 }
 
 /// The head of the table, then a chunk for each page. An error ends the answer without its last chunk, so that nobody takes
@@ -90,16 +136,58 @@ fn csv_lines(lines: impl Iterator<Item = [String; EXPORT_COLUMNS.len()]>) -> Res
 
 /// Writing to memory does not fail; if it ever does, the export breaks off.
 fn unwritable() -> Failure {
-    Failure::new(Code::Internal)
+    Failure::new(C::Internal)
 }
 
 /// `POST /orders/{id}/refund`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/orders/{id}/refund",
+    tag = "Sales",
+    operation_id = "refund_order",
+    summary = "Give a buyer's money back (the drop's creator, admins)",
+    description = "`refund_due` at first, `refunded` once the gateway has given the money back; the units are free at once.",
+    params(OfOrder),
+    responses(
+        (status = 200, description = "The order; repeated: unchanged", body = OrderBody),
+        Fails<{ codes(&[C::OrderNotFound, C::DropNotFound, C::Forbidden, C::OrderNotConfirmed, C::OrderNotReserved]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn refund(services: web::Data<Services>, caller: Caller, Id(id): Id<OrderId>) -> Answer {
     Ok(HttpResponse::Ok().json(OrderBody::from(&services.sales.refund(&caller, id).await?)))
 }
 
 /// `GET /orders/{id}/history`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/history",
+    tag = "Orders",
+    operation_id = "get_order_history",
+    summary = "What happened to an order, oldest first (its buyer, the drop's creator, admins)",
+    params(OfOrder),
+    responses(
+        (status = 200, description = "Each step", body = HistoryBody),
+        Fails<{ codes(&[C::OrderNotFound, C::DropNotFound]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
 pub async fn history(services: web::Data<Services>, caller: Caller, Id(id): Id<OrderId>) -> Answer {
     let steps = services.sales.history(&caller, id).await?;
     Ok(HttpResponse::Ok().json(HistoryBody::from(steps.as_slice())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_is_a_table_unless_the_query_says_otherwise() {
+        for query in ["", "format=csv", "format=", "utm_source=x"] {
+            assert_eq!(Format::asked(query), Ok(Format::Csv), "{query}");
+        }
+        assert_eq!(Format::asked("utm_source=x&format=ndjson"), Ok(Format::Ndjson));
+        assert_eq!(Format::asked("format=xml").unwrap_err().fields[0].pointer, "/format");
+        assert_eq!(Format::asked("format=csv&format=csv").unwrap_err().code, C::ValidationFailed);
+    }
 }

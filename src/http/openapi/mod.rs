@@ -1,0 +1,134 @@
+//! The API as an OpenAPI 3.1 document, from the handlers and the bodies themselves: `/openapi.json`, `livedrop openapi`, and as a page
+//! ([`docs`]).
+//!
+//! Handlers say what they read and answer (`#[utoipa::path]`), bodies what they hold ([`schema`], `domain`). What their
+//! extractors refuse is added by [`problems`], and `rules` has what the derived schemas cannot say.
+
+pub mod docs;
+mod domain;
+pub mod parameters;
+pub mod problems;
+mod rules;
+pub mod schema;
+#[cfg(test)]
+mod tests;
+
+use super::dto::drops::NewVariantBody;
+use super::dto::products::{ImageBody, VariantBody};
+use super::field::MoneyBody;
+use super::health;
+use super::meters;
+use super::problem::{ProblemBody, ProblemField};
+use super::routes::{accounts, creators, drops, orders, products, sales};
+use actix_web::HttpResponse;
+use actix_web::http::header::CACHE_CONTROL;
+use serde_json::Value;
+use std::sync::LazyLock;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+
+/// As `livedrop openapi` prints it.
+pub static TEXT: LazyLock<String> = LazyLock::new(|| {
+    let text = serde_json::to_string_pretty(&document()).expect("a document of plain values");
+    text + "\n"
+});
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "LiveDrop", description = include_str!("about.md"), license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"), contact()),
+    paths(
+        accounts::register,
+        accounts::login,
+        accounts::refresh,
+        accounts::logout,
+        accounts::logout_everywhere,
+        accounts::me,
+        accounts::change,
+        accounts::delete,
+        accounts::change_password,
+        creators::create,
+        creators::list,
+        creators::get,
+        creators::change,
+        creators::products,
+        creators::drops,
+        creators::follow,
+        creators::unfollow,
+        creators::follow_named,
+        creators::followers,
+        creators::following,
+        creators::follows,
+        products::create,
+        products::list,
+        products::get,
+        products::change,
+        products::archive,
+        products::restore,
+        drops::create,
+        drops::list,
+        drops::feed,
+        drops::get,
+        drops::stock,
+        drops::start,
+        drops::end,
+        drops::cancel,
+        drops::restock,
+        drops::reschedule,
+        orders::place,
+        orders::get,
+        orders::pay,
+        orders::cancel,
+        orders::list,
+        sales::history,
+        sales::refund,
+        sales::list,
+        sales::export,
+        accounts::audit,
+        health::live,
+        health::ready,
+        meters::metrics,
+        read,
+    ),
+    components(schemas(ProblemBody, ProblemField, MoneyBody, ImageBody, VariantBody, NewVariantBody)),
+    tags(
+        (name = "Accounts", description = "Register, sign in, stay signed in"),
+        (name = "Creators", description = "Profiles"),
+        (name = "Follows", description = "Who follows whom"),
+        (name = "Products", description = "What drops sell"),
+        (name = "Drops", description = "Sales with a fixed stock and a start time"),
+        (name = "Orders", description = "Reserve, pay, give back"),
+        (name = "Sales", description = "The seller's side of orders"),
+        (name = "Audit", description = "Who did what"),
+        (name = "Operations", description = "For whoever runs the server"),
+    )
+)]
+struct Api;
+
+/// The whole document.
+#[must_use]
+pub fn document() -> Value {
+    let mut api = Api::openapi();
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+    let bearer = bearer.description(Some("The `access_token` of a login: 15 minutes")).build();
+    let components = api.components.get_or_insert_default();
+    components.security_schemes.insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
+    let mut document = serde_json::to_value(api).expect("a document of plain values");
+    problems::complete(&mut document);
+    rules::add(&mut document);
+    document
+}
+
+/// `GET /openapi.json`.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "Operations",
+    operation_id = "get_openapi",
+    summary = "This document",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json")),
+)]
+pub async fn read() -> HttpResponse {
+    // It changes with the server only, and then at once.
+    let response = &mut HttpResponse::Ok();
+    response.content_type("application/json").insert_header((CACHE_CONTROL, "no-cache")).body(TEXT.as_str())
+}

@@ -1,0 +1,142 @@
+//! What paths and queries may say.
+
+use super::schema::{self, Shape};
+use crate::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
+use crate::domain::{CreatorId, DropId, DropStatus, OrderId, ProductId, ProductStatus};
+use crate::http::pages::List;
+use serde_json::json;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Type};
+use utoipa::{IntoParams, PartialSchema};
+
+macro_rules! parameters {
+    ($($(#[$doc:meta])* $name:ident = [$($parameter:expr),+ $(,)?];)+) => {$(
+        $(#[$doc])*
+        pub struct $name;
+
+        impl IntoParams for $name {
+            fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+                let each: Vec<Vec<Parameter>> = vec![$($parameter.into()),+];
+                each.into_iter().flatten().collect()
+            }
+        }
+    )+};
+}
+
+parameters! {
+    /// `{id}` of a creator.
+    OfCreator = [path("id", CreatorId::schema(), "The creator")];
+    /// `{id}` of a product.
+    OfProduct = [path("id", ProductId::schema(), "The product")];
+    /// `{id}` of a drop.
+    OfDrop = [path("id", DropId::schema(), "The drop")];
+    /// `{id}` of an order.
+    OfOrder = [path("id", OrderId::schema(), "The order")];
+    /// `{id}` of a user.
+    OfUser = [path("id", user(), "The user; `me` is the caller")];
+    /// `{creator_id}` besides a user.
+    AndCreator = [path("creator_id", CreatorId::schema(), "The creator")];
+
+    /// A list of creators.
+    CreatorsQuery = [page(List::Creators)];
+    /// A list of followers.
+    FollowersQuery = [page(List::Followers)];
+    /// A list of followed creators.
+    FollowingQuery = [page(List::Following)];
+    /// A list of orders.
+    OrdersQuery = [page(List::Orders)];
+    /// A list of a drop's orders.
+    SalesQuery = [page(List::Sales)];
+    /// The audit trail.
+    AuditQuery = [
+        page(List::Audit),
+        query("actor_id", schema::uuid(), "Only what this user did"),
+        query("object_id", schema::uuid(), "Only what was done to this"),
+    ];
+    /// A list of products.
+    ProductsQuery = [page(List::Products), product_filter(), creator()];
+    /// A list of a creator's products.
+    ProductsOfOneQuery = [page(List::Products), product_filter()];
+    /// A list of drops.
+    DropsQuery = [page(List::Drops), drop_filter(), creator()];
+    /// A list of a creator's drops.
+    DropsOfOneQuery = [page(List::Drops), drop_filter()];
+    /// An export.
+    ExportQuery = [query("format", names(&["csv", "ndjson"]), "`csv` if it is left out")];
+
+    /// `Idempotency-Key`.
+    Keyed = [idempotency_key()];
+}
+
+fn parameter(name: &str, place: ParameterIn, required: Required, shape: Shape, about: &str) -> Vec<Parameter> {
+    let parameter = ParameterBuilder::new().name(name).parameter_in(place).required(required);
+    vec![parameter.schema(Some(shape)).description(Some(about)).build()]
+}
+
+fn path(name: &str, shape: Shape, about: &str) -> Vec<Parameter> {
+    parameter(name, ParameterIn::Path, Required::True, shape, about)
+}
+
+fn query(name: &str, shape: Shape, about: &str) -> Vec<Parameter> {
+    parameter(name, ParameterIn::Query, Required::False, shape, about)
+}
+
+fn names(values: &[&str]) -> Shape {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values.iter().copied())).into()
+}
+
+fn user() -> Shape {
+    AnyOfBuilder::new().item(names(&["me"])).item(schema::uuid()).into()
+}
+
+fn page(list: List) -> Vec<Parameter> {
+    let limit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(PAGE_LIMIT_MAX));
+    let limit = limit.default(Some(json!(PAGE_LIMIT_DEFAULT)));
+    let cursor = ObjectBuilder::new().schema_type(Type::String).pattern(Some(list.cursor_pattern()));
+    [
+        query("limit", limit.into(), "How many at most"),
+        query("cursor", cursor.into(), "`next_cursor` of the page before, as it is"),
+    ]
+    .concat()
+}
+
+fn creator() -> Vec<Parameter> {
+    query("creator_id", schema::uuid(), "Only those of this creator")
+}
+
+fn drop_filter() -> Vec<Parameter> {
+    use DropStatus as D;
+    let status = [D::Scheduled, D::Live, D::SoldOut, D::Ended, D::Cancelled].map(D::as_str);
+    [
+        query("status", names(&status), "Only those in this state"),
+        query(
+            "phase",
+            names(&["upcoming", "live", "ended"]),
+            "`live` has those that are sold out, `ended` the cancelled",
+        ),
+        query("starts_from", schema::time(), "Only those that start then or later"),
+        query("starts_before", schema::time(), "Only those that start earlier"),
+    ]
+    .concat()
+}
+
+fn product_filter() -> Vec<Parameter> {
+    let status = [ProductStatus::Active, ProductStatus::Archived].map(ProductStatus::as_str);
+    let amount = || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0i64)).maximum(Some(PRICE_MINOR_MAX));
+    [
+        query("status", names(&status), "`active` if it is left out"),
+        query("currency", schema::currency(), "Only those with a price in this currency"),
+        query("price_min", amount().into(), "Only those that cost as much or more, in minor units of their currency"),
+        query("price_max", amount().into(), "Only those that cost as much or less, in minor units of their currency"),
+    ]
+    .concat()
+}
+
+fn idempotency_key() -> Vec<Parameter> {
+    let key = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
+    let key = key.max_length(Some(IDEMPOTENCY_KEY_CHARS_MAX)).pattern(Some("^[!#-~]([ -~]*[!-~])?$"));
+    let about = "One for each order that is meant, the same for each try at it (a UUID, say); quoted or bare. The first answer \
+                 is kept, refusals included, and given again with `Idempotency-Replayed: true`";
+    parameter("Idempotency-Key", ParameterIn::Header, Required::True, key.into(), about)
+}

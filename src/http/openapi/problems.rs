@@ -1,0 +1,142 @@
+//! What can go wrong, route by route: every status with its `code` values.
+//!
+//! A handler names what its use case refuses ([`Fails`]); what its extractors refuse follows from what they read, and is
+//! added to the finished document by [`complete`].
+
+use crate::http::problem::{TYPE_BASE, status};
+use crate::service::Code;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use utoipa::IntoResponses;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::extensions::ExtensionsBuilder;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+
+/// Codes as bits, so that they can be part of a type.
+#[must_use]
+pub const fn codes(list: &[Code]) -> u128 {
+    let (mut bits, mut next) = (0, 0);
+    while next < list.len() {
+        bits |= 1 << list[next] as u32;
+        next += 1;
+    }
+    bits
+}
+
+const _: () = assert!(Code::ALL.len() <= u128::BITS as usize);
+
+/// Of whatever asks a drop.
+pub const ASKS: &[Code] = &[Code::Overloaded, Code::ShuttingDown, Code::OutcomeUnknown, Code::DiskFull];
+
+/// What a route refuses of its own accord, for `responses(…)`.
+pub struct Fails<const CODES: u128>;
+
+/// Where the codes wait for [`complete`].
+const MARK: &str = "x-codes";
+
+impl<const CODES: u128> IntoResponses for Fails<CODES> {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut by_status: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for code in Code::ALL.iter().filter(|code| CODES & (1 << **code as u32) != 0) {
+            by_status.entry(status(*code).as_str().to_owned()).or_default().push(code.as_str());
+        }
+        let marked = |names| ResponseBuilder::new().extensions(Some(ExtensionsBuilder::new().add(MARK, names).build()));
+        by_status.into_iter().map(|(status, names)| (status, marked(names).build().into())).collect()
+    }
+}
+
+/// What is refused before a handler is asked.
+fn implied(path: &str, operation: &Value) -> Vec<Code> {
+    let mut all = Vec::new();
+    if path.starts_with("/api/") {
+        all.extend([Code::Internal, Code::DatabaseUnavailable, Code::RateLimited, Code::HeadersTooLarge]);
+    }
+    if operation["security"].as_array().is_some_and(|any| !any.is_empty()) {
+        all.extend([Code::Unauthenticated, Code::TokenExpired]);
+    }
+    if operation.get("requestBody").is_some() {
+        all.extend([Code::MalformedJson, Code::ValidationFailed, Code::BodyTooLarge, Code::UnsupportedMediaType]);
+        all.push(Code::RequestTimeout);
+    }
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        match (parameter["in"].as_str(), parameter["name"].as_str()) {
+            (Some("query"), Some("cursor")) => all.extend([Code::ValidationFailed, Code::InvalidCursor]),
+            (Some("query"), _) => all.push(Code::ValidationFailed),
+            (Some("header"), Some("Idempotency-Key")) => {
+                all.extend([Code::IdempotencyKeyMissing, Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused]);
+                all.push(Code::RequestInProgress);
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Gives every operation its problems, and the document what they share: one example a code, and one response for each
+/// set of codes.
+pub fn complete(document: &mut Value) {
+    let mut shared = Map::new();
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, item) in paths {
+        for operation in item.as_object_mut().into_iter().flat_map(|item| item.values_mut()) {
+            let implied = implied(path, operation);
+            let Some(responses) = operation["responses"].as_object_mut() else { continue };
+            let own =
+                |name: &str| responses.values().filter_map(|one| one[MARK].as_array()).flatten().any(|n| n == name);
+            let all: Vec<Code> =
+                Code::ALL.iter().copied().filter(|code| implied.contains(code) || own(code.as_str())).collect();
+            let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+            for code in all {
+                by_status.entry(status(code).as_u16()).or_default().push(code);
+            }
+            for (status, codes) in by_status {
+                let names: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+                let key = format!("{status}.{}", names.join("."));
+                responses.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{key}")}));
+                shared.entry(key).or_insert_with(|| response(status, &codes));
+            }
+        }
+    }
+    document["components"]["responses"] = shared.into();
+    document["components"]["examples"] =
+        Code::ALL.iter().map(|code| (code.as_str().to_owned(), example(*code))).collect::<Map<_, _>>().into();
+}
+
+fn response(status: u16, codes: &[Code]) -> Value {
+    let names: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+    let lines: Vec<String> = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
+    let examples: Map<String, Value> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), json!({"$ref": format!("#/components/examples/{name}")})))
+        .collect();
+    let this = json!({"type": "object", "properties": {"status": {"const": status}, "code": {"enum": names}}});
+    let schema = json!({"allOf": [{"$ref": "#/components/schemas/Problem"}, this]});
+    let mut response = json!({
+        "description": lines.join("; "),
+        "content": {"application/problem+json": {"schema": schema, "examples": examples}},
+    });
+    let text = json!({"type": "string"});
+    let seconds = json!({"type": "integer", "minimum": 0});
+    response["headers"] = match status {
+        401 => json!({"WWW-Authenticate": {"required": true, "schema": text, "description": "How to authenticate"}}),
+        429 | 503 => json!({"Retry-After": {"required": true, "schema": seconds, "description": "Seconds"}}),
+        409 | 504 => json!({"Retry-After": {"schema": seconds, "description": "Seconds, where waiting helps"}}),
+        _ => return response,
+    };
+    response
+}
+
+fn example(code: Code) -> Value {
+    let mut value = json!({
+        "type": format!("{TYPE_BASE}{}", code.as_str()),
+        "title": code.title(),
+        "status": status(code).as_u16(),
+        "detail": code.title(),
+        "code": code.as_str(),
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    });
+    if matches!(code, Code::ValidationFailed | Code::ConflictingFields) {
+        value["errors"] = json!([{"pointer": "/quantity", "detail": "must be 1 to 1000"}]);
+    }
+    json!({"summary": code.title(), "value": value})
+}

@@ -1,0 +1,60 @@
+//! What the derived schemas cannot say.
+
+use serde_json::{Value, json};
+
+/// What clients may keep and ask for again, by its tag.
+const CONDITIONAL: [&str; 4] = ["get_creator", "get_product", "get_drop", "get_stock"];
+
+fn conditional(document: &mut Value) {
+    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
+    let operations = items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut());
+    for operation in operations.filter(|one| one["operationId"].as_str().is_some_and(|id| CONDITIONAL.contains(&id))) {
+        let tag =
+            json!({"ETag": {"required": true, "schema": {"type": "string"}, "description": "For `If-None-Match`"}});
+        operation["responses"]["200"]["headers"] = tag.clone();
+        operation["responses"]["304"] = json!({"description": "What the client holds is still true", "headers": tag});
+        if let Some(parameters) = operation["parameters"].as_array_mut() {
+            parameters.push(json!({
+                "name": "If-None-Match",
+                "in": "header",
+                "description": "Tags of the versions that the client holds",
+                "schema": {"type": "string"},
+            }));
+        }
+    }
+}
+
+/// Adds it.
+pub fn add(document: &mut Value) {
+    let schemas = &mut document["components"]["schemas"];
+    // A new product's variants have no id yet: the same body, less one field.
+    let mut new = schemas["ProductVariantChange"].clone();
+    if let Some(properties) = new["properties"].as_object_mut() {
+        properties.remove("id");
+    }
+    new["description"] = json!("One variant of a new product.");
+    schemas["NewProductVariant"] = new;
+    // Either of two fields, where `null` is as good as absent.
+    let either = |one: &str, kind: &str, other: &str| json!({"required": [one], "properties": {one: {"type": kind}, other: {"type": "null"}}});
+    schemas["NewDrop"]["oneOf"] = json!([either("stock", "integer", "variants"), either("variants", "array", "stock")]);
+    for (name, page) in schemas.as_object_mut().into_iter().flatten() {
+        if let Some(item) = name.strip_prefix("Page_") {
+            page["properties"]["items"]["items"] = json!({"$ref": format!("#/components/schemas/{item}")});
+        }
+    }
+    // A parameter that is empty is as good as none, as forms send them.
+    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
+    let operations = items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut());
+    for parameter in operations.filter_map(|operation| operation.get_mut("parameters")?.as_array_mut()).flatten() {
+        if parameter["in"] == "query" {
+            parameter["allowEmptyValue"] = json!(true);
+        }
+    }
+    conditional(document);
+    document["x-websocket"] = json!({
+        "/api/v1/notifications": {
+            "summary": "Events as they happen",
+            "description": "A WebSocket, which OpenAPI cannot describe. Its messages and close codes: docs/API.md",
+        }
+    });
+}

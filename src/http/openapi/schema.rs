@@ -1,0 +1,252 @@
+//! What fields may hold, from the same constants that the checks use. For `#[schema(schema_with = …)]` and parameters.
+//!
+//! A field of a request that may be left out may also be `null`, which is the same ([`Field`](crate::http::field::Field)).
+
+use crate::domain::limits::{
+    ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX, EMAIL_CHARS_MAX, EMAIL_CHARS_MIN,
+    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, IMAGES_PER_PRODUCT_MAX, NAME_CHARS_MAX, PASSWORD_CHARS_MAX,
+    PASSWORD_CHARS_MIN, PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX, STOCK_PER_VARIANT_MAX,
+    TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
+};
+use serde_json::{Value, json};
+use std::ops::RangeInclusive;
+use utoipa::openapi::schema::{
+    AdditionalProperties, AnyOfBuilder, Array, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{Ref, RefOr, Schema};
+
+/// What a schema function returns.
+pub type Shape = RefOr<Schema>;
+
+/// One line that is not blank: no control characters, and something besides white space, which is cut off at both ends.
+/// Spelled out, because `\s` is not the same set in all dialects of regular expressions.
+pub const LINE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000][^\\u0000-\\u001f\\u007f-\\u009f]*$";
+/// Text of several lines, maybe blank.
+pub const LINES: &str = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$";
+/// One line, maybe blank.
+const LINE_OR_BLANK: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
+/// Something, one `@`, and labels between single dots.
+const EMAIL: &str = "^[^@\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+@[^@.\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+(\\.[^@.\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+)*$";
+/// As [`crate::http::dto::creators`] checks it.
+const HANDLE: &str = "^[a-z0-9_]{3,30}$";
+/// Three upper-case letters.
+pub const CURRENCY: &str = "^[A-Z]{3}$";
+/// The years that a [`Timestamp`](crate::domain::Timestamp) knows.
+const YEAR: &str = "^(19[7-9][0-9]|[2-9][0-9]{3})-";
+/// An absolute web address whose host is a name, with a path, all in ASCII (RFC 3986): what clients should send, and what
+/// does not grow in its normal form. Others are taken too; which of those are right only a parser can tell.
+const WEB_ADDRESS: &str = "^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9]+(-[A-Za-z0-9]+)*\\.)*[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*(:[1-5]?[0-9]{1,4})?/[A-Za-z0-9._~:/?#@!$&()*+,;=%-]*$";
+/// What the sandbox takes for good.
+const PAYMENT_METHODS: [&str; 2] = ["pm_sandbox_ok", "pm_sandbox_slow"];
+
+fn of(kind: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(kind)
+}
+
+/// The same, or `null`.
+fn or_null(object: ObjectBuilder) -> Shape {
+    let mut object = object.build();
+    if let SchemaType::Type(kind) = &object.schema_type {
+        object.schema_type = SchemaType::Array(vec![kind.clone(), Type::Null]);
+    }
+    if let Some(values) = &mut object.enum_values {
+        values.push(Value::Null);
+    }
+    object.into()
+}
+
+fn array_or_null(mut array: Array) -> Shape {
+    array.schema_type = SchemaType::Array(vec![Type::Array, Type::Null]);
+    array.into()
+}
+
+/// A component by its name, or `null`.
+fn component_or_null(name: &str) -> Shape {
+    AnyOfBuilder::new().item(Ref::from_schema_name(name)).item(of(Type::Null)).into()
+}
+
+fn whole(range: RangeInclusive<u32>) -> ObjectBuilder {
+    let (min, max) = range.into_inner();
+    of(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))).minimum(Some(min)).maximum(Some(max))
+}
+
+fn line_of(chars_max: usize) -> ObjectBuilder {
+    of(Type::String).min_length(Some(1)).max_length(Some(chars_max)).pattern(Some(LINE))
+}
+
+fn uuid_of() -> ObjectBuilder {
+    of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
+}
+
+fn time_of() -> ObjectBuilder {
+    of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).pattern(Some(YEAR))
+}
+
+pub fn uuid() -> Shape {
+    uuid_of().into()
+}
+
+pub fn uuid_or_null() -> Shape {
+    or_null(uuid_of())
+}
+
+pub fn time() -> Shape {
+    time_of().description(Some("RFC 3339, any offset, from 1970 on")).into()
+}
+
+pub fn time_or_null() -> Shape {
+    or_null(time_of().description(Some("RFC 3339, any offset, from 1970 on")))
+}
+
+pub fn flag_or_null() -> Shape {
+    or_null(of(Type::Boolean))
+}
+
+pub fn email() -> Shape {
+    let text = of(Type::String).min_length(Some(EMAIL_CHARS_MIN)).max_length(Some(EMAIL_CHARS_MAX));
+    text.pattern(Some(EMAIL)).description(Some("Not case-sensitive")).examples(["ada@example.com"]).into()
+}
+
+/// What is compared with an address that is known.
+pub fn known_email() -> Shape {
+    of(Type::String).examples(["ada@example.com"]).into()
+}
+
+pub fn new_password() -> Shape {
+    let text = of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
+    text.min_length(Some(PASSWORD_CHARS_MIN))
+        .max_length(Some(PASSWORD_CHARS_MAX))
+        .examples(["open sesame, please"])
+        .into()
+}
+
+pub fn known_password() -> Shape {
+    let text = of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
+    text.max_length(Some(PASSWORD_CHARS_MAX)).examples(["open sesame, please"]).into()
+}
+
+pub fn refresh_token() -> Shape {
+    line_of(REFRESH_TOKEN_CHARS_MAX).into()
+}
+
+pub fn handle() -> Shape {
+    of(Type::String).pattern(Some(HANDLE)).examples(["ada_lovelace"]).into()
+}
+
+pub fn name() -> Shape {
+    line_of(NAME_CHARS_MAX).into()
+}
+
+pub fn name_or_null() -> Shape {
+    or_null(line_of(NAME_CHARS_MAX))
+}
+
+pub fn text_or_null() -> Shape {
+    or_null(of(Type::String).max_length(Some(TEXT_CHARS_MAX)).pattern(Some(LINES)))
+}
+
+pub fn quantity() -> Shape {
+    whole(1..=QUANTITY_PER_ORDER_MAX).examples([1]).into()
+}
+
+pub fn units() -> Shape {
+    whole(1..=STOCK_PER_VARIANT_MAX).examples([100]).into()
+}
+
+pub fn units_or_null() -> Shape {
+    or_null(whole(1..=STOCK_PER_VARIANT_MAX).description(Some("Of the one variant; instead of `variants`")))
+}
+
+pub fn per_buyer_limit() -> Shape {
+    or_null(whole(0..=STOCK_PER_VARIANT_MAX).default(Some(json!(0))).description(Some("0: none")))
+}
+
+pub fn low_stock_threshold() -> Shape {
+    or_null(whole(0..=STOCK_PER_VARIANT_MAX).default(Some(json!(0))).description(Some("0: never")))
+}
+
+pub fn hold_seconds() -> Shape {
+    let seconds = whole(HOLD_MS_MIN / 1_000..=HOLD_MS_MAX / 1_000);
+    or_null(seconds.default(Some(json!(HOLD_MS_DEFAULT / 1_000))).description(Some("For how long an order is held")))
+}
+
+fn method() -> ObjectBuilder {
+    let text = of(Type::String).enum_values(Some(PAYMENT_METHODS));
+    text.description(Some(
+        "Of the sandbox. `pm_sandbox_slow` pays after two seconds. Two more stand for trouble: `pm_sandbox_declined` (402 \
+         `payment_declined`) and `pm_sandbox_timeout` (504 `payment_timeout`)",
+    ))
+}
+
+pub fn payment_method() -> Shape {
+    method().into()
+}
+
+pub fn payment_method_or_null() -> Shape {
+    or_null(method())
+}
+
+pub fn amount() -> Shape {
+    let amount = of(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)));
+    amount.minimum(Some(0i64)).maximum(Some(PRICE_MINOR_MAX)).description(Some("Minor units")).examples([1999]).into()
+}
+
+pub fn currency() -> Shape {
+    of(Type::String).pattern(Some(CURRENCY)).description(Some("ISO 4217")).examples(["USD"]).into()
+}
+
+pub fn price() -> Shape {
+    Ref::from_schema_name("Price").into()
+}
+
+pub fn price_or_null() -> Shape {
+    component_or_null("Price")
+}
+
+pub fn web_address() -> Shape {
+    let text = of(Type::String).max_length(Some(URL_CHARS_MAX)).pattern(Some(WEB_ADDRESS));
+    let text =
+        text.description(Some("Absolute, `http` or `https`, without a user name; comes back in its normal form"));
+    text.examples(["https://example.com/jacket.jpg"]).into()
+}
+
+pub fn alt_or_null() -> Shape {
+    let text = of(Type::String).max_length(Some(ATTRIBUTE_TEXT_CHARS_MAX)).pattern(Some(LINE_OR_BLANK));
+    or_null(text.description(Some("What it shows")))
+}
+
+pub fn images_or_null() -> Shape {
+    let items = ArrayBuilder::new().items(Ref::from_schema_name("NewImage"));
+    array_or_null(items.max_items(Some(IMAGES_PER_PRODUCT_MAX)).build())
+}
+
+/// Of a product. One that is `null` goes, or is not there in the first place.
+pub fn attributes_or_null() -> Shape {
+    let text = of(Type::String).max_length(Some(ATTRIBUTE_TEXT_CHARS_MAX)).pattern(Some(LINES));
+    let value = AnyOfBuilder::new().item(text).item(of(Type::Number)).item(of(Type::Boolean)).item(of(Type::Null));
+    let all = of(Type::Object)
+        .property_names(Some(Schema::from(line_of(ATTRIBUTE_NAME_CHARS_MAX).build())))
+        .additional_properties(Some(AdditionalProperties::RefOr(value.into())))
+        .max_properties(Some(2 * ATTRIBUTES_PER_PRODUCT_MAX));
+    or_null(
+        all.description(Some("At most 32 that are not `null`, of 8 KiB together; numbers of at most 40 characters")),
+    )
+}
+
+/// Of a product that is new: none of them has an id.
+pub fn new_variants_or_null() -> Shape {
+    let items = ArrayBuilder::new().items(Ref::from_schema_name("NewProductVariant"));
+    array_or_null(items.max_items(Some(VARIANTS_PER_PRODUCT_MAX)).build())
+}
+
+/// Of a product that is changed.
+pub fn variants_or_null() -> Shape {
+    let items = ArrayBuilder::new().items(Ref::from_schema_name("ProductVariantChange"));
+    array_or_null(items.max_items(Some(VARIANTS_PER_PRODUCT_MAX)).build())
+}
+
+/// Of a drop.
+pub fn sold_variants_or_null() -> Shape {
+    let items = ArrayBuilder::new().items(Ref::from_schema_name("NewDropVariant"));
+    array_or_null(items.min_items(Some(1)).max_items(Some(VARIANTS_PER_DROP_MAX)).build())
+}

@@ -1,0 +1,170 @@
+//! That the document and the routes are the same, and that what it says of bodies is what the checks do.
+
+use super::{document, problems, schema};
+use crate::domain::limits;
+use crate::http;
+use crate::service::Code;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Paths that are no part of the API.
+const PAGES: &str = "/docs";
+
+fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
+    let paths = document["paths"].as_object().expect("paths");
+    paths.iter().flat_map(|(path, item)| {
+        item.as_object().expect("an item").iter().map(move |(method, operation)| (path, method, operation))
+    })
+}
+
+fn schemas(document: &Value) -> &Map<String, Value> {
+    document["components"]["schemas"].as_object().expect("schemas")
+}
+
+/// The value behind a reference.
+fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    match value["$ref"].as_str() {
+        Some(to) => document.pointer(to.trim_start_matches('#')).unwrap_or_else(|| panic!("{to} leads nowhere")),
+        None => value,
+    }
+}
+
+#[test]
+fn every_route_is_in_the_document_and_the_other_way_round() {
+    let document = document();
+    let mut documented: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (path, method, _) in operations(&document) {
+        let methods = documented.entry(path).or_default();
+        methods.insert(method.to_uppercase());
+        // Whatever answers GET answers HEAD.
+        if method == "get" {
+            methods.insert("HEAD".to_owned());
+        }
+    }
+    for path in document["x-websocket"].as_object().expect("sockets").keys() {
+        documented.insert(path, BTreeSet::from(["GET".to_owned(), "HEAD".to_owned()]));
+    }
+    let mut served: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let routes = http::routes();
+    for (path, allow) in routes.iter().filter(|(path, _)| !path.starts_with(PAGES)) {
+        served.entry(path).or_default().extend(allow.split(", ").map(str::to_owned));
+    }
+    assert_eq!(documented, served);
+}
+
+#[test]
+fn names_are_unique_and_references_lead_somewhere() {
+    let document = document();
+    let mut ids = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path} has no name"));
+        assert!(ids.insert(id), "{id} is the name of two operations");
+        assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{method} {path}");
+    }
+    check_references(&document, &document);
+}
+
+fn check_references(document: &Value, value: &Value) {
+    resolve(document, value);
+    match value {
+        Value::Object(fields) => fields.values().for_each(|value| check_references(document, value)),
+        Value::Array(items) => items.iter().for_each(|value| check_references(document, value)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_code_can_be_given_by_a_route_that_says_so() {
+    let document = document();
+    let mut given = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().expect("responses") {
+            assert!(!response.to_string().contains("x-codes"), "{method} {path} {status}");
+            let response = resolve(&document, response);
+            let problem = &response["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"];
+            let codes = problem["code"]["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            for code in codes {
+                let known = Code::ALL.iter().find(|known| known.as_str() == code).expect("a code");
+                assert_eq!(http::problem::status(*known).as_str(), status, "{code}");
+                given.insert(code.to_owned());
+            }
+            let fine = status.starts_with('2') || status == "304";
+            assert!(fine || path == "/readyz" || problem.is_object(), "{method} {path} {status}");
+        }
+    }
+    // These two are answers of no route.
+    let elsewhere = [Code::NotFound, Code::MethodNotAllowed];
+    for code in Code::ALL.iter().filter(|code| !elsewhere.contains(code)) {
+        assert!(given.contains(code.as_str()), "no route says that it gives {}", code.as_str());
+    }
+}
+
+#[test]
+fn codes_in_a_type_are_the_codes() {
+    for (index, code) in Code::ALL.iter().enumerate() {
+        assert_eq!(problems::codes(&[*code]), 1 << index);
+    }
+    assert_eq!(problems::codes(&[]), 0);
+}
+
+#[test]
+fn bodies_of_requests_refuse_what_they_do_not_know() {
+    let document = document();
+    let mut bodies = BTreeSet::new();
+    for (_, _, operation) in operations(&document) {
+        if let Some(schema) = operation["requestBody"]["content"]["application/json"].get("schema") {
+            collect(&document, schema, &mut bodies);
+        }
+    }
+    assert!(bodies.len() > 15, "{bodies:?}");
+    for name in bodies {
+        assert_eq!(schemas(&document)[&name]["additionalProperties"], false, "{name}");
+    }
+}
+
+/// The components that a schema refers to, and those that they refer to.
+fn collect(document: &Value, schema: &Value, into: &mut BTreeSet<String>) {
+    if let Some(name) = schema["$ref"].as_str().and_then(|to| to.strip_prefix("#/components/schemas/"))
+        && into.insert(name.to_owned())
+    {
+        collect(document, &schemas(document)[name], into);
+    }
+    match schema {
+        Value::Object(fields) => fields.values().for_each(|value| collect(document, value, into)),
+        Value::Array(items) => items.iter().for_each(|value| collect(document, value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn bounds_in_the_document_are_those_of_the_checks() {
+    let document = document();
+    let at = |pointer: &str| {
+        let value = document.pointer(&format!("/components/schemas/{pointer}"));
+        value.and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer}"))
+    };
+    for (pointer, bound) in [
+        ("NewOrder/properties/quantity/maximum", u64::from(limits::QUANTITY_PER_ORDER_MAX)),
+        ("Registration/properties/email/maxLength", limits::EMAIL_CHARS_MAX as u64),
+        ("Registration/properties/password/minLength", limits::PASSWORD_CHARS_MIN as u64),
+        ("Registration/properties/password/maxLength", limits::PASSWORD_CHARS_MAX as u64),
+        ("Registration/properties/display_name/maxLength", limits::NAME_CHARS_MAX as u64),
+        ("NewCreator/properties/bio/maxLength", limits::TEXT_CHARS_MAX as u64),
+        ("NewDrop/properties/variants/maxItems", limits::VARIANTS_PER_DROP_MAX as u64),
+        ("NewDrop/properties/hold_seconds/maximum", u64::from(limits::HOLD_MS_MAX / 1_000)),
+        ("NewDropVariant/properties/stock/maximum", u64::from(limits::STOCK_PER_VARIANT_MAX)),
+        ("NewProduct/properties/images/maxItems", limits::IMAGES_PER_PRODUCT_MAX as u64),
+        ("NewImage/properties/url/maxLength", limits::URL_CHARS_MAX as u64),
+        ("Price/properties/amount/maximum", limits::PRICE_MINOR_MAX as u64),
+    ] {
+        assert_eq!(at(pointer), bound, "{pointer}");
+    }
+}
+
+#[test]
+fn patterns_are_spelled_out() {
+    // What is written as `\u0000` in a pattern must arrive there as an escape, not as the character.
+    for pattern in [schema::LINE, schema::LINES] {
+        assert!(pattern.is_ascii() && !pattern.contains(char::is_control), "{pattern}");
+    }
+}

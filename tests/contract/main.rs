@@ -1,0 +1,123 @@
+//! The API against its own description: a validator reads the document, schemathesis calls everything in it.
+//!
+//! `LIVEDROP_CONTRACT_EXAMPLES` (default 40) is how many requests it thinks up for an operation, and
+//! `LIVEDROP_CONTRACT_SEED` (default 1) from where.
+
+mod examples;
+#[path = "../support/server.rs"]
+mod server;
+mod tools;
+
+use serde_json::{Value, json};
+use server::{Account, Server, livedrop};
+use std::{env, fs, path::PathBuf};
+use tools::{said, scratch, tool};
+
+/// As `livedrop openapi` prints it.
+fn document() -> Value {
+    let output = livedrop().arg("openapi").output().expect("livedrop to run");
+    assert!(output.status.success(), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn operations(document: &Value) -> usize {
+    let paths = document["paths"].as_object().expect("paths");
+    paths.values().map(|item| item.as_object().expect("an item").len()).sum()
+}
+
+/// A creator who is an administrator besides: the token that opens most.
+async fn root(server: &Server) -> Account {
+    let root = server.admin().await;
+    let profile = json!({"handle": "root_of_all", "display_name": "Root"});
+    let (status, answer) = server.post("/creators", Some(&root), profile).await;
+    assert_eq!(status, 201, "{answer}");
+    root
+}
+
+/// What schemathesis says: whether it found nothing, and its report.
+fn schemathesis(document: &str, who: &Account, arguments: &[&str]) -> (bool, String) {
+    let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemathesis.toml");
+    let mut command = tool("schemathesis");
+    command.arg("--config-file").arg(config).args(["run", document, "--checks", "all"]);
+    command.args(["--continue-on-failure", "--request-timeout", "20", "--header"]);
+    command.arg(format!("Authorization: Bearer {}", who.token)).args(arguments);
+    let output = command.output().expect("schemathesis to run");
+    (output.status.success(), said(&output))
+}
+
+#[test]
+fn the_document_is_valid_for_others_too() {
+    let file = scratch().join("openapi.json");
+    fs::write(&file, document().to_string()).expect("a file");
+    let output = tool("openapi-spec-validator").args(["--schema", "3.1"]).arg(&file).output().expect("it to run");
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn the_server_serves_what_the_command_prints() {
+    let server = Server::start().await;
+    let response = server.http.get(format!("{}/openapi.json", server.base)).send().await.expect("an answer");
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.json::<Value>().await.expect("JSON"), document());
+}
+
+#[tokio::test]
+async fn schemathesis_finds_nothing() {
+    let server = Server::start().await;
+    let (root, user) = (root(&server).await, server.account("user").await);
+    let url = format!("{}/openapi.json", server.base);
+    let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
+    let examples = setting("LIVEDROP_CONTRACT_EXAMPLES", "40");
+    let seed = setting("LIVEDROP_CONTRACT_SEED", "1");
+    for (who, examples) in [(&root, examples.as_str()), (&user, "5")] {
+        let (clean, report) = schemathesis(&url, who, &["--seed", &seed, "--max-examples", examples]);
+        assert!(clean, "as {}:\n{report}", who.email);
+        // Nothing found because nothing was asked would be no news. Where the document is read from is not asked again.
+        let tested = format!("Tested: {}\n", operations(&document()) - 1);
+        assert!(report.contains(&tested), "as {}: not {tested}{report}", who.email);
+    }
+}
+
+#[tokio::test]
+async fn schemathesis_finds_what_is_not_so() {
+    let server = Server::start().await;
+    let root = root(&server).await;
+    let mut wrong = document();
+    wrong["paths"]["/api/v1/users/me"]["get"]["responses"]["200"] = json!({"description": "nothing", "content": {
+        "application/json": {"schema": {"type": "object", "required": ["no_such_field"]}}}});
+    let file = scratch().join("wrong.json");
+    fs::write(&file, wrong.to_string()).expect("a file");
+    let only = ["--url", &server.base, "--include-operation-id", "get_me"];
+    let (clean, report) = schemathesis(file.to_str().expect("a path of text"), &root, &only);
+    assert!(!clean && report.contains("no_such_field"), "{report}");
+}
+
+#[tokio::test]
+async fn the_page_and_all_that_it_asks_for_come_from_the_binary() {
+    let server = Server::start().await;
+    let get = async |path: &str| {
+        let response = server.http.get(format!("{}{path}", server.base)).send().await.expect("an answer");
+        let header = |name| response.headers().get(name).map_or("", |value| value.to_str().expect("text")).to_owned();
+        let (media_type, policy) = (header("content-type"), header("content-security-policy"));
+        (response.status().as_u16(), media_type, policy, response.text().await.expect("a body"))
+    };
+    let (status, media_type, policy, page) = get("/docs").await;
+    assert_eq!((status, media_type.as_str()), (200, "text/html; charset=utf-8"));
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+    let asked: Vec<&str> = page.split(['"']).filter(|text| text.starts_with('/') || text.contains("//")).collect();
+    assert!(asked.iter().all(|address| address.starts_with('/') && !address.starts_with("//")), "{asked:?}");
+    for (file, kind, content) in [
+        ("/docs/swagger-ui.css", "text/css", ".swagger-ui"),
+        ("/docs/swagger-ui-bundle.js", "text/javascript", "SwaggerUIBundle"),
+        ("/docs/start.js", "text/javascript", "/openapi.json"),
+        ("/docs/favicon-32x32.png", "image/png", "PNG"),
+        ("/openapi.json", "application/json", "3.1.0"),
+    ] {
+        let (status, media_type, _, body) = get(file).await;
+        assert_eq!(status, 200, "{file}");
+        assert!(media_type.starts_with(kind) && body.contains(content), "{file}: {media_type}");
+        assert!(asked.contains(&file) || file == "/openapi.json", "the page does not ask for {file}");
+    }
+    let (status, media_type, _, _) = get("/docs/index.html").await;
+    assert_eq!((status, media_type.as_str()), (404, "application/problem+json"));
+}
