@@ -76,7 +76,8 @@ async fn the_examples_of_the_document_work() {
     visit.means("Follow", "/creator_id", &json!(maker.id));
     visit.post("/follows", &[]).await;
 
-    visit.post("/creators", &[]).await;
+    let creator = visit.post("/creators", &[]).await;
+    visit.try_out(Method::PATCH, "/creators/{id}", &[text(&creator["id"])]).await;
     let product = visit.post("/products", &[]).await;
     visit.means("NewDrop", "/product_id", &product["id"]);
     visit.means("NewDrop", "/variants/0/variant_id", &product["variants"][0]["id"]);

@@ -34,6 +34,23 @@ async fn root(server: &Server) -> Account {
     root
 }
 
+/// Something to find: a drop that is live, one that is to come, and orders in it.
+async fn stocked(server: &Server, root: &Account) {
+    let product = json!({"name": "Winter jacket", "price": {"amount": 1999, "currency": "USD"}});
+    let (_, product) = server.post("/products", Some(root), product).await;
+    for starts_at in ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"] {
+        let drop = json!({"product_id": product["id"], "stock": 1_000_000, "starts_at": starts_at});
+        let (status, drop) = server.post("/drops", Some(root), drop).await;
+        assert_eq!(status, 201, "{drop}");
+        for (key, method) in [("reserved", json!(null)), ("paid", json!("pm_sandbox_ok"))] {
+            let order = json!({"drop_id": drop["id"], "quantity": 2, "payment_method": method});
+            let expected = if drop["status"] == "live" { 201 } else { 409 };
+            let (status, order) = server.order(root, &format!("{key} {starts_at}"), &order).await;
+            assert_eq!(status, expected, "{order}");
+        }
+    }
+}
+
 /// What schemathesis says: whether it found nothing, and its report.
 fn schemathesis(document: &str, who: &Account, arguments: &[&str]) -> (bool, String) {
     let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemathesis.toml");
@@ -65,6 +82,7 @@ async fn the_server_serves_what_the_command_prints() {
 async fn schemathesis_finds_nothing() {
     let server = Server::start().await;
     let (root, user) = (root(&server).await, server.account("user").await);
+    stocked(&server, &root).await;
     let url = format!("{}/openapi.json", server.base);
     let setting = |name, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
     let examples = setting("LIVEDROP_CONTRACT_EXAMPLES", "40");

@@ -207,7 +207,8 @@ async fn every_route_asks_who_is_there() {
 
 fn nameless(path: &str) -> String {
     // A file of the page is no parameter in the table.
-    let part = |part: &str| if part.starts_with('{') || part == "swagger-ui.css" { "{}".to_owned() } else { part.to_owned() };
+    let part =
+        |part: &str| if part.starts_with('{') || part == "swagger-ui.css" { "{}".to_owned() } else { part.to_owned() };
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 

@@ -11,6 +11,9 @@ use std::time::Duration;
 async fn a_sale_on_postgres_ends_with_a_clean_audit() {
     let mut server = Server::with(Some(crate::postgres::fresh_database().await), &[]).await;
     let (_, drop) = server.live_drop(10, json!({"per_buyer_limit": 1})).await;
+    // Text that Postgres has no column for.
+    let nobody = json!({"email": "ann\u{0}@example.com", "password": "correct horse"});
+    problem(server.post("/auth/login", None, nobody).await, 401, "invalid_credentials");
     let buyers = futures_util::future::join_all((0..20).map(|_| server.account("buyer"))).await;
     let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
     let answers = futures_util::future::join_all(buyers.iter().map(|buyer| server.order(buyer, "k", &body))).await;

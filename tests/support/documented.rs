@@ -19,7 +19,11 @@ pub fn check(method: &Method, path: &str, status: StatusCode, body: &Value) {
     if let Some(shared) = response["$ref"].as_str() {
         response = DOCUMENT.pointer(&shared[1..]).expect("a shared response");
     }
-    if let Some(code) = body.get("code") {
+    let schema = &response["content"]["application/json"]["schema"];
+    if !schema.is_null() {
+        let unknown = unknown(&[schema], body, "");
+        assert!(unknown.is_empty(), "{method} {path} {status}: not documented: {unknown:?}");
+    } else if let Some(code) = body.get("code") {
         let codes =
             &response["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"];
         assert!(
@@ -27,6 +31,43 @@ pub fn check(method: &Method, path: &str, status: StatusCode, body: &Value) {
             "{method} {path}: {code} is not documented"
         );
     }
+}
+
+/// The fields of a value that its schemas do not have, by their pointers. A client may ignore what is new, so the document
+/// does not forbid it; we may not forget to write it down.
+fn unknown(schemas: &[&'static Value], value: &Value, pointer: &str) -> Vec<String> {
+    let mut flat = Vec::new();
+    schemas.iter().for_each(|schema| flatten(schema, &mut flat));
+    let below = |key: &str| flat.iter().filter_map(|schema| schema.get(key)).collect::<Vec<_>>();
+    match value {
+        Value::Array(items) => items.iter().flat_map(|item| unknown(&below("items"), item, pointer)).collect(),
+        Value::Object(fields) => {
+            let (properties, others) = (below("properties"), below("additionalProperties"));
+            // An object of any form.
+            if properties.is_empty() && others.is_empty() {
+                return Vec::new();
+            }
+            let check = |(name, value): (&String, &Value)| {
+                let mut known: Vec<_> = properties.iter().filter_map(|all| all.get(name)).collect();
+                known.extend(&others);
+                let pointer = format!("{pointer}/{name}");
+                if known.is_empty() { vec![pointer] } else { unknown(&known, value, &pointer) }
+            };
+            fields.iter().flat_map(check).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A schema and those that it is made of.
+fn flatten(schema: &'static Value, into: &mut Vec<&'static Value>) {
+    if let Some(to) = schema["$ref"].as_str() {
+        flatten(DOCUMENT.pointer(&to[1..]).expect("a component"), into);
+    }
+    for key in ["allOf", "anyOf", "oneOf"] {
+        schema[key].as_array().into_iter().flatten().for_each(|part| flatten(part, into));
+    }
+    into.push(schema);
 }
 
 /// A path without parameters wins over one with, as in the router.

@@ -24,6 +24,45 @@ fn conditional(document: &mut Value) {
     }
 }
 
+/// What can be done next with what a call has made, by the names of operations.
+const NEXT: [(&str, &[&str]); 4] = [
+    (
+        "create_creator",
+        &["get_creator", "change_creator", "list_creator_products", "list_creator_drops", "list_followers", "follow"],
+    ),
+    ("create_product", &["get_product", "change_product", "archive_product", "restore_product"]),
+    (
+        "create_drop",
+        &[
+            "get_drop",
+            "get_stock",
+            "start_drop",
+            "end_drop",
+            "cancel_drop",
+            "restock_drop",
+            "reschedule_drop",
+            "list_sales",
+            "export_sales",
+        ],
+    ),
+    ("place_order", &["get_order", "pay_order", "cancel_order", "refund_order", "get_order_history"]),
+];
+
+fn link(document: &mut Value) {
+    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
+    for operation in items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut()) {
+        let next = NEXT.iter().find(|(made, _)| operation["operationId"] == *made);
+        let links = next.into_iter().flat_map(|(_, next)| *next).map(|name| {
+            let link = json!({"operationId": name, "parameters": {"id": "$response.body#/id"}});
+            ((*name).to_owned(), link)
+        });
+        let links: serde_json::Map<String, Value> = links.collect();
+        if !links.is_empty() {
+            operation["responses"]["201"]["links"] = links.into();
+        }
+    }
+}
+
 /// Adds it.
 pub fn add(document: &mut Value) {
     let schemas = &mut document["components"]["schemas"];
@@ -51,6 +90,7 @@ pub fn add(document: &mut Value) {
         }
     }
     conditional(document);
+    link(document);
     document["x-websocket"] = json!({
         "/api/v1/notifications": {
             "summary": "Events as they happen",

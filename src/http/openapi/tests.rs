@@ -62,6 +62,15 @@ fn names_are_unique_and_references_lead_somewhere() {
         assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{method} {path}");
     }
     check_references(&document, &document);
+    let mut links = 0;
+    for (_, _, operation) in operations(&document) {
+        for link in operation["responses"]["201"]["links"].as_object().into_iter().flat_map(|all| all.values()) {
+            let to = link["operationId"].as_str().expect("a name");
+            assert!(ids.contains(to), "a link to {to}, which does not exist");
+            links += 1;
+        }
+    }
+    assert_eq!(links, 24);
 }
 
 fn check_references(document: &Value, value: &Value) {
