@@ -2,7 +2,7 @@
 //!
 //! A request passes [`trace`] (its trace, panics, log line), is routed by [`routing`], read by extractors ([`auth`],
 //! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`routes`], and leaves as a body of [`dto`] or as a
-//! [`problem`]. [`ws`] holds the WebSocket sessions, [`server`] the sockets.
+//! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] the sockets.
 
 pub mod auth;
 pub mod dto;
@@ -11,12 +11,15 @@ pub mod going_down;
 pub mod health;
 pub mod idempotency;
 pub mod json;
+pub mod lifeline;
 pub mod pages;
 pub mod path;
 pub mod problem;
 pub mod routes;
 pub mod routing;
 pub mod server;
+pub mod session;
+pub mod sse;
 pub mod trace;
 pub mod ws;
 pub mod ws_frames;
@@ -29,11 +32,12 @@ use crate::service::drops::Drops;
 use crate::service::orders::Orders;
 use crate::service::products::Products;
 use crate::service::sales::Sales;
+use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
 use actix_web::web::{self, ServiceConfig};
 pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
-use routes::{accounts, creators, drops, orders, products, sales};
+use routes::{accounts, creators, drops, notifications, orders, products, sales};
 use routing::at;
 use std::sync::Arc;
 
@@ -58,6 +62,8 @@ pub struct Services {
     pub health: Arc<dyn HealthSource>,
     /// Access tokens.
     pub tokens: Tokens,
+    /// Tickets for sessions.
+    pub tickets: Tickets,
     /// Origins (`https://shop.example`) whose pages may open a WebSocket; empty: the server's own host only.
     pub ws_allowed_origins: Arc<[String]>,
 }
@@ -70,6 +76,7 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
         config
             .app_data(web::Data::new(services.tokens.clone()))
             .app_data(web::Data::new(services.accounts.clone()))
+            .app_data(web::Data::new(services.hub.open_shard()))
             .app_data(web::Data::new(services))
             .service(api())
             .service(at("/healthz").get(health::live).done())
@@ -98,6 +105,8 @@ fn api() -> actix_web::Scope {
         .service(at("/orders/{id}/refund").post(sales::refund).done())
         .service(at("/orders/{id}/history").get(sales::history).done())
         .service(at("/notifications").get(ws::connect).done())
+        .service(at("/notifications/stream").get(sse::stream).done())
+        .service(at("/notifications/ticket").post(notifications::ticket).done())
         .service(at("/auth/register").post(accounts::register).done())
         .service(at("/auth/login").post(accounts::login).done())
         .service(at("/auth/refresh").post(accounts::refresh).done())

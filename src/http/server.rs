@@ -1,6 +1,6 @@
 //! The sockets: how many, how patient, and how a dead one is noticed.
 
-use super::{GoingDown, Services, configure, trace};
+use super::{GoingDown, Services, configure, lifeline, trace};
 use crate::domain::limits::SESSIONS_MAX;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -64,9 +64,10 @@ pub fn build(
         .client_request_timeout(REQUEST_HEAD_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .shutdown_timeout(options.shutdown.as_secs())
-        .on_connect(|connection, _| {
+        .on_connect(|connection, extensions| {
             if let Some(socket) = connection.downcast_ref::<TcpStream>() {
                 tune(socket);
+                lifeline::attach(socket, extensions);
             }
         })
         .disable_signals()

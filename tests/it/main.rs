@@ -7,6 +7,7 @@ mod database;
 mod errors;
 mod fuzz;
 mod lifecycle;
+mod listener;
 #[path = "../support/mutate.rs"]
 mod mutate;
 mod notifications;
@@ -14,5 +15,9 @@ mod orders;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod products;
+mod recovery;
 #[path = "../support/server.rs"]
 mod server;
+mod sessions;
+mod slow;
+mod sse;
