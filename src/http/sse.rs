@@ -51,6 +51,13 @@ struct Events {
     over: bool,
 }
 
+impl Drop for Events {
+    /// However it ended: what still runs for it stops, and what is left of its connection is cut soon.
+    fn drop(&mut self) {
+        self.session.seat.closing();
+    }
+}
+
 impl Stream for Events {
     type Item = Result<Bytes, Infallible>;
 

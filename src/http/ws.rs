@@ -103,6 +103,13 @@ impl Stream for Socket {
     }
 }
 
+impl Drop for Socket {
+    /// However it ended: what still runs for it stops, and what is left of its connection is cut soon.
+    fn drop(&mut self) {
+        self.session.seat.closing();
+    }
+}
+
 impl Socket {
     /// Reads what has arrived.
     fn listen(&mut self, context: &mut Context<'_>) {

@@ -101,6 +101,23 @@ async fn clients_that_stop_reading_are_cut_and_delay_nobody() {
     }
 }
 
+/// Its kernel still acknowledges, so only the ping that nobody answers tells. A path that swallows everything is ended by the
+/// kernel's own limit (`TCP_USER_TIMEOUT`), which takes a network to test.
+#[tokio::test]
+async fn a_client_that_has_vanished_is_noticed_by_its_silence() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(5, json!({})).await;
+    let before = connections(&server);
+    let vanished = raw(&server, &drop).await;
+    let began = Instant::now();
+    while connections(&server) > before {
+        assert!(began.elapsed() < Duration::from_secs(25 + 8 + 10), "still there");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(began.elapsed() > Duration::from_secs(25), "it had its time");
+    std::mem::drop(vanished);
+}
+
 #[tokio::test]
 async fn a_client_that_trickles_is_cut_too() {
     let server = Server::start().await;
