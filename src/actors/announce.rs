@@ -1,14 +1,52 @@
-//! What the crowd is told about a journal record: the public events, as JSON, each encoded once.
+//! What the crowd is told, as JSON: the public events of journal records, and what the broadcaster answers to sessions.
+//! Each is encoded once, however many hear it.
 
-use super::fanout::Topic;
+use super::fanout::{Event, Topic};
+use super::place::{Epoch, Place, Since};
 use crate::domain::{
-    DropEvent, DropRecord, DropSpec, DropStatus, OrderLine, ReleaseReason, StockBoard, StockCounts, Timestamp,
-    VariantId,
+    CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, OrderId, OrderLine, RefundCause, ReleaseReason,
+    StockBoard, StockCounts, Timestamp, UserId, VariantId,
 };
 use bytes::Bytes;
 use serde::Serialize;
+use smallvec::smallvec;
 
-/// An event about a drop, with its stock at that moment.
+/// A drop with its stock at that moment.
+#[derive(Serialize)]
+struct DropNow<'a> {
+    drop_id: DropId,
+    creator_id: CreatorId,
+    title: &'a str,
+    starts_at: Timestamp,
+    ends_at: Option<Timestamp>,
+    status: DropStatus,
+    stock: StockCounts,
+    variants: Vec<VariantNow>,
+}
+
+#[derive(Serialize)]
+struct VariantNow {
+    id: VariantId,
+    #[serde(flatten)]
+    stock: StockCounts,
+}
+
+impl<'a> DropNow<'a> {
+    fn new(spec: &'a DropSpec, board: &StockBoard) -> Self {
+        Self {
+            drop_id: spec.id,
+            creator_id: spec.creator_id,
+            title: &spec.title,
+            starts_at: spec.starts_at,
+            ends_at: spec.ends_at,
+            status: board.status,
+            stock: board.total(),
+            variants: board.variants.iter().map(|&(id, stock)| VariantNow { id, stock }).collect(),
+        }
+    }
+}
+
+/// An event about a drop.
 #[derive(Serialize)]
 struct DropNotice<'a> {
     id: String,
@@ -16,23 +54,10 @@ struct DropNotice<'a> {
     topic: String,
     at: Timestamp,
     position: u64,
-    drop_id: String,
-    creator_id: String,
-    title: &'a str,
-    starts_at: Timestamp,
-    ends_at: Option<Timestamp>,
-    status: DropStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     variant_id: Option<VariantId>,
-    stock: StockCounts,
-    variants: Vec<VariantNotice>,
-}
-
-#[derive(Serialize)]
-struct VariantNotice {
-    id: VariantId,
     #[serde(flatten)]
-    stock: StockCounts,
+    now: DropNow<'a>,
 }
 
 /// An event about somebody's order.
@@ -43,8 +68,8 @@ struct OrderNotice<'a> {
     topic: String,
     at: Timestamp,
     position: u64,
-    order_id: String,
-    drop_id: String,
+    order_id: OrderId,
+    drop_id: DropId,
     variant_id: VariantId,
     quantity: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,22 +77,24 @@ struct OrderNotice<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     release_reason: Option<ReleaseReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    refund_cause: Option<crate::domain::RefundCause>,
+    refund_cause: Option<RefundCause>,
 }
 
 /// What a record means for those who listen.
-pub enum Notice<'a> {
+pub enum Notice {
     /// Tell everyone who watches the drop or its creator, now.
-    Drop(&'a str, Option<VariantId>),
+    Drop(&'static str, Option<VariantId>),
     /// Tell the buyer.
-    Order(&'a str, OrderLine),
+    Order(&'static str, OrderLine),
+    /// Tell everyone who watches the drop with its next [`STOCK_CHANGED`].
+    Stock,
     /// Tell nobody.
     Silent,
 }
 
 /// Classifies a record's event.
 #[must_use]
-pub fn notice(event: &DropEvent) -> Notice<'static> {
+pub fn notice(event: &DropEvent) -> Notice {
     match event {
         DropEvent::Scheduled(_) => Notice::Drop("drop_scheduled", None),
         DropEvent::Started => Notice::Drop("drop_started", None),
@@ -76,7 +103,7 @@ pub fn notice(event: &DropEvent) -> Notice<'static> {
         DropEvent::Restocked { variant, .. } => Notice::Drop("restocked", Some(*variant)),
         DropEvent::StockLow { variant, .. } => Notice::Drop("stock_low", Some(*variant)),
         DropEvent::SoldOut => Notice::Drop("sold_out", None),
-        DropEvent::BackInStock => Notice::Drop("stock_changed", None),
+        DropEvent::BackInStock => Notice::Stock,
         DropEvent::Reserved { order, buyer, variant, quantity, .. } => Notice::Order(
             "order_reserved",
             OrderLine { order: *order, buyer: *buyer, variant: *variant, quantity: *quantity },
@@ -93,65 +120,225 @@ pub fn notice(event: &DropEvent) -> Notice<'static> {
     }
 }
 
-/// Encodes an event about a drop.
+/// What became of an order, without its text: most buyers do not listen just then, and only some ever ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OrderFact {
+    /// Its record.
+    pub position: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Which drop.
+    pub drop: DropId,
+    /// Its type on the wire.
+    pub kind: &'static str,
+    /// Which order.
+    pub line: OrderLine,
+    /// What else there is to say.
+    pub detail: Detail,
+}
+
+/// What an [`OrderFact`] says besides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Detail {
+    /// Nothing.
+    None,
+    /// The hold's end.
+    Expires(Timestamp),
+    /// Why the hold is gone.
+    Released(ReleaseReason),
+    /// Why the money goes back.
+    Refund(RefundCause),
+}
+
+impl OrderFact {
+    /// From the record at `position`, which is a [`Notice::Order`].
+    #[must_use]
+    pub fn new(kind: &'static str, line: OrderLine, record: &DropRecord, position: u64) -> Self {
+        let detail = match &record.event {
+            DropEvent::Reserved { expires_at, .. } => Detail::Expires(*expires_at),
+            DropEvent::Released { reason, .. } => Detail::Released(*reason),
+            DropEvent::RefundDue { cause, .. } => Detail::Refund(*cause),
+            _ => Detail::None,
+        };
+        Self { position, at: record.at, drop: record.drop, kind, line, detail }
+    }
+
+    /// The event for its buyer. `stock` completes its place.
+    #[must_use]
+    pub fn event(&self, epoch: Epoch, stock: u64) -> Event {
+        let (mut expires_at, mut release_reason, mut refund_cause) = (None, None, None);
+        match self.detail {
+            Detail::None => {}
+            Detail::Expires(at) => expires_at = Some(at),
+            Detail::Released(reason) => release_reason = Some(reason),
+            Detail::Refund(cause) => refund_cause = Some(cause),
+        }
+        let topic = Topic::User(self.line.buyer);
+        let notice = OrderNotice {
+            id: Since { epoch, told: self.position, stock: None }.to_string(),
+            r#type: self.kind,
+            topic: topic.to_string(),
+            at: self.at,
+            position: self.position,
+            order_id: self.line.order,
+            drop_id: self.drop,
+            variant_id: self.line.variant,
+            quantity: self.line.quantity,
+            expires_at,
+            release_reason,
+            refund_cause,
+        };
+        Event {
+            kind: self.kind,
+            at: self.at,
+            place: Place { told: self.position, stock },
+            epoch,
+            topics: smallvec![topic],
+            stock_of: None,
+            json: encode(&notice),
+        }
+    }
+}
+
+/// When and where something happened to a drop.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// When.
+    pub at: Timestamp,
+    /// The record that it reflects.
+    pub position: u64,
+    /// Where whoever hears it stands then.
+    pub place: Place,
+    /// In which journal.
+    pub epoch: Epoch,
+}
+
+/// An event about a drop. `stock_changed` is the one that later ones of its kind replace.
 #[must_use]
 pub fn drop_event(
-    kind: &str,
+    kind: &'static str,
     spec: &DropSpec,
     board: &StockBoard,
-    at: Timestamp,
-    position: u64,
+    moment: Moment,
     variant_id: Option<VariantId>,
-) -> Bytes {
-    let notice = DropNotice {
-        id: event_id(position, kind),
+) -> Event {
+    let Moment { at, position, place, epoch } = moment;
+    let stock_of = (kind == STOCK_CHANGED).then_some(spec.id);
+    let topics = smallvec![Topic::Drop(spec.id), Topic::Creator(spec.creator_id)];
+    let mut event = Event { kind, at, place, epoch, topics, stock_of, json: Bytes::new() };
+    event.json = encode(&DropNotice {
+        id: event.id().to_string(),
         r#type: kind,
-        topic: Topic::Drop(spec.id).to_string(),
+        topic: event.topics[0].to_string(),
         at,
         position,
-        drop_id: spec.id.to_string(),
-        creator_id: spec.creator_id.to_string(),
-        title: &spec.title,
-        starts_at: spec.starts_at,
-        ends_at: spec.ends_at,
-        status: board.status,
         variant_id,
-        stock: board.total(),
-        variants: board.variants.iter().map(|&(id, stock)| VariantNotice { id, stock }).collect(),
-    };
-    encode(&notice)
+        now: DropNow::new(spec, board),
+    });
+    event
 }
 
-/// Encodes an event about an order, for its buyer.
+/// The type of what is conflated.
+pub const STOCK_CHANGED: &str = "stock_changed";
+
+/// A drop as a snapshot shows it.
 #[must_use]
-pub fn order_event(kind: &str, line: OrderLine, record: &DropRecord, position: u64) -> Bytes {
-    let (mut expires_at, mut release_reason, mut refund_cause) = (None, None, None);
-    match &record.event {
-        DropEvent::Reserved { expires_at: at, .. } => expires_at = Some(*at),
-        DropEvent::Released { reason, .. } => release_reason = Some(*reason),
-        DropEvent::RefundDue { cause, .. } => refund_cause = Some(*cause),
-        _ => {}
-    }
-    let notice = OrderNotice {
-        id: event_id(position, kind),
-        r#type: kind,
-        topic: Topic::User(line.buyer).to_string(),
-        at: record.at,
-        position,
-        order_id: line.order.to_string(),
-        drop_id: record.drop.to_string(),
-        variant_id: line.variant,
-        quantity: line.quantity,
-        expires_at,
-        release_reason,
-        refund_cause,
-    };
-    encode(&notice)
+pub fn drop_now(spec: &DropSpec, board: &StockBoard) -> Bytes {
+    encode(&DropNow::new(spec, board))
 }
 
-/// Unique within this journal: a conflated `stock_changed` shares its position with the record that it reflects.
-fn event_id(position: u64, kind: &str) -> String {
-    format!("{position}-{kind}")
+/// The state of a topic at `position`: its drops, or where a buyer's orders are to be read.
+#[must_use]
+pub fn snapshot(topic: Topic, position: u64, drops: &[Bytes]) -> Bytes {
+    let mut text = format!(r#"{{"type":"snapshot","topic":"{topic}","position":{position},"#).into_bytes();
+    match topic {
+        Topic::User(_) => text.extend(br#""read":"/api/v1/users/me/orders""#),
+        Topic::Drop(_) | Topic::Creator(_) => {
+            text.extend(br#""drops":["#);
+            for (index, drop) in drops.iter().enumerate() {
+                if index > 0 {
+                    text.push(b',');
+                }
+                text.extend_from_slice(drop);
+            }
+            text.push(b']');
+        }
+    }
+    text.push(b'}');
+    text.into()
+}
+
+/// How a topic begins.
+#[derive(Serialize, Clone, PartialEq, Eq, Debug)]
+pub struct Begun {
+    /// Its name.
+    pub topic: String,
+    /// Whether everything missed has been told; otherwise there was a snapshot.
+    pub recovered: bool,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Answer<'a> {
+    Subscribed {
+        id: String,
+        topics: &'a [Begun],
+    },
+    Unsubscribed {
+        topics: Vec<String>,
+    },
+    Authenticated {
+        id: String,
+        user_id: UserId,
+        following: usize,
+        expires_at: Timestamp,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        recovered: Option<bool>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        topics: &'a [Begun],
+    },
+}
+
+/// Answers a subscription: from here on everything is told.
+#[must_use]
+pub fn subscribed(id: Since, topics: &[Begun]) -> Bytes {
+    encode(&Answer::Subscribed { id: id.to_string(), topics })
+}
+
+/// Answers the end of a subscription.
+#[must_use]
+pub fn unsubscribed(topics: &[Topic]) -> Bytes {
+    encode(&Answer::Unsubscribed { topics: topics.iter().map(ToString::to_string).collect() })
+}
+
+/// A session has become somebody's.
+#[derive(Clone, Copy, Debug)]
+pub struct Welcome<'a> {
+    /// The place to come back with.
+    pub id: Since,
+    /// Whose it is.
+    pub user: UserId,
+    /// Of how many creators it hears without asking.
+    pub following: usize,
+    /// When its token ends.
+    pub expires_at: Timestamp,
+    /// Whether everything missed of what comes with the account was told, where that was asked.
+    pub recovered: Option<bool>,
+    /// What was subscribed in the same breath.
+    pub topics: &'a [Begun],
+}
+
+/// Answers an authentication.
+#[must_use]
+pub fn authenticated(welcome: Welcome<'_>) -> Bytes {
+    let Welcome { id, user, following, expires_at, recovered, topics } = welcome;
+    encode(&Answer::Authenticated { id: id.to_string(), user_id: user, following, expires_at, recovered, topics })
+}
+
+/// Where the drops of many followed creators are to be read, when there are too many for here.
+#[must_use]
+pub fn snapshot_elsewhere(position: u64) -> Bytes {
+    format!(r#"{{"type":"snapshot","topic":"following","position":{position},"read":"/api/v1/users/me/feed"}}"#).into()
 }
 
 fn encode(notice: &impl Serialize) -> Bytes {

@@ -1,20 +1,27 @@
-//! Tells the crowd. An actor that owns the sessions and their topics; a cursor over the durable journal feeds it.
+//! Tells the crowd. An actor that follows the durable journal: it encodes each event once, remembers it, and hands it to the
+//! [shards](super::shard), each of which knows the sessions of one worker.
 //!
-//! It never waits for a socket: a message is put into each session's bounded queue, and the session sends when it can.
+//! It never waits for a socket. What a session asks for is answered through the same queue as the events, so nothing falls
+//! between an answer and what is told after it.
 
-use super::announce::{self, Notice};
-use super::fanout::{CloseCause, SessionQueue, Topic};
-use super::hub::SessionId;
+use super::announce::{self, Begun, Moment, Notice, OrderFact, Welcome};
+use super::clock::Clock;
+use super::fanout::{CloseCause, Event, Topic};
+use super::history::History;
+use super::place::{Epoch, Place, Since};
+use super::shard::{Begin, Heard, ToShard, Told};
 use super::tail::{Run, Tail};
-use crate::domain::limits::{SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX};
+use crate::domain::limits::{REPLAY_BYTES_MAX, SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX};
 use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, StockBoard, Timestamp, UserId};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::mpsc;
 
 /// The name of its place in the journal.
 pub const CURSOR: &str = "broadcaster";
@@ -22,53 +29,67 @@ pub const CURSOR: &str = "broadcaster";
 /// Sessions' wishes that wait for the broadcaster.
 pub const MAILBOX_MAX: usize = 65_536;
 
-/// What has just become durable.
+/// Messages that may wait for a shard before the journal is read on. What is not read waits in the journal.
+const SHARD_BACKLOG_MAX: usize = 1_024;
+const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
+
+/// Shards are told apart by one bit each.
+pub const SHARDS_MAX: usize = 128;
+
+/// What has just become durable. Answered with how many messages wait for the slowest shard.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "usize")]
 pub struct Durable(
     /// In the journal's order.
     pub Run,
 );
 
-/// A session's wish. A frame that comes with it is queued once it is done: what the session reads after that frame is
-/// all that happens from then on.
+/// One session, wherever it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SeatRef {
+    /// Which shard.
+    pub shard: usize,
+    /// Its number there.
+    pub seat: u64,
+}
+
+/// What comes with an account.
+#[derive(Clone, Debug)]
+pub struct Joining {
+    /// Whose session it is.
+    pub user: UserId,
+    /// Whose drops it hears without asking.
+    pub following: Vec<CreatorId>,
+    /// Whether these are all, or the database could not say.
+    pub complete: bool,
+    /// When its token ends, for the answer.
+    pub expires_at: Timestamp,
+    /// Topics asked for in the same breath.
+    pub topics: Vec<Topic>,
+    /// The place that it comes back with.
+    pub since: Option<Since>,
+}
+
+/// A session's wish.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum Wish {
-    /// Be heard.
-    Connect(SessionId, Arc<SessionQueue>),
-    /// Be somebody's.
-    Authenticate(SessionId, UserId, Vec<CreatorId>, Bytes),
+    /// A worker's sessions, to be told from now on.
+    Shard(usize, mpsc::Sender<ToShard>),
+    /// A session is somebody's. From here on it hears of that user's follows, whatever it knows of them.
+    Own(SeatRef, UserId),
+    /// It knows whom the user follows.
+    Join(SeatRef, Box<Joining>),
     /// Hear more.
-    Subscribe(SessionId, Vec<Topic>, Bytes),
+    Subscribe(SeatRef, Vec<Topic>, Option<Since>),
     /// Hear less.
-    Unsubscribe(SessionId, Vec<Topic>, Bytes),
+    Unsubscribe(SeatRef, Vec<Topic>),
     /// Be forgotten.
-    Disconnect(SessionId),
+    Leave(SeatRef, UserId),
     /// A user follows a creator, or does not any more.
     FollowChanged(UserId, CreatorId, bool),
-    /// Everyone goes.
-    CloseAll(CloseCause),
-}
-
-struct Session {
-    queue: Arc<SessionQueue>,
-    topics: HashMap<Topic, Heard>,
-    user: Option<UserId>,
-}
-
-/// Why a session hears a topic. Both may hold; taking one back leaves the other.
-#[derive(Clone, Copy, Default)]
-struct Heard {
-    /// The client asked for it.
-    asked: bool,
-    /// It comes with the account: its own topic, or a creator that it follows.
-    granted: bool,
-}
-
-impl Heard {
-    const ASKED: Self = Self { asked: true, granted: false };
-    const GRANTED: Self = Self { asked: false, granted: true };
+    /// Everyone goes, spread over so long.
+    Drain(Duration),
 }
 
 struct Watched {
@@ -76,186 +97,351 @@ struct Watched {
     board: StockBoard,
     /// When and at which position the stock last changed without being told.
     untold: Option<(Timestamp, u64)>,
+    /// As a snapshot shows it, until it changes.
+    now: Option<Bytes>,
 }
 
 /// See the module.
-#[derive(Default)]
 pub struct Broadcaster {
-    sessions: HashMap<SessionId, Session>,
-    topics: HashMap<Topic, HashSet<SessionId>>,
-    by_user: HashMap<UserId, VecDeque<SessionId>>,
+    epoch: Epoch,
+    /// How far telling has come.
+    place: Place,
+    history: History,
+    clock: Clock,
     drops: HashMap<DropId, Watched>,
+    by_creator: HashMap<CreatorId, SmallVec<[DropId; 2]>>,
+    /// Drops with untold stock, perhaps more than once.
+    untold: Vec<DropId>,
+    shards: Vec<Option<mpsc::Sender<ToShard>>>,
+    by_user: HashMap<UserId, VecDeque<SeatRef>>,
+    /// Told, and not handed over yet.
+    out: Vec<Told>,
+    /// Drops that were remembered from the middle of their story, and the last record of each.
+    strangers: HashMap<DropId, u64>,
 }
 
 impl Broadcaster {
-    /// A broadcaster that knows the drops recovered at start.
+    /// A broadcaster that has told everything up to record `last`, and remembers nothing of it.
     #[must_use]
-    pub fn new(drops: Vec<(Arc<DropSpec>, StockBoard)>) -> Self {
-        let drops = drops.into_iter().map(|(spec, board)| (spec.id, Watched { spec, board, untold: None })).collect();
-        Self { drops, ..Self::default() }
-    }
-
-    fn subscribe(&mut self, id: SessionId, topic: Topic, why: Heard) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let heard = session.topics.entry(topic).or_default();
-        heard.asked |= why.asked;
-        heard.granted |= why.granted;
-        self.topics.entry(topic).or_default().insert(id);
-    }
-
-    fn unsubscribe(&mut self, id: SessionId, topic: Topic, why: Heard) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Entry::Occupied(mut heard) = session.topics.entry(topic) else { return };
-        heard.get_mut().asked &= !why.asked;
-        heard.get_mut().granted &= !why.granted;
-        if !heard.get().asked && !heard.get().granted {
-            heard.remove();
-            self.unlink(id, topic);
+    pub fn new(epoch: Epoch, last: u64, clock: Clock) -> Self {
+        Self {
+            epoch,
+            place: Place { told: last, stock: last },
+            history: History::new(epoch, last),
+            clock,
+            drops: HashMap::new(),
+            by_creator: HashMap::new(),
+            untold: Vec::new(),
+            shards: Vec::new(),
+            by_user: HashMap::new(),
+            out: Vec::new(),
+            strangers: HashMap::new(),
         }
     }
 
-    fn unlink(&mut self, id: SessionId, topic: Topic) {
-        if let Some(listeners) = self.topics.get_mut(&topic) {
-            listeners.remove(&id);
-            if listeners.is_empty() {
-                self.topics.remove(&topic);
+    /// Remembers what these records told, as far as they say it all: of a drop that was scheduled before them it is not known
+    /// what its stock was then. To be called before [`Broadcaster::watch`], with everything from the first on.
+    pub fn remember(&mut self, run: &Run) {
+        if self.place.told >= run.first_sequence {
+            let before = run.first_sequence - 1;
+            self.place = Place { told: before, stock: 0 };
+            self.history = History::new(self.epoch, before);
+        }
+        for (record, position) in run.records.iter().zip(run.first_sequence..) {
+            self.on_record(record, position);
+        }
+        self.out.clear();
+    }
+
+    /// Takes the drops as recovery found them, after everything remembered.
+    pub fn watch(&mut self, drops: Vec<(Arc<DropSpec>, StockBoard)>, last: u64) {
+        self.place.told = last;
+        self.tell_stock();
+        self.place.stock = last;
+        self.history.flushed(self.place);
+        self.out.clear();
+        for (spec, board) in drops {
+            let (id, creator) = (spec.id, spec.creator_id);
+            if !self.drops.contains_key(&id) {
+                self.history.unknown_until(id, creator, last);
+                self.strangers.remove(&id);
+            }
+            self.insert(spec, board);
+        }
+        // Nobody can say whose drops these were, so nobody is told that they have missed nothing.
+        let strangers = std::mem::take(&mut self.strangers);
+        self.history.unknown_before(strangers.into_values().max().unwrap_or(0));
+        self.forget_finished();
+    }
+
+    fn insert(&mut self, spec: Arc<DropSpec>, board: StockBoard) {
+        let (id, creator) = (spec.id, spec.creator_id);
+        if self.drops.insert(id, Watched { spec, board, untold: None, now: None }).is_none() {
+            self.by_creator.entry(creator).or_default().push(id);
+        }
+    }
+
+    fn since(&self) -> Since {
+        Since { epoch: self.epoch, told: self.place.told, stock: Some(self.place.stock) }
+    }
+
+    fn on_record(&mut self, record: &DropRecord, position: u64) {
+        self.place.told = position;
+        if let DropEvent::Scheduled(spec) = &record.event {
+            self.insert(Arc::new((**spec).clone()), StockBoard::new(spec));
+        }
+        let notice = announce::notice(&record.event);
+        if let Notice::Order(kind, line) = notice {
+            self.tell_order(OrderFact::new(kind, line, record, position));
+        }
+        let Some(watched) = self.drops.get_mut(&record.drop) else {
+            if !matches!(notice, Notice::Silent) {
+                self.strangers.insert(record.drop, position);
+            }
+            return;
+        };
+        if let DropEvent::Rescheduled { starts_at, ends_at } = &record.event {
+            let spec = Arc::make_mut(&mut watched.spec);
+            (spec.starts_at, spec.ends_at) = (*starts_at, *ends_at);
+            watched.now = None;
+        }
+        let changed = watched.board.fold(&record.event).unwrap_or(false);
+        if changed {
+            watched.now = None;
+        }
+        match notice {
+            Notice::Drop(kind, variant) => {
+                // It carries the stock, so a `stock_changed` that waited has nothing left to tell.
+                watched.untold = None;
+                let moment = Moment { at: record.at, position, place: self.place, epoch: self.epoch };
+                let event = Arc::new(announce::drop_event(kind, &watched.spec, &watched.board, moment, variant));
+                self.history.keep(watched.spec.id, watched.spec.creator_id, &event);
+                self.out.push((event, u128::MAX));
+            }
+            Notice::Order(..) | Notice::Stock if changed => {
+                if watched.untold.replace((record.at, position)).is_none() {
+                    self.untold.push(record.drop);
+                }
+            }
+            Notice::Order(..) | Notice::Stock | Notice::Silent => {}
+        }
+    }
+
+    fn tell_order(&mut self, fact: OrderFact) {
+        if let Some(seats) = self.by_user.get(&fact.line.buyer) {
+            let shards = seats.iter().fold(0, |shards, seat| shards | 1 << seat.shard);
+            self.out.push((Arc::new(fact.event(self.epoch, self.place.stock)), shards));
+        }
+        self.history.keep_order(fact);
+    }
+
+    /// Tells the latest stock of every drop whose stock changed since it was last told, in the order of these changes.
+    fn tell_stock(&mut self) {
+        let mut changed: Vec<(u64, Timestamp, DropId)> = Vec::new();
+        for drop in self.untold.drain(..) {
+            if let Some((at, position)) = self.drops.get_mut(&drop).and_then(|watched| watched.untold.take()) {
+                changed.push((position, at, drop));
+            }
+        }
+        if changed.is_empty() {
+            return;
+        }
+        changed.sort_unstable();
+        for (position, at, drop) in changed {
+            self.place.stock = position;
+            let Some(watched) = self.drops.get(&drop) else { continue };
+            let moment = Moment { at, position, place: self.place, epoch: self.epoch };
+            let event = announce::drop_event(announce::STOCK_CHANGED, &watched.spec, &watched.board, moment, None);
+            let event = Arc::new(event);
+            self.history.keep(drop, watched.spec.creator_id, &event);
+            self.out.push((event, u128::MAX));
+        }
+        self.history.flushed(self.place);
+    }
+
+    /// Hands over what was told, to each shard that has somebody for it.
+    fn hand_over(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        let told: Arc<[Told]> = std::mem::take(&mut self.out).into();
+        let wanted = told.iter().fold(0, |all, (_, shards)| all | shards);
+        for shard in 0..self.shards.len() {
+            if wanted >> shard & 1 == 1 {
+                self.send(shard, ToShard::Told(Arc::clone(&told)));
             }
         }
     }
 
-    fn tell(&mut self, id: SessionId, frame: Bytes) {
-        if self.sessions.get(&id).is_some_and(|session| !session.queue.push(frame)) {
-            self.disconnect(id);
+    /// A shard that does not keep up is let go: it cuts its sessions, which come back for what they missed.
+    fn send(&mut self, shard: usize, message: ToShard) {
+        let Some(sender) = self.shards.get(shard).and_then(Option::as_ref) else { return };
+        if sender.try_send(message).is_err() {
+            tracing::warn!(shard, "a worker does not keep up with what its sessions are to hear");
+            self.shards[shard] = None;
         }
     }
 
-    fn disconnect(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.remove(&id) else { return };
-        for &topic in session.topics.keys() {
-            self.unlink(id, topic);
-        }
-        if let Some(user) = session.user {
-            self.leave_user(id, user);
+    fn backlog(&self) -> usize {
+        self.shards.iter().flatten().map(|sender| sender.max_capacity() - sender.capacity()).max().unwrap_or(0)
+    }
+
+    fn own(&mut self, seat: SeatRef, user: UserId) {
+        let seats = self.by_user.entry(user).or_default();
+        seats.push_back(seat);
+        if seats.len() > SESSIONS_PER_USER_MAX
+            && let Some(oldest) = seats.pop_front()
+        {
+            self.send(oldest.shard, ToShard::Close(oldest.seat, CloseCause::SessionLimit));
         }
     }
 
-    fn leave_user(&mut self, id: SessionId, user: UserId) {
-        if let Some(sessions) = self.by_user.get_mut(&user) {
-            sessions.retain(|other| *other != id);
-            if sessions.is_empty() {
+    fn leave(&mut self, seat: SeatRef, user: UserId) {
+        if let Some(seats) = self.by_user.get_mut(&user) {
+            seats.retain(|other| *other != seat);
+            if seats.is_empty() {
                 self.by_user.remove(&user);
             }
         }
     }
 
-    fn authenticate(&mut self, id: SessionId, user: UserId, following: Vec<CreatorId>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        match session.user.replace(user) {
-            Some(before) if before == user => {}
-            before => {
-                if let Some(before) = before {
-                    self.leave_user(id, before);
-                    self.unsubscribe(id, Topic::User(before), Heard::GRANTED);
-                }
-                let sessions = self.by_user.entry(user).or_default();
-                sessions.push_back(id);
-                if sessions.len() > SESSIONS_PER_USER_MAX
-                    && let Some(oldest) = sessions.pop_front()
-                    && let Some(session) = self.sessions.get(&oldest)
-                {
-                    session.queue.close(CloseCause::SessionLimit);
-                }
+    fn join(&mut self, seat: SeatRef, joining: Joining) {
+        let Joining { user, following, complete, expires_at, topics, since } = joining;
+        let count = following.len();
+        let granted = std::iter::once(Topic::User(user)).chain(following.into_iter().map(Topic::Creator));
+        let mut wanted: Vec<(Topic, Heard)> = granted.map(|topic| (topic, Heard::granted(self.place))).collect();
+        let comes_with_account = wanted.len();
+        wanted.extend(topics.iter().map(|topic| (*topic, Heard::asked(self.place))));
+        let Missed { events, recovered } = self.missed(&mut wanted, since);
+        let lost = |index: usize| !recovered[index];
+        let mut snapshots = Vec::new();
+        if since.is_some() {
+            snapshots = self.snapshots_of_account(&wanted[..comes_with_account], &recovered);
+        }
+        let named = &wanted[comes_with_account..];
+        let mut begun = Vec::with_capacity(named.len());
+        for (index, (topic, _)) in named.iter().enumerate() {
+            let lost = lost(comes_with_account + index);
+            if lost {
+                snapshots.push(self.snapshot(*topic));
+            }
+            begun.push(Begun { topic: topic.to_string(), recovered: !lost });
+        }
+        let recovered = since.map(|_| recovered[..comes_with_account].iter().all(|recovered| *recovered));
+        let id = self.since();
+        let welcome = Welcome { id, user, following: count, expires_at, recovered, topics: &begun };
+        let answer = announce::authenticated(welcome);
+        let begin = Begin { joined: complete, kind: "authenticated", topics: wanted, events, snapshots, answer, id };
+        self.send(seat.shard, ToShard::Begin(seat.seat, Box::new(begin)));
+    }
+
+    fn subscribe(&mut self, seat: SeatRef, topics: &[Topic], since: Option<Since>) {
+        let mut wanted: Vec<_> = topics.iter().map(|topic| (*topic, Heard::asked(self.place))).collect();
+        let Missed { events, recovered } = self.missed(&mut wanted, since);
+        let (mut snapshots, mut begun) = (Vec::new(), Vec::new());
+        for (topic, recovered) in topics.iter().zip(recovered) {
+            if !recovered {
+                snapshots.push(self.snapshot(*topic));
+            }
+            begun.push(Begun { topic: topic.to_string(), recovered });
+        }
+        let id = self.since();
+        let answer = announce::subscribed(id, &begun);
+        let begin = Begin { joined: false, kind: "subscribed", topics: wanted, events, snapshots, answer, id };
+        self.send(seat.shard, ToShard::Begin(seat.seat, Box::new(begin)));
+    }
+
+    /// What was missed on these topics, each event once, in the order of telling; topics where that is known are heard from
+    /// there on. All or nothing where it is too much.
+    fn missed(&self, topics: &mut [(Topic, Heard)], since: Option<Since>) -> Missed {
+        let mut missed = Missed { events: Vec::new(), recovered: vec![false; topics.len()] };
+        let Some(since) = since else { return missed };
+        for (recovered, (topic, _)) in missed.recovered.iter_mut().zip(topics.iter()) {
+            if let Some(events) = self.history.missed(*topic, &since, self.place) {
+                missed.events.extend(events);
+                *recovered = true;
             }
         }
-        self.subscribe(id, Topic::User(user), Heard::GRANTED);
-        for creator in following {
-            self.subscribe(id, Topic::Creator(creator), Heard::GRANTED);
+        missed.events.sort_by_key(|event| event.place);
+        missed.events.dedup_by_key(|event| event.place);
+        if missed.events.iter().map(|event| event.json.len()).sum::<usize>() > REPLAY_BYTES_MAX {
+            return Missed { events: Vec::new(), recovered: vec![false; topics.len()] };
         }
+        let from = Place { told: since.told, stock: since.stock.unwrap_or(0) };
+        for ((_, heard), _) in topics.iter_mut().zip(&missed.recovered).filter(|(_, recovered)| **recovered) {
+            heard.from = from;
+        }
+        missed
+    }
+
+    fn snapshot(&mut self, topic: Topic) -> Bytes {
+        let drops = match topic {
+            Topic::Drop(id) => SmallVec::from_slice(&[id]),
+            Topic::Creator(id) => self.by_creator.get(&id).cloned().unwrap_or_default(),
+            Topic::User(_) => SmallVec::new(),
+        };
+        let drops: Vec<Bytes> = drops.iter().filter_map(|id| self.drop_now(*id)).collect();
+        announce::snapshot(topic, self.place.told, &drops)
+    }
+
+    fn drop_now(&mut self, id: DropId) -> Option<Bytes> {
+        let Watched { spec, board, now, .. } = self.drops.get_mut(&id)?;
+        Some(now.get_or_insert_with(|| announce::drop_now(spec, board)).clone())
+    }
+
+    /// Snapshots of what could not be recovered of what comes with an account: of the creators only those with drops to show.
+    fn snapshots_of_account(&mut self, topics: &[(Topic, Heard)], recovered: &[bool]) -> Vec<Bytes> {
+        let (mut snapshots, mut bytes) = (Vec::new(), 0);
+        for ((topic, _), recovered) in topics.iter().zip(recovered) {
+            let shown = match topic {
+                Topic::Creator(id) => self.by_creator.contains_key(id),
+                Topic::User(_) | Topic::Drop(_) => true,
+            };
+            if *recovered || !shown {
+                continue;
+            }
+            let snapshot = self.snapshot(*topic);
+            bytes += snapshot.len();
+            if bytes > REPLAY_BYTES_MAX {
+                snapshots.truncate(usize::from(!recovered));
+                snapshots.push(announce::snapshot_elsewhere(self.place.told));
+                break;
+            }
+            snapshots.push(snapshot);
+        }
+        snapshots
     }
 
     fn follow_changed(&mut self, user: UserId, creator: CreatorId, follows: bool) {
-        let sessions: Vec<SessionId> = self.by_user.get(&user).into_iter().flatten().copied().collect();
-        for id in sessions {
-            if follows {
-                self.subscribe(id, Topic::Creator(creator), Heard::GRANTED);
-            } else {
-                self.unsubscribe(id, Topic::Creator(creator), Heard::GRANTED);
-            }
-        }
-    }
-
-    fn on_record(&mut self, record: &DropRecord, position: u64) {
-        if let DropEvent::Scheduled(spec) = &record.event {
-            let watched = Watched { board: StockBoard::new(spec), spec: Arc::new((**spec).clone()), untold: None };
-            self.drops.insert(record.drop, watched);
-        }
-        let Some(watched) = self.drops.get_mut(&record.drop) else { return };
-        if let DropEvent::Rescheduled { starts_at, ends_at } = &record.event {
-            let spec = Arc::make_mut(&mut watched.spec);
-            (spec.starts_at, spec.ends_at) = (*starts_at, *ends_at);
-        }
-        let changed = watched.board.fold(&record.event).unwrap_or(false);
-        match announce::notice(&record.event) {
-            Notice::Silent => {}
-            Notice::Drop(kind, variant) => {
-                // It carries the stock, so a `stock_changed` that waited has nothing left to tell.
-                watched.untold = None;
-                let frame = announce::drop_event(kind, &watched.spec, &watched.board, record.at, position, variant);
-                let (drop, creator) = (watched.spec.id, watched.spec.creator_id);
-                self.publish(&[Topic::Drop(drop), Topic::Creator(creator)], &frame);
-            }
-            Notice::Order(kind, line) => {
-                if changed {
-                    watched.untold = Some((record.at, position));
-                }
-                if self.topics.contains_key(&Topic::User(line.buyer)) {
-                    let frame = announce::order_event(kind, line, record, position);
-                    self.publish(&[Topic::User(line.buyer)], &frame);
-                }
-            }
-        }
-    }
-
-    /// Queues a frame to everyone who hears one of the topics, once each.
-    fn publish(&mut self, topics: &[Topic], frame: &Bytes) {
-        let mut slow = Vec::new();
-        for (index, topic) in topics.iter().enumerate() {
-            for id in self.topics.get(topic).into_iter().flatten() {
-                let Some(session) = self.sessions.get(id) else { continue };
-                let heard = topics[..index].iter().any(|earlier| session.topics.contains_key(earlier));
-                if !heard && !session.queue.push(frame.clone()) {
-                    slow.push(*id);
-                }
-            }
-        }
-        for id in slow {
-            self.disconnect(id);
-        }
-    }
-
-    /// Tells the latest stock of every drop whose stock changed since it was last told.
-    fn tell_stock(&mut self) {
-        let mut frames = Vec::new();
-        for watched in self.drops.values_mut() {
-            if let Some((at, position)) = watched.untold.take() {
-                let frame = announce::drop_event("stock_changed", &watched.spec, &watched.board, at, position, None);
-                frames.push(([Topic::Drop(watched.spec.id), Topic::Creator(watched.spec.creator_id)], frame));
-            }
-        }
-        for (topics, frame) in frames {
-            self.publish(&topics, &frame);
+        let seats: SmallVec<[SeatRef; 4]> = self.by_user.get(&user).into_iter().flatten().copied().collect();
+        for SeatRef { shard, seat } in seats {
+            self.send(shard, ToShard::Follow { seat, creator, follows, from: self.place });
         }
     }
 
     /// Forgets drops that are over and hold nothing.
     fn forget_finished(&mut self) {
-        self.drops.retain(|_, watched| {
+        let by_creator = &mut self.by_creator;
+        self.drops.retain(|id, watched| {
             let over = matches!(watched.board.status, DropStatus::Ended | DropStatus::Cancelled);
             let total = watched.board.total();
             let refunding = watched.board.status == DropStatus::Cancelled && total.sold > 0;
-            !over || total.held > 0 || refunding || watched.untold.is_some()
+            let keep = !over || total.held > 0 || refunding || watched.untold.is_some();
+            if !keep && let Some(drops) = by_creator.get_mut(&watched.spec.creator_id) {
+                drops.retain(|drop| drop != id);
+                if drops.is_empty() {
+                    by_creator.remove(&watched.spec.creator_id);
+                }
+            }
+            keep
         });
     }
+}
+
+struct Missed {
+    events: Vec<Arc<Event>>,
+    /// Of each topic.
+    recovered: Vec<bool>,
 }
 
 impl Actor for Broadcaster {
@@ -264,18 +450,28 @@ impl Actor for Broadcaster {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX_MAX);
         let conflation = Duration::from_secs(1) / STOCK_CHANGED_PER_SECOND_MAX;
-        context.run_interval(conflation, |broadcaster, _| broadcaster.tell_stock());
-        context.run_interval(Duration::from_secs(60), |broadcaster, _| broadcaster.forget_finished());
+        context.run_interval(conflation, |broadcaster, _| {
+            broadcaster.tell_stock();
+            broadcaster.hand_over();
+        });
+        context.run_interval(Duration::from_secs(60), |broadcaster, _| {
+            broadcaster.forget_finished();
+            broadcaster.history.expire(broadcaster.clock.now());
+        });
     }
 }
 
 impl Handler<Durable> for Broadcaster {
-    type Result = ();
+    type Result = usize;
 
-    fn handle(&mut self, Durable(run): Durable, _: &mut Self::Context) {
+    fn handle(&mut self, Durable(run): Durable, _: &mut Self::Context) -> usize {
         for (record, position) in run.records.iter().zip(run.first_sequence..) {
             self.on_record(record, position);
         }
+        // What still happens to a drop that was forgotten as finished concerns its buyers only.
+        self.strangers.clear();
+        self.hand_over();
+        self.backlog()
     }
 }
 
@@ -284,24 +480,26 @@ impl Handler<Wish> for Broadcaster {
 
     fn handle(&mut self, wish: Wish, _: &mut Self::Context) {
         match wish {
-            Wish::Connect(id, queue) => {
-                self.sessions.insert(id, Session { queue, topics: HashMap::new(), user: None });
+            Wish::Shard(shard, sender) => {
+                if self.shards.len() <= shard {
+                    self.shards.resize_with(shard + 1, || None);
+                }
+                self.shards[shard] = Some(sender);
             }
-            Wish::Authenticate(id, user, following, done) => {
-                self.authenticate(id, user, following);
-                self.tell(id, done);
+            Wish::Own(seat, user) => self.own(seat, user),
+            Wish::Join(seat, joining) => self.join(seat, *joining),
+            Wish::Subscribe(seat, topics, since) => self.subscribe(seat, &topics, since),
+            Wish::Unsubscribe(seat, topics) => {
+                let answer = announce::unsubscribed(&topics);
+                self.send(seat.shard, ToShard::End { seat: seat.seat, topics, answer });
             }
-            Wish::Subscribe(id, topics, done) => {
-                topics.into_iter().for_each(|topic| self.subscribe(id, topic, Heard::ASKED));
-                self.tell(id, done);
-            }
-            Wish::Unsubscribe(id, topics, done) => {
-                topics.into_iter().for_each(|topic| self.unsubscribe(id, topic, Heard::ASKED));
-                self.tell(id, done);
-            }
-            Wish::Disconnect(id) => self.disconnect(id),
+            Wish::Leave(seat, user) => self.leave(seat, user),
             Wish::FollowChanged(user, creator, follows) => self.follow_changed(user, creator, follows),
-            Wish::CloseAll(cause) => self.sessions.values().for_each(|session| session.queue.close(cause)),
+            Wish::Drain(window) => {
+                for shard in 0..self.shards.len() {
+                    self.send(shard, ToShard::Drain(window));
+                }
+            }
         }
     }
 }
@@ -310,9 +508,28 @@ impl Handler<Wish> for Broadcaster {
 pub async fn pump(mut tail: Tail, broadcaster: Addr<Broadcaster>) {
     while let Some(run) = tail.next().await {
         let last = run.last_sequence();
-        if broadcaster.send(Durable(run)).await.is_err() {
-            return;
-        }
+        let Ok(mut backlog) = broadcaster.send(Durable(run)).await else { return };
         tail.passed(last);
+        while backlog > SHARD_BACKLOG_MAX {
+            tokio::time::sleep(BACKLOG_PAUSE).await;
+            let Ok(left) = broadcaster.send(Backlog).await else { return };
+            backlog = left;
+        }
     }
 }
+
+/// How many messages wait for the slowest shard.
+#[derive(Message)]
+#[rtype(result = "usize")]
+struct Backlog;
+
+impl Handler<Backlog> for Broadcaster {
+    type Result = usize;
+
+    fn handle(&mut self, _: Backlog, _: &mut Self::Context) -> usize {
+        self.backlog()
+    }
+}
+
+#[cfg(test)]
+mod tests;

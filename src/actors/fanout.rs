@@ -1,17 +1,10 @@
-//! Who hears what: sessions, topics, and a bounded queue for each socket.
+//! The vocabulary of the fan-out: topics, events, and why a session ends.
 
-use crate::domain::limits::WS_QUEUE_BYTES_MAX;
-use crate::domain::{CreatorId, DropId, UserId};
+use super::place::{Epoch, Place, Since};
+use crate::domain::{CreatorId, DropId, Timestamp, UserId};
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use std::{
-    collections::VecDeque,
-    fmt,
-    pin::Pin,
-    str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
-};
+use smallvec::SmallVec;
+use std::{fmt, str::FromStr};
 
 /// A stream of events that a session may hear.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -51,91 +44,38 @@ impl FromStr for Topic {
 pub enum CloseCause {
     /// The server goes down: 1012, come back with jitter.
     Restart,
-    /// It did not read fast enough: 4000, come back.
+    /// It did not read fast enough, or its pong did not come: 4000, come back.
     TooSlow,
     /// The user opened too many sessions: 4001.
     SessionLimit,
+    /// Its token has expired: 4401.
+    TokenExpired,
 }
 
-/// What waits for one socket. Bounded here and not in the session, because a session whose client stops reading is not
-/// polled any more (actix-web#2441) and could not defend itself.
-#[derive(Default)]
-pub struct SessionQueue {
-    state: Mutex<QueueState>,
-    waker: AtomicWaker,
+/// Something that was told, encoded once for everyone who hears it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Its type on the wire.
+    pub kind: &'static str,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Whoever has been told this has been told everything before.
+    pub place: Place,
+    /// Which journal the place counts in.
+    pub epoch: Epoch,
+    /// Who hears it.
+    pub topics: SmallVec<[Topic; 2]>,
+    /// Set where a later one of the same drop makes it worthless.
+    pub stock_of: Option<DropId>,
+    /// The message.
+    pub json: Bytes,
 }
 
-#[derive(Default)]
-struct QueueState {
-    frames: VecDeque<Bytes>,
-    bytes: usize,
-    close: Option<CloseCause>,
-    close_told: bool,
-}
-
-/// What a session takes from its queue.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outgoing {
-    /// One text message.
-    Text(Bytes),
-    /// Close with this; nothing follows.
-    Close(CloseCause),
-}
-
-impl SessionQueue {
-    /// Queues a message. Past the byte bound everything queued is dropped and the session will close as too slow:
-    /// returns `false` then, and ever after.
-    pub fn push(&self, frame: Bytes) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.close.is_some() {
-            return false;
-        }
-        if state.bytes + frame.len() > WS_QUEUE_BYTES_MAX {
-            state.frames.clear();
-            state.bytes = 0;
-            state.close = Some(CloseCause::TooSlow);
-        } else {
-            state.bytes += frame.len();
-            state.frames.push_back(frame);
-        }
-        let open = state.close.is_none();
-        drop(state);
-        self.waker.wake();
-        open
-    }
-
-    /// Lets the session send what is queued and then close.
-    pub fn close(&self, cause: CloseCause) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).close.get_or_insert(cause);
-        self.waker.wake();
-    }
-
-    /// The queue as a stream for the session that owns it.
+impl Event {
+    /// Its id: unique in its epoch, and the place to come back with.
     #[must_use]
-    pub fn stream(self: &Arc<Self>) -> QueueStream {
-        QueueStream(Arc::clone(self))
-    }
-}
-
-/// See [`SessionQueue::stream`]. Ends after [`Outgoing::Close`].
-pub struct QueueStream(Arc<SessionQueue>);
-
-impl futures_util::Stream for QueueStream {
-    type Item = Outgoing;
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Outgoing>> {
-        self.0.waker.register(context.waker());
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(frame) = state.frames.pop_front() {
-            state.bytes -= frame.len();
-            return Poll::Ready(Some(Outgoing::Text(frame)));
-        }
-        match (state.close, state.close_told) {
-            (Some(_), true) => Poll::Ready(None),
-            (Some(cause), false) => {
-                state.close_told = true;
-                Poll::Ready(Some(Outgoing::Close(cause)))
-            }
-            (None, _) => Poll::Pending,
-        }
+    pub fn id(&self) -> Since {
+        let stock = self.stock_of.map(|_| self.place.stock);
+        Since { epoch: self.epoch, told: self.place.told, stock }
     }
 }

@@ -1,116 +1,203 @@
 //! The sessions' side of the broadcaster.
 
-use super::broadcaster::{Broadcaster, Wish};
-use super::fanout::{CloseCause, SessionQueue, Topic};
-use crate::domain::limits::SESSIONS_MAX;
+use super::broadcaster::{Broadcaster, Joining, SHARDS_MAX, SeatRef, Wish};
+use super::clock::Clock;
+use super::fanout::Topic;
+use super::place::Since;
+use super::shard::{self, Shard, ToShard};
+use crate::domain::limits::{SESSIONS_ACCEPTED_PER_SECOND_MAX, SESSIONS_MAX, SHARD_QUEUE_MAX};
 use crate::domain::{CreatorId, UserId};
 use actix::Addr;
-use bytes::Bytes;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
+use tokio::sync::mpsc;
 
-/// Names one session within this process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct SessionId(pub u64);
+/// Sessions that a draining server closes in a second.
+const DRAINED_PER_SECOND: u32 = 2_000;
 
 /// Why a session may not join.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JoinError {
-    /// `SESSIONS_MAX` or the broadcaster's mailbox is full.
+    /// `SESSIONS_MAX`, or the broadcaster's mailbox is full.
     #[error("too many sessions")]
     Full,
+    /// `SESSIONS_ACCEPTED_PER_SECOND_MAX`.
+    #[error("too many sessions at once")]
+    TooFast,
 }
 
 /// Talks to the broadcaster actor. Cheap to clone; calls never block.
 #[derive(Clone)]
-pub struct Hub {
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
     broadcaster: Addr<Broadcaster>,
-    next: Arc<AtomicU64>,
-    open: Arc<AtomicUsize>,
+    clock: Clock,
+    shards: AtomicUsize,
+    open: AtomicUsize,
+    gate: Gate,
 }
 
 impl Hub {
     /// A hub in front of a broadcaster.
     #[must_use]
-    pub fn new(broadcaster: Addr<Broadcaster>) -> Self {
-        Self { broadcaster, next: Arc::default(), open: Arc::default() }
+    pub fn new(broadcaster: Addr<Broadcaster>, clock: Clock) -> Self {
+        let gate = Gate::new(SESSIONS_ACCEPTED_PER_SECOND_MAX);
+        Self(Arc::new(Inner { broadcaster, clock, shards: AtomicUsize::new(0), open: AtomicUsize::new(0), gate }))
     }
 
     /// How many sessions are open.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.0.open.load(Ordering::Relaxed)
     }
 
-    /// Adds a session.
+    /// Opens a shard for the sessions of this thread, which runs until it is dropped.
     ///
-    /// # Errors
-    /// [`JoinError::Full`] at the bound.
-    pub fn connect(&self, queue: Arc<SessionQueue>) -> Result<SessionId, JoinError> {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= SESSIONS_MAX {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+    /// # Panics
+    /// Outside of an actix runtime.
+    #[must_use]
+    pub fn open_shard(&self) -> Rc<Shard> {
+        let index = self.0.shards.fetch_add(1, Ordering::Relaxed);
+        let shard = Rc::new(Shard::new(index, self.clone(), self.0.clock.clone()));
+        match self.register(index) {
+            Some(queue) if index < SHARDS_MAX => {
+                actix::spawn(shard::run(Rc::downgrade(&shard), queue));
+            }
+            _ => tracing::warn!(index, "this worker takes no sessions"),
+        }
+        shard
+    }
+
+    /// A new queue for a shard; `None` where the broadcaster is gone.
+    pub(super) fn register(&self, shard: usize) -> Option<mpsc::Receiver<ToShard>> {
+        let (sender, queue) = mpsc::channel(SHARD_QUEUE_MAX);
+        if shard >= SHARDS_MAX || !self.0.broadcaster.connected() {
+            return None;
+        }
+        // Once a worker, so it cannot grow without bound.
+        self.0.broadcaster.do_send(Wish::Shard(shard, sender));
+        Some(queue)
+    }
+
+    /// Counts a session in.
+    pub(super) fn admit(&self) -> Result<(), JoinError> {
+        if !self.0.gate.admits(Instant::now()) {
+            return Err(JoinError::TooFast);
+        }
+        if self.0.open.fetch_add(1, Ordering::Relaxed) >= SESSIONS_MAX {
+            self.0.open.fetch_sub(1, Ordering::Relaxed);
             return Err(JoinError::Full);
         }
-        let id = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
-        self.wish(Wish::Connect(id, queue)).inspect_err(|_| {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-        })?;
-        Ok(id)
+        Ok(())
     }
 
-    /// Makes a session a user's: it hears `user:{id}` and the drops of these creators. Past `SESSIONS_PER_USER_MAX` the
-    /// user's oldest session is closed. `done` is the first frame that it hears as that user's.
-    ///
-    /// # Errors
-    /// [`JoinError::Full`] where the broadcaster's mailbox is.
-    pub fn authenticate(
-        &self,
-        session: SessionId,
-        user: UserId,
-        following: Vec<CreatorId>,
-        done: Bytes,
-    ) -> Result<(), JoinError> {
-        self.wish(Wish::Authenticate(session, user, following, done))
-    }
-
-    /// Subscribes (the session checks its own bound and its right to the topics). After `done` it hears everything.
-    ///
-    /// # Errors
-    /// [`JoinError::Full`] where the broadcaster's mailbox is.
-    pub fn subscribe(&self, session: SessionId, topics: Vec<Topic>, done: Bytes) -> Result<(), JoinError> {
-        self.wish(Wish::Subscribe(session, topics, done))
-    }
-
-    /// Takes back what was asked for; what comes with the account stays. After `done` it hears nothing of the rest.
-    ///
-    /// # Errors
-    /// [`JoinError::Full`] where the broadcaster's mailbox is.
-    pub fn unsubscribe(&self, session: SessionId, topics: Vec<Topic>, done: Bytes) -> Result<(), JoinError> {
-        self.wish(Wish::Unsubscribe(session, topics, done))
-    }
-
-    /// Forgets a session. Never refused: at most one per session that was let in, so it cannot grow without bound.
-    pub fn disconnect(&self, session: SessionId) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        self.broadcaster.do_send(Wish::Disconnect(session));
-    }
-
-    /// Keeps the open sessions of `user` in step with a follow or an unfollow. A full mailbox loses it: the session is
-    /// right again when it reconnects.
-    pub fn follow_changed(&self, user: UserId, creator: CreatorId, follows: bool) {
-        if self.wish(Wish::FollowChanged(user, creator, follows)).is_err() {
-            tracing::warn!("the broadcaster is full; a session will hear of a follow at its next connect");
+    /// Counts a session out. Never refused: at most once per session that was let in, so it cannot grow without bound.
+    pub(super) fn left(&self, seat: SeatRef, user: Option<UserId>) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(user) = user {
+            self.0.broadcaster.do_send(Wish::Leave(seat, user));
         }
     }
 
-    /// Closes every session. Used once, when the server goes down.
-    pub fn close_all(&self, cause: CloseCause) {
-        self.broadcaster.do_send(Wish::CloseAll(cause));
+    /// Makes a session a user's: from now on it hears of the user's follows. Past `SESSIONS_PER_USER_MAX` the user's oldest
+    /// session is closed.
+    pub(super) fn own(&self, seat: SeatRef, user: UserId) -> Result<(), JoinError> {
+        self.wish(Wish::Own(seat, user))
+    }
+
+    /// Lets a session hear `user:{id}` and the drops of the creators that the user follows. To be asked after
+    /// [`Shard::own`], with what was read after that: then no follow falls in between.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    pub fn join(&self, seat: SeatRef, joining: Joining) -> Result<(), JoinError> {
+        self.wish(Wish::Join(seat, Box::new(joining)))
+    }
+
+    /// Subscribes (the session checks its own bound and its right to the topics). It gets what it missed since that place, or
+    /// a snapshot, then an answer, and then hears everything.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    pub fn subscribe(&self, seat: SeatRef, topics: Vec<Topic>, since: Option<Since>) -> Result<(), JoinError> {
+        self.wish(Wish::Subscribe(seat, topics, since))
+    }
+
+    /// Takes back what was asked for; what comes with the account stays. After the answer it hears nothing of the rest.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    pub fn unsubscribe(&self, seat: SeatRef, topics: Vec<Topic>) -> Result<(), JoinError> {
+        self.wish(Wish::Unsubscribe(seat, topics))
+    }
+
+    /// Keeps the open sessions of `user` in step with a follow or an unfollow. Waits for a place in the mailbox: these may not
+    /// be lost, and there are no more of them than the database can write.
+    pub async fn follow_changed(&self, user: UserId, creator: CreatorId, follows: bool) {
+        // Without a broadcaster there are no sessions either.
+        let _ = self.0.broadcaster.send(Wish::FollowChanged(user, creator, follows)).await;
+    }
+
+    /// Closes every session, the more of them the slower, within `patience`; returns when they are gone, or when that is over.
+    pub async fn drain(&self, patience: Duration) {
+        let sessions = u32::try_from(self.sessions()).unwrap_or(u32::MAX);
+        let window = (Duration::from_secs(1) * sessions / DRAINED_PER_SECOND).min(patience);
+        self.0.broadcaster.do_send(Wish::Drain(window));
+        let deadline = Instant::now() + window + Duration::from_millis(1_500);
+        while self.sessions() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn wish(&self, wish: Wish) -> Result<(), JoinError> {
-        self.broadcaster.try_send(wish).map_err(|_| JoinError::Full)
+        self.0.broadcaster.try_send(wish).map_err(|_| JoinError::Full)
+    }
+}
+
+/// Lets in so many a second, and so many at once. Lock-free: the time at which the next one is due, in nanoseconds.
+struct Gate {
+    began: Instant,
+    due_ns: AtomicU64,
+    each_ns: u64,
+}
+
+impl Gate {
+    /// How far ahead of its time a crowd may be.
+    const AHEAD_NS: u64 = 1_000_000_000;
+
+    fn new(per_second: usize) -> Self {
+        Self { began: Instant::now(), due_ns: AtomicU64::new(0), each_ns: Self::AHEAD_NS / per_second as u64 }
+    }
+
+    fn admits(&self, now: Instant) -> bool {
+        let now_ns = u64::try_from(now.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
+        let next = |due_ns: u64| {
+            let next_ns = due_ns.max(now_ns) + self.each_ns;
+            (next_ns <= now_ns + Self::AHEAD_NS).then_some(next_ns)
+        };
+        self.due_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_let_in_at_its_rate() {
+        let gate = Gate::new(1_000);
+        let start = gate.began;
+        let admitted = |ms: u64| (0..5_000).filter(|_| gate.admits(start + Duration::from_millis(ms))).count();
+        assert_eq!(admitted(0), 1_000);
+        assert_eq!(admitted(0), 0);
+        assert_eq!(admitted(100), 100);
+        assert_eq!(admitted(60_000), 1_000, "a quiet minute is not saved up");
     }
 }

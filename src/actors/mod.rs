@@ -2,7 +2,9 @@
 //!
 //! - [`drop_actor`]: one live drop, a shell around its [`decider`]. [`registry`] knows which are in memory, [`scheduler`] wakes them.
 //! - [`publish`]: what a decision becomes once it is durable.
-//! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it, [`broadcaster`] tells the crowd, through [`fanout`] queues; [`hub`] is its front.
+//! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it, [`broadcaster`] tells the crowd.
+//! - [`hub`] is the broadcaster's front, [`shard`] a worker's sessions, each a [`seat`] with an [`outbox`]. [`history`] is what was
+//!   told lately, [`place`] where in it a client stands.
 
 pub mod announce;
 pub mod backoff;
@@ -11,13 +13,18 @@ pub mod clock;
 pub mod decider;
 pub mod drop_actor;
 pub mod fanout;
+pub mod history;
 pub mod hub;
 pub mod janitor;
+pub mod outbox;
+pub mod place;
 pub mod projector;
 pub mod publish;
 pub mod recovery;
 pub mod registry;
 pub mod scheduler;
+pub mod seat;
+pub mod shard;
 pub mod tail;
 pub mod tally;
 

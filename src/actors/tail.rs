@@ -21,6 +21,24 @@ pub struct Run {
 }
 
 impl Run {
+    /// The next records of a cursor, if there are some already.
+    ///
+    /// # Errors
+    /// [`TailError`]; the place stays where the records could not be read.
+    pub fn next(cursor: &mut Cursor) -> Result<Option<Self>, TailError> {
+        let batch = cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX).map_err(|error| match error {
+            JournalError::Gone { .. } => TailError::Lost(error.to_string()),
+            error => TailError::Unreadable(error),
+        })?;
+        let Some(batch) = batch else { return Ok(None) };
+        let mut records = Vec::with_capacity(batch.len());
+        for (sequence, bytes) in batch.iter() {
+            let record = DropRecord::decode(bytes);
+            records.push(record.map_err(|error| TailError::Lost(format!("journal record {sequence}: {error}")))?);
+        }
+        Ok(Some(Self { first_sequence: batch.first_sequence, records }))
+    }
+
     /// The sequence number of the last.
     #[must_use]
     pub fn last_sequence(&self) -> u64 {
@@ -66,17 +84,7 @@ impl Tail {
     /// # Errors
     /// [`TailError`]; the place stays.
     pub fn try_next(&mut self) -> Result<Option<Run>, TailError> {
-        let batch = self.cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX).map_err(|error| match error {
-            JournalError::Gone { .. } => TailError::Lost(error.to_string()),
-            error => TailError::Unreadable(error),
-        })?;
-        let Some(batch) = batch else { return Ok(None) };
-        let mut records = Vec::with_capacity(batch.len());
-        for (sequence, bytes) in batch.iter() {
-            let record = DropRecord::decode(bytes);
-            records.push(record.map_err(|error| TailError::Lost(format!("journal record {sequence}: {error}")))?);
-        }
-        Ok(Some(Run { first_sequence: batch.first_sequence, records }))
+        Run::next(&mut self.cursor)
     }
 
     /// The next records, as soon as there are some; `None` once there can be no more.

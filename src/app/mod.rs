@@ -4,7 +4,6 @@ mod health;
 mod meters;
 mod start;
 
-use crate::actors::fanout::CloseCause;
 use crate::actors::recovery::RecoveryFailure;
 use crate::actors::{Clock, Hub, Registry};
 use crate::config::Config;
@@ -126,8 +125,8 @@ impl App {
     /// Answers what got in, closes sockets, syncs, projects.
     async fn drain(self) -> Result<(), AppError> {
         self.going_down.set();
-        self.hub.close_all(CloseCause::Restart);
-        self.going_down.farewell().await;
+        // Half of the patience for the sessions: what is in flight on other connections has the rest.
+        tokio::join!(self.hub.drain(self.patience / 2), self.going_down.farewell());
         self.handle.stop(true).await;
         if let Ok(Err(error)) = self.server.await {
             warn!(%error, "the HTTP server did not end well");

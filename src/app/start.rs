@@ -4,16 +4,18 @@ use super::health::Monitor;
 use super::meters::{self, Sources};
 use super::{App, AppError, Signals, spawn_server};
 use crate::actors::broadcaster::{self, Broadcaster};
+use crate::actors::place::Epoch;
 use crate::actors::recovery::recover;
+use crate::actors::tail::Run;
 use crate::actors::{Clock, Decision, Hub, Projector, Registry, Scheduler, Tail, janitor};
 use crate::config::Config;
-use crate::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
+use crate::domain::limits::{HISTORY_REFILL_RECORDS_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use crate::domain::{OrderId, StockBoard};
 use crate::engine::DropState;
 use crate::http::meters::Meters;
 use crate::http::server::{self, ServerOptions};
 use crate::http::{GoingDown, HealthSource, Limits, Services, TlsFiles};
-use crate::journal::{self, FileDevice, Journal, JournalOptions};
+use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
@@ -23,6 +25,7 @@ use crate::service::payments::{PaymentGateway, Sandbox};
 use crate::service::products::Products;
 use crate::service::sales::Sales;
 use crate::service::settle::{Settler, refunds};
+use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
 use crate::storage::{self, Store, StoreError};
 use actix::{Actor, Arbiter};
@@ -47,7 +50,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let listener = TcpListener::bind(config.bind).map_err(AppError::io(format!("listen on {}", config.bind)))?;
     let address = listener.local_addr().map_err(AppError::io("read the socket's address"))?;
     let store = open_store(config).await?;
-    let (journal, watermark, last) = open_journal(config, &*store).await?;
+    let (journal, watermark, first, last) = open_journal(config, &*store).await?;
     let reader = journal.handle().reader();
     store.claim(reader.journal_id(), reader.epoch()).await?;
     let began = Instant::now();
@@ -60,7 +63,8 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
     let (projector, projection) = Projector::new(store.clone(), &reader, watermark);
     let (stop_projector, stopped) = watch::channel(false);
-    let hub = start_broadcaster(Tail::new(broadcaster::CURSOR, &reader, last), &recovered.drops);
+    let broadcaster = remember(&reader, first, last, &clock, &recovered.drops);
+    let hub = start_broadcaster(broadcaster, Tail::new(broadcaster::CURSOR, &reader, last), &clock);
     let gateway: Arc<dyn PaymentGateway> = Arc::new(Sandbox);
     let settler = Settler::new(Arc::clone(&gateway), config.payment_timeout);
     let due = Tail::new(refunds::CURSOR, &reader, last);
@@ -151,6 +155,7 @@ fn services(
         health,
         meters,
         tokens,
+        tickets: Tickets::new(clock.clone()),
         ws_allowed_origins: config.ws_allowed_origins.clone().into(),
         trusted_proxies: config.trusted_proxies.clone(),
         sizes: config.sizes,
@@ -177,8 +182,8 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
     }
 }
 
-/// Returns the journal, the database's watermark of it, and its last record.
-async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Decision>, u64, u64), AppError> {
+/// Returns the journal, the database's watermark of it, and its first and last record.
+async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Decision>, u64, u64, u64), AppError> {
     let dir = config.data_dir.join("journal");
     let device = FileDevice::new(&dir).map_err(AppError::io(format!("open {}", dir.display())))?;
     let watermark = match journal::read_identity(&device)? {
@@ -199,19 +204,39 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
     }
     info!(id = %found.journal_id, epoch = found.epoch, segments = found.segments, last = found.last_sequence,
         took_ms = found.elapsed_ms, "journal open");
-    Ok((journal, watermark, found.last_sequence))
+    Ok((journal, watermark, found.first_sequence, found.last_sequence))
 }
 
-fn start_broadcaster(tail: Tail, drops: &[DropState]) -> Hub {
+/// A broadcaster that knows the drops and, as far as the journal still has it, what was told about them lately. What cannot be
+/// read is as good as forgotten: whoever comes back gets a snapshot.
+fn remember(reader: &JournalReader, first: u64, last: u64, clock: &Clock, drops: &[DropState]) -> Broadcaster {
+    let mut broadcaster = Broadcaster::new(Epoch::of(reader), last, clock.clone());
+    let after = (first - 1).max(last.saturating_sub(HISTORY_REFILL_RECORDS_MAX));
+    let mut history = reader.cursor(after);
+    let remembered = loop {
+        match Run::next(&mut history) {
+            Ok(Some(run)) => broadcaster.remember(&run),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    if let Err(error) = remembered {
+        warn!(%error, "listeners who come back will get snapshots: what was told lately cannot be read");
+        broadcaster = Broadcaster::new(Epoch::of(reader), last, clock.clone());
+    }
     let known = drops.iter().map(|drop| {
         let board = StockBoard { status: drop.status(), variants: drop.stock().collect() };
         (Arc::clone(drop.spec()), board)
     });
-    let broadcaster = Broadcaster::new(known.collect());
+    broadcaster.watch(known.collect(), last);
+    broadcaster
+}
+
+fn start_broadcaster(broadcaster: Broadcaster, tail: Tail, clock: &Clock) -> Hub {
     let arbiter = Arbiter::new();
     let address = Broadcaster::start_in_arbiter(&arbiter.handle(), |_| broadcaster);
     arbiter.spawn(broadcaster::pump(tail, address.clone()));
-    Hub::new(address)
+    Hub::new(address, clock.clone())
 }
 
 /// Brings the recovered drops to life, and their unfinished payments and refunds to an end.

@@ -68,6 +68,30 @@ pub const SESSIONS_PER_USER_MAX: usize = 16;
 pub const SESSIONS_MAX: usize = 200_000;
 /// `stock_changed` events a second and drop; in between only the latest stock counts.
 pub const STOCK_CHANGED_PER_SECOND_MAX: u32 = 20;
+/// Sessions that one second lets in, over all workers; the rest of a crowd is told when to come again.
+pub const SESSIONS_ACCEPTED_PER_SECOND_MAX: usize = 5_000;
+/// Events of one drop that are kept for listeners who come back.
+pub const HISTORY_EVENTS_PER_DROP_MAX: usize = 256;
+/// The same over all drops.
+pub const HISTORY_EVENTS_MAX: usize = 65_536;
+/// Events of orders that are kept for their buyers, about 110 bytes each.
+pub const HISTORY_ORDERS_MAX: usize = 262_144;
+/// Of these, what one buyer is told again; past it, a snapshot says more.
+pub const HISTORY_ORDERS_PER_USER_MAX: usize = 256;
+/// How long they are kept, in milliseconds.
+pub const HISTORY_MS_MAX: i64 = 900_000;
+/// Journal records read again at start to fill the history.
+pub const HISTORY_REFILL_RECORDS_MAX: u64 = 2_000_000;
+/// Bytes of missed events that one request gets; past it, a snapshot says more.
+pub const REPLAY_BYTES_MAX: usize = WS_QUEUE_BYTES_MAX / 2;
+/// Single-use tickets that were issued and are still good.
+pub const TICKETS_MAX: usize = 65_536;
+/// Of these, one account's.
+pub const TICKETS_PER_USER_MAX: usize = 16;
+/// How long a ticket is good, in milliseconds.
+pub const TICKET_MS: i64 = 30_000;
+/// What waits for one worker's sessions.
+pub const SHARD_QUEUE_MAX: usize = 65_536;
 /// Rows of one page.
 pub const PAGE_LIMIT_MAX: u32 = 100;
 /// Rows of one page when the client does not say.
@@ -135,6 +159,10 @@ const _: () = {
     assert!(JOURNAL_FRAME_BYTES_MAX <= JOURNAL_TAIL_BYTES_MAX);
     // One session's queue holds at least one largest message.
     assert!(WS_MESSAGE_BYTES_MAX <= WS_QUEUE_BYTES_MAX);
+    // What was missed fits into the queue of a session that has just opened.
+    assert!(REPLAY_BYTES_MAX < WS_QUEUE_BYTES_MAX);
+    assert!(HISTORY_EVENTS_PER_DROP_MAX <= HISTORY_EVENTS_MAX);
+    assert!(HISTORY_ORDERS_PER_USER_MAX <= HISTORY_ORDERS_MAX);
     assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
     // Whatever its fields may be, a body fits.
     assert!(JSON_CHAR_BYTES_MAX * (NAME_CHARS_MAX + TEXT_CHARS_MAX) + JSON_ITEM_BYTES <= JSON_BODY_BYTES_MAX);

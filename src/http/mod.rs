@@ -3,7 +3,7 @@
 //! A request passes [`trace`] (its trace, panics, log line, and the [`headers`] of every answer), [`cors`] and [`limits`] (how much one
 //! client may ask), is routed by [`routing`], read by extractors ([`auth`],
 //! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`routes`], and leaves as a body of [`dto`] or as a
-//! [`problem`]. [`ws`] holds the WebSocket sessions, [`server`] the sockets.
+//! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] the sockets.
 
 pub mod auth;
 pub mod client;
@@ -16,6 +16,7 @@ pub mod headers;
 pub mod health;
 pub mod idempotency;
 pub mod json;
+pub mod lifeline;
 pub mod limits;
 pub mod meters;
 pub mod openapi;
@@ -26,7 +27,9 @@ pub mod quota;
 pub mod routes;
 pub mod routing;
 pub mod server;
+pub mod session;
 pub mod sizes;
+pub mod sse;
 pub mod tls;
 pub mod trace;
 pub mod ws;
@@ -40,13 +43,14 @@ use crate::service::drops::Drops;
 use crate::service::orders::Orders;
 use crate::service::products::Products;
 use crate::service::sales::Sales;
+use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
 use actix_web::web::{self, ServiceConfig};
 pub use client::TrustedProxies;
 pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
 pub use limits::{Limits, RateLimits};
-use routes::{accounts, creators, drops, orders, products, sales};
+use routes::{accounts, creators, drops, notifications, orders, products, sales};
 use routing::{Routes, at};
 pub use sizes::Sizes;
 use std::sync::Arc;
@@ -75,6 +79,8 @@ pub struct Services {
     pub meters: meters::Meters,
     /// Access tokens.
     pub tokens: Tokens,
+    /// Tickets for sessions.
+    pub tickets: Tickets,
     /// Origins (`https://shop.example`) whose pages may open a WebSocket; empty: the server's own host only.
     pub ws_allowed_origins: Arc<[String]>,
     /// Whose word about a client's address counts.
@@ -93,6 +99,7 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(web::Data::new(services.accounts.clone()))
             .app_data(web::Data::new(services.trusted_proxies.clone()))
             .app_data(web::Data::new(services.sizes))
+            .app_data(web::Data::new(services.hub.open_shard()))
             .app_data(web::Data::new(services))
             .service(api())
             .service(outside())
@@ -137,6 +144,8 @@ fn api() -> Routes {
         .service(at("/orders/{id}/refund").post(sales::refund).done())
         .service(at("/orders/{id}/history").get(sales::history).done())
         .service(at("/notifications").get(ws::connect).done())
+        .service(at("/notifications/stream").get(sse::stream).done())
+        .service(at("/notifications/ticket").post(notifications::ticket).done())
         .service(at("/auth/register").post(accounts::register).done())
         .service(at("/auth/login").post(accounts::login).done())
         .service(at("/auth/refresh").post(accounts::refresh).done())

@@ -1,12 +1,13 @@
 //! The sockets: how many, how patient, and how a dead one is noticed.
 
-use super::{GoingDown, Limits, Services, configure, cors, trace};
+use super::{GoingDown, Limits, Services, configure, cors, lifeline, trace};
 use crate::domain::limits::SESSIONS_MAX;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::dev::Server;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
@@ -22,6 +23,9 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const BACKLOG: i32 = 4_096;
 /// Connections that are not WebSocket sessions, over all workers.
 const REQUEST_CONNECTIONS_MAX: usize = 20_000;
+/// What is collected for one write. A connection's buffer grows to a power of two above it and stays there, and a burst of events
+/// fills it on every session.
+const WRITE_BUFFER_BYTES: usize = 15 << 10;
 /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`). It ends the sessions of clients that vanished
 /// without a word, also those that a full socket has frozen.
 const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
@@ -53,6 +57,7 @@ pub fn build(
     going_down: GoingDown,
     limits: Limits,
 ) -> io::Result<Server> {
+    raise_open_files();
     // Again, only to set the length of the queue: std has its own opinion (128).
     rustix::net::listen(&listener, BACKLOG)?;
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -76,11 +81,14 @@ pub fn build(
         .client_request_timeout(options.head_timeout)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .shutdown_timeout(options.shutdown.as_secs())
-        .on_connect(|connection, _| {
+        .h1_write_buffer_size(WRITE_BUFFER_BYTES)
+        .on_connect(|connection, extensions| {
             if let Some(socket) = connection.downcast_ref::<TcpStream>() {
                 tune(socket);
+                lifeline::attach(socket, extensions);
             } else if let Some(encrypted) = connection.downcast_ref::<TlsStream<TcpStream>>() {
                 tune(encrypted.get_ref().0);
+                lifeline::attach(encrypted.get_ref().0, extensions);
             }
         })
         .disable_signals();
@@ -90,6 +98,15 @@ pub fn build(
         None => server.listen(listener)?,
     };
     Ok(server.run())
+}
+
+/// Each session is an open file, and the usual soft limit (1,024) is there for the sake of `select(2)` only.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = ?limit.current, "the limit of open files stays as it is");
+    }
 }
 
 /// A socket that cannot be tuned still works, so this fails in silence: it is gone, most likely.

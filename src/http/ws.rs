@@ -1,46 +1,40 @@
-//! WebSocket sessions: one actor a socket. The only file that names actix-web-actors, which is deprecated upstream.
+//! WebSocket sessions. The only file that names actix-web-actors, which is deprecated upstream: it does the handshake.
 //!
-//! A session is polled as the body of its response, so a client that stops reading freezes it, timers included
-//! (actix-web#2441). What waits for it is therefore bounded in its queue, outside of it, and a dead socket is cut by
-//! the kernel (`TCP_USER_TIMEOUT`, see [`super::server`]).
+//! A session is the body of its response: it is polled by the connection when there is something to read or to write. Its own
+//! frames are written once for all sessions of a worker, and whatever waits leaves in one write. It has no timers: time is
+//! looked at from outside ([`Seat`](crate::service::Seat)), where a client that does not read cannot freeze it.
 
 use super::problem::Problem;
+use super::session::{Session, Wanted};
 use super::ws_frames::BoundedFrames;
-use super::ws_protocol::{self, Closing, Pace, Reply, Request, Subscriptions};
-use super::{Services, auth};
-use crate::domain::limits::{FOLLOWED_PER_SESSION_MAX, WS_MESSAGE_BYTES_MAX};
-use crate::domain::{CreatorId, Timestamp, UserId};
-use crate::service::creators::Creators;
-use crate::service::tokens::{Access, Tokens};
-use crate::service::{Code, Failure, Hub, Outgoing, Page, SessionId, SessionQueue};
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, SpawnHandle, StreamHandler, WrapFuture};
-use actix_http::ws::Item;
+use super::ws_protocol::{self, Closing, Pace, Reply, Request, close_reason, text_frame};
+use super::{Services, auth, ws_protocol::since};
+use crate::domain::limits::WS_MESSAGE_BYTES_MAX;
+use crate::service::{Code, Failure, Message, Outgoing};
+use actix_http::ws::{Codec, Item};
 use actix_web::http::header::{HOST, ORIGIN};
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_web_actors::ws::{self, CloseCode, CloseReason, Message, ProtocolError, WebsocketContext};
-use bytes::BytesMut;
-use futures_util::StreamExt;
+use actix_web_actors::ws::{self, CloseCode, CloseReason, Frame, ProtocolError};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
 use std::cell::Cell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio_util::codec::{Decoder, Encoder};
 
-const HEARTBEAT: Duration = Duration::from_secs(25);
-const PONG_DUE: Duration = Duration::from_secs(8);
-/// How long a closed session waits for the other side's close frame. Without it the socket would be reset while our
-/// close frame is on its way, and the client would not learn why.
-const CLOSE_LINGER: Duration = Duration::from_secs(1);
-/// When to ask for the followed creators again after the database did not answer.
-const FOLLOWED_RETRY: Duration = Duration::from_secs(5);
-/// Queued messages taken in one go: they leave in one write.
-const OUTGOING_AT_ONCE: usize = 64;
-
-type Context = WebsocketContext<Session>;
+/// Which of a message's wire forms is ours.
+const WIRE: usize = 0;
+/// An empty ping.
+const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 
 /// `GET /notifications`.
 ///
 /// # Errors
-/// Before the upgrade: `forbidden` (origin), `unauthenticated`, `token_expired`, `overloaded`.
+/// Before the upgrade: `forbidden` (origin), `validation_failed`, `unauthenticated`, `token_expired`, `overloaded`.
 pub async fn connect(
     request: HttpRequest,
     payload: web::Payload,
@@ -50,350 +44,238 @@ pub async fn connect(
     if !ws_protocol::origin_allowed(header(ORIGIN), header(HOST), &services.ws_allowed_origins) {
         return Err(Failure::with(Code::Forbidden, "The origin may not open a WebSocket here").into());
     }
-    let access = auth::of(&request)?;
-    let refused = |error: &dyn std::fmt::Display| {
+    // Whoever says who they are and is not hears that first.
+    auth::of(&request)?;
+    let mut response = ws::handshake(&request).map_err(|error| {
         Problem::from(Failure::with(Code::ValidationFailed, format!("This is a WebSocket: {error}")))
-    };
-    ws::handshake(&request).map_err(|error| refused(&error))?;
-    let queue = Arc::new(SessionQueue::default());
-    let hub = services.hub.clone();
-    let id = hub.connect(Arc::clone(&queue)).map_err(|_| Failure::retry(Code::Overloaded, 5))?;
+    })?;
+    let wanted = Wanted::of(&request, &services)?;
+    let session = Session::open(&request, services, true)?;
     let (frames, overflown) = BoundedFrames::new(payload, WS_MESSAGE_BYTES_MAX);
-    let now = Instant::now();
-    let session = Session {
-        seat: Seat { hub, id },
-        queue,
-        creators: services.creators.clone(),
-        tokens: services.tokens.clone(),
-        header_access: access,
-        user: None,
-        followed: Followed::Unknown,
-        subscriptions: Subscriptions::default(),
-        expiry: None,
-        fragments: None,
+    let mut socket = Socket {
+        session,
+        frames,
         overflown,
-        pace: Pace::new(now),
-        heard_at: now,
-        closing: false,
+        codec: Codec::new().max_size(WS_MESSAGE_BYTES_MAX),
+        inbound: BytesMut::new(),
+        fragments: None,
+        replies: VecDeque::new(),
+        pace: Pace::new(Instant::now()),
+        closing: None,
+        last_word: false,
+        done: false,
     };
-    ws::WsResponseBuilder::new(session, &request, frames)
-        .frame_size(WS_MESSAGE_BYTES_MAX)
-        .start()
-        .map_err(|error| refused(&error))
+    let begun = socket.session.begin(wanted);
+    socket.refuse(begun);
+    Ok(response.streaming(socket))
 }
 
-/// A place at the hub, given back however the session ends: also when it is dropped without ever having been polled.
-struct Seat {
-    hub: Hub,
-    id: SessionId,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.hub.disconnect(self.id);
-    }
-}
-
-/// Whether the hub knows whom the session's user follows.
-#[derive(Clone, Copy)]
-enum Followed {
-    Unknown,
-    Loading,
-    Known(usize),
-}
-
-struct Session {
-    seat: Seat,
-    queue: Arc<SessionQueue>,
-    creators: Creators,
-    tokens: Tokens,
-    /// From the `Authorization` header, until the session has started.
-    header_access: Option<Access>,
-    user: Option<UserId>,
-    followed: Followed,
-    subscriptions: Subscriptions,
-    expiry: Option<SpawnHandle>,
-    /// The beginning of a message that arrives in fragments, and whether it is text.
-    fragments: Option<(bool, BytesMut)>,
+/// One connection.
+struct Socket {
+    session: Rc<Session>,
+    frames: BoundedFrames<web::Payload>,
     overflown: Rc<Cell<bool>>,
+    codec: Codec,
+    /// The beginning of a frame.
+    inbound: BytesMut,
+    /// The beginning of a message that arrives in fragments, and whether it is text.
+    fragments: Option<Box<(bool, BytesMut)>>,
+    /// Pongs, and the answer to a close. No more of them than the pace lets in.
+    replies: VecDeque<Bytes>,
     pace: Pace,
-    heard_at: Instant,
+    /// Why we close, before it is said.
+    closing: Option<Closing>,
     /// Our close frame is out: nothing more is said, and nothing more is listened to.
-    closing: bool,
+    last_word: bool,
+    /// Nothing more is expected.
+    done: bool,
 }
 
-impl Actor for Session {
-    type Context = Context;
+impl Stream for Socket {
+    type Item = Result<Bytes, Infallible>;
 
-    fn started(&mut self, context: &mut Context) {
-        let heartbeat_ms = HEARTBEAT.as_millis() as u64;
-        self.tell(&Reply::Hello { session_id: self.seat.id.0.to_string(), heartbeat_ms }, context);
-        context.add_stream(self.queue.stream().ready_chunks(OUTGOING_AT_ONCE));
-        context.run_interval(HEARTBEAT, Self::beat);
-        if let Some(access) = self.header_access.take() {
-            self.sign_in(access, context);
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        this.listen(context);
+        match this.outgoing(context) {
+            Some(bytes) => Poll::Ready(Some(Ok(bytes))),
+            None if this.done || this.session.seat.has_ended() => Poll::Ready(None),
+            None => Poll::Pending,
         }
     }
 }
 
-impl StreamHandler<Vec<Outgoing>> for Session {
-    fn handle(&mut self, outgoing: Vec<Outgoing>, context: &mut Context) {
-        for one in outgoing {
-            match one {
-                _ if self.closing => return,
-                Outgoing::Text(bytes) => match bytes.try_into() {
-                    Ok(text) => context.write_raw(Message::Text(text)),
-                    Err(_) => tracing::error!("an event that is not UTF-8 was not sent"),
-                },
-                Outgoing::Close(cause) => self.close(cause.into(), context),
+impl Drop for Socket {
+    /// However it ended: what still runs for it stops, and what is left of its connection is cut soon.
+    fn drop(&mut self) {
+        self.session.seat.closing();
+    }
+}
+
+impl Socket {
+    /// Reads what has arrived.
+    fn listen(&mut self, context: &mut Context<'_>) {
+        while !self.done {
+            match Pin::new(&mut self.frames).poll_next(context) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    self.inbound.extend_from_slice(&chunk);
+                    self.read();
+                }
+                Poll::Ready(Some(Err(_))) if self.overflown.get() => self.close(Closing::TooLarge),
+                // The other side is gone; or has said too much, and is to read why.
+                Poll::Ready(_) => self.done = true,
+                Poll::Pending => return,
             }
         }
     }
 
-    /// The queue ends after its close, which has its own way to stop the session.
-    fn finished(&mut self, _: &mut Context) {}
-}
-
-impl StreamHandler<Result<Message, ProtocolError>> for Session {
-    fn handle(&mut self, message: Result<Message, ProtocolError>, context: &mut Context) {
-        if self.closing {
-            // Only the answer to our close frame still matters; an error may come again and again.
-            if !matches!(message, Ok(message) if !matches!(message, Message::Close(_))) {
-                context.stop();
+    fn read(&mut self) {
+        while !self.inbound.is_empty() && !self.done {
+            match self.codec.decode(&mut self.inbound) {
+                Ok(Some(Frame::Close(_))) if self.last_word => self.done = true,
+                Ok(Some(_)) if self.closing.is_some() => {}
+                Ok(Some(frame)) => self.hear(frame),
+                Ok(None) => return,
+                Err(_) if self.closing.is_some() => self.inbound.clear(),
+                Err(ProtocolError::Overflow) => self.close(Closing::TooLarge),
+                Err(_) => self.close(Closing::Protocol),
             }
-            return;
         }
-        let message = match message {
-            Ok(message) => message,
-            Err(error) => return self.fail(&error, context),
-        };
+        // An idle session keeps no buffer.
+        self.inbound = BytesMut::new();
+    }
+
+    fn hear(&mut self, frame: Frame) {
         let now = Instant::now();
-        self.heard_at = now;
-        if !matches!(message, Message::Pong(_) | Message::Close(_)) && !self.pace.admits(now) {
-            self.error(Code::Overloaded, "too many messages a second", context);
-            return self.close(Closing::BadMessage, context);
+        self.session.seat.heard(now);
+        if !matches!(frame, Frame::Pong(_) | Frame::Close(_)) && !self.pace.admits(now) {
+            self.session.error(Code::Overloaded, "too many messages a second");
+            return self.close(Closing::BadMessage);
         }
-        match message {
-            Message::Text(text) => self.receive(&text, context),
-            Message::Continuation(item) => self.assemble(item, context),
-            Message::Binary(_) => {
-                self.error(Code::MalformedJson, "messages are text", context);
-                self.close(Closing::BadMessage, context);
+        match frame {
+            Frame::Text(bytes) => match std::str::from_utf8(&bytes) {
+                Ok(text) => self.receive(text),
+                Err(_) => self.close(Closing::NotText),
+            },
+            Frame::Continuation(item) => self.assemble(item),
+            Frame::Binary(_) => {
+                self.session.error(Code::MalformedJson, "messages are text");
+                self.close(Closing::BadMessage);
             }
-            Message::Ping(bytes) => context.pong(&bytes),
-            Message::Pong(_) | Message::Nop => {}
-            Message::Close(reason) => {
-                context.close(reason);
-                context.stop();
+            Frame::Ping(bytes) => self.reply(ws::Message::Pong(bytes)),
+            Frame::Pong(_) => {}
+            Frame::Close(reason) => {
+                self.reply(ws::Message::Close(reason.map(|reason| CloseReason { description: None, ..reason })));
+                self.done = true;
             }
         }
     }
 
-    /// The other side is gone; or has said too much, and is to read why.
-    fn finished(&mut self, context: &mut Context) {
-        if !self.closing {
-            context.stop();
-        }
-    }
-}
-
-impl Session {
-    fn receive(&mut self, text: &str, context: &mut Context) {
-        match ws_protocol::parse(text) {
-            Ok(Request::Ping {}) => self.tell(&Reply::Pong, context),
-            Ok(Request::Auth { token }) => match self.tokens.verify(&token) {
-                Ok(access) => self.sign_in(access, context),
+    fn receive(&mut self, text: &str) {
+        let session = Rc::clone(&self.session);
+        let done = match ws_protocol::parse(text) {
+            Ok(Request::Ping {}) => {
+                session.say("pong", &Reply::Pong);
+                Ok(())
+            }
+            Ok(Request::Auth { token, topics, since: text }) => match session.verify(&token) {
+                Ok(access) => since(text.as_deref()).and_then(|since| session.sign_in(access, &topics, since)),
                 Err(failure) => {
-                    self.error(failure.code, &failure.detail, context);
-                    self.close(Closing::Unauthenticated, context);
+                    session.error(failure.code, &failure.detail);
+                    return self.close(Closing::Unauthenticated);
                 }
             },
-            Ok(Request::Subscribe { topics }) => {
-                let done = self.subscriptions.add(&topics, self.user).and_then(|new| {
-                    let reply = frame(&Reply::Subscribed { topics });
-                    self.seat.hub.subscribe(self.seat.id, new, reply.into()).map_err(|_| busy())
-                });
-                self.refuse(done, context);
+            Ok(Request::Subscribe { topics, since: text }) => {
+                since(text.as_deref()).and_then(|since| session.subscribe(&topics, since))
             }
-            Ok(Request::Unsubscribe { topics }) => {
-                let done = self.subscriptions.remove(&topics).and_then(|old| {
-                    let reply = frame(&Reply::Unsubscribed { topics });
-                    self.seat.hub.unsubscribe(self.seat.id, old, reply.into()).map_err(|_| busy())
-                });
-                self.refuse(done, context);
-            }
+            Ok(Request::Unsubscribe { topics }) => session.unsubscribe(&topics),
             Err((code, detail)) => {
-                self.error(code, &detail, context);
-                self.close(Closing::BadMessage, context);
+                session.error(code, &detail);
+                return self.close(Closing::BadMessage);
             }
-        }
+        };
+        self.refuse(done);
     }
 
-    /// Says why something was not done; the hub answers what was. Where the hub was too busy to hear of it, hub and
-    /// session do not agree any more about the topics, so the session ends, to be opened again.
-    fn refuse(&mut self, done: Result<(), (Code, String)>, context: &mut Context) {
-        if let Err((code, detail)) = done {
-            self.error(code, &detail, context);
-            if code == Code::Overloaded {
-                self.close(Closing::TooSlow, context);
-            }
+    /// Says why something was not done; the broadcaster answers what was. Where it was too busy to hear of it, it and the session
+    /// do not agree any more about the topics, so the session ends, to be opened again.
+    fn refuse(&mut self, done: Result<(), (Code, String)>) {
+        let Err((code, detail)) = done else { return };
+        self.session.error(code, &detail);
+        if code == Code::Overloaded {
+            self.close(Closing::TooSlow);
         }
     }
 
     /// Puts the fragments of a message together (RFC 6455, section 5.4). The codec checks their order.
-    fn assemble(&mut self, item: Item, context: &mut Context) {
+    fn assemble(&mut self, item: Item) {
         let (bytes, last) = match item {
             Item::FirstText(bytes) => {
-                self.fragments = Some((true, BytesMut::from(bytes)));
+                self.fragments = Some(Box::new((true, BytesMut::from(bytes))));
                 return;
             }
             Item::FirstBinary(bytes) => {
-                self.fragments = Some((false, BytesMut::from(bytes)));
+                self.fragments = Some(Box::new((false, BytesMut::from(bytes))));
                 return;
             }
             Item::Continue(bytes) => (bytes, false),
             Item::Last(bytes) => (bytes, true),
         };
-        let Some((is_text, message)) = &mut self.fragments else { return self.close(Closing::Protocol, context) };
-        if message.len() + bytes.len() > WS_MESSAGE_BYTES_MAX {
-            return self.close(Closing::TooLarge, context);
+        let Some(message) = self.fragments.as_deref_mut() else { return self.close(Closing::Protocol) };
+        if message.1.len() + bytes.len() > WS_MESSAGE_BYTES_MAX {
+            self.fragments = None;
+            return self.close(Closing::TooLarge);
         }
-        message.extend_from_slice(&bytes);
+        message.1.extend_from_slice(&bytes);
         if !last {
             return;
         }
-        let is_text = *is_text;
-        let whole = self.fragments.take().map(|(_, message)| message).unwrap_or_default();
+        let Some((is_text, whole)) = self.fragments.take().map(|whole| *whole) else { return };
         match std::str::from_utf8(&whole) {
-            Ok(text) if is_text => self.receive(text, context),
-            Ok(_) => self.close(Closing::BadMessage, context),
-            Err(_) if is_text => self.close(Closing::NotText, context),
-            Err(_) => self.close(Closing::BadMessage, context),
+            Ok(text) if is_text => self.receive(text),
+            Err(_) if is_text => self.close(Closing::NotText),
+            _ => self.close(Closing::BadMessage),
         }
     }
 
-    /// Makes the session a user's, or prolongs that with a newer token.
-    fn sign_in(&mut self, access: Access, context: &mut Context) {
-        if self.user.is_some_and(|user| user != access.user) {
-            let detail = "the session belongs to another user: open a new one";
-            return self.error(Code::Forbidden, detail, context);
-        }
-        self.user = Some(access.user);
-        self.expire_at(access.expires_at, context);
-        match self.followed {
-            Followed::Known(following) => {
-                self.tell(&Reply::Authenticated { user_id: access.user, following }, context);
-            }
-            Followed::Loading => {}
-            Followed::Unknown => self.load_followed(access.user, context),
+    fn reply(&mut self, message: ws::Message) {
+        let mut bytes = BytesMut::new();
+        if self.codec.encode(message, &mut bytes).is_ok() {
+            self.replies.push_back(bytes.freeze());
         }
     }
 
-    fn load_followed(&mut self, user: UserId, context: &mut Context) {
-        self.followed = Followed::Loading;
-        let creators = self.creators.clone();
-        let load = async move { creators.all_followed(user, FOLLOWED_PER_SESSION_MAX).await };
-        context.spawn(load.into_actor(self).map(move |loaded, session, context| {
-            session.join(user, loaded, context);
-        }));
+    /// Says why, after what already waits.
+    fn close(&mut self, closing: Closing) {
+        self.closing.get_or_insert(closing);
+        self.session.seat.closing();
     }
 
-    /// Tells the hub whose session this is. A database that is down keeps nobody from hearing of their own orders:
-    /// the session becomes the user's at once, and hears the creators as soon as they are known.
-    fn join(&mut self, user: UserId, loaded: Result<Page<CreatorId>, Failure>, context: &mut Context) {
-        if self.closing {
-            return;
+    /// The next bytes to write, if there are any.
+    fn outgoing(&mut self, context: &mut Context<'_>) -> Option<Bytes> {
+        if let Some(reply) = self.replies.pop_front() {
+            return Some(reply);
         }
-        let (creators, failure) = match loaded {
-            Ok(page) if page.more => {
-                let detail = format!("only the first {FOLLOWED_PER_SESSION_MAX} creators are heard without asking");
-                (page.items, Some(Failure::with(Code::ValidationFailed, detail)))
-            }
-            Ok(page) => (page.items, None),
-            Err(failure) => {
-                context.run_later(FOLLOWED_RETRY, move |session, context| {
-                    if !session.closing {
-                        session.load_followed(user, context);
-                    }
-                });
-                (Vec::new(), Some(failure))
-            }
-        };
-        let following = creators.len();
-        let reply = frame(&Reply::Authenticated { user_id: user, following });
-        if self.seat.hub.authenticate(self.seat.id, user, creators, reply.into()).is_err() {
-            let (code, detail) = busy();
-            self.error(code, &detail, context);
-            return self.close(Closing::TooSlow, context);
+        let next = self.session.seat.next(context);
+        if self.last_word || self.done {
+            return None;
         }
-        self.followed = Followed::Known(following);
-        if let Some(failure) = failure {
-            self.error(failure.code, &failure.detail, context);
+        match next {
+            Some(Outgoing::Message(message)) => Some(message.wire(WIRE, |Message { json, .. }| text_frame(json))),
+            Some(Outgoing::Ping) => Some(PING),
+            Some(Outgoing::Close(cause)) => Some(self.last_word(cause.into())),
+            None => self.closing.map(|closing| self.last_word(closing)),
         }
     }
 
-    /// Ends the session with its token, unless a newer one comes first.
-    fn expire_at(&mut self, at: Timestamp, context: &mut Context) {
-        if let Some(earlier) = self.expiry.take() {
-            context.cancel_future(earlier);
-        }
-        let left = Duration::from_millis(at.millis_since(self.tokens.now()).unsigned_abs());
-        self.expiry = Some(context.run_later(left, |session, context| {
-            session.error(Code::TokenExpired, Code::TokenExpired.title(), context);
-            session.close(Closing::Unauthenticated, context);
-        }));
+    fn last_word(&mut self, closing: Closing) -> Bytes {
+        self.last_word = true;
+        self.closing = Some(closing);
+        let reason = close_reason(closing, self.session.reconnect().draw(rand::random()));
+        self.reply(ws::Message::Close(Some(CloseReason {
+            code: CloseCode::from(closing as u16),
+            description: Some(reason),
+        })));
+        self.replies.pop_back().unwrap_or_default()
     }
-
-    /// Pings, and looks a little later whether anything has been heard since.
-    fn beat(&mut self, context: &mut Context) {
-        if self.closing {
-            return;
-        }
-        let pinged_at = Instant::now();
-        context.ping(b"");
-        context.run_later(PONG_DUE, move |session, context| {
-            if session.heard_at < pinged_at {
-                session.close(Closing::TooSlow, context);
-            }
-        });
-    }
-
-    fn fail(&mut self, error: &ProtocolError, context: &mut Context) {
-        let closing = match error {
-            _ if self.overflown.get() => Closing::TooLarge,
-            ProtocolError::Overflow => Closing::TooLarge,
-            // Text that is not UTF-8 arrives as an I/O error, and so does a broken connection, which hears nothing.
-            ProtocolError::Io(_) => Closing::NotText,
-            _ => Closing::Protocol,
-        };
-        self.close(closing, context);
-    }
-
-    fn error(&self, code: Code, detail: &str, context: &mut Context) {
-        self.tell(&Reply::Error { code: code.as_str(), detail }, context);
-    }
-
-    fn tell(&self, reply: &Reply<'_>, context: &mut Context) {
-        if !self.closing {
-            context.text(frame(reply));
-        }
-    }
-
-    fn close(&mut self, closing: Closing, context: &mut Context) {
-        if self.closing {
-            return;
-        }
-        let code = CloseCode::from(closing as u16);
-        context.close(Some(CloseReason { code, description: Some(closing.reason().to_owned()) }));
-        self.closing = true;
-        context.run_later(CLOSE_LINGER, |_, context| context.stop());
-    }
-}
-
-fn frame(reply: &Reply<'_>) -> String {
-    serde_json::to_string(reply).expect("a reply of plain fields always encodes")
-}
-
-fn busy() -> (Code, String) {
-    (Code::Overloaded, Code::Overloaded.title().to_owned())
 }

@@ -1,8 +1,10 @@
-//! What is said on a WebSocket: messages, close codes, and the rules of subscribing. Pure, and without actix.
+//! What is said on a WebSocket: messages, close codes, and the rules of subscribing. Pure, and without actix. What the
+//! broadcaster says (events, `subscribed`, `authenticated`, snapshots) is written in `actors::announce`.
 
-use crate::domain::UserId;
-use crate::domain::limits::SUBSCRIPTIONS_PER_SESSION_MAX;
-use crate::service::{CloseCause, Code, Topic};
+use crate::domain::limits::{SESSIONS_ACCEPTED_PER_SECOND_MAX, SUBSCRIPTIONS_PER_SESSION_MAX};
+use crate::domain::{Timestamp, UserId};
+use crate::service::{CloseCause, Code, Since, Topic};
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -55,6 +57,7 @@ impl From<CloseCause> for Closing {
             CloseCause::Restart => Self::Restart,
             CloseCause::TooSlow => Self::TooSlow,
             CloseCause::SessionLimit => Self::SessionLimit,
+            CloseCause::TokenExpired => Self::Unauthenticated,
         }
     }
 }
@@ -67,11 +70,20 @@ pub enum Request {
     Auth {
         /// An access token.
         token: String,
+        /// Topics to add in the same breath.
+        #[serde(default)]
+        topics: Vec<String>,
+        /// The last id that the client has seen.
+        #[serde(default)]
+        since: Option<String>,
     },
     /// Adds topics.
     Subscribe {
         /// `drop:{id}`, `creator:{id}`, `user:{own id}`.
         topics: Vec<String>,
+        /// The last id that the client has seen.
+        #[serde(default)]
+        since: Option<String>,
     },
     /// Removes topics.
     Unsubscribe {
@@ -92,23 +104,17 @@ pub enum Reply<'a> {
         session_id: String,
         /// How often we ping.
         heartbeat_ms: u64,
+        /// How long to wait before coming back after a close that does not say.
+        reconnect: Reconnect,
     },
-    /// It is a user's now.
+    /// It still is that user's, with a newer token.
     Authenticated {
         /// Whose.
         user_id: UserId,
         /// Creators whose drops it hears without asking.
         following: usize,
-    },
-    /// Topics were added (or had been before).
-    Subscribed {
-        /// As asked for.
-        topics: Vec<String>,
-    },
-    /// Topics were removed (or had never been there).
-    Unsubscribed {
-        /// As asked for.
-        topics: Vec<String>,
+        /// When the token ends.
+        expires_at: Timestamp,
     },
     /// To a ping.
     Pong,
@@ -119,6 +125,71 @@ pub enum Reply<'a> {
         /// For a person.
         detail: &'a str,
     },
+}
+
+/// A span to wait in, at a moment of the client's own choice.
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reconnect {
+    /// At least so long.
+    pub min_ms: u64,
+    /// At most so long.
+    pub max_ms: u64,
+}
+
+impl Reconnect {
+    /// For so many sessions: twice as long as it takes to let them all in again.
+    #[must_use]
+    pub fn of(sessions: usize) -> Self {
+        let spread_ms = (sessions as u64 * 2_000 / SESSIONS_ACCEPTED_PER_SECOND_MAX as u64).clamp(1_000, 60_000);
+        Self { min_ms: 500, max_ms: 500 + spread_ms }
+    }
+
+    /// One of the moments; `random` is any number.
+    #[must_use]
+    pub fn draw(self, random: u64) -> u64 {
+        self.min_ms + random % (self.max_ms - self.min_ms + 1)
+    }
+}
+
+/// What a close frame says besides its code (at most 123 bytes, RFC 6455, section 5.5).
+#[must_use]
+pub fn close_reason(closing: Closing, retry_ms: u64) -> String {
+    let reason = closing.reason();
+    match closing as u16 {
+        1012 | 4000..4100 => format!(r#"{{"reason":"{reason}","retry_ms":{retry_ms}}}"#),
+        _ => format!(r#"{{"reason":"{reason}"}}"#),
+    }
+}
+
+/// A text message as it goes to clients (RFC 6455, section 5.2): unmasked, in one frame.
+#[must_use]
+pub fn text_frame(json: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(json.len() + 10);
+    frame.put_u8(0x81);
+    match json.len() {
+        short @ 0..126 => frame.put_u8(short as u8),
+        medium @ 126..65_536 => {
+            frame.put_u8(126);
+            frame.put_u16(medium as u16);
+        }
+        long => {
+            frame.put_u8(127);
+            frame.put_u64(long as u64);
+        }
+    }
+    frame.put_slice(json);
+    frame.freeze()
+}
+
+/// Reads the id that a client comes back with.
+///
+/// # Errors
+/// `validation_failed`.
+pub fn since(text: Option<&str>) -> Result<Option<Since>, (Code, String)> {
+    let read = |text: &str| {
+        text.parse().map_err(|()| (Code::ValidationFailed, "since is not the id of an event or an answer".to_owned()))
+    };
+    text.map(read).transpose()
 }
 
 /// Reads a message.
@@ -143,13 +214,13 @@ impl Subscriptions {
     /// it changes nothing.
     ///
     /// # Errors
-    /// `unauthenticated` or `forbidden` for another's topic, `validation_failed` for no topic or too many.
+    /// `unauthenticated` or `forbidden` for what is not public or another's, `validation_failed` for no topic or too many.
     pub fn add(&mut self, names: &[String], user: Option<UserId>) -> Result<Vec<Topic>, (Code, String)> {
         let mut new = HashSet::new();
         for topic in read(names)? {
             match topic {
                 Topic::User(id) if user == Some(id) => {}
-                Topic::User(_) if user.is_none() => {
+                Topic::User(_) | Topic::Creator(_) if user.is_none() => {
                     return Err((Code::Unauthenticated, format!("{topic} needs authentication")));
                 }
                 Topic::User(_) => return Err((Code::Forbidden, format!("{topic} is not yours"))),
@@ -236,8 +307,12 @@ mod tests {
     #[test]
     fn requests_are_read_strictly() {
         assert_eq!(parse(r#"{"op":"ping"}"#), Ok(Request::Ping {}));
-        assert_eq!(parse(r#"{"op":"auth","token":"t"}"#), Ok(Request::Auth { token: "t".into() }));
-        assert_eq!(parse(r#"{"topics":[],"op":"subscribe"}"#), Ok(Request::Subscribe { topics: vec![] }));
+        assert_eq!(
+            parse(r#"{"op":"auth","token":"t"}"#),
+            Ok(Request::Auth { token: "t".into(), topics: vec![], since: None })
+        );
+        let subscribe = Request::Subscribe { topics: vec![], since: Some("x".into()) };
+        assert_eq!(parse(r#"{"topics":[],"op":"subscribe","since":"x"}"#), Ok(subscribe));
         for shape in [
             "[]",
             "{}",
@@ -264,14 +339,15 @@ mod tests {
         let user_id = UserId::new();
         for (reply, expected) in [
             (
-                Reply::Hello { session_id: "7".into(), heartbeat_ms: 25_000 },
-                json!({"type": "hello", "session_id": "7", "heartbeat_ms": 25000}),
+                Reply::Hello { session_id: "7".into(), heartbeat_ms: 25_000, reconnect: Reconnect::of(0) },
+                json!({"type": "hello", "session_id": "7", "heartbeat_ms": 25000,
+                    "reconnect": {"min_ms": 500, "max_ms": 1500}}),
             ),
             (
-                Reply::Authenticated { user_id, following: 2 },
-                json!({"type": "authenticated", "user_id": user_id, "following": 2}),
+                Reply::Authenticated { user_id, following: 2, expires_at: Timestamp::from_millis(0) },
+                json!({"type": "authenticated", "user_id": user_id, "following": 2,
+                    "expires_at": "1970-01-01T00:00:00.000Z"}),
             ),
-            (Reply::Subscribed { topics: vec!["x".into()] }, json!({"type": "subscribed", "topics": ["x"]})),
             (Reply::Pong, json!({"type": "pong"})),
             (
                 Reply::Error { code: "forbidden", detail: "no" },
@@ -297,8 +373,10 @@ mod tests {
         let mut subscriptions = Subscriptions::default();
         let (drop, creator) = (DropId::new(), CreatorId(uuid::Uuid::now_v7()));
         let both = vec![format!("drop:{drop}"), format!("creator:{creator}"), format!("drop:{drop}")];
-        assert_eq!(subscriptions.add(&both, None).unwrap().len(), 2);
-        assert_eq!(subscriptions.add(&both, None).unwrap(), []);
+        assert_eq!(subscriptions.add(&both, None).unwrap_err().0, Code::Unauthenticated, "drops alone are for all");
+        let someone = Some(UserId::new());
+        assert_eq!(subscriptions.add(&both, someone).unwrap().len(), 2);
+        assert_eq!(subscriptions.add(&both, someone).unwrap(), []);
         for bad in ["", "drop", "drop:", "drop:x", "shop:1", "Drop:00000000-0000-0000-0000-000000000000"] {
             let names = vec![format!("drop:{}", DropId::new()), bad.to_owned()];
             assert_eq!(subscriptions.add(&names, None).unwrap_err().0, Code::ValidationFailed, "{bad}");
@@ -309,6 +387,26 @@ mod tests {
         assert!(subscriptions.add(&names(1), None).is_err());
         assert_eq!(subscriptions.remove(&both).unwrap().len(), 2);
         assert!(subscriptions.add(&names(2), None).is_ok());
+    }
+
+    #[test]
+    fn a_crowd_is_spread_over_twice_the_time_that_it_takes() {
+        let crowd = Reconnect::of(SESSIONS_ACCEPTED_PER_SECOND_MAX * 10);
+        assert_eq!((crowd.min_ms, crowd.max_ms), (500, 20_500));
+        assert_eq!(Reconnect::of(usize::MAX >> 12).max_ms, 60_500);
+        assert!((0..100_000).all(|random| (500..=20_500).contains(&crowd.draw(random))));
+        assert_eq!(close_reason(Closing::Restart, 7), r#"{"reason":"the server restarts","retry_ms":7}"#);
+        assert_eq!(close_reason(Closing::BadMessage, 7), r#"{"reason":"bad message"}"#);
+    }
+
+    #[test]
+    fn frames_have_the_shortest_length_that_fits() {
+        for (bytes, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let frame = text_frame(&vec![b'x'; bytes]);
+            assert_eq!(frame.len(), bytes + header);
+            assert_eq!(frame[0], 0x81);
+        }
+        assert_eq!(text_frame(&[b'x'; 300])[..4], [0x81, 126, 1, 44]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::domain::{CreatorId, UserId};
 use crate::storage::{Creator, Store};
 use serde_json::json;
 use std::sync::Arc;
+use tokio::sync::Mutex;
 
 /// A profile to open, already validated field by field.
 #[derive(Clone, Debug)]
@@ -33,13 +34,18 @@ pub struct Creators {
     store: Arc<dyn Store>,
     hub: Hub,
     clock: Clock,
+    /// One user's follows change one after the other, so that sessions hear of them in the order in which they were written.
+    turns: Arc<[Mutex<()>]>,
 }
+
+/// Users who have to wait for each other by chance are the fewer the more of these there are.
+const TURNS: usize = 64;
 
 impl Creators {
     /// Over a store; `hub` hears of every follow.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, hub: Hub, clock: Clock) -> Self {
-        Self { store, hub, clock }
+        Self { store, hub, clock, turns: (0..TURNS).map(|_| Mutex::default()).collect() }
     }
 
     /// Makes the caller a creator.
@@ -103,10 +109,24 @@ impl Creators {
     pub async fn follow(&self, caller: UserId, creator: CreatorId) -> Result<(), Failure> {
         self.get(creator).await?;
         self.store.user(caller).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
-        if self.store.follow(caller, creator, self.clock.now()).await? {
-            self.hub.follow_changed(caller, creator, true);
-        }
-        Ok(())
+        self.set_follow(caller, creator, true).await
+    }
+
+    /// Writes, and tells the sessions; in a task of its own, because a client that hangs up must not part the one from the other.
+    async fn set_follow(&self, user: UserId, creator: CreatorId, follows: bool) -> Result<(), Failure> {
+        let Self { store, hub, clock, turns } = self.clone();
+        let change = async move {
+            let _turn = turns[user.0.as_u64_pair().1 as usize % TURNS].lock().await;
+            let changed = match follows {
+                true => store.follow(user, creator, clock.now()).await?,
+                false => store.unfollow(user, creator).await?,
+            };
+            if changed {
+                hub.follow_changed(user, creator, follows).await;
+            }
+            Ok(())
+        };
+        tokio::spawn(change).await.map_err(|_| Failure::new(Code::Internal))?
     }
 
     /// Stops following. Repeated: unchanged.
@@ -115,10 +135,7 @@ impl Creators {
     /// `creator_not_found`, `database_unavailable`.
     pub async fn unfollow(&self, caller: UserId, creator: CreatorId) -> Result<(), Failure> {
         self.get(creator).await?;
-        if self.store.unfollow(caller, creator).await? {
-            self.hub.follow_changed(caller, creator, false);
-        }
-        Ok(())
+        self.set_follow(caller, creator, false).await
     }
 
     /// Whether `user` follows `creator`, for whoever may see that.

@@ -13,6 +13,7 @@ pub mod payments;
 pub mod products;
 pub mod sales;
 pub mod settle;
+pub mod tickets;
 pub mod tokens;
 pub mod views;
 
@@ -21,6 +22,10 @@ pub use failure::{Code, Failure, FieldError};
 pub use views::{DropView, Page, StockView};
 
 // What protocols need from below, so that they import nothing but services and the domain.
-pub use crate::actors::fanout::{CloseCause, Outgoing, SessionQueue, Topic};
-pub use crate::actors::hub::{Hub, SessionId};
+pub use crate::actors::broadcaster::Joining;
+pub use crate::actors::fanout::{CloseCause, Topic};
+pub use crate::actors::hub::{Hub, JoinError};
+pub use crate::actors::outbox::{Message, Outgoing};
+pub use crate::actors::place::Since;
+pub use crate::actors::shard::{Lifeline, Opening, Seat, Shard};
 pub use crate::storage::{AuditFilter, AuditRow, Creator, DropFilter, Phase, Product, ProductFilter, User};

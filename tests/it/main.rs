@@ -3,6 +3,7 @@
 mod accounts;
 mod authorization;
 mod caching;
+mod conformance;
 mod crash;
 mod creators;
 mod database;
@@ -10,6 +11,7 @@ mod edge;
 mod errors;
 mod fuzz;
 mod lifecycle;
+mod listener;
 mod load;
 mod metrics;
 #[path = "../support/mutate.rs"]
@@ -19,6 +21,10 @@ mod orders;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod products;
+mod recovery;
 #[path = "../support/server.rs"]
 mod server;
+mod sessions;
+mod slow;
+mod sse;
 mod tls;

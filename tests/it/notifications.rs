@@ -1,58 +1,11 @@
 //! WebSocket: who hears what.
 
-use crate::server::{Account, SOON, Server};
-use futures_util::{SinkExt, StreamExt};
+use crate::listener::Listener;
+use crate::server::Server;
+use futures_util::SinkExt;
 use reqwest::Method;
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
-
-struct Listener(WebSocketStream<MaybeTlsStream<TcpStream>>);
-
-impl Listener {
-    async fn connect(server: &Server) -> Self {
-        let url = format!("{}/api/v1/notifications", server.base.replace("http", "ws"));
-        let mut listener = Self(connect_async(url).await.expect("a websocket").0);
-        listener.until("hello").await;
-        listener
-    }
-
-    async fn of(server: &Server, who: &Account) -> Self {
-        let mut listener = Self::connect(server).await;
-        listener.send(json!({"op": "auth", "token": who.token})).await;
-        listener.until("authenticated").await;
-        listener
-    }
-
-    async fn send(&mut self, message: Value) {
-        self.0.send(Message::text(message.to_string())).await.expect("an open socket");
-    }
-
-    async fn next(&mut self) -> Message {
-        let next = tokio::time::timeout(SOON, self.0.next()).await;
-        next.expect("a message soon").expect("an open socket").expect("a good frame")
-    }
-
-    /// Reads up to the next message of that type.
-    async fn until(&mut self, kind: &str) -> Value {
-        loop {
-            if let Message::Text(text) = self.next().await {
-                let event: Value = serde_json::from_str(&text).expect("JSON");
-                if event["type"] == kind {
-                    return event;
-                }
-            }
-        }
-    }
-
-    async fn close_code(&mut self) -> u16 {
-        loop {
-            if let Message::Close(frame) = self.next().await {
-                return frame.expect("a reason").code.into();
-            }
-        }
-    }
-}
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn a_follower_hears_the_drop_without_asking() {
@@ -109,7 +62,7 @@ async fn a_topic_asked_for_and_left_again_does_not_silence_a_followed_creator() 
     server.call(Method::POST, &format!("/drops/{drop}/end"), Some(&maker), None).await;
     follower.send(json!({"op": "subscribe", "topics": [format!("drop:{drop}")]})).await;
     let Message::Text(next) = follower.next().await else { panic!("a text") };
-    assert!(next.contains("subscribed"), "an unfollowed creator is not heard: {next}");
+    assert!(next.contains("snapshot"), "an unfollowed creator is not heard: {next}");
 }
 
 #[tokio::test]
@@ -117,6 +70,8 @@ async fn strangers_hear_public_topics_only() {
     let server = Server::start().await;
     let (maker, drop) = server.live_drop(2, json!({})).await;
     let mut stranger = Listener::connect(&server).await;
+    stranger.send(json!({"op": "subscribe", "topics": [format!("creator:{}", maker.id)]})).await;
+    assert_eq!(stranger.until("error").await["code"], "unauthenticated");
     stranger.send(json!({"op": "subscribe", "topics": [format!("drop:{drop}")]})).await;
     stranger.until("subscribed").await;
     stranger.send(json!({"op": "subscribe", "topics": [format!("user:{}", maker.id)]})).await;
@@ -146,5 +101,8 @@ async fn a_server_that_goes_says_so() {
     let mut server = Server::start().await;
     let mut listener = Listener::connect(&server).await;
     assert_eq!(server.terminate(), Some(0));
-    assert_eq!(listener.close_code().await, 1012);
+    let (code, reason) = listener.close().await;
+    assert_eq!(code, 1012);
+    let reason: serde_json::Value = serde_json::from_str(&reason).expect("a reason in JSON");
+    assert!(reason["retry_ms"].as_u64().is_some_and(|ms| (500..=61_000).contains(&ms)), "{reason}");
 }

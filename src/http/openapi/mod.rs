@@ -19,7 +19,7 @@ use super::field::MoneyBody;
 use super::health;
 use super::meters;
 use super::problem::{ProblemBody, ProblemField};
-use super::routes::{accounts, creators, drops, orders, products, sales};
+use super::routes::{accounts, creators, drops, notifications, orders, products, sales};
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
 use serde_json::Value;
@@ -83,6 +83,7 @@ pub static TEXT: LazyLock<String> = LazyLock::new(|| {
         sales::refund,
         sales::list,
         sales::export,
+        notifications::ticket,
         accounts::audit,
         health::live,
         health::ready,
@@ -98,6 +99,7 @@ pub static TEXT: LazyLock<String> = LazyLock::new(|| {
         (name = "Drops", description = "Sales with a fixed stock and a start time"),
         (name = "Orders", description = "Reserve, pay, give back"),
         (name = "Sales", description = "The seller's side of orders"),
+        (name = "Notifications", description = "Events as they happen"),
         (name = "Audit", description = "Who did what"),
         (name = "Operations", description = "For whoever runs the server"),
     )

@@ -91,10 +91,14 @@ pub fn add(document: &mut Value) {
     }
     conditional(document);
     link(document);
-    document["x-websocket"] = json!({
+    document["x-streams"] = json!({
         "/api/v1/notifications": {
-            "summary": "Events as they happen",
-            "description": "A WebSocket, which OpenAPI cannot describe. Its messages and close codes: docs/API.md",
-        }
+            "summary": "Events as they happen, over a WebSocket",
+            "description": "OpenAPI cannot describe one. Its messages and close codes: docs/REALTIME.md",
+        },
+        "/api/v1/notifications/stream": {
+            "summary": "Events as they happen, as server-sent events",
+            "description": "An answer that does not end. Its events: docs/REALTIME.md",
+        },
     });
 }

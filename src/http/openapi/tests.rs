@@ -41,7 +41,7 @@ fn every_route_is_in_the_document_and_the_other_way_round() {
             methods.insert("HEAD".to_owned());
         }
     }
-    for path in document["x-websocket"].as_object().expect("sockets").keys() {
+    for path in document["x-streams"].as_object().expect("streams").keys() {
         documented.insert(path, BTreeSet::from(["GET".to_owned(), "HEAD".to_owned()]));
     }
     let mut served: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();

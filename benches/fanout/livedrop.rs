@@ -1,0 +1,129 @@
+//! `livedrop serve` with one drop, and its creator, who makes the events.
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use livedrop::storage::{Creator, User};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+/// The server and its creator.
+pub struct LiveDrop {
+    child: Child,
+    pub address: SocketAddr,
+    pub drop: String,
+    pub token: String,
+    _folder: TempDir,
+}
+
+type Line = SendRequest<Full<Bytes>>;
+
+impl LiveDrop {
+    pub async fn start(folder: TempDir) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_livedrop"))
+            .args(["serve", "--bind", "127.0.0.1:0", "--password-hashing", "rehearsal", "--log", "warn", "--data-dir"])
+            .arg(folder.path())
+            .args(["--workers", "2"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("livedrop starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let address = lines
+            .find_map(|line| line.ok()?.strip_prefix("livedrop listening on http://").map(str::to_owned))
+            .expect("livedrop listens");
+        let address = address.parse().expect("an address");
+        let mut server = Self { child, address, drop: String::new(), token: String::new(), _folder: folder };
+        let mut line = server.line().await;
+        let account = json!({"email": "maker@example.com", "password": "correct horse", "display_name": "Maker"});
+        let account = server.post(&mut line, "auth/register", &account).await;
+        server.token = account["access_token"].as_str().expect("a token").to_owned();
+        server.post(&mut line, "creators", &json!({"handle": "maker", "display_name": "Maker"})).await;
+        let product = json!({"name": "Jacket", "price": {"amount": 1999, "currency": "USD"}});
+        let product = server.post(&mut line, "products", &product).await;
+        let drop = server.post(&mut line, "drops", &json!({"product_id": product["id"], "stock": 1})).await;
+        server.drop = drop["id"].as_str().expect("an id").to_owned();
+        server
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The handshake of somebody who watches the drop.
+    pub fn watch(&self) -> String {
+        format!(
+            "GET /api/v1/notifications?topics=drop:{} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.drop, self.address
+        )
+    }
+
+    /// The handshake of the creator, as a follower.
+    pub fn authenticated(&self) -> String {
+        format!(
+            "GET /api/v1/notifications HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.address, self.token
+        )
+    }
+
+    /// Makes the creator follow so many others, past the API: it would take minutes.
+    pub async fn follows_many(&self, database: &str, count: usize) {
+        let store = livedrop::storage::connect(database).await.expect("the server's database");
+        let maker = store.user_by_email("maker@example.com").await.expect("a database").expect("the maker");
+        let now = maker.created_at;
+        for n in 0..count {
+            let id = livedrop::domain::UserId::new();
+            let user = User { id, email: format!("c{n}@example.com"), display_name: "c".to_owned(), ..maker.clone() };
+            store.insert_user(&user).await.expect("a user");
+            let (handle, display_name) = (format!("c{n:06}"), "c".to_owned());
+            let creator =
+                Creator { id: id.into(), handle, display_name, bio: String::new(), follower_count: 0, created_at: now };
+            store.insert_creator(&creator).await.expect("a creator");
+            store.follow(maker.id, creator.id, now).await.expect("a follow");
+        }
+        store.close().await;
+    }
+
+    /// A connection for requests.
+    pub async fn line(&self) -> Line {
+        let stream = TcpStream::connect(self.address).await.expect("a connection");
+        stream.set_nodelay(true).expect("a socket option");
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP");
+        tokio::spawn(connection);
+        sender
+    }
+
+    async fn post(&self, line: &mut Line, path: &str, body: &Value) -> Value {
+        let mut request = Request::builder().method(Method::POST).uri(format!("/api/v1/{path}"));
+        request = request.header("host", self.address.to_string()).header("content-type", "application/json");
+        if !self.token.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.token));
+        }
+        line.ready().await.expect("an open connection");
+        let request = request.body(Full::from(body.to_string())).expect("a request");
+        let answer = line.send_request(request).await.expect("an answer");
+        let status = answer.status();
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        assert!(matches!(status, StatusCode::OK | StatusCode::CREATED), "{status} {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).expect("JSON")
+    }
+
+    /// One event, `restocked`, over a connection of its own.
+    pub async fn restock(&self, line: &mut Line) {
+        self.post(line, &format!("drops/{}/restock", self.drop), &json!({"quantity": 1})).await;
+    }
+}
+
+impl Drop for LiveDrop {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

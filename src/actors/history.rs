@@ -1,0 +1,405 @@
+//! What was told lately, so that a listener who comes back gets exactly what it missed, or hears that this is not possible.
+//! Pure: bounded in number and age, in memory only, filled again at start from the journal.
+//!
+//! Public events are kept as they were encoded, shared with whoever still has them queued. Of `stock_changed` only the latest of
+//! a drop is kept: that is what conflation means. Orders are kept as facts and encoded for those who ask, and found by their
+//! buyer through a chain in one ring, so that a hot drop costs a push and one look into a table for each order event.
+
+use super::announce::OrderFact;
+use super::fanout::{Event, Topic};
+use super::place::{Epoch, Place, Since};
+use crate::domain::limits::{
+    HISTORY_EVENTS_MAX, HISTORY_EVENTS_PER_DROP_MAX, HISTORY_MS_MAX, HISTORY_ORDERS_MAX, HISTORY_ORDERS_PER_USER_MAX,
+};
+use crate::domain::{CreatorId, DropId, Timestamp, UserId};
+use smallvec::SmallVec;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+/// Tellings of stock whose place is remembered: some minutes of one every 50 ms.
+const FLUSHES_MAX: usize = 8_192;
+
+#[derive(Debug)]
+struct DropLog {
+    creator: CreatorId,
+    /// Events up to this record may be missing.
+    lost: u64,
+    kept: VecDeque<Arc<Event>>,
+    stock: Option<Arc<Event>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct History {
+    epoch: Epoch,
+    drops: HashMap<DropId, DropLog>,
+    creators: HashMap<CreatorId, SmallVec<[DropId; 2]>>,
+    /// Kept public events, oldest first.
+    queue: VecDeque<(DropId, u64, Timestamp)>,
+    /// Public events up to this record may be missing.
+    floor: u64,
+    orders: Orders,
+    /// When stock was told: after which record, and up to which.
+    flushes: VecDeque<Place>,
+}
+
+impl History {
+    /// An empty one, which knows what is told after record `after`.
+    #[must_use]
+    pub fn new(epoch: Epoch, after: u64) -> Self {
+        Self {
+            epoch,
+            drops: HashMap::new(),
+            creators: HashMap::new(),
+            queue: VecDeque::new(),
+            floor: after,
+            orders: Orders { floor: after, ..Orders::default() },
+            flushes: VecDeque::new(),
+        }
+    }
+
+    /// Remembers an event about a drop.
+    pub fn keep(&mut self, drop: DropId, creator: CreatorId, event: &Arc<Event>) {
+        let log = self.log(drop, creator);
+        if event.stock_of.is_some() {
+            log.stock = Some(Arc::clone(event));
+            return;
+        }
+        // It carries the stock.
+        log.stock = None;
+        log.kept.push_back(Arc::clone(event));
+        if log.kept.len() > HISTORY_EVENTS_PER_DROP_MAX
+            && let Some(oldest) = log.kept.pop_front()
+        {
+            log.lost = oldest.place.told;
+        }
+        self.queue.push_back((drop, event.place.told, event.at));
+        if self.queue.len() > HISTORY_EVENTS_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    /// Remembers what became of an order.
+    pub fn keep_order(&mut self, fact: OrderFact) {
+        self.orders.push(fact);
+    }
+
+    /// Events about this drop up to that record are not known.
+    pub fn unknown_until(&mut self, drop: DropId, creator: CreatorId, record: u64) {
+        let log = self.log(drop, creator);
+        log.lost = log.lost.max(record);
+    }
+
+    /// Public events up to that record are not known.
+    pub fn unknown_before(&mut self, record: u64) {
+        self.floor = self.floor.max(record);
+    }
+
+    /// Remembers that stock was told: everything up to `place`.
+    pub fn flushed(&mut self, place: Place) {
+        self.flushes.push_back(place);
+        if self.flushes.len() > FLUSHES_MAX {
+            self.flushes.pop_front();
+        }
+    }
+
+    /// Forgets what is older than its time.
+    pub fn expire(&mut self, now: Timestamp) {
+        let old = |at: Timestamp| now.millis_since(at) > HISTORY_MS_MAX;
+        while self.queue.front().is_some_and(|(_, _, at)| old(*at)) {
+            self.forget_oldest();
+        }
+        self.orders.expire(&old);
+        let mut floor = self.floor;
+        let creators = &mut self.creators;
+        self.drops.retain(|id, log| {
+            if let Some(stock) = log.stock.take_if(|stock| old(stock.at)) {
+                floor = floor.max(stock.place.told);
+            }
+            let keep = log.stock.is_some() || !log.kept.is_empty() || log.lost > floor;
+            if !keep && let Some(drops) = creators.get_mut(&log.creator) {
+                drops.retain(|drop| drop != id);
+                if drops.is_empty() {
+                    creators.remove(&log.creator);
+                }
+            }
+            keep
+        });
+        self.floor = floor;
+    }
+
+    /// What was told on a topic after `since`; `None` where that is not known any more, or never was. `now` is how far telling
+    /// has come.
+    #[must_use]
+    pub fn missed(&self, topic: Topic, since: &Since, now: Place) -> Option<Vec<Arc<Event>>> {
+        if since.epoch != self.epoch || since.told > now.told {
+            return None;
+        }
+        let told = since.told;
+        let stock = since.stock.unwrap_or_else(|| self.stock_told_before(told));
+        match topic {
+            Topic::User(user) => self.orders.missed(user, told).map(|facts| {
+                let encode = |fact: &OrderFact| Arc::new(fact.event(self.epoch, self.stock_told_before(fact.position)));
+                facts.iter().rev().map(encode).collect()
+            }),
+            _ if told < self.floor => None,
+            Topic::Drop(id) => self.missed_of(id, told, stock),
+            Topic::Creator(id) => {
+                let drops = self.creators.get(&id).map_or(&[][..], SmallVec::as_slice);
+                let mut events = Vec::new();
+                for drop in drops {
+                    events.extend(self.missed_of(*drop, told, stock)?);
+                }
+                Some(events)
+            }
+        }
+    }
+
+    fn missed_of(&self, drop: DropId, told: u64, stock: u64) -> Option<Vec<Arc<Event>>> {
+        let Some(log) = self.drops.get(&drop) else { return Some(Vec::new()) };
+        if told < log.lost {
+            return None;
+        }
+        let begin = log.kept.partition_point(|event| event.place.told <= told);
+        let stock = log.stock.iter().filter(|event| event.place.stock > stock);
+        Some(log.kept.range(begin..).chain(stock).cloned().collect())
+    }
+
+    /// Up to which record stock had been told when record `told` was: zero where that is not remembered, so that it is rather
+    /// told again than never.
+    fn stock_told_before(&self, told: u64) -> u64 {
+        let later = self.flushes.partition_point(|flush| flush.told < told);
+        later.checked_sub(1).map_or(0, |at| self.flushes[at].stock)
+    }
+
+    fn log(&mut self, drop: DropId, creator: CreatorId) -> &mut DropLog {
+        let floor = self.floor;
+        self.drops.entry(drop).or_insert_with(|| {
+            self.creators.entry(creator).or_default().push(drop);
+            DropLog { creator, lost: floor, kept: VecDeque::new(), stock: None }
+        })
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((drop, told, _)) = self.queue.pop_front() else { return };
+        self.floor = self.floor.max(told);
+        if let Some(log) = self.drops.get_mut(&drop)
+            && log.kept.front().is_some_and(|event| event.place.told == told)
+        {
+            log.kept.pop_front();
+        }
+    }
+}
+
+/// Facts in one ring; each knows where the one before of the same buyer is.
+#[derive(Default, Debug)]
+struct Orders {
+    ring: VecDeque<(OrderFact, u64)>,
+    /// The number of the ring's first.
+    base: u64,
+    last: HashMap<UserId, u64>,
+    /// Facts up to this record may be missing.
+    floor: u64,
+}
+
+impl Orders {
+    const NONE: u64 = u64::MAX;
+
+    fn push(&mut self, fact: OrderFact) {
+        if self.ring.len() == HISTORY_ORDERS_MAX {
+            self.pop();
+        }
+        let number = self.base + self.ring.len() as u64;
+        let before = self.last.insert(fact.line.buyer, number).unwrap_or(Self::NONE);
+        self.ring.push_back((fact, before));
+    }
+
+    fn pop(&mut self) {
+        let Some((fact, _)) = self.ring.pop_front() else { return };
+        if self.last.get(&fact.line.buyer) == Some(&self.base) {
+            self.last.remove(&fact.line.buyer);
+        }
+        self.base += 1;
+        self.floor = fact.position;
+    }
+
+    fn expire(&mut self, old: &impl Fn(Timestamp) -> bool) {
+        while self.ring.front().is_some_and(|(fact, _)| old(fact.at)) {
+            self.pop();
+        }
+        if self.ring.is_empty() {
+            (self.ring, self.last) = (VecDeque::new(), HashMap::new());
+        }
+    }
+
+    /// Newest first; `None` where some are missing, or too many.
+    fn missed(&self, user: UserId, told: u64) -> Option<Vec<OrderFact>> {
+        if told < self.floor {
+            return None;
+        }
+        let mut facts = Vec::new();
+        let mut at = self.last.get(&user).copied().unwrap_or(Self::NONE);
+        while at != Self::NONE && at >= self.base {
+            let (fact, before) = &self.ring[(at - self.base) as usize];
+            if fact.position <= told {
+                break;
+            }
+            if facts.len() == HISTORY_ORDERS_PER_USER_MAX {
+                return None;
+            }
+            facts.push(*fact);
+            at = *before;
+        }
+        Some(facts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::announce::Detail;
+    use crate::domain::{OrderId, OrderLine, VariantId};
+    use bytes::Bytes;
+    use smallvec::smallvec;
+
+    const EPOCH: Epoch = Epoch(7);
+
+    fn event(drop: DropId, told: u64, stock: Option<u64>, at: i64) -> Arc<Event> {
+        Arc::new(Event {
+            kind: "test",
+            at: Timestamp::from_millis(at),
+            place: Place { told, stock: stock.unwrap_or(0) },
+            epoch: EPOCH,
+            topics: smallvec![Topic::Drop(drop)],
+            stock_of: stock.map(|_| drop),
+            json: Bytes::new(),
+        })
+    }
+
+    fn since(told: u64, stock: Option<u64>) -> Since {
+        Since { epoch: EPOCH, told, stock }
+    }
+
+    fn places(missed: Option<Vec<Arc<Event>>>) -> Option<Vec<u64>> {
+        missed.map(|events| events.iter().map(|event| event.place.told).collect())
+    }
+
+    const NOW: Place = Place { told: 1_000_000, stock: 1_000_000 };
+
+    #[test]
+    fn what_was_missed_is_what_came_after() {
+        let (drop, creator) = (DropId::new(), CreatorId(UserId::new().0));
+        let mut history = History::new(EPOCH, 10);
+        for told in [11, 15, 20] {
+            history.keep(drop, creator, &event(drop, told, None, 0));
+        }
+        for topic in [Topic::Drop(drop), Topic::Creator(creator)] {
+            assert_eq!(places(history.missed(topic, &since(10, None), NOW)), Some(vec![11, 15, 20]));
+            assert_eq!(places(history.missed(topic, &since(15, None), NOW)), Some(vec![20]));
+            assert_eq!(places(history.missed(topic, &since(20, None), NOW)), Some(vec![]));
+            assert_eq!(history.missed(topic, &since(9, None), NOW), None, "before our time");
+            let future = Place { told: 20, stock: 0 };
+            assert_eq!(history.missed(topic, &since(21, None), future), None, "nobody can have been told that");
+            assert_eq!(history.missed(topic, &Since { epoch: Epoch(8), told: 15, stock: None }, NOW), None);
+        }
+        let quiet = Topic::Drop(DropId::new());
+        assert_eq!(places(history.missed(quiet, &since(10, None), NOW)), Some(vec![]));
+        assert_eq!(history.missed(quiet, &since(9, None), NOW), None);
+    }
+
+    #[test]
+    fn of_the_stock_only_the_latest_and_only_to_those_who_were_not_told() {
+        let (drop, creator) = (DropId::new(), CreatorId(UserId::new().0));
+        let mut history = History::new(EPOCH, 0);
+        history.keep(drop, creator, &event(drop, 12, Some(10), 0));
+        history.flushed(Place { told: 12, stock: 10 });
+        history.keep(drop, creator, &event(drop, 20, Some(18), 0));
+        history.flushed(Place { told: 20, stock: 18 });
+        let missed = |told, stock| places(history.missed(Topic::Drop(drop), &since(told, stock), NOW));
+        assert_eq!(missed(12, Some(10)), Some(vec![20]));
+        assert_eq!(missed(20, Some(18)), Some(vec![]));
+        assert_eq!(missed(13, None), Some(vec![20]), "an event after the first telling, before the second");
+        assert_eq!(missed(20, None), Some(vec![20]), "record 20 itself, then the stock was told, not to this one");
+        assert_eq!(missed(21, None), Some(vec![]));
+        history.keep(drop, creator, &event(drop, 30, None, 0));
+        let missed = |told, stock| places(history.missed(Topic::Drop(drop), &since(told, stock), NOW));
+        assert_eq!(missed(12, Some(10)), Some(vec![30]), "a later event carries the stock");
+    }
+
+    #[test]
+    fn too_many_events_of_one_drop_do_not_cost_another_its_own() {
+        let (loud, quiet, creator) = (DropId::new(), DropId::new(), CreatorId(UserId::new().0));
+        let mut history = History::new(EPOCH, 0);
+        history.keep(quiet, creator, &event(quiet, 1, None, 0));
+        let last = HISTORY_EVENTS_PER_DROP_MAX as u64 + 2;
+        (2..=last).for_each(|told| history.keep(loud, creator, &event(loud, told, None, 0)));
+        assert_eq!(places(history.missed(Topic::Drop(quiet), &since(0, None), NOW)), Some(vec![1]));
+        assert_eq!(history.missed(Topic::Drop(loud), &since(1, None), NOW), None);
+        assert_eq!(history.missed(Topic::Creator(creator), &since(1, None), NOW), None);
+        assert_eq!(
+            history.missed(Topic::Drop(loud), &since(2, None), NOW).map(|events| events.len()),
+            Some(HISTORY_EVENTS_PER_DROP_MAX)
+        );
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten_and_never_told_in_part() {
+        let (drop, creator) = (DropId::new(), CreatorId(UserId::new().0));
+        let mut history = History::new(EPOCH, 0);
+        history.keep(drop, creator, &event(drop, 5, None, 0));
+        history.keep(drop, creator, &event(drop, 6, Some(6), 1));
+        history.keep_order(fact(UserId::new(), 7, 0));
+        history.expire(Timestamp::from_millis(HISTORY_MS_MAX));
+        assert_eq!(places(history.missed(Topic::Drop(drop), &since(0, None), NOW)), Some(vec![5, 6]));
+        history.expire(Timestamp::from_millis(HISTORY_MS_MAX + 1));
+        assert_eq!(history.missed(Topic::Drop(drop), &since(4, None), NOW), None);
+        assert_eq!(places(history.missed(Topic::Drop(drop), &since(5, None), NOW)), Some(vec![6]));
+        assert_eq!(history.missed(Topic::User(UserId::new()), &since(6, None), NOW), None);
+        history.expire(Timestamp::from_millis(HISTORY_MS_MAX + 2));
+        assert!(history.drops.is_empty() && history.creators.is_empty() && history.orders.last.is_empty());
+        assert_eq!(history.missed(Topic::Drop(drop), &since(5, None), NOW), None);
+        assert_eq!(places(history.missed(Topic::Drop(drop), &since(6, None), NOW)), Some(vec![]));
+    }
+
+    fn fact(buyer: UserId, position: u64, at: i64) -> OrderFact {
+        let line = OrderLine { order: OrderId::for_drop(DropId::new()), buyer, variant: VariantId::new(), quantity: 1 };
+        let at = Timestamp::from_millis(at);
+        OrderFact { position, at, drop: DropId::new(), kind: "order_confirmed", line, detail: Detail::None }
+    }
+
+    #[test]
+    fn orders_are_found_by_their_buyer() {
+        let (ann, bob) = (UserId::new(), UserId::new());
+        let mut history = History::new(EPOCH, 0);
+        for (position, buyer) in [(1, ann), (2, bob), (3, ann), (4, ann)] {
+            history.keep_order(fact(buyer, position, 0));
+        }
+        let missed = |user, told| places(history.missed(Topic::User(user), &since(told, None), NOW));
+        assert_eq!(missed(ann, 0), Some(vec![1, 3, 4]));
+        assert_eq!(missed(ann, 3), Some(vec![4]));
+        assert_eq!(missed(bob, 2), Some(vec![]));
+        assert_eq!(missed(UserId::new(), 0), Some(vec![]));
+    }
+
+    #[test]
+    fn the_ring_of_orders_is_bounded_and_forgets_buyers() {
+        let mut orders = Orders::default();
+        let ann = UserId::new();
+        orders.push(fact(ann, 1, 0));
+        for position in 2..=HISTORY_ORDERS_MAX as u64 {
+            orders.push(fact(UserId(uuid::Uuid::from_u128(u128::from(position))), position, 0));
+        }
+        assert_eq!(orders.missed(ann, 0).map(|facts| facts.len()), Some(1));
+        orders.push(fact(ann, 9_999_999, 0));
+        assert_eq!((orders.ring.len(), orders.floor), (HISTORY_ORDERS_MAX, 1));
+        assert_eq!(orders.missed(ann, 0), None);
+        assert_eq!(orders.missed(ann, 1).map(|facts| facts.len()), Some(1), "the chain ends where the ring does");
+        assert_eq!(orders.last.len(), HISTORY_ORDERS_MAX);
+        let busy = UserId::new();
+        (0..=HISTORY_ORDERS_PER_USER_MAX as u64).for_each(|n| orders.push(fact(busy, 10_000_000 + n, 0)));
+        assert_eq!(orders.missed(busy, 9_999_999), None, "too many");
+        assert!(orders.missed(busy, 10_000_000).is_some());
+    }
+}

@@ -1,0 +1,314 @@
+//! One session as its worker's [shard](super::shard) knows it. It never leaves its thread, so it needs no lock.
+
+use super::fanout::{CloseCause, Topic};
+use super::outbox::{Message, Outbox, Outgoing};
+use super::place::Place;
+use crate::domain::{CreatorId, Timestamp, UserId};
+use hashbrown::HashMap;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Weak,
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
+
+/// How often a session is asked for a sign of life.
+pub const HEARTBEAT: Duration = Duration::from_secs(25);
+/// When that is due.
+pub const PONG_DUE: Duration = Duration::from_secs(8);
+/// How long a closed session waits for the other side's close. Without it the socket would be reset while our close is on its
+/// way, and the client would not learn why.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// When the socket of a closed session is taken from it, whether the client has read our close or not.
+const CUT_AFTER: Duration = Duration::from_secs(5);
+
+/// A way to end a connection from outside of it.
+pub trait Lifeline: Send + Sync {
+    /// Ends it now.
+    fn cut(&self);
+}
+
+/// Why a session hears a topic. Both may hold; taking one back leaves the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Heard {
+    /// The client asked for it.
+    pub asked: bool,
+    /// It comes with the account: its own topic, or a creator that it follows.
+    pub granted: bool,
+    /// Everything told after this has been heard.
+    pub from: Place,
+}
+
+impl Heard {
+    /// By the client's wish.
+    #[must_use]
+    pub fn asked(from: Place) -> Self {
+        Self { asked: true, granted: false, from }
+    }
+
+    /// With the account.
+    #[must_use]
+    pub fn granted(from: Place) -> Self {
+        Self { asked: false, granted: true, from }
+    }
+}
+
+/// What a session is made with.
+pub struct Opening {
+    /// Whether it answers pings; otherwise only its socket tells that it is gone.
+    pub answers: bool,
+    /// The connection, as long as there is one.
+    pub lifeline: Option<Weak<dyn Lifeline>>,
+}
+
+/// See the module.
+pub struct Seat {
+    pub(super) id: u64,
+    outbox: RefCell<Outbox>,
+    waker: RefCell<Option<Waker>>,
+    pub(super) topics: RefCell<HashMap<Topic, Heard>>,
+    /// The last message for many that it got.
+    pub(super) last: Cell<u64>,
+    pub(super) user: Cell<Option<UserId>>,
+    /// Whether the followed creators are known.
+    pub(super) joined: Cell<bool>,
+    /// Creators that were left while the followed ones were still loading: the list that comes may be older.
+    pub(super) left: RefCell<Vec<CreatorId>>,
+    opening: Opening,
+    heard_at: Cell<Instant>,
+    pinged_at: Cell<Instant>,
+    expires_at: Cell<Option<Timestamp>>,
+    closed_at: Cell<Option<Instant>>,
+    ended: Cell<bool>,
+}
+
+impl Seat {
+    pub(super) fn new(id: u64, opening: Opening, now: Instant) -> Self {
+        Self {
+            id,
+            outbox: RefCell::default(),
+            waker: RefCell::default(),
+            topics: RefCell::default(),
+            last: Cell::new(0),
+            user: Cell::new(None),
+            joined: Cell::new(false),
+            left: RefCell::default(),
+            opening,
+            heard_at: Cell::new(now),
+            pinged_at: Cell::new(now),
+            expires_at: Cell::new(None),
+            closed_at: Cell::new(None),
+            ended: Cell::new(false),
+        }
+    }
+
+    /// Names it in this process.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        self.user.get()
+    }
+
+    /// Something was heard from the client.
+    pub fn heard(&self, now: Instant) {
+        self.heard_at.set(now);
+    }
+
+    /// It ends with its token.
+    pub fn expires_at(&self, at: Timestamp) {
+        self.expires_at.set(Some(at));
+    }
+
+    /// Queues a message; past the byte bound the session is closed.
+    pub(super) fn push(&self, message: &Rc<Message>) {
+        if !self.outbox.borrow_mut().push(message) {
+            self.closed_at.set(self.closed_at.get().or_else(|| Some(Instant::now())));
+        }
+    }
+
+    /// Lets it send what is queued, and close.
+    pub fn close(&self, cause: CloseCause) {
+        self.outbox.borrow_mut().close(cause);
+        self.closing();
+        self.wake();
+    }
+
+    /// The session closes by itself.
+    pub fn closing(&self) {
+        self.closed_at.set(self.closed_at.get().or_else(|| Some(Instant::now())));
+    }
+
+    /// Whether it is closed, or about to be.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closed_at.get().is_some()
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// The next thing to send, if there is one; whoever asks is woken when there is.
+    pub fn next(&self, context: &mut Context<'_>) -> Option<Outgoing> {
+        let next = self.outbox.borrow_mut().pop();
+        if next.is_none() {
+            let mut waker = self.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                *waker = Some(context.waker().clone());
+            }
+        }
+        next
+    }
+
+    /// Whether the farewell is over: nothing more is sent, nothing more is waited for.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// What time does to a session: pings, tokens that end, farewells that are over, and clients that do not read. Called
+    /// about once a second, from outside of the session.
+    pub(super) fn tick(&self, now: Instant, wall: Timestamp) {
+        if let Some(closed_at) = self.closed_at.get() {
+            let closed_for = now.saturating_duration_since(closed_at);
+            if closed_for >= FAREWELL && !self.ended.replace(true) {
+                self.wake();
+            }
+            if closed_for >= CUT_AFTER {
+                self.cut();
+            }
+        } else if self.expires_at.get().is_some_and(|at| wall >= at) {
+            self.close(CloseCause::TokenExpired);
+        } else if self.pinged_at.get() > self.heard_at.get() {
+            let waits = now.saturating_duration_since(self.pinged_at.get()) >= PONG_DUE;
+            if waits && (self.opening.answers || self.outbox.borrow().ping_waits()) {
+                self.close(CloseCause::TooSlow);
+            } else if waits {
+                self.heard_at.set(self.pinged_at.get());
+            }
+        } else if now.saturating_duration_since(self.pinged_at.get()) >= HEARTBEAT {
+            self.pinged_at.set(now);
+            self.outbox.borrow_mut().ping();
+            self.wake();
+        }
+    }
+
+    /// Ends the connection, if there still is one.
+    pub(super) fn cut(&self) {
+        if let Some(lifeline) = self.lifeline() {
+            lifeline.cut();
+        }
+    }
+
+    fn lifeline(&self) -> Option<std::sync::Arc<dyn Lifeline>> {
+        self.opening.lifeline.as_ref().and_then(Weak::upgrade)
+    }
+
+    /// What is left of a closed session once it is gone: its connection, perhaps full of what nobody reads.
+    pub(super) fn remains(&self) -> Option<(Instant, Weak<dyn Lifeline>)> {
+        let closed_at = self.closed_at.get()?;
+        self.opening.lifeline.clone().map(|lifeline| (closed_at + CUT_AFTER, lifeline))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+    use std::task::Waker;
+
+    #[derive(Default)]
+    struct Line(AtomicUsize);
+
+    impl Lifeline for Line {
+        fn cut(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn seat(answers: bool, now: Instant) -> (Seat, Arc<Line>) {
+        let line = Arc::new(Line::default());
+        let weak: Weak<dyn Lifeline> = Arc::downgrade(&(Arc::clone(&line) as Arc<dyn Lifeline>));
+        (Seat::new(1, Opening { answers, lifeline: Some(weak) }, now), line)
+    }
+
+    fn taken(seat: &Seat) -> Option<Outgoing> {
+        seat.next(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn wall() -> Timestamp {
+        Timestamp::from_millis(0)
+    }
+
+    #[test]
+    fn who_does_not_answer_a_ping_is_closed_and_then_cut() {
+        let start = Instant::now();
+        let (seat, line) = seat(true, start);
+        seat.tick(start + HEARTBEAT - Duration::from_millis(1), wall());
+        assert!(taken(&seat).is_none());
+        let pinged = start + HEARTBEAT;
+        seat.tick(pinged, wall());
+        assert!(matches!(taken(&seat), Some(Outgoing::Ping)));
+        seat.tick(pinged + PONG_DUE - Duration::from_millis(1), wall());
+        assert!(!seat.is_closing());
+        seat.tick(pinged + PONG_DUE, wall());
+        assert!(matches!(taken(&seat), Some(Outgoing::Close(CloseCause::TooSlow))));
+        seat.tick(Instant::now() + FAREWELL, wall());
+        assert!(seat.has_ended() && line.0.load(Ordering::Relaxed) == 0);
+        seat.tick(Instant::now() + CUT_AFTER, wall());
+        assert_eq!(line.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn whoever_answers_or_cannot_stays() {
+        let start = Instant::now();
+        for answers in [true, false] {
+            let (seat, _) = seat(answers, start);
+            let mut now = start;
+            for _ in 0..5 {
+                now += HEARTBEAT;
+                seat.tick(now, wall());
+                assert!(matches!(taken(&seat), Some(Outgoing::Ping)), "{answers}");
+                now += Duration::from_secs(1);
+                if answers {
+                    seat.heard(now);
+                }
+                now += PONG_DUE;
+                seat.tick(now, wall());
+            }
+            assert!(!seat.is_closing());
+        }
+    }
+
+    #[test]
+    fn a_ping_that_nobody_takes_ends_a_session_that_cannot_answer() {
+        let start = Instant::now();
+        let (seat, _) = seat(false, start);
+        seat.tick(start + HEARTBEAT, wall());
+        seat.tick(start + HEARTBEAT + PONG_DUE, wall());
+        assert!(seat.is_closing());
+    }
+
+    #[test]
+    fn a_session_ends_with_its_token_unless_a_newer_one_comes() {
+        let (seat, _) = seat(true, Instant::now());
+        seat.expires_at(Timestamp::from_millis(1_000));
+        seat.tick(Instant::now(), Timestamp::from_millis(999));
+        seat.expires_at(Timestamp::from_millis(2_000));
+        seat.tick(Instant::now(), Timestamp::from_millis(1_999));
+        assert!(!seat.is_closing());
+        seat.tick(Instant::now(), Timestamp::from_millis(2_000));
+        assert!(matches!(taken(&seat), Some(Outgoing::Close(CloseCause::TokenExpired))));
+    }
+}

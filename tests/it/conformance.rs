@@ -1,0 +1,188 @@
+//! Clients that we did not write: Python's `websockets`, Node's `ws` and `eventsource`. Their packages are installed once, into
+//! the build folder; where that is not possible the tests fail and say so.
+
+use crate::server::Server;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+const WEBSOCKETS: &str = "websockets==15.0.1";
+const NODE_PACKAGES: [&str; 2] = ["ws@8.18.3", "eventsource@3.0.7"];
+/// For a client that waits before it comes back.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn run(what: &str, command: &mut std::process::Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let said = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{what}:\n{}", said());
+}
+
+/// A Python with `websockets`.
+fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        let python = folder.join("bin/python");
+        let known = folder.join(WEBSOCKETS);
+        if !known.exists() {
+            let what = "this test needs python3 with venv and pip, and a package index (apt-get install python3-venv)";
+            run(what, std::process::Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+            run(what, std::process::Command::new(&python).args(["-m", "pip", "install", "-q", WEBSOCKETS]));
+            std::fs::write(known, "").expect("a mark");
+        }
+        python
+    })
+}
+
+/// A folder in which Node finds its packages, and our clients beside them.
+fn node() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
+        let known = folder.join(NODE_PACKAGES.join("+"));
+        if !known.exists() {
+            std::fs::create_dir_all(&folder).expect("a folder");
+            std::fs::write(folder.join("package.json"), "{}").expect("a package");
+            let what = "this test needs node and npm, and a package registry (apt-get install nodejs npm)";
+            let install = ["install", "--silent", "--no-audit", "--no-fund", "--save-exact"];
+            run(what, std::process::Command::new("npm").args(install).args(NODE_PACKAGES).current_dir(&folder));
+            std::fs::write(known, "").expect("a mark");
+        }
+        folder
+    })
+}
+
+/// One of our programs for Node. They lie in the repository, and look for their packages where they lie.
+fn script(name: &str) -> PathBuf {
+    let folder = node().join("tests/clients");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::fs::create_dir_all(node().join("docs")).expect("a folder");
+    std::fs::copy(root.join("docs/REALTIME.md"), node().join("docs/REALTIME.md")).expect("the page");
+    std::fs::copy(root.join("tests/clients").join(name), folder.join(name)).expect("a client");
+    folder.join(name)
+}
+
+fn address(server: &Server) -> &str {
+    server.base.trim_start_matches("http://")
+}
+
+#[tokio::test]
+async fn pythons_websockets_finds_nothing_wrong() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(5, json!({})).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/conformance.py");
+    run("conformance.py", std::process::Command::new(python()).args([script, address(&server), &drop]));
+}
+
+#[tokio::test]
+async fn nodes_ws_finds_nothing_wrong() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(5, json!({})).await;
+    run(
+        "conformance.mjs",
+        std::process::Command::new("node").arg(script("conformance.mjs")).args([address(&server), &drop]),
+    );
+}
+
+/// A client that prints what it hears.
+struct Hearer {
+    lines: Lines<BufReader<ChildStdout>>,
+    _node: Child,
+}
+
+impl Hearer {
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("node");
+        command.arg(script(name)).args(arguments).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut node = command.spawn().expect("node, which this test needs: install it");
+        let lines = BufReader::new(node.stdout.take().expect("its output")).lines();
+        Self { lines, _node: node }
+    }
+
+    /// Everything up to the next message of that type, which is the last.
+    async fn until(&mut self, kind: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        while all.last().is_none_or(|last: &Value| last["type"] != kind) {
+            let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await.expect("a message soon");
+            all.push(serde_json::from_str(&line.expect("text").expect("a client that goes on")).expect("JSON"));
+        }
+        all
+    }
+}
+
+fn kinds(messages: &[Value]) -> Vec<&str> {
+    messages.iter().filter_map(|message| message["type"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn the_documented_client_misses_nothing_over_a_crash() {
+    let mut server = Server::start().await;
+    let (maker, drop) = server.live_drop(5, json!({})).await;
+    let restock = async |server: &Server| {
+        let (status, answer) =
+            server.post(&format!("/drops/{drop}/restock"), Some(&maker), json!({"quantity": 1})).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    let mut client = Hearer::start("reference.mjs", &[address(&server), &format!("drop:{drop}"), &maker.token]);
+    let mut heard = client.until("authenticated").await;
+    restock(&server).await;
+    heard.extend(client.until("restocked").await);
+    server.kill();
+    server.restart();
+    restock(&server).await;
+    heard.extend(client.until("authenticated").await);
+    restock(&server).await;
+    heard.extend(client.until("restocked").await);
+    let totals: Vec<&Value> =
+        heard.iter().filter(|event| event["type"] == "restocked").map(|event| &event["stock"]["total"]).collect();
+    assert_eq!(totals, [6, 7, 8], "{heard:?}");
+    heard.iter().for_each(is_documented);
+}
+
+#[tokio::test]
+async fn an_event_source_goes_on_by_itself_over_a_restart() {
+    let mut server = Server::start().await;
+    let (maker, drop) = server.live_drop(5, json!({"starts_at": "2099-01-01T00:00:00Z"})).await;
+    let mut source = Hearer::start("eventsource.mjs", &[address(&server), &format!("drop:{drop}")]);
+    assert_eq!(kinds(&source.until("subscribed").await), ["hello", "snapshot", "subscribed"]);
+    assert_eq!(server.terminate(), Some(0));
+    source.until("close").await;
+    server.restart();
+    server.post(&format!("/drops/{drop}/start"), Some(&maker), json!({})).await;
+    let back = source.until("drop_started").await;
+    assert!(!kinds(&back).contains(&"snapshot"), "{back:?}");
+    server.post(&format!("/drops/{drop}/end"), Some(&maker), json!({})).await;
+    source.until("drop_ended").await;
+}
+
+/// The examples of the page: one JSON document a line.
+fn examples() -> Vec<Value> {
+    let page = include_str!("../../docs/REALTIME.md");
+    let blocks = page.split("```json\n").skip(1).map(|rest| rest.split("```").next().expect("a block"));
+    blocks.flat_map(str::lines).map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+}
+
+/// Whether the page shows a message with all these fields.
+#[track_caller]
+fn is_documented(message: &Value) {
+    let kind = message["type"].as_str().expect("a type");
+    let like = match kind {
+        "drop_started" | "drop_ended" | "stock_changed" | "restocked" | "sold_out" => "sold_out",
+        "order_reserved" | "order_released" | "order_confirmed" => "order_confirmed",
+        kind => kind,
+    };
+    let shown = examples();
+    let shown: Vec<&Value> = shown.iter().filter(|example| example["type"] == like).collect();
+    assert!(!shown.is_empty(), "{kind} is not in docs/REALTIME.md");
+    for field in message.as_object().expect("an object").keys().filter(|field| *field != "variant_id") {
+        assert!(
+            shown.iter().any(|example| example.get(field).is_some()),
+            "{field} of {kind} is not in docs/REALTIME.md"
+        );
+    }
+}

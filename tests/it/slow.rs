@@ -1,0 +1,139 @@
+//! Clients that do not read, with sockets of their own: nobody waits for them, they cost no more than their bound, and they
+//! are gone within half a minute.
+
+use crate::listener::Listener;
+use crate::server::{Account, Server};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// How long a client that does not read may keep its connection: less than a ping takes to notice it.
+const GONE_WITHIN: Duration = Duration::from_secs(15);
+
+/// A WebSocket without a library: it reads when it is told to. Its receive buffer is as small as the kernel allows.
+async fn raw(server: &Server, drop: &str) -> TcpStream {
+    let address = server.base.trim_start_matches("http://").parse().expect("an address");
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("a small buffer");
+    let mut stream = socket.connect(address).await.expect("a connection");
+    let request = format!(
+        "GET /api/v1/notifications?topics=drop:{drop} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("an open connection");
+    let mut head = Vec::new();
+    while !head.windows(12).any(|window| window == b"\"subscribed\"") {
+        head.push(stream.read_u8().await.expect("an answer"));
+    }
+    stream
+}
+
+/// A drop whose every event is large: 64 variants, with their stock each.
+async fn large_drop(server: &Server) -> (Account, String) {
+    let variants: Vec<Value> = (0..64).map(|n| json!({"name": format!("v{n}"), "stock": 1})).collect();
+    let (creator, product) = server.creator("maker").await;
+    let body = json!({"product_id": product, "variants": variants});
+    let (status, drop) = server.post("/drops", Some(&creator), body).await;
+    assert_eq!(status, 201, "{drop}");
+    (creator, drop["id"].as_str().expect("an id").to_owned())
+}
+
+async fn restock(server: &Server, maker: &Account, drop: &str, times: u32) {
+    let (_, found) = server.get(&format!("/drops/{drop}"), None).await;
+    let variant = found["variants"][0]["id"].clone();
+    for _ in 0..times {
+        let body = json!({"variant_id": variant, "quantity": 1});
+        let (status, answer) = server.post(&format!("/drops/{drop}/restock"), Some(maker), body).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+}
+
+/// How many connections the server has to clients of this test, as the kernel counts them.
+fn connections(server: &Server) -> usize {
+    let port: u16 = server.base.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections");
+    let ours = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // 01: established. The server's side has its port in front.
+        fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "01"
+    };
+    table.lines().skip(1).filter(ours).count()
+}
+
+#[tokio::test]
+async fn clients_that_stop_reading_are_cut_and_delay_nobody() {
+    let server = Server::start().await;
+    let (maker, drop) = large_drop(&server).await;
+    let mut quick = Listener::with(&server, &format!("?topics=drop:{drop}")).await;
+    quick.until("subscribed").await;
+    let before = connections(&server);
+    let mut stopped = Vec::new();
+    for _ in 0..20 {
+        stopped.push(raw(&server, &drop).await);
+    }
+    assert!(connections(&server) >= before + 20);
+    let resident_kib = server.resident_kib();
+    // About 7 KiB each: past the kernel's buffers, the connection's and the queue's.
+    let mut slowest = Duration::ZERO;
+    for _ in 0..150 {
+        let began = Instant::now();
+        restock(&server, &maker, &drop, 1).await;
+        quick.until("restocked").await;
+        slowest = slowest.max(began.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(5), "the quick one waited {slowest:?}");
+    let grown_kib = server.resident_kib().saturating_sub(resident_kib);
+    assert!(grown_kib < 64 << 10, "{grown_kib} KiB for 20 clients that do not read");
+    let began = Instant::now();
+    while connections(&server) > before {
+        assert!(began.elapsed() < GONE_WITHIN, "{} are still there", connections(&server) - before);
+        // It reads on, and so answers pings.
+        let _ = tokio::time::timeout(Duration::from_millis(100), quick.next()).await;
+    }
+    restock(&server, &maker, &drop, 1).await;
+    quick.until("restocked").await;
+    // The reset is news to them.
+    for stream in &mut stopped {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(GONE_WITHIN, stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "an end");
+    }
+}
+
+/// Its kernel still acknowledges, so only the ping that nobody answers tells. A path that swallows everything is ended by the
+/// kernel's own limit (`TCP_USER_TIMEOUT`), which takes a network to test.
+#[tokio::test]
+async fn a_client_that_has_vanished_is_noticed_by_its_silence() {
+    let server = Server::start().await;
+    let (_, drop) = server.live_drop(5, json!({})).await;
+    let before = connections(&server);
+    let vanished = raw(&server, &drop).await;
+    let began = Instant::now();
+    while connections(&server) > before {
+        assert!(began.elapsed() < Duration::from_secs(25 + 8 + 10), "still there");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(began.elapsed() > Duration::from_secs(25), "it had its time");
+    std::mem::drop(vanished);
+}
+
+#[tokio::test]
+async fn a_client_that_trickles_is_cut_too() {
+    let server = Server::start().await;
+    let (maker, drop) = large_drop(&server).await;
+    let before = connections(&server);
+    let mut stream = raw(&server, &drop).await;
+    let trickle = tokio::spawn(async move {
+        while stream.read_u8().await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    restock(&server, &maker, &drop, 400).await;
+    let began = Instant::now();
+    while connections(&server) > before {
+        assert!(began.elapsed() < GONE_WITHIN, "still there");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    trickle.abort();
+}
