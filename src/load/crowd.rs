@@ -159,6 +159,7 @@ impl Buyer {
         let account = (self.task + self.steps.wrapping_mul(crowd.options.connections)) % stage.accounts.len() as u32;
         match crowd.options.scenario {
             Scenario::Floor => self.read("/healthz".to_owned(), from).await,
+            Scenario::Look => self.read(format!("/api/v1/drops/{}", stage.drops[0]), from).await,
             Scenario::Follows => self.follow(account, from).await,
             Scenario::Mix if self.rng.random_bool(0.8) => {
                 let drop = &stage.drops[self.rng.random_range(0..stage.drops.len())];

@@ -23,6 +23,8 @@ pub enum Scenario {
     Abandon,
     /// Follow and unfollow creators
     Follows,
+    /// Everybody looks at the page of one drop
+    Look,
     /// The smallest route, to compare with
     Floor,
 }
@@ -68,7 +70,7 @@ pub struct LoadOptions {
     /// Accounts that take turns (1 to 100000)
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub accounts: u32,
-    /// Drops, or creators to follow (1 to 10000); rush has one
+    /// Drops, or creators to follow (1 to 10000); rush and look have one
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub drops: u32,
     /// Units of each drop

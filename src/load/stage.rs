@@ -108,7 +108,7 @@ pub async fn set(target: &Target, options: &LoadOptions, run: &str) -> Result<St
     };
     let follows = options.scenario == Scenario::Follows;
     let (mut creators, mut products, mut drops) = (Vec::new(), Vec::new(), Vec::new());
-    let count = if options.scenario == Scenario::Rush { 1 } else { options.drops };
+    let count = if matches!(options.scenario, Scenario::Rush | Scenario::Look) { 1 } else { options.drops };
     for n in 0..if follows { count } else { 1 } {
         let token = register(&mut line, &format!("maker{n}")).await?;
         let handle = json!({"handle": format!("load_{run}_{n}"), "display_name": "Load"});

@@ -4,6 +4,8 @@
 //! `LIVEDROP_CONTRACT_SEED` (default 1) from where.
 
 mod examples;
+#[path = "../support/packages.rs"]
+mod packages;
 #[path = "../support/server.rs"]
 mod server;
 mod tools;

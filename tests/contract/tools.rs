@@ -1,5 +1,6 @@
 //! The tools of others that the document is held against: Python packages in an environment of their own, made once.
 
+use crate::packages;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -39,6 +40,7 @@ fn environment() -> PathBuf {
     if fs::read_to_string(&installed).is_ok_and(|text| text == REQUIREMENTS) {
         return folder;
     }
+    packages::need_python();
     let _ = fs::remove_dir_all(&folder);
     run(Command::new("python3").args(["-m", "venv"]).arg(&folder), "make a Python environment");
     let list = scratch().join("requirements.txt");

@@ -1,6 +1,7 @@
 //! Clients that we did not write: Python's `websockets`, Node's `ws` and `eventsource`. Their packages are installed once, into
 //! the build folder; where that is not possible the tests fail and say so.
 
+use crate::packages;
 use crate::server::Server;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ fn python() -> &'static Path {
         let python = folder.join("bin/python");
         let known = folder.join(WEBSOCKETS);
         if !known.exists() {
+            packages::need_python();
             let what = "this test needs python3 with venv and pip, and a package index (apt-get install python3-venv)";
             run(what, std::process::Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
             run(what, std::process::Command::new(&python).args(["-m", "pip", "install", "-q", WEBSOCKETS]));
@@ -47,6 +49,8 @@ fn node() -> &'static Path {
         if !known.exists() {
             std::fs::create_dir_all(&folder).expect("a folder");
             std::fs::write(folder.join("package.json"), "{}").expect("a package");
+            packages::need("node", "nodejs");
+            packages::need("npm", "npm");
             let what = "this test needs node and npm, and a package registry (apt-get install nodejs npm)";
             let install = ["install", "--silent", "--no-audit", "--no-fund", "--save-exact"];
             run(what, std::process::Command::new("npm").args(install).args(NODE_PACKAGES).current_dir(&folder));

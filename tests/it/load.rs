@@ -31,6 +31,7 @@ async fn each_scenario_ends_with_a_clean_audit() {
         (vec!["--scenario", "mix", "--rate", "200", "--shape", "spike"], "read"),
         (vec!["--scenario", "abandon"], "pay"),
         (vec!["--scenario", "follows", "--drops", "3"], "follow"),
+        (vec!["--scenario", "look"], "read"),
         (vec!["--scenario", "floor", "--rate", "100", "--shape", "ramp"], "read"),
     ] {
         let (code, report) =

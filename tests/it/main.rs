@@ -18,6 +18,8 @@ mod metrics;
 mod mutate;
 mod notifications;
 mod orders;
+#[path = "../support/packages.rs"]
+mod packages;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod products;

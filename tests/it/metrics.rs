@@ -1,5 +1,6 @@
 //! `/metrics`: what it counts, and that promtool takes it.
 
+use crate::packages;
 use crate::server::Server;
 use reqwest::Method;
 use serde_json::json;
@@ -88,8 +89,7 @@ async fn promtool_has_nothing_to_say() {
 
 /// From PATH, or unpacked from the distribution's package, which installs nothing.
 fn promtool() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(found) = std::env::split_paths(&path).map(|dir| dir.join("promtool")).find(|file| file.is_file()) {
+    if let Some(found) = packages::find("promtool") {
         return found;
     }
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("promtool");

@@ -1,5 +1,6 @@
 //! Server-sent events, as curl hears them.
 
+use crate::packages;
 use crate::server::{SOON, Server, problem};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ struct Event {
 
 impl Stream {
     async fn open(server: &Server, query: &str, headers: &[String]) -> Self {
+        packages::need("curl", "curl");
         let mut command = Command::new("curl");
         command.args(["-sSNi", "--max-time", "60"]).args(headers.iter().flat_map(|header| ["-H", header]));
         command.arg(server.url(&format!("/notifications/stream{query}"))).stdout(Stdio::piped()).kill_on_drop(true);

@@ -7,6 +7,7 @@
 //! Use it from another test binary with `#[path = "support/postgres.rs"] mod postgres;`.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use packages::is_root;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::{
     fs,
@@ -21,6 +22,9 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
+#[path = "packages.rs"]
+mod packages;
 
 /// Starts the server, waits for a word on the pipe, and kills the server the hard way. At the word `stop` the directory
 /// stays, at the end of the pipe it goes.
@@ -175,12 +179,6 @@ pub async fn fresh_database() -> String {
     SHARED.get_or_init(PrivatePostgres::new).fresh_database().await
 }
 
-fn is_root() -> bool {
-    // The owner of our own process's directory is its effective user.
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
-}
-
 /// Postgres refuses to run as root. `postgres` where it is installed as a package, `nobody` otherwise.
 fn unprivileged_user() -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
@@ -224,16 +222,8 @@ fn binaries() -> PathBuf {
     if let Some(found) = find_binaries() {
         return found;
     }
-    if is_root() {
-        let apt = |arguments: &[&str]| {
-            let mut command = Command::new("apt-get");
-            command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
-            command.status().is_ok_and(|status| status.success())
-        };
-        let installed = apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", "postgresql"]);
-        if let Some(found) = find_binaries().filter(|_| installed) {
-            return found;
-        }
+    if let Some(found) = packages::install(&["postgresql"]).then(find_binaries).flatten() {
+        return found;
     }
     panic!("these tests need Postgres: install the package `postgresql`, or put `initdb` and `postgres` into PATH");
 }

@@ -1,0 +1,60 @@
+//! Programs that tests need, from the distribution's packages where they are missing and may be installed.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+/// Where a program is, if it is in `PATH`.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// Installs packages, as root alone. Whether that worked.
+pub fn install(packages: &[&str]) -> bool {
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    is_root() && apt(&["update"]) && apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
+}
+
+/// Makes sure that something is there.
+fn ensure(what: &str, packages: &[&str], is_there: impl Fn() -> bool) {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = INSTALLING.lock();
+    let packages_named = packages.join(" ");
+    assert!(
+        is_there() || (install(packages) && is_there()),
+        "these tests need {what}, and could not install it: the package is {packages_named}"
+    );
+}
+
+/// Makes sure that a program is in `PATH`.
+///
+/// # Panics
+/// Where it is not and cannot be installed, with what to do about it.
+pub fn need(program: &str, package: &str) {
+    ensure(program, &[package], || find(program).is_some());
+}
+
+/// Makes sure that there is a Python that can make environments.
+///
+/// # Panics
+/// As [`need`].
+pub fn need_python() {
+    let complete = || {
+        let mut command = Command::new("python3");
+        command.args(["-c", "import ensurepip, venv"]).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    ensure("python3 with venv", &["python3-venv"], complete);
+}
+
+/// Whether this process may install packages. The owner of our own process's directory is its effective user.
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
+}
