@@ -2,7 +2,7 @@
 //!
 //! A request passes [`trace`] (its trace, panics, log line, and the [`headers`] of every answer), [`cors`] and [`limits`] (how much one
 //! client may ask), is routed by [`routing`], read by extractors ([`auth`],
-//! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`routes`], and leaves as a body of [`dto`] or as a
+//! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`mod@routes`], and leaves as a body of [`dto`] or as a
 //! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] the sockets.
 
 pub mod auth;
