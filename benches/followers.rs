@@ -15,6 +15,8 @@ use std::time::Instant;
 use support::{START_MS, measuring};
 use uuid::Uuid;
 
+#[path = "../tests/support/packages.rs"]
+mod packages;
 #[path = "../tests/support/postgres.rs"]
 mod postgres;
 mod support;

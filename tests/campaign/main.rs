@@ -10,6 +10,8 @@ mod database;
 mod disk;
 mod failpoints;
 mod kills;
+#[path = "../support/packages.rs"]
+mod packages;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/server.rs"]

@@ -6,6 +6,8 @@ mod availability;
 mod catalogue;
 mod effects;
 mod fixtures;
+#[path = "../support/packages.rs"]
+mod packages;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod products;

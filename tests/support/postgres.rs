@@ -4,10 +4,10 @@
 //! it ends, the pipe closes, and the shell stops the server and removes its directory. So nothing is left behind by a
 //! test that panics, is interrupted or is killed.
 //!
-//! Use it from another test binary with `#[path = "support/postgres.rs"] mod postgres;`.
+//! Use it from another test binary with `#[path = "support/postgres.rs"] mod postgres;`, and `packages.rs` in the same way.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use packages::is_root;
+use crate::packages::{self, is_root};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::{
     fs,
@@ -22,9 +22,6 @@ use std::{
     },
     time::{Duration, Instant},
 };
-
-#[path = "packages.rs"]
-mod packages;
 
 /// Starts the server, waits for a word on the pipe, and kills the server the hard way. At the word `stop` the directory
 /// stays, at the end of the pipe it goes.
