@@ -6,12 +6,12 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use livedrop::actors::{Clock, Decision, DropHandle, Registry, Scheduler};
-use livedrop::domain::limits::{DROP_MAILBOX_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
+use livedrop::domain::limits::{DROP_MAILBOX_MAX, JOURNAL_QUEUE_ENTRIES_MAX};
 use livedrop::engine::{Command, Outcome};
-use livedrop::journal::{Durability, FileDevice, Journal, JournalOptions};
+use livedrop::journal::{Durability, Journal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{measuring, reserve, spec};
+use support::{journal, measuring, reserve, spec};
 use tempfile::TempDir;
 
 mod support;
@@ -30,15 +30,7 @@ struct Bench {
 impl Bench {
     async fn new(drops: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let options = JournalOptions {
-            dir: folder.path().to_owned(),
-            durability: Durability::Always,
-            segment_bytes: 64 << 20,
-            tail_bytes: JOURNAL_TAIL_BYTES_MAX,
-            queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
-        };
-        let device = FileDevice::new(folder.path()).expect("a device");
-        let (journal, _) = Journal::open(&options, Arc::new(device), 0).expect("a journal");
+        let journal = journal::<Decision>(folder.path(), Durability::Always);
         // Somebody has to read the log, or it would only grow.
         journal.handle().reader().register_cursor(CURSOR, 0);
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);

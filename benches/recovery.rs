@@ -5,14 +5,12 @@
 //! the last, which is live. SQL is empty, as after an outage that lasted for the whole history: the worst case.
 
 use livedrop::actors::recovery::recover;
-use livedrop::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use livedrop::domain::{DropEvent, DropRecord, Timestamp};
 use livedrop::engine::{Command, DropState};
-use livedrop::journal::{Durability, FileDevice, Journal, JournalError, JournalOptions, Records};
+use livedrop::journal::{Durability, Journal, JournalError, Records};
 use livedrop::storage;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Instant;
 use support::{START_MS, measuring, reserve, spec};
@@ -27,18 +25,8 @@ const ORDERS: u32 = 4_999;
 /// Entries that wait for the disk at once.
 const IN_FLIGHT: usize = 1_024;
 
-fn options(dir: &Path) -> JournalOptions {
-    JournalOptions {
-        dir: dir.to_owned(),
-        durability: Durability::Never,
-        segment_bytes: 64 << 20,
-        tail_bytes: JOURNAL_TAIL_BYTES_MAX,
-        queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
-    }
-}
-
 fn open(dir: &Path) -> Journal<Reply> {
-    Journal::open(&options(dir), Arc::new(FileDevice::new(dir).expect("a folder")), 0).expect("a journal").0
+    support::journal(dir, Durability::Never)
 }
 
 /// Writes what drops decide.

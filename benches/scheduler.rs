@@ -6,12 +6,10 @@
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
 use livedrop::actors::{Clock, Decision, DropHandle, Registry, Scheduler};
-use livedrop::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use livedrop::domain::{DropSpec, DropStatus, Timestamp};
-use livedrop::journal::{Durability, FileDevice, Journal, JournalOptions};
-use std::sync::Arc;
+use livedrop::journal::Durability;
 use std::time::Duration;
-use support::{measuring, spec};
+use support::{journal, measuring, spec};
 use tempfile::TempDir;
 
 mod support;
@@ -29,15 +27,7 @@ fn main() {
 
 async fn bench(count: i64, how: &str, start_ms: impl Fn(i64) -> i64) {
     let folder = TempDir::new().expect("a temporary folder");
-    let options = JournalOptions {
-        dir: folder.path().to_owned(),
-        durability: Durability::Always,
-        segment_bytes: 64 << 20,
-        tail_bytes: JOURNAL_TAIL_BYTES_MAX,
-        queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
-    };
-    let device = FileDevice::new(folder.path()).expect("a device");
-    let (journal, _) = Journal::<Decision>::open(&options, Arc::new(device), 0).expect("a journal");
+    let journal = journal::<Decision>(folder.path(), Durability::Always);
     let (clock, scheduler) = (Clock::default(), Scheduler::default());
     let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
     let running = actix::spawn(scheduler.run(registry.clone(), clock.clone()));

@@ -1,15 +1,14 @@
 //! What telling costs those who order: reservations over drop actors and the journal, in process, with nobody following the
 //! journal and with the broadcaster following it.
 
-use crate::support::{reserve, spec};
+use crate::support::{journal, reserve, spec};
 use actix::{Actor, Arbiter};
 use futures_util::future::join_all;
 use livedrop::actors::broadcaster::{self, Broadcaster};
 use livedrop::actors::place::Epoch;
 use livedrop::actors::{Clock, Decision, DropHandle, Registry, Scheduler, Tail};
-use livedrop::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use livedrop::engine::Command;
-use livedrop::journal::{Durability, FileDevice, Journal, JournalOptions};
+use livedrop::journal::Durability;
 use std::sync::Arc;
 use std::time::Instant;
 use tempfile::TempDir;
@@ -17,15 +16,7 @@ use tempfile::TempDir;
 /// Orders a second, with and without telling.
 pub async fn orders_per_second(orders: u64, in_flight: u64, telling: bool) -> f64 {
     let folder = TempDir::new().expect("a temporary folder");
-    let options = JournalOptions {
-        dir: folder.path().to_owned(),
-        durability: Durability::Always,
-        segment_bytes: 64 << 20,
-        tail_bytes: JOURNAL_TAIL_BYTES_MAX,
-        queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
-    };
-    let device = FileDevice::new(folder.path()).expect("a device");
-    let (journal, _) = Journal::<Decision>::open(&options, Arc::new(device), 0).expect("a journal");
+    let journal = journal::<Decision>(folder.path(), Durability::Always);
     let reader = journal.handle().reader();
     reader.register_cursor("bench", 0);
     let arbiter = Arbiter::new();

@@ -1,11 +1,14 @@
 //! What the benches share: a drop to sell, and orders for it.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
+use livedrop::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use livedrop::domain::{
     CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, Timestamp, TraceId, UserId,
     VariantId, VariantSpec,
 };
 use livedrop::engine::Reserve;
+use livedrop::journal::{Completion, Durability, Journal, JournalOptions};
+use std::path::Path;
 
 /// When the drops of the benches start.
 pub const START_MS: i64 = 1_767_225_600_000;
@@ -48,4 +51,16 @@ pub fn reserve(spec: &DropSpec) -> Reserve {
 /// Whether this is a measurement, and not a test that the bench still runs.
 pub fn measuring() -> bool {
     std::env::args().any(|arg| arg == "--bench")
+}
+
+/// A journal in that folder, with the server's own bounds.
+pub fn journal<C: Completion>(dir: &Path, durability: Durability) -> Journal<C> {
+    let options = JournalOptions {
+        dir: dir.to_owned(),
+        durability,
+        segment_bytes: 64 << 20,
+        tail_bytes: JOURNAL_TAIL_BYTES_MAX,
+        queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
+    };
+    Journal::open_directory(&options, 0).expect("a journal").0
 }

@@ -97,18 +97,26 @@ where
         keys: impl IntoIterator<Item = K>,
         write: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let mut writing = Writing::begin(&self.shared, keys.into_iter().collect());
-        let result = write.await;
-        writing.seen = !matches!(result, Err(StoreError::Unavailable(_)));
-        result
+        self.run(Rows::Named(keys.into_iter().collect()), write).await
     }
 
     /// Runs a write of rows that cannot be named.
     pub async fn write_any<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.run(Rows::Any, write).await
+    }
+
+    async fn run<T>(&self, rows: Rows<K>, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let mut writing = Writing::begin(&self.shared, rows);
         let result = write.await;
-        self.shared.forget_all();
+        writing.seen = !matches!(result, Err(StoreError::Unavailable(_)));
         result
     }
+}
+
+/// What a write may change.
+enum Rows<K> {
+    Named(Vec<K>),
+    Any,
 }
 
 impl<K, V> Shared<K, V>
@@ -120,20 +128,27 @@ where
         &self.slots[self.hash.hash_one(key) as usize % SLOTS]
     }
 
-    fn end(&self, keys: &[K]) {
-        for key in keys {
-            let mut state = self.slot(key).state();
-            state.writers -= 1;
-            state.written += 1;
-            self.rows.invalidate(key);
+    fn each_state(&self, rows: &Rows<K>, change: impl Fn(&mut State)) {
+        match rows {
+            Rows::Named(keys) => keys.iter().for_each(|key| change(&mut self.slot(key).state())),
+            Rows::Any => self.slots.iter().for_each(|slot| change(&mut slot.state())),
         }
     }
 
-    fn forget_all(&self) {
-        for slot in &self.slots {
-            slot.state().written += 1;
+    fn forget(&self, rows: &Rows<K>) {
+        match rows {
+            Rows::Named(keys) => keys.iter().for_each(|key| self.rows.invalidate(key)),
+            Rows::Any => self.rows.invalidate_all(),
         }
-        self.rows.invalidate_all();
+    }
+
+    fn end(&self, rows: &Rows<K>) {
+        self.each_state(rows, |state| {
+            state.writers -= 1;
+            state.written += 1;
+        });
+        // From here on nobody keeps what was loaded before; what is kept already goes.
+        self.forget(rows);
     }
 }
 
@@ -144,7 +159,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     shared: Arc<Shared<K, V>>,
-    keys: Vec<K>,
+    rows: Rows<K>,
     /// Whether its end was seen, so that no later one can come.
     seen: bool,
 }
@@ -154,11 +169,9 @@ where
     K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    fn begin(shared: &Arc<Shared<K, V>>, keys: Vec<K>) -> Self {
-        for key in &keys {
-            shared.slot(key).state().writers += 1;
-        }
-        Self { shared: Arc::clone(shared), keys, seen: false }
+    fn begin(shared: &Arc<Shared<K, V>>, rows: Rows<K>) -> Self {
+        shared.each_state(&rows, |state| state.writers += 1);
+        Self { shared: Arc::clone(shared), rows, seen: false }
     }
 }
 
@@ -169,17 +182,15 @@ where
 {
     fn drop(&mut self) {
         if self.seen {
-            return self.shared.end(&self.keys);
+            return self.shared.end(&self.rows);
         }
-        let (shared, keys) = (Arc::clone(&self.shared), std::mem::take(&mut self.keys));
-        for key in &keys {
-            shared.rows.invalidate(key);
-        }
+        let (shared, rows) = (Arc::clone(&self.shared), std::mem::replace(&mut self.rows, Rows::Any));
+        shared.forget(&rows);
         // Outside of a runtime nobody reads any more.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 tokio::time::sleep(OPERATION_TIMEOUT).await;
-                shared.end(&keys);
+                shared.end(&rows);
             });
         }
     }
@@ -258,6 +269,17 @@ mod tests {
         cache.write([1], stores(&database, 2)).await.unwrap();
         go.send(()).unwrap();
         assert_eq!(slow.await.unwrap(), 1, "it asked before");
+        assert_eq!(read(&cache, &database).await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_of_any_row_that_nobody_saw_end_is_no_exception() {
+        let (cache, database) = (cache(), Arc::new(AtomicU32::new(1)));
+        assert_eq!(read(&cache, &database).await, 1);
+        let never = cache.write_any(std::future::pending::<Result<(), StoreError>>());
+        assert!(tokio::time::timeout(Duration::from_millis(1), never).await.is_err());
+        assert_eq!(read(&cache, &database).await, 1);
+        database.store(2, Ordering::SeqCst);
         assert_eq!(read(&cache, &database).await, 2);
     }
 
