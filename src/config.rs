@@ -41,6 +41,7 @@ const KEYS: &[&str] = &[
     "head_timeout_ms",
     "body_bytes_max",
     "body_timeout_ms",
+    "keep_alive_ms",
     "workers",
     "payment_timeout_ms",
     "shutdown_seconds",
@@ -99,7 +100,7 @@ pub struct ServeArgs {
     /// Size of a request's target and headers, 1024 to 65536 [default: 16384]
     #[arg(long, value_name = "BYTES")]
     pub head_bytes_max: Option<String>,
-    /// How long the head of a connection's first request may take, at least 1000 [default: 5000]
+    /// How long the head of a request may take, at least 1000 [default: 5000]
     #[arg(long, value_name = "MS")]
     pub head_timeout_ms: Option<String>,
     /// Size of a request's body, 1024 to 4194304 [default: 65536]
@@ -108,6 +109,9 @@ pub struct ServeArgs {
     /// How long a request's body may take [default: 10000]
     #[arg(long, value_name = "MS")]
     pub body_timeout_ms: Option<String>,
+    /// How long a connection may wait for its next request, at least 1000 [default: 75000]
+    #[arg(long, value_name = "MS")]
+    pub keep_alive_ms: Option<String>,
     /// HTTP threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
@@ -146,6 +150,7 @@ impl ServeArgs {
             "head_timeout_ms" => &self.head_timeout_ms,
             "body_bytes_max" => &self.body_bytes_max,
             "body_timeout_ms" => &self.body_timeout_ms,
+            "keep_alive_ms" => &self.keep_alive_ms,
             "workers" => &self.workers,
             "payment_timeout_ms" => &self.payment_timeout_ms,
             "shutdown_seconds" => &self.shutdown_seconds,
@@ -197,8 +202,10 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// How large a request may be, and how long its body may take.
     pub sizes: Sizes,
-    /// How long the head of a connection's first request may take.
+    /// How long the head of a request may take.
     pub head_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub keep_alive: Duration,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
     /// How long a payment gateway may take.
@@ -272,7 +279,10 @@ impl Config {
             tls: tls(&sources)?,
             rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
             sizes: sizes(&sources)?,
-            head_timeout: sources.read("head_timeout_ms", head_timeout)?.unwrap_or(Duration::from_secs(5)),
+            head_timeout: sources.read("head_timeout_ms", edge_timeout)?.unwrap_or(Duration::from_secs(5)),
+            // Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection
+            // just when the next request is on its way.
+            keep_alive: sources.read("keep_alive_ms", edge_timeout)?.unwrap_or(Duration::from_secs(75)),
             workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),
             payment_timeout: sources.read("payment_timeout_ms", timeout)?.unwrap_or(Duration::from_secs(5)),
             shutdown: sources.read("shutdown_seconds", seconds)?.unwrap_or(Duration::from_secs(30)),
@@ -368,7 +378,7 @@ fn tls(sources: &Sources) -> Result<Option<TlsFiles>, ConfigError> {
 }
 
 /// actix-http reckons with a clock that is up to half a second old: a shorter time could be over before it begins.
-fn head_timeout(text: &str) -> Result<Duration, String> {
+fn edge_timeout(text: &str) -> Result<Duration, String> {
     number(text, 1_000, 600_000).map(Duration::from_millis)
 }
 

@@ -96,6 +96,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
         cors_allowed_origins: config.cors_allowed_origins.clone().into(),
         tls,
         head_timeout: config.head_timeout,
+        keep_alive: config.keep_alive,
         shutdown: config.shutdown,
     };
     // Before the first request can come: from here on there is something to drain, and recovery, which a signal may cut short, is

@@ -1,21 +1,34 @@
-//! A way to end a connection that its own task cannot end: a client that does not read freezes the task that writes to it
-//! (actix-web#2441).
+//! A way to end a connection that its own task does not end: a client that does not read freezes the task that writes to it
+//! (actix-web#2441), and actix-http waits for ever for the rest of a later request's head.
 //!
 //! The task owns the socket, and outside of it only the number of its descriptor is known. `pidfd_getfd` (Linux 5.6) makes a
 //! descriptor of our own from that number at the moment it is needed, so that sessions cost one descriptor and not two. Where
 //! that is not allowed, each connection keeps a duplicate from its beginning.
 
 use crate::service::Lifeline;
+use actix_web::HttpRequest;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
+use bytes::Bytes;
+use pin_project_lite::pin_project;
 use rustix::fd::OwnedFd;
 use rustix::net::{Shutdown, shutdown, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-/// Lives as long as its connection does: actix-web keeps it beside the socket.
-struct Connection(Handle);
+/// Lives as long as its connection does: actix-web keeps it beside the socket. Each request that is being answered holds one more.
+struct Connection {
+    handle: Handle,
+    /// The round (of its worker's [`Watch`]) in which it last had a request.
+    busy: AtomicU32,
+}
 
 enum Handle {
     Number(RawFd),
@@ -25,7 +38,7 @@ enum Handle {
 impl Lifeline for Connection {
     fn cut(&self) {
         // One that is gone already needs no cutting, so failures are silent.
-        match &self.0 {
+        match &self.handle {
             Handle::Number(number) => {
                 let _ = borrowed(*number).map(|socket| shutdown(socket, Shutdown::Both));
             }
@@ -43,7 +56,7 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 impl Connection {
     fn bound_sending(&self) {
         // One that cannot be bounded still works.
-        let _ = match &self.0 {
+        let _ = match &self.handle {
             Handle::Number(number) => {
                 borrowed(*number).and_then(|socket| sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER_BYTES))
             }
@@ -66,8 +79,59 @@ fn borrowed(number: RawFd) -> rustix::io::Result<OwnedFd> {
     pidfd_getfd(ourselves, number, PidfdGetfdFlags::empty())
 }
 
-/// Keeps a lifeline with a new connection, to be called from `on_connect`.
-pub fn attach(socket: &TcpStream, connection: &mut Extensions) {
+/// How long a connection may be without a request, counted in rounds.
+const ROUNDS: u32 = 8;
+
+/// The connections of one worker. actix-http closes one that waits for its next request in silence, and has no bound for one that
+/// has begun to send it: whoever never ends a head is ended here.
+#[derive(Default)]
+struct Watch {
+    round: Cell<u32>,
+    connections: RefCell<Vec<Weak<Connection>>>,
+}
+
+thread_local! {
+    static WATCH: Watch = Watch::default();
+}
+
+impl Watch {
+    /// Goes round for as long as the worker lives.
+    async fn walk(every: Duration) {
+        let mut rounds = tokio::time::interval(every);
+        loop {
+            rounds.tick().await;
+            WATCH.with(Self::sweep);
+        }
+    }
+
+    /// Ends who has been without a request for longer than [`ROUNDS`], and forgets who is gone.
+    fn sweep(&self) {
+        let round = self.round.get().wrapping_add(1);
+        self.round.set(round);
+        self.connections.borrow_mut().retain(|connection| {
+            let Some(connection) = connection.upgrade() else { return false };
+            // The socket's own, and the one in hand.
+            let answering = Arc::strong_count(&connection) > 2;
+            if !answering && round.wrapping_sub(connection.busy.load(Ordering::Relaxed)) > ROUNDS {
+                connection.cut();
+                return false;
+            }
+            true
+        });
+    }
+
+    fn add(&self, connection: &Arc<Connection>, idle_max: Duration) {
+        let mut connections = self.connections.borrow_mut();
+        if connections.capacity() == 0 {
+            actix_web::rt::spawn(Self::walk(idle_max / ROUNDS));
+        }
+        connections.push(Arc::downgrade(connection));
+    }
+}
+
+/// Keeps a lifeline with a new connection, to be called from `on_connect`. It is cut when it has had no request for `idle_max`, and
+/// up to an eighth more: longer than actix-http needs for what it notices itself.
+pub fn attach(socket: &TcpStream, connection: &mut Extensions, idle_max: Duration) {
     static BY_NUMBER: OnceLock<bool> = OnceLock::new();
     let number = socket.as_raw_fd();
     let handle = if *BY_NUMBER.get_or_init(|| borrowed(number).is_ok()) {
@@ -75,14 +139,67 @@ pub fn attach(socket: &TcpStream, connection: &mut Extensions) {
     } else {
         socket.as_fd().try_clone_to_owned().ok().map(Handle::Duplicate)
     };
-    if let Some(handle) = handle {
-        connection.insert(Arc::new(Connection(handle)));
+    let Some(handle) = handle else { return };
+    WATCH.with(|watch| {
+        let attached = Arc::new(Connection { handle, busy: AtomicU32::new(watch.round.get()) });
+        watch.add(&attached, idle_max);
+        connection.insert(attached);
+    });
+}
+
+/// A request that is being answered: its connection is not idle.
+pub struct Attended(Option<Arc<Connection>>);
+
+impl Attended {
+    /// From the request's head on.
+    pub fn of(request: &HttpRequest) -> Self {
+        Self(request.conn_data::<Arc<Connection>>().map(Arc::clone))
+    }
+
+    /// Until the last of its answer is handed over.
+    pub fn until_sent<B>(self, body: B) -> Body<B> {
+        Body { body, _attended: self }
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            // Requests end on their worker's thread.
+            WATCH.with(|watch| connection.busy.store(watch.round.get(), Ordering::Relaxed));
+        }
+    }
+}
+
+pin_project! {
+    /// An answer's body, and the request that it answers.
+    pub struct Body<B> {
+        #[pin]
+        body: B,
+        _attended: Attended,
+    }
+}
+
+impl<B: MessageBody> MessageBody for Body<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.project().body.poll_next(context)
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        let Self { body, _attended } = self;
+        body.try_into_bytes().map_err(|body| Self { body, _attended })
     }
 }
 
 /// The lifeline of a request's connection, which becomes a session's: from now on little waits in its socket.
 #[must_use]
-pub fn of(request: &actix_web::HttpRequest) -> Option<Weak<dyn Lifeline>> {
+pub fn of(request: &HttpRequest) -> Option<Weak<dyn Lifeline>> {
     let connection = request.conn_data::<Arc<Connection>>()?;
     connection.bound_sending();
     let line: Arc<dyn Lifeline> = Arc::<Connection>::clone(connection);
@@ -94,6 +211,34 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream as Socket};
+
+    fn connection(handle: Handle) -> Connection {
+        Connection { handle, busy: AtomicU32::new(0) }
+    }
+
+    #[test]
+    fn who_has_no_request_for_too_long_is_cut_and_forgotten() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Socket::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let (owned, _) = listener.accept().unwrap();
+        let kept = Arc::new(connection(Handle::Duplicate(owned.into())));
+        WATCH.with(|watch| {
+            watch.connections.borrow_mut().push(Arc::downgrade(&kept));
+            let mut open_after = |rounds: u32| {
+                (0..rounds).for_each(|_| watch.sweep());
+                client.read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+            };
+            let attended = Attended(Some(Arc::clone(&kept)));
+            assert!(open_after(100), "an answer may take its time");
+            drop(attended);
+            assert!(open_after(ROUNDS));
+            drop(Attended(Some(Arc::clone(&kept))));
+            assert!(open_after(ROUNDS), "a request was there");
+            assert!(!open_after(1));
+            assert!(watch.connections.borrow().is_empty());
+        });
+    }
 
     #[test]
     fn a_cut_ends_a_connection_that_somebody_else_owns() {
@@ -109,7 +254,7 @@ mod tests {
             } else {
                 Handle::Duplicate(owned.as_fd().try_clone_to_owned().unwrap())
             };
-            Connection(handle).cut();
+            connection(handle).cut();
             assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
             drop(owned);
         }

@@ -14,9 +14,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection
-/// just when the next request is on its way.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// For the other side to close after us.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that the kernel holds until they are accepted: a crowd arrives within one second.
@@ -39,9 +36,11 @@ pub struct ServerOptions {
     pub cors_allowed_origins: Arc<[String]>,
     /// What connections are encrypted with, see [`super::tls`]; plain HTTP if absent.
     pub tls: Option<rustls::ServerConfig>,
-    /// For the head of a connection's first request; actix-http has no bound for those of the others. For a body, see
+    /// For the head of a request, counted from the connection's beginning, or from where `keep_alive` ends. For a body, see
     /// [`super::sizes`].
     pub head_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub keep_alive: Duration,
     /// How long connections may take to finish once the server is told to stop.
     pub shutdown: Duration,
 }
@@ -64,6 +63,7 @@ pub fn build(
     let workers = options.workers.unwrap_or_else(cores).get();
     let connections_per_worker = (SESSIONS_MAX + REQUEST_CONNECTIONS_MAX).div_ceil(workers);
     let origins = options.cors_allowed_origins;
+    let idle_max = options.keep_alive + options.head_timeout;
     let server = HttpServer::new(move || {
         let (going_down, limits) = (going_down.clone(), limits.clone());
         App::new()
@@ -77,18 +77,18 @@ pub fn build(
     let server = server
         .workers(workers)
         .max_connections(connections_per_worker)
-        .keep_alive(KEEP_ALIVE)
+        .keep_alive(options.keep_alive)
         .client_request_timeout(options.head_timeout)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .shutdown_timeout(options.shutdown.as_secs())
         .h1_write_buffer_size(WRITE_BUFFER_BYTES)
-        .on_connect(|connection, extensions| {
+        .on_connect(move |connection, extensions| {
             if let Some(socket) = connection.downcast_ref::<TcpStream>() {
                 tune(socket);
-                lifeline::attach(socket, extensions);
+                lifeline::attach(socket, extensions, idle_max);
             } else if let Some(encrypted) = connection.downcast_ref::<TlsStream<TcpStream>>() {
                 tune(encrypted.get_ref().0);
-                lifeline::attach(encrypted.get_ref().0, extensions);
+                lifeline::attach(encrypted.get_ref().0, extensions, idle_max);
             }
         })
         .disable_signals();

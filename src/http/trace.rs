@@ -1,6 +1,7 @@
 //! Every request has a trace: taken from its caller or made here (W3C Trace Context), told in the answer, in every
 //! problem and in every log line. Panics end here, as a 500 problem.
 
+use super::lifeline::{Attended, Body};
 use super::problem::Problem;
 use super::{client, headers, meters};
 use crate::domain::TraceId;
@@ -84,8 +85,9 @@ fn parse_traceparent(text: &str) -> Option<(TraceId, u8)> {
 pub async fn trace<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
+) -> Result<ServiceResponse<Body<B>>, Error> {
     let started = Instant::now();
+    let attended = Attended::of(request.request());
     let context = Context::of(request.headers());
     let span = info_span!(
         "request",
@@ -105,7 +107,7 @@ pub async fn trace<B: MessageBody + 'static>(
             let took = started.elapsed();
             meters::observe(&response, took);
             log(&span, &response, took);
-            Ok(response)
+            Ok(response.map_body(|_, body| attended.until_sent(body)))
         }
         Ok(Err(error)) => Err(error),
         Err(panic) => {

@@ -1,5 +1,6 @@
 //! What every request meets before it is anybody's: proxies, limits, headers.
 
+use crate::listener::Listener;
 use crate::server::{Account, Server, answer, problem};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -224,7 +225,8 @@ async fn what_is_too_large_is_refused_by_its_head() {
 
 #[tokio::test]
 async fn nobody_holds_a_connection_by_dawdling() {
-    let server = Server::with(None, &["--head-timeout-ms", "1000", "--body-timeout-ms", "300"]).await;
+    let patience = ["--head-timeout-ms", "1000", "--body-timeout-ms", "300", "--keep-alive-ms", "1000"];
+    let server = Server::with(None, &patience).await;
     let head = said_to(&server, b"GET /healthz HTTP/1.1\r\nhost:").await;
     assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
     let unfinished =
@@ -232,4 +234,30 @@ async fn nobody_holds_a_connection_by_dawdling() {
     let body = said_to(&server, unfinished).await;
     assert!(body.starts_with("HTTP/1.1 408 ") && body.contains("request_timeout"), "{body}");
     assert!(body.contains("connection: close"), "{body}");
+    // A second request has no more time than the first, and no answer: there may be a client that reads one as that to its next.
+    let second = said_to(&server, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /healthz HTTP/1.1\r\nhost:").await;
+    assert_eq!(second.matches("HTTP/1.1 ").count(), 1, "{second}");
+    assert!(second.starts_with("HTTP/1.1 200 "), "{second}");
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_does_not_dawdle() {
+    let patience = ["--head-timeout-ms", "1000", "--keep-alive-ms", "1000"];
+    let server = Server::with(None, &patience).await;
+    let (_, drop) = server.live_drop(1, json!({})).await;
+    let ann = server.account("ann").await;
+    let mut listener = Listener::with(&server, &format!("?topics=drop:{drop}")).await;
+    listener.until("subscribed").await;
+    let stream = server.http.get(server.url(&format!("/notifications/stream?topics=drop:{drop}")));
+    let mut stream = stream.send().await.expect("an answer");
+    // Twice what an idle connection has, and the round beside.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    assert_eq!(server.order(&ann, "k", &body).await.0, 201);
+    listener.until("sold_out").await;
+    let mut told = String::new();
+    while !told.contains("sold_out") {
+        let chunk = stream.chunk().await.expect("an open stream").expect("more of it");
+        told.push_str(&String::from_utf8_lossy(&chunk));
+    }
 }
