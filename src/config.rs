@@ -2,7 +2,7 @@
 //!
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
-use crate::domain::limits::{HEAD_BYTES_MAX, PRODUCT_BODY_BYTES_MAX};
+use crate::domain::limits::{FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX, PRODUCT_BODY_BYTES_MAX};
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
@@ -42,6 +42,7 @@ const KEYS: &[&str] = &[
     "body_bytes_max",
     "body_timeout_ms",
     "keep_alive_ms",
+    "fan_out_followers",
     "workers",
     "payment_timeout_ms",
     "shutdown_seconds",
@@ -112,6 +113,9 @@ pub struct ServeArgs {
     /// How long a connection may wait for its next request, at least 1000 [default: 75000]
     #[arg(long, value_name = "MS")]
     pub keep_alive_ms: Option<String>,
+    /// Creators with more followers than this are celebrities: followers' inboxes are computed when they look [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub fan_out_followers: Option<String>,
     /// HTTP threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
@@ -151,6 +155,7 @@ impl ServeArgs {
             "body_bytes_max" => &self.body_bytes_max,
             "body_timeout_ms" => &self.body_timeout_ms,
             "keep_alive_ms" => &self.keep_alive_ms,
+            "fan_out_followers" => &self.fan_out_followers,
             "workers" => &self.workers,
             "payment_timeout_ms" => &self.payment_timeout_ms,
             "shutdown_seconds" => &self.shutdown_seconds,
@@ -206,6 +211,8 @@ pub struct Config {
     pub head_timeout: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
+    /// Followers up to which each gets a line of the inbox when something happens.
+    pub fan_out_followers: u32,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
     /// How long a payment gateway may take.
@@ -283,6 +290,9 @@ impl Config {
             // Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection
             // just when the next request is on its way.
             keep_alive: sources.read("keep_alive_ms", edge_timeout)?.unwrap_or(Duration::from_secs(75)),
+            fan_out_followers: sources
+                .read("fan_out_followers", |text| number(text, 0, FAN_OUT_FOLLOWERS_MAX.into()))?
+                .unwrap_or(FAN_OUT_FOLLOWERS_DEFAULT),
             workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),
             payment_timeout: sources.read("payment_timeout_ms", timeout)?.unwrap_or(Duration::from_secs(5)),
             shutdown: sources.read("shutdown_seconds", seconds)?.unwrap_or(Duration::from_secs(30)),

@@ -1,12 +1,14 @@
 //! What the crowd is told, as JSON: the public events of journal records, and what the broadcaster answers to sessions.
 //! Each is encoded once, however many hear it.
 
+use super::broadcaster::SeatRef;
 use super::fanout::{Event, Topic};
 use super::place::{Epoch, Place, Since};
 use crate::domain::{
     CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, OrderId, OrderLine, RefundCause, ReleaseReason,
     StockBoard, StockCounts, Timestamp, UserId, VariantId,
 };
+use crate::storage::Mark;
 use bytes::Bytes;
 use serde::Serialize;
 use smallvec::smallvec;
@@ -95,28 +97,14 @@ pub enum Notice {
 /// Classifies a record's event.
 #[must_use]
 pub fn notice(event: &DropEvent) -> Notice {
+    let Some(kind) = event.kind() else {
+        return if matches!(event, DropEvent::BackInStock) { Notice::Stock } else { Notice::Silent };
+    };
     match event {
-        DropEvent::Scheduled(_) => Notice::Drop("drop_scheduled", None),
-        DropEvent::Started => Notice::Drop("drop_started", None),
-        DropEvent::Ended => Notice::Drop("drop_ended", None),
-        DropEvent::Cancelled => Notice::Drop("drop_cancelled", None),
-        DropEvent::Restocked { variant, .. } => Notice::Drop("restocked", Some(*variant)),
-        DropEvent::StockLow { variant, .. } => Notice::Drop("stock_low", Some(*variant)),
-        DropEvent::SoldOut => Notice::Drop("sold_out", None),
-        DropEvent::BackInStock => Notice::Stock,
-        DropEvent::Reserved { order, buyer, variant, quantity, .. } => Notice::Order(
-            "order_reserved",
-            OrderLine { order: *order, buyer: *buyer, variant: *variant, quantity: *quantity },
-        ),
-        DropEvent::Confirmed { line, .. } => Notice::Order("order_confirmed", *line),
-        DropEvent::Released { line, .. } => Notice::Order("order_released", *line),
-        DropEvent::RefundDue { line, .. } => Notice::Order("refund_due", *line),
-        DropEvent::Refunded { line } => Notice::Order("order_refunded", *line),
-        DropEvent::Rescheduled { .. } => Notice::Drop("drop_rescheduled", None),
-        DropEvent::Refused { .. }
-        | DropEvent::PaymentStarted { .. }
-        | DropEvent::PaymentEnded { .. }
-        | DropEvent::ByHand { .. } => Notice::Silent,
+        DropEvent::Restocked { variant, .. } | DropEvent::StockLow { variant, .. } => {
+            Notice::Drop(kind, Some(*variant))
+        }
+        _ => event.line().map_or(Notice::Drop(kind, None), |line| Notice::Order(kind, line)),
     }
 }
 
@@ -333,6 +321,54 @@ pub struct Welcome<'a> {
 pub fn authenticated(welcome: Welcome<'_>) -> Bytes {
     let Welcome { id, user, following, expires_at, recovered, topics } = welcome;
     encode(&Answer::Authenticated { id: id.to_string(), user_id: user, following, expires_at, recovered, topics })
+}
+
+/// What a user did to entries of the inbox, for the user's other sessions.
+#[derive(Clone, Debug)]
+pub struct InboxChange {
+    /// Whose inbox.
+    pub user: UserId,
+    /// The session that knows already.
+    pub known_to: Option<SeatRef>,
+    /// What to say.
+    pub json: Bytes,
+}
+
+/// The type of what an [`InboxChange`] says.
+pub const INBOX_CHANGED: &str = "inbox_changed";
+
+#[derive(Serialize)]
+struct InboxChanged {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    acknowledged: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    read: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_up_to: Option<String>,
+}
+
+impl InboxChange {
+    /// These have a mark now.
+    #[must_use]
+    pub fn marked(mark: Mark, user: UserId, names: &[Since], known_to: Option<SeatRef>) -> Self {
+        let names = names.iter().map(ToString::to_string).collect();
+        let (acknowledged, read) = match mark {
+            Mark::Acknowledged => (names, Vec::new()),
+            Mark::Read => (Vec::new(), names),
+        };
+        let json = encode(&InboxChanged { r#type: INBOX_CHANGED, acknowledged, read, read_up_to: None });
+        Self { user, known_to, json }
+    }
+
+    /// Everything up to this one is read.
+    #[must_use]
+    pub fn read_up_to(user: UserId, name: Since) -> Self {
+        let read_up_to = Some(name.to_string());
+        let (acknowledged, read) = (Vec::new(), Vec::new());
+        let json = encode(&InboxChanged { r#type: INBOX_CHANGED, acknowledged, read, read_up_to });
+        Self { user, known_to: None, json }
+    }
 }
 
 /// Where the drops of many followed creators are to be read, when there are too many for here.

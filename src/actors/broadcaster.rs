@@ -4,7 +4,7 @@
 //! It never waits for a socket. What a session asks for is answered through the same queue as the events, so nothing falls
 //! between an answer and what is told after it.
 
-use super::announce::{self, Begun, Moment, Notice, OrderFact, Welcome};
+use super::announce::{self, Begun, InboxChange, Moment, Notice, OrderFact, Welcome};
 use super::clock::Clock;
 use super::fanout::{CloseCause, Event, Topic};
 use super::history::History;
@@ -15,12 +15,9 @@ use crate::domain::limits::{REPLAY_BYTES_MAX, SESSIONS_PER_USER_MAX, STOCK_CHANG
 use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, StockBoard, Timestamp, UserId};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
+use hashbrown::HashMap;
 use smallvec::SmallVec;
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// The name of its place in the journal.
@@ -88,6 +85,8 @@ pub enum Wish {
     Leave(SeatRef, UserId),
     /// A user follows a creator, or does not any more.
     FollowChanged(UserId, CreatorId, bool),
+    /// Users did something to their inboxes, which their other sessions should know.
+    InboxChanged(Vec<InboxChange>),
     /// Everyone goes, spread over so long.
     Drain(Duration),
 }
@@ -419,6 +418,15 @@ impl Broadcaster {
         }
     }
 
+    fn tell_devices(&mut self, changes: Vec<InboxChange>) {
+        for InboxChange { user, known_to, json } in changes {
+            let seats: SmallVec<[SeatRef; 4]> = self.by_user.get(&user).into_iter().flatten().copied().collect();
+            for seat in seats.into_iter().filter(|seat| Some(*seat) != known_to) {
+                self.send(seat.shard, ToShard::Say(seat.seat, announce::INBOX_CHANGED, json.clone()));
+            }
+        }
+    }
+
     /// Forgets drops that are over and hold nothing.
     fn forget_finished(&mut self) {
         let by_creator = &mut self.by_creator;
@@ -495,6 +503,7 @@ impl Handler<Wish> for Broadcaster {
             }
             Wish::Leave(seat, user) => self.leave(seat, user),
             Wish::FollowChanged(user, creator, follows) => self.follow_changed(user, creator, follows),
+            Wish::InboxChanged(changes) => self.tell_devices(changes),
             Wish::Drain(window) => {
                 for shard in 0..self.shards.len() {
                     self.send(shard, ToShard::Drain(window));

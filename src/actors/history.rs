@@ -12,11 +12,9 @@ use crate::domain::limits::{
     HISTORY_EVENTS_MAX, HISTORY_EVENTS_PER_DROP_MAX, HISTORY_MS_MAX, HISTORY_ORDERS_MAX, HISTORY_ORDERS_PER_USER_MAX,
 };
 use crate::domain::{CreatorId, DropId, Timestamp, UserId};
+use hashbrown::HashMap;
 use smallvec::SmallVec;
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 /// Tellings of stock whose place is remembered: some minutes of one every 50 ms.
 const FLUSHES_MAX: usize = 8_192;

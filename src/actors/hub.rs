@@ -1,5 +1,6 @@
 //! The sessions' side of the broadcaster.
 
+use super::announce::InboxChange;
 use super::broadcaster::{Broadcaster, Joining, SHARDS_MAX, SeatRef, Wish};
 use super::clock::Clock;
 use super::fanout::Topic;
@@ -143,6 +144,11 @@ impl Hub {
     pub async fn follow_changed(&self, user: UserId, creator: CreatorId, follows: bool) {
         // Without a broadcaster there are no sessions either.
         let _ = self.0.broadcaster.send(Wish::FollowChanged(user, creator, follows)).await;
+    }
+
+    /// Tells users' sessions what was done to their inboxes. A broadcaster that is too busy does not: they see it when they look.
+    pub fn inbox_changed(&self, changes: Vec<InboxChange>) {
+        let _ = self.wish(Wish::InboxChanged(changes));
     }
 
     /// Closes every session, the more of them the slower, within `patience`; returns when they are gone, or when that is over.

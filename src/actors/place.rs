@@ -6,6 +6,7 @@
 
 use crate::journal::{Durability, JournalReader};
 use std::{fmt, str::FromStr};
+use uuid::Uuid;
 
 /// Names the journal that places count in. Another one (a new data directory, or records that a power cut took back
 /// although they had been told) makes every older place meaningless.
@@ -55,6 +56,20 @@ impl fmt::Display for Since {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.epoch, self.told)?;
         self.stock.map_or(Ok(()), |stock| write!(f, "-{stock}"))
+    }
+}
+
+impl From<Since> for Uuid {
+    /// As a cursor carries it; without the stock's part.
+    fn from(since: Since) -> Self {
+        Self::from_u64_pair(since.epoch.0, since.told)
+    }
+}
+
+impl From<Uuid> for Since {
+    fn from(pair: Uuid) -> Self {
+        let (epoch, told) = pair.as_u64_pair();
+        Self { epoch: Epoch(epoch), told, stock: None }
     }
 }
 

@@ -76,6 +76,8 @@ pub enum ToShard {
         /// From where on.
         from: Place,
     },
+    /// Something for it alone, of that type.
+    Say(u64, &'static str, Bytes),
     /// It has to go.
     Close(u64, CloseCause),
     /// Everyone has to go, spread over so long.
@@ -195,6 +197,11 @@ impl Shard {
             ToShard::Follow { seat, creator, follows, from } => {
                 let Some(seat) = self.seat(seat) else { return };
                 self.follow(&seat, creator, follows, from);
+            }
+            ToShard::Say(seat, kind, json) => {
+                if let Some(seat) = self.seat(seat) {
+                    self.say(&seat, kind, json);
+                }
             }
             ToShard::Close(seat, cause) => {
                 if let Some(seat) = self.seat(seat) {

@@ -19,6 +19,7 @@ use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
+use crate::service::inbox::Inbox;
 use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
 use crate::service::payments::{PaymentGateway, Sandbox};
@@ -88,7 +89,10 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
         store: Arc::clone(&store),
     };
     let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
-    let services = services(config, &store, &hub, &clock, Selling { drops, orders, sales }, (monitor, meters))?;
+    let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());
+    background.push(spawn(marks.run()));
+    let selling = Selling { drops, orders, sales, inbox };
+    let services = services(config, &store, &hub, &clock, selling, (monitor, meters))?;
     let limits = Limits::new(config.sizes, &config.rate_limits);
     background.push(spawn(limits.clone().sweep()));
     let options = ServerOptions {
@@ -130,6 +134,7 @@ struct Selling {
     drops: Drops,
     orders: Orders,
     sales: Sales,
+    inbox: Inbox,
 }
 
 fn services(
@@ -137,7 +142,7 @@ fn services(
     store: &Arc<dyn Store>,
     hub: &Hub,
     clock: &Clock,
-    Selling { drops, orders, sales }: Selling,
+    Selling { drops, orders, sales, inbox }: Selling,
     (health, meters): (Arc<dyn HealthSource>, Meters),
 ) -> Result<Services, AppError> {
     let secret = config.signing_secret().map_err(AppError::io("read or write the token secret"))?;
@@ -152,6 +157,7 @@ fn services(
         drops,
         orders,
         sales,
+        inbox,
         hub: hub.clone(),
         health,
         meters,
@@ -168,7 +174,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
     let deadline = tokio::time::Instant::now() + DATABASE_PATIENCE;
     loop {
         let open = async {
-            let store = storage::connect(config.database_url.expose()).await?;
+            let store = storage::connect_with(config.database_url.expose(), config.fan_out_followers).await?;
             store.migrate().await?;
             Ok(store)
         };

@@ -32,7 +32,7 @@ fn nothing_said_means_defaults() {
     assert!(config.cors_allowed_origins.is_empty());
     assert_eq!(config.tls, None);
     assert_eq!((config.sizes, config.head_timeout), (Sizes::default(), Duration::from_secs(5)));
-    assert_eq!(config.keep_alive, Duration::from_secs(75));
+    assert_eq!((config.keep_alive, config.fan_out_followers), (Duration::from_secs(75), 1_000));
     assert_eq!((config.sizes.head_bytes_max, config.sizes.body_bytes_max), (16_384, 1_048_576));
     assert_eq!(config.rate_limits, RateLimits::default());
     assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
@@ -105,6 +105,7 @@ fn every_key_refuses_nonsense() {
         "body_bytes_max = 1",
         "body_timeout_ms = 'long'",
         "keep_alive_ms = 0",
+        "fan_out_followers = 100001",
         "payment_timeout_ms = 1.5",
         "shutdown_seconds = 0",
         "log = 'livedrop=loud'",

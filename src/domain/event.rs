@@ -154,6 +154,48 @@ pub enum DropEvent {
     ByHand { actor: Actor, act: ManualAct },
 }
 
+impl DropEvent {
+    /// The type that it has where people are told of it; `None` where they are not told of it by itself.
+    #[must_use]
+    pub fn kind(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Scheduled(_) => "drop_scheduled",
+            Self::Rescheduled { .. } => "drop_rescheduled",
+            Self::Started => "drop_started",
+            Self::Ended => "drop_ended",
+            Self::Cancelled => "drop_cancelled",
+            Self::Restocked { .. } => "restocked",
+            Self::StockLow { .. } => "stock_low",
+            Self::SoldOut => "sold_out",
+            Self::Reserved { .. } => "order_reserved",
+            Self::Confirmed { .. } => "order_confirmed",
+            Self::Released { .. } => "order_released",
+            Self::RefundDue { .. } => "refund_due",
+            Self::Refunded { .. } => "order_refunded",
+            Self::BackInStock
+            | Self::Refused { .. }
+            | Self::PaymentStarted { .. }
+            | Self::PaymentEnded { .. }
+            | Self::ByHand { .. } => return None,
+        })
+    }
+
+    /// The order that it is about, where its buyer is told of it.
+    #[must_use]
+    pub fn line(&self) -> Option<OrderLine> {
+        match self {
+            Self::Reserved { order, buyer, variant, quantity, .. } => {
+                Some(OrderLine { order: *order, buyer: *buyer, variant: *variant, quantity: *quantity })
+            }
+            Self::Confirmed { line, .. }
+            | Self::Released { line, .. }
+            | Self::RefundDue { line, .. }
+            | Self::Refunded { line } => Some(*line),
+            _ => None,
+        }
+    }
+}
+
 /// One journal record: a fact, its drop and its time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DropRecord {

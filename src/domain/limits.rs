@@ -92,6 +92,20 @@ pub const TICKETS_PER_USER_MAX: usize = 16;
 pub const TICKET_MS: i64 = 30_000;
 /// What waits for one worker's sessions.
 pub const SHARD_QUEUE_MAX: usize = 65_536;
+/// How long an inbox keeps what nobody acknowledged, in milliseconds: thirty days.
+pub const INBOX_MS_MAX: i64 = 30 * 24 * 60 * 60 * 1_000;
+/// Where counting unread entries ends.
+pub const INBOX_UNREAD_MAX: u32 = 1_000;
+/// Entries that one request marks.
+pub const INBOX_MARKED_MAX: usize = 100;
+/// Acknowledgements that wait to be written, over all users.
+pub const ACKNOWLEDGEMENTS_MAX: usize = 16_384;
+/// Of these, how many one transaction writes.
+pub const ACKNOWLEDGEMENTS_AT_ONCE_MAX: usize = 256;
+/// Up to so many followers each gets a line of the inbox when something happens; the inbox of more is computed when they look.
+pub const FAN_OUT_FOLLOWERS_DEFAULT: u32 = 1_000;
+/// The most that an operator may set: they are written in the transaction that projects the event.
+pub const FAN_OUT_FOLLOWERS_MAX: u32 = 100_000;
 /// Rows of one page.
 pub const PAGE_LIMIT_MAX: u32 = 100;
 /// Rows of one page when the client does not say.

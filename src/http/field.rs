@@ -6,7 +6,7 @@
 use crate::domain::limits::{PRICE_MINOR_MAX, URL_CHARS_MAX};
 use crate::domain::{CreatorId, Currency, DropId, Money, ProductId, Timestamp, VariantId};
 use crate::http::openapi::schema;
-use crate::service::{Failure, FieldError};
+use crate::service::{Failure, FieldError, Since};
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, value::MapAccessDeserializer};
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive};
@@ -92,6 +92,7 @@ parsed!(
     DropId = "must be the id of a drop (a UUID)",
     VariantId = "must be the id of a variant (a UUID)",
     Timestamp = "must be an RFC 3339 time, such as 2026-01-31T18:00:00Z",
+    Since = "must be the id of an event",
     Currency = "must be three upper-case letters, such as USD",
 );
 

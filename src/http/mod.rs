@@ -40,6 +40,7 @@ use crate::service::Hub;
 use crate::service::accounts::Accounts;
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
+use crate::service::inbox::Inbox;
 use crate::service::orders::Orders;
 use crate::service::products::Products;
 use crate::service::sales::Sales;
@@ -71,6 +72,8 @@ pub struct Services {
     pub orders: Orders,
     /// The seller's side of orders.
     pub sales: Sales,
+    /// What waits for people.
+    pub inbox: Inbox,
     /// Live sessions.
     pub hub: Hub,
     /// For `/readyz`.
@@ -153,6 +156,9 @@ fn api() -> Routes {
         .service(at("/auth/logout-everywhere").post(accounts::logout_everywhere).done())
         .service(at("/users/me").get(accounts::me).patch(accounts::change).delete(accounts::delete).done())
         .service(at("/users/me/password").post(accounts::change_password).done())
+        .service(at("/users/me/notifications").get(notifications::list).done())
+        .service(at("/users/me/notifications/acknowledge").post(notifications::acknowledge).done())
+        .service(at("/users/me/notifications/read").post(notifications::read).done())
         .service(at("/users/me/feed").get(drops::feed).done())
         .service(at("/audit").get(accounts::audit).done())
         .service(at("/users/{id}/orders").get(orders::list).done())

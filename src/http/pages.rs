@@ -7,7 +7,7 @@ use crate::domain::{CreatorId, Currency, DropStatus, ProductStatus, Timestamp};
 use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page, Phase, ProductFilter};
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, LINK};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use std::future::{Ready, ready};
@@ -34,6 +34,8 @@ pub enum List {
     Audit = 7,
     /// Orders of a drop.
     Sales = 8,
+    /// An inbox.
+    Inbox = 9,
 }
 
 impl List {
@@ -88,6 +90,7 @@ struct Query {
     creator_id: Option<String>,
     actor_id: Option<String>,
     object_id: Option<String>,
+    unread: Option<String>,
     currency: Option<String>,
     price_min: Option<String>,
     price_max: Option<String>,
@@ -171,6 +174,16 @@ impl Paging {
             object: self.query.object_id.read(&mut errors, "/object_id", "must be a UUID", |t| t.parse().ok()),
         };
         if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+    }
+
+    /// Whether to list only what is unread.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn unread(&self) -> Result<bool, Failure> {
+        let mut errors = self.errors.clone();
+        let unread = self.query.unread.read(&mut errors, "/unread", "must be true or false", |text| text.parse().ok());
+        if errors.is_empty() { Ok(unread.unwrap_or(false)) } else { Err(Failure::invalid(errors)) }
     }
 
     /// The last item of the page before. Every list asks for it, after its filter.
@@ -262,15 +275,25 @@ pub fn answer<'a, T, B: Serialize>(
     id: fn(&T) -> Uuid,
     body: fn(&'a T) -> B,
 ) -> HttpResponse {
-    let next_cursor = page.items.last().filter(|_| page.more).map(|last| list.cursor(id(last)));
+    let next_cursor = next_cursor(list, page, id);
+    linked(request, next_cursor.as_deref()).json(PageBody { items: page.items.iter().map(body).collect(), next_cursor })
+}
+
+/// The cursor after a page, if it is not the last.
+pub fn next_cursor<T>(list: List, page: &Page<T>, id: fn(&T) -> Uuid) -> Option<String> {
+    page.items.last().filter(|_| page.more).map(|last| list.cursor(id(last)))
+}
+
+/// An answer that leads to the page after.
+pub fn linked(request: &HttpRequest, next_cursor: Option<&str>) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
-    if let Some(cursor) = &next_cursor {
+    if let Some(cursor) = next_cursor {
         let link = format!("<{}>; rel=\"next\"", next_url(request.path(), request.query_string(), cursor));
         if let Ok(value) = HeaderValue::try_from(link) {
             response.insert_header((LINK, value));
         }
     }
-    response.json(PageBody { items: page.items.iter().map(body).collect(), next_cursor })
+    response
 }
 
 /// The same request with another cursor.

@@ -1,7 +1,7 @@
 //! What WebSocket sessions and event streams have in common: signing in, subscribing, and what a request brings for that.
 
 use super::problem::Problem;
-use super::ws_protocol::{Reconnect, Reply, Subscriptions, since};
+use super::ws_protocol::{Reconnect, Reply, Subscriptions, event_ids, since};
 use super::{Services, auth, lifeline};
 use crate::domain::limits::FOLLOWED_PER_SESSION_MAX;
 use crate::domain::{CreatorId, Timestamp};
@@ -212,6 +212,26 @@ impl Session {
     pub fn unsubscribe(&self, names: &[String]) -> Result<(), (Code, String)> {
         let old = self.subscriptions.borrow_mut().remove(names)?;
         self.shard.hub().unsubscribe(self.shard.reference(&self.seat), old).map_err(|_| busy())
+    }
+
+    /// Says that events have arrived, and answers when that is written.
+    ///
+    /// # Errors
+    /// `unauthenticated`; `validation_failed` for ids that are none. What happens later is said to the session.
+    pub fn acknowledge(self: &Rc<Self>, names: Vec<String>) -> Result<(), (Code, String)> {
+        let Some(user) = self.seat.user() else {
+            return Err((Code::Unauthenticated, "an inbox needs authentication".to_owned()));
+        };
+        let ids = event_ids(&names)?;
+        let session = Rc::clone(self);
+        spawn(async move {
+            let asked_by = Some(session.shard.reference(&session.seat));
+            match session.services.inbox.acknowledge(user, ids, asked_by).await {
+                Ok(()) => session.say("acknowledged", &Reply::Acknowledged { ids: &names }),
+                Err(failure) => session.error(failure.code, &failure.detail),
+            }
+        });
+        Ok(())
     }
 
     /// Finds out whom the user follows. A database that is down keeps nobody from hearing of their own orders: these are heard

@@ -189,6 +189,7 @@ impl Socket {
                 since(text.as_deref()).and_then(|since| session.subscribe(&topics, since))
             }
             Ok(Request::Unsubscribe { topics }) => session.unsubscribe(&topics),
+            Ok(Request::Ack { ids }) => session.acknowledge(ids),
             Err((code, detail)) => {
                 session.error(code, &detail);
                 return self.close(Closing::BadMessage);

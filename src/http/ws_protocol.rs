@@ -1,7 +1,7 @@
 //! What is said on a WebSocket: messages, close codes, and the rules of subscribing. Pure, and without actix. What the
 //! broadcaster says (events, `subscribed`, `authenticated`, snapshots) is written in `actors::announce`.
 
-use crate::domain::limits::{SESSIONS_ACCEPTED_PER_SECOND_MAX, SUBSCRIPTIONS_PER_SESSION_MAX};
+use crate::domain::limits::{INBOX_MARKED_MAX, SESSIONS_ACCEPTED_PER_SECOND_MAX, SUBSCRIPTIONS_PER_SESSION_MAX};
 use crate::domain::{Timestamp, UserId};
 use crate::service::{CloseCause, Code, Since, Topic};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -90,6 +90,11 @@ pub enum Request {
         /// As above.
         topics: Vec<String>,
     },
+    /// Says that events have arrived: they leave the inbox.
+    Ack {
+        /// Of the events.
+        ids: Vec<String>,
+    },
     /// Asks for a pong: browsers cannot send ping frames.
     Ping {},
 }
@@ -115,6 +120,11 @@ pub enum Reply<'a> {
         following: usize,
         /// When the token ends.
         expires_at: Timestamp,
+    },
+    /// None of these waits in the inbox any more.
+    Acknowledged {
+        /// As they came.
+        ids: &'a [String],
     },
     /// To a ping.
     Pong,
@@ -190,6 +200,18 @@ pub fn since(text: Option<&str>) -> Result<Option<Since>, (Code, String)> {
         text.parse().map_err(|()| (Code::ValidationFailed, "since is not the id of an event or an answer".to_owned()))
     };
     text.map(read).transpose()
+}
+
+/// Reads the ids of events, 1 to `INBOX_MARKED_MAX`.
+///
+/// # Errors
+/// `validation_failed`.
+pub fn event_ids(texts: &[String]) -> Result<Vec<Since>, (Code, String)> {
+    if !(1..=INBOX_MARKED_MAX).contains(&texts.len()) {
+        return Err((Code::ValidationFailed, format!("1 to {INBOX_MARKED_MAX} ids at once")));
+    }
+    let ids: Result<_, ()> = texts.iter().map(|text| text.parse()).collect();
+    ids.map_err(|()| (Code::ValidationFailed, "ids are those of events".to_owned()))
 }
 
 /// Reads a message.

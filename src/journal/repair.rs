@@ -43,7 +43,7 @@ pub(super) fn prepare(device: &Arc<dyn Device>, survey: &Survey, segment_bytes: 
     device_ref.sync_directory().map_err(io_error(device_ref, "sync", ""))?;
     rewrite_unproven(device_ref, survey)?;
     let mut identity = Identity {
-        journal_id: survey.identity.map_or_else(Uuid::new_v4, |identity| identity.journal_id),
+        journal_id: survey.identity.map_or_else(Uuid::now_v7, |identity| identity.journal_id),
         epoch,
         started: !survey.segments.is_empty(),
         durable: survey.last_sequence,

@@ -6,6 +6,7 @@
 //!
 //! - [`model`]: rows, in domain types.
 //! - `accounts`, `catalogue`, `products`, `reading`, `projection`: the operations, written once for both databases over `sql`.
+//! - `inbox`: what waits for people, written with the event or computed when they look.
 //! - `fold`: the projection's arithmetic, pure. `memory`: a ledger in memory around it, for the simulation.
 //! - `cache`: single rows in memory, forgotten when they are written.
 //! - `sqlite`, `postgres`: connections, and the few statements that differ.
@@ -16,6 +17,7 @@ mod cache;
 mod catalogue;
 mod failure;
 mod fold;
+mod inbox;
 pub(crate) mod memory;
 pub mod model;
 mod postgres;
@@ -27,6 +29,7 @@ mod sql;
 mod sqlite;
 mod store;
 
+use crate::domain::limits::FAN_OUT_FOLLOWERS_DEFAULT;
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 pub use model::*;
@@ -88,10 +91,23 @@ impl StoreError {
 /// [`StoreError::Unavailable`] where the database does not answer: trying again may help. Once open, the store finds back
 /// to a database that was away by itself. [`StoreError::Corrupt`] for a URL that is not understood.
 pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    connect_with(url, FAN_OUT_FOLLOWERS_DEFAULT).await
+}
+
+/// As [`connect`]. Of a creator with more than `fan_out_max` followers none gets a line of the inbox of their own: it is computed when
+/// they look.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_with(url: &str, fan_out_max: u32) -> Result<Arc<dyn Store>, StoreError> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("sqlite") => Ok(Arc::new(store::SqlStore::new(sqlite::SqliteDatabase::connect(url).await?))),
+        Some("sqlite") => {
+            let database = sqlite::SqliteDatabase::connect(url).await?;
+            Ok(Arc::new(store::SqlStore::new(database, fan_out_max)))
+        }
         Some("postgres" | "postgresql") => {
-            Ok(Arc::new(store::SqlStore::new(postgres::PostgresDatabase::connect(url).await?)))
+            let database = postgres::PostgresDatabase::connect(url).await?;
+            Ok(Arc::new(store::SqlStore::new(database, fan_out_max)))
         }
         // The URL may hold a password, so it is not repeated.
         _ => Err(StoreError::Corrupt("a database url begins with sqlite: or postgres:".to_owned())),
@@ -224,6 +240,19 @@ pub trait Store: Ledger {
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError>;
     /// What an order's history has beyond its row, oldest first.
     async fn order_notes(&self, order: OrderId) -> Result<Vec<OrderNote>, StoreError>;
+    /// What waits in an inbox, newest first, those told before `after`. An entry that was acknowledged waits no more.
+    async fn inbox(&self, view: InboxView, after: Option<EntryId>, limit: u32) -> Result<Vec<InboxEntry>, StoreError>;
+    /// How much of that is unread, counted up to `max`.
+    async fn inbox_unread(&self, view: InboxView, max: u32) -> Result<u32, StoreError>;
+    /// Marks entries, each of its owner's. What is not in that inbox, or marked already, stays as it is.
+    async fn inbox_mark(&self, mark: Mark, entries: &[(UserId, EntryId)], at: Timestamp) -> Result<(), StoreError>;
+    /// Marks as read what waits in an inbox up to `last`.
+    async fn inbox_mark_read_up_to(&self, view: InboxView, last: EntryId, at: Timestamp) -> Result<(), StoreError>;
+    /// Forgets some of what happened before `before`; returns whether there may be more.
+    async fn inbox_forget(&self, before: Timestamp) -> Result<bool, StoreError>;
+    /// Every journal whose records are here.
+    async fn journals(&self) -> Result<Vec<uuid::Uuid>, StoreError>;
+
     /// A buyer's orders, newest id first, those before `after`.
     async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError>;
     /// What a buyer's idempotency key was answered, wherever it was used.

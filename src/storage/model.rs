@@ -66,6 +66,74 @@ pub struct OrderNote {
     pub reason: String,
 }
 
+/// Names an entry of an inbox: the journal record that it is about. In the order of telling.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EntryId {
+    /// The journal. Later ones sort after earlier ones.
+    pub journal: Uuid,
+    /// The record's sequence number.
+    pub sequence: u64,
+}
+
+/// Something that somebody was told and nobody has acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InboxEntry {
+    /// Names it.
+    pub id: EntryId,
+    /// The event's type on the wire.
+    pub kind: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Of which drop.
+    pub drop: DropId,
+    /// The drop's headline, as it is now.
+    pub title: String,
+    /// When the drop starts or started, as it is now.
+    pub starts_at: Timestamp,
+    /// Whom it concerns, and why.
+    pub concern: Concern,
+    /// When it was read, if it was.
+    pub read_at: Option<Timestamp>,
+}
+
+/// Why an entry is in somebody's inbox.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Concern {
+    /// They follow the drop's creator.
+    Follower(CreatorId),
+    /// It is their order.
+    Buyer {
+        /// Which.
+        order: OrderId,
+        /// Of which variant.
+        variant: VariantId,
+        /// How many units.
+        quantity: u32,
+        /// Why it was released, or the money goes back.
+        reason: Option<String>,
+    },
+}
+
+/// Whose inbox, and what of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InboxView {
+    /// Whose.
+    pub user: UserId,
+    /// Only what happened then or later.
+    pub since: Timestamp,
+    /// Only what was not read.
+    pub unread: bool,
+}
+
+/// What may be done to an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// It has arrived, and waits no more.
+    Acknowledged,
+    /// It was looked at, and stays.
+    Read,
+}
+
 /// Which lines of the audit trail to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AuditFilter {

@@ -1,11 +1,11 @@
 //! The write-behind transaction: journal records in, rows and the journal's watermark out, all or nothing.
 
-use super::audit;
 use super::failure::in_projection;
 use super::fold::{DropImage, Fold, Rows, Touched};
 use super::rows::{self, drop_columns};
 use super::sql::{Columns, Database, Session, args};
 use super::{ProjectionBatch, StoreError, Watermark};
+use super::{audit, inbox};
 use crate::domain::DropRecord;
 use uuid::Uuid;
 
@@ -59,7 +59,8 @@ async fn retire<S: Session>(tx: &mut S, except: Option<Uuid>) -> Result<u64, Sto
     tx.run(sql, args![except.unwrap_or_default(), RETIRED]).await
 }
 
-pub(super) async fn project<D: Database>(db: &D, batch: &ProjectionBatch) -> Result<(), StoreError> {
+/// `fan_out_max`: of a creator with more followers, none gets a line of the inbox of their own.
+pub(super) async fn project<D: Database>(db: &D, batch: &ProjectionBatch, fan_out_max: u32) -> Result<(), StoreError> {
     let mut tx = db.transaction().await?;
     let applied = take_watermark(&mut tx, batch.journal, batch.epoch).await?;
     if batch.records.is_empty() {
@@ -67,7 +68,7 @@ pub(super) async fn project<D: Database>(db: &D, batch: &ProjectionBatch) -> Res
     }
     let (first, records) = news(batch, applied)?;
     if !records.is_empty() {
-        apply(&mut tx, batch.journal, first, records).await.map_err(in_projection)?;
+        apply(&mut tx, batch.journal, first, records, fan_out_max).await.map_err(in_projection)?;
     }
     let last = first.saturating_add(records.len() as u64);
     let sequence = i64::try_from(last).map_err(|_| StoreError::Corrupt(format!("sequence {last}")))? - 1;
@@ -114,12 +115,23 @@ pub(super) fn news(batch: &ProjectionBatch, applied: i64) -> Result<(u64, &[Drop
     Ok((next, batch.records.get(known..).unwrap_or_default()))
 }
 
-async fn apply<S: Session>(tx: &mut S, journal: Uuid, first: u64, records: &[DropRecord]) -> Result<(), StoreError> {
+async fn apply<S: Session>(
+    tx: &mut S,
+    journal: Uuid,
+    first: u64,
+    records: &[DropRecord],
+    fan_out_max: u32,
+) -> Result<(), StoreError> {
     let mut fold = read(tx, records).await?;
     for (sequence, record) in (first..).zip(records) {
         fold.apply(sequence, record).map_err(|contradiction| StoreError::Corrupt(contradiction.to_string()))?;
     }
-    write(tx, journal, &fold.finish()).await
+    let rows = fold.finish();
+    write(tx, journal, &rows).await?;
+    for news in &rows.drop_news {
+        inbox::tell_followers(tx, journal, news, fan_out_max).await?;
+    }
+    Ok(())
 }
 
 async fn read<S: Session>(tx: &mut S, records: &[DropRecord]) -> Result<Fold, StoreError> {
@@ -165,6 +177,9 @@ async fn write<S: Session>(tx: &mut S, journal: Uuid, rows: &Rows) -> Result<(),
     }
     if !rows.notes.is_empty() {
         tx.insert_notes(&rows.notes).await?;
+    }
+    if !rows.order_news.is_empty() {
+        tx.insert_order_news(journal, &rows.order_news).await?;
     }
     for line in &rows.audits {
         audit::add(tx, line).await?;

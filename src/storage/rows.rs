@@ -2,7 +2,10 @@
 
 use super::fold::DropImage;
 use super::sql::Columns;
-use super::{AuditRow, Creator, DropRow, OrderNote, Product, RefreshToken, RefusalRow, StoreError, User, VariantRow};
+use super::{
+    AuditRow, Concern, Creator, DropRow, EntryId, InboxEntry, OrderNote, Product, RefreshToken, RefusalRow, StoreError,
+    User, VariantRow,
+};
 use crate::domain::{
     CreatorId, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
     ProductStatus, RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
@@ -221,6 +224,29 @@ pub(super) fn order<R: Columns>(row: &R) -> Result<OrderView, StoreError> {
         payment_pending: row.maybe_text("payment_pending")?,
         refund_due: maybe_named(row, "refund_due", RefundCause::parse)?,
         failed_trace: row.maybe_id("failed_trace")?.map(TraceId),
+    })
+}
+
+pub(super) fn inbox_entry<R: Columns>(row: &R) -> Result<InboxEntry, StoreError> {
+    let sequence = row.int("sequence")?;
+    let concern = match row.maybe_id("creator_id")? {
+        Some(creator) => Concern::Follower(CreatorId(creator)),
+        None => Concern::Buyer {
+            order: OrderId(row.id("order_id")?),
+            variant: VariantId(row.id("variant_id")?),
+            quantity: count(row, "quantity")?,
+            reason: row.maybe_text("reason")?,
+        },
+    };
+    Ok(InboxEntry {
+        id: EntryId { journal: row.id("journal_id")?, sequence: sequence.cast_unsigned() },
+        kind: row.text("kind")?,
+        at: time(row, "at")?,
+        drop: DropId(row.id("drop_id")?),
+        title: row.text("title")?,
+        starts_at: time(row, "starts_at")?,
+        concern,
+        read_at: maybe_time(row, "read_at")?,
     })
 }
 

@@ -5,7 +5,7 @@
 //! writes, lists of ids, locks) is a method of [`Session`].
 
 use super::StoreError;
-use super::fold::{DropImage, NewOrder, OrderImage, VariantImage};
+use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use crate::domain::Timestamp;
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::SqlSafeStr;
@@ -37,6 +37,7 @@ value_from! {
     bool => |flag| Self::Int(Some(i64::from(flag))),
     i64 => |int| Self::Int(Some(int)),
     u32 => |int| Self::Int(Some(i64::from(int))),
+    u64 => |int| Self::Int(Some(int.cast_signed())),
     &str => |text| Self::Text(Some(text.to_owned())),
     &String => |text| Self::Text(Some(text.clone())),
     &[u8; 32] => |hash| Self::Bytes(hash.to_vec()),
@@ -150,6 +151,13 @@ pub(super) trait Session: Send {
 
     /// Adds what orders' rows do not keep.
     fn insert_notes(&mut self, notes: &[OrderNote]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Adds what became of orders to their buyers' inboxes.
+    fn insert_order_news(
+        &mut self,
+        journal: Uuid,
+        news: &[OrderNews],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Makes a transaction's work last.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;

@@ -2,11 +2,12 @@
 
 use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
-use super::{AuditFilter, AuditRow, OrderNote, accounts, audit, catalogue, products, projection, reading};
+use super::{AuditFilter, AuditRow, EntryId, InboxEntry, InboxView, Mark, OrderNote};
 use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProjectionBatch, RefreshToken, RefusalRow,
     Store, StoreError, User, Watermark,
 };
+use super::{accounts, audit, catalogue, inbox, products, projection, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -21,13 +22,15 @@ pub(super) struct SqlStore<D> {
     /// Only drops that are over: the others change with every order, and live in the registry.
     drops: Cache<DropId, DropRow>,
     reads: IntCounterVec,
+    fan_out_max: u32,
 }
 
 /// Bytes of rows that each cache keeps, roughly.
 const CACHE_BYTES_MAX: u64 = 16 << 20;
 
 impl<D> SqlStore<D> {
-    pub fn new(db: D) -> Self {
+    /// `fan_out_max`: see [`super::connect_with`].
+    pub fn new(db: D, fan_out_max: u32) -> Self {
         let help = "Reads of single rows, by what was read and whether memory had it.";
         let reads = IntCounterVec::new(Opts::new("livedrop_cache_reads_total", help), &["of", "result"]);
         let reads = reads.expect("a valid name");
@@ -39,6 +42,7 @@ impl<D> SqlStore<D> {
             products: Cache::new(CACHE_BYTES_MAX, weigh_product, products),
             drops: Cache::new(CACHE_BYTES_MAX, weigh_drop, drops),
             reads,
+            fan_out_max,
         }
     }
 }
@@ -87,7 +91,7 @@ impl<D: Database> Ledger for SqlStore<D> {
         let mut drops: Vec<DropId> = batch.records.iter().map(|record| record.drop).collect();
         drops.sort_unstable();
         drops.dedup();
-        self.drops.write(drops, timely(projection::project(&self.db, batch))).await
+        self.drops.write(drops, timely(projection::project(&self.db, batch, self.fan_out_max))).await
     }
     async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError> {
         let over = |row: &DropRow| matches!(row.status, DropStatus::Ended | DropStatus::Cancelled);
@@ -249,6 +253,24 @@ impl<D: Database> Store for SqlStore<D> {
     }
     async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError> {
         timely(reading::orders_of(&self.db, buyer, after, limit)).await
+    }
+    async fn inbox(&self, view: InboxView, after: Option<EntryId>, limit: u32) -> Result<Vec<InboxEntry>, StoreError> {
+        timely(inbox::list(&self.db, view, after, limit)).await
+    }
+    async fn inbox_unread(&self, view: InboxView, max: u32) -> Result<u32, StoreError> {
+        timely(inbox::unread(&self.db, view, max)).await
+    }
+    async fn inbox_mark(&self, mark: Mark, entries: &[(UserId, EntryId)], at: Timestamp) -> Result<(), StoreError> {
+        timely(inbox::mark(&self.db, mark, entries, at)).await
+    }
+    async fn inbox_mark_read_up_to(&self, view: InboxView, last: EntryId, at: Timestamp) -> Result<(), StoreError> {
+        timely(inbox::mark_read_up_to(&self.db, view, last, at)).await
+    }
+    async fn inbox_forget(&self, before: Timestamp) -> Result<bool, StoreError> {
+        timely(inbox::forget(&self.db, before)).await
+    }
+    async fn journals(&self) -> Result<Vec<Uuid>, StoreError> {
+        timely(inbox::journals(&self.db)).await
     }
     async fn answer_for_key(&self, digest: KeyDigest) -> Result<Option<KeyAnswer>, StoreError> {
         timely(reading::answer_for_key(&self.db, digest)).await

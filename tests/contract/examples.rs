@@ -92,6 +92,12 @@ async fn the_examples_of_the_document_work() {
     let order = visit.post("/orders", &[]).await;
     let paid = visit.post("/orders/{id}/pay", &[text(&order["id"])]).await;
     assert_eq!(paid["status"], "confirmed", "{paid}");
+    let (_, inbox) = visit.server.get("/users/me/notifications", visit.who.as_ref()).await;
+    visit.means("ReadMark", "/up_to", &inbox["items"][0]["id"]);
+    visit.means("Acknowledgement", "/ids/0", &inbox["items"][0]["id"]);
+    let left = visit.post("/users/me/notifications/read", &[]).await;
+    assert_eq!((&inbox["unread_count"], &left["unread_count"]), (&json!(1), &json!(0)));
+    visit.post("/users/me/notifications/acknowledge", &[]).await;
 
     let session = visit.post("/users/me/password", &[]).await;
     visit.signed_in(&session);

@@ -10,6 +10,7 @@ mod database;
 mod edge;
 mod errors;
 mod fuzz;
+mod inbox;
 mod lifecycle;
 mod listener;
 mod load;

@@ -6,6 +6,7 @@ mod availability;
 mod catalogue;
 mod effects;
 mod fixtures;
+mod inbox;
 #[path = "../support/packages.rs"]
 mod packages;
 #[path = "../support/postgres.rs"]
@@ -16,7 +17,7 @@ mod reading;
 mod throughput;
 mod workload;
 
-use livedrop::storage::{Store, connect};
+use livedrop::storage::{Store, connect, connect_with};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::sync::Arc;
 
@@ -74,6 +75,13 @@ on_both! {
         every_refusal_is_remembered,
         a_cancelled_drop_is_settled_when_everyone_has_their_money,
         an_ended_drop_is_settled_when_nothing_is_held,
+    },
+    inbox::{
+        a_buyer_finds_what_became_of_an_order,
+        followers_find_what_lasts_since_they_follow,
+        marks_are_kept_and_are_nobody_elses,
+        what_is_old_is_forgotten,
+        nobody_can_tell_whether_it_was_written_or_computed,
     },
     products::{
         a_product_comes_back_as_it_was,
@@ -134,6 +142,24 @@ impl Database {
         let store = connect(&url).await.expect("the database opens");
         store.migrate().await.expect("the schema is made");
         Self { store, url, _directory: directory }
+    }
+
+    /// An empty one of the same kind, which writes lines of the inbox for the followers of creators with up to so many.
+    pub async fn sibling(&self, fan_out_max: u32) -> Self {
+        let mut other = if self.url.starts_with("sqlite") { Self::sqlite().await } else { Self::postgres().await };
+        other.store = connect_with(&other.url, fan_out_max).await.expect("the database opens");
+        other
+    }
+
+    /// The only number that a query answers.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        if self.url.starts_with("sqlite") {
+            let mut sqlite = SqliteConnection::connect(&self.url).await.expect("the database opens");
+            sqlx::query_scalar(sql).fetch_one(&mut sqlite).await.expect("a number")
+        } else {
+            let mut postgres = PgConnection::connect(&self.url).await.expect("the database opens");
+            sqlx::query_scalar(sql).fetch_one(&mut postgres).await.expect("a number")
+        }
     }
 
     /// Runs a statement that no part of the program would, past the store.

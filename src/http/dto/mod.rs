@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod creators;
 pub mod drops;
+pub mod notifications;
 pub mod orders;
 pub mod products;
 

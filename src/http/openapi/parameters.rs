@@ -54,6 +54,8 @@ parameters! {
         query("actor_id", schema::uuid(), "Only what this user did"),
         query("object_id", schema::uuid(), "Only what was done to this"),
     ];
+    /// The inbox.
+    InboxQuery = [page(List::Inbox), query("unread", flag(), "Only what is unread")];
     /// A list of products.
     ProductsQuery = [page(List::Products), product_filter(), creator()];
     /// A list of a creator's products.
@@ -84,6 +86,10 @@ fn query(name: &str, shape: Shape, about: &str) -> Vec<Parameter> {
 
 fn names(values: &[&str]) -> Shape {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values.iter().copied())).into()
+}
+
+fn flag() -> Shape {
+    ObjectBuilder::new().schema_type(Type::Boolean).into()
 }
 
 fn user() -> Shape {

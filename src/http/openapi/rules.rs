@@ -76,6 +76,7 @@ pub fn add(document: &mut Value) {
     // Either of two fields, where `null` is as good as absent.
     let either = |one: &str, kind: &str, other: &str| json!({"required": [one], "properties": {one: {"type": kind}, other: {"type": "null"}}});
     schemas["NewDrop"]["oneOf"] = json!([either("stock", "integer", "variants"), either("variants", "array", "stock")]);
+    schemas["ReadMark"]["oneOf"] = json!([either("ids", "array", "up_to"), either("up_to", "string", "ids")]);
     for (name, page) in schemas.as_object_mut().into_iter().flatten() {
         if let Some(item) = name.strip_prefix("Page_") {
             page["properties"]["items"]["items"] = json!({"$ref": format!("#/components/schemas/{item}")});

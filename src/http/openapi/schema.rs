@@ -4,9 +4,9 @@
 
 use crate::domain::limits::{
     ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX, EMAIL_CHARS_MAX, EMAIL_CHARS_MIN,
-    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, IMAGES_PER_PRODUCT_MAX, NAME_CHARS_MAX, PASSWORD_CHARS_MAX,
-    PASSWORD_CHARS_MIN, PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX, STOCK_PER_VARIANT_MAX,
-    TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
+    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, IMAGES_PER_PRODUCT_MAX, INBOX_MARKED_MAX, NAME_CHARS_MAX,
+    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX,
+    STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
 };
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
@@ -29,6 +29,8 @@ const LINE_OR_BLANK: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 const EMAIL: &str = "^[^@\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+@[^@.\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+(\\.[^@.\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+)*$";
 /// As [`crate::http::dto::creators`] checks it.
 const HANDLE: &str = "^[a-z0-9_]{3,30}$";
+/// As [`crate::service::Since`] is written.
+const EVENT_ID: &str = "^[0-9a-f]{16}-[0-9]{1,19}(-[0-9]{1,19})?$";
 /// Three upper-case letters.
 pub const CURRENCY: &str = "^[A-Z]{3}$";
 /// The years that a [`Timestamp`](crate::domain::Timestamp) knows.
@@ -96,6 +98,31 @@ pub fn time() -> Shape {
 
 pub fn time_or_null() -> Shape {
     or_null(time_of().description(Some("RFC 3339, any offset, from 1970 on")))
+}
+
+fn event_id_of() -> ObjectBuilder {
+    let text = of(Type::String).pattern(Some(EVENT_ID)).examples(["8f3a0c1d2e4b5a69-41"]);
+    text.description(Some("The `id` of an event, as it was told"))
+}
+
+pub fn event_id() -> Shape {
+    event_id_of().into()
+}
+
+pub fn event_id_or_null() -> Shape {
+    or_null(event_id_of())
+}
+
+fn event_ids_of() -> Array {
+    ArrayBuilder::new().items(event_id()).min_items(Some(1)).max_items(Some(INBOX_MARKED_MAX)).build()
+}
+
+pub fn event_ids() -> Shape {
+    event_ids_of().into()
+}
+
+pub fn event_ids_or_null() -> Shape {
+    array_or_null(event_ids_of())
 }
 
 pub fn flag_or_null() -> Shape {

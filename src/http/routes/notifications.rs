@@ -1,26 +1,15 @@
-//! `/notifications/ticket`. The sessions themselves are in [`crate::http::ws`] and [`crate::http::sse`].
+//! `/notifications/ticket` and `/users/me/notifications`. The sessions themselves are in [`crate::http::ws`] and [`crate::http::sse`].
 
 use super::Answer;
-use crate::domain::Timestamp;
+use crate::http::dto::notifications::{AcknowledgeBody, InboxBody, NotificationBody, ReadBody, TicketBody, UnreadBody};
+use crate::http::json::Body;
+use crate::http::openapi::parameters::InboxQuery;
 use crate::http::openapi::problems::{Fails, codes};
-use crate::http::openapi::schema;
+use crate::http::pages::{self, List, Paging};
 use crate::http::{Services, auth};
-use crate::service::{Code as C, Failure};
+use crate::service::{Caller, Code as C, Failure, Since};
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
-use utoipa::ToSchema;
-
-/// A ticket.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Ticket)]
-pub struct TicketBody {
-    /// For the query of one session.
-    ticket: String,
-    /// When it ends unused.
-    #[schema(schema_with = schema::time)]
-    expires_at: Timestamp,
-}
 
 /// `POST /notifications/ticket`.
 #[utoipa::path(
@@ -40,4 +29,76 @@ pub async fn ticket(services: web::Data<Services>, request: HttpRequest) -> Answ
     let (ticket, expires_at) = services.tickets.issue(access)?;
     let body = TicketBody { ticket, expires_at };
     Ok(HttpResponse::Created().insert_header((CACHE_CONTROL, "no-store")).json(body))
+}
+
+/// `GET /users/me/notifications`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/users/me/notifications",
+    tag = "Notifications",
+    operation_id = "list_notifications",
+    summary = "The inbox: what none of one's sessions has acknowledged, newest first",
+    description = "What became of one's orders, and the drops of followed creators (scheduled, rescheduled, started, cancelled) since one follows \
+                   them. It is kept for thirty days.",
+    params(InboxQuery),
+    responses(
+        (status = 200, description = "One page", body = InboxBody, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+    ),
+    security(("bearer" = [])),
+)]
+pub async fn list(services: web::Data<Services>, caller: Caller, request: HttpRequest, paging: Paging) -> Answer {
+    let unread = paging.unread()?;
+    let after = paging.after(List::Inbox)?.map(Since::from);
+    let found = services.inbox.list(caller.user, unread, after, paging.limit).await?;
+    let next_cursor = pages::next_cursor(List::Inbox, &found.page, |last| last.id.into());
+    let body = InboxBody {
+        items: found.page.items.iter().map(NotificationBody::from).collect(),
+        next_cursor: next_cursor.clone(),
+        unread_count: found.unread,
+    };
+    Ok(pages::linked(&request, next_cursor.as_deref()).json(body))
+}
+
+/// `POST /users/me/notifications/acknowledge`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/me/notifications/acknowledge",
+    tag = "Notifications",
+    operation_id = "acknowledge_notifications",
+    summary = "Say that events have arrived: they leave the inbox",
+    description = "As a WebSocket's `ack`, for those who have none. Ids of events that are not in the inbox change nothing.",
+    request_body = AcknowledgeBody,
+    responses(
+        (status = 200, description = "So it is, whatever it was", body = UnreadBody),
+        Fails<{ codes(&[C::Overloaded, C::ShuttingDown]) }>,
+    ),
+    security(("bearer" = [])),
+)]
+pub async fn acknowledge(services: web::Data<Services>, caller: Caller, Body(body): Body<AcknowledgeBody>) -> Answer {
+    services.inbox.acknowledge(caller.user, body.validate()?, None).await?;
+    left(&services, &caller).await
+}
+
+/// `POST /users/me/notifications/read`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/me/notifications/read",
+    tag = "Notifications",
+    operation_id = "read_notifications",
+    summary = "Mark entries of the inbox as read, on all of one's devices",
+    request_body = ReadBody,
+    responses(
+        (status = 200, description = "So it is, whatever it was", body = UnreadBody),
+        Fails<{ codes(&[C::Overloaded, C::ShuttingDown]) }>,
+    ),
+    security(("bearer" = [])),
+)]
+pub async fn read(services: web::Data<Services>, caller: Caller, Body(body): Body<ReadBody>) -> Answer {
+    services.inbox.read(caller.user, body.validate()?, &services.hub).await?;
+    left(&services, &caller).await
+}
+
+async fn left(services: &Services, caller: &Caller) -> Answer {
+    let unread_count = services.inbox.unread(caller.user).await?;
+    Ok(HttpResponse::Ok().json(UnreadBody { unread_count }))
 }

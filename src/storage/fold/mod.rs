@@ -10,11 +10,13 @@ use std::collections::{HashMap, HashSet};
 
 mod audit;
 mod drop_image;
+mod news;
 mod order;
 #[cfg(test)]
 mod tests;
 
 pub(super) use drop_image::{DropImage, VariantImage};
+pub(super) use news::{DropNews, OrderNews};
 
 /// A record that cannot follow from the rows.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +60,8 @@ pub(super) struct Fold {
     refusals: Vec<RefusalRow>,
     audits: Vec<AuditRow>,
     notes: Vec<OrderNote>,
+    order_news: Vec<OrderNews>,
+    drop_news: Vec<DropNews>,
 }
 
 /// What has to be written.
@@ -77,6 +81,10 @@ pub(super) struct Rows {
     pub audits: Vec<AuditRow>,
     /// What the orders' rows do not keep, in sequence order.
     pub notes: Vec<OrderNote>,
+    /// For the buyers' inboxes, in sequence order.
+    pub order_news: Vec<OrderNews>,
+    /// For the followers' inboxes, in sequence order.
+    pub drop_news: Vec<DropNews>,
 }
 
 fn order_of(event: &DropEvent) -> Option<OrderId> {
@@ -132,6 +140,7 @@ impl Fold {
                     return Err("the schedule is another drop's");
                 }
                 let known = self.drops.insert(record.drop, DropImage::scheduled(spec, record));
+                self.drop_news.extend(news::of_drop(sequence, record, spec.creator_id));
                 return if known.is_none() { Ok(()) } else { Err("it was scheduled before") };
             }
             DropEvent::Reserved { payment_method, .. } => {
@@ -153,7 +162,10 @@ impl Fold {
         }
         let drop = self.drops.get_mut(&record.drop).ok_or("the drop was never scheduled")?;
         drop.owe(payments)?;
-        drop.fold(record)
+        drop.fold(record)?;
+        self.drop_news.extend(news::of_drop(sequence, record, drop.row.spec.creator_id));
+        self.order_news.extend(news::of_order(sequence, record));
+        Ok(())
     }
 
     fn order(&mut self, id: OrderId) -> Result<&mut OrderView, &'static str> {
@@ -222,14 +234,15 @@ impl Fold {
 
     /// The rows to write.
     pub fn finish(self) -> Rows {
-        let mut drops: Vec<DropImage> = self.drops.into_values().collect();
+        let Self { drops, placed, orders, refusals, audits, notes, order_news, drop_news } = self;
+        let mut drops: Vec<DropImage> = drops.into_values().collect();
         drops.iter_mut().for_each(DropImage::finish);
         drops.sort_unstable_by_key(|image| image.row.spec.id);
         let variants = drops.iter().flat_map(DropImage::changed_variants).collect();
-        let mut placed: Vec<NewOrder> = self.placed.into_values().collect();
+        let mut placed: Vec<NewOrder> = placed.into_values().collect();
         placed.sort_unstable_by_key(|order| order.view.id);
-        let mut orders: Vec<OrderImage> = self.orders.into_values().collect();
+        let mut orders: Vec<OrderImage> = orders.into_values().collect();
         orders.sort_unstable_by_key(|view| view.id);
-        Rows { drops, variants, placed, orders, refusals: self.refusals, audits: self.audits, notes: self.notes }
+        Rows { drops, variants, placed, orders, refusals, audits, notes, order_news, drop_news }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::text;
 use crate::domain::{Timestamp, TraceId};
-use crate::storage::fold::{DropImage, NewOrder, OrderImage, VariantImage};
+use crate::storage::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use crate::storage::rows::fingerprint_bits;
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{PgConnection, Result};
@@ -215,6 +215,30 @@ pub(super) async fn insert_notes(connection: &mut PgConnection, notes: &[OrderNo
         .bind(column(notes, |note| note.kind.clone()))
         .bind(column(notes, |note| note.at.as_millis()))
         .bind(column(notes, |note| note.reason.clone()))
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+pub(super) async fn insert_order_news(connection: &mut PgConnection, journal: Uuid, news: &[OrderNews]) -> Result<()> {
+    let sql = "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, order_id, variant_id, quantity, \
+               reason) \
+               SELECT user_id, $1, sequence, kind, at, drop_id, order_id, variant_id, quantity, reason \
+               FROM UNNEST($2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::uuid[], $7::uuid[], $8::uuid[], \
+               $9::bigint[], $10::text[]) \
+               AS new (user_id, sequence, kind, at, drop_id, order_id, variant_id, quantity, reason) \
+               ON CONFLICT DO NOTHING";
+    sqlx::query(sql)
+        .bind(journal)
+        .bind(column(news, |news| news.line.buyer.0))
+        .bind(column(news, |news| news.sequence.cast_signed()))
+        .bind(column(news, |news| news.kind))
+        .bind(column(news, |news| news.at.as_millis()))
+        .bind(column(news, |news| news.drop.0))
+        .bind(column(news, |news| news.line.order.0))
+        .bind(column(news, |news| news.line.variant.0))
+        .bind(column(news, |news| i64::from(news.line.quantity)))
+        .bind(column(news, |news| news.reason))
         .execute(connection)
         .await
         .map(|_| ())

@@ -3,7 +3,7 @@
 mod write;
 
 use super::failure::{from_migrate, from_sqlx};
-use super::fold::{DropImage, NewOrder, OrderImage, VariantImage};
+use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use super::sql::{ACQUIRE_TIMEOUT, Database, Places, Session, Value, args, columns};
 use super::{OrderNote, RefusalRow, StoreError};
 use sqlx::sqlite::{
@@ -177,6 +177,10 @@ impl Session for SqliteSession {
 
     async fn insert_notes(&mut self, notes: &[OrderNote]) -> Result<(), StoreError> {
         write::insert_notes(self.connection(), notes).await.map_err(from_sqlx)
+    }
+
+    async fn insert_order_news(&mut self, journal: Uuid, news: &[OrderNews]) -> Result<(), StoreError> {
+        write::insert_order_news(self.connection(), journal, news).await.map_err(from_sqlx)
     }
 
     async fn commit(self) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 //! Statements are prepared once and kept, so they come in a few lengths only ([`lengths`]).
 
 use super::query;
-use crate::storage::fold::{DropImage, NewOrder, OrderImage, VariantImage};
+use crate::storage::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use crate::storage::rows::fingerprint_bits;
 use crate::storage::sql::Value;
 use crate::storage::{OrderNote, RefusalRow};
@@ -235,6 +235,30 @@ pub(super) async fn insert_notes(connection: &mut SqliteConnection, notes: &[Ord
             note.kind.as_str().into(),
             note.at.into(),
             note.reason.as_str().into(),
+        ]
+    })
+    .await
+}
+
+pub(super) async fn insert_order_news(
+    connection: &mut SqliteConnection,
+    journal: Uuid,
+    news: &[OrderNews],
+) -> Result<()> {
+    let head = "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, order_id, variant_id, quantity, \
+                reason)";
+    bulk(connection, head, " ON CONFLICT DO NOTHING", news, |news| {
+        [
+            news.line.buyer.0.into(),
+            journal.into(),
+            news.sequence.into(),
+            news.kind.into(),
+            news.at.into(),
+            news.drop.0.into(),
+            news.line.order.0.into(),
+            news.line.variant.0.into(),
+            news.line.quantity.into(),
+            maybe_text(news.reason),
         ]
     })
     .await

@@ -1,0 +1,57 @@
+//! What a record is to those whom it concerns, for their inboxes.
+
+use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, OrderLine, Timestamp};
+
+/// What became of somebody's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct OrderNews {
+    /// Its record.
+    pub sequence: u64,
+    /// Its type on the wire.
+    pub kind: &'static str,
+    /// When.
+    pub at: Timestamp,
+    /// Of which drop.
+    pub drop: DropId,
+    /// The order, and whose it is.
+    pub line: OrderLine,
+    /// Why it was released, or the money goes back.
+    pub reason: Option<&'static str>,
+}
+
+/// What happened to a drop, for the followers of its creator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct DropNews {
+    /// Its record.
+    pub sequence: u64,
+    /// Its type on the wire.
+    pub kind: &'static str,
+    /// When.
+    pub at: Timestamp,
+    /// Which drop.
+    pub drop: DropId,
+    /// Whose.
+    pub creator: CreatorId,
+}
+
+/// A hold is none: it is the answer to its buyer's own request, who has it before anybody could be told.
+pub(super) fn of_order(sequence: u64, record: &DropRecord) -> Option<OrderNews> {
+    let reason = match &record.event {
+        DropEvent::Confirmed { .. } | DropEvent::Refunded { .. } => None,
+        DropEvent::Released { reason, .. } => Some(reason.as_str()),
+        DropEvent::RefundDue { cause, .. } => Some(cause.as_str()),
+        _ => return None,
+    };
+    let (kind, line) = (record.event.kind()?, record.event.line()?);
+    Some(OrderNews { sequence, kind, at: record.at, drop: record.drop, line, reason })
+}
+
+/// Only what is still of use to somebody who was away: how the stock stood meanwhile is not.
+pub(super) fn of_drop(sequence: u64, record: &DropRecord, creator: CreatorId) -> Option<DropNews> {
+    let lasting = matches!(
+        record.event,
+        DropEvent::Scheduled(_) | DropEvent::Rescheduled { .. } | DropEvent::Started | DropEvent::Cancelled
+    );
+    let kind = record.event.kind().filter(|_| lasting)?;
+    Some(DropNews { sequence, kind, at: record.at, drop: record.drop, creator })
+}

@@ -1,0 +1,179 @@
+//! Inboxes: what people were told and nobody has acknowledged.
+//!
+//! Buyers and the followers of small creators have a line of their own, written with the event. Followers of a creator with more than so many
+//! have none until they acknowledge or read it: theirs is found when they look. Both come to the same: what happened to a creator's
+//! drops concerns who follows that creator, since before it happened and still.
+
+use super::fold::DropNews;
+use super::sql::{Columns, Database, Session, args};
+use super::{EntryId, InboxEntry, InboxView, Mark, StoreError, rows};
+use crate::domain::{Timestamp, UserId};
+use uuid::Uuid;
+
+/// Lines that one statement forgets, so that nobody waits long for it.
+const FORGOTTEN_AT_ONCE: u32 = 5_000;
+
+/// Keeps what happened to a drop, and gives each follower a line where they are few enough. What is there stays as it is: a database that
+/// forgot other rows and is filled again keeps people's marks.
+pub(super) async fn tell_followers<S: Session>(
+    tx: &mut S,
+    journal: Uuid,
+    news: &DropNews,
+    fan_out_max: u32,
+) -> Result<(), StoreError> {
+    let DropNews { sequence, kind, at, drop, creator } = *news;
+    let known = tx.one("SELECT follower_count FROM creators WHERE id = $1", args![creator.0]).await?;
+    let followers = known.map_or(Ok(0), |row| row.int("follower_count"))?;
+    let fan_out = followers <= i64::from(fan_out_max);
+    let sql = "INSERT INTO drop_news (journal_id, sequence, kind, at, drop_id, creator_id, fanned_out) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+    tx.run(sql, args![journal, sequence, kind, at, drop.0, creator.0, fan_out]).await?;
+    if fan_out && followers > 0 {
+        let sql = "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, creator_id) \
+                   SELECT user_id, $1, $2, $3, $4, $5, $6 FROM follows WHERE creator_id = $6 AND created_at <= $4 \
+                   ON CONFLICT DO NOTHING";
+        tx.run(sql, args![journal, sequence, kind, at, drop.0, creator.0]).await?;
+    }
+    Ok(())
+}
+
+/// What waits for `$1` below (`$2`, `$3`), since `$4`, newest first: at the most `$5` of either kind. `$condition` narrows the lines that are
+/// there; those that are not are all unread.
+macro_rules! waiting {
+    ($condition:literal) => {
+        concat!(
+            "(SELECT * FROM (SELECT i.journal_id, i.sequence, i.kind, i.at, i.drop_id, i.creator_id, i.order_id, \
+             i.variant_id, i.quantity, i.reason, i.read_at FROM inbox i \
+             WHERE i.user_id = $1 AND (i.journal_id, i.sequence) < ($2, $3) AND i.at >= $4 \
+             AND i.acknowledged_at IS NULL",
+            $condition,
+            " AND (i.creator_id IS NULL OR EXISTS (SELECT 1 FROM follows f \
+             WHERE f.creator_id = i.creator_id AND f.user_id = $1 AND f.created_at <= i.at)) \
+             ORDER BY i.journal_id DESC, i.sequence DESC LIMIT $5) AS written \
+             UNION ALL \
+             SELECT * FROM (SELECT e.journal_id, e.sequence, e.kind, e.at, e.drop_id, e.creator_id, \
+             CAST(NULL AS UUID) AS order_id, CAST(NULL AS UUID) AS variant_id, CAST(NULL AS BIGINT) AS quantity, \
+             CAST(NULL AS TEXT) AS reason, CAST(NULL AS BIGINT) AS read_at \
+             FROM follows f JOIN drop_news e ON e.creator_id = f.creator_id AND e.fanned_out = 0 \
+             WHERE f.user_id = $1 AND (e.journal_id, e.sequence) < ($2, $3) AND e.at >= $4 AND f.created_at <= e.at \
+             AND NOT EXISTS (SELECT 1 FROM inbox i \
+             WHERE i.user_id = $1 AND i.journal_id = e.journal_id AND i.sequence = e.sequence) \
+             ORDER BY e.journal_id DESC, e.sequence DESC LIMIT $5) AS computed)"
+        )
+    };
+}
+
+macro_rules! page {
+    ($condition:literal) => {
+        concat!(
+            "SELECT n.*, d.title, d.starts_at FROM ",
+            waiting!($condition),
+            " AS n JOIN drops d ON d.id = n.drop_id ORDER BY n.journal_id DESC, n.sequence DESC LIMIT $5"
+        )
+    };
+}
+
+/// Where the newest of all begins.
+fn below(after: Option<EntryId>) -> (Uuid, i64) {
+    after.map_or((Uuid::max(), i64::MAX), |EntryId { journal, sequence }| (journal, sequence.cast_signed()))
+}
+
+pub(super) async fn list<D: Database>(
+    db: &D,
+    view: InboxView,
+    after: Option<EntryId>,
+    limit: u32,
+) -> Result<Vec<InboxEntry>, StoreError> {
+    let sql = if view.unread { page!(" AND i.read_at IS NULL") } else { page!("") };
+    let (journal, sequence) = below(after);
+    let rows = db.session().await?.all(sql, args![view.user.0, journal, sequence, view.since, limit]).await?;
+    rows.iter().map(rows::inbox_entry).collect()
+}
+
+pub(super) async fn unread<D: Database>(db: &D, view: InboxView, max: u32) -> Result<u32, StoreError> {
+    const SQL: &str = concat!("SELECT COUNT(*) AS unread FROM ", waiting!(" AND i.read_at IS NULL"), " AS n");
+    let (journal, sequence) = below(None);
+    let row = db.session().await?.one(SQL, args![view.user.0, journal, sequence, view.since, max]).await?;
+    let counted = row.map_or(Ok(0), |row| row.int("unread"))?;
+    Ok(u32::try_from(counted).unwrap_or(max).min(max))
+}
+
+/// The statements of a mark: for a line that is there, and for one that is to be made of what was computed.
+macro_rules! mark {
+    ($column:literal) => {
+        (
+            concat!(
+                "UPDATE inbox SET ",
+                $column,
+                " = $4 WHERE user_id = $1 AND journal_id = $2 AND sequence = $3 AND ",
+                $column,
+                " IS NULL"
+            ),
+            concat!(
+                "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, creator_id, ",
+                $column,
+                ") SELECT f.user_id, e.journal_id, e.sequence, e.kind, e.at, e.drop_id, e.creator_id, $4 \
+                 FROM drop_news e JOIN follows f ON f.creator_id = e.creator_id \
+                 WHERE f.user_id = $1 AND e.journal_id = $2 AND e.sequence = $3 AND e.fanned_out = 0 \
+                 AND f.created_at <= e.at ON CONFLICT DO NOTHING"
+            ),
+        )
+    };
+}
+
+pub(super) async fn mark<D: Database>(
+    db: &D,
+    mark: Mark,
+    entries: &[(UserId, EntryId)],
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let (there, computed) = match mark {
+        Mark::Acknowledged => mark!("acknowledged_at"),
+        Mark::Read => mark!("read_at"),
+    };
+    let mut tx = db.transaction().await?;
+    for (user, EntryId { journal, sequence }) in entries {
+        if tx.run(there, args![user.0, *journal, *sequence, at]).await? == 0 {
+            tx.run(computed, args![user.0, *journal, *sequence, at]).await?;
+        }
+    }
+    tx.commit().await
+}
+
+pub(super) async fn mark_read_up_to<D: Database>(
+    db: &D,
+    view: InboxView,
+    last: EntryId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let args = args![view.user.0, last.journal, last.sequence, view.since, at];
+    let mut tx = db.transaction().await?;
+    let sql = "UPDATE inbox SET read_at = $5 WHERE user_id = $1 AND (journal_id, sequence) <= ($2, $3) AND at >= $4 \
+               AND read_at IS NULL AND acknowledged_at IS NULL";
+    tx.run(sql, args.clone()).await?;
+    let sql = "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, creator_id, read_at) \
+               SELECT f.user_id, e.journal_id, e.sequence, e.kind, e.at, e.drop_id, e.creator_id, $5 \
+               FROM follows f JOIN drop_news e ON e.creator_id = f.creator_id AND e.fanned_out = 0 \
+               WHERE f.user_id = $1 AND (e.journal_id, e.sequence) <= ($2, $3) AND e.at >= $4 AND f.created_at <= e.at \
+               ON CONFLICT DO NOTHING";
+    tx.run(sql, args).await?;
+    tx.commit().await
+}
+
+/// Forgets some of what is older; returns whether there may be more.
+pub(super) async fn forget<D: Database>(db: &D, before: Timestamp) -> Result<bool, StoreError> {
+    let mut tx = db.transaction().await?;
+    let sql = "DELETE FROM inbox WHERE (user_id, journal_id, sequence) IN \
+               (SELECT user_id, journal_id, sequence FROM inbox WHERE at < $1 ORDER BY at LIMIT $2)";
+    let lines = tx.run(sql, args![before, FORGOTTEN_AT_ONCE]).await?;
+    let sql = "DELETE FROM drop_news WHERE (journal_id, sequence) IN \
+               (SELECT journal_id, sequence FROM drop_news WHERE at < $1 ORDER BY at LIMIT $2)";
+    let news = tx.run(sql, args![before, FORGOTTEN_AT_ONCE]).await?;
+    tx.commit().await?;
+    Ok(lines.max(news) == u64::from(FORGOTTEN_AT_ONCE))
+}
+
+pub(super) async fn journals<D: Database>(db: &D) -> Result<Vec<Uuid>, StoreError> {
+    let rows = db.session().await?.all("SELECT journal_id FROM watermarks ORDER BY journal_id", args![]).await?;
+    rows.iter().map(|row| row.id("journal_id")).collect()
+}
