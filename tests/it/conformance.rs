@@ -1,18 +1,22 @@
 //! Clients that we did not write: Python's `websockets`, Node's `ws` and `eventsource`. Their packages are installed once, into
 //! the build folder; where that is not possible the tests fail and say so.
 
+use crate::listener::Listener;
 use crate::packages;
 use crate::server::Server;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio_tungstenite::connect_async;
 
 const WEBSOCKETS: &str = "websockets==15.0.1";
-const NODE_PACKAGES: [&str; 2] = ["ws@8.18.3", "eventsource@3.0.7"];
+const NODE_PACKAGES: [&str; 5] =
+    ["ws@8.18.3", "eventsource@3.0.7", "@asyncapi/parser@3.6.3", "ajv@8.20.0", "ajv-formats@3.0.1"];
 /// For a client that waits before it comes back.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,7 +49,7 @@ fn node() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
-        let known = folder.join(NODE_PACKAGES.join("+"));
+        let known = folder.join(NODE_PACKAGES.join("+").replace('/', "-"));
         if !known.exists() {
             std::fs::create_dir_all(&folder).expect("a folder");
             std::fs::write(folder.join("package.json"), "{}").expect("a package");
@@ -66,7 +70,9 @@ fn script(name: &str) -> PathBuf {
     std::fs::create_dir_all(&folder).expect("a folder");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::fs::create_dir_all(node().join("docs")).expect("a folder");
-    std::fs::copy(root.join("docs/REALTIME.md"), node().join("docs/REALTIME.md")).expect("the page");
+    for page in ["docs/REALTIME.md", "docs/asyncapi.yaml"] {
+        std::fs::copy(root.join(page), node().join(page)).expect("the page");
+    }
     std::fs::copy(root.join("tests/clients").join(name), folder.join(name)).expect("a client");
     folder.join(name)
 }
@@ -162,6 +168,94 @@ async fn an_event_source_goes_on_by_itself_over_a_restart() {
     assert!(!kinds(&back).contains(&"snapshot"), "{back:?}");
     server.post(&format!("/drops/{drop}/end"), Some(&maker), json!({})).await;
     source.until("drop_ended").await;
+}
+
+/// A session, and everything that was said in it.
+struct Talk {
+    listener: Listener,
+    lines: String,
+}
+
+impl Talk {
+    async fn says(&mut self, message: Value) {
+        self.lines += &format!("> {message}\n");
+        self.listener.send(message).await;
+    }
+
+    async fn hears(&mut self, kind: &str) -> Value {
+        let all = self.listener.all_until(kind).await;
+        self.lines.extend(all.iter().map(|message| format!("< {message}\n")));
+        all.into_iter().last().expect("the one waited for")
+    }
+}
+
+#[tokio::test]
+async fn everything_that_is_said_is_described() {
+    let server = Server::start().await;
+    let (maker, drop) =
+        server.live_drop(3, json!({"starts_at": "2099-01-01T00:00:00Z", "low_stock_threshold": 1})).await;
+    let ann = server.account("ann").await;
+    let (url, _) =
+        connect_async(format!("{}/api/v1/notifications", server.base.replace("http", "ws"))).await.expect("ws");
+    let mut talk = Talk { listener: Listener(url), lines: String::new() };
+    talk.hears("hello").await;
+    let topic = format!("drop:{drop}");
+    talk.says(json!({"op": "auth", "token": ann.token, "topics": [topic]})).await;
+    let id = talk.hears("authenticated").await["id"].clone();
+    talk.says(json!({"op": "auth", "token": ann.token})).await;
+    talk.hears("authenticated").await;
+    let creator = format!("creator:{}", maker.id);
+    talk.says(json!({"op": "subscribe", "topics": [creator], "since": id})).await;
+    talk.hears("subscribed").await;
+    talk.says(json!({"op": "unsubscribe", "topics": [creator]})).await;
+    talk.hears("unsubscribed").await;
+    talk.says(json!({"op": "subscribe", "topics": [format!("user:{}", maker.id)]})).await;
+    talk.hears("error").await;
+    talk.says(json!({"op": "ping"})).await;
+    talk.hears("pong").await;
+
+    let ask = async |path: &str, body: Value| {
+        let (status, answer) = server.post(&format!("/drops/{drop}/{path}"), Some(&maker), body).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    ask("reschedule", json!({"starts_at": "2098-01-01T00:00:00Z", "ends_at": "2099-01-01T00:00:00Z"})).await;
+    talk.hears("drop_rescheduled").await;
+    ask("start", json!({})).await;
+    talk.hears("drop_started").await;
+    let order = async |key: &str, quantity: u32, method: Option<&str>| {
+        let body = json!({"drop_id": drop, "quantity": quantity, "payment_method": method});
+        server.order(&ann, key, &body).await
+    };
+    order("declined", 1, Some("pm_sandbox_declined")).await;
+    talk.hears("order_released").await;
+    order("bought", 2, Some("pm_sandbox_ok")).await;
+    let confirmed = talk.hears("order_confirmed").await;
+    order("held", 1, None).await;
+    talk.hears("sold_out").await;
+    ask("restock", json!({"quantity": 1})).await;
+    talk.hears("restocked").await;
+    order("held again", 1, None).await;
+    talk.hears("stock_changed").await;
+    talk.says(json!({"op": "ack", "ids": [confirmed["id"]]})).await;
+    talk.hears("acknowledged").await;
+    for body in [json!({"ids": [confirmed["id"]]}), json!({"up_to": confirmed["id"]})] {
+        server.post("/users/me/notifications/read", Some(&ann), body).await;
+        talk.hears("inbox_changed").await;
+    }
+    server.post("/users/me/notifications/acknowledge", Some(&ann), json!({"ids": [confirmed["id"]]})).await;
+    talk.hears("inbox_changed").await;
+    ask("cancel", json!({})).await;
+    talk.hears("drop_cancelled").await;
+    talk.hears("order_refunded").await;
+
+    let mut node = std::process::Command::new("node");
+    let mut node = node.arg(script("asyncapi.mjs")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node");
+    node.stdin.take().expect("its input").write_all(talk.lines.as_bytes()).expect("it listens");
+    let output = node.wait_with_output().expect("its end");
+    assert!(output.status.success(), "see above");
+    let all = "ack acknowledged auth authenticated drop error hello inbox_changed order ping pong snapshot subscribe subscribed \
+               unsubscribe unsubscribed";
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), all, "what the description has and nobody said");
 }
 
 /// The examples of the page: one JSON document a line.
