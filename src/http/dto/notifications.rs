@@ -144,11 +144,12 @@ impl ReadBody {
     /// `validation_failed`.
     pub fn validate(self) -> Result<Which, Failure> {
         let mut checks = Checks::default();
-        let ids = checks.optional("/ids", self.ids);
-        let up_to = checks.optional("/up_to", self.up_to);
-        let which = match (ids, up_to) {
-            (Some(ids), None) => all(&mut checks, ids).map(Which::These),
-            (None, Some(id)) => Some(Which::UpTo(id)),
+        let which = match (self.ids, self.up_to) {
+            (ids, Field::Absent) if ids != Field::Absent => {
+                let ids = checks.optional("/ids", ids);
+                ids.and_then(|ids| all(&mut checks, ids)).map(Which::These)
+            }
+            (Field::Absent, up_to) if up_to != Field::Absent => checks.optional("/up_to", up_to).map(Which::UpTo),
             _ => {
                 checks.wrong("", "must have either ids or up_to");
                 None
@@ -192,6 +193,6 @@ mod tests {
         assert_eq!(read(json!({"up_to": id, "ids": null})), none);
         assert_eq!(read(json!({})), [""]);
         assert_eq!(read(json!({"up_to": id, "ids": [id]})), [""]);
-        assert_eq!(read(json!({"up_to": "41"})), ["/up_to", ""]);
+        assert_eq!(read(json!({"up_to": "41"})), ["/up_to"]);
     }
 }
