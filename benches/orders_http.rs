@@ -12,20 +12,20 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::{Serving, measuring};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use uuid::Uuid;
+
+mod support;
 
 /// So many accounts take turns: nobody places thousands of orders in one drop.
 const BUYERS: usize = 64;
 
 /// `livedrop serve` in a temporary folder, with one live drop and its buyers.
 struct Bench {
-    server: Child,
-    address: String,
+    server: Serving,
     drop: String,
     tokens: Vec<String>,
     _folder: TempDir,
@@ -34,19 +34,8 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let mut server = Command::new(env!("CARGO_BIN_EXE_livedrop"))
-            .args(["serve", "--bind", "127.0.0.1:0", "--password-hashing", "rehearsal", "--log", "warn", "--data-dir"])
-            .arg(folder.path())
-            // A few buyers stand for a crowd: they are counted, and never refused.
-            .args(["--rate-limits", "orders=1000000/1"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("livedrop starts");
-        let mut lines = BufReader::new(server.stdout.take().expect("its output")).lines();
-        let address = lines
-            .find_map(|line| line.ok()?.strip_prefix("livedrop listening on http://").map(str::to_owned))
-            .expect("livedrop listens");
-        let mut bench = Self { server, address, drop: String::new(), tokens: Vec::new(), _folder: folder };
+        let server = Serving::start(folder.path());
+        let mut bench = Self { server, drop: String::new(), tokens: Vec::new(), _folder: folder };
         let mut line = bench.connect().await;
         for n in 0..BUYERS {
             let body = json!({"email": format!("b{n}@example.com"), "password": "correct horse", "display_name": "b"});
@@ -65,7 +54,7 @@ impl Bench {
     }
 
     async fn connect(&self) -> SendRequest<Full<Bytes>> {
-        let stream = TcpStream::connect(&self.address).await.expect("a connection");
+        let stream = TcpStream::connect(&self.server.address).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket option");
         let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP");
         tokio::spawn(connection);
@@ -74,7 +63,7 @@ impl Bench {
 
     fn request(&self, path: &str, token: Option<&str>, key: Option<&str>, body: &Value) -> Request<Full<Bytes>> {
         let mut request = Request::builder().method(Method::POST).uri(format!("/api/v1/{path}"));
-        request = request.header("host", &self.address).header("content-type", "application/json");
+        request = request.header("host", &self.server.address).header("content-type", "application/json");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -125,15 +114,8 @@ impl Bench {
     }
 
     fn smallest(&self) -> Request<Full<Bytes>> {
-        let request = Request::builder().uri("/healthz").header("host", &self.address);
+        let request = Request::builder().uri("/healthz").header("host", &self.server.address);
         request.body(Full::default()).expect("a request")
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }
 
@@ -150,8 +132,7 @@ fn orders_http(c: &mut Criterion) {
     let mut group = c.benchmark_group("orders_http");
     group.sample_size(10).throughput(Throughput::Elements(1));
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5));
-    let measuring = std::env::args().any(|arg| arg == "--bench");
-    for connections in if measuring { &[1, 64, 256][..] } else { &[2][..] } {
+    for connections in if measuring() { &[1, 64, 256][..] } else { &[2][..] } {
         group.bench_function(BenchmarkId::new("durable_order", connections), |b| {
             b.iter_custom(|count| runtime.block_on(bench.run(count, *connections, |buyer| bench.order(buyer))));
         });

@@ -8,7 +8,9 @@ use livedrop::domain::{
 };
 use livedrop::engine::Reserve;
 use livedrop::journal::{Completion, Durability, Journal, JournalOptions};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 /// When the drops of the benches start.
 pub const START_MS: i64 = 1_767_225_600_000;
@@ -51,6 +53,37 @@ pub fn reserve(spec: &DropSpec) -> Reserve {
 /// Whether this is a measurement, and not a test that the bench still runs.
 pub fn measuring() -> bool {
     std::env::args().any(|arg| arg == "--bench")
+}
+
+/// `livedrop serve` on a loopback port, without limits on how often one client asks; it ends when this is dropped.
+pub struct Serving {
+    child: Child,
+    /// Host and port.
+    pub address: String,
+}
+
+impl Serving {
+    /// Waits until it listens.
+    pub fn start(data: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_livedrop"))
+            .args(["serve", "--bind", "127.0.0.1:0", "--password-hashing", "rehearsal", "--log", "warn"])
+            .args(["--rate-limits", "off", "--data-dir"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("livedrop starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let address =
+            lines.find_map(|line| line.ok()?.strip_prefix("livedrop listening on http://").map(str::to_owned));
+        Self { child, address: address.expect("livedrop listens") }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A journal in that folder, with the server's own bounds.

@@ -1,9 +1,8 @@
 //! Afterwards: does the server still say what it said, and does its stock add up to it?
 
-use super::Target;
 use super::crowd::{Asked, Crowd, Memory, Told};
 use super::line::Line;
-use super::stage::Request;
+use super::stage::{Request, stock};
 use rand::seq::SliceRandom;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -135,20 +134,4 @@ async fn ask(crowd: &Crowd, line: &mut Option<Line>, request: &mut Request, aske
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     Now { told: Told::Nothing, replayed: false }
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Stock {
-    total: u64,
-    available: u64,
-    held: u64,
-    sold: u64,
-}
-
-async fn stock(target: &Target, drop: &str) -> Option<Stock> {
-    let mut line = Line::connect(target.address).await.ok()?;
-    let mut request = Request::default();
-    let path = format!("/api/v1/drops/{drop}/stock");
-    let answer = line.exchange(request.write(target, "GET", &path, (None, None), "")).await.ok()?;
-    serde_json::from_slice(answer.body).ok()
 }

@@ -6,6 +6,7 @@ use super::options::{LoadOptions, Scenario};
 use super::pace::Pace;
 use super::stage::{Request, Stage};
 use super::tally::{Kind, Tally, Verdict};
+use super::watch::Watch;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -25,6 +26,8 @@ pub struct Crowd {
     pub tally: Tally,
     /// None: a closed loop.
     pub pace: Option<Pace>,
+    /// Those who only watch, if there are some.
+    pub watch: Option<Arc<Watch>>,
     pub run: String,
     pub began: Instant,
 }
@@ -161,6 +164,7 @@ impl Buyer {
             Scenario::Floor => self.read("/healthz".to_owned(), from).await,
             Scenario::Look => self.read(format!("/api/v1/drops/{}", stage.drops[0]), from).await,
             Scenario::Follows => self.follow(account, from).await,
+            Scenario::Crowd => self.restock(from).await,
             Scenario::Mix if self.rng.random_bool(0.8) => {
                 let drop = &stage.drops[self.rng.random_range(0..stage.drops.len())];
                 let path = match self.rng.random_range(0..3) {
@@ -253,6 +257,17 @@ impl Buyer {
         self.send((method, &path, ""), (Some(token), None), Kind::Follow, from, |_, _| ()).await;
     }
 
+    async fn restock(&mut self, from: Instant) {
+        let crowd = Arc::clone(&self.crowd);
+        let path = format!("/api/v1/drops/{}/restock", crowd.stage.drops[0]);
+        let request = ("POST", path.as_str(), "{\"quantity\":1}");
+        let total = |status: u16, body: &[u8]| (status == 200).then(|| total_of(body)).flatten();
+        let answered = self.send(request, (Some(&crowd.stage.maker), None), Kind::Restock, from, total).await;
+        if let Some((watch, total)) = crowd.watch.as_ref().zip(answered.flatten()) {
+            watch.published(total, from);
+        }
+    }
+
     async fn read(&mut self, path: String, from: Instant) {
         self.send(("GET", &path, ""), (None, None), Kind::Read, from, |_, _| ()).await;
     }
@@ -304,6 +319,11 @@ impl Buyer {
         self.line = Some(line);
         result
     }
+}
+
+fn total_of(body: &[u8]) -> Option<u64> {
+    let drop: serde_json::Value = serde_json::from_slice(body).ok()?;
+    drop.pointer("/stock/total")?.as_u64()
 }
 
 fn id_of(body: &[u8]) -> Option<String> {

@@ -2,6 +2,7 @@
 //!
 //! - `options` is what it can be told; `stage` sets up what the crowd comes for.
 //! - `crowd` asks, over a [`line`](self) a task, when the `pace` of an open loop says so or as fast as answers come.
+//! - `watch` listens meanwhile.
 //! - `tally` counts what it saw, `ceiling` what the client itself can do, `audit` asks everything again.
 //! - `report` and `plot` show it.
 
@@ -15,11 +16,13 @@ mod plot;
 mod report;
 mod stage;
 mod tally;
+mod watch;
 
 pub use audit::Audit;
 pub use options::{LoadOptions, Scenario, Shape};
 pub use report::LoadReport;
 pub use tally::{Kind, Row, Second, Verdict, Waits};
+pub use watch::Watched;
 
 use crowd::{Buyer, Crowd};
 use pace::Pace;
@@ -29,6 +32,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
+use watch::Watch;
 
 /// Files that the process has open besides its connections.
 const FILES_BESIDES: u64 = 64;
@@ -77,7 +81,7 @@ impl Target {
 pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
     options.validate()?;
     let target = Target::of(&options.url)?;
-    let wanted = u64::from(options.connections) + FILES_BESIDES;
+    let wanted = u64::from(options.connections) + u64::from(options.watchers()) + FILES_BESIDES;
     open_files(wanted)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -114,10 +118,14 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
     let ceiling = ceiling.map_err(|source| LoadError::Io { what: "measure the client".to_owned(), source })?;
     let run = format!("{:08x}", rand::random::<u32>());
     let stage = stage::set(&target, options, &run).await?;
-    let pace = options.rate.map(|rate| Pace::new(rate, options.duration(), options.shape));
+    let watch = match options.watchers() {
+        0 => None,
+        sessions => Some(Watch::open(&target, &stage.drops[0], sessions).await?),
+    };
+    let pace = options.rate().map(|rate| Pace::new(rate, options.duration(), options.shape));
     let began = Instant::now();
     let tally = Tally::default();
-    let crowd = Arc::new(Crowd { target, options: options.clone(), stage, tally, pace, run, began });
+    let crowd = Arc::new(Crowd { target, options: options.clone(), stage, tally, pace, watch, run, began });
     let display = tokio::spawn(display(Arc::clone(&crowd)));
     let buyers = (0..options.connections).map(|task| tokio::spawn(Buyer::new(Arc::clone(&crowd), task).work()));
     let mut memories = Vec::new();
@@ -126,8 +134,16 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
     }
     let seconds = began.elapsed().as_secs_f64();
     display.abort();
-    let audit = audit::audit(&crowd, memories).await;
-    Ok(LoadReport::new(options, seconds, ceiling, crowd.tally.rows(), crowd.tally.seconds(), audit))
+    let watched = match &crowd.watch {
+        Some(watch) => Some(watch.finish(seconds).await),
+        None => None,
+    };
+    let mut audit = audit::audit(&crowd, memories).await;
+    let watched = watched.map(|(watched, findings)| {
+        audit.findings.extend(findings);
+        watched
+    });
+    Ok(LoadReport::new(options, seconds, ceiling, (crowd.tally.rows(), crowd.tally.seconds()), watched, audit))
 }
 
 /// One line a second, for whoever watches.

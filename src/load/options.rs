@@ -7,6 +7,9 @@ const CONNECTIONS: RangeInclusive<u32> = 1..=16_384;
 const SECONDS: RangeInclusive<u64> = 1..=86_400;
 const ACCOUNTS: RangeInclusive<u32> = 1..=100_000;
 const DROPS: RangeInclusive<u32> = 1..=10_000;
+const WATCHERS: RangeInclusive<u32> = 0..=100_000;
+const WATCHERS_OF_A_CROWD: u32 = 1_000;
+const RESTOCKS_PER_SECOND: f64 = 20.0;
 const RATE: RangeInclusive<f64> = 1.0..=1_000_000.0;
 
 /// Who comes, and what for.
@@ -25,6 +28,8 @@ pub enum Scenario {
     Follows,
     /// Everybody looks at the page of one drop
     Look,
+    /// Restocks of one drop, 20 a second unless `--rate` says otherwise, and 1000 watchers unless `--watchers` does
+    Crowd,
     /// The smallest route, to compare with
     Floor,
 }
@@ -64,6 +69,9 @@ pub struct LoadOptions {
     /// How the rate goes over time
     #[arg(long, value_enum, default_value_t = Shape::Constant)]
     pub shape: Shape,
+    /// WebSocket sessions that hear of the first drop meanwhile (0 to 100000); 1000 in the scenario crowd
+    #[arg(long, value_name = "N")]
+    pub watchers: Option<u32>,
     /// The share of orders that are sent again with their key (0 to 0.9): the answer must be the same
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub retries: f64,
@@ -98,11 +106,27 @@ impl LoadOptions {
         within("accounts", &self.accounts, &ACCOUNTS)?;
         within("drops", &self.drops, &DROPS)?;
         within("retries", &self.retries, &(0.0..=0.9))?;
-        match &self.rate {
+        within("watchers", &self.watchers(), &WATCHERS)?;
+        if self.watchers() > 0 && matches!(self.scenario, Scenario::Follows | Scenario::Floor) {
+            return Err(LoadError::Option("--watchers: this scenario has no drop to watch".to_owned()));
+        }
+        match &self.rate() {
             Some(rate) => within("rate", rate, &RATE),
             None if self.shape == Shape::Constant => Ok(()),
             None => Err(LoadError::Option("--shape needs --rate: without it the answers set the pace".to_owned())),
         }
+    }
+
+    /// Requests a second; `None` is a closed loop.
+    #[must_use]
+    pub fn rate(&self) -> Option<f64> {
+        self.rate.or((self.scenario == Scenario::Crowd).then_some(RESTOCKS_PER_SECOND))
+    }
+
+    /// Sessions that watch.
+    #[must_use]
+    pub fn watchers(&self) -> u32 {
+        self.watchers.unwrap_or(if self.scenario == Scenario::Crowd { WATCHERS_OF_A_CROWD } else { 0 })
     }
 
     /// How long the crowd is there.

@@ -2,7 +2,8 @@
 
 use super::audit::Audit;
 use super::options::{LoadOptions, Scenario, Shape};
-use super::tally::{Row, Second, Verdict};
+use super::tally::{Row, Second, Verdict, Waits};
+use super::watch::Watched;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -25,6 +26,8 @@ pub struct LoadReport {
     pub client_ceiling: f64,
     pub rows: Vec<Row>,
     pub timeline: Vec<Second>,
+    /// Of those who only watched.
+    pub watched: Option<Watched>,
     pub audit: Audit,
 }
 
@@ -33,8 +36,8 @@ impl LoadReport {
         options: &LoadOptions,
         seconds: f64,
         client_ceiling: f64,
-        rows: Vec<Row>,
-        timeline: Vec<Second>,
+        (rows, timeline): (Vec<Row>, Vec<Second>),
+        watched: Option<Watched>,
         audit: Audit,
     ) -> Self {
         let of = |wanted: &dyn Fn(&Row) -> bool| {
@@ -47,7 +50,7 @@ impl LoadReport {
             scenario: options.scenario,
             connections: options.connections,
             seconds,
-            rate: options.rate,
+            rate: options.rate(),
             shape: options.shape,
             retries: options.retries,
             answers_per_second: answers as f64 / seconds,
@@ -55,6 +58,7 @@ impl LoadReport {
             client_ceiling,
             rows,
             timeline,
+            watched,
             audit,
         }
     }
@@ -100,6 +104,19 @@ impl LoadReport {
                 waits.p999,
                 waits.max
             );
+        }
+        if let Some(Watched { sessions, deliveries, deliveries_per_second, came_back, delay }) = self.watched {
+            let _ = writeln!(
+                text,
+                "\n{sessions} watchers heard {deliveries} messages, {deliveries_per_second:.0} a second; {came_back} came back"
+            );
+            let Waits { count, p50, p90, p99, max, .. } = delay;
+            if count > 0 {
+                let _ = writeln!(
+                    text,
+                    "from a restock to each of them: p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms, max {max:.2} ms"
+                );
+            }
         }
         let Audit { answered, answered_late, asked_again, units_promised, units_taken, findings } = &self.audit;
         let _ = writeln!(

@@ -3,6 +3,7 @@
 use super::line::Line;
 use super::options::{LoadOptions, Scenario};
 use super::{LoadError, Target};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,8 @@ pub struct Stage {
     pub drops: Vec<String>,
     pub products: Vec<String>,
     pub creators: Vec<String>,
+    /// The token of whoever sells.
+    pub maker: String,
 }
 
 /// A request's bytes, made again and again in one buffer.
@@ -92,6 +95,24 @@ fn text(value: &Value, pointer: &str) -> Result<String, LoadError> {
     found.map(str::to_owned).ok_or_else(|| LoadError::Setup(format!("the answer has no {pointer}: {value}")))
 }
 
+/// The stock of a drop.
+#[derive(Debug, Deserialize)]
+pub struct Stock {
+    pub total: u64,
+    pub available: u64,
+    pub held: u64,
+    pub sold: u64,
+}
+
+/// Asks for it.
+pub async fn stock(target: &Target, drop: &str) -> Option<Stock> {
+    let mut line = Line::connect(target.address).await.ok()?;
+    let mut request = Request::default();
+    let path = format!("/api/v1/drops/{drop}/stock");
+    let answer = line.exchange(request.write(target, "GET", &path, (None, None), "")).await.ok()?;
+    serde_json::from_slice(answer.body).ok()
+}
+
 /// Sets everything up.
 ///
 /// # Errors
@@ -108,7 +129,8 @@ pub async fn set(target: &Target, options: &LoadOptions, run: &str) -> Result<St
     };
     let follows = options.scenario == Scenario::Follows;
     let (mut creators, mut products, mut drops) = (Vec::new(), Vec::new(), Vec::new());
-    let count = if matches!(options.scenario, Scenario::Rush | Scenario::Look) { 1 } else { options.drops };
+    let count =
+        if matches!(options.scenario, Scenario::Rush | Scenario::Look | Scenario::Crowd) { 1 } else { options.drops };
     for n in 0..if follows { count } else { 1 } {
         let token = register(&mut line, &format!("maker{n}")).await?;
         let handle = json!({"handle": format!("load_{run}_{n}"), "display_name": "Load"});
@@ -140,5 +162,6 @@ pub async fn set(target: &Target, options: &LoadOptions, run: &str) -> Result<St
     for tokens in futures_util::future::join_all(registrars).await {
         accounts.extend(tokens?);
     }
-    Ok(Stage { accounts, drops, products, creators: creators.into_iter().map(|(id, _)| id).collect() })
+    let maker = creators[0].1.clone();
+    Ok(Stage { accounts, drops, products, creators: creators.into_iter().map(|(id, _)| id).collect(), maker })
 }

@@ -19,6 +19,7 @@ pub enum Kind {
     Cancel,
     Read,
     Follow,
+    Restock,
 }
 
 /// How it was answered.
@@ -83,7 +84,8 @@ struct Counts {
 #[derive(Default)]
 pub struct Tally(Mutex<Counts>);
 
-fn histogram() -> Histogram<u64> {
+/// An empty one, of microseconds.
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, WAIT_US_MAX, 2).expect("the bounds are valid")
 }
 
@@ -137,7 +139,8 @@ fn second(at: usize, slice: &Slice) -> Second {
     Second { at: at as u64, accepted, refused, failed: failed + lost, waits: of(&slice.waits) }
 }
 
-fn of(waits: &Histogram<u64>) -> Waits {
+/// Its percentiles.
+pub fn of(waits: &Histogram<u64>) -> Waits {
     if waits.is_empty() {
         return Waits::default();
     }

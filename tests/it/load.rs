@@ -31,7 +31,8 @@ async fn each_scenario_ends_with_a_clean_audit() {
         (vec!["--scenario", "mix", "--rate", "200", "--shape", "spike"], "read"),
         (vec!["--scenario", "abandon"], "pay"),
         (vec!["--scenario", "follows", "--drops", "3"], "follow"),
-        (vec!["--scenario", "look"], "read"),
+        (vec!["--scenario", "crowd", "--watchers", "30", "--rate", "40"], "restock"),
+        (vec!["--scenario", "look", "--watchers", "3"], "read"),
         (vec!["--scenario", "floor", "--rate", "100", "--shape", "ramp"], "read"),
     ] {
         let (code, report) =
@@ -40,6 +41,11 @@ async fn each_scenario_ends_with_a_clean_audit() {
         assert!(count(&report, kind, "accepted") > 0, "{options:?}: {report}");
         let audit = &report["audit"];
         assert_eq!(audit["units_promised"], audit["units_taken"], "{options:?}");
+        if options.contains(&"crowd") {
+            let (watched, restocks) = (&report["watched"], count(&report, "restock", "accepted"));
+            assert_eq!((&watched["sessions"], &watched["came_back"]), (&json!(30), &json!(0)), "{watched}");
+            assert_eq!(watched["delay"]["count"], 30 * restocks, "each hears each: {report}");
+        }
         if options.contains(&"rush") {
             assert_eq!(audit["units_taken"], 40);
             assert!(count(&report, "order", "refused") > 0 && count(&report, "retry", "accepted") > 0, "{report}");
@@ -60,6 +66,19 @@ async fn a_crash_under_load_breaks_no_promise() {
 }
 
 #[tokio::test]
+async fn watchers_miss_nothing_over_a_crash() {
+    let mut server = Server::start().await;
+    let crowd = ["--scenario", "crowd", "--watchers", "20", "--rate", "50", "--seconds", "3", "--connections", "2"];
+    let load = start(&server, &crowd);
+    server.until("restocks", async || total(&server).await > 1_000_020).await;
+    server.kill();
+    server.restart();
+    let (code, report) = ended(load).await;
+    assert_eq!((code, &report["audit"]["findings"]), (Some(0), &json!([])), "{report}");
+    assert!(report["watched"]["came_back"].as_u64() >= Some(20), "{report}");
+}
+
+#[tokio::test]
 async fn units_that_nobody_was_promised_are_found() {
     let server = Server::start().await;
     let ann = server.account("ann").await;
@@ -72,6 +91,12 @@ async fn units_that_nobody_was_promised_are_found() {
     let findings = report["audit"]["findings"].as_array().expect("findings");
     assert_eq!((code, findings.len()), (Some(1), 1), "{report}");
     assert!(findings[0].as_str().is_some_and(|text| text.contains("were promised")), "{report}");
+}
+
+/// All units of the newest drop.
+async fn total(server: &Server) -> u64 {
+    let (_, drops) = server.get("/drops", None).await;
+    drops["items"][0]["stock"]["total"].as_u64().unwrap_or_default()
 }
 
 /// Units taken of the newest drop.

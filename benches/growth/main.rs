@@ -1,0 +1,126 @@
+//! How a server bends as it gets more to do: with connections, with drops, with orders that the drop already has, and with people who watch.
+//! Each point is a run of `livedrop load` against a fresh server; every run ends with its audit, and one that is not clean ends the bench.
+//!
+//! `cargo bench --bench growth` prints tables and draws plots into `target/growth` (about six minutes); `cargo test` runs two small points of each.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod plot;
+
+use plot::{Curve, plot};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use support::{Serving, measuring};
+use tempfile::TempDir;
+
+/// One point: what there was, answers a second, their p99 in milliseconds.
+struct Point {
+    x: f64,
+    per_second: f64,
+    p99_ms: f64,
+    note: String,
+}
+
+/// `livedrop load` with these options; its report.
+fn load(server: &Serving, options: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
+    let url = format!("http://{}", server.address);
+    command.args(["load", "--json", "-", "--url", &url, "--audit", "1000"]).args(options);
+    let output = command.output().expect("livedrop load runs");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert!(output.status.success(), "{}", report["audit"]);
+    report
+}
+
+/// Orders a second, and their p99, of a whole run against a server of its own.
+fn run(x: f64, options: &[&str]) -> Point {
+    let folder = TempDir::new().expect("a temporary folder");
+    let server = Serving::start(folder.path());
+    let report = load(&server, options);
+    let rows = report["rows"].as_array().expect("rows").iter();
+    let orders = rows.filter(|row| row["kind"] == "order" && row["verdict"] == "accepted");
+    let p99_ms = orders.filter_map(|row| row["waits"]["p99"].as_f64()).fold(0.0, f64::max);
+    let heard = &report["watched"]["deliveries_per_second"];
+    let note = heard.as_f64().map(|heard| format!("{heard:.0} deliveries/s")).unwrap_or_default();
+    Point { x, per_second: report["accepted_per_second"].as_f64().expect("a rate"), p99_ms, note }
+}
+
+fn by<T: ToString + Copy + Into<f64>>(values: &[T], options: impl Fn(&str) -> Vec<String>) -> Vec<Point> {
+    let point = |value: &T| {
+        let options = options(&value.to_string());
+        run((*value).into(), &options.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    values.iter().map(point).collect()
+}
+
+/// One drop that gets ever more orders: a point for each stretch of one run.
+fn by_orders(seconds: u32, stretch: usize) -> Vec<Point> {
+    let folder = TempDir::new().expect("a temporary folder");
+    let server = Serving::start(folder.path());
+    let seconds = seconds.to_string();
+    let report = load(&server, &["--connections", "256", "--stock", "10000000", "--seconds", &seconds]);
+    let timeline = report["timeline"].as_array().expect("a timeline");
+    let mut orders = 0.0;
+    let point = |stretch: &[Value]| {
+        let accepted: f64 = stretch.iter().filter_map(|second| second["accepted"].as_f64()).sum();
+        let p99_ms = stretch.iter().filter_map(|second| second["waits"]["p99"].as_f64()).fold(0.0, f64::max);
+        orders += accepted;
+        Point { x: orders, per_second: accepted / stretch.len() as f64, p99_ms, note: String::new() }
+    };
+    // What comes after the last whole stretch is the run's end.
+    timeline.chunks_exact(stretch).map(point).collect()
+}
+
+fn show(name: &str, of: &str, points: &[Point]) {
+    println!("\n| {of} | orders/s | p99 ms | |\n|---|---|---|---|");
+    for Point { x, per_second, p99_ms, note } in points {
+        println!("| {x:.0} | {per_second:.0} | {p99_ms:.1} | {note} |");
+    }
+    if !measuring() {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/growth");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let curve = |name, colour, value: fn(&Point) -> f64| {
+        let points = points.iter().map(|point| (point.x, value(point))).collect();
+        Curve { name, colour, points }
+    };
+    let curves =
+        [curve("orders/s", "#0a7d4f", |point| point.per_second), curve("p99 ms", "#8a2be2", |point| point.p99_ms)];
+    let file = folder.join(format!("{name}.svg"));
+    std::fs::write(&file, plot(of, &curves)).expect("a plot");
+    println!("\n{}", file.display());
+}
+
+fn main() {
+    let full = measuring();
+    let seconds = if full { "5" } else { "1" };
+    let options = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let connections: &[u32] = if full { &[1, 4, 16, 64, 256, 1_024, 4_096] } else { &[1, 4] };
+    let points = by(connections, |n| options(&["--connections", n, "--seconds", seconds]));
+    show("connections", "connections", &points);
+    let drops: &[u32] = if full { &[1, 10, 100, 1_000, 10_000] } else { &[1, 3] };
+    let crowd = if full { "256" } else { "4" };
+    let points = by(drops, |n| {
+        options(&[
+            "--scenario",
+            "many",
+            "--drops",
+            n,
+            "--stock",
+            "100000",
+            "--connections",
+            crowd,
+            "--seconds",
+            seconds,
+        ])
+    });
+    show("drops", "drops", &points);
+    let points = if full { by_orders(60, 5) } else { by_orders(2, 1) };
+    show("orders", "orders in the drop", &points);
+    let watchers: &[u32] = if full { &[0, 100, 1_000, 5_000, 10_000] } else { &[0, 5] };
+    let points = by(watchers, |n| options(&["--watchers", n, "--connections", crowd, "--seconds", seconds]));
+    show("watchers", "watchers", &points);
+}
