@@ -2,7 +2,7 @@
 //! size, in the same run. What the numbers mean, and the last ones: docs/REALTIME.md.
 //!
 //! `cargo bench --bench fanout` measures 10,000 sessions (or as many as the limit of open files lets); `cargo test` runs the same
-//! code with a handful. Client and server share the machine.
+//! code with a handful. `-- publishing` measures only what telling costs those who order. Client and server share the machine.
 
 use client::Crowd;
 use livedrop_server::LiveDrop;
@@ -52,6 +52,9 @@ fn main() {
         true => Scale { sessions: most.min(10_000), rounds: 9, orders: 400_000, followed: 10_000 },
         false => Scale { sessions: 20, rounds: 2, orders: 2_000, followed: 30 },
     };
+    if std::env::args().any(|arg| arg == "publishing") {
+        return publishing(&scale);
+    }
     println!("{} sessions, events of about {EVENT_BYTES} bytes, bursts of {BURST}", scale.sessions);
     connections_alone(&scale);
     let bare = yardstick("bare", "", 0, &scale);
@@ -238,4 +241,5 @@ fn publishing(scale: &Scale) {
         costs.push(100.0 * (1.0 - rates[1] / rates[0]));
     }
     println!("telling costs the order path {:.1} % (median)", median(&costs));
+    println!("telling alone takes {:.0} ns a record", order_path::telling_alone(10 * scale.orders));
 }

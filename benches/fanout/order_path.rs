@@ -1,16 +1,18 @@
 //! What telling costs those who order: reservations over drop actors and the journal, in process, with nobody following the
 //! journal and with the broadcaster following it.
 
-use crate::support::{journal, reserve, spec};
+use crate::support::{START_MS, journal, reserve, spec};
 use actix::{Actor, Arbiter};
 use futures_util::future::join_all;
 use livedrop::actors::broadcaster::{self, Broadcaster};
 use livedrop::actors::place::Epoch;
+use livedrop::actors::tail::Run;
 use livedrop::actors::{Clock, Decision, DropHandle, Registry, Scheduler, Tail};
+use livedrop::domain::{DropEvent, DropRecord, Timestamp};
 use livedrop::engine::Command;
 use livedrop::journal::Durability;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Orders a second, with and without telling.
@@ -44,4 +46,45 @@ pub async fn orders_per_second(orders: u64, in_flight: u64, telling: bool) -> f6
     registry.stop();
     arbiter.stop();
     rate
+}
+
+/// What telling takes for each record while nobody listens, in nanoseconds: reservations of ever new buyers, decoded and folded.
+pub fn telling_alone(records: u64) -> f64 {
+    let spec = spec(100_000_000);
+    let mut broadcaster = Broadcaster::new(Epoch(1), 0, Clock::default());
+    let at = Timestamp::from_millis(START_MS);
+    let record = |event| DropRecord { drop: spec.id, at, event };
+    let scheduled = record(DropEvent::Scheduled(Box::new(spec.clone())));
+    let first = [scheduled, record(DropEvent::Started)];
+    broadcaster.remember(&Run { first_sequence: 1, records: first.to_vec() });
+    let mut told = Duration::ZERO;
+    let mut sequence = 3;
+    while sequence < records {
+        let encoded: Vec<Vec<u8>> = (0..4_096)
+            .map(|_| {
+                let ask = reserve(&spec);
+                let event = DropEvent::Reserved {
+                    order: ask.order,
+                    buyer: ask.buyer,
+                    variant: spec.variants[0].id,
+                    quantity: 1,
+                    unit_price: spec.variants[0].price,
+                    expires_at: at,
+                    key: ask.key,
+                    digest: ask.digest,
+                    fingerprint: ask.fingerprint,
+                    payment_method: None,
+                };
+                let mut bytes = Vec::new();
+                record(event).encode(&mut bytes);
+                bytes
+            })
+            .collect();
+        let began = Instant::now();
+        let records = encoded.iter().map(|bytes| DropRecord::decode(bytes).expect("a record")).collect();
+        broadcaster.remember(&Run { first_sequence: sequence, records });
+        told += began.elapsed();
+        sequence += 4_096;
+    }
+    told.as_nanos() as f64 / (sequence - 3) as f64
 }

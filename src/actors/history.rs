@@ -2,8 +2,8 @@
 //! Pure: bounded in number and age, in memory only, filled again at start from the journal.
 //!
 //! Public events are kept as they were encoded, shared with whoever still has them queued. Of `stock_changed` only the latest of
-//! a drop is kept: that is what conflation means. Orders are kept as facts and encoded for those who ask, and found by their
-//! buyer through a chain in one ring, so that a hot drop costs a push and one look into a table for each order event.
+//! a drop is kept: that is what conflation means. Orders are kept as facts, and encoded and looked up for those who ask, so that a hot drop
+//! costs a push for each order event.
 
 use super::announce::OrderFact;
 use super::fanout::{Event, Topic};
@@ -14,7 +14,7 @@ use crate::domain::limits::{
 use crate::domain::{CreatorId, DropId, Timestamp, UserId};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use std::{collections::VecDeque, sync::Arc};
+use std::{cell::OnceCell, collections::VecDeque, sync::Arc};
 
 /// Tellings of stock whose place is remembered: some minutes of one every 50 ms.
 const FLUSHES_MAX: usize = 8_192;
@@ -191,44 +191,53 @@ impl History {
     }
 }
 
-/// Facts in one ring; each knows where the one before of the same buyer is.
+/// Facts of a block.
+const BLOCK: usize = 4_096;
+const BLOCKS_MAX: usize = HISTORY_ORDERS_MAX / BLOCK;
+
+/// Facts in the order of telling, in blocks. While a drop is hot nearly everyone is somebody new and hardly anyone asks, so a fact is written
+/// behind the one before and nothing else is touched; a block that is full gets an index when somebody asks.
 #[derive(Default, Debug)]
 struct Orders {
-    ring: VecDeque<(OrderFact, u64)>,
-    /// The number of the ring's first.
-    base: u64,
-    last: HashMap<UserId, u64>,
+    blocks: VecDeque<Block>,
     /// Facts up to this record may be missing.
     floor: u64,
 }
 
-impl Orders {
-    const NONE: u64 = u64::MAX;
+#[derive(Debug)]
+struct Block {
+    facts: Vec<OrderFact>,
+    /// Buyers and where their facts are, in the order of both.
+    index: OnceCell<Box<[(UserId, u16)]>>,
+}
 
+const _: () = assert!(BLOCK - 1 <= u16::MAX as usize && BLOCKS_MAX * BLOCK == HISTORY_ORDERS_MAX);
+
+impl Orders {
     fn push(&mut self, fact: OrderFact) {
-        if self.ring.len() == HISTORY_ORDERS_MAX {
-            self.pop();
+        match self.blocks.back_mut().filter(|block| block.facts.len() < BLOCK) {
+            Some(block) => block.facts.push(fact),
+            None => {
+                if self.blocks.len() == BLOCKS_MAX {
+                    self.pop();
+                }
+                let mut facts = Vec::with_capacity(BLOCK);
+                facts.push(fact);
+                self.blocks.push_back(Block { facts, index: OnceCell::new() });
+            }
         }
-        let number = self.base + self.ring.len() as u64;
-        let before = self.last.insert(fact.line.buyer, number).unwrap_or(Self::NONE);
-        self.ring.push_back((fact, before));
     }
 
     fn pop(&mut self) {
-        let Some((fact, _)) = self.ring.pop_front() else { return };
-        if self.last.get(&fact.line.buyer) == Some(&self.base) {
-            self.last.remove(&fact.line.buyer);
+        if let Some(last) = self.blocks.pop_front().and_then(|block| block.facts.last().copied()) {
+            self.floor = last.position;
         }
-        self.base += 1;
-        self.floor = fact.position;
     }
 
+    /// Forgets blocks that are old to the last.
     fn expire(&mut self, old: &impl Fn(Timestamp) -> bool) {
-        while self.ring.front().is_some_and(|(fact, _)| old(fact.at)) {
+        while self.blocks.front().and_then(|block| block.facts.last()).is_some_and(|last| old(last.at)) {
             self.pop();
-        }
-        if self.ring.is_empty() {
-            (self.ring, self.last) = (VecDeque::new(), HashMap::new());
         }
     }
 
@@ -238,19 +247,35 @@ impl Orders {
             return None;
         }
         let mut facts = Vec::new();
-        let mut at = self.last.get(&user).copied().unwrap_or(Self::NONE);
-        while at != Self::NONE && at >= self.base {
-            let (fact, before) = &self.ring[(at - self.base) as usize];
-            if fact.position <= told {
+        for block in self.blocks.iter().rev() {
+            if block.facts.last().is_none_or(|last| last.position <= told) {
                 break;
             }
-            if facts.len() == HISTORY_ORDERS_PER_USER_MAX {
+            block.find(user, told, &mut facts);
+            if facts.len() > HISTORY_ORDERS_PER_USER_MAX {
                 return None;
             }
-            facts.push(*fact);
-            at = *before;
         }
         Some(facts)
+    }
+}
+
+impl Block {
+    /// A buyer's facts after record `told`, newest first.
+    fn find(&self, user: UserId, told: u64, found: &mut Vec<OrderFact>) {
+        if self.facts.len() < BLOCK {
+            let theirs = |fact: &&OrderFact| fact.line.buyer == user && fact.position > told;
+            return found.extend(self.facts.iter().rev().filter(theirs));
+        }
+        let index = self.index.get_or_init(|| {
+            let mut index: Box<[_]> = (0_u16..).zip(&self.facts).map(|(at, fact)| (fact.line.buyer, at)).collect();
+            index.sort_unstable();
+            index
+        });
+        let from = index.partition_point(|(buyer, _)| *buyer < user);
+        let theirs = index[from..].iter().take_while(|(buyer, _)| *buyer == user);
+        let theirs: SmallVec<[&OrderFact; 8]> = theirs.map(|(_, at)| &self.facts[usize::from(*at)]).collect();
+        found.extend(theirs.into_iter().rev().filter(|fact| fact.position > told));
     }
 }
 
@@ -356,7 +381,7 @@ mod tests {
         assert_eq!(places(history.missed(Topic::Drop(drop), &since(5, None), NOW)), Some(vec![6]));
         assert_eq!(history.missed(Topic::User(UserId::new()), &since(6, None), NOW), None);
         history.expire(Timestamp::from_millis(HISTORY_MS_MAX + 2));
-        assert!(history.drops.is_empty() && history.creators.is_empty() && history.orders.last.is_empty());
+        assert!(history.drops.is_empty() && history.creators.is_empty() && history.orders.blocks.is_empty());
         assert_eq!(history.missed(Topic::Drop(drop), &since(5, None), NOW), None);
         assert_eq!(places(history.missed(Topic::Drop(drop), &since(6, None), NOW)), Some(vec![]));
     }
@@ -382,22 +407,39 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_of_orders_is_bounded_and_forgets_buyers() {
+    fn orders_are_bounded_and_found_wherever_they_are() {
         let mut orders = Orders::default();
-        let ann = UserId::new();
-        orders.push(fact(ann, 1, 0));
-        for position in 2..=HISTORY_ORDERS_MAX as u64 {
-            orders.push(fact(UserId(uuid::Uuid::from_u128(u128::from(position))), position, 0));
+        let (ann, bob) = (UserId::new(), UserId::new());
+        let somebody = |position: u64| UserId(uuid::Uuid::from_u128(u128::from(position)));
+        let count = HISTORY_ORDERS_MAX as u64;
+        for position in 1..=count {
+            // One in the first block, several in others.
+            let buyer = match position {
+                5 => ann,
+                position if position % 50_000 < 2 => bob,
+                position => somebody(position),
+            };
+            orders.push(fact(buyer, position, 0));
         }
-        assert_eq!(orders.missed(ann, 0).map(|facts| facts.len()), Some(1));
-        orders.push(fact(ann, 9_999_999, 0));
-        assert_eq!((orders.ring.len(), orders.floor), (HISTORY_ORDERS_MAX, 1));
-        assert_eq!(orders.missed(ann, 0), None);
-        assert_eq!(orders.missed(ann, 1).map(|facts| facts.len()), Some(1), "the chain ends where the ring does");
-        assert_eq!(orders.last.len(), HISTORY_ORDERS_MAX);
+        let missed = |orders: &Orders, user, told| {
+            let facts = orders.missed(user, told)?;
+            Some(facts.iter().map(|fact| fact.position).collect::<Vec<_>>())
+        };
+        assert_eq!(missed(&orders, ann, 0), Some(vec![5]));
+        let all: Vec<u64> = (1..=count).rev().filter(|position| position % 50_000 < 2 && *position != 5).collect();
+        assert_eq!(missed(&orders, bob, 0), Some(all.clone()));
+        let late: Vec<u64> = all.iter().copied().filter(|position| *position > 100_000).collect();
+        assert_eq!(missed(&orders, bob, 100_000), Some(late));
+        assert_eq!(missed(&orders, somebody(7), 6), Some(vec![7]));
+        assert_eq!(missed(&orders, somebody(7), 7), Some(vec![]));
+
+        orders.push(fact(ann, count + 1, 0));
+        assert_eq!((orders.blocks.len(), orders.floor), (BLOCKS_MAX, BLOCK as u64));
+        assert_eq!(missed(&orders, ann, 0), None);
+        assert_eq!(missed(&orders, ann, BLOCK as u64), Some(vec![count + 1]));
         let busy = UserId::new();
         (0..=HISTORY_ORDERS_PER_USER_MAX as u64).for_each(|n| orders.push(fact(busy, 10_000_000 + n, 0)));
-        assert_eq!(orders.missed(busy, 9_999_999), None, "too many");
+        assert_eq!(missed(&orders, busy, 9_999_999), None, "too many");
         assert!(orders.missed(busy, 10_000_000).is_some());
     }
 }
