@@ -1,27 +1,42 @@
-//! One drop, one thread, no journal: what the engine costs with many orders already in memory.
+//! One drop, one thread, no journal: what the engine costs with many orders already in memory, and what those occupy there.
 //!
 //! `cargo bench --bench engine` measures; `cargo test` runs the same code once on small drops.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use livedrop::domain::Timestamp;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use livedrop::domain::{DropEvent, Timestamp};
 use livedrop::engine::{Command, DropState, Outcome};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use support::{START_MS, measuring, reserve, spec};
+use support::{START_MS, measuring, memory_kib, reserve, spec};
 
 mod support;
 
-const STOCK: u32 = 10_000_000;
-/// A drop with confirmed orders, each of another buyer, and a clock that ticks a millisecond for every thousand.
+/// More than any drop here sells.
+const STOCK: u32 = 40_000_000;
+/// Commands that are made before they are timed: few enough to stay in the cache.
+const BATCH: usize = 1_024;
+
+/// What is done with each new order in the measured time.
+#[derive(Clone, Copy)]
+enum Then {
+    Hold,
+    Confirm,
+}
+
+/// A drop with confirmed orders, each of another buyer, and a clock that ticks a millisecond for every thousand commands.
 struct Bench {
     state: DropState,
     orders: usize,
     applied: i64,
+    /// As in the drop actor, the same again and again.
+    events: Vec<DropEvent>,
 }
 
 impl Bench {
     fn with_orders(orders: usize) -> Self {
-        let mut bench = Self { state: DropState::scheduled(spec(STOCK)), orders, applied: 0 };
+        let state = DropState::scheduled(spec(STOCK));
+        let mut bench = Self { state, orders, applied: 0, events: Vec::new() };
         for _ in 0..orders {
             let (hold, pay) = bench.order();
             bench.apply(hold);
@@ -39,14 +54,14 @@ impl Bench {
     fn apply(&mut self, command: Command) {
         self.applied += 1;
         let now = Timestamp::from_millis(START_MS + self.applied / 1000);
-        let mut events = Vec::new();
-        let (outcome, _) = self.state.apply(now, command, &mut events);
+        self.events.clear();
+        let (outcome, _) = self.state.apply(now, command, &mut self.events);
         assert!(matches!(outcome, Outcome::Order { .. }), "{outcome:?}");
-        black_box(events);
+        black_box(&self.events);
     }
 
     /// Times `iters` orders. The drop may grow by a quarter; then it is built anew, outside of the measured time.
-    fn time(&mut self, iters: u64) -> Duration {
+    fn time(&mut self, iters: u64, then: Then) -> Duration {
         let mut spent = Duration::ZERO;
         let mut left = usize::try_from(iters).expect("a 64-bit machine");
         while left > 0 {
@@ -55,12 +70,15 @@ impl Bench {
                 *self = Self::with_orders(self.orders);
                 continue;
             }
-            let batch: Vec<_> = (0..left.min(room)).map(|_| self.order()).collect();
+            let batch: Vec<_> = (0..left.min(room).min(BATCH)).map(|_| self.order()).collect();
             left -= batch.len();
             let start = Instant::now();
             for (hold, pay) in batch {
                 self.apply(hold);
-                self.apply(pay);
+                match then {
+                    Then::Hold => drop(black_box(pay)),
+                    Then::Confirm => self.apply(pay),
+                }
             }
             spent += start.elapsed();
         }
@@ -69,34 +87,38 @@ impl Bench {
 }
 
 /// How many orders are there before: small unless this is a measurement.
-fn sizes() -> [usize; 2] {
-    if measuring() { [10_000, 1_000_000] } else { [100, 1_000] }
+fn sizes() -> [usize; 3] {
+    if measuring() { [10_000, 1_000_000, 10_000_000] } else { [100, 500, 1_000] }
 }
 
-fn reserve_and_confirm(c: &mut Criterion) {
-    let mut group = c.benchmark_group("engine/reserve_and_confirm");
-    group.sample_size(20).throughput(Throughput::Elements(1));
-    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+fn engine(c: &mut Criterion) {
+    let mut group = c.benchmark_group("engine");
+    group.sample_size(10).throughput(Throughput::Elements(1));
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1));
     for orders in sizes() {
+        let before = memory_kib("VmRSS:");
         let mut bench = Bench::with_orders(orders);
-        group.bench_function(BenchmarkId::from_parameter(orders), |b| b.iter_custom(|iters| bench.time(iters)));
+        let bytes = memory_kib("VmRSS:").saturating_sub(before) << 10;
+        // Whatever was freed before is used again first, so a small drop says nothing.
+        if orders >= 1_000_000 {
+            println!("{orders} confirmed orders: {:.0} bytes resident each", bytes as f64 / orders as f64);
+        }
+        of_size(&mut group, &mut bench);
         bench.state.assert_invariants();
     }
     group.finish();
 }
 
-/// A buyer's retry: the key is known, and the answer is the order as it is now.
-fn retry(c: &mut Criterion) {
-    let mut group = c.benchmark_group("engine/retry");
-    group.sample_size(20).throughput(Throughput::Elements(1));
-    for orders in sizes() {
-        let mut bench = Bench::with_orders(orders);
-        let (hold, _) = bench.order();
-        bench.apply(hold.clone());
-        group.bench_function(BenchmarkId::from_parameter(orders), |b| b.iter(|| bench.apply(hold.clone())));
+fn of_size(group: &mut BenchmarkGroup<'_, WallTime>, bench: &mut Bench) {
+    let orders = bench.orders;
+    let (known, _) = bench.order();
+    bench.apply(known.clone());
+    // A buyer's retry: the key is known, and the answer is the order as it is now.
+    group.bench_function(BenchmarkId::new("retry", orders), |b| b.iter(|| bench.apply(known.clone())));
+    for (name, then) in [("reserve", Then::Hold), ("reserve_and_confirm", Then::Confirm)] {
+        group.bench_function(BenchmarkId::new(name, orders), |b| b.iter_custom(|iters| bench.time(iters, then)));
     }
-    group.finish();
 }
 
-criterion_group!(benches, reserve_and_confirm, retry);
+criterion_group!(benches, engine);
 criterion_main!(benches);

@@ -1,5 +1,7 @@
-//! What the benches share: a drop to sell, and orders for it.
+//! What the benches share: a drop to sell, orders for it, a journal, and the process's memory.
 #![allow(dead_code, reason = "each bench uses a part of it")]
+
+pub mod history;
 
 use livedrop::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use livedrop::domain::{
@@ -96,4 +98,11 @@ pub fn journal<C: Completion>(dir: &Path, durability: Durability) -> Journal<C> 
         queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
     };
     Journal::open_directory(&options, 0).expect("a journal").0
+}
+
+/// A line of `/proc/self/status`, in KiB: `VmRSS:` is what is resident, `VmHWM:` the most that was.
+pub fn memory_kib(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
 }

@@ -143,7 +143,7 @@ impl DropState {
 
     fn is_hold_over(&self, now: Timestamp, slot: Slot) -> bool {
         let order = self.orders.get(slot);
-        let due = self.status == DropStatus::Cancelled || order.expires_at <= now;
+        let due = self.status == DropStatus::Cancelled || order.expires_at() <= now;
         due && order.status == OrderStatus::Reserved
     }
 
@@ -362,7 +362,7 @@ impl DropState {
 
     /// Owes a refund; where nothing was paid it is settled on the spot.
     fn emit_refund(&mut self, now: Timestamp, slot: Slot, cause: RefundCause, events: &mut Events) {
-        let (line, payment_ref) = (self.line(slot), self.orders.get(slot).payment_ref.clone());
+        let (line, payment_ref) = (self.line(slot), self.orders.payment_ref(slot).map(Box::<str>::from));
         let free = payment_ref.is_none();
         let payment_ref = payment_ref.unwrap_or_default();
         self.emit(now, DropEvent::RefundDue { line, payment_ref, cause, was_sold: true }, events);

@@ -41,12 +41,12 @@ impl DropState {
                 self.orders.paying.insert(slot, method.clone());
             }
             DropEvent::Confirmed { line, payment_ref, retaken } => {
-                self.on_confirmed(at, line.order, payment_ref.clone(), *retaken);
+                self.on_confirmed(at, line.order, payment_ref.as_deref(), *retaken);
             }
             DropEvent::Released { line, reason, trace } => self.on_released(at, line.order, *reason, *trace),
             DropEvent::RefundDue { line, payment_ref, cause, .. } => {
                 let slot = self.known(line.order);
-                self.on_refund_due(slot, payment_ref.clone());
+                self.on_refund_due(slot, payment_ref);
                 self.orders.refunds.insert(slot, *cause);
             }
             DropEvent::PaymentEnded { order } => {
@@ -99,14 +99,14 @@ impl DropState {
         self.holds.push_back(slot);
     }
 
-    fn on_confirmed(&mut self, at: Timestamp, id: OrderId, payment_ref: Option<Box<str>>, retaken: bool) {
+    fn on_confirmed(&mut self, at: Timestamp, id: OrderId, payment_ref: Option<&str>, retaken: bool) {
         let slot = self.known(id);
         let order = self.orders.get_mut(slot);
         let (quantity, variant, buyer) = (order.quantity, order.variant, order.buyer);
         order.status = OrderStatus::Confirmed;
         order.reason = None;
         order.settled_at = at;
-        order.payment_ref = payment_ref;
+        self.orders.set_payment_ref(slot, payment_ref);
         self.orders.paying.remove(&slot);
         let counts = &mut self.variants[usize::from(variant)].counts;
         counts.sold += quantity;
@@ -137,11 +137,11 @@ impl DropState {
         self.give_back(variant, quantity);
     }
 
-    fn on_refund_due(&mut self, slot: Slot, payment_ref: Box<str>) {
-        let order = self.orders.get_mut(slot);
+    fn on_refund_due(&mut self, slot: Slot, payment_ref: &str) {
+        let order = self.orders.get(slot);
         let (quantity, variant, buyer) = (order.quantity, order.variant, order.buyer);
         let was_sold = order.status == OrderStatus::Confirmed;
-        order.payment_ref = Some(payment_ref).filter(|text| !text.is_empty());
+        self.orders.set_payment_ref(slot, Some(payment_ref).filter(|text| !text.is_empty()));
         self.orders.paying.remove(&slot);
         if was_sold {
             self.orders.change_units(buyer, -i64::from(quantity));

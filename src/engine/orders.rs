@@ -1,14 +1,14 @@
 //! The table of a drop's orders.
 //!
-//! An order is a slot in a vector, never moved. Three raw hash tables hold slot numbers only and look the key up in the
-//! slot, so no id is stored twice. What few orders have (a running payment, a refund, the trace of a failed payment)
-//! lies beside, in maps.
+//! An order is a slot in a vector, never moved. Three raw hash tables hold slot numbers only and look the key up in the slot, so no
+//! id is stored twice. References of payments lie one behind the other in one buffer. What few orders have (a running payment, a
+//! refund, the trace of a failed payment) lies beside, in maps.
 
 use crate::domain::{
     Fingerprint, KeyDigest, OrderId, OrderStatus, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId,
 };
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use std::{collections::BTreeMap, hash::BuildHasher};
+use std::{collections::BTreeMap, hash::BuildHasher, num::NonZeroU32};
 
 /// A slot's number.
 pub(super) type Slot = u32;
@@ -23,15 +23,27 @@ pub(super) struct Order {
     pub digest: KeyDigest,
     pub fingerprint: Fingerprint,
     pub created_at: Timestamp,
-    pub expires_at: Timestamp,
     /// When it was confirmed or released, whichever holds; meaningless while reserved.
     pub settled_at: Timestamp,
-    pub payment_ref: Option<Box<str>>,
+    hold_ms: u32,
+    payment_ref: Option<TextAt>,
     pub quantity: u32,
     pub variant: u16,
     pub status: OrderStatus,
     pub reason: Option<ReleaseReason>,
     previous_of_buyer: Slot,
+    /// What its buyer holds or owns in this drop. Kept in the newest order of each buyer alone.
+    units_of_buyer: u32,
+}
+
+// Millions of them stay in memory until their drop is settled.
+const _: () = assert!(size_of::<Order>() == 96);
+
+impl Order {
+    /// When its hold ends.
+    pub fn expires_at(&self) -> Timestamp {
+        self.created_at.plus_millis(i64::from(self.hold_ms))
+    }
 }
 
 /// What a new order starts with.
@@ -44,12 +56,6 @@ pub(super) struct NewOrder {
     pub expires_at: Timestamp,
     pub quantity: u32,
     pub variant: u16,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Buyer {
-    last: Slot,
-    units: u32,
 }
 
 /// A refusal that a key keeps.
@@ -67,9 +73,11 @@ pub(super) struct Orders {
     slots: Vec<Order>,
     by_id: HashTable<Slot>,
     by_key: HashTable<Slot>,
-    by_buyer: HashTable<Buyer>,
+    /// The newest order of each buyer.
+    by_buyer: HashTable<Slot>,
     refused: HashTable<Refused>,
     hasher: DefaultHashBuilder,
+    payment_refs: Texts,
     /// Payments whose outcome is not known yet, by method.
     pub paying: HashMap<Slot, Box<str>>,
     /// Refunds that are owed.
@@ -111,39 +119,41 @@ impl Orders {
 
     /// Units that `buyer` holds or owns.
     pub fn units_of(&self, buyer: UserId) -> u32 {
-        self.buyer(buyer).map_or(0, |entry| entry.units)
+        self.newest_of(buyer).map_or(0, |slot| self.get(slot).units_of_buyer)
     }
 
     /// The slots of a buyer's orders, newest first.
     pub fn slots_of(&self, buyer: UserId) -> impl Iterator<Item = Slot> + '_ {
-        let first = self.buyer(buyer).map(|entry| entry.last);
+        let first = self.newest_of(buyer);
         std::iter::successors(first, |&slot| {
             Some(self.get(slot).previous_of_buyer).filter(|&previous| previous != NONE)
         })
     }
 
-    fn buyer(&self, buyer: UserId) -> Option<&Buyer> {
-        self.by_buyer.find(self.hasher.hash_one(buyer), |entry| self.get(entry.last).buyer == buyer)
+    fn newest_of(&self, buyer: UserId) -> Option<Slot> {
+        self.by_buyer.find(self.hasher.hash_one(buyer), |&slot| self.get(slot).buyer == buyer).copied()
     }
 
     /// Adds a reserved order. Its units count for its buyer at once.
     pub fn insert(&mut self, new: NewOrder) -> Slot {
         let slot = Slot::try_from(self.slots.len()).expect("KEYS_PER_DROP_MAX is below 2^32");
-        let previous_of_buyer = self.link_buyer(new.buyer, slot, new.quantity);
+        let previous = self.link_buyer(new.buyer, slot);
+        let hold_ms = new.expires_at.millis_since(new.created_at);
         self.slots.push(Order {
             id: new.id,
             buyer: new.buyer,
             digest: new.digest,
             fingerprint: new.fingerprint,
             created_at: new.created_at,
-            expires_at: new.expires_at,
             settled_at: new.created_at,
+            hold_ms: u32::try_from(hold_ms).expect("a hold lasts at most HOLD_MS_MAX"),
             payment_ref: None,
             quantity: new.quantity,
             variant: new.variant,
             status: OrderStatus::Reserved,
             reason: None,
-            previous_of_buyer,
+            previous_of_buyer: previous.unwrap_or(NONE),
+            units_of_buyer: previous.map_or(0, |slot| self.get(slot).units_of_buyer) + new.quantity,
         });
         let Self { slots, by_id, by_key, hasher, .. } = self;
         by_id.insert_unique(hasher.hash_one(new.id), slot, |&other| hasher.hash_one(slots[other as usize].id));
@@ -151,27 +161,36 @@ impl Orders {
         slot
     }
 
-    fn link_buyer(&mut self, buyer: UserId, slot: Slot, quantity: u32) -> Slot {
+    /// Makes a slot the newest of its buyer, and returns the one that was.
+    fn link_buyer(&mut self, buyer: UserId, slot: Slot) -> Option<Slot> {
         let Self { slots, by_buyer, hasher, .. } = self;
         let hash = hasher.hash_one(buyer);
-        if let Some(entry) = by_buyer.find_mut(hash, |entry| slots[entry.last as usize].buyer == buyer) {
-            let previous = std::mem::replace(&mut entry.last, slot);
-            entry.units += quantity;
-            return previous;
+        if let Some(newest) = by_buyer.find_mut(hash, |&newest| slots[newest as usize].buyer == buyer) {
+            return Some(std::mem::replace(newest, slot));
         }
-        by_buyer.insert_unique(hash, Buyer { last: slot, units: quantity }, |entry| {
-            hasher.hash_one(slots[entry.last as usize].buyer)
-        });
-        NONE
+        by_buyer.insert_unique(hash, slot, |&newest| hasher.hash_one(slots[newest as usize].buyer));
+        None
     }
 
     /// Counts `delta` units more (or fewer) for a buyer that has an order here.
     pub fn change_units(&mut self, buyer: UserId, delta: i64) {
-        let Self { slots, by_buyer, hasher, .. } = self;
-        let entry = by_buyer
-            .find_mut(hasher.hash_one(buyer), |entry| slots[entry.last as usize].buyer == buyer)
-            .expect("a buyer with an order");
-        entry.units = u32::try_from(i64::from(entry.units) + delta).expect("units never fall below zero");
+        let newest = self.newest_of(buyer).expect("a buyer with an order");
+        let units = &mut self.get_mut(newest).units_of_buyer;
+        *units = u32::try_from(i64::from(*units) + delta).expect("units never fall below zero");
+    }
+
+    /// What an order was paid with.
+    pub fn payment_ref(&self, slot: Slot) -> Option<&str> {
+        self.get(slot).payment_ref.map(|at| self.payment_refs.get(at))
+    }
+
+    /// Sets it.
+    pub fn set_payment_ref(&mut self, slot: Slot, text: Option<&str>) {
+        // The same again, as in a refund, takes no room again.
+        if text != self.payment_ref(slot) {
+            let at = text.map(|text| self.payment_refs.push(text));
+            self.get_mut(slot).payment_ref = at;
+        }
     }
 
     pub fn insert_refusal(&mut self, refused: Refused) {
@@ -185,5 +204,49 @@ impl Orders {
 
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Order)> {
         (0..).zip(self.slots.iter())
+    }
+}
+
+/// Where a text begins, in steps of [`TEXT_STEP`] bytes.
+type TextAt = NonZeroU32;
+
+const TEXT_STEP: usize = 4;
+const TEXT_HEAD: usize = size_of::<u16>();
+
+/// Texts one behind the other, each after its length: an allocation of its own would cost each half as much again.
+#[derive(Default)]
+struct Texts(Vec<u8>);
+
+impl Texts {
+    fn push(&mut self, text: &str) -> TextAt {
+        let bytes = &mut self.0;
+        // 0 is no text.
+        bytes.resize(bytes.len().max(1).next_multiple_of(TEXT_STEP), 0);
+        let at = u32::try_from(bytes.len() / TEXT_STEP).ok().and_then(NonZeroU32::new);
+        let length = u16::try_from(text.len()).expect("a text is shorter than a journal record");
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+        at.expect("KEYS_PER_DROP_MAX texts of 800 bytes fit")
+    }
+
+    fn get(&self, at: TextAt) -> &str {
+        let (head, text) = self.0[at.get() as usize * TEXT_STEP..].split_at(TEXT_HEAD);
+        let length = usize::from(u16::from_le_bytes([head[0], head[1]]));
+        std::str::from_utf8(&text[..length]).expect("it was a text")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_back_as_they_were() {
+        let mut texts = Texts::default();
+        let all: Vec<String> = (0..300).map(|n| "é".repeat(n)).collect();
+        let places: Vec<_> = all.iter().map(|text| texts.push(text)).collect();
+        for (text, at) in all.iter().zip(places) {
+            assert_eq!(texts.get(at), text);
+        }
     }
 }

@@ -113,7 +113,8 @@ impl DropState {
             DropStatus::Ended => None,
             DropStatus::Cancelled => (self.held > 0 || self.has_sold_to_refund()).then_some(self.last_at),
         };
-        let hold = if self.held > 0 { self.holds.front().map(|&slot| self.orders.get(slot).expires_at) } else { None };
+        let hold =
+            if self.held > 0 { self.holds.front().map(|&slot| self.orders.get(slot).expires_at()) } else { None };
         own.into_iter().chain(hold).min()
     }
 
@@ -151,10 +152,10 @@ impl DropState {
 
     /// Orders whose money has to go back, with the payment's reference.
     pub fn refunds_due(&self) -> impl Iterator<Item = (OrderId, &str)> {
-        self.orders.refunds.keys().map(|&slot| {
-            let order = self.orders.get(slot);
-            (order.id, order.payment_ref.as_deref().unwrap_or_default())
-        })
+        self.orders
+            .refunds
+            .keys()
+            .map(|&slot| (self.orders.get(slot).id, self.orders.payment_ref(slot).unwrap_or_default()))
     }
 
     /// Which slot of `variants` an id names; the only one if none is named.
@@ -184,11 +185,11 @@ impl DropState {
             key: String::new(),
             fingerprint: order.fingerprint,
             created_at: order.created_at,
-            expires_at: order.expires_at,
+            expires_at: order.expires_at(),
             confirmed_at: confirmed.then_some(order.settled_at),
             released_at: (order.status == OrderStatus::Released).then_some(order.settled_at),
             refunded_at: self.orders.refunded.get(&slot).copied(),
-            payment_ref: order.payment_ref.as_deref().map(str::to_owned),
+            payment_ref: self.orders.payment_ref(slot).map(str::to_owned),
             payment_pending: self.orders.paying.get(&slot).map(|method| method.to_string()),
             refund_due: self.orders.refunds.get(&slot).copied(),
             failed_trace: self.orders.failed.get(&slot).copied(),
@@ -244,12 +245,16 @@ impl Restore {
     /// The key's digest is made from its text.
     ///
     /// # Errors
-    /// Where the row names a variant that the drop does not have.
+    /// Where the row names a variant that the drop does not have, or a hold that ends before it begins.
     pub fn order(&mut self, row: OrderView) -> Result<(), String> {
         let state = &mut self.0;
         let variant = state.variant_index(Some(row.variant_id)).ok_or_else(|| {
             format!("order {} names variant {}, which drop {} does not have", row.id, row.variant_id, row.drop_id)
         })?;
+        let hold_ms = row.expires_at.millis_since(row.created_at);
+        if u32::try_from(hold_ms).is_err() {
+            return Err(format!("order {} has a hold of {hold_ms} ms", row.id));
+        }
         let slot = state.orders.insert(NewOrder {
             id: row.id,
             buyer: row.buyer,
@@ -265,11 +270,11 @@ impl Restore {
         if !counts_for_buyer {
             state.orders.change_units(row.buyer, -i64::from(row.quantity));
         }
+        state.orders.set_payment_ref(slot, row.payment_ref.as_deref());
         let order = state.orders.get_mut(slot);
         order.status = row.status;
         order.reason = row.release_reason;
         order.settled_at = row.confirmed_at.or(row.released_at).unwrap_or(row.created_at);
-        order.payment_ref = row.payment_ref.map(Into::into);
         if let Some(method) = row.payment_pending {
             state.orders.paying.insert(slot, method.into());
         }
@@ -296,7 +301,7 @@ impl Restore {
         let state = &mut self.0;
         let mut holds: Vec<(Timestamp, Slot)> = (state.orders.iter())
             .filter(|(_, order)| order.status == OrderStatus::Reserved)
-            .map(|(slot, order)| (order.expires_at, slot))
+            .map(|(slot, order)| (order.expires_at(), slot))
             .collect();
         holds.sort_unstable();
         state.holds = holds.into_iter().map(|(_, slot)| slot).collect();

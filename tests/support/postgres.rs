@@ -1,4 +1,4 @@
-//! A throw-away Postgres for tests: a private directory, a random loopback port, no fsync.
+//! A throw-away Postgres for tests: a private directory, a random loopback port, no fsync unless it is asked for.
 //!
 //! The server's parent is a small shell that reads from a pipe which this process holds. When this process ends, however
 //! it ends, the pipe closes, and the shell stops the server and removes its directory. So nothing is left behind by a
@@ -49,11 +49,20 @@ pub struct PrivatePostgres {
 impl PrivatePostgres {
     /// Makes a new server and starts it.
     pub fn new() -> Self {
+        Self::with("fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n")
+    }
+
+    /// The same, with commits that are on disk when they are answered, and memory as a server of its own would have it.
+    pub fn durable() -> Self {
+        Self::with("shared_buffers = 1GB\nwal_buffers = 64MB\n")
+    }
+
+    fn with(settings: &str) -> Self {
         let binaries = binaries();
         let owner = is_root().then(unprivileged_user);
         let directory = private_directory(owner);
         let mut server = Self { binaries, directory, port: 0, owner, watchdog: None, databases: AtomicU32::new(0) };
-        server.initialise();
+        server.initialise(settings);
         // Another process may take the port between its choice and its use.
         let started = (0..5).any(|_| {
             server.port = free_port();
@@ -63,17 +72,17 @@ impl PrivatePostgres {
         server
     }
 
-    fn initialise(&self) {
+    fn initialise(&self, settings: &str) {
         let mut command = self.command(&self.binaries.join("initdb"));
         command.arg("-D").arg(self.directory.join("data"));
         command.args(["-U", "livedrop", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
         let output = command.output().expect("initdb runs");
         assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
-        let settings = "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 300\n\
-                        fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_wal_size = 4GB\n";
+        let always =
+            "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 300\nmax_wal_size = 4GB\n";
         let file = self.directory.join("data/postgresql.conf");
         let mut file = fs::OpenOptions::new().append(true).open(file).expect("initdb wrote a configuration");
-        file.write_all(settings.as_bytes()).expect("the configuration can be extended");
+        file.write_all([always, settings].concat().as_bytes()).expect("the configuration can be extended");
     }
 
     /// A command that runs as the server's user, in a place where that user may be.

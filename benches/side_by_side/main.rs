@@ -1,0 +1,172 @@
+//! LiveDrop beside services of the usual kind, with the same crowd in the same run: one table.
+//!
+//! `cargo bench --bench side_by_side` drives each of them with `livedrop load`: 256 connections, each with its next order when it has its answer,
+//! for six seconds, one drop with plenty of stock, a key of its own for every order. All of that three times, one after the other and not
+//! one beside the other; the table has the round in the middle. Every round ends with the audit of `livedrop load`, which each must pass:
+//! keys that are asked again get their first answer, and the stock is what was promised. `cargo test` runs the same code for a second.
+//!
+//! It needs Postgres, Redis and, for Vendure, Node with npm. As root it installs the packages `postgresql` and `redis-server` where they are
+//! missing, and says so; as anybody else it asks for them. Vendure comes from npm into `target/tmp/vendure`, and only for a measurement
+//! (`cargo bench --bench side_by_side -- no-vendure` leaves it out). What is installed stays, everything else is removed in the end.
+
+use postgres::PrivatePostgres;
+use serde_json::Value;
+use servers::{Redis, Server};
+use std::process::Command;
+use support::measuring;
+
+mod on_postgres;
+mod on_redis;
+#[path = "../../tests/support/packages.rs"]
+mod packages;
+#[path = "../../tests/support/postgres.rs"]
+mod postgres;
+mod servers;
+mod shop;
+#[path = "../support/mod.rs"]
+mod support;
+mod vendure;
+
+/// Name and notes of each row, but for Vendure's.
+const SYSTEMS: [(&str, &str); 8] = [
+    (
+        "**LiveDrop**, `POST /orders`",
+        "token verified; on disk; key kept; never oversold; buyer's limit, expiry, events, SQL behind",
+    ),
+    ("LiveDrop's smallest route", "does nothing: what HTTP and the client leave to win"),
+    ("Postgres, a transaction an order", "no token; on disk; key kept; never oversold"),
+    ("Postgres, one statement an order", "the same"),
+    ("Redis, a script, `appendfsync always`", "no token; on disk; key kept; never oversold"),
+    ("Redis, a script, nothing on disk", "no token; a crash loses every order; key kept; never oversold"),
+    ("Redis alone, `appendfsync always`", "`redis-benchmark`: no HTTP, no JSON, no service"),
+    ("Redis alone, nothing on disk", "the same"),
+];
+
+struct Scale {
+    connections: u32,
+    seconds: u64,
+    rounds: usize,
+    /// Orders of `redis-benchmark`.
+    bare: u32,
+}
+
+/// What one system did in one round.
+#[derive(Clone, Copy)]
+pub struct Figures {
+    pub per_second: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+}
+
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    notes: String,
+    rounds: Vec<Figures>,
+}
+
+fn main() {
+    if shop::become_peer() {
+        return;
+    }
+    let scale = match measuring() {
+        true => Scale { connections: 256, seconds: 6, rounds: 3, bare: 300_000 },
+        false => Scale { connections: 4, seconds: 1, rounds: 1, bare: 1_000 },
+    };
+    if packages::find("redis-server").is_none() {
+        println!("Redis is missing: the package redis-server will be installed");
+    }
+    let mut rows = measure(&scale);
+    if measuring() && !std::env::args().any(|argument| argument == "no-vendure") {
+        rows.extend(vendure::rows(&scale));
+    }
+    print(&rows);
+}
+
+fn measure(scale: &Scale) -> Vec<Row> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let database = PrivatePostgres::durable();
+    let mut rows = SYSTEMS.map(|(name, notes)| Row { name, notes: notes.to_owned(), rounds: Vec::new() });
+    for _ in 0..scale.rounds {
+        let of_round = round(scale, |way| {
+            let url = runtime.block_on(database.fresh_database());
+            Server::peer(way, &url)
+        });
+        rows.iter_mut().zip(of_round).for_each(|(row, figures)| row.rounds.push(figures));
+    }
+    rows.into()
+}
+
+/// In the order of the table.
+fn round(scale: &Scale, on_postgres: impl Fn(&str) -> Server) -> [Figures; SYSTEMS.len()] {
+    let (orders, floor) = {
+        let server = Server::livedrop();
+        (load(&server, scale, "rush"), load(&server, scale, "floor"))
+    };
+    let [transaction, statement] = ["postgres", "postgres-statement"].map(|way| load(&on_postgres(way), scale, "rush"));
+    let [(durable, durable_alone), (memory, memory_alone)] = [true, false].map(|durable| {
+        let redis = Redis::start(durable);
+        let (per_second, p50_ms, p99_ms) = redis.bare(scale.connections, scale.bare);
+        let behind_http = load(&Server::peer("redis", &redis.port.to_string()), scale, "rush");
+        (behind_http, Figures { per_second, p50_ms, p99_ms })
+    });
+    [orders, floor, transaction, statement, durable, memory, durable_alone, memory_alone]
+}
+
+/// A second to get warm, and then the run that counts. Fails where a promise is broken.
+fn load(server: &Server, scale: &Scale, scenario: &str) -> Figures {
+    let run = |seconds: u64| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
+        command.args(["load", "--url", &server.url, "--scenario", scenario, "--json", "-"]);
+        command.args(["--connections", &scale.connections.to_string(), "--seconds", &seconds.to_string()]);
+        let output = command.output().expect("livedrop load runs");
+        let said = [&output.stdout[..], &output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+        serde_json::from_slice::<Value>(&output.stdout).expect("a report")
+    };
+    run(1);
+    let report = run(scale.seconds);
+    let accepted = report["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["verdict"] == "accepted"));
+    let waits = &accepted.expect("somebody was accepted")["waits"];
+    // Whoever waits for the table may look on.
+    eprintln!("{scenario} at {}: {:.0}/s", server.url, report["accepted_per_second"].as_f64().unwrap_or_default());
+    let number = |value: &Value| value.as_f64().expect("a number");
+    Figures {
+        per_second: number(&report["accepted_per_second"]),
+        p50_ms: number(&waits["p50"]),
+        p99_ms: number(&waits["p99"]),
+    }
+}
+
+fn middle(rounds: &[Figures]) -> Figures {
+    let mut sorted = rounds.to_vec();
+    sorted.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
+    sorted[sorted.len() / 2]
+}
+
+/// How often one goes into the other: rounds are compared with each other where both were there, because the machine changes between them.
+fn ratio(ours: &[Figures], theirs: &[Figures]) -> f64 {
+    if ours.len() != theirs.len() {
+        return middle(ours).per_second / middle(theirs).per_second;
+    }
+    let mut ratios: Vec<f64> =
+        ours.iter().zip(theirs).map(|(ours, theirs)| ours.per_second / theirs.per_second).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
+}
+
+fn print(rows: &[Row]) {
+    println!(
+        "| system | accepted orders/s | p50 ms | p99 ms | LiveDrop is | all rounds | what it does |\n|---|---|---|---|---|---|---|"
+    );
+    let ours = &rows[0].rounds;
+    for Row { name, notes, rounds } in rows {
+        let Figures { per_second, p50_ms, p99_ms } = middle(rounds);
+        let ratio = ratio(ours, rounds);
+        let all: Vec<String> = rounds.iter().map(|round| format!("{:.0}", round.per_second)).collect();
+        println!(
+            "| {name} | {per_second:.0} | {p50_ms:.2} | {p99_ms:.2} | {ratio:.2} x | {} | {notes} |",
+            all.join(", ")
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! A journal with a past: drops and their orders, as the engine decides them.
+
+use super::{START_MS, journal, reserve, spec};
+use livedrop::domain::{DropEvent, DropRecord, Timestamp};
+use livedrop::engine::{Command, DropState};
+use livedrop::journal::{Durability, Journal, JournalError, JournalHandle, Records};
+use std::path::Path;
+
+/// Told when an entry is written.
+pub type Reply = Box<dyn FnOnce(Result<u64, JournalError>) + Send>;
+
+/// A journal that does not wait for the disk.
+pub fn open(dir: &Path) -> Journal<Reply> {
+    journal(dir, Durability::Never)
+}
+
+/// Hands an entry over as soon as there is room for it.
+pub fn submit(journal: &JournalHandle<Reply>, entry: Records, reply: Reply) {
+    let permit = loop {
+        match journal.try_permit() {
+            Some(permit) => break permit,
+            None => std::thread::yield_now(),
+        }
+    };
+    permit.submit(entry, reply);
+}
+
+/// Writes what drops decide.
+pub struct History {
+    journal: Journal<Reply>,
+    written: u64,
+}
+
+impl History {
+    /// In that journal.
+    pub fn new(journal: Journal<Reply>) -> Self {
+        Self { journal, written: 0 }
+    }
+
+    /// Records so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Journal<Reply> {
+        &self.journal
+    }
+
+    /// Waits for the last record.
+    pub fn close(self) {
+        self.journal.close().expect("a clean end");
+    }
+
+    fn submit(&mut self, records: &[DropRecord]) {
+        let mut entry = Records::new();
+        for record in records {
+            entry.push(|buffer| record.encode(buffer)).expect("a small record");
+        }
+        self.written += records.len() as u64;
+        submit(&self.journal.handle(), entry, Box::new(|outcome| assert!(outcome.is_ok(), "written")));
+    }
+
+    /// One drop from its scheduling to the last paid order, and to its end unless it stays live.
+    pub fn drop_of(&mut self, orders: u32, ends: bool) {
+        self.sale(orders, true, ends);
+    }
+
+    /// The same, its orders held and perhaps paid.
+    pub fn sale(&mut self, orders: u32, pays: bool, ends: bool) {
+        let spec = spec(orders);
+        let mut state = DropState::scheduled(spec.clone());
+        let scheduled =
+            DropRecord { drop: spec.id, at: spec.created_at, event: DropEvent::Scheduled(Box::new(spec.clone())) };
+        self.submit(&[scheduled]);
+        let mut events = Vec::new();
+        let mut apply = |history: &mut Self, command: Command| {
+            events.clear();
+            let (_, at) = state.apply(Timestamp::from_millis(START_MS), command, &mut events);
+            let records: Vec<_> = events.drain(..).map(|event| DropRecord { drop: spec.id, at, event }).collect();
+            history.submit(&records);
+        };
+        for _ in 0..orders {
+            let ask = reserve(&spec);
+            let pay = Command::Confirm { order: ask.order, payment_ref: "ch_0123456789abcdef".into() };
+            apply(self, Command::Reserve(Box::new(ask)));
+            if pays {
+                apply(self, pay);
+            }
+        }
+        if ends {
+            apply(self, Command::End);
+        }
+    }
+}
