@@ -5,6 +5,7 @@
 //! code with a handful. `-- publishing` measures only what telling costs those who order. Client and server share the machine.
 
 use client::Crowd;
+use livedrop::http::server::raise_open_files;
 use livedrop_server::LiveDrop;
 use servers::Yardstick;
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ fn main() {
     if servers::become_yardstick() {
         return;
     }
-    let files = raise_open_files();
+    let files = raise_open_files().expect("as many files as we may");
     let most = usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(300);
     let scale = match measuring() {
         true => Scale { sessions: most.min(10_000), rounds: 9, orders: 400_000, followed: 10_000 },
@@ -69,16 +70,6 @@ fn prototype_request() -> String {
     "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         .to_owned()
-}
-
-/// Processes inherit it.
-fn raise_open_files() -> u64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(u64::from(u32::MAX));
-    let raised = Rlimit { current: Some(most), maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).expect("as many files as we may");
-    most
 }
 
 /// Memory of a process that is really there.

@@ -38,20 +38,39 @@ impl Timestamp {
     }
 }
 
+/// A timestamp's text.
+struct Text([u8; 24]);
+
+impl Text {
+    /// Digit by digit: an answer has half a dozen of these.
+    fn of(at: Timestamp) -> Self {
+        let mut text = *b"1970-01-01T00:00:00.000Z";
+        // Never out of range: see `from_millis`.
+        let t = OffsetDateTime::from_unix_timestamp(at.0 / 1_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let mut put = |from: usize, digits: usize, mut number: u32| {
+            for place in text[from..from + digits].iter_mut().rev() {
+                *place = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0, 4, t.year().unsigned_abs());
+        put(5, 2, u8::from(t.month()).into());
+        put(8, 2, t.day().into());
+        put(11, 2, t.hour().into());
+        put(14, 2, t.minute().into());
+        put(17, 2, t.second().into());
+        put(20, 3, (at.0 % 1_000) as u32);
+        Self(text)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let t = OffsetDateTime::from_unix_timestamp(self.0 / 1000).map_err(|_| fmt::Error)?;
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            t.year(),
-            u8::from(t.month()),
-            t.day(),
-            t.hour(),
-            t.minute(),
-            t.second(),
-            self.0 % 1000
-        )
+        f.pad(Text::of(*self).as_str())
     }
 }
 
@@ -85,7 +104,11 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+        if serializer.is_human_readable() {
+            serializer.serialize_str(Text::of(*self).as_str())
+        } else {
+            serializer.serialize_i64(self.0)
+        }
     }
 }
 
@@ -109,6 +132,12 @@ mod tests {
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Timestamp::from_millis(1_767_225_600_005).to_string(), "2026-01-01T00:00:00.005Z");
         assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+        // A leap day, and whatever else: what it writes, the library reads.
+        assert_eq!(Timestamp::from_millis(1_709_251_199_987).to_string(), "2024-02-29T23:59:59.987Z");
+        for millis in (0..=LAST_MS).step_by(8_640_012_345_678) {
+            let at = Timestamp::from_millis(millis);
+            assert_eq!(at.to_string().parse(), Ok(at));
+        }
     }
 
     #[test]

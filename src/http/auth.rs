@@ -8,6 +8,8 @@ use crate::service::{Caller, Code, Failure};
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use hashbrown::HashMap;
+use std::cell::RefCell;
 use std::future::{Ready, ready};
 
 /// The user of a path `/users/{id}/…`; `me` is short for the caller's id. Whether the caller may is for the use case to say.
@@ -18,33 +20,62 @@ pub struct Whose(pub UserId);
 #[derive(Clone, Copy, Debug)]
 pub struct Own(pub UserId);
 
-/// What the request's token says; `None` where there is none.
+/// What `verify` says of the token in the headers; `None` where there is none.
 ///
 /// # Errors
-/// `unauthenticated` for another scheme or a bad token, `token_expired`.
-pub fn access(headers: &HeaderMap, tokens: &Tokens) -> Result<Option<Access>, Failure> {
+/// `unauthenticated` for another scheme; as `verify`.
+pub fn access(
+    headers: &HeaderMap,
+    verify: impl FnOnce(&str) -> Result<Access, Failure>,
+) -> Result<Option<Access>, Failure> {
     let malformed = || Failure::with(Code::Unauthenticated, "Authorization must be: Bearer <access token>");
     let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(malformed());
     }
-    tokens.verify(token.trim()).map(Some)
+    verify(token.trim()).map(Some)
+}
+
+/// Tokens that one worker remembers; then it begins anew.
+const REMEMBERED_MAX: usize = 8_192;
+
+/// Tokens that were verified and have not ended, for one worker: whoever orders once looks around before and after. A signature that was good stays
+/// good, so only the time is looked at again. To be kept beside the [`Tokens`] that verified them.
+#[derive(Default)]
+pub struct Remembered(RefCell<HashMap<Box<str>, Access>>);
+
+impl Remembered {
+    fn verify(&self, token: &str, tokens: &Tokens) -> Result<Access, Failure> {
+        if let Some(access) = self.0.borrow().get(token) {
+            return tokens.still(*access);
+        }
+        let access = tokens.verify(token)?;
+        let mut known = self.0.borrow_mut();
+        if known.len() >= REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(token.into(), access);
+        Ok(access)
+    }
 }
 
 /// What a request's token said when it was first looked at: it is verified once, however many ask.
 struct Known(Result<Option<Access>, Failure>);
 
-/// What the request's token says, see [`access`]. Needs `web::Data<Tokens>`.
+/// What the request's token says; `None` where there is none. Needs `web::Data<Tokens>`.
 ///
 /// # Errors
-/// As [`access`].
+/// `unauthenticated` for another scheme or a bad token, `token_expired`.
 pub fn of(request: &HttpRequest) -> Result<Option<Access>, Failure> {
     if let Some(Known(known)) = request.extensions().get::<Known>() {
         return known.clone();
     }
     let tokens = request.app_data::<web::Data<Tokens>>().ok_or_else(|| Failure::new(Code::Internal))?;
-    let said = access(request.headers(), tokens);
+    let said = access(request.headers(), |token| match request.app_data::<web::Data<Remembered>>() {
+        Some(remembered) => remembered.verify(token, tokens),
+        None => tokens.verify(token),
+    });
     if !matches!(said, Ok(None)) {
         request.extensions_mut().insert(Known(said.clone()));
     }
@@ -139,6 +170,30 @@ mod tests {
         }
     }
 
+    #[test]
+    async fn a_token_that_is_remembered_ends_all_the_same() {
+        let clock = Clock::default();
+        let tokens = Tokens::new(SECRET, 900, clock.clone());
+        let (remembered, user) = (Remembered::default(), UserId::new());
+        let token = tokens.issue(user, Role::Admin);
+        for _ in 0..2 {
+            let access = remembered.verify(&token, &tokens).unwrap();
+            assert_eq!((access.user, access.role), (user, Role::Admin));
+        }
+        assert_eq!(remembered.0.borrow().len(), 1);
+        let forged = format!("{}A", &token[..token.len() - 1]);
+        for bad in ["", "x", &token[1..], &forged] {
+            assert_eq!(remembered.verify(bad, &tokens).unwrap_err().code, Code::Unauthenticated, "{bad}");
+        }
+        assert_eq!(remembered.0.borrow().len(), 1, "what is not good is not remembered");
+        clock.shift(900_000);
+        assert_eq!(remembered.verify(&token, &tokens).unwrap_err().code, Code::TokenExpired);
+        let tokens: Vec<String> = (0..=REMEMBERED_MAX).map(|_| tokens.issue(UserId::new(), Role::User)).collect();
+        let verifier = Tokens::new(SECRET, 900, clock);
+        tokens.iter().for_each(|token| assert!(remembered.verify(token, &verifier).is_ok()));
+        assert!(remembered.0.borrow().len() <= REMEMBERED_MAX);
+    }
+
     #[actix_web::test]
     async fn an_expired_token_says_so() {
         let clock = Clock::default();
@@ -146,7 +201,7 @@ mod tests {
         let token = tokens.issue(UserId::new(), Role::User);
         clock.shift(3_600_000);
         let request = test::TestRequest::get().insert_header(("authorization", format!("Bearer {token}")));
-        let failure = access(request.to_http_request().headers(), &tokens).unwrap_err();
+        let failure = access(request.to_http_request().headers(), |token| tokens.verify(token)).unwrap_err();
         assert_eq!(failure.code, Code::TokenExpired);
     }
 }

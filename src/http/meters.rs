@@ -50,21 +50,22 @@ pub fn observe<B>(response: &ServiceResponse<B>, took: Duration) {
     let request = response.request();
     let class = (usize::from(response.status().as_u16()) / 100).clamp(1, CLASSES) - 1;
     let seconds = took.as_secs_f64();
-    match request.app_data::<RouteMeters>() {
-        Some(route) => {
-            let cell = &route.0[method_index(request.method())][class];
-            if let Some(histogram) = cell.get() {
-                histogram.observe(seconds);
-            } else if let Some(meters) = request.app_data::<web::Data<Services>>() {
-                let pattern = request.match_pattern().unwrap_or_else(|| NO_ROUTE.to_owned());
-                cell.get_or_init(|| meters.meters.of(&pattern, request.method(), response.status())).observe(seconds);
-            }
-        }
-        None => {
-            if let Some(services) = request.app_data::<web::Data<Services>>() {
-                services.meters.of(NO_ROUTE, request.method(), response.status()).observe(seconds);
-            }
-        }
+    let of = |pattern: &str| {
+        let services = request.app_data::<web::Data<Services>>()?;
+        Some(services.meters.of(pattern, request.method(), response.status()))
+    };
+    let Some(route) = request.app_data::<RouteMeters>() else {
+        return of(NO_ROUTE).into_iter().for_each(|histogram| histogram.observe(seconds));
+    };
+    let cell = &route.0[method_index(request.method())][class];
+    if cell.get().is_none()
+        && let Some(histogram) = of(request.match_pattern().as_deref().unwrap_or(NO_ROUTE))
+    {
+        // It was empty.
+        let _ = cell.set(histogram);
+    }
+    if let Some(histogram) = cell.get() {
+        histogram.observe(seconds);
     }
 }
 

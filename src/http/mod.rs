@@ -99,6 +99,8 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
         config
             .app_data(web::Data::new(services.tokens.clone()))
+            .app_data(web::Data::new(auth::Remembered::default()))
+            .app_data(web::Data::new(conditional::Pages::default()))
             .app_data(web::Data::new(services.accounts.clone()))
             .app_data(web::Data::new(services.trusted_proxies.clone()))
             .app_data(web::Data::new(services.sizes))

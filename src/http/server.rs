@@ -56,7 +56,9 @@ pub fn build(
     going_down: GoingDown,
     limits: Limits,
 ) -> io::Result<Server> {
-    raise_open_files();
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     // Again, only to set the length of the queue: std has its own opinion (128).
     rustix::net::listen(&listener, BACKLOG)?;
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -100,13 +102,15 @@ pub fn build(
     Ok(server.run())
 }
 
-/// Each session is an open file, and the usual soft limit (1,024) is there for the sake of `select(2)` only.
-fn raise_open_files() {
+/// Lets this process, and those that it starts, open as many files as it may; returns how many. Each session is one, and the usual soft limit
+/// (1,024) is there for the sake of `select(2)` only.
+///
+/// # Errors
+/// What the system says.
+pub fn raise_open_files() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, limit = ?limit.current, "the limit of open files stays as it is");
-    }
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
 /// A socket that cannot be tuned still works, so this fails in silence: it is gone, most likely.

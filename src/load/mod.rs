@@ -24,9 +24,10 @@ pub use report::LoadReport;
 pub use tally::{Kind, Row, Second, Verdict, Waits};
 pub use watch::Watched;
 
+use crate::http::server::raise_open_files;
 use crowd::{Buyer, Crowd};
 use pace::Pace;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
@@ -104,13 +105,11 @@ fn write(path: &Path, text: &str) -> Result<(), LoadError> {
 
 /// Each connection is an open file.
 fn open_files(wanted: u64) -> Result<(), LoadError> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return Ok(());
+    let failed = |source| LoadError::Io { what: format!("open {wanted} files (ulimit -n)"), source };
+    match raise_open_files().map_err(failed)? {
+        most if most >= wanted => Ok(()),
+        most => Err(failed(io::Error::other(format!("the limit is {most}")))),
     }
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
-    raised.map_err(|source| LoadError::Io { what: format!("open {wanted} files (ulimit -n)"), source: source.into() })
 }
 
 async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, LoadError> {

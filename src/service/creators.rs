@@ -1,6 +1,6 @@
 //! Creators and who follows them.
 
-use super::{Caller, Code, Failure, Hub, Object, Page, clock::Clock};
+use super::{Caller, Code, Failure, Hub, Object, Page, clock::Clock, to_the_end};
 use crate::domain::limits::PAGE_LIMIT_MAX;
 use crate::domain::{CreatorId, UserId};
 use crate::storage::{Creator, Store};
@@ -126,7 +126,7 @@ impl Creators {
             }
             Ok(())
         };
-        tokio::spawn(change).await.map_err(|_| Failure::new(Code::Internal))?
+        to_the_end(|| Failure::new(Code::Internal), change).await
     }
 
     /// Stops following. Repeated: unchanged.

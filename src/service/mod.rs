@@ -18,6 +18,8 @@ pub mod tickets;
 pub mod tokens;
 pub mod views;
 
+use tracing::Instrument;
+
 pub use caller::{Caller, Object};
 pub use failure::{Code, Failure, FieldError};
 pub use views::{DropView, Page, StockView};
@@ -30,3 +32,12 @@ pub use crate::actors::outbox::{Message, Outgoing};
 pub use crate::actors::place::Since;
 pub use crate::actors::shard::{Lifeline, Opening, Seat, Shard};
 pub use crate::storage::{AuditFilter, AuditRow, Concern, Creator, DropFilter, Phase, Product, ProductFilter, User};
+
+/// Runs in a task of its own what must not stop half-way: the server drops a request whose client hangs up. `broken` is what to say where the
+/// task itself breaks.
+async fn to_the_end<T: Send + 'static>(
+    broken: fn() -> Failure,
+    request: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::spawn(request.in_current_span()).await.unwrap_or_else(|_| Err(broken()))
+}

@@ -5,7 +5,7 @@ use super::failure::sql_is_true;
 use super::outcomes::Outcomes;
 use super::payments::PaymentGateway;
 use super::settle::{Paid, Settler};
-use super::{Code, Failure, Page};
+use super::{Code, Failure, Page, to_the_end};
 use crate::actors::{Answer, AskError, DropHandle, Projection, Registry};
 use crate::domain::{
     DropId, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId, UserId, VariantId,
@@ -14,7 +14,6 @@ use crate::engine::{Command, Outcome, Rejection, Reserve};
 use crate::storage::{KeyAnswer, Store};
 use dashmap::DashSet;
 use std::{sync::Arc, time::Duration};
-use tracing::Instrument;
 use uuid::Uuid;
 
 /// How long a listing waits for the projector before it asks the drops themselves.
@@ -93,7 +92,7 @@ impl Orders {
             return self.place_running(running, buyer, key, new, trace).await;
         }
         let (this, key) = (self.clone(), key.to_owned());
-        to_the_end(async move { this.place_running(running, buyer, &key, new, trace).await }).await
+        to_the_end(unknown, async move { this.place_running(running, buyer, &key, new, trace).await }).await
     }
 
     async fn place_running(
@@ -202,7 +201,7 @@ impl Orders {
             return paid_answer(order);
         };
         let settler = self.settler.clone();
-        let paid = to_the_end(async move { settler.begin_and_charge(&handle, &order, &method, trace).await });
+        let paid = to_the_end(unknown, async move { settler.begin_and_charge(&handle, &order, &method, trace).await });
         paid_answer(paid_order(paid.await?, id)?)
     }
 
@@ -393,13 +392,9 @@ pub(super) fn rejected(outcome: &Outcome) -> Failure {
     }
 }
 
-/// Runs what moves money in a task of its own: the server drops a request whose client hangs up, and a payment that the drop
-/// has heard of must reach its end all the same.
-async fn to_the_end<T: Send + 'static>(
-    request: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> Result<T, Failure> {
-    let ended = tokio::spawn(request.in_current_span()).await;
-    ended.unwrap_or_else(|_| Err(ask_failure(AskError::OutcomeUnknown)))
+/// What there is to say where a task broke that was to move money.
+fn unknown() -> Failure {
+    ask_failure(AskError::OutcomeUnknown)
 }
 
 /// Marks a key as running for as long as it lives.

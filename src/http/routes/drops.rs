@@ -4,7 +4,7 @@ use super::{Answer, created};
 use crate::domain::DropId;
 use crate::domain::limits::DROP_BODY_BYTES_MAX;
 use crate::http::Services;
-use crate::http::conditional;
+use crate::http::conditional::{self, View};
 use crate::http::dto::drops::{DropBody, NewDropBody, RescheduleBody, RestockBody, StockBody};
 use crate::http::json::Body;
 use crate::http::openapi::parameters::{DropsQuery, OfDrop};
@@ -52,7 +52,8 @@ pub async fn create(
     ),
 )]
 pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<DropId>) -> Answer {
-    conditional::page(&request, DropBody::from(&services.drops.get(id).await?))
+    let drop = services.drops.get(id).await?;
+    conditional::page_of(&request, (View::Drop, id), drop.stock.position, || DropBody::from(&drop))
 }
 
 /// `GET /drops/{id}/stock`.
@@ -69,7 +70,8 @@ pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id
     ),
 )]
 pub async fn stock(services: web::Data<Services>, request: HttpRequest, Id(id): Id<DropId>) -> Answer {
-    conditional::page(&request, StockBody::new(id, &services.drops.stock(id).await?))
+    let stock = services.drops.stock(id).await?;
+    conditional::page_of(&request, (View::Stock, id), stock.position, || StockBody::new(id, &stock))
 }
 
 /// `GET /drops`.
