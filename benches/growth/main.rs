@@ -1,7 +1,8 @@
 //! How a server bends as it gets more to do: with connections, with drops, with orders that the drop already has, and with people who watch.
 //! Each point is a run of `livedrop load` against a fresh server; every run ends with its audit, and one that is not clean ends the bench.
 //!
-//! `cargo bench --bench growth` prints tables and draws plots into `target/growth` (about six minutes); `cargo test` runs two small points of each.
+//! `cargo bench --bench growth` prints tables and draws plots into `target/growth` (about five minutes); with names (`-- drops watchers`) only those.
+//! `cargo test` runs two small points of each.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -96,31 +97,29 @@ fn show(name: &str, of: &str, points: &[Point]) {
 
 fn main() {
     let full = measuring();
-    let seconds = if full { "5" } else { "1" };
-    let options = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-    let connections: &[u32] = if full { &[1, 4, 16, 64, 256, 1_024, 4_096] } else { &[1, 4] };
-    let points = by(connections, |n| options(&["--connections", n, "--seconds", seconds]));
-    show("connections", "connections", &points);
-    let drops: &[u32] = if full { &[1, 10, 100, 1_000, 10_000] } else { &[1, 3] };
-    let crowd = if full { "256" } else { "4" };
-    let points = by(drops, |n| {
-        options(&[
-            "--scenario",
-            "many",
-            "--drops",
-            n,
-            "--stock",
-            "100000",
-            "--connections",
-            crowd,
-            "--seconds",
-            seconds,
-        ])
-    });
-    show("drops", "drops", &points);
-    let points = if full { by_orders(60, 5) } else { by_orders(2, 1) };
-    show("orders", "orders in the drop", &points);
-    let watchers: &[u32] = if full { &[0, 100, 1_000, 5_000, 10_000] } else { &[0, 5] };
-    let points = by(watchers, |n| options(&["--watchers", n, "--connections", crowd, "--seconds", seconds]));
-    show("watchers", "watchers", &points);
+    let (seconds, crowd) = if full { ("5", "256") } else { ("1", "4") };
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name);
+    let run = |values: &[u32], name: &str, others: &[&str]| {
+        by(values, |value| {
+            let all = [&[name, value, "--seconds", seconds], others].concat();
+            all.into_iter().map(str::to_owned).collect()
+        })
+    };
+    if wanted("connections") {
+        let values: &[u32] = if full { &[1, 4, 16, 64, 256, 1_024, 4_096] } else { &[1, 4] };
+        show("connections", "connections", &run(values, "--connections", &[]));
+    }
+    if wanted("drops") {
+        let values: &[u32] = if full { &[1, 10, 100, 1_000, 10_000] } else { &[1, 3] };
+        show("drops", "drops", &run(values, "--drops", &["--scenario", "many", "--connections", crowd]));
+    }
+    if wanted("orders") {
+        let points = if full { by_orders(60, 5) } else { by_orders(2, 1) };
+        show("orders", "orders in the drop", &points);
+    }
+    if wanted("watchers") {
+        let values: &[u32] = if full { &[0, 100, 1_000, 5_000, 10_000] } else { &[0, 5] };
+        show("watchers", "watchers", &run(values, "--watchers", &["--connections", crowd]));
+    }
 }

@@ -11,13 +11,22 @@ use super::history::History;
 use super::place::{Epoch, Place, Since};
 use super::shard::{Begin, Heard, ToShard, Told};
 use super::tail::{Run, Tail};
-use crate::domain::limits::{REPLAY_BYTES_MAX, SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX};
+use crate::domain::limits::{
+    REPLAY_BYTES_MAX, SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX, STOCK_MESSAGES_PER_SECOND_MAX,
+};
 use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, StockBoard, Timestamp, UserId};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::mpsc;
 
 /// The name of its place in the journal.
@@ -115,6 +124,10 @@ pub struct Broadcaster {
     by_user: HashMap<UserId, VecDeque<SeatRef>>,
     /// Told, and not handed over yet.
     out: Vec<Told>,
+    /// How many messages of `stock_changed` the shards have queued since the last look.
+    stock_messages: Arc<AtomicU64>,
+    /// Of these, those whose time has not come yet.
+    stock_ahead: u64,
     /// Drops that were remembered from the middle of their story, and the last record of each.
     strangers: HashMap<DropId, u64>,
 }
@@ -134,6 +147,8 @@ impl Broadcaster {
             shards: Vec::new(),
             by_user: HashMap::new(),
             out: Vec::new(),
+            stock_messages: Arc::default(),
+            stock_ahead: 0,
             strangers: HashMap::new(),
         }
     }
@@ -256,6 +271,17 @@ impl Broadcaster {
             self.out.push((event, u128::MAX));
         }
         self.history.flushed(self.place);
+    }
+
+    /// The beat at which stock is told, unless too many messages of it are on their way.
+    fn beat(&mut self) {
+        let shards = self.shards.iter().flatten().count() as u64;
+        let paid = shards * u64::from(STOCK_MESSAGES_PER_SECOND_MAX / STOCK_CHANGED_PER_SECOND_MAX);
+        self.stock_ahead = (self.stock_ahead + self.stock_messages.swap(0, Ordering::Relaxed)).saturating_sub(paid);
+        if self.stock_ahead == 0 {
+            self.tell_stock();
+        }
+        self.hand_over();
     }
 
     /// Hands over what was told, to each shard that has somebody for it.
@@ -458,10 +484,7 @@ impl Actor for Broadcaster {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX_MAX);
         let conflation = Duration::from_secs(1) / STOCK_CHANGED_PER_SECOND_MAX;
-        context.run_interval(conflation, |broadcaster, _| {
-            broadcaster.tell_stock();
-            broadcaster.hand_over();
-        });
+        context.run_interval(conflation, |broadcaster, _| broadcaster.beat());
         context.run_interval(Duration::from_secs(60), |broadcaster, _| {
             broadcaster.forget_finished();
             broadcaster.history.expire(broadcaster.clock.now());
@@ -493,6 +516,7 @@ impl Handler<Wish> for Broadcaster {
                     self.shards.resize_with(shard + 1, || None);
                 }
                 self.shards[shard] = Some(sender);
+                self.send(shard, ToShard::Count(Arc::clone(&self.stock_messages)));
             }
             Wish::Own(seat, user) => self.own(seat, user),
             Wish::Join(seat, joining) => self.join(seat, *joining),

@@ -18,7 +18,10 @@ use smallvec::SmallVec;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -52,6 +55,8 @@ pub struct Begin {
 /// From the broadcaster.
 #[derive(Debug)]
 pub enum ToShard {
+    /// Where to count messages of `stock_changed`.
+    Count(Arc<AtomicU64>),
     /// What has happened.
     Told(Arc<[Told]>),
     /// A session hears more from now on.
@@ -95,6 +100,7 @@ pub struct Shard {
     topics: RefCell<HashMap<Topic, Listeners>>,
     order: Cell<u64>,
     next: Cell<u64>,
+    stock_messages: RefCell<Arc<AtomicU64>>,
     /// Connections of sessions that are gone, and when they have to be.
     remains: RefCell<Vec<(Instant, Weak<dyn Lifeline>)>>,
     draining: Cell<bool>,
@@ -110,6 +116,7 @@ impl Shard {
             topics: RefCell::default(),
             order: Cell::new(0),
             next: Cell::new(0),
+            stock_messages: RefCell::default(),
             remains: RefCell::default(),
             draining: Cell::new(false),
         }
@@ -184,6 +191,7 @@ impl Shard {
 
     pub(super) fn on(&self, message: ToShard) {
         match message {
+            ToShard::Count(count) => _ = self.stock_messages.replace(count),
             ToShard::Told(told) => self.tell(&told),
             ToShard::Begin(seat, begin) => {
                 let Some(seat) = self.seat(seat) else { return };
@@ -230,11 +238,17 @@ impl Shard {
             }
             let before = self.order.get();
             let messages: SmallVec<[Rc<Message>; 4]> = run.iter().map(|event| self.message_of(event)).collect();
+            let mut heard = 0;
             for seat in hearing.into_iter().flatten() {
                 if seat.last.replace(self.order.get()) <= before {
                     messages.iter().for_each(|message| seat.push(message));
                     seat.wake();
+                    heard += 1;
                 }
+            }
+            let stock = run.iter().filter(|event| event.stock_of.is_some()).count() as u64;
+            if stock > 0 {
+                self.stock_messages.borrow().fetch_add(stock * heard, Ordering::Relaxed);
             }
         }
     }

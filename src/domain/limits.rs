@@ -68,6 +68,9 @@ pub const SESSIONS_PER_USER_MAX: usize = 16;
 pub const SESSIONS_MAX: usize = 200_000;
 /// `stock_changed` events a second and drop; in between only the latest stock counts.
 pub const STOCK_CHANGED_PER_SECOND_MAX: u32 = 20;
+/// Messages of `stock_changed` that one worker sends in a second: about a fifth of its time. Past it stock is told less often, so that a crowd that
+/// watches does not keep the one that buys from its answers.
+pub const STOCK_MESSAGES_PER_SECOND_MAX: u32 = 20_000;
 /// Sessions that one second lets in, over all workers; the rest of a crowd is told when to come again.
 pub const SESSIONS_ACCEPTED_PER_SECOND_MAX: usize = 5_000;
 /// Events of one drop that are kept for listeners who come back.

@@ -121,6 +121,27 @@ impl World {
         self.journal.push(DropRecord { drop: made.spec.id, at: Clock::default().now(), event });
     }
 
+    /// Somebody takes a free unit.
+    fn reserve(&mut self, drop: usize) {
+        let variant = self.drops[drop].spec.variants[0].id;
+        let buyer = self.buyers[self.random.random_range(0..self.buyers.len())];
+        let order = OrderId::for_drop(self.drops[drop].spec.id);
+        self.drops[drop].held.push(OrderLine { order, buyer, variant, quantity: 1 });
+        let reserved = DropEvent::Reserved {
+            order,
+            buyer,
+            variant,
+            quantity: 1,
+            unit_price: self.drops[drop].spec.variants[0].price,
+            expires_at: Timestamp::from_millis(1),
+            key: "k".into(),
+            digest: KeyDigest::of(buyer, "k"),
+            fingerprint: Fingerprint(1),
+            payment_method: None,
+        };
+        self.append(drop, reserved);
+    }
+
     /// Something happens to some drop.
     fn happen(&mut self) {
         let drop = self.random.random_range(0..self.drops.len());
@@ -130,25 +151,7 @@ impl World {
             0 => self.append(drop, DropEvent::Restocked { variant, quantity: 1 }),
             1 => self.append(drop, DropEvent::StockLow { variant, available: free }),
             2..=5 if free > 0 => {
-                let buyer = self.buyers[self.random.random_range(0..self.buyers.len())];
-                let order = OrderId::for_drop(self.drops[drop].spec.id);
-                self.drops[drop].held.push(OrderLine { order, buyer, variant, quantity: 1 });
-                let unit_price = self.drops[drop].spec.variants[0].price;
-                self.append(
-                    drop,
-                    DropEvent::Reserved {
-                        order,
-                        buyer,
-                        variant,
-                        quantity: 1,
-                        unit_price,
-                        expires_at: Timestamp::from_millis(1),
-                        key: "k".into(),
-                        digest: KeyDigest::of(buyer, "k"),
-                        fingerprint: Fingerprint(1),
-                        payment_method: None,
-                    },
-                );
+                self.reserve(drop);
                 if free == 1 {
                     self.append(drop, DropEvent::SoldOut);
                 }
@@ -179,8 +182,7 @@ impl World {
     }
 
     fn tick(&mut self) {
-        self.broadcaster.tell_stock();
-        self.broadcaster.hand_over();
+        self.broadcaster.beat();
     }
 
     fn restart(&mut self) {
@@ -387,4 +389,31 @@ async fn nobody_misses_anything_and_nobody_hears_it_twice() {
         let told = std::panic::catch_unwind(|| story(seed));
         assert!(told.is_ok(), "seed {seed}");
     }
+}
+
+#[actix::test]
+async fn a_crowd_that_watches_hears_of_the_stock_less_often() {
+    let mut world = World::new(7);
+    world.tell(usize::MAX);
+    let told = |world: &mut World| {
+        let mut stock = 0;
+        while let Ok(message) = world.queue.try_recv() {
+            if let ToShard::Told(told) = message {
+                stock += told.iter().filter(|(event, _)| event.stock_of.is_some()).count();
+            }
+        }
+        stock
+    };
+    world.broadcaster.beat();
+    told(&mut world);
+    let per_beat = u64::from(STOCK_MESSAGES_PER_SECOND_MAX / STOCK_CHANGED_PER_SECOND_MAX);
+    world.broadcaster.stock_messages.store(3 * per_beat + 1, Ordering::Relaxed);
+    world.reserve(0);
+    world.tell(usize::MAX);
+    for beat in 0..3 {
+        world.broadcaster.beat();
+        assert_eq!(told(&mut world), 0, "beat {beat}");
+    }
+    world.broadcaster.beat();
+    assert_eq!(told(&mut world), 1, "late, and once");
 }
