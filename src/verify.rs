@@ -185,23 +185,11 @@ fn fold(report: &mut VerifyReport, told: &mut HashMap<DropId, Told>, sequence: u
 
 /// Why an event cannot follow, if it cannot. Folds the board.
 fn impossible(drop: &mut Told, event: &DropEvent) -> Option<&'static str> {
-    let order = match event {
-        DropEvent::Confirmed { line, .. }
-        | DropEvent::Released { line, .. }
-        | DropEvent::RefundDue { line, .. }
-        | DropEvent::Refunded { line } => Some(line.order),
-        DropEvent::PaymentStarted { order, .. } | DropEvent::PaymentEnded { order } => Some(*order),
-        _ => None,
-    };
-    if let DropEvent::Reserved { order, .. } = event
-        && drop.state.order(*order).is_some()
-    {
-        return Some("an order is reserved twice");
-    }
-    let status = match order.map(|id| drop.state.order(id)) {
-        Some(None) => return Some("an event about an order that was never reserved"),
-        Some(Some(order)) => Some(order.status),
-        None => None,
+    let status = match (event, event.order().map(|id| drop.state.order(id))) {
+        (DropEvent::Reserved { .. }, Some(Some(_))) => return Some("an order is reserved twice"),
+        (DropEvent::Reserved { .. }, _) | (_, None) => None,
+        (_, Some(None)) => return Some("an event about an order that was never reserved"),
+        (_, Some(Some(order))) => Some(order.status),
     };
     match (event, status) {
         (DropEvent::Confirmed { .. }, Some(OrderStatus::Confirmed | OrderStatus::Refunded)) => {

@@ -180,6 +180,15 @@ impl DropEvent {
         })
     }
 
+    /// The order that it is about.
+    #[must_use]
+    pub fn order(&self) -> Option<OrderId> {
+        match self {
+            Self::PaymentStarted { order, .. } | Self::PaymentEnded { order } => Some(*order),
+            event => event.line().map(|line| line.order),
+        }
+    }
+
     /// The order that it is about, where its buyer is told of it.
     #[must_use]
     pub fn line(&self) -> Option<OrderLine> {

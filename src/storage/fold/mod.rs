@@ -87,17 +87,6 @@ pub(super) struct Rows {
     pub drop_news: Vec<DropNews>,
 }
 
-fn order_of(event: &DropEvent) -> Option<OrderId> {
-    match event {
-        DropEvent::PaymentStarted { order, .. } | DropEvent::PaymentEnded { order } => Some(*order),
-        DropEvent::Confirmed { line, .. }
-        | DropEvent::Released { line, .. }
-        | DropEvent::RefundDue { line, .. }
-        | DropEvent::Refunded { line } => Some(line.order),
-        _ => None,
-    }
-}
-
 impl Touched {
     /// Looks a batch through.
     pub fn by(records: &[DropRecord]) -> Self {
@@ -107,7 +96,7 @@ impl Touched {
             match &record.event {
                 DropEvent::Scheduled(_) => _ = drops.insert(record.drop),
                 DropEvent::Reserved { order, .. } => _ = orders.insert(*order),
-                event => touched.orders.extend(order_of(event).filter(|&id| orders.insert(id))),
+                event => touched.orders.extend(event.order().filter(|&id| orders.insert(id))),
             }
             if drops.insert(record.drop) {
                 touched.drops.push(record.drop);
@@ -150,7 +139,7 @@ impl Fold {
             DropEvent::Refused { .. } => self.refuse(sequence, record),
             DropEvent::ByHand { actor, act } => self.audits.push(audit::line(sequence, record, actor, *act)),
             event => {
-                if let Some(id) = order_of(event) {
+                if let Some(id) = event.order() {
                     let order = self.order(id)?;
                     let paying = order.payment_pending.is_some();
                     let note = order::note(order, sequence, record);
