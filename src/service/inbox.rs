@@ -62,6 +62,7 @@ pub struct Inbox {
     store: Arc<dyn Store>,
     reader: JournalReader,
     projection: Projection,
+    hub: Hub,
     clock: Clock,
     marks: mpsc::Sender<Marking>,
 }
@@ -80,7 +81,6 @@ struct Marking {
 /// Writes marks, see [`Inbox::new`].
 pub struct MarkWriter {
     inbox: Inbox,
-    hub: Hub,
     marks: mpsc::Receiver<Marking>,
 }
 
@@ -95,8 +95,8 @@ impl Inbox {
         clock: Clock,
     ) -> (Self, MarkWriter) {
         let (sender, marks) = mpsc::channel(ACKNOWLEDGEMENTS_MAX);
-        let inbox = Self { store, reader, projection, clock, marks: sender };
-        (inbox.clone(), MarkWriter { inbox, hub, marks })
+        let inbox = Self { store, reader, projection, hub, clock, marks: sender };
+        (inbox.clone(), MarkWriter { inbox, marks })
     }
 
     /// What nobody has acknowledged, newest first, told before `after`.
@@ -146,14 +146,14 @@ impl Inbox {
     ///
     /// # Errors
     /// As [`Inbox::acknowledge`].
-    pub async fn read(&self, user: UserId, which: Which, hub: &Hub) -> Result<(), Failure> {
+    pub async fn read(&self, user: UserId, which: Which) -> Result<(), Failure> {
         match which {
             Which::These(names) => self.mark(Mark::Read, user, names, None).await,
             Which::UpTo(name) => {
                 let Some(last) = self.known(name).await? else { return Ok(()) };
                 self.arrived(last).await?;
                 self.store.inbox_mark_read_up_to(self.view(user), last, self.clock.now()).await?;
-                hub.inbox_changed(vec![InboxChange::read_up_to(user, name)]);
+                self.hub.inbox_changed(vec![InboxChange::read_up_to(user, name)]);
                 Ok(())
             }
         }
@@ -250,7 +250,7 @@ impl MarkWriter {
                     let Marking { user, names, asked_by, .. } = marking;
                     InboxChange::marked(mark, *user, names, *asked_by)
                 });
-                self.hub.inbox_changed(changes.collect());
+                self.inbox.hub.inbox_changed(changes.collect());
             }
             for marking in markings {
                 // Whoever asked may be gone.

@@ -98,7 +98,22 @@ pub(super) async fn unread<D: Database>(db: &D, view: InboxView, max: u32) -> Re
     Ok(u32::try_from(counted).unwrap_or(max).min(max))
 }
 
-/// The statements of a mark: for a line that is there, and for one that is to be made of what was computed.
+/// Makes lines of what was computed for `$1` and is to be marked at `$4`; `$which` says which, by `$2` and `$3`.
+macro_rules! make_lines {
+    ($column:literal, $which:literal) => {
+        concat!(
+            "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, creator_id, ",
+            $column,
+            ") SELECT f.user_id, e.journal_id, e.sequence, e.kind, e.at, e.drop_id, e.creator_id, $4 \
+             FROM follows f JOIN drop_news e ON e.creator_id = f.creator_id AND e.fanned_out = 0 \
+             WHERE f.user_id = $1 AND f.created_at <= e.at AND ",
+            $which,
+            " ON CONFLICT DO NOTHING"
+        )
+    };
+}
+
+/// The statements of a mark: for a line that is there, and for one that is to be made.
 macro_rules! mark {
     ($column:literal) => {
         (
@@ -109,14 +124,7 @@ macro_rules! mark {
                 $column,
                 " IS NULL"
             ),
-            concat!(
-                "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, creator_id, ",
-                $column,
-                ") SELECT f.user_id, e.journal_id, e.sequence, e.kind, e.at, e.drop_id, e.creator_id, $4 \
-                 FROM drop_news e JOIN follows f ON f.creator_id = e.creator_id \
-                 WHERE f.user_id = $1 AND e.journal_id = $2 AND e.sequence = $3 AND e.fanned_out = 0 \
-                 AND f.created_at <= e.at ON CONFLICT DO NOTHING"
-            ),
+            make_lines!($column, "e.journal_id = $2 AND e.sequence = $3"),
         )
     };
 }
@@ -133,8 +141,9 @@ pub(super) async fn mark<D: Database>(
     };
     let mut tx = db.transaction().await?;
     for (user, EntryId { journal, sequence }) in entries {
-        if tx.run(there, args![user.0, *journal, *sequence, at]).await? == 0 {
-            tx.run(computed, args![user.0, *journal, *sequence, at]).await?;
+        let args = args![user.0, *journal, *sequence, at];
+        if tx.run(there, args.clone()).await? == 0 {
+            tx.run(computed, args).await?;
         }
     }
     tx.commit().await
@@ -146,17 +155,12 @@ pub(super) async fn mark_read_up_to<D: Database>(
     last: EntryId,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let args = args![view.user.0, last.journal, last.sequence, view.since, at];
+    let args = args![view.user.0, last.journal, last.sequence, at, view.since];
     let mut tx = db.transaction().await?;
-    let sql = "UPDATE inbox SET read_at = $5 WHERE user_id = $1 AND (journal_id, sequence) <= ($2, $3) AND at >= $4 \
+    let sql = "UPDATE inbox SET read_at = $4 WHERE user_id = $1 AND (journal_id, sequence) <= ($2, $3) AND at >= $5 \
                AND read_at IS NULL AND acknowledged_at IS NULL";
     tx.run(sql, args.clone()).await?;
-    let sql = "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, creator_id, read_at) \
-               SELECT f.user_id, e.journal_id, e.sequence, e.kind, e.at, e.drop_id, e.creator_id, $5 \
-               FROM follows f JOIN drop_news e ON e.creator_id = f.creator_id AND e.fanned_out = 0 \
-               WHERE f.user_id = $1 AND (e.journal_id, e.sequence) <= ($2, $3) AND e.at >= $4 AND f.created_at <= e.at \
-               ON CONFLICT DO NOTHING";
-    tx.run(sql, args).await?;
+    tx.run(make_lines!("read_at", "(e.journal_id, e.sequence) <= ($2, $3) AND e.at >= $5"), args).await?;
     tx.commit().await
 }
 

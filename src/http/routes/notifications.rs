@@ -94,7 +94,7 @@ pub async fn acknowledge(services: web::Data<Services>, caller: Caller, Body(bod
     security(("bearer" = [])),
 )]
 pub async fn read(services: web::Data<Services>, caller: Caller, Body(body): Body<ReadBody>) -> Answer {
-    services.inbox.read(caller.user, body.validate()?, &services.hub).await?;
+    services.inbox.read(caller.user, body.validate()?).await?;
     left(&services, &caller).await
 }
 
