@@ -4,16 +4,14 @@
 //! It never waits for a socket. What a session asks for is answered through the same queue as the events, so nothing falls
 //! between an answer and what is told after it.
 
-use super::announce::{self, Begun, InboxChange, Moment, Notice, OrderFact, Welcome};
+use super::announce::{self, InboxChange, Moment, Notice, OrderFact};
 use super::clock::Clock;
-use super::fanout::{CloseCause, Event, Topic};
+use super::fanout::{CloseCause, Topic};
 use super::history::History;
 use super::place::{Epoch, Place, Since};
-use super::shard::{Begin, Heard, ToShard, Told};
+use super::shard::{ToShard, Told};
 use super::tail::{Run, Tail};
-use crate::domain::limits::{
-    REPLAY_BYTES_MAX, SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX, STOCK_MESSAGES_PER_SECOND_MAX,
-};
+use crate::domain::limits::{SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX, STOCK_MESSAGES_PER_SECOND_MAX};
 use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, StockBoard, Timestamp, UserId};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
@@ -330,113 +328,6 @@ impl Broadcaster {
         }
     }
 
-    fn join(&mut self, seat: SeatRef, joining: Joining) {
-        let Joining { user, following, complete, expires_at, topics, since } = joining;
-        let count = following.len();
-        let granted = std::iter::once(Topic::User(user)).chain(following.into_iter().map(Topic::Creator));
-        let mut wanted: Vec<(Topic, Heard)> = granted.map(|topic| (topic, Heard::granted(self.place))).collect();
-        let comes_with_account = wanted.len();
-        wanted.extend(topics.iter().map(|topic| (*topic, Heard::asked(self.place))));
-        let Missed { events, recovered } = self.missed(&mut wanted, since);
-        let lost = |index: usize| !recovered[index];
-        let mut snapshots = Vec::new();
-        if since.is_some() {
-            snapshots = self.snapshots_of_account(&wanted[..comes_with_account], &recovered);
-        }
-        let named = &wanted[comes_with_account..];
-        let mut begun = Vec::with_capacity(named.len());
-        for (index, (topic, _)) in named.iter().enumerate() {
-            let lost = lost(comes_with_account + index);
-            if lost {
-                snapshots.push(self.snapshot(*topic));
-            }
-            begun.push(Begun { topic: topic.to_string(), recovered: !lost });
-        }
-        let recovered = since.map(|_| recovered[..comes_with_account].iter().all(|recovered| *recovered));
-        let id = self.since();
-        let welcome = Welcome { id, user, following: count, expires_at, recovered, topics: &begun };
-        let answer = announce::authenticated(welcome);
-        let begin = Begin { joined: complete, kind: "authenticated", topics: wanted, events, snapshots, answer, id };
-        self.send(seat.shard, ToShard::Begin(seat.seat, Box::new(begin)));
-    }
-
-    fn subscribe(&mut self, seat: SeatRef, topics: &[Topic], since: Option<Since>) {
-        let mut wanted: Vec<_> = topics.iter().map(|topic| (*topic, Heard::asked(self.place))).collect();
-        let Missed { events, recovered } = self.missed(&mut wanted, since);
-        let (mut snapshots, mut begun) = (Vec::new(), Vec::new());
-        for (topic, recovered) in topics.iter().zip(recovered) {
-            if !recovered {
-                snapshots.push(self.snapshot(*topic));
-            }
-            begun.push(Begun { topic: topic.to_string(), recovered });
-        }
-        let id = self.since();
-        let answer = announce::subscribed(id, &begun);
-        let begin = Begin { joined: false, kind: "subscribed", topics: wanted, events, snapshots, answer, id };
-        self.send(seat.shard, ToShard::Begin(seat.seat, Box::new(begin)));
-    }
-
-    /// What was missed on these topics, each event once, in the order of telling; topics where that is known are heard from
-    /// there on. All or nothing where it is too much.
-    fn missed(&self, topics: &mut [(Topic, Heard)], since: Option<Since>) -> Missed {
-        let mut missed = Missed { events: Vec::new(), recovered: vec![false; topics.len()] };
-        let Some(since) = since else { return missed };
-        for (recovered, (topic, _)) in missed.recovered.iter_mut().zip(topics.iter()) {
-            if let Some(events) = self.history.missed(*topic, &since, self.place) {
-                missed.events.extend(events);
-                *recovered = true;
-            }
-        }
-        missed.events.sort_by_key(|event| event.place);
-        missed.events.dedup_by_key(|event| event.place);
-        if missed.events.iter().map(|event| event.json.len()).sum::<usize>() > REPLAY_BYTES_MAX {
-            return Missed { events: Vec::new(), recovered: vec![false; topics.len()] };
-        }
-        let from = Place { told: since.told, stock: since.stock.unwrap_or(0) };
-        for ((_, heard), _) in topics.iter_mut().zip(&missed.recovered).filter(|(_, recovered)| **recovered) {
-            heard.from = from;
-        }
-        missed
-    }
-
-    fn snapshot(&mut self, topic: Topic) -> Bytes {
-        let drops = match topic {
-            Topic::Drop(id) => SmallVec::from_slice(&[id]),
-            Topic::Creator(id) => self.by_creator.get(&id).cloned().unwrap_or_default(),
-            Topic::User(_) => SmallVec::new(),
-        };
-        let drops: Vec<Bytes> = drops.iter().filter_map(|id| self.drop_now(*id)).collect();
-        announce::snapshot(topic, self.place.told, &drops)
-    }
-
-    fn drop_now(&mut self, id: DropId) -> Option<Bytes> {
-        let Watched { spec, board, now, .. } = self.drops.get_mut(&id)?;
-        Some(now.get_or_insert_with(|| announce::drop_now(spec, board)).clone())
-    }
-
-    /// Snapshots of what could not be recovered of what comes with an account: of the creators only those with drops to show.
-    fn snapshots_of_account(&mut self, topics: &[(Topic, Heard)], recovered: &[bool]) -> Vec<Bytes> {
-        let (mut snapshots, mut bytes) = (Vec::new(), 0);
-        for ((topic, _), recovered) in topics.iter().zip(recovered) {
-            let shown = match topic {
-                Topic::Creator(id) => self.by_creator.contains_key(id),
-                Topic::User(_) | Topic::Drop(_) => true,
-            };
-            if *recovered || !shown {
-                continue;
-            }
-            let snapshot = self.snapshot(*topic);
-            bytes += snapshot.len();
-            if bytes > REPLAY_BYTES_MAX {
-                snapshots.truncate(usize::from(!recovered));
-                snapshots.push(announce::snapshot_elsewhere(self.place.told));
-                break;
-            }
-            snapshots.push(snapshot);
-        }
-        snapshots
-    }
-
     fn follow_changed(&mut self, user: UserId, creator: CreatorId, follows: bool) {
         let seats: SmallVec<[SeatRef; 4]> = self.by_user.get(&user).into_iter().flatten().copied().collect();
         for SeatRef { shard, seat } in seats {
@@ -470,12 +361,6 @@ impl Broadcaster {
             keep
         });
     }
-}
-
-struct Missed {
-    events: Vec<Arc<Event>>,
-    /// Of each topic.
-    recovered: Vec<bool>,
 }
 
 impl Actor for Broadcaster {
@@ -564,5 +449,6 @@ impl Handler<Backlog> for Broadcaster {
     }
 }
 
+mod recall;
 #[cfg(test)]
 mod tests;
