@@ -96,9 +96,9 @@ fn engine(c: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(1));
     group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1));
     for orders in sizes() {
-        let before = memory_kib("VmRSS:");
+        let before = memory_kib(std::process::id(), "VmRSS:");
         let mut bench = Bench::with_orders(orders);
-        let bytes = memory_kib("VmRSS:").saturating_sub(before) << 10;
+        let bytes = memory_kib(std::process::id(), "VmRSS:").saturating_sub(before) << 10;
         // Whatever was freed before is used again first, so a small drop says nothing.
         if orders >= 1_000_000 {
             println!("{orders} confirmed orders: {:.0} bytes resident each", bytes as f64 / orders as f64);

@@ -14,7 +14,6 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use support::{Serving, measuring};
-use tempfile::TempDir;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
@@ -28,14 +27,11 @@ struct Bench {
     server: Serving,
     drop: String,
     tokens: Vec<String>,
-    _folder: TempDir,
 }
 
 impl Bench {
     async fn new() -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let server = Serving::start(folder.path());
-        let mut bench = Self { server, drop: String::new(), tokens: Vec::new(), _folder: folder };
+        let mut bench = Self { server: Serving::unlimited(), drop: String::new(), tokens: Vec::new() };
         let mut line = bench.connect().await;
         for n in 0..BUYERS {
             let body = json!({"email": format!("b{n}@example.com"), "password": "correct horse", "display_name": "b"});

@@ -22,9 +22,9 @@ fn measure(records: u64) {
     let dir = folder.path().join("journal");
     let mut history = History::new(history::open(&dir));
     while history.written() + 2 * u64::from(ORDERS) < records {
-        history.drop_of(ORDERS, true);
+        history.sale(ORDERS, true, true);
     }
-    history.drop_of(ORDERS, false);
+    history.sale(ORDERS, true, false);
     let written = history.written();
     history.close();
     let bytes: u64 =
@@ -38,7 +38,7 @@ fn measure(records: u64) {
     let url = format!("sqlite://{}", folder.path().join("livedrop.db").display());
     // From here on the peak is the replay's.
     let _ = fs::write("/proc/self/clear_refs", "5");
-    let before = memory_kib("VmRSS:");
+    let before = memory_kib(std::process::id(), "VmRSS:");
     let (recovered, replayed) = runtime.block_on(async {
         let store = storage::connect(&url).await.expect("a database");
         store.migrate().await.expect("its schema");
@@ -53,7 +53,7 @@ fn measure(records: u64) {
         opened.as_secs_f64(),
         replayed.as_secs_f64(),
         written as f64 / replayed.as_secs_f64(),
-        memory_kib("VmHWM:").saturating_sub(before) >> 10,
+        memory_kib(std::process::id(), "VmHWM:").saturating_sub(before) >> 10,
     );
 }
 

@@ -1,5 +1,6 @@
 //! `livedrop serve` with one drop, and its creator, who makes the events.
 
+use crate::support::Serving;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -7,38 +8,25 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use livedrop::storage::{Creator, User};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 /// The server and its creator.
 pub struct LiveDrop {
-    child: Child,
+    serving: Serving,
     pub address: SocketAddr,
     pub drop: String,
     pub token: String,
-    _folder: TempDir,
 }
 
 type Line = SendRequest<Full<Bytes>>;
 
 impl LiveDrop {
     pub async fn start(folder: TempDir) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_livedrop"))
-            .args(["serve", "--bind", "127.0.0.1:0", "--password-hashing", "rehearsal", "--log", "warn", "--data-dir"])
-            .arg(folder.path())
-            .args(["--workers", "2"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("livedrop starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let address = lines
-            .find_map(|line| line.ok()?.strip_prefix("livedrop listening on http://").map(str::to_owned))
-            .expect("livedrop listens");
-        let address = address.parse().expect("an address");
-        let mut server = Self { child, address, drop: String::new(), token: String::new(), _folder: folder };
+        let serving = Serving::livedrop(folder, &["--workers", "2"]);
+        let address = serving.address.parse().expect("an address");
+        let mut server = Self { serving, address, drop: String::new(), token: String::new() };
         let mut line = server.line().await;
         let account = json!({"email": "maker@example.com", "password": "correct horse", "display_name": "Maker"});
         let account = server.post(&mut line, "auth/register", &account).await;
@@ -52,7 +40,7 @@ impl LiveDrop {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.serving.pid()
     }
 
     /// The handshake of somebody who watches the drop.
@@ -118,12 +106,5 @@ impl LiveDrop {
     /// One event, `restocked`, over a connection of its own.
     pub async fn restock(&self, line: &mut Line) {
         self.post(line, &format!("drops/{}/restock", self.drop), &json!({"quantity": 1})).await;
-    }
-}
-
-impl Drop for LiveDrop {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

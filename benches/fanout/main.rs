@@ -9,7 +9,7 @@ use livedrop::http::server::raise_open_files;
 use livedrop_server::LiveDrop;
 use servers::Yardstick;
 use std::time::{Duration, Instant};
-use support::measuring;
+use support::{measuring, memory_kib};
 use tempfile::TempDir;
 
 mod client;
@@ -74,9 +74,7 @@ fn prototype_request() -> String {
 
 /// Memory of a process that is really there.
 fn resident_bytes(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") * 1_024.0
+    memory_kib(pid, "VmRSS:") as f64 * 1_024.0
 }
 
 /// Measures what `send` sends.

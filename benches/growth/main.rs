@@ -14,7 +14,6 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use support::{Serving, measuring};
-use tempfile::TempDir;
 
 /// One point: what there was, answers a second, their p99 in milliseconds.
 struct Point {
@@ -37,8 +36,7 @@ fn load(server: &Serving, options: &[&str]) -> Value {
 
 /// Orders a second, and their p99, of a whole run against a server of its own.
 fn run(x: f64, options: &[&str]) -> Point {
-    let folder = TempDir::new().expect("a temporary folder");
-    let server = Serving::start(folder.path());
+    let server = Serving::unlimited();
     let report = load(&server, options);
     let rows = report["rows"].as_array().expect("rows").iter();
     let orders = rows.filter(|row| row["kind"] == "order" && row["verdict"] == "accepted");
@@ -58,8 +56,7 @@ fn by<T: ToString + Copy + Into<f64>>(values: &[T], options: impl Fn(&str) -> Ve
 
 /// One drop that gets ever more orders: a point for each stretch of one run.
 fn by_orders(seconds: u32, stretch: usize) -> Vec<Point> {
-    let folder = TempDir::new().expect("a temporary folder");
-    let server = Serving::start(folder.path());
+    let server = Serving::unlimited();
     let seconds = seconds.to_string();
     let report = load(&server, &["--connections", "256", "--stock", "10000000", "--seconds", &seconds]);
     let timeline = report["timeline"].as_array().expect("a timeline");

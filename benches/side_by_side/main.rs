@@ -10,10 +10,10 @@
 //! (`cargo bench --bench side_by_side -- no-vendure` leaves it out). What is installed stays, everything else is removed in the end.
 
 use postgres::PrivatePostgres;
+use redis::Redis;
 use serde_json::Value;
-use servers::{Redis, Server};
 use std::process::Command;
-use support::measuring;
+use support::{Serving, measuring};
 
 mod on_postgres;
 mod on_redis;
@@ -21,7 +21,7 @@ mod on_redis;
 mod packages;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres;
-mod servers;
+mod redis;
 mod shop;
 #[path = "../support/mod.rs"]
 mod support;
@@ -90,7 +90,7 @@ fn measure(scale: &Scale) -> Vec<Row> {
     for _ in 0..scale.rounds {
         let of_round = round(scale, |way| {
             let url = runtime.block_on(database.fresh_database());
-            Server::peer(way, &url)
+            Serving::start(&mut shop::command(way, &url))
         });
         rows.iter_mut().zip(of_round).for_each(|(row, figures)| row.rounds.push(figures));
     }
@@ -98,26 +98,27 @@ fn measure(scale: &Scale) -> Vec<Row> {
 }
 
 /// In the order of the table.
-fn round(scale: &Scale, on_postgres: impl Fn(&str) -> Server) -> [Figures; SYSTEMS.len()] {
+fn round(scale: &Scale, on_postgres: impl Fn(&str) -> Serving) -> [Figures; SYSTEMS.len()] {
     let (orders, floor) = {
-        let server = Server::livedrop();
+        let server = Serving::unlimited();
         (load(&server, scale, "rush"), load(&server, scale, "floor"))
     };
     let [transaction, statement] = ["postgres", "postgres-statement"].map(|way| load(&on_postgres(way), scale, "rush"));
     let [(durable, durable_alone), (memory, memory_alone)] = [true, false].map(|durable| {
         let redis = Redis::start(durable);
         let (per_second, p50_ms, p99_ms) = redis.bare(scale.connections, scale.bare);
-        let behind_http = load(&Server::peer("redis", &redis.port.to_string()), scale, "rush");
+        let behind_http = load(&Serving::start(&mut shop::command("redis", &redis.port.to_string())), scale, "rush");
         (behind_http, Figures { per_second, p50_ms, p99_ms })
     });
     [orders, floor, transaction, statement, durable, memory, durable_alone, memory_alone]
 }
 
 /// A second to get warm, and then the run that counts. Fails where a promise is broken.
-fn load(server: &Server, scale: &Scale, scenario: &str) -> Figures {
+fn load(server: &Serving, scale: &Scale, scenario: &str) -> Figures {
+    let url = format!("http://{}", server.address);
     let run = |seconds: u64| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
-        command.args(["load", "--url", &server.url, "--scenario", scenario, "--json", "-"]);
+        command.args(["load", "--url", &url, "--scenario", scenario, "--json", "-"]);
         command.args(["--connections", &scale.connections.to_string(), "--seconds", &seconds.to_string()]);
         let output = command.output().expect("livedrop load runs");
         let said = [&output.stdout[..], &output.stderr].concat();
@@ -129,7 +130,7 @@ fn load(server: &Server, scale: &Scale, scenario: &str) -> Figures {
     let accepted = report["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["verdict"] == "accepted"));
     let waits = &accepted.expect("somebody was accepted")["waits"];
     // Whoever waits for the table may look on.
-    eprintln!("{scenario} at {}: {:.0}/s", server.url, report["accepted_per_second"].as_f64().unwrap_or_default());
+    eprintln!("{scenario} at {url}: {:.0}/s", report["accepted_per_second"].as_f64().unwrap_or_default());
     let number = |value: &Value| value.as_f64().expect("a number");
     Figures {
         per_second: number(&report["accepted_per_second"]),

@@ -4,8 +4,8 @@
 //! else (who, where to, how, paid with what), which is the fewest that its API allows.
 
 use super::packages::need;
-use super::postgres::PrivatePostgres;
-use super::servers::Server;
+use super::postgres::{PrivatePostgres, free_port};
+use super::support::Serving;
 use super::{Figures, Row, Scale};
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
@@ -13,11 +13,9 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row as _};
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// Later versions of what Vendure depends on are not asked for: every run installs the same.
 const BEFORE: &str = "--before=2026-06-01";
@@ -43,7 +41,7 @@ pub fn rows(scale: &Scale) -> Vec<Row> {
     let server = start(&folder, &url);
     // It hangs up on whoever was quiet for five seconds, which must not cross a request.
     let client = Client::builder().pool_idle_timeout(Duration::from_secs(2)).build().expect("a client");
-    let shop = Shop { client, url: format!("{}/shop-api", server.url) };
+    let shop = Shop { client, url: format!("http://{}/shop-api", server.address) };
     runtime.block_on(async {
         shop.crowd(scale, 2, true).await;
         let before = allocated(&url).await;
@@ -78,17 +76,16 @@ fn install() -> PathBuf {
     folder
 }
 
-fn start(folder: &Path, database: &str) -> Server {
+fn start(folder: &Path, database: &str) -> Serving {
     let database = url::Url::parse(database).expect("an address");
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-    let port = port.expect("a loopback port").port();
+    let port = free_port();
     let mut command = Command::new("node");
     command.arg("server.cjs").current_dir(folder).env("NODE_ENV", "production");
     command.env("PGHOST", database.host_str().expect("a host")).env("PGUSER", database.username());
     command.env("PGPORT", database.port().expect("a port").to_string());
     command.env("PGDATABASE", database.path().trim_start_matches('/'));
     command.env("SHOP_PORT", port.to_string()).env("SHOP_STOCK", STOCK.to_string()).env("SHOP_POOL", POOL.to_string());
-    Server::start(command, TempDir::new().expect("a temporary folder"))
+    Serving::start(&mut command)
 }
 
 /// Units that orders have taken, says its database.

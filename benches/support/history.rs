@@ -61,12 +61,7 @@ impl History {
         submit(&self.journal.handle(), entry, Box::new(|outcome| assert!(outcome.is_ok(), "written")));
     }
 
-    /// One drop from its scheduling to the last paid order, and to its end unless it stays live.
-    pub fn drop_of(&mut self, orders: u32, ends: bool) {
-        self.sale(orders, true, ends);
-    }
-
-    /// The same, its orders held and perhaps paid.
+    /// One drop from its scheduling to the last order, held and perhaps paid, and to its end unless it stays live.
     pub fn sale(&mut self, orders: u32, pays: bool, ends: bool) {
         let spec = spec(orders);
         let mut state = DropState::scheduled(spec.clone());

@@ -13,6 +13,7 @@ use livedrop::journal::{Completion, Durability, Journal, JournalOptions};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
 
 /// When the drops of the benches start.
 pub const START_MS: i64 = 1_767_225_600_000;
@@ -57,34 +58,62 @@ pub fn measuring() -> bool {
     std::env::args().any(|arg| arg == "--bench")
 }
 
-/// `livedrop serve` on a loopback port, without limits on how often one client asks; it ends when this is dropped.
-pub struct Serving {
-    child: Child,
-    /// Host and port.
-    pub address: String,
-}
+/// A process that ends with this value.
+pub struct Process(Child);
 
-impl Serving {
-    /// Waits until it listens.
-    pub fn start(data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_livedrop"))
-            .args(["serve", "--bind", "127.0.0.1:0", "--password-hashing", "rehearsal", "--log", "warn"])
-            .args(["--rate-limits", "off", "--data-dir"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("livedrop starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let address =
-            lines.find_map(|line| line.ok()?.strip_prefix("livedrop listening on http://").map(str::to_owned));
-        Self { child, address: address.expect("livedrop listens") }
+impl Process {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().expect("the program starts"))
     }
 }
 
-impl Drop for Serving {
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// An HTTP server on a loopback port; it ends when this is dropped.
+pub struct Serving {
+    process: Process,
+    /// Host and port.
+    pub address: String,
+    _folder: Option<TempDir>,
+}
+
+impl Serving {
+    /// Any server that says where it listens; waits for that line.
+    pub fn start(command: &mut Command) -> Self {
+        let mut process = Process::start(command.stdout(Stdio::piped()));
+        let mut lines = BufReader::new(process.0.stdout.take().expect("its output")).lines();
+        let address = lines
+            .find_map(|line| {
+                line.ok()?.split_once("listening on http://").map(|(_, address)| address.trim().to_owned())
+            })
+            .expect("the server listens");
+        // Nobody reads what it says later, and it must not fail for that.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, address, _folder: None }
+    }
+
+    /// `livedrop serve` with these further arguments, its data in that folder.
+    pub fn livedrop(folder: TempDir, more: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
+        command.args(["serve", "--bind", "127.0.0.1:0", "--password-hashing", "rehearsal", "--log", "warn"]);
+        command.args(more).arg("--data-dir").arg(folder.path());
+        Self { _folder: Some(folder), ..Self::start(&mut command) }
+    }
+
+    /// `livedrop serve` in a folder of its own, without limits on how often one client asks: a few accounts stand for a crowd.
+    pub fn unlimited() -> Self {
+        Self::livedrop(TempDir::new().expect("a temporary folder"), &["--rate-limits", "off"])
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
     }
 }
 
@@ -100,9 +129,9 @@ pub fn journal<C: Completion>(dir: &Path, durability: Durability) -> Journal<C> 
     Journal::open_directory(&options, 0).expect("a journal").0
 }
 
-/// A line of `/proc/self/status`, in KiB: `VmRSS:` is what is resident, `VmHWM:` the most that was.
-pub fn memory_kib(field: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
+/// A line of a process's `/proc/<pid>/status`, in KiB: `VmRSS:` is what is resident, `VmHWM:` the most that was.
+pub fn memory_kib(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -216,7 +216,8 @@ fn private_directory(owner: Option<(u32, u32)>) -> PathBuf {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listened on a moment ago.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
     listener.local_addr().expect("it has an address").port()
 }

@@ -1,58 +1,12 @@
-//! What is started: LiveDrop, the peers, and the databases below them, each in a process and a folder of its own, on loopback.
+//! The Redis below a peer, in a process and a folder of its own, on loopback.
 
 use super::packages;
-use super::shop;
-use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use super::postgres::free_port;
+use super::support::Process;
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// A process that ends with this value.
-pub struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// An HTTP server.
-pub struct Server {
-    pub url: String,
-    _process: Process,
-    _folder: TempDir,
-}
-
-impl Server {
-    /// Waits for the line that says where it listens.
-    pub fn start(mut command: Command, folder: TempDir) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let process = Process(child);
-        let url = lines
-            .find_map(|line| line.ok()?.split_once("listening on ").map(|(_, url)| url.trim().to_owned()))
-            .expect("the server listens");
-        // Nobody reads what it says later, and it must not fail for that.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { url, _process: process, _folder: folder }
-    }
-
-    /// LiveDrop as it comes, with its database beside the journal. Rate limits are off, because a few accounts stand for a crowd.
-    pub fn livedrop() -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
-        command.args(["serve", "--bind", "127.0.0.1:0", "--rate-limits", "off", "--log", "warn"]);
-        command.args(["--password-hashing", "rehearsal", "--data-dir"]).arg(folder.path());
-        Self::start(command, folder)
-    }
-
-    /// A peer over that database.
-    pub fn peer(name: &str, database: &str) -> Self {
-        Self::start(shop::command(name, database), TempDir::new().expect("a temporary folder"))
-    }
-}
 
 /// A Redis of our own. What is in it is gone with it.
 pub struct Redis {
@@ -66,14 +20,13 @@ impl Redis {
     pub fn start(durable: bool) -> Self {
         packages::need("redis-server", "redis-server");
         let folder = TempDir::new().expect("a temporary folder");
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-        let port = port.expect("a loopback port").port();
+        let port = free_port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(folder.path());
         if durable {
             command.args(["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]);
         }
-        let process = Process(command.stdout(Stdio::null()).spawn().expect("redis starts"));
+        let process = Process::start(command.stdout(Stdio::null()));
         answers(port);
         Self { port, _process: process, _folder: folder }
     }
