@@ -6,6 +6,7 @@
 //! that is not allowed, each connection keeps a duplicate from its beginning.
 
 use crate::service::Lifeline;
+use actix_http::Request;
 use actix_web::HttpRequest;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Extensions;
@@ -18,16 +19,18 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Lives as long as its connection does: actix-web keeps it beside the socket. Each request that is being answered holds one more.
+/// Lives as long as its connection does: actix-web, or the session that has taken the socket over, keeps it beside that. Each request that is being answered holds one more.
 struct Connection {
     handle: Handle,
     /// The round (of its worker's [`Watch`]) in which it last had a request.
     busy: AtomicU32,
+    /// Nobody asks there any more: a session has a clock of its own.
+    left_http: AtomicBool,
 }
 
 enum Handle {
@@ -110,6 +113,9 @@ impl Watch {
         self.round.set(round);
         self.connections.borrow_mut().retain(|connection| {
             let Some(connection) = connection.upgrade() else { return false };
+            if connection.left_http.load(Ordering::Relaxed) {
+                return false;
+            }
             // The socket's own, and the one in hand.
             let answering = Arc::strong_count(&connection) > 2;
             if !answering && round.wrapping_sub(connection.busy.load(Ordering::Relaxed)) > ROUNDS {
@@ -141,10 +147,27 @@ pub fn attach(socket: &TcpStream, connection: &mut Extensions, idle_max: Duratio
     };
     let Some(handle) = handle else { return };
     WATCH.with(|watch| {
-        let attached = Arc::new(Connection { handle, busy: AtomicU32::new(watch.round.get()) });
+        let attached =
+            Arc::new(Connection { handle, busy: AtomicU32::new(watch.round.get()), left_http: AtomicBool::new(false) });
         watch.add(&attached, idle_max);
         connection.insert(attached);
     });
+}
+
+/// Keeps a connection's lifeline alive beside a socket that leaves HTTP.
+pub struct Line(Arc<Connection>);
+
+impl Line {
+    /// Of the connection that a request came by.
+    #[must_use]
+    pub fn of(request: &Request) -> Option<Self> {
+        request.conn_data::<Arc<Connection>>().map(|connection| Self(Arc::clone(connection)))
+    }
+
+    /// From now on a session decides how long it lives.
+    pub fn left_http(&self) {
+        self.0.left_http.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A request that is being answered: its connection is not idle.
@@ -213,7 +236,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream as Socket};
 
     fn connection(handle: Handle) -> Connection {
-        Connection { handle, busy: AtomicU32::new(0) }
+        Connection { handle, busy: AtomicU32::new(0), left_http: AtomicBool::new(false) }
     }
 
     #[test]
@@ -238,6 +261,25 @@ mod tests {
             assert!(!open_after(1));
             assert!(watch.connections.borrow().is_empty());
         });
+    }
+
+    #[test]
+    fn who_has_become_a_session_is_not_watched() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Socket::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let (owned, _) = listener.accept().unwrap();
+        let line = Line(Arc::new(connection(Handle::Duplicate(owned.into()))));
+        WATCH.with(|watch| {
+            watch.connections.borrow_mut().push(Arc::downgrade(&line.0));
+            line.left_http();
+            (0..100).for_each(|_| watch.sweep());
+            assert!(watch.connections.borrow().is_empty());
+        });
+        assert!(client.read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+        line.0.cut();
+        client.set_nonblocking(false).unwrap();
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A request passes [`trace`] (its trace, panics, log line, and the [`headers`] of every answer), [`cors`] and [`limits`] (how much one
 //! client may ask), is routed by [`routing`], read by extractors ([`auth`],
 //! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`mod@routes`], and leaves as a body of [`dto`] or as a
-//! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] the sockets.
+//! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] the sockets, until
+//! [`upgrade`] takes one out of HTTP.
 
 pub mod auth;
 pub mod client;
@@ -32,9 +33,11 @@ pub mod sizes;
 pub mod sse;
 pub mod tls;
 pub mod trace;
+mod upgrade;
 pub mod ws;
-pub mod ws_frames;
+mod ws_frames;
 pub mod ws_protocol;
+mod ws_socket;
 
 use crate::service::Hub;
 use crate::service::accounts::Accounts;

@@ -1,28 +1,36 @@
 //! The sockets: how many, how patient, and how a dead one is noticed.
 
+use super::upgrade::{Application, Upgrades};
 use super::{GoingDown, Limits, Services, configure, cors, lifeline, trace};
-use crate::domain::limits::SESSIONS_MAX;
+use actix_codec::{AsyncRead, AsyncWrite};
+use actix_http::h1::ExpectHandler;
+use actix_http::{HttpService, Request, TlsAcceptorConfig};
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::dev::Server;
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer};
+use actix_web::{App, Error};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// For the other side to close after us.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that the kernel holds until they are accepted: a crowd arrives within one second.
 const BACKLOG: i32 = 4_096;
-/// Connections that are not WebSocket sessions, over all workers.
+/// Connections that may ask for something, over all workers. One that has become a WebSocket session does not count any more:
+/// these have a bound of their own (`SESSIONS_MAX`).
 const REQUEST_CONNECTIONS_MAX: usize = 20_000;
 /// What is collected for one write. A connection's buffer grows to a power of two above it and stays there, and a burst of events
-/// fills it on every session.
-const WRITE_BUFFER_BYTES: usize = 15 << 10;
+/// fills it on every event stream.
+pub(super) const WRITE_BUFFER_BYTES: usize = 15 << 10;
 /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`). It ends the sessions of clients that vanished
 /// without a word, also those that a full socket has frozen.
 const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
@@ -63,43 +71,101 @@ pub fn build(
     rustix::net::listen(&listener, BACKLOG)?;
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = options.workers.unwrap_or_else(cores).get();
-    let connections_per_worker = (SESSIONS_MAX + REQUEST_CONNECTIONS_MAX).div_ceil(workers);
-    let origins = options.cors_allowed_origins;
-    let idle_max = options.keep_alive + options.head_timeout;
-    let server = HttpServer::new(move || {
+    let origins = Arc::clone(&options.cors_allowed_origins);
+    let tls = options.tls.is_some();
+    let app = move || {
         let (going_down, limits) = (going_down.clone(), limits.clone());
         App::new()
             .wrap(from_fn(move |request, next| limits.clone().keep(request, next)))
             .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
             .wrap(Condition::new(!origins.is_empty(), from_fn(cors::refuse)))
             .wrap(from_fn(move |request, next| going_down.clone().last_words(request, next)))
-            .wrap(from_fn(trace::trace))
+            .wrap(from_fn(move |request, next| trace::trace(tls, request, next)))
             .configure(configure(services.clone()))
-    });
-    let server = server
+    };
+    let server = Server::build()
         .workers(workers)
-        .max_connections(connections_per_worker)
-        .keep_alive(options.keep_alive)
-        .client_request_timeout(options.head_timeout)
-        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .max_concurrent_connections(REQUEST_CONNECTIONS_MAX.div_ceil(workers))
         .shutdown_timeout(options.shutdown.as_secs())
-        .h1_write_buffer_size(WRITE_BUFFER_BYTES)
-        .on_connect(move |connection, extensions| {
-            if let Some(socket) = connection.downcast_ref::<TcpStream>() {
-                tune(socket);
-                lifeline::attach(socket, extensions, idle_max);
-            } else if let Some(encrypted) = connection.downcast_ref::<TlsStream<TcpStream>>() {
-                tune(encrypted.get_ref().0);
-                lifeline::attach(encrypted.get_ref().0, extensions, idle_max);
-            }
-        })
         .disable_signals();
+    let sockets = Sockets {
+        address: listener.local_addr()?,
+        head_timeout: options.head_timeout,
+        keep_alive: options.keep_alive,
+        going_down: server.graceful_shutdown_signal(),
+    };
     let server = match options.tls {
         // HTTP/2 for those who ask for it (ALPN).
-        Some(tls) => server.tls_handshake_timeout(options.head_timeout).listen_rustls_0_23(listener, tls)?,
-        None => server.listen(listener)?,
+        Some(tls) => server.listen("https", listener, move || {
+            let patience = TlsAcceptorConfig::default().handshake_timeout(sockets.head_timeout);
+            sockets.serve(app()).rustls_0_23_with_config(tls.clone(), patience)
+        })?,
+        None => server.listen("http", listener, move || sockets.serve(app()).tcp())?,
     };
     Ok(server.run())
+}
+
+/// How a worker serves its connections.
+#[derive(Clone)]
+struct Sockets {
+    address: SocketAddr,
+    head_timeout: Duration,
+    keep_alive: Duration,
+    going_down: GracefulShutdownSignal,
+}
+
+impl Sockets {
+    /// HTTP for one application. What it upgrades leaves HTTP together with its socket, which [`actix_web::HttpServer`] has no way to ask for.
+    fn serve<T, S, B>(
+        &self,
+        app: impl IntoServiceFactory<S, Request>,
+    ) -> HttpService<T, Application<S>, B, ExpectHandler, Upgrades<S>>
+    where
+        T: Wire,
+        S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error> + 'static,
+        S::InitError: fmt::Debug,
+        S::Service: 'static,
+        <S::Service as Service<Request>>::Future: 'static,
+        B: MessageBody + 'static,
+    {
+        let app = Application::new(app.into_factory());
+        let going_down = self.going_down.clone();
+        let idle_max = self.keep_alive + self.head_timeout;
+        HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let going_down = going_down.clone();
+                async move { going_down.notified().await }
+            })
+            .local_addr(self.address)
+            .keep_alive(self.keep_alive)
+            .client_request_timeout(self.head_timeout)
+            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            .h1_write_buffer_size(WRITE_BUFFER_BYTES)
+            .on_connect_ext(move |connection: &T, extensions| {
+                tune(connection.socket());
+                lifeline::attach(connection.socket(), extensions, idle_max);
+            })
+            .upgrade(Upgrades::of(&app))
+            .finish(app)
+    }
+}
+
+/// A connection, encrypted or not.
+trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// The socket beneath.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Wire for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Wire for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
 }
 
 /// Lets this process, and those that it starts, open as many files as it may; returns how many. Each session is one, and the usual soft limit

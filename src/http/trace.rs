@@ -78,11 +78,12 @@ fn parse_traceparent(text: &str) -> Option<(TraceId, u8)> {
     (!trace.is_nil()).then_some((TraceId(trace), flags))
 }
 
-/// The outermost middleware, for [`actix_web::middleware::from_fn`].
+/// The outermost middleware, for [`actix_web::middleware::from_fn`]. `tls`: whether connections are encrypted.
 ///
 /// # Errors
 /// A 500 problem for a handler that panicked: nothing of an answer has been written by then.
 pub async fn trace<B: MessageBody + 'static>(
+    tls: bool,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<Body<B>>, Error> {
@@ -101,7 +102,6 @@ pub async fn trace<B: MessageBody + 'static>(
     let answer = AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span.clone());
     match CURRENT.scope(context.trace, answer).await {
         Ok(Ok(mut response)) => {
-            let tls = response.request().app_config().secure();
             headers::protect(response.headers_mut(), tls);
             tell(response.headers_mut(), &context);
             let took = started.elapsed();
@@ -186,7 +186,7 @@ mod tests {
     async fn the_trace_goes_through_handler_and_answer() {
         let app = test::init_service(
             App::new()
-                .wrap(from_fn(trace))
+                .wrap(from_fn(|request, next| trace(false, request, next)))
                 .route("/", web::get().to(async || HttpResponse::Ok().body(current_id().to_string()))),
         )
         .await;
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     async fn a_panic_is_a_500_problem_of_its_trace() {
-        let app = test::init_service(App::new().wrap(from_fn(trace)).route(
+        let app = test::init_service(App::new().wrap(from_fn(|request, next| trace(false, request, next))).route(
             "/",
             web::get().to(async || {
                 if current_id() != TraceId::default() {

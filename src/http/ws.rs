@@ -1,28 +1,25 @@
-//! WebSocket sessions. The only file that names actix-web-actors, which is deprecated upstream: it does the handshake.
+//! WebSocket sessions: how they begin, and what is heard and said. The only file that names actix-web-actors, which is deprecated upstream:
+//! it does the handshake.
 //!
-//! A session is the body of its response: it is polled by the connection when there is something to read or to write. Its own
-//! frames are written once for all sessions of a worker, and whatever waits leaves in one write. It has no timers: time is
-//! looked at from outside ([`Seat`](crate::service::Seat)), where a client that does not read cannot freeze it.
+//! A session's own frames are written once for all sessions of a worker. It has no timers: time is looked at from outside
+//! ([`Seat`](crate::service::Seat)), where a client that does not read cannot freeze it.
 
 use super::problem::Problem;
 use super::session::{Session, Wanted};
-use super::ws_frames::BoundedFrames;
+use super::upgrade::Upgradable;
+use super::ws_frames::Meter;
 use super::ws_protocol::{self, Closing, Pace, Reply, Request, close_reason, text_frame};
 use super::{Services, auth, ws_protocol::since};
 use crate::domain::limits::WS_MESSAGE_BYTES_MAX;
 use crate::service::{Code, Failure, Message, Outgoing};
 use actix_http::ws::{Codec, Item};
 use actix_web::http::header::{HOST, ORIGIN};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, CloseCode, CloseReason, Frame, ProtocolError};
 use bytes::{Bytes, BytesMut};
-use futures_util::Stream;
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -35,46 +32,36 @@ const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 ///
 /// # Errors
 /// Before the upgrade: `forbidden` (origin), `validation_failed`, `unauthenticated`, `token_expired`, `overloaded`.
-pub async fn connect(
-    request: HttpRequest,
-    payload: web::Payload,
-    services: web::Data<Services>,
-) -> Result<HttpResponse, Problem> {
+pub async fn connect(request: HttpRequest, services: web::Data<Services>) -> Result<HttpResponse, Problem> {
     let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("(not text)"));
     if !ws_protocol::origin_allowed(header(ORIGIN), header(HOST), &services.ws_allowed_origins) {
         return Err(Failure::with(Code::Forbidden, "The origin may not open a WebSocket here").into());
     }
     // Whoever says who they are and is not hears that first.
     auth::of(&request)?;
-    let mut response = ws::handshake(&request).map_err(|error| {
-        Problem::from(Failure::with(Code::ValidationFailed, format!("This is a WebSocket: {error}")))
-    })?;
+    let no_websocket =
+        |why: &str| Problem::from(Failure::with(Code::ValidationFailed, format!("This is a WebSocket: {why}")));
+    let mut response = ws::handshake(&request).map_err(|error| no_websocket(&error.to_string()))?;
+    if !request.extensions().contains::<Upgradable>() {
+        return Err(no_websocket("the upgrade is to be to nothing else"));
+    }
     let wanted = Wanted::of(&request, &services)?;
     let session = Session::open(&request, services, true)?;
-    let (frames, overflown) = BoundedFrames::new(payload, WS_MESSAGE_BYTES_MAX);
-    let mut socket = Socket {
-        session,
-        frames,
-        overflown,
-        codec: Codec::new().max_size(WS_MESSAGE_BYTES_MAX),
-        inbound: BytesMut::new(),
-        fragments: None,
-        replies: VecDeque::new(),
-        pace: Pace::new(Instant::now()),
-        closing: None,
-        last_word: false,
-        done: false,
-    };
-    let begun = socket.session.begin(wanted);
-    socket.refuse(begun);
-    Ok(response.streaming(socket))
+    let mut response = response.finish();
+    response.extensions_mut().insert(Opened { session, wanted });
+    Ok(response)
 }
 
-/// One connection.
-struct Socket {
+/// A session that waits for its socket.
+pub(super) struct Opened {
     session: Rc<Session>,
-    frames: BoundedFrames<web::Payload>,
-    overflown: Rc<Cell<bool>>,
+    wanted: Wanted,
+}
+
+/// What is heard and said on one connection.
+pub(super) struct Talk {
+    session: Rc<Session>,
+    meter: Meter,
     codec: Codec,
     /// The beginning of a frame.
     inbound: BytesMut,
@@ -91,41 +78,67 @@ struct Socket {
     done: bool,
 }
 
-impl Stream for Socket {
-    type Item = Result<Bytes, Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        this.listen(context);
-        match this.outgoing(context) {
-            Some(bytes) => Poll::Ready(Some(Ok(bytes))),
-            None if this.done || this.session.seat.has_ended() => Poll::Ready(None),
-            None => Poll::Pending,
-        }
+impl Drop for Talk {
+    /// However it ended: what still runs for it stops.
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
-impl Drop for Socket {
-    /// However it ended: what still runs for it stops, and what is left of its connection is cut soon.
-    fn drop(&mut self) {
+impl Talk {
+    /// Greets.
+    pub fn begin(Opened { session, wanted }: Opened) -> Self {
+        let begun = session.begin(wanted);
+        let mut talk = Self {
+            session,
+            meter: Meter::new(WS_MESSAGE_BYTES_MAX),
+            codec: Codec::new().max_size(WS_MESSAGE_BYTES_MAX),
+            inbound: BytesMut::new(),
+            fragments: None,
+            replies: VecDeque::new(),
+            pace: Pace::new(Instant::now()),
+            closing: None,
+            last_word: false,
+            done: false,
+        };
+        talk.refuse(begun);
+        talk
+    }
+
+    /// Nothing more can be heard.
+    pub fn end(&mut self) {
+        self.done = true;
+    }
+
+    /// Whether nothing more is listened to.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Whether the connection may end once everything is written.
+    pub fn is_over(&self) -> bool {
+        self.done || self.has_no_time()
+    }
+
+    /// Whether it is to end in any case.
+    pub fn has_no_time(&self) -> bool {
+        self.session.seat.has_ended()
+    }
+
+    /// What is left of the connection is cut soon.
+    pub fn leave(&self) {
         self.session.seat.closing();
     }
-}
 
-impl Socket {
-    /// Reads what has arrived.
-    fn listen(&mut self, context: &mut Context<'_>) {
-        while !self.done {
-            match Pin::new(&mut self.frames).poll_next(context) {
-                Poll::Ready(Some(Ok(chunk))) => {
-                    self.inbound.extend_from_slice(&chunk);
-                    self.read();
-                }
-                Poll::Ready(Some(Err(_))) if self.overflown.get() => self.close(Closing::TooLarge),
-                // The other side is gone; or has said too much, and is to read why.
-                Poll::Ready(_) => self.done = true,
-                Poll::Pending => return,
-            }
+    /// Hears what has arrived.
+    pub fn take(&mut self, chunk: &[u8]) {
+        if self.meter.is_overflown() {
+            // Read and thrown away: a client that is stuck in writing would not read why we close.
+        } else if self.meter.admits(chunk) {
+            self.inbound.extend_from_slice(chunk);
+            self.read();
+        } else {
+            self.close(Closing::TooLarge);
         }
     }
 
@@ -253,7 +266,7 @@ impl Socket {
     }
 
     /// The next bytes to write, if there are any.
-    fn outgoing(&mut self, context: &mut Context<'_>) -> Option<Bytes> {
+    pub fn next(&mut self, context: &mut Context<'_>) -> Option<Bytes> {
         if let Some(reply) = self.replies.pop_front() {
             return Some(reply);
         }

@@ -31,3 +31,4 @@ mod sessions;
 mod slow;
 mod sse;
 mod tls;
+mod upgrade;

@@ -1,10 +1,13 @@
 //! HTTPS, with a certificate of the test's own.
 
 use crate::server::{Server, Setup, livedrop};
+use futures_util::{SinkExt, StreamExt};
 use reqwest::{Certificate, Client, StatusCode, Version};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
 /// A certificate for this machine, and the two files that the server reads.
 struct Identity {
@@ -53,7 +56,17 @@ async fn https_is_served_with_a_certificate() {
     assert_eq!((large.status().as_u16(), large.version()), (413, Version::HTTP_2));
     let upgrade = old.get(server.url("/notifications")).header("connection", "upgrade").header("upgrade", "websocket");
     let upgrade = upgrade.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-    assert_eq!(upgrade.send().await.expect("an answer").status(), StatusCode::SWITCHING_PROTOCOLS);
+    let upgrade = upgrade.send().await.expect("an answer").upgrade().await.expect("a websocket");
+    let mut session = WebSocketStream::from_raw_socket(upgrade, Role::Client, None).await;
+    let ping = "p".repeat(125);
+    session.send(Message::Ping(ping.clone().into())).await.expect("an open session");
+    let mut said = Vec::new();
+    while !said.contains(&Message::Pong(ping.clone().into())) {
+        said.push(session.next().await.expect("an open session").expect("a good frame"));
+    }
+    assert!(said.iter().any(|message| message.to_text().is_ok_and(|text| text.contains("\"hello\""))), "{said:?}");
+    session.close(None).await.expect("an open session");
+    while session.next().await.is_some_and(|said| said.is_ok()) {}
     // Whoever does not know the certificate does not talk to it, and nobody talks without.
     assert!(
         Client::builder().use_rustls_tls().build().expect("a client").get(server.url("/drops")).send().await.is_err()
