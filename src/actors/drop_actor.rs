@@ -4,22 +4,29 @@
 
 use super::clock::Clock;
 use super::decider::Decider;
+use super::mailbox::Waiting;
 use super::publish::{AskError, ReplyTo};
 use super::scheduler::Scheduler;
 use crate::domain::Timestamp;
 use crate::domain::limits::DROP_MAILBOX_MAX;
 use crate::engine::Command;
-use actix::{Actor, ActorContext, Context, Handler, Message};
+use actix::{Actor, Context, Handler, Message};
 
 /// A command, and where its answer goes (nowhere, for a timer).
-#[derive(Message)]
-#[rtype(result = "()")]
 pub struct Ask {
     /// What is asked.
     pub command: Command,
     /// Who asks.
     pub reply: Option<ReplyTo>,
 }
+
+/// Commands that came together, in their order.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Asks(
+    /// One at least.
+    pub Vec<Ask>,
+);
 
 /// Records that the drop exists. The first message of a new drop.
 #[derive(Message)]
@@ -34,16 +41,12 @@ pub struct Announce(
 #[rtype(result = "bool")]
 pub struct Retire;
 
-/// Stops a retired drop.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Stop;
-
 /// See the module.
 pub struct DropActor {
     decider: Decider,
     clock: Clock,
     scheduler: Scheduler,
+    waiting: Waiting,
     armed: Option<Timestamp>,
 }
 
@@ -51,10 +54,26 @@ pub struct DropActor {
 const RETRY_TICK_MS: i64 = 20;
 
 impl DropActor {
-    /// An actor that decides with this.
+    /// An actor that decides with this, and counts what it takes out of its mailbox.
     #[must_use]
-    pub fn new(decider: Decider, clock: Clock, scheduler: Scheduler) -> Self {
-        Self { decider, clock, scheduler, armed: None }
+    pub fn new(decider: Decider, clock: Clock, scheduler: Scheduler, waiting: Waiting) -> Self {
+        Self { decider, clock, scheduler, waiting, armed: None }
+    }
+
+    fn decide(&mut self, Ask { command, reply }: Ask) {
+        let is_tick = matches!(command, Command::Tick);
+        match self.decider.ask(self.clock.now(), command, reply) {
+            Ok(_) => {
+                if is_tick {
+                    self.armed = None;
+                }
+                self.arm();
+            }
+            Err(AskError::Overloaded) if is_tick => {
+                self.scheduler.arm(self.clock.now().plus_millis(RETRY_TICK_MS), self.decider.id());
+            }
+            Err(_) => {}
+        }
     }
 
     fn arm(&mut self) {
@@ -79,24 +98,13 @@ impl Actor for DropActor {
     }
 }
 
-impl Handler<Ask> for DropActor {
+impl Handler<Asks> for DropActor {
     type Result = ();
 
-    fn handle(&mut self, ask: Ask, _: &mut Self::Context) {
+    fn handle(&mut self, Asks(asks): Asks, _: &mut Self::Context) {
         let _guard = AbortOnPanic;
-        let is_tick = matches!(ask.command, Command::Tick);
-        match self.decider.ask(self.clock.now(), ask.command, ask.reply) {
-            Ok(_) => {
-                if is_tick {
-                    self.armed = None;
-                }
-                self.arm();
-            }
-            Err(AskError::Overloaded) if is_tick => {
-                self.scheduler.arm(self.clock.now().plus_millis(RETRY_TICK_MS), self.decider.id());
-            }
-            Err(_) => {}
-        }
+        self.waiting.taken(asks.len());
+        asks.into_iter().for_each(|ask| self.decide(ask));
     }
 }
 
@@ -117,14 +125,6 @@ impl Handler<Retire> for DropActor {
 
     fn handle(&mut self, _: Retire, _: &mut Self::Context) -> bool {
         self.decider.retire()
-    }
-}
-
-impl Handler<Stop> for DropActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Stop, context: &mut Self::Context) {
-        context.stop();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mailboxes, clocks and cursors around the engine.
 //!
-//! - [`drop_actor`]: one live drop, a shell around its [`decider`]. [`registry`] knows which are in memory, [`scheduler`] wakes them.
+//! - [`drop_actor`]: one live drop, a shell around its [`decider`], reached by its [`mailbox`]. [`registry`] knows which are in memory, [`scheduler`] wakes them.
 //! - [`publish`]: what a decision becomes once it is durable.
 //! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it, [`broadcaster`] tells the crowd.
 //! - [`hub`] is the broadcaster's front, [`shard`] a worker's sessions, each a [`seat`] with an [`outbox`]. [`history`] is what was
@@ -16,6 +16,7 @@ pub mod fanout;
 pub mod history;
 pub mod hub;
 pub mod janitor;
+mod mailbox;
 pub mod outbox;
 pub mod place;
 pub mod projector;

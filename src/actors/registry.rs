@@ -2,7 +2,8 @@
 
 use super::clock::Clock;
 use super::decider::Decider;
-use super::drop_actor::{Announce, Ask, DropActor, Retire, Stop};
+use super::drop_actor::{Announce, Ask, DropActor, Retire};
+use super::mailbox::{self, Mailbox, Waiting};
 use super::projector::Projection;
 use super::publish::{Answer, AskError, Decision, DropCell, Published};
 use super::recovery::{self, RecoveryFailure};
@@ -13,7 +14,7 @@ use crate::domain::{DropId, DropSpec, KeyDigest, OrderId};
 use crate::engine::{Command, DropState};
 use crate::journal::JournalHandle;
 use crate::storage::Store;
-use actix::{Actor, Addr, Arbiter, dev::ToEnvelope, prelude::SendError};
+use actix::{Actor, Arbiter};
 use dashmap::{DashMap, mapref::entry::Entry};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub struct DropHandle {
     pub spec: Arc<DropSpec>,
     /// What is published of it.
     pub cell: Arc<DropCell>,
-    address: Addr<DropActor>,
+    mailbox: Mailbox,
 }
 
 impl DropHandle {
@@ -35,32 +36,23 @@ impl DropHandle {
     /// [`AskError`]; `Overloaded` at once where the mailbox is full.
     pub async fn ask(&self, command: Command) -> Result<Answer, AskError> {
         let (reply, answer) = oneshot::channel();
-        self.try_tell(Ask { command, reply: Some(reply) })?;
+        self.mailbox.ask(Ask { command, reply: Some(reply) });
         // The sender is dropped unanswered only when the actor or the journal is gone.
         answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
     }
 
     async fn announce(&self) -> Result<Answer, AskError> {
         let (reply, answer) = oneshot::channel();
-        self.try_tell(Announce(reply))?;
+        self.mailbox.tell(Announce(reply))?;
         answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
     }
 
-    /// Puts a message into the mailbox, or says why not. Never waits.
+    /// Tells it that a time has come.
     ///
     /// # Errors
     /// `Overloaded` where the mailbox is full, `Gone` where the actor has stopped.
-    pub fn try_tell<M>(&self, message: M) -> Result<(), AskError>
-    where
-        M: actix::Message + Send + 'static,
-        M::Result: Send,
-        DropActor: actix::Handler<M>,
-        actix::Context<DropActor>: ToEnvelope<DropActor, M>,
-    {
-        self.address.try_send(message).map_err(|error| match error {
-            SendError::Full(_) => AskError::Overloaded,
-            SendError::Closed(_) => AskError::Gone,
-        })
+    pub fn tick(&self) -> Result<(), AskError> {
+        self.mailbox.tick()
     }
 }
 
@@ -100,6 +92,11 @@ impl Registry {
     #[must_use]
     pub fn tally(&self) -> &Tally {
         &self.shared.tally
+    }
+
+    /// From now on what tasks of this thread ask of a drop in one turn leaves together. For threads that run an actix runtime.
+    pub fn collect_turns(&self) {
+        mailbox::collect_turns();
     }
 
     /// The drop, if it is in memory.
@@ -143,10 +140,11 @@ impl Registry {
         let cell = Arc::new(DropCell::new(Published::of(&state, position)));
         let Shared { journal, clock, scheduler, tally, arbiters, .. } = &*self.shared;
         let decider = Decider::new(state, announced, Arc::clone(&cell), journal.clone(), tally.clone());
-        let actor = DropActor::new(decider, clock.clone(), scheduler.clone());
+        let waiting = Waiting::default();
+        let actor = DropActor::new(decider, clock.clone(), scheduler.clone(), waiting.clone());
         let arbiter = &arbiters[spec.id.tag() as usize % arbiters.len()];
         let address = DropActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
-        let handle = Arc::new(DropHandle { spec, cell, address });
+        let handle = Arc::new(DropHandle { spec, cell, mailbox: Mailbox::new(address, waiting) });
         let id = handle.spec.id;
         self.shared.by_tag.entry(id.tag()).or_default().push(id);
         self.shared.drops.insert(id, Arc::clone(&handle));
@@ -200,10 +198,10 @@ impl Registry {
 
     /// Whether a settled drop agreed to take no more commands.
     pub async fn retire(&self, handle: &DropHandle) -> bool {
-        handle.address.send(Retire).await.unwrap_or(true)
+        handle.mailbox.send_and_wait(Retire).await.unwrap_or(true)
     }
 
-    /// Takes a drop out of memory.
+    /// Takes a drop out of memory. Its actor ends when nobody holds its handle any more: until then it says that it is gone.
     pub fn remove(&self, handle: &DropHandle) {
         let id = handle.spec.id;
         self.shared.drops.remove(&id);
@@ -213,7 +211,6 @@ impl Registry {
                 entry.remove();
             }
         }
-        let _ = handle.try_tell(Stop);
     }
 
     /// Binds a buyer's key to a drop. Returns the drop that it is bound to, and whether that is new.

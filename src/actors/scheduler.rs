@@ -4,10 +4,8 @@
 //! forward is noticed. An entry may be stale; the tick it causes then finds nothing to do.
 
 use super::clock::Clock;
-use super::drop_actor::Ask;
 use super::registry::Registry;
 use crate::domain::{DropId, Timestamp};
-use crate::engine::Command;
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
@@ -76,7 +74,7 @@ impl Scheduler {
 
     fn tick(&self, registry: &Registry, now: Timestamp, drop: DropId) {
         let Some(handle) = registry.get(drop) else { return };
-        if handle.try_tell(Ask { command: Command::Tick, reply: None }).is_err() {
+        if handle.tick().is_err() {
             self.arm(now.plus_millis(BUSY_RETRY_MS), drop);
         }
     }

@@ -100,6 +100,7 @@ pub struct Services {
 /// Call it once a worker: its `web::Data` is then the worker's own, and cores do not fight over one counter.
 pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
+        services.orders.on_worker();
         config
             .app_data(web::Data::new(services.tokens.clone()))
             .app_data(web::Data::new(auth::Remembered::default()))
