@@ -4,7 +4,7 @@
 use super::stage::stock;
 use super::tally::{Waits, histogram, of};
 use super::{LoadError, Target};
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use futures_util::{SinkExt, StreamExt};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -122,9 +122,15 @@ impl Watch {
         Ok(watch)
     }
 
-    /// A restock was sent at that moment and answered with that total.
+    /// A restock was sent at that moment and answered with that total. It may be that of another one that came at the same time and
+    /// was answered with it too; then this one is the last before it that nobody has spoken for.
     pub fn published(&self, total: u64, sent: Instant) {
-        self.sent.insert(total, sent);
+        for own in (0..=total).rev() {
+            if let Entry::Vacant(free) = self.sent.entry(own) {
+                free.insert(sent);
+                return;
+            }
+        }
     }
 
     /// What they heard in so long, and what is wrong with it.
