@@ -1,11 +1,14 @@
 //! SQLite: the default, a file in the data directory.
 
+mod eras;
 mod write;
 
 use super::failure::{from_migrate, from_sqlx};
 use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
+use super::rows::tag_of;
 use super::sql::{ACQUIRE_TIMEOUT, Database, Places, Session, Value, args, columns};
 use super::{OrderNote, RefusalRow, StoreError};
+use crate::domain::OrderId;
 use rustix::process::{Pid, setpriority_process};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
@@ -89,6 +92,10 @@ fn stand_back() {
 impl Database for SqliteDatabase {
     type Session = SqliteSession;
     const KIND: &'static str = "sqlite";
+    const OF_INBOX: &'static str = eras::OF_INBOX;
+    const ORDERS_OF: &'static str = eras::ORDERS_OF;
+    const ORDER_OF_KEY: &'static str = eras::ORDER_OF_KEY;
+    const REFUSAL_OF_KEY: &'static str = eras::REFUSAL_OF_KEY;
 
     async fn session(&self) -> Result<SqliteSession, StoreError> {
         let place = self.reader_places.take().await?;
@@ -174,6 +181,20 @@ impl Session for SqliteSession {
         Ok(rows)
     }
 
+    async fn orders(&mut self, ids: &[OrderId]) -> Result<Vec<SqliteRow>, StoreError> {
+        let mut rows = Vec::with_capacity(ids.len());
+        for ids in write::lengths(ids) {
+            // Not `JOIN`: the planner must not begin with all orders that there are.
+            let sql = sqlx::AssertSqlSafe(format!(
+                "WITH asked (drop_tag, id) AS (VALUES {}) SELECT orders.* FROM asked CROSS JOIN orders USING (drop_tag, id)",
+                write::tuples(2, ids.len())
+            ));
+            let args = ids.iter().flat_map(|&id| [Value::from(tag_of(id)), id.0.into()]);
+            rows.append(&mut query(sql, args).fetch_all(self.connection()).await.map_err(from_sqlx)?);
+        }
+        Ok(rows)
+    }
+
     async fn lock(&mut self, _key: Uuid) -> Result<(), StoreError> {
         // Whoever writes is alone already.
         Ok(())
@@ -193,13 +214,15 @@ impl Session for SqliteSession {
         write::update_variants(self.connection(), variants).await.map_err(from_sqlx)
     }
     async fn insert_orders(&mut self, orders: &[NewOrder]) -> Result<(), StoreError> {
-        write::insert_orders(self.connection(), orders).await.map_err(from_sqlx)
+        let era = eras::take(self.connection(), orders.len()).await?;
+        write::insert_orders(self.connection(), era, orders).await.map_err(from_sqlx)
     }
     async fn update_orders(&mut self, orders: &[OrderImage]) -> Result<(), StoreError> {
         write::update_orders(self.connection(), orders).await.map_err(from_sqlx)
     }
     async fn insert_refusals(&mut self, journal: Uuid, refusals: &[RefusalRow]) -> Result<(), StoreError> {
-        write::insert_refusals(self.connection(), journal, refusals).await.map_err(from_sqlx)
+        let era = eras::take(self.connection(), refusals.len()).await?;
+        write::insert_refusals(self.connection(), journal, era, refusals).await.map_err(from_sqlx)
     }
 
     async fn insert_notes(&mut self, notes: &[OrderNote]) -> Result<(), StoreError> {
@@ -207,7 +230,8 @@ impl Session for SqliteSession {
     }
 
     async fn insert_order_news(&mut self, journal: Uuid, news: &[OrderNews]) -> Result<(), StoreError> {
-        write::insert_order_news(self.connection(), journal, news).await.map_err(from_sqlx)
+        let era = eras::take(self.connection(), news.len()).await?;
+        write::insert_order_news(self.connection(), journal, era, news).await.map_err(from_sqlx)
     }
 
     async fn commit(self) -> Result<(), StoreError> {
