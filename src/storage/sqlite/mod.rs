@@ -44,6 +44,7 @@ pub(super) struct SqliteDatabase {
     writer_place: Places,
     readers: SqlitePool,
     reader_places: Places,
+    migrating: SqliteConnectOptions,
 }
 
 impl SqliteDatabase {
@@ -63,7 +64,10 @@ impl SqliteDatabase {
             pool.idle_timeout(None).max_lifetime(None)
         };
         let writing = options.clone().create_if_missing(true).pragma("cache_size", "-65536");
-        let writing = writing.pragma("wal_autocheckpoint", CHECKPOINT_PAGES).thread_name(|_| WRITER.to_owned());
+        let writing = writing.pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        let migrating = writing.clone();
+        // A statement of many rows keeps what its pages were, should it have to undo them, and would write that to a file.
+        let writing = writing.pragma("temp_store", "MEMORY").thread_name(|_| WRITER.to_owned());
         // Where the disk is full, SQLite ends a transaction by itself. sqlx still counts it as open and would refuse the next one
         // on this connection, for ever.
         let polite = pool(1).after_connect(|_, _| {
@@ -73,7 +77,8 @@ impl SqliteDatabase {
         let usable = polite.before_acquire(|link, _| Box::pin(async move { Ok(!link.is_in_transaction()) }));
         let writer = usable.connect_with(writing).await.map_err(from_sqlx)?;
         let readers = pool(READERS_MAX).connect_with(options.pragma("query_only", "1")).await.map_err(from_sqlx)?;
-        Ok(Self { writer, writer_place: Places::new(1), readers, reader_places: Places::new(READERS_MAX) })
+        let (writer_place, reader_places) = (Places::new(1), Places::new(READERS_MAX));
+        Ok(Self { writer, writer_place, readers, reader_places, migrating })
     }
 }
 
@@ -112,7 +117,12 @@ impl Database for SqliteDatabase {
 
     async fn migrate(&self) -> Result<(), StoreError> {
         let _place = self.writer_place.take().await?;
-        sqlx::migrate!("migrations/sqlite").run(&self.writer).await.map_err(from_migrate)
+        // A connection of its own: what a migration sorts may be larger than memory.
+        let alone = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = alone.connect_with(self.migrating.clone()).await.map_err(from_sqlx)?;
+        let result = sqlx::migrate!("migrations/sqlite").run(&pool).await.map_err(from_migrate);
+        pool.close().await;
+        result
     }
 
     async fn close(&self) {
