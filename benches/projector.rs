@@ -22,7 +22,9 @@ fn main() {
     let asked = std::env::args().skip(1).find_map(|argument| argument.parse::<u32>().ok());
     let orders = if measuring() { asked.unwrap_or(400_000) } else { 2_000 };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    println!("| database | orders | records each | records/s | orders/s |\n|---|---|---|---|---|");
+    println!(
+        "| database | orders | records each | records/s | orders/s | our CPU us an order |\n|---|---|---|---|---|---|"
+    );
     runtime.block_on(async {
         for pays in [false, true] {
             let folder = TempDir::new().expect("a temporary folder");
@@ -51,12 +53,22 @@ async fn catch_up(url: &str, orders: u32, pays: bool) -> String {
     store.migrate().await.expect("a schema");
     let ledger: Arc<dyn storage::Ledger> = Arc::clone(&store) as _;
     let (mut projector, view) = Projector::new(ledger, &reader, 0);
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     while view.watermark() < last {
         assert_eq!(projector.step().await, Projected::Batch, "{:?}", view.trouble());
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     history.close();
     let (records, each) = (last as f64 / seconds, if pays { 2 } else { 1 });
-    format!("| {} | {orders} | {each} | {records:.0} | {:.0} |", store.kind(), f64::from(orders) / seconds)
+    let (rate, cpu) = (f64::from(orders) / seconds, cpu * 1e6 / f64::from(orders));
+    format!("| {} | {orders} | {each} | {records:.0} | {rate:.0} | {cpu:.1} |", store.kind())
+}
+
+/// What this process has computed so far, in the kernel as well; SQLite is part of it, a Postgres is not.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("a process");
+    let (_, fields) = stat.rsplit_once(')').expect("its name");
+    let ticks = |field: usize| fields.split_whitespace().nth(field).and_then(|ticks| ticks.parse::<f64>().ok());
+    // A hundred a second wherever Linux runs.
+    (ticks(11).expect("user time") + ticks(12).expect("system time")) / 100.0
 }

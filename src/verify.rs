@@ -187,6 +187,11 @@ fn fold(report: &mut VerifyReport, told: &mut HashMap<DropId, Told>, sequence: u
 fn impossible(drop: &mut Told, event: &DropEvent) -> Option<&'static str> {
     let status = match (event, event.order().map(|id| drop.state.order(id))) {
         (DropEvent::Reserved { .. }, Some(Some(_))) => return Some("an order is reserved twice"),
+        (DropEvent::Reserved { digest, .. } | DropEvent::Refused { digest, .. }, _)
+            if drop.state.knows_key(*digest) =>
+        {
+            return Some("a key is answered twice");
+        }
         (DropEvent::Reserved { .. }, _) | (_, None) => None,
         (_, Some(None)) => return Some("an event about an order that was never reserved"),
         (_, Some(Some(order))) => Some(order.status),
@@ -283,5 +288,63 @@ fn compare_order(report: &mut VerifyReport, told: Option<OrderView>, row: OrderV
             report.find(format!("order {id} differs: the journal says {told:?}, the database {row:?}"));
         }
         Some(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixtures::drop_of;
+    use crate::domain::{Fingerprint, KeyDigest, OrderId, Refusal, Timestamp, TraceId, UserId};
+
+    /// No index of the database would say so.
+    #[test]
+    fn a_key_that_a_drop_answers_twice_is_found() {
+        let (spec, buyer, fingerprint) = (drop_of(5), UserId::new(), Fingerprint(1));
+        let digest = KeyDigest::of(buyer, "k");
+        let reserved = |digest| DropEvent::Reserved {
+            order: OrderId::for_drop(spec.id),
+            buyer,
+            variant: spec.variants[0].id,
+            quantity: 1,
+            unit_price: spec.variants[0].price,
+            expires_at: Timestamp::from_millis(9),
+            key: "k".into(),
+            digest,
+            fingerprint,
+            payment_method: None,
+        };
+        let refused = |digest| DropEvent::Refused {
+            buyer,
+            key: "k".into(),
+            digest,
+            fingerprint,
+            refusal: Refusal::SoldOut,
+            trace: TraceId::default(),
+        };
+        let other = KeyDigest::of(buyer, "another");
+        let differences = |answers: [DropEvent; 2]| {
+            let (mut report, mut told) = (VerifyReport::default(), HashMap::new());
+            let events = [DropEvent::Scheduled(Box::new(spec.clone())), DropEvent::Started];
+            for (sequence, event) in (1..).zip(events.into_iter().chain(answers)) {
+                let record = DropRecord { drop: spec.id, at: Timestamp::from_millis(0), event };
+                let mut bytes = Vec::new();
+                record.encode(&mut bytes);
+                fold(&mut report, &mut told, sequence, &bytes);
+            }
+            report.findings
+        };
+        assert_eq!(differences([reserved(digest), reserved(other)]), Vec::<String>::new());
+        assert_eq!(differences([refused(digest), reserved(other)]), Vec::<String>::new());
+        let twice = [
+            [reserved(digest), reserved(digest)],
+            [reserved(digest), refused(digest)],
+            [refused(digest), reserved(digest)],
+            [refused(digest), refused(digest)],
+        ];
+        for answers in twice {
+            let found = differences(answers);
+            assert!(found.len() == 1 && found[0].ends_with("a key is answered twice"), "{found:?}");
+        }
     }
 }

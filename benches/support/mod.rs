@@ -14,6 +14,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 /// When the drops of the benches start.
 pub const START_MS: i64 = 1_767_225_600_000;
@@ -37,9 +38,9 @@ pub fn spec(stock: u32) -> DropSpec {
     }
 }
 
-/// A new buyer's order of one unit.
+/// An order of one unit. Its buyer has ordered nothing before: accounts do not order in the order in which they were made.
 pub fn reserve(spec: &DropSpec) -> Reserve {
-    let (buyer, key) = (UserId::new(), "6f1d0c5e-2a43-4b7e-9d0f-3b1f6a4f7c11");
+    let (buyer, key) = (UserId(Uuid::new_v4()), "6f1d0c5e-2a43-4b7e-9d0f-3b1f6a4f7c11");
     Reserve {
         order: OrderId::for_drop(spec.id),
         buyer,

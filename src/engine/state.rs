@@ -145,6 +145,12 @@ impl DropState {
         self.orders.iter().map(|(_, order)| order.digest).chain(self.orders.refused_keys())
     }
 
+    /// Whether this drop has answered a key, with an order or with a refusal.
+    #[must_use]
+    pub fn knows_key(&self, digest: KeyDigest) -> bool {
+        self.orders.find_key(digest).is_some() || self.orders.find_refusal(digest).is_some()
+    }
+
     /// Orders for which a gateway was asked and has not answered, with the method.
     pub fn payments_pending(&self) -> impl Iterator<Item = (OrderId, &str)> {
         self.orders.paying.iter().map(|(&slot, method)| (self.orders.get(slot).id, &**method))

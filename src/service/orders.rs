@@ -136,7 +136,7 @@ impl Orders {
         trace: TraceId,
     ) -> Result<Keyed, Failure> {
         let Some(handle) = self.registry.get(new.drop_id) else {
-            return self.place_settled(digest, new, trace).await;
+            return self.place_settled(buyer, key, new, trace).await;
         };
         let reserve = Reserve {
             order: OrderId::for_drop(new.drop_id),
@@ -168,18 +168,18 @@ impl Orders {
                 Ok(Keyed { answer: Err(refused(refusal, trace)), replayed })
             }
             Ok(Answer { outcome, .. }) => Err(rejected(&outcome)),
-            Err(AskError::Gone) => self.place_settled(digest, new, trace).await,
+            Err(AskError::Gone) => self.place_settled(buyer, key, new, trace).await,
             Err(error) => Err(ask_failure(error)),
         }
     }
 
     /// The drop is not in memory: it never was, or it is settled and SQL has the whole truth.
-    async fn place_settled(&self, digest: KeyDigest, new: &NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
+    async fn place_settled(&self, buyer: UserId, key: &str, new: &NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
         sql_is_true(&self.projection).await?;
         let row = self.store.drop_row(new.drop_id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
         let variants: Vec<VariantId> = row.spec.variants.iter().map(|v| v.id).collect();
         let asked = fingerprint(new, &variants);
-        match self.store.answer_for_key(digest).await? {
+        match self.store.answer_for_key(buyer, key).await? {
             Some(KeyAnswer::Order(order)) if order.fingerprint == asked => {
                 Ok(Keyed { answer: first_answer(*order, new.payment_method.is_some()), replayed: true })
             }

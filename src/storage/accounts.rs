@@ -1,7 +1,7 @@
 //! Accounts and their refresh tokens.
 
 use super::sql::{Columns, Database, Session, args};
-use super::{AuditRow, RefreshToken, StoreError, User, audit, rows};
+use super::{AuditRow, RefreshToken, StoreError, User, audit, inbox, rows};
 use crate::domain::{Timestamp, UserId};
 use uuid::Uuid;
 
@@ -135,7 +135,7 @@ pub(super) async fn delete_user<D: Database>(db: &D, user: UserId, audit: &Audit
                WHERE id IN (SELECT creator_id FROM follows WHERE user_id = $1)";
     tx.run(sql, args![user.0]).await?;
     tx.run("DELETE FROM follows WHERE user_id = $1", args![user.0]).await?;
-    tx.run("DELETE FROM inbox WHERE user_id = $1", args![user.0]).await?;
+    inbox::delete::<D>(&mut tx, user).await?;
     revoke_all(&mut tx, user, audit.at).await?;
     audit::add(&mut tx, audit).await?;
     tx.commit().await

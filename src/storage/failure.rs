@@ -60,7 +60,7 @@ fn sort(error: &dyn DatabaseError) -> Meaning {
 }
 
 fn taken(constraint: &str) -> &'static str {
-    const NAMES: [(&str, &str); 11] = [
+    const NAMES: [(&str, &str); 10] = [
         ("users_email_key", "email"),
         ("users.email", "email"),
         ("users_pkey", "user"),
@@ -70,7 +70,6 @@ fn taken(constraint: &str) -> &'static str {
         ("creators_pkey", "creator"),
         ("creators.id", "creator"),
         ("refresh_tokens", "refresh token"),
-        ("digest", "idempotency key"),
         ("products", "product"),
     ];
     NAMES.into_iter().find(|(part, _)| constraint.contains(part)).map_or("id", |(_, what)| what)
@@ -112,7 +111,6 @@ mod tests {
         assert_eq!(taken("UNIQUE constraint failed: users.email"), "email");
         assert_eq!(taken("UNIQUE constraint failed: creators.id"), "creator");
         assert_eq!(taken("creators_handle_key"), "handle");
-        assert_eq!(taken("orders_by_digest"), "idempotency key");
         assert_eq!(taken("whatever"), "id");
     }
 }

@@ -8,6 +8,7 @@ use super::fold::DropNews;
 use super::sql::{Columns, Database, Session, args};
 use super::{EntryId, InboxEntry, InboxView, Mark, StoreError, rows};
 use crate::domain::{Timestamp, UserId};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 /// Lines that one statement forgets, so that nobody waits long for it.
@@ -44,7 +45,7 @@ macro_rules! waiting {
         concat!(
             "(SELECT * FROM (SELECT i.journal_id, i.sequence, i.kind, i.at, i.drop_id, i.creator_id, i.order_id, \
              i.variant_id, i.quantity, i.reason, i.read_at FROM inbox i \
-             WHERE i.user_id = $1 AND (i.journal_id, i.sequence) < ($2, $3) AND i.at >= $4 \
+             WHERE {of inbox}i.user_id = $1 AND (i.journal_id, i.sequence) < ($2, $3) AND i.at >= $4 \
              AND i.acknowledged_at IS NULL",
             $condition,
             " AND (i.creator_id IS NULL OR EXISTS (SELECT 1 FROM follows f \
@@ -73,6 +74,16 @@ macro_rules! page {
     };
 }
 
+/// A text in which it says where this database has what comes before a condition on a user.
+fn of_inbox<D: Database>(sql: &'static str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(sql.replace("{of inbox}", D::OF_INBOX))
+}
+
+/// Deletes an inbox.
+pub(super) async fn delete<D: Database>(tx: &mut D::Session, user: UserId) -> Result<(), StoreError> {
+    tx.run(of_inbox::<D>("DELETE FROM inbox WHERE {of inbox}user_id = $1"), args![user.0]).await.map(|_| ())
+}
+
 /// Where the newest of all begins.
 fn below(after: Option<EntryId>) -> (Uuid, i64) {
     after.map_or((Uuid::max(), i64::MAX), |EntryId { journal, sequence }| (journal, sequence.cast_signed()))
@@ -86,14 +97,16 @@ pub(super) async fn list<D: Database>(
 ) -> Result<Vec<InboxEntry>, StoreError> {
     let sql = if view.unread { page!(" AND i.read_at IS NULL") } else { page!("") };
     let (journal, sequence) = below(after);
-    let rows = db.session().await?.all(sql, args![view.user.0, journal, sequence, view.since, limit]).await?;
+    let rows =
+        db.session().await?.all(of_inbox::<D>(sql), args![view.user.0, journal, sequence, view.since, limit]).await?;
     rows.iter().map(rows::inbox_entry).collect()
 }
 
 pub(super) async fn unread<D: Database>(db: &D, view: InboxView, max: u32) -> Result<u32, StoreError> {
     const SQL: &str = concat!("SELECT COUNT(*) AS unread FROM ", waiting!(" AND i.read_at IS NULL"), " AS n");
     let (journal, sequence) = below(None);
-    let row = db.session().await?.one(SQL, args![view.user.0, journal, sequence, view.since, max]).await?;
+    let row =
+        db.session().await?.one(of_inbox::<D>(SQL), args![view.user.0, journal, sequence, view.since, max]).await?;
     let counted = row.map_or(Ok(0), |row| row.int("unread"))?;
     Ok(u32::try_from(counted).unwrap_or(max).min(max))
 }
@@ -157,9 +170,9 @@ pub(super) async fn mark_read_up_to<D: Database>(
 ) -> Result<(), StoreError> {
     let args = args![view.user.0, last.journal, last.sequence, at, view.since];
     let mut tx = db.transaction().await?;
-    let sql = "UPDATE inbox SET read_at = $4 WHERE user_id = $1 AND (journal_id, sequence) <= ($2, $3) AND at >= $5 \
+    let sql = "UPDATE inbox SET read_at = $4 WHERE {of inbox}user_id = $1 AND (journal_id, sequence) <= ($2, $3) AND at >= $5 \
                AND read_at IS NULL AND acknowledged_at IS NULL";
-    tx.run(sql, args.clone()).await?;
+    tx.run(of_inbox::<D>(sql), args.clone()).await?;
     tx.run(make_lines!("read_at", "(e.journal_id, e.sequence) <= ($2, $3) AND e.at >= $5"), args).await?;
     tx.commit().await
 }

@@ -9,7 +9,7 @@
 //! - `inbox`: what waits for people, written with the event or computed when they look.
 //! - `fold`: the projection's arithmetic, pure. `memory`: a ledger in memory around it, for the simulation.
 //! - `cache`: single rows in memory, forgotten when they are written.
-//! - `sqlite`, `postgres`: connections, and the few statements that differ.
+//! - `sqlite`, `postgres`: connections, and the few statements that differ. `sqlite::eras`: why SQLite's trees begin anew now and then.
 
 mod accounts;
 mod audit;
@@ -30,7 +30,7 @@ mod sqlite;
 mod store;
 
 use crate::domain::limits::FAN_OUT_FOLLOWERS_DEFAULT;
-use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
+use crate::domain::{CreatorId, DropId, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 pub use model::*;
 use std::sync::Arc;
@@ -255,6 +255,6 @@ pub trait Store: Ledger {
 
     /// A buyer's orders, newest id first, those before `after`.
     async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError>;
-    /// What a buyer's idempotency key was answered, wherever it was used.
-    async fn answer_for_key(&self, digest: KeyDigest) -> Result<Option<KeyAnswer>, StoreError>;
+    /// What a buyer's idempotency key was answered first, wherever it was used.
+    async fn answer_for_key(&self, buyer: UserId, key: &str) -> Result<Option<KeyAnswer>, StoreError>;
 }

@@ -148,8 +148,7 @@ async fn read<S: Session>(tx: &mut S, records: &[DropRecord]) -> Result<Fold, St
     }
     let mut orders = Vec::new();
     if !touched.orders.is_empty() {
-        let ids: Vec<Uuid> = touched.orders.iter().map(|id| id.0).collect();
-        let rows = tx.all_of("SELECT * FROM orders WHERE id", &ids, "").await?;
+        let rows = tx.orders(&touched.orders).await?;
         orders = rows.iter().map(rows::order).collect::<Result<_, _>>()?;
     }
     Ok(Fold::new(drops, orders))

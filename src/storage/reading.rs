@@ -84,8 +84,10 @@ pub(super) async fn drop_orders<D: Database>(
     after: Option<OrderId>,
     limit: u32,
 ) -> Result<Vec<OrderView>, StoreError> {
-    let sql = "SELECT * FROM orders WHERE drop_id = $1 AND id > $2 ORDER BY id LIMIT $3";
-    let rows = db.session().await?.all(sql, args![drop.0, past(after.map(|id| id.0)), limit]).await?;
+    // Drops may share a tag, though hardly any do.
+    let sql = "SELECT * FROM orders WHERE drop_tag = $1 AND id > $2 AND drop_id = $3 ORDER BY id LIMIT $4";
+    let args = args![drop.tag().cast_signed(), past(after.map(|id| id.0)), drop.0, limit];
+    let rows = db.session().await?.all(sql, args).await?;
     rows.iter().map(rows::order).collect()
 }
 
@@ -102,7 +104,8 @@ pub(super) async fn drop_refusals<D: Database>(
 }
 
 pub(super) async fn order<D: Database>(db: &D, id: OrderId) -> Result<Option<OrderView>, StoreError> {
-    let row = db.session().await?.one("SELECT * FROM orders WHERE id = $1", args![id.0]).await?;
+    let sql = "SELECT * FROM orders WHERE drop_tag = $1 AND id = $2";
+    let row = db.session().await?.one(sql, args![rows::tag_of(id), id.0]).await?;
     row.as_ref().map(rows::order).transpose()
 }
 
@@ -117,19 +120,24 @@ pub(super) async fn orders_of<D: Database>(
     after: Option<OrderId>,
     limit: u32,
 ) -> Result<Vec<OrderView>, StoreError> {
-    let sql = "SELECT * FROM orders WHERE buyer_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
-    let rows = db.session().await?.all(sql, args![buyer.0, before(after.map(|id| id.0)), limit]).await?;
+    let args = args![buyer.0, before(after.map(|id| id.0)), limit];
+    let rows = db.session().await?.all(D::ORDERS_OF, args).await?;
     rows.iter().map(rows::order).collect()
 }
 
 /// A key may have raced at two drops and been answered by both (a drop knows its own keys only): the first answer is
 /// the one that counts.
-pub(super) async fn answer_for_key<D: Database>(db: &D, digest: KeyDigest) -> Result<Option<KeyAnswer>, StoreError> {
+pub(super) async fn answer_for_key<D: Database>(
+    db: &D,
+    buyer: UserId,
+    key: &str,
+) -> Result<Option<KeyAnswer>, StoreError> {
     let mut session = db.session().await?;
-    let sql = "SELECT * FROM orders WHERE digest = $1 ORDER BY created_at, id LIMIT 1";
-    let order = session.one(sql, args![digest.0]).await?.as_ref().map(rows::order).transpose()?;
-    let sql = "SELECT * FROM refusals WHERE digest = $1 ORDER BY at, sequence LIMIT 1";
-    let refusal = session.one(sql, args![digest.0]).await?.as_ref().map(rows::refusal).transpose()?;
+    let digest = KeyDigest::of(buyer, key);
+    let order = session.one(D::ORDER_OF_KEY, args![buyer.0, rows::key_bits(digest), key]).await?;
+    let order = order.as_ref().map(rows::order).transpose()?;
+    let refusal = session.one(D::REFUSAL_OF_KEY, args![digest.0]).await?;
+    let refusal = refusal.as_ref().map(rows::refusal).transpose()?;
     Ok(match (order, refusal) {
         (Some(order), Some(refusal)) if refusal.at < order.created_at => Some(KeyAnswer::Refused(refusal)),
         (Some(order), _) => Some(KeyAnswer::Order(Box::new(order))),

@@ -55,6 +55,17 @@ fn price<R: Columns>(row: &R) -> Result<Money, StoreError> {
     Ok(Money { amount: row.int("price_amount")?, currency })
 }
 
+/// An order's tag as the signed number by which its row is found.
+pub(super) fn tag_of(order: OrderId) -> i32 {
+    order.drop_tag().cast_signed()
+}
+
+/// Of a key's digest, what an order's row keeps: enough to know most other keys from it.
+pub(super) fn key_bits(digest: KeyDigest) -> i32 {
+    let [a, b, c, d, ..] = *digest.0.as_bytes();
+    i32::from_be_bytes([a, b, c, d])
+}
+
 /// The bits of a fingerprint as the signed number that SQL can keep.
 pub(super) fn fingerprint_bits(fingerprint: Fingerprint) -> i64 {
     fingerprint.0.cast_signed()

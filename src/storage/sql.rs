@@ -6,7 +6,7 @@
 
 use super::StoreError;
 use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
-use crate::domain::Timestamp;
+use crate::domain::{OrderId, Timestamp};
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::SqlSafeStr;
 use std::{future::Future, time::Duration};
@@ -36,6 +36,7 @@ value_from! {
     Option<Uuid> => |id| Self::Id(id),
     bool => |flag| Self::Int(Some(i64::from(flag))),
     i64 => |int| Self::Int(Some(int)),
+    i32 => |int| Self::Int(Some(i64::from(int))),
     u32 => |int| Self::Int(Some(i64::from(int))),
     u64 => |int| Self::Int(Some(int.cast_signed())),
     &str => |text| Self::Text(Some(text.to_owned())),
@@ -126,6 +127,9 @@ pub(super) trait Session: Send {
         tail: &'static str,
     ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
+    /// The rows of orders. Any number, any order.
+    fn orders(&mut self, ids: &[OrderId]) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
+
     /// Keeps every other transaction that asks for the same lock waiting until this one is over.
     fn lock(&mut self, key: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
 
@@ -178,6 +182,15 @@ pub(super) trait Database: Send + Sync + 'static {
     type Session: Session + 'static;
     /// `sqlite` or `postgres`.
     const KIND: &'static str;
+
+    /// The rows of `$1`'s orders whose ids are below `$2`, newest first, `$3` at the most.
+    const ORDERS_OF: &'static str;
+    /// The row of the first order that `$1` placed with a key that has the bits `$2` and the text `$3`.
+    const ORDER_OF_KEY: &'static str;
+    /// What comes before a condition on the user of lines of the inbox, where an index begins with something else.
+    const OF_INBOX: &'static str;
+    /// The row of the first refusal of a key that has the digest `$1`.
+    const REFUSAL_OF_KEY: &'static str;
 
     /// A session for reading.
     fn session(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;

@@ -8,7 +8,7 @@ use super::{
     Store, StoreError, User, Watermark,
 };
 use super::{accounts, audit, catalogue, inbox, products, projection, reading};
-use crate::domain::{CreatorId, DropId, DropStatus, KeyDigest, OrderId, OrderView, ProductId, Timestamp, UserId};
+use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::{future::Future, time::Duration};
@@ -272,7 +272,7 @@ impl<D: Database> Store for SqlStore<D> {
     async fn journals(&self) -> Result<Vec<Uuid>, StoreError> {
         timely(inbox::journals(&self.db)).await
     }
-    async fn answer_for_key(&self, digest: KeyDigest) -> Result<Option<KeyAnswer>, StoreError> {
-        timely(reading::answer_for_key(&self.db, digest)).await
+    async fn answer_for_key(&self, buyer: UserId, key: &str) -> Result<Option<KeyAnswer>, StoreError> {
+        timely(reading::answer_for_key(&self.db, buyer, key)).await
     }
 }

@@ -226,7 +226,7 @@ pub async fn every_refusal_is_remembered(db: Database) {
         let ask = sale.order(0, 1);
         let record = sale.refused(10, &ask, refusal);
         journal.project(vec![record.clone()]).await;
-        let Some(KeyAnswer::Refused(row)) = db.store.answer_for_key(ask.digest()).await.unwrap() else {
+        let Some(KeyAnswer::Refused(row)) = db.store.answer_for_key(ask.line.buyer, &ask.key).await.unwrap() else {
             panic!("{refusal:?} is not remembered");
         };
         let DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace } = record.event else {

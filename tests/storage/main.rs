@@ -7,6 +7,7 @@ mod catalogue;
 mod effects;
 mod fixtures;
 mod inbox;
+mod migration;
 #[path = "../support/packages.rs"]
 mod packages;
 #[path = "../support/postgres.rs"]
@@ -110,6 +111,7 @@ on_both! {
         drops_are_filtered_and_paged,
         orders_of_a_buyer_and_of_a_drop_are_paged,
         a_key_leads_to_its_answer,
+        what_a_buyer_did_is_found_in_every_era,
     },
     workload::{
         random_workloads_give_the_rows_of_the_engine,
@@ -117,6 +119,19 @@ on_both! {
     throughput::{
         the_projection_keeps_up,
     },
+}
+
+/// Its database is still empty.
+mod from_before {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn orders_are_found_in_sqlite() {
+        crate::migration::orders_from_before_are_found(crate::Database::empty_sqlite().await).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn orders_are_found_in_postgres() {
+        crate::migration::orders_from_before_are_found(crate::Database::empty_postgres().await).await;
+    }
 }
 
 /// A database of one test's own.
@@ -129,19 +144,31 @@ pub struct Database {
 
 impl Database {
     async fn sqlite() -> Self {
+        Self::empty_sqlite().await.migrated().await
+    }
+
+    async fn postgres() -> Self {
+        Self::empty_postgres().await.migrated().await
+    }
+
+    async fn empty_sqlite() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let url = format!("sqlite://{}", directory.path().join("livedrop.db").display());
         Self::open(url, Some(directory)).await
     }
 
-    async fn postgres() -> Self {
+    async fn empty_postgres() -> Self {
         Self::open(postgres::fresh_database().await, None).await
     }
 
     async fn open(url: String, directory: Option<tempfile::TempDir>) -> Self {
         let store = connect(&url).await.expect("the database opens");
-        store.migrate().await.expect("the schema is made");
         Self { store, url, _directory: directory }
+    }
+
+    async fn migrated(self) -> Self {
+        self.store.migrate().await.expect("the schema is made");
+        self
     }
 
     /// An empty one of the same kind, which writes lines of the inbox for the followers of creators with up to so many.

@@ -2,8 +2,8 @@
 
 use crate::Database;
 use crate::fixtures::{Journal, Sale, at, register};
-use livedrop::domain::{DropEvent, DropId, DropStatus, KeyDigest, OrderId, Refusal, UserId};
-use livedrop::storage::{DropFilter, DropRow, KeyAnswer, Phase};
+use livedrop::domain::{DropEvent, DropId, DropStatus, OrderId, Refusal, UserId};
+use livedrop::storage::{DropFilter, DropRow, InboxView, KeyAnswer, Phase};
 
 pub async fn drops_are_filtered_and_paged(db: Database) {
     let mut journal = Journal::new(&db);
@@ -107,11 +107,65 @@ pub async fn a_key_leads_to_its_answer(db: Database) {
     journal.project(vec![bought.reserved(1, None), sale.refused(2, &refused, Refusal::SoldOut)]).await;
     let order = db.store.order(bought.line.order).await.unwrap().unwrap();
     assert_eq!(order.created_at, at(1));
-    let answer = db.store.answer_for_key(bought.digest()).await.unwrap();
+    let answer = db.store.answer_for_key(bought.line.buyer, &bought.key).await.unwrap();
     assert_eq!(answer, Some(KeyAnswer::Order(Box::new(order))));
     let refusals = db.store.drop_refusals(sale.id(), None, 10).await.unwrap();
-    let answer = db.store.answer_for_key(refused.digest()).await.unwrap();
+    let answer = db.store.answer_for_key(refused.line.buyer, &refused.key).await.unwrap();
     assert_eq!(answer, Some(KeyAnswer::Refused(refusals[0].clone())));
-    let unknown = db.store.answer_for_key(KeyDigest::of(UserId::new(), &bought.key)).await.unwrap();
+    let unknown = db.store.answer_for_key(UserId::new(), &bought.key).await.unwrap();
     assert_eq!(unknown, None, "another buyer's key is another key");
+}
+
+/// SQLite begins its trees by buyer and by key anew now and then.
+pub async fn what_a_buyer_did_is_found_in_every_era(db: Database) {
+    let (mut journal, sale, other) = (Journal::new(&db), Sale::of(&[100]), Sale::of(&[100]));
+    journal.project([sale.opened(), other.opened()].concat()).await;
+    let buyer = UserId::new();
+    let (mut asks, mut refused) = (Vec::new(), Vec::new());
+    for era in 0..4 {
+        for _ in 0..3 {
+            for place in [&sale, &other] {
+                let mut ask = place.order(0, 1);
+                ask.line.buyer = buyer;
+                journal.project(vec![ask.reserved(era, None), place.order(0, 1).reserved(era, None)]).await;
+                asks.push(ask);
+            }
+        }
+        journal.project(vec![asks[asks.len() - 1].confirmed(era, Some("p"), false)]).await;
+        refused.push(sale.order(0, 99));
+        journal.project(vec![sale.refused(era, &refused[refused.len() - 1], Refusal::SoldOut)]).await;
+        if db.store.kind() == "sqlite" {
+            db.raw("UPDATE eras SET entries = 1000000").await.unwrap();
+            assert_eq!(db.count("SELECT COUNT(*) FROM eras").await, era + 1);
+        }
+    }
+    let mut wanted: Vec<OrderId> = asks.iter().map(|ask| ask.line.order).collect();
+    wanted.sort_by(|a, b| b.cmp(a));
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = db.store.orders_of(buyer, after, 5).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        seen.extend(page.iter().map(|order| order.id));
+    }
+    assert_eq!(seen, wanted);
+    let view = InboxView { user: buyer, since: at(0), unread: true };
+    let lines = db.store.inbox(view, None, 3).await.unwrap();
+    let rest = db.store.inbox(view, Some(lines[2].id), 3).await.unwrap();
+    assert_eq!(lines.iter().chain(&rest).map(|line| line.at).collect::<Vec<_>>(), [3, 2, 1, 0].map(at));
+    assert_eq!(db.store.inbox_unread(view, 9).await.unwrap(), 4);
+    db.store.inbox_mark_read_up_to(view, lines[1].id, at(9)).await.unwrap();
+    assert_eq!(db.store.inbox_unread(view, 9).await.unwrap(), 1);
+    for ask in &asks {
+        let answer = db.store.answer_for_key(buyer, &ask.key).await.unwrap();
+        let Some(KeyAnswer::Order(order)) = answer else { panic!("{answer:?}") };
+        assert_eq!(order.id, ask.line.order);
+    }
+    for ask in &refused {
+        let answer = db.store.answer_for_key(ask.line.buyer, &ask.key).await.unwrap();
+        let Some(KeyAnswer::Refused(row)) = answer else { panic!("{answer:?}") };
+        assert_eq!(row.key, ask.key);
+    }
+    assert_eq!(db.store.drop_orders(sale.id(), None, 100).await.unwrap().len(), 24);
+    assert_eq!(db.store.drop_refusals(sale.id(), None, 100).await.unwrap().len(), 4);
 }

@@ -6,7 +6,8 @@
 
 use super::model::{AuditRow, OrderNote, RefusalRow};
 use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView};
-use std::collections::{HashMap, HashSet};
+// Ids are ours, so nobody can make them collide on purpose: the faster hash will do.
+use hashbrown::{HashMap, HashSet};
 
 mod audit;
 mod drop_image;
@@ -55,7 +56,9 @@ pub(super) struct Touched {
 #[derive(Debug, Default)]
 pub(super) struct Fold {
     drops: HashMap<DropId, DropImage>,
-    placed: HashMap<OrderId, NewOrder>,
+    /// In the order of their records, which is nearly that of their ids.
+    placed: Vec<NewOrder>,
+    places: HashMap<OrderId, usize>,
     orders: HashMap<OrderId, OrderImage>,
     refusals: Vec<RefusalRow>,
     audits: Vec<AuditRow>,
@@ -71,7 +74,7 @@ pub(super) struct Rows {
     pub drops: Vec<DropImage>,
     /// Variants of drops that were there, where something changed.
     pub variants: Vec<VariantImage>,
-    /// Orders that the batch placed, in id order.
+    /// Orders that the batch placed, by their drops' tags, then in id order.
     pub placed: Vec<NewOrder>,
     /// Orders that were there, in id order.
     pub orders: Vec<OrderImage>,
@@ -158,7 +161,7 @@ impl Fold {
     }
 
     fn order(&mut self, id: OrderId) -> Result<&mut OrderView, &'static str> {
-        match self.placed.get_mut(&id) {
+        match self.places.get(&id).and_then(|&place| self.placed.get_mut(place)) {
             Some(order) => Ok(&mut order.view),
             None => self.orders.get_mut(&id).ok_or("the order was never placed"),
         }
@@ -180,6 +183,10 @@ impl Fold {
         else {
             return Ok(());
         };
+        // It would not be found again.
+        if order.drop_tag() != record.drop.tag() {
+            return Err("the order's id is another drop's");
+        }
         let view = OrderView {
             id: *order,
             drop_id: record.drop,
@@ -201,7 +208,8 @@ impl Fold {
             refund_due: None,
             failed_trace: None,
         };
-        let known = self.placed.insert(*order, NewOrder { view, digest: *digest });
+        let known = self.places.insert(*order, self.placed.len());
+        self.placed.push(NewOrder { view, digest: *digest });
         if known.is_none() { Ok(()) } else { Err("the order was placed before") }
     }
 
@@ -223,13 +231,12 @@ impl Fold {
 
     /// The rows to write.
     pub fn finish(self) -> Rows {
-        let Self { drops, placed, orders, refusals, audits, notes, order_news, drop_news } = self;
+        let Self { drops, mut placed, places: _, orders, refusals, audits, notes, order_news, drop_news } = self;
         let mut drops: Vec<DropImage> = drops.into_values().collect();
         drops.iter_mut().for_each(DropImage::finish);
         drops.sort_unstable_by_key(|image| image.row.spec.id);
         let variants = drops.iter().flat_map(DropImage::changed_variants).collect();
-        let mut placed: Vec<NewOrder> = placed.into_values().collect();
-        placed.sort_unstable_by_key(|order| order.view.id);
+        placed.sort_by_key(|order| (order.view.id.drop_tag(), order.view.id));
         let mut orders: Vec<OrderImage> = orders.into_values().collect();
         orders.sort_unstable_by_key(|view| view.id);
         Rows { drops, variants, placed, orders, refusals, audits, notes, order_news, drop_news }

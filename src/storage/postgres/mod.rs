@@ -4,8 +4,10 @@ mod write;
 
 use super::failure::{from_migrate, from_sqlx};
 use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
+use super::rows::tag_of;
 use super::sql::{ACQUIRE_TIMEOUT, Database, Places, STATEMENT_TIMEOUT, Session, Value, args, columns};
 use super::{OrderNote, RefusalRow, StoreError};
+use crate::domain::OrderId;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction, pool::PoolConnection};
 use std::str::FromStr;
@@ -48,6 +50,11 @@ impl PostgresDatabase {
 impl Database for PostgresDatabase {
     type Session = PostgresSession;
     const KIND: &'static str = "postgres";
+    const OF_INBOX: &'static str = "";
+    const ORDERS_OF: &'static str = "SELECT * FROM orders WHERE buyer_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+    const ORDER_OF_KEY: &'static str =
+        "SELECT * FROM orders WHERE buyer_id = $1 AND key_bits = $2 AND key = $3 ORDER BY created_at, id LIMIT 1";
+    const REFUSAL_OF_KEY: &'static str = "SELECT * FROM refusals WHERE digest = $1 ORDER BY at, sequence LIMIT 1";
 
     async fn session(&self) -> Result<PostgresSession, StoreError> {
         let place = self.places.take().await?;
@@ -126,6 +133,13 @@ impl Session for PostgresSession {
     async fn all_of(&mut self, sql: &'static str, ids: &[Uuid], tail: &'static str) -> Result<Vec<PgRow>, StoreError> {
         let sql = AssertSqlSafe(format!("{sql} = ANY($1){tail}"));
         sqlx::query(sql).bind(ids).fetch_all(self.connection()).await.map_err(from_sqlx)
+    }
+
+    async fn orders(&mut self, ids: &[OrderId]) -> Result<Vec<PgRow>, StoreError> {
+        let sql = "SELECT orders.* FROM UNNEST($1::integer[], $2::uuid[]) AS asked (drop_tag, id) JOIN orders USING (drop_tag, id)";
+        let tags: Vec<i32> = ids.iter().copied().map(tag_of).collect();
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        sqlx::query(sql).bind(tags).bind(ids).fetch_all(self.connection()).await.map_err(from_sqlx)
     }
 
     async fn lock(&mut self, key: Uuid) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@
 use super::text;
 use crate::domain::{Timestamp, TraceId};
 use crate::storage::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
-use crate::storage::rows::fingerprint_bits;
+use crate::storage::rows::{fingerprint_bits, key_bits, tag_of};
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{PgConnection, Result};
 use uuid::Uuid;
@@ -122,14 +122,15 @@ pub(super) async fn update_variants(connection: &mut PgConnection, variants: &[V
 }
 
 pub(super) async fn insert_orders(connection: &mut PgConnection, orders: &[NewOrder]) -> Result<()> {
-    let sql = "INSERT INTO orders (id, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, key, \
-               digest, fingerprint, created_at, expires_at, status, release_reason, confirmed_at, released_at, \
+    let sql = "INSERT INTO orders (drop_tag, id, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, key, \
+               key_bits, fingerprint, created_at, expires_at, status, release_reason, confirmed_at, released_at, \
                refunded_at, payment_ref, payment_pending, refund_due, failed_trace) \
-               SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[], \
-               $7::text[], $8::text[], $9::uuid[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], \
-               $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::text[], \
-               $21::uuid[])";
+               SELECT * FROM UNNEST($1::integer[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], \
+               $8::text[], $9::text[], $10::integer[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], \
+               $15::text[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::text[], \
+               $22::uuid[])";
     sqlx::query(sql)
+        .bind(column(orders, |order| tag_of(order.view.id)))
         .bind(column(orders, |order| order.view.id.0))
         .bind(column(orders, |order| order.view.drop_id.0))
         .bind(column(orders, |order| order.view.variant_id.0))
@@ -138,7 +139,7 @@ pub(super) async fn insert_orders(connection: &mut PgConnection, orders: &[NewOr
         .bind(column(orders, |order| order.view.unit_price.amount))
         .bind(column(orders, |order| order.view.unit_price.currency.as_str().to_owned()))
         .bind(column(orders, |order| text(&order.view.key)))
-        .bind(column(orders, |order| order.digest.0))
+        .bind(column(orders, |order| key_bits(order.digest)))
         .bind(column(orders, |order| fingerprint_bits(order.view.fingerprint)))
         .bind(column(orders, |order| order.view.created_at.as_millis()))
         .bind(column(orders, |order| order.view.expires_at.as_millis()))
@@ -161,11 +162,12 @@ pub(super) async fn update_orders(connection: &mut PgConnection, orders: &[Order
                confirmed_at = new.confirmed_at, released_at = new.released_at, refunded_at = new.refunded_at, \
                payment_ref = new.payment_ref, payment_pending = new.payment_pending, refund_due = new.refund_due, \
                failed_trace = new.failed_trace \
-               FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], \
-               $8::text[], $9::text[], $10::uuid[]) AS new (id, status, release_reason, confirmed_at, released_at, \
+               FROM UNNEST($1::integer[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], \
+               $9::text[], $10::text[], $11::uuid[]) AS new (drop_tag, id, status, release_reason, confirmed_at, released_at, \
                refunded_at, payment_ref, payment_pending, refund_due, failed_trace) \
-               WHERE orders.id = new.id";
+               WHERE orders.drop_tag = new.drop_tag AND orders.id = new.id";
     sqlx::query(sql)
+        .bind(column(orders, |order| tag_of(order.id)))
         .bind(column(orders, |order| order.id.0))
         .bind(column(orders, |order| order.status.as_str()))
         .bind(column(orders, |order| order.release_reason.map(|reason| reason.as_str())))

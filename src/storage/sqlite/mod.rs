@@ -1,11 +1,14 @@
 //! SQLite: the default, a file in the data directory.
 
+mod eras;
 mod write;
 
 use super::failure::{from_migrate, from_sqlx};
 use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
+use super::rows::tag_of;
 use super::sql::{ACQUIRE_TIMEOUT, Database, Places, Session, Value, args, columns};
 use super::{OrderNote, RefusalRow, StoreError};
+use crate::domain::OrderId;
 use rustix::process::{Pid, setpriority_process};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
@@ -41,6 +44,7 @@ pub(super) struct SqliteDatabase {
     writer_place: Places,
     readers: SqlitePool,
     reader_places: Places,
+    migrating: SqliteConnectOptions,
 }
 
 impl SqliteDatabase {
@@ -60,7 +64,10 @@ impl SqliteDatabase {
             pool.idle_timeout(None).max_lifetime(None)
         };
         let writing = options.clone().create_if_missing(true).pragma("cache_size", "-65536");
-        let writing = writing.pragma("wal_autocheckpoint", CHECKPOINT_PAGES).thread_name(|_| WRITER.to_owned());
+        let writing = writing.pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        let migrating = writing.clone();
+        // A statement of many rows keeps what its pages were, should it have to undo them, and would write that to a file.
+        let writing = writing.pragma("temp_store", "MEMORY").thread_name(|_| WRITER.to_owned());
         // Where the disk is full, SQLite ends a transaction by itself. sqlx still counts it as open and would refuse the next one
         // on this connection, for ever.
         let polite = pool(1).after_connect(|_, _| {
@@ -70,7 +77,8 @@ impl SqliteDatabase {
         let usable = polite.before_acquire(|link, _| Box::pin(async move { Ok(!link.is_in_transaction()) }));
         let writer = usable.connect_with(writing).await.map_err(from_sqlx)?;
         let readers = pool(READERS_MAX).connect_with(options.pragma("query_only", "1")).await.map_err(from_sqlx)?;
-        Ok(Self { writer, writer_place: Places::new(1), readers, reader_places: Places::new(READERS_MAX) })
+        let (writer_place, reader_places) = (Places::new(1), Places::new(READERS_MAX));
+        Ok(Self { writer, writer_place, readers, reader_places, migrating })
     }
 }
 
@@ -89,6 +97,10 @@ fn stand_back() {
 impl Database for SqliteDatabase {
     type Session = SqliteSession;
     const KIND: &'static str = "sqlite";
+    const OF_INBOX: &'static str = eras::OF_INBOX;
+    const ORDERS_OF: &'static str = eras::ORDERS_OF;
+    const ORDER_OF_KEY: &'static str = eras::ORDER_OF_KEY;
+    const REFUSAL_OF_KEY: &'static str = eras::REFUSAL_OF_KEY;
 
     async fn session(&self) -> Result<SqliteSession, StoreError> {
         let place = self.reader_places.take().await?;
@@ -105,7 +117,12 @@ impl Database for SqliteDatabase {
 
     async fn migrate(&self) -> Result<(), StoreError> {
         let _place = self.writer_place.take().await?;
-        sqlx::migrate!("migrations/sqlite").run(&self.writer).await.map_err(from_migrate)
+        // A connection of its own: what a migration sorts may be larger than memory.
+        let alone = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = alone.connect_with(self.migrating.clone()).await.map_err(from_sqlx)?;
+        let result = sqlx::migrate!("migrations/sqlite").run(&pool).await.map_err(from_migrate);
+        pool.close().await;
+        result
     }
 
     async fn close(&self) {
@@ -174,6 +191,20 @@ impl Session for SqliteSession {
         Ok(rows)
     }
 
+    async fn orders(&mut self, ids: &[OrderId]) -> Result<Vec<SqliteRow>, StoreError> {
+        let mut rows = Vec::with_capacity(ids.len());
+        for ids in write::lengths(ids) {
+            // Not `JOIN`: the planner must not begin with all orders that there are.
+            let sql = sqlx::AssertSqlSafe(format!(
+                "WITH asked (drop_tag, id) AS (VALUES {}) SELECT orders.* FROM asked CROSS JOIN orders USING (drop_tag, id)",
+                write::tuples(2, ids.len())
+            ));
+            let args = ids.iter().flat_map(|&id| [Value::from(tag_of(id)), id.0.into()]);
+            rows.append(&mut query(sql, args).fetch_all(self.connection()).await.map_err(from_sqlx)?);
+        }
+        Ok(rows)
+    }
+
     async fn lock(&mut self, _key: Uuid) -> Result<(), StoreError> {
         // Whoever writes is alone already.
         Ok(())
@@ -193,13 +224,15 @@ impl Session for SqliteSession {
         write::update_variants(self.connection(), variants).await.map_err(from_sqlx)
     }
     async fn insert_orders(&mut self, orders: &[NewOrder]) -> Result<(), StoreError> {
-        write::insert_orders(self.connection(), orders).await.map_err(from_sqlx)
+        let era = eras::take(self.connection(), orders.len()).await?;
+        write::insert_orders(self.connection(), era, orders).await.map_err(from_sqlx)
     }
     async fn update_orders(&mut self, orders: &[OrderImage]) -> Result<(), StoreError> {
         write::update_orders(self.connection(), orders).await.map_err(from_sqlx)
     }
     async fn insert_refusals(&mut self, journal: Uuid, refusals: &[RefusalRow]) -> Result<(), StoreError> {
-        write::insert_refusals(self.connection(), journal, refusals).await.map_err(from_sqlx)
+        let era = eras::take(self.connection(), refusals.len()).await?;
+        write::insert_refusals(self.connection(), journal, era, refusals).await.map_err(from_sqlx)
     }
 
     async fn insert_notes(&mut self, notes: &[OrderNote]) -> Result<(), StoreError> {
@@ -207,7 +240,8 @@ impl Session for SqliteSession {
     }
 
     async fn insert_order_news(&mut self, journal: Uuid, news: &[OrderNews]) -> Result<(), StoreError> {
-        write::insert_order_news(self.connection(), journal, news).await.map_err(from_sqlx)
+        let era = eras::take(self.connection(), news.len()).await?;
+        write::insert_order_news(self.connection(), journal, era, news).await.map_err(from_sqlx)
     }
 
     async fn commit(self) -> Result<(), StoreError> {

@@ -3,15 +3,16 @@
 //! Statements are prepared once and kept, so they come in a few lengths only ([`lengths`]).
 
 use super::query;
+use crate::domain::{OrderStatus, OrderView};
 use crate::storage::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
-use crate::storage::rows::fingerprint_bits;
+use crate::storage::rows::{fingerprint_bits, key_bits, tag_of};
 use crate::storage::sql::Value;
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{AssertSqlSafe, Result, SqliteConnection};
 use uuid::Uuid;
 
-/// Rows of one statement, the longest first. The widest table has 21 columns, and SQLite binds up to 32,766 values.
-const LENGTHS: [usize; 4] = [128, 32, 8, 1];
+/// Rows of one statement, the longest first. The widest table has 23 columns, and SQLite binds up to 32,766 values.
+const LENGTHS: [usize; 5] = [512, 128, 32, 8, 1];
 
 /// Cuts a slice into pieces of [`LENGTHS`].
 pub(super) fn lengths<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
@@ -28,16 +29,22 @@ pub(super) fn placeholders(count: usize) -> String {
     format!("({})", vec!["?"; count].join(","))
 }
 
+/// `(?,?),(?,?)`.
+pub(super) fn tuples(width: usize, count: usize) -> String {
+    vec![placeholders(width); count].join(",")
+}
+
 /// Runs a statement over all rows: `head`, the rows as a `VALUES` list, `tail`.
-async fn bulk<R, const WIDTH: usize>(
+async fn bulk<R, V: IntoIterator<Item = Value>>(
     connection: &mut SqliteConnection,
     head: &'static str,
     tail: &'static str,
     rows: &[R],
-    values: impl Fn(&R) -> [Value; WIDTH],
+    values: impl Fn(&R) -> V,
 ) -> Result<()> {
+    let Some(width) = rows.first().map(|row| values(row).into_iter().count()) else { return Ok(()) };
     for rows in lengths(rows) {
-        let list = vec![placeholders(WIDTH); rows.len()].join(",");
+        let list = tuples(width, rows.len());
         let sql = AssertSqlSafe(format!("{head} VALUES {list}{tail}"));
         query(sql, rows.iter().flat_map(&values)).execute(&mut *connection).await?;
     }
@@ -145,59 +152,76 @@ pub(super) async fn update_variants(connection: &mut SqliteConnection, variants:
     .await
 }
 
-pub(super) async fn insert_orders(connection: &mut SqliteConnection, orders: &[NewOrder]) -> Result<()> {
-    let head = "INSERT INTO orders (id, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, key, \
-                digest, fingerprint, created_at, expires_at, status, release_reason, confirmed_at, released_at, \
-                refunded_at, payment_ref, payment_pending, refund_due, failed_trace)";
-    bulk(connection, head, "", orders, |order| {
-        let view = &order.view;
-        [
-            view.id.0.into(),
-            view.drop_id.0.into(),
-            view.variant_id.0.into(),
-            view.buyer.0.into(),
-            view.quantity.into(),
-            view.unit_price.amount.into(),
-            view.unit_price.currency.as_str().into(),
-            view.key.as_str().into(),
-            order.digest.0.into(),
-            fingerprint_bits(view.fingerprint).into(),
-            view.created_at.into(),
-            view.expires_at.into(),
-            view.status.as_str().into(),
-            maybe_text(view.release_reason.map(|reason| reason.as_str())),
-            view.confirmed_at.into(),
-            view.released_at.into(),
-            view.refunded_at.into(),
-            maybe_text(view.payment_ref.as_deref()),
-            maybe_text(view.payment_pending.as_deref()),
-            maybe_text(view.refund_due.map(|cause| cause.as_str())),
-            Value::Id(view.failed_trace.map(|trace| trace.0)),
-        ]
-    })
-    .await
+/// The columns of an order that it keeps. Those that change have their defaults while it is held and nobody has begun to pay.
+macro_rules! order_columns {
+    ($changing:literal) => {
+        concat!(
+            "INSERT INTO orders (drop_tag, id, era, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, \
+             key, key_bits, fingerprint, created_at, expires_at",
+            $changing,
+            ")"
+        )
+    };
+}
+
+fn lasting(era: i64, order: &NewOrder) -> [Value; 14] {
+    let view = &order.view;
+    [
+        tag_of(view.id).into(),
+        view.id.0.into(),
+        era.into(),
+        view.drop_id.0.into(),
+        view.variant_id.0.into(),
+        view.buyer.0.into(),
+        view.quantity.into(),
+        view.unit_price.amount.into(),
+        view.unit_price.currency.as_str().into(),
+        view.key.as_str().into(),
+        key_bits(order.digest).into(),
+        fingerprint_bits(view.fingerprint).into(),
+        view.created_at.into(),
+        view.expires_at.into(),
+    ]
+}
+
+/// The rest of an order's row.
+fn changing(view: &OrderView) -> [Value; 9] {
+    [
+        view.status.as_str().into(),
+        maybe_text(view.release_reason.map(|reason| reason.as_str())),
+        view.confirmed_at.into(),
+        view.released_at.into(),
+        view.refunded_at.into(),
+        maybe_text(view.payment_ref.as_deref()),
+        maybe_text(view.payment_pending.as_deref()),
+        maybe_text(view.refund_due.map(|cause| cause.as_str())),
+        Value::Id(view.failed_trace.map(|trace| trace.0)),
+    ]
+}
+
+pub(super) async fn insert_orders(connection: &mut SqliteConnection, era: i64, orders: &[NewOrder]) -> Result<()> {
+    // A held order that nobody has paid for is nothing but what it was placed with.
+    let (held, gone_on): (Vec<&NewOrder>, Vec<&NewOrder>) = orders
+        .iter()
+        .partition(|order| order.view.status == OrderStatus::Reserved && order.view.payment_pending.is_none());
+    bulk(connection, order_columns!(""), "", &held, |order| lasting(era, order)).await?;
+    let head = order_columns!(
+        ", status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, payment_pending, refund_due, \
+         failed_trace"
+    );
+    bulk(connection, head, "", &gone_on, |order| lasting(era, order).into_iter().chain(changing(&order.view))).await
 }
 
 pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[OrderImage]) -> Result<()> {
-    let head = "WITH new (id, status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, \
+    let head = "WITH new (drop_tag, id, status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, \
                 payment_pending, refund_due, failed_trace) AS (";
     let tail = ") UPDATE orders SET status = new.status, release_reason = new.release_reason, \
                 confirmed_at = new.confirmed_at, released_at = new.released_at, refunded_at = new.refunded_at, \
                 payment_ref = new.payment_ref, payment_pending = new.payment_pending, refund_due = new.refund_due, \
-                failed_trace = new.failed_trace FROM new WHERE orders.id = new.id";
+                failed_trace = new.failed_trace FROM new \
+                WHERE orders.drop_tag = new.drop_tag AND orders.id = new.id";
     bulk(connection, head, tail, orders, |order| {
-        [
-            order.id.0.into(),
-            order.status.as_str().into(),
-            maybe_text(order.release_reason.map(|reason| reason.as_str())),
-            order.confirmed_at.into(),
-            order.released_at.into(),
-            order.refunded_at.into(),
-            maybe_text(order.payment_ref.as_deref()),
-            maybe_text(order.payment_pending.as_deref()),
-            maybe_text(order.refund_due.map(|cause| cause.as_str())),
-            Value::Id(order.failed_trace.map(|trace| trace.0)),
-        ]
+        [tag_of(order.id).into(), order.id.0.into()].into_iter().chain(changing(order))
     })
     .await
 }
@@ -205,14 +229,16 @@ pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[O
 pub(super) async fn insert_refusals(
     connection: &mut SqliteConnection,
     journal: Uuid,
+    era: i64,
     refusals: &[RefusalRow],
 ) -> Result<()> {
-    let head = "INSERT INTO refusals (journal_id, sequence, drop_id, buyer_id, key, digest, fingerprint, refusal, \
+    let head = "INSERT INTO refusals (journal_id, sequence, era, drop_id, buyer_id, key, digest, fingerprint, refusal, \
                 trace, at)";
     bulk(connection, head, "", refusals, |row| {
         [
             journal.into(),
             int(row.sequence.cast_signed()),
+            era.into(),
             row.drop_id.0.into(),
             row.buyer.0.into(),
             row.key.as_str().into(),
@@ -243,12 +269,14 @@ pub(super) async fn insert_notes(connection: &mut SqliteConnection, notes: &[Ord
 pub(super) async fn insert_order_news(
     connection: &mut SqliteConnection,
     journal: Uuid,
+    era: i64,
     news: &[OrderNews],
 ) -> Result<()> {
-    let head = "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, order_id, variant_id, quantity, \
+    let head = "INSERT INTO inbox (era, user_id, journal_id, sequence, kind, at, drop_id, order_id, variant_id, quantity, \
                 reason)";
     bulk(connection, head, " ON CONFLICT DO NOTHING", news, |news| {
         [
+            era.into(),
             news.line.buyer.0.into(),
             journal.into(),
             news.sequence.into(),
@@ -270,11 +298,11 @@ mod tests {
 
     #[test]
     fn a_slice_is_cut_into_few_lengths() {
-        let rows: Vec<usize> = (0..298).collect();
+        let rows: Vec<usize> = (0..810).collect();
         let pieces: Vec<&[usize]> = lengths(&rows).collect();
         assert_eq!(pieces.concat(), rows);
         let sizes: Vec<usize> = pieces.iter().map(|piece| piece.len()).collect();
-        assert_eq!(sizes, [128, 128, 32, 8, 1, 1]);
+        assert_eq!(sizes, [512, 128, 128, 32, 8, 1, 1]);
         assert_eq!(placeholders(3), "(?,?,?)");
     }
 }

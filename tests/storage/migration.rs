@@ -1,0 +1,86 @@
+//! Rows that an earlier version of the schema has.
+
+use crate::Database;
+use crate::fixtures::{Sale, at};
+use livedrop::domain::{OrderStatus, Refusal, TraceId};
+use livedrop::storage::KeyAnswer;
+use sqlx::migrate::Migrator;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+use uuid::Uuid;
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// The last version in which orders were not found by their drops' tags.
+const BEFORE: i64 = 5;
+
+/// Ids whose tags are at the ends of what a number can be, and one in between.
+const TAGS: [u128; 4] = [0, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
+
+pub async fn orders_from_before_are_found(db: Database) {
+    let literal = |id: Uuid| if db.is_sqlite() { format!("x'{}'", id.simple()) } else { format!("'{id}'") };
+    let mut statements = String::new();
+    let mut asks = Vec::new();
+    for tag in TAGS {
+        let mut sale = Sale::of(&[9]);
+        sale.spec.id.0 = Uuid::from_u128(sale.spec.id.0.as_u128() & !0xffff_ffff | tag);
+        for (bought, refused) in (0..3).map(|_| (sale.order(0, 2), sale.order(0, 99))) {
+            let [drop, buyer, variant] = [bought.drop.0, bought.line.buyer.0, bought.line.variant.0].map(literal);
+            let (id, digest, key) = (literal(bought.line.order.0), literal(bought.digest().0), &bought.key);
+            let millis = at(asks.len() as i64).as_millis();
+            statements += &format!(
+                "INSERT INTO orders (id, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, key, digest, \
+                 fingerprint, created_at, expires_at, status, confirmed_at, payment_ref) VALUES ({id}, {drop}, {variant}, \
+                 {buyer}, 2, 5, 'EUR', '{key}', {digest}, 7, {millis}, {millis}, 'confirmed', {millis}, 'p');"
+            );
+            let (buyer, digest, key) = (literal(refused.line.buyer.0), literal(refused.digest().0), &refused.key);
+            let (journal, trace) = (literal(Uuid::nil()), literal(TraceId::random().0));
+            statements += &format!(
+                "INSERT INTO refusals (journal_id, sequence, drop_id, buyer_id, key, digest, fingerprint, refusal, trace, at) \
+                 VALUES ({journal}, {}, {drop}, {buyer}, '{key}', {digest}, 7, 'sold_out', {trace}, {millis});",
+                asks.len()
+            );
+            asks.push((bought, refused));
+        }
+    }
+    db.at_version(BEFORE, statements).await;
+    db.store.migrate().await.unwrap();
+    for (bought, refused) in &asks {
+        let order = db.store.order(bought.line.order).await.unwrap().expect("it was there");
+        assert_eq!((order.drop_id, order.buyer, &order.key), (bought.drop, bought.line.buyer, &bought.key));
+        assert_eq!(
+            (order.status, order.quantity, order.payment_ref.as_deref()),
+            (OrderStatus::Confirmed, 2, Some("p"))
+        );
+        assert_eq!(db.store.orders_of(order.buyer, None, 9).await.unwrap(), std::slice::from_ref(&order));
+        let of_drop = db.store.drop_orders(bought.drop, None, 9).await.unwrap();
+        assert!(of_drop.len() == 3 && of_drop.contains(&order), "{of_drop:?}");
+        let answer = db.store.answer_for_key(bought.line.buyer, &bought.key).await.unwrap();
+        assert_eq!(answer, Some(KeyAnswer::Order(Box::new(order))));
+        let refusals = db.store.drop_refusals(bought.drop, None, 9).await.unwrap();
+        let row = refusals.iter().find(|row| row.key == refused.key).expect("it was there");
+        assert_eq!((refusals.len(), row.buyer, row.refusal), (3, refused.line.buyer, Refusal::SoldOut));
+        let answer = db.store.answer_for_key(refused.line.buyer, &refused.key).await.unwrap();
+        assert_eq!(answer, Some(KeyAnswer::Refused(row.clone())));
+    }
+}
+
+impl Database {
+    fn is_sqlite(&self) -> bool {
+        self.store.kind() == "sqlite"
+    }
+
+    /// Makes an empty database one of an earlier version, with these rows.
+    async fn at_version(&self, version: i64, statements: String) {
+        let rows = AssertSqlSafe(statements);
+        if self.is_sqlite() {
+            let mut sqlite = SqliteConnection::connect(&self.url).await.unwrap();
+            SQLITE.run_to(version, &mut sqlite).await.unwrap();
+            sqlite.execute(sqlx::raw_sql(rows)).await.unwrap();
+        } else {
+            let mut postgres = PgConnection::connect(&self.url).await.unwrap();
+            POSTGRES.run_to(version, &mut postgres).await.unwrap();
+            postgres.execute(sqlx::raw_sql(rows)).await.unwrap();
+        }
+    }
+}
