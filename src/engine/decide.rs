@@ -30,11 +30,10 @@ impl DropState {
     /// Reads ahead what commands will look for, which changes nothing: what they would wait for memory one after the other, they
     /// wait for together. Worth it before several of them, and in a large drop.
     pub fn expect<'a>(&self, commands: impl IntoIterator<Item = &'a Command>) {
-        let read = commands.into_iter().fold(0, |read, command| match command {
-            Command::Reserve(ask) => read ^ self.orders.touch(ask.buyer, ask.digest),
-            _ => read,
-        });
-        std::hint::black_box(read);
+        self.orders.expect(commands.into_iter().filter_map(|command| match command {
+            Command::Reserve(ask) => Some((ask.buyer, ask.digest)),
+            _ => None,
+        }));
     }
 
     fn decide(&mut self, now: Timestamp, command: Command, events: &mut Events) -> Outcome {

@@ -4,13 +4,14 @@
 //! in the slot, so no id is stored twice. References of payments lie one behind the other in one buffer. What few orders have (a
 //! running payment, a refund, the trace of a failed payment) lies beside, in maps.
 
-use super::places::Places;
+use super::places::{Line, Places};
 use super::sequence::Sequence;
-use crate::domain::limits::KEYS_PER_DROP_MAX;
+use crate::domain::limits::{DROP_BATCH_MAX, KEYS_PER_DROP_MAX};
 use crate::domain::{
     Fingerprint, KeyDigest, OrderId, OrderStatus, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId,
 };
 use hashbrown::{DefaultHashBuilder, HashMap};
+use smallvec::SmallVec;
 use std::{collections::BTreeMap, hash::BuildHasher, num::NonZeroU32};
 use uuid::Uuid;
 
@@ -159,10 +160,14 @@ impl Orders {
         self.hasher.hash_one(id.as_u128())
     }
 
-    /// Reads what a reservation of that buyer under that key will look for, and returns something of it: nothing waits for that
-    /// until it is used.
-    pub fn touch(&self, buyer: UserId, digest: KeyDigest) -> u32 {
-        self.by_key.touch(self.hash(digest.0)) ^ self.by_buyer.touch(self.hash(buyer.0))
+    /// Reads what reservations of these buyers under these keys will look for.
+    pub fn expect(&self, asked: impl Iterator<Item = (UserId, KeyDigest)>) {
+        let places = asked.flat_map(|(buyer, digest)| {
+            [self.by_key.home(self.hash(digest.0)), self.by_buyer.home(self.hash(buyer.0))]
+        });
+        // First where all of them are, then nothing but reading: the closer the reads, the more of them wait together.
+        let lines: SmallVec<[&Line; 2 * DROP_BATCH_MAX]> = places.flatten().collect();
+        std::hint::black_box(lines.iter().fold(0, |read, line| read ^ line.read()));
     }
 
     /// Units that `buyer` holds or owns.

@@ -20,7 +20,7 @@ const DEPTH_MAX: u32 = 16;
 /// One cache line.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line {
+pub(super) struct Line {
     /// Of each hash these bits; 0 where there is nothing.
     tags: [u32; LINE],
     numbers: [Number; LINE],
@@ -30,6 +30,11 @@ const _: () = assert!(size_of::<Line>() == 64);
 
 impl Line {
     const EMPTY: Self = Self { tags: [0; LINE], numbers: [0; LINE] };
+
+    /// Reads it, and returns something of it: nothing waits for that until it is used.
+    pub fn read(&self) -> u32 {
+        self.tags[0]
+    }
 
     /// A bit for each entry with that tag.
     fn matching(&self, tag: u32) -> u32 {
@@ -152,13 +157,11 @@ impl Places {
         }
     }
 
-    /// Reads the line in which a search would begin, and returns something of it: nothing waits for that until it is used.
-    pub fn touch(&self, hash: u64) -> u32 {
+    /// The line in which a search would begin, not read yet.
+    pub fn home(&self, hash: u64) -> Option<&Line> {
         let tag = tag_of(hash);
-        self.segment_of(tag).map_or(0, |segment| {
-            let segment = &self.segments[segment];
-            segment.lines[segment.home(tag)].tags[0]
-        })
+        let segment = &self.segments[self.segment_of(tag)?];
+        segment.lines.get(segment.home(tag))
     }
 
     fn segment_of(&self, tag: u32) -> Option<usize> {
@@ -237,7 +240,7 @@ mod tests {
             expected.insert(key, number);
         }
         for (&key, &number) in &expected {
-            places.touch(hash(key));
+            assert_ne!(places.home(hash(key)).unwrap().read(), 0, "lines fill from the front");
             assert_eq!(places.find(hash(key), |number| list[number as usize] == key), Some(number));
             assert_eq!(places.find(hash(!key), |number| list[number as usize] == !key), expected.get(&!key).copied());
         }
