@@ -50,7 +50,6 @@ impl Line {
     }
 }
 
-#[derive(Default)]
 struct Segment {
     lines: Vec<Line>,
     /// How many bits all hashes in it have in common.
