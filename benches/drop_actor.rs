@@ -44,14 +44,14 @@ impl Bench {
     /// Places `orders`, so many at a time, and returns how long that took. Each drop gets its share.
     async fn place(&self, orders: u64, in_flight: u64) -> Duration {
         let in_flight = in_flight.min(orders);
-        let lanes: Vec<(Arc<DropHandle>, Vec<Command>)> = (0..in_flight)
-            .map(|lane| {
-                let drop = Arc::clone(&self.drops[lane as usize % self.drops.len()]);
-                let count = orders / in_flight + u64::from(lane < orders % in_flight);
-                let asks = (0..count).map(|_| Command::Reserve(Box::new(reserve(&drop.spec)))).collect();
-                (drop, asks)
-            })
+        let mut lanes: Vec<(Arc<DropHandle>, Vec<Command>)> = (0..in_flight)
+            .map(|lane| (Arc::clone(&self.drops[lane as usize % self.drops.len()]), Vec::new()))
             .collect();
+        // In turn, so that ids rise about as they arrive, as they do where they are made for each request.
+        for order in 0..orders {
+            let (drop, asks) = &mut lanes[(order % in_flight) as usize];
+            asks.push(Command::Reserve(Box::new(reserve(&drop.spec))));
+        }
         let start = Instant::now();
         join_all(lanes.into_iter().map(|(drop, asks)| async move {
             for ask in asks {

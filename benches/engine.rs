@@ -4,6 +4,7 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use livedrop::domain::limits::DROP_BATCH_MAX;
 use livedrop::domain::{DropEvent, Timestamp};
 use livedrop::engine::{Command, DropState, Outcome};
 use std::hint::black_box;
@@ -15,7 +16,7 @@ mod support;
 /// More than any drop here sells.
 const STOCK: u32 = 40_000_000;
 /// Commands that are made before they are timed: few enough to stay in the cache.
-const BATCH: usize = 1_024;
+const MADE_BEFORE: usize = 1_024;
 
 /// What is done with each new order in the measured time.
 #[derive(Clone, Copy)]
@@ -29,6 +30,8 @@ struct Bench {
     state: DropState,
     orders: usize,
     applied: i64,
+    /// How long the slowest command took while the drop was filled.
+    longest: Duration,
     /// As in the drop actor, the same again and again.
     events: Vec<DropEvent>,
 }
@@ -36,11 +39,14 @@ struct Bench {
 impl Bench {
     fn with_orders(orders: usize) -> Self {
         let state = DropState::scheduled(spec(STOCK));
-        let mut bench = Self { state, orders, applied: 0, events: Vec::new() };
+        let mut bench = Self { state, orders, applied: 0, longest: Duration::ZERO, events: Vec::new() };
         for _ in 0..orders {
             let (hold, pay) = bench.order();
-            bench.apply(hold);
-            bench.apply(pay);
+            for command in [hold, pay] {
+                let start = Instant::now();
+                bench.apply(command);
+                bench.longest = bench.longest.max(start.elapsed());
+            }
         }
         bench
     }
@@ -70,14 +76,21 @@ impl Bench {
                 *self = Self::with_orders(self.orders);
                 continue;
             }
-            let batch: Vec<_> = (0..left.min(room).min(BATCH)).map(|_| self.order()).collect();
-            left -= batch.len();
+            let orders = left.min(room).min(MADE_BEFORE);
+            left -= orders;
+            let mut commands: Vec<Command> = Vec::with_capacity(2 * orders);
+            for (hold, pay) in (0..orders).map(|_| self.order()) {
+                commands.push(hold);
+                commands.extend(matches!(then, Then::Confirm).then_some(pay));
+            }
+            let mut commands = commands.into_iter();
             let start = Instant::now();
-            for (hold, pay) in batch {
-                self.apply(hold);
-                match then {
-                    Then::Hold => drop(black_box(pay)),
-                    Then::Confirm => self.apply(pay),
+            while !commands.as_slice().is_empty() {
+                // As the drop actor does when so many wait.
+                let batch = commands.len().min(DROP_BATCH_MAX);
+                self.state.expect(&commands.as_slice()[..batch]);
+                for command in commands.by_ref().take(batch) {
+                    self.apply(command);
                 }
             }
             spent += start.elapsed();
@@ -101,7 +114,11 @@ fn engine(c: &mut Criterion) {
         let bytes = memory_kib(std::process::id(), "VmRSS:").saturating_sub(before) << 10;
         // Whatever was freed before is used again first, so a small drop says nothing.
         if orders >= 1_000_000 {
-            println!("{orders} confirmed orders: {:.0} bytes resident each", bytes as f64 / orders as f64);
+            println!(
+                "{orders} confirmed orders: {:.0} bytes resident each, longest command {:.1} ms",
+                bytes as f64 / orders as f64,
+                1e3 * bench.longest.as_secs_f64()
+            );
         }
         of_size(&mut group, &mut bench);
         bench.state.assert_invariants();

@@ -10,6 +10,9 @@ use crate::engine::{Command, DropState, Outcome};
 use crate::journal::{JournalHandle, JournalReader, Permit, Records, Space};
 use std::sync::Arc;
 
+/// What most records fit into: a buffer that grew would be made anew some times for each.
+const RECORD_BYTES: usize = 192;
+
 /// See the module.
 pub struct Decider {
     id: DropId,
@@ -68,13 +71,25 @@ impl Decider {
         self.state.next_deadline()
     }
 
+    /// Reads ahead what commands will look for.
+    pub fn expect<'a>(&self, commands: impl ExactSizeIterator<Item = &'a Command>) {
+        // One alone waits as long either way.
+        if commands.len() > 1 {
+            self.state.expect(commands);
+        }
+    }
+
     /// Decides a command at a time and hands the decision to the journal; the answer leaves once it is durable. Returns whether
     /// anything changed.
     ///
     /// # Errors
     /// [`AskError`], which `reply` has been told too: nothing was decided.
     pub fn ask(&mut self, now: Timestamp, command: Command, reply: Option<ReplyTo>) -> Result<bool, AskError> {
-        let permit = match self.permit(&command) {
+        let permit = match self.refusal(&command) {
+            None => self.journal.try_permit().ok_or_else(|| self.no_permit()),
+            Some(error) => Err(error),
+        };
+        let permit = match permit {
             Ok(permit) => permit,
             Err(error) => {
                 if let Some(reply) = reply {
@@ -85,7 +100,7 @@ impl Decider {
         };
         self.events.clear();
         let (outcome, at) = self.state.apply(now, command, &mut self.events);
-        let mut records = Records::default();
+        let mut records = Records::with_capacity(RECORD_BYTES * self.events.len());
         for event in self.events.drain(..) {
             self.tally.count(&event);
             push(&mut records, &DropRecord { drop: self.id, at, event });
@@ -117,15 +132,14 @@ impl Decider {
         self.retired
     }
 
-    fn permit(&self, command: &Command) -> Result<Permit<Decision>, AskError> {
+    /// Why a command is not even decided.
+    fn refusal(&self, command: &Command) -> Option<AskError> {
         if self.retired || !self.announced {
-            return Err(AskError::Gone);
+            return Some(AskError::Gone);
         }
         // Confirms and releases of existing holds may use the reserved segment; new holds may not.
-        if matches!(command, Command::Reserve(_)) && self.space.space() == Space::Full {
-            return Err(AskError::DiskFull);
-        }
-        self.journal.try_permit().ok_or_else(|| self.no_permit())
+        let full = matches!(command, Command::Reserve(_)) && self.space.space() == Space::Full;
+        full.then_some(AskError::DiskFull)
     }
 
     /// A full queue passes, a journal that failed does not: who retries for ever would only hold up the end.
@@ -133,7 +147,7 @@ impl Decider {
         if self.space.is_stopped() { AskError::Stopped } else { AskError::Overloaded }
     }
 
-    fn submit(&self, permit: Permit<Decision>, records: Records, reply: Option<ReplyTo>, outcome: Outcome) {
+    fn submit(&self, permit: Permit<'_, Decision>, records: Records, reply: Option<ReplyTo>, outcome: Outcome) {
         // The position is filled in when the journal has given one.
         let publish = (!records.is_empty()).then(|| (Arc::clone(&self.cell), Published::of(&self.state, 0)));
         permit.submit(records, Decision { publish, reply: reply.map(|reply| (reply, outcome)) });

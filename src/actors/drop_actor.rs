@@ -1,6 +1,7 @@
 //! One live drop: a mailbox, a clock and timers around a [`Decider`].
 //!
-//! It never waits: a command is decided in memory and handed to the journal, and the answer leaves from there.
+//! It never waits: a command is decided in memory and handed to the journal, and the answer leaves from there. Commands that wait
+//! in the mailbox together are decided together, one after the other: what they look for is read ahead for all of them.
 
 use super::clock::Clock;
 use super::decider::Decider;
@@ -8,9 +9,11 @@ use super::mailbox::Waiting;
 use super::publish::{AskError, ReplyTo};
 use super::scheduler::Scheduler;
 use crate::domain::Timestamp;
-use crate::domain::limits::DROP_MAILBOX_MAX;
+use crate::domain::limits::{DROP_BATCH_MAX, DROP_MAILBOX_MAX};
 use crate::engine::Command;
-use actix::{Actor, Context, Handler, Message};
+use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Message};
+use std::pin::Pin;
+use std::task::{self, Poll};
 
 /// A command, and where its answer goes (nowhere, for a timer).
 pub struct Ask {
@@ -46,8 +49,10 @@ pub struct DropActor {
     decider: Decider,
     clock: Clock,
     scheduler: Scheduler,
-    waiting: Waiting,
+    queued: Waiting,
     armed: Option<Timestamp>,
+    /// Taken out of the mailbox and not decided yet: empty whenever the actor rests.
+    waiting: Vec<Ask>,
 }
 
 /// How long a timer waits when the journal has no room.
@@ -56,23 +61,38 @@ const RETRY_TICK_MS: i64 = 20;
 impl DropActor {
     /// An actor that decides with this, and counts what it takes out of its mailbox.
     #[must_use]
-    pub fn new(decider: Decider, clock: Clock, scheduler: Scheduler, waiting: Waiting) -> Self {
-        Self { decider, clock, scheduler, waiting, armed: None }
+    pub fn new(decider: Decider, clock: Clock, scheduler: Scheduler, queued: Waiting) -> Self {
+        Self { decider, clock, scheduler, queued, armed: None, waiting: Vec::new() }
     }
 
-    fn decide(&mut self, Ask { command, reply }: Ask) {
-        let is_tick = matches!(command, Command::Tick);
-        match self.decider.ask(self.clock.now(), command, reply) {
-            Ok(_) => {
-                if is_tick {
-                    self.armed = None;
+    /// Decides what waits, in the order in which it came.
+    fn decide(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let _guard = AbortOnPanic;
+        let now = self.clock.now();
+        self.decider.expect(self.waiting.iter().map(|ask| &ask.command));
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut decided = false;
+        for Ask { command, reply } in waiting.drain(..) {
+            let is_tick = matches!(command, Command::Tick);
+            match self.decider.ask(now, command, reply) {
+                Ok(_) => {
+                    decided = true;
+                    if is_tick {
+                        self.armed = None;
+                    }
                 }
-                self.arm();
+                Err(AskError::Overloaded) if is_tick => {
+                    self.scheduler.arm(now.plus_millis(RETRY_TICK_MS), self.decider.id());
+                }
+                Err(_) => {}
             }
-            Err(AskError::Overloaded) if is_tick => {
-                self.scheduler.arm(self.clock.now().plus_millis(RETRY_TICK_MS), self.decider.id());
-            }
-            Err(_) => {}
+        }
+        self.waiting = waiting;
+        if decided {
+            self.arm();
         }
     }
 
@@ -92,6 +112,7 @@ impl Actor for DropActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(DROP_MAILBOX_MAX);
+        context.spawn(WhenEmpty);
         if self.decider.is_announced() {
             self.arm();
         }
@@ -102,9 +123,11 @@ impl Handler<Asks> for DropActor {
     type Result = ();
 
     fn handle(&mut self, Asks(asks): Asks, _: &mut Self::Context) {
-        let _guard = AbortOnPanic;
-        self.waiting.taken(asks.len());
-        asks.into_iter().for_each(|ask| self.decide(ask));
+        self.queued.taken(asks.len());
+        self.waiting.extend(asks);
+        if self.waiting.len() >= DROP_BATCH_MAX {
+            self.decide();
+        }
     }
 }
 
@@ -112,6 +135,7 @@ impl Handler<Announce> for DropActor {
     type Result = ();
 
     fn handle(&mut self, Announce(reply): Announce, _: &mut Self::Context) {
+        self.decide();
         let _guard = AbortOnPanic;
         self.decider.announce(reply);
         if self.decider.is_announced() {
@@ -124,7 +148,26 @@ impl Handler<Retire> for DropActor {
     type Result = bool;
 
     fn handle(&mut self, _: Retire, _: &mut Self::Context) -> bool {
+        self.decide();
         self.decider.retire()
+    }
+}
+
+/// Decides what waits whenever the mailbox has been emptied: a context polls its futures each time after that.
+struct WhenEmpty;
+
+impl ActorFuture<DropActor> for WhenEmpty {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut DropActor,
+        context: &mut Context<DropActor>,
+        _: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        actor.decide();
+        // Nobody can write to it any more: it must not live for this future's sake.
+        if context.connected() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
@@ -138,5 +181,113 @@ impl Drop for AbortOnPanic {
             tracing::error!("a drop's state machine panicked; aborting, a restart recovers from the journal");
             std::process::abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::mailbox::Mailbox;
+    use crate::actors::publish::{Answer, DropCell, Published};
+    use crate::actors::{Decision, Tally};
+    use crate::domain::fixtures::drop_of;
+    use crate::domain::{DropSpec, Fingerprint, KeyDigest, OrderId, Refusal, TraceId, UserId};
+    use crate::engine::{DropState, Outcome, Reserve};
+    use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
+    use actix::Addr;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::sync::oneshot::{Receiver, channel};
+
+    type Reply = Receiver<Result<Answer, AskError>>;
+
+    /// A live drop on this thread: what is sent without a pause waits in its mailbox together.
+    async fn live(spec: &DropSpec, journal: &Journal<Decision>) -> (Addr<DropActor>, Mailbox) {
+        let state = DropState::scheduled(spec.clone());
+        let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
+        let decider = Decider::new(state, false, cell, journal.handle(), Tally::default());
+        let queued = Waiting::default();
+        let address = DropActor::new(decider, Clock::default(), Scheduler::default(), queued.clone()).start();
+        let mailbox = Mailbox::new(address.clone(), queued);
+        let (reply, answer) = channel();
+        mailbox.tell(Announce(reply)).unwrap();
+        answer.await.unwrap().unwrap();
+        (address, mailbox)
+    }
+
+    fn journal() -> Journal<Decision> {
+        let options = JournalOptions {
+            dir: "unused".into(),
+            durability: Durability::Always,
+            segment_bytes: 1 << 20,
+            tail_bytes: 1 << 20,
+            queue_entries: 4 * DROP_BATCH_MAX,
+        };
+        Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap().0
+    }
+
+    fn reserve(spec: &DropSpec) -> Reserve {
+        let (buyer, variant) = (UserId::new(), spec.variants[0].id);
+        Reserve {
+            order: OrderId::for_drop(spec.id),
+            buyer,
+            key: "key".into(),
+            digest: KeyDigest::of(buyer, "key"),
+            fingerprint: Fingerprint::of_order(spec.id, variant, 1, None),
+            variant: Some(variant),
+            quantity: 1,
+            payment_method: None,
+            trace: TraceId::default(),
+        }
+    }
+
+    fn ask(mailbox: &Mailbox, command: Command) -> Reply {
+        let (reply, answer) = channel();
+        mailbox.ask(Ask { command, reply: Some(reply) });
+        answer
+    }
+
+    #[test]
+    fn a_crowd_that_waits_is_answered_in_its_order() {
+        actix::System::new().block_on(async {
+            let (spec, journal) = (drop_of(100), journal());
+            let (_, mailbox) = live(&spec, &journal).await;
+            // More than two batches, and a rest; the first of each buyer is asked again in the same batch.
+            let asks: Vec<Reserve> = (0..75).map(|_| reserve(&spec)).flat_map(|ask| [ask.clone(), ask]).collect();
+            let asks: Vec<Reserve> = asks.into_iter().chain((0..50).map(|_| reserve(&spec))).collect();
+            let answers: Vec<Reply> =
+                asks.iter().map(|one| ask(&mailbox, Command::Reserve(Box::new(one.clone())))).collect();
+            let (mut held, mut sequence) = (0, 0);
+            for (at, (one, answer)) in asks.iter().zip(answers).enumerate() {
+                let answer = answer.await.unwrap().unwrap();
+                assert!(answer.sequence >= sequence, "in order");
+                sequence = answer.sequence;
+                match answer.outcome {
+                    Outcome::Order { order, replayed } => {
+                        assert_eq!((order.id, replayed), (one.order, at < 150 && at % 2 == 1));
+                        held += u32::from(!replayed);
+                    }
+                    Outcome::Refused { refusal, .. } => assert_eq!((refusal, held), (Refusal::SoldOut, 100)),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(held, 100);
+        });
+    }
+
+    #[test]
+    fn it_goes_when_nobody_can_reach_it() {
+        actix::System::new().block_on(async {
+            let (spec, journal) = (drop_of(1), journal());
+            let (address, mailbox) = live(&spec, &journal).await;
+            let weak = address.downgrade();
+            drop((address, mailbox));
+            let gone = async {
+                while weak.upgrade().is_some() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), gone).await.expect("it has stopped");
+        });
     }
 }

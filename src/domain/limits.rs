@@ -26,6 +26,8 @@ pub const HOLD_MS_MAX: u32 = 3_600_000;
 pub const HOLD_MS_DEFAULT: u32 = 300_000;
 /// Commands waiting for one drop actor; past it the edge answers 503 at once.
 pub const DROP_MAILBOX_MAX: usize = 8_192;
+/// Commands that a drop takes out of its mailbox before it decides them, one after the other.
+pub const DROP_BATCH_MAX: usize = 64;
 /// Orders settled by one sweep of a drop actor, so that a mass expiry never stalls a live drop.
 pub const SWEEP_ORDERS_MAX: usize = 512;
 /// Entries on their way to the journal, over all drops.

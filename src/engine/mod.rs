@@ -8,13 +8,15 @@
 //! - [`state`]: a drop in memory, and how it is read and restored.
 //! - `decide`: commands to events. [`admission`] is the part of it that says who may reserve.
 //! - `evolve`: events to state.
-//! - `orders`: the table of orders: compact slots, found by id, key and buyer.
+//! - `orders`: the table of orders: compact slots, found by id (`sequence`), and by key and buyer (`places`).
 
 pub mod admission;
 pub mod command;
 mod decide;
 mod evolve;
 mod orders;
+mod places;
+mod sequence;
 pub mod state;
 
 #[cfg(test)]

@@ -1,19 +1,27 @@
 //! The table of a drop's orders.
 //!
-//! An order is a slot in a vector, never moved. Three raw hash tables hold slot numbers only and look the key up in the slot, so no
-//! id is stored twice. References of payments lie one behind the other in one buffer. What few orders have (a running payment, a
-//! refund, the trace of a failed payment) lies beside, in maps.
+//! An order is a slot in a vector. What finds it by id, key or buyer knows slot numbers and some bits of hashes, and looks the rest up
+//! in the slot, so no id is stored twice. References of payments lie one behind the other in one buffer. What few orders have (a
+//! running payment, a refund, the trace of a failed payment) lies beside, in maps.
 
+use super::places::{Line, Places};
+use super::sequence::Sequence;
+use crate::domain::limits::{DROP_BATCH_MAX, KEYS_PER_DROP_MAX};
 use crate::domain::{
     Fingerprint, KeyDigest, OrderId, OrderStatus, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId,
 };
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap};
+use smallvec::SmallVec;
 use std::{collections::BTreeMap, hash::BuildHasher, num::NonZeroU32};
+use uuid::Uuid;
 
 /// A slot's number.
 pub(super) type Slot = u32;
 
 const NONE: Slot = Slot::MAX;
+/// Set where a number leads to a refusal.
+const REFUSED: Slot = 1 << 31;
+const _: () = assert!(KEYS_PER_DROP_MAX < REFUSED as usize);
 
 /// One order.
 #[derive(Clone, Debug)]
@@ -67,15 +75,33 @@ pub(super) struct Refused {
     pub refusal: Refusal,
 }
 
+/// What a key was used for.
+pub(super) enum Used<'a> {
+    Order(Slot, &'a Order),
+    Refused(&'a Refused),
+}
+
+impl Used<'_> {
+    fn digest(&self) -> KeyDigest {
+        match self {
+            Self::Order(_, order) => order.digest,
+            Self::Refused(refused) => refused.digest,
+        }
+    }
+}
+
 /// All orders and refusals of one drop.
 #[derive(Default)]
 pub(super) struct Orders {
     slots: Vec<Order>,
-    by_id: HashTable<Slot>,
-    by_key: HashTable<Slot>,
+    refused: Vec<Refused>,
+    by_id: Sequence,
+    /// Of orders the slot, of refusals the place in their list with [`REFUSED`].
+    by_key: Places,
     /// The newest order of each buyer.
-    by_buyer: HashTable<Slot>,
-    refused: HashTable<Refused>,
+    by_buyer: Places,
+    /// The order that was asked for last: a command asks for its order more than once.
+    recent: Slot,
     hasher: DefaultHashBuilder,
     payment_refs: Texts,
     /// Payments whose outcome is not known yet, by method.
@@ -106,15 +132,42 @@ impl Orders {
     }
 
     pub fn find(&self, id: OrderId) -> Option<Slot> {
-        self.by_id.find(self.hasher.hash_one(id), |&slot| self.get(slot).id == id).copied()
+        let is_it = |slot| self.slots.get(slot as usize).is_some_and(|order| order.id == id);
+        if is_it(self.recent) { Some(self.recent) } else { self.by_id.find(id, self.hash(id.0), is_it) }
     }
 
-    pub fn find_key(&self, digest: KeyDigest) -> Option<Slot> {
-        self.by_key.find(self.hasher.hash_one(digest), |&slot| self.get(slot).digest == digest).copied()
+    /// The same; it is found at once when it is asked for again.
+    pub fn recall(&mut self, id: OrderId) -> Option<Slot> {
+        let found = self.find(id)?;
+        self.recent = found;
+        Some(found)
     }
 
-    pub fn find_refusal(&self, digest: KeyDigest) -> Option<&Refused> {
-        self.refused.find(self.hasher.hash_one(digest), |refused| refused.digest == digest)
+    /// What a key was used for.
+    pub fn find_key(&self, digest: KeyDigest) -> Option<Used<'_>> {
+        let number = self.by_key.find(self.hash(digest.0), |number| self.used(number).digest() == digest)?;
+        Some(self.used(number))
+    }
+
+    fn used(&self, number: Slot) -> Used<'_> {
+        match number & REFUSED {
+            0 => Used::Order(number, self.get(number)),
+            _ => Used::Refused(&self.refused[(number ^ REFUSED) as usize]),
+        }
+    }
+
+    fn hash(&self, id: Uuid) -> u64 {
+        self.hasher.hash_one(id.as_u128())
+    }
+
+    /// Reads what reservations of these buyers under these keys will look for.
+    pub fn expect(&self, asked: impl Iterator<Item = (UserId, KeyDigest)>) {
+        let places = asked.flat_map(|(buyer, digest)| {
+            [self.by_key.home(self.hash(digest.0)), self.by_buyer.home(self.hash(buyer.0))]
+        });
+        // First where all of them are, then nothing but reading: the closer the reads, the more of them wait together.
+        let lines: SmallVec<[&Line; 2 * DROP_BATCH_MAX]> = places.flatten().collect();
+        std::hint::black_box(lines.iter().fold(0, |read, line| read ^ line.read()));
     }
 
     /// Units that `buyer` holds or owns.
@@ -131,7 +184,7 @@ impl Orders {
     }
 
     fn newest_of(&self, buyer: UserId) -> Option<Slot> {
-        self.by_buyer.find(self.hasher.hash_one(buyer), |&slot| self.get(slot).buyer == buyer).copied()
+        self.by_buyer.find(self.hash(buyer.0), |slot| self.get(slot).buyer == buyer)
     }
 
     /// Adds a reserved order. Its units count for its buyer at once.
@@ -155,21 +208,22 @@ impl Orders {
             previous_of_buyer: previous.unwrap_or(NONE),
             units_of_buyer: previous.map_or(0, |slot| self.get(slot).units_of_buyer) + new.quantity,
         });
-        let Self { slots, by_id, by_key, hasher, .. } = self;
-        by_id.insert_unique(hasher.hash_one(new.id), slot, |&other| hasher.hash_one(slots[other as usize].id));
-        by_key.insert_unique(hasher.hash_one(new.digest), slot, |&other| hasher.hash_one(slots[other as usize].digest));
+        self.by_id.push(new.id, self.hash(new.id.0));
+        self.by_key.insert(self.hash(new.digest.0), slot);
+        self.recent = slot;
         slot
     }
 
     /// Makes a slot the newest of its buyer, and returns the one that was.
     fn link_buyer(&mut self, buyer: UserId, slot: Slot) -> Option<Slot> {
-        let Self { slots, by_buyer, hasher, .. } = self;
-        let hash = hasher.hash_one(buyer);
-        if let Some(newest) = by_buyer.find_mut(hash, |&newest| slots[newest as usize].buyer == buyer) {
-            return Some(std::mem::replace(newest, slot));
+        let hash = self.hash(buyer.0);
+        match self.by_buyer.find_mut(hash, |newest| self.slots[newest as usize].buyer == buyer) {
+            Some(newest) => Some(std::mem::replace(newest, slot)),
+            None => {
+                self.by_buyer.insert(hash, slot);
+                None
+            }
         }
-        by_buyer.insert_unique(hash, slot, |&newest| hasher.hash_one(slots[newest as usize].buyer));
-        None
     }
 
     /// Counts `delta` units more (or fewer) for a buyer that has an order here.
@@ -194,8 +248,9 @@ impl Orders {
     }
 
     pub fn insert_refusal(&mut self, refused: Refused) {
-        let Self { refused: table, hasher, .. } = self;
-        table.insert_unique(hasher.hash_one(refused.digest), refused, |other| hasher.hash_one(other.digest));
+        let number = Slot::try_from(self.refused.len()).expect("KEYS_PER_DROP_MAX is below 2^31");
+        self.by_key.insert(self.hash(refused.digest.0), number | REFUSED);
+        self.refused.push(refused);
     }
 
     pub fn refused_keys(&self) -> impl Iterator<Item = KeyDigest> + '_ {

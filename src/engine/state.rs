@@ -148,7 +148,7 @@ impl DropState {
     /// Whether this drop has answered a key, with an order or with a refusal.
     #[must_use]
     pub fn knows_key(&self, digest: KeyDigest) -> bool {
-        self.orders.find_key(digest).is_some() || self.orders.find_refusal(digest).is_some()
+        self.orders.find_key(digest).is_some()
     }
 
     /// Orders for which a gateway was asked and has not answered, with the method.

@@ -240,11 +240,9 @@ impl<C: Completion> JournalHandle<C> {
     /// A place in the queue. `None` when there are none left, or when the journal is poisoned or closed: refuse the work before
     /// deciding anything.
     #[must_use]
-    pub fn try_permit(&self) -> Option<Permit<C>> {
-        self.reader.shared.acquire_permit().then(|| {
-            let (sender, shared) = (self.sender.clone(), Arc::clone(&self.reader.shared));
-            Permit { sender, held: Held(Some(shared)) }
-        })
+    pub fn try_permit(&self) -> Option<Permit<'_, C>> {
+        let Self { sender, reader } = self;
+        reader.shared.acquire_permit().then(|| Permit { sender, held: Held(Some(Arc::clone(&reader.shared))) })
     }
 
     /// The part that needs no completions.
@@ -264,8 +262,8 @@ impl<C: Completion> Deref for JournalHandle<C> {
 
 /// A place in the queue. Given back when it is dropped unused, or when its entry completes.
 #[must_use = "dropping a permit gives it back"]
-pub struct Permit<C: Completion> {
-    sender: Sender<Message<C>>,
+pub struct Permit<'a, C: Completion> {
+    sender: &'a Sender<Message<C>>,
     held: Held,
 }
 
@@ -279,7 +277,7 @@ impl Drop for Held {
     }
 }
 
-impl<C: Completion> Permit<C> {
+impl<C: Completion> Permit<'_, C> {
     /// Queues an entry; never waits. Entries are written in the order of this call. Without records it is a barrier: complete
     /// once everything queued before it is durable (under [`Durability::Never`]: written).
     pub fn submit(mut self, records: Records, completion: C) {
