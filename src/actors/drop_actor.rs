@@ -193,7 +193,7 @@ mod tests {
     use crate::domain::fixtures::drop_of;
     use crate::domain::{DropSpec, Fingerprint, KeyDigest, OrderId, Refusal, TraceId, UserId};
     use crate::engine::{DropState, Outcome, Reserve};
-    use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
+    use crate::journal::{Journal, JournalOptions, MemoryDevice};
     use actix::Addr;
     use std::sync::Arc;
     use std::time::Duration;
@@ -216,13 +216,7 @@ mod tests {
     }
 
     fn journal() -> Journal<Decision> {
-        let options = JournalOptions {
-            dir: "unused".into(),
-            durability: Durability::Always,
-            segment_bytes: 1 << 20,
-            tail_bytes: 1 << 20,
-            queue_entries: 4 * DROP_BATCH_MAX,
-        };
+        let options = JournalOptions::in_memory();
         Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap().0
     }
 

@@ -170,17 +170,11 @@ mod tests {
     use crate::domain::fixtures::drop_of;
     use crate::domain::{Fingerprint, KeyDigest, OrderId, TraceId, UserId};
     use crate::engine::{Outcome, Reserve};
-    use crate::journal::{Durability, Journal, JournalOptions, device::MemoryDevice};
+    use crate::journal::{Journal, JournalOptions, MemoryDevice};
     use futures_util::future::join_all;
 
     fn world() -> (Journal<Decision>, Registry) {
-        let options = JournalOptions {
-            dir: "unused".into(),
-            durability: Durability::Always,
-            segment_bytes: 1 << 20,
-            tail_bytes: 1 << 20,
-            queue_entries: 1_024,
-        };
+        let options = JournalOptions::in_memory();
         let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
         (journal, registry)

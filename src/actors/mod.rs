@@ -16,7 +16,7 @@ pub mod fanout;
 pub mod history;
 pub mod hub;
 pub mod janitor;
-mod mailbox;
+pub mod mailbox;
 pub mod outbox;
 pub mod place;
 pub mod projector;

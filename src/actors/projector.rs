@@ -200,9 +200,7 @@ mod tests {
     use super::*;
     use crate::domain::fixtures::drop_of;
     use crate::domain::{DropEvent, DropRecord, Timestamp};
-    use crate::journal::{
-        Completion, Durability, Fault, FaultyDevice, Journal, JournalError, JournalOptions, Operation,
-    };
+    use crate::journal::{Completion, Fault, FaultyDevice, Journal, JournalError, JournalOptions, Operation};
     use crate::journal::{MemoryDevice, Records};
     use crate::storage::memory::MemoryLedger;
     use tokio::sync::oneshot;
@@ -218,14 +216,8 @@ mod tests {
     #[tokio::test]
     async fn a_read_that_fails_is_tried_again() {
         let device = FaultyDevice::new(Arc::new(MemoryDevice::new()));
-        let options = JournalOptions {
-            dir: "unused".into(),
-            durability: Durability::Always,
-            segment_bytes: 1 << 20,
-            // Nothing stays in memory: every read goes to the file.
-            tail_bytes: 0,
-            queue_entries: 8,
-        };
+        // Nothing stays in memory: every read goes to the file.
+        let options = JournalOptions { tail_bytes: 0, ..JournalOptions::in_memory() };
         let (journal, _) = Journal::open(&options, Arc::new(device.clone()), 0).unwrap();
         let spec = drop_of(1);
         let record =

@@ -4,7 +4,7 @@
 //! client may ask), is routed by [`routing`], read by extractors ([`auth`],
 //! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`mod@routes`], and leaves as a body of [`dto`] or as a
 //! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] the sockets, until
-//! [`upgrade`] takes one out of HTTP.
+//! `upgrade` takes one out of HTTP.
 
 pub mod auth;
 pub mod client;

@@ -42,6 +42,12 @@ pub struct JournalOptions {
 }
 
 impl JournalOptions {
+    /// Small segments, for a device that lies nowhere.
+    #[cfg(test)]
+    pub fn in_memory() -> Self {
+        Self { segment_bytes: 1 << 20, tail_bytes: 1 << 20, queue_entries: 1_024, ..Self::new("unused") }
+    }
+
     /// The defaults of [`crate::domain::limits`], every answer durable.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {

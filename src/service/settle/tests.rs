@@ -5,7 +5,7 @@ use crate::actors::{Answer, Clock, Decision, DropHandle, Projector, Registry, Sc
 use crate::domain::fixtures::drop_of;
 use crate::domain::{Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, ReleaseReason, TraceId, UserId};
 use crate::engine::{Command, Outcome, Reserve};
-use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
+use crate::journal::{Journal, JournalOptions, MemoryDevice};
 use crate::service::orders::{NewOrder, Orders};
 use crate::service::payments::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
 use crate::storage;
@@ -71,13 +71,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let options = JournalOptions {
-            dir: "unused".into(),
-            durability: Durability::Always,
-            segment_bytes: 1 << 20,
-            tail_bytes: 1 << 20,
-            queue_entries: 64,
-        };
+        let options = JournalOptions::in_memory();
         let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
         let (drop, _) = registry.schedule(drop_of(5)).await.unwrap();
