@@ -4,14 +4,12 @@
 //! the folder for temporary files: point `TMPDIR` at the disk that is to be measured.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use futures_util::future::join_all;
 use livedrop::actors::{Clock, Decision, DropHandle, Registry, Scheduler};
 use livedrop::domain::limits::{DROP_MAILBOX_MAX, JOURNAL_QUEUE_ENTRIES_MAX};
-use livedrop::engine::{Command, Outcome};
 use livedrop::journal::{Durability, Journal};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use support::{journal, measuring, reserve, spec};
+use std::time::Duration;
+use support::{journal, measuring, place, spec};
 use tempfile::TempDir;
 
 mod support;
@@ -43,24 +41,7 @@ impl Bench {
 
     /// Places `orders`, so many at a time, and returns how long that took. Each drop gets its share.
     async fn place(&self, orders: u64, in_flight: u64) -> Duration {
-        let in_flight = in_flight.min(orders);
-        let mut lanes: Vec<(Arc<DropHandle>, Vec<Command>)> = (0..in_flight)
-            .map(|lane| (Arc::clone(&self.drops[lane as usize % self.drops.len()]), Vec::new()))
-            .collect();
-        // In turn, so that ids rise about as they arrive, as they do where they are made for each request.
-        for order in 0..orders {
-            let (drop, asks) = &mut lanes[(order % in_flight) as usize];
-            asks.push(Command::Reserve(Box::new(reserve(&drop.spec))));
-        }
-        let start = Instant::now();
-        join_all(lanes.into_iter().map(|(drop, asks)| async move {
-            for ask in asks {
-                let answer = drop.ask(ask).await.expect("an answer");
-                assert!(matches!(answer.outcome, Outcome::Order { replayed: false, .. }));
-            }
-        }))
-        .await;
-        let spent = start.elapsed();
+        let spent = place(&self.drops, orders, in_flight).await;
         let reader = self.journal.handle().reader();
         reader.advance_cursor(CURSOR, reader.durable());
         spent

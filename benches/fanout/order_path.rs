@@ -1,15 +1,13 @@
 //! What telling costs those who order: reservations over drop actors and the journal, in process, with nobody following the
 //! journal and with the broadcaster following it.
 
-use crate::support::{START_MS, journal, reserve, spec};
+use crate::support::{START_MS, journal, place, reserve, spec};
 use actix::{Actor, Arbiter};
-use futures_util::future::join_all;
 use livedrop::actors::broadcaster::{self, Broadcaster};
 use livedrop::actors::place::Epoch;
 use livedrop::actors::tail::Run;
 use livedrop::actors::{Clock, Decision, Registry, Scheduler, Tail};
 use livedrop::domain::{DropEvent, DropRecord, Timestamp};
-use livedrop::engine::Command;
 use livedrop::journal::Durability;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -28,19 +26,7 @@ pub async fn orders_per_second(orders: u64, in_flight: u64, telling: bool) -> f6
     }
     let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
     let (drop, _) = registry.schedule(spec(100_000_000)).await.expect("a drop");
-    let mut lanes = vec![Vec::new(); usize::try_from(in_flight).expect("few")];
-    // In turn, so that ids rise about as they arrive, as they do where they are made for each request.
-    for order in 0..orders / in_flight * in_flight {
-        lanes[(order % in_flight) as usize].push(Command::Reserve(Box::new(reserve(&drop.spec))));
-    }
-    let (began, drop) = (Instant::now(), &drop);
-    join_all(lanes.into_iter().map(|asks| async move {
-        for ask in asks {
-            drop.ask(ask).await.expect("an answer");
-        }
-    }))
-    .await;
-    let rate = orders as f64 / began.elapsed().as_secs_f64();
+    let rate = orders as f64 / place(&[drop], orders, in_flight).await.as_secs_f64();
     registry.stop();
     arbiter.stop();
     rate

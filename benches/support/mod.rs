@@ -3,16 +3,20 @@
 
 pub mod history;
 
+use futures_util::future::join_all;
+use livedrop::actors::DropHandle;
 use livedrop::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use livedrop::domain::{
     CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, Timestamp, TraceId, UserId,
     VariantId, VariantSpec,
 };
-use livedrop::engine::Reserve;
+use livedrop::engine::{self, Outcome, Reserve};
 use livedrop::journal::{Completion, Durability, Journal, JournalOptions};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -52,6 +56,27 @@ pub fn reserve(spec: &DropSpec) -> Reserve {
         payment_method: None,
         trace: TraceId::random(),
     }
+}
+
+/// Places `orders`, so many at a time, and returns how long that took. Each drop gets its share.
+pub async fn place(drops: &[Arc<DropHandle>], orders: u64, in_flight: u64) -> Duration {
+    let in_flight = in_flight.min(orders);
+    let mut lanes: Vec<(&DropHandle, Vec<engine::Command>)> =
+        (0..in_flight).map(|lane| (&*drops[lane as usize % drops.len()], Vec::new())).collect();
+    // In turn, so that ids rise about as they arrive, as they do where they are made for each request.
+    for order in 0..orders {
+        let (drop, asks) = &mut lanes[(order % in_flight) as usize];
+        asks.push(engine::Command::Reserve(Box::new(reserve(&drop.spec))));
+    }
+    let start = Instant::now();
+    join_all(lanes.into_iter().map(|(drop, asks)| async move {
+        for ask in asks {
+            let answer = drop.ask(ask).await.expect("an answer");
+            assert!(matches!(answer.outcome, Outcome::Order { replayed: false, .. }));
+        }
+    }))
+    .await;
+    start.elapsed()
 }
 
 /// Whether this is a measurement, and not a test that the bench still runs.

@@ -5,7 +5,7 @@
 
 use super::clock::Clock;
 use super::decider::Decider;
-use super::mailbox::Waiting;
+use super::mailbox::Queued;
 use super::publish::{AskError, ReplyTo};
 use super::scheduler::Scheduler;
 use crate::domain::Timestamp;
@@ -49,7 +49,7 @@ pub struct DropActor {
     decider: Decider,
     clock: Clock,
     scheduler: Scheduler,
-    queued: Waiting,
+    queued: Queued,
     armed: Option<Timestamp>,
     /// Taken out of the mailbox and not decided yet: empty whenever the actor rests.
     waiting: Vec<Ask>,
@@ -61,7 +61,7 @@ const RETRY_TICK_MS: i64 = 20;
 impl DropActor {
     /// An actor that decides with this, and counts what it takes out of its mailbox.
     #[must_use]
-    pub fn new(decider: Decider, clock: Clock, scheduler: Scheduler, queued: Waiting) -> Self {
+    pub fn new(decider: Decider, clock: Clock, scheduler: Scheduler, queued: Queued) -> Self {
         Self { decider, clock, scheduler, queued, armed: None, waiting: Vec::new() }
     }
 
@@ -73,9 +73,8 @@ impl DropActor {
         let _guard = AbortOnPanic;
         let now = self.clock.now();
         self.decider.expect(self.waiting.iter().map(|ask| &ask.command));
-        let mut waiting = std::mem::take(&mut self.waiting);
         let mut decided = false;
-        for Ask { command, reply } in waiting.drain(..) {
+        for Ask { command, reply } in self.waiting.drain(..) {
             let is_tick = matches!(command, Command::Tick);
             match self.decider.ask(now, command, reply) {
                 Ok(_) => {
@@ -90,7 +89,6 @@ impl DropActor {
                 Err(_) => {}
             }
         }
-        self.waiting = waiting;
         if decided {
             self.arm();
         }
@@ -191,7 +189,8 @@ mod tests {
     use crate::actors::publish::{Answer, DropCell, Published};
     use crate::actors::{Decision, Tally};
     use crate::domain::fixtures::drop_of;
-    use crate::domain::{DropSpec, Fingerprint, KeyDigest, OrderId, Refusal, TraceId, UserId};
+    use crate::domain::{DropSpec, Refusal};
+    use crate::engine::fixtures::reserve_in;
     use crate::engine::{DropState, Outcome, Reserve};
     use crate::journal::{Journal, JournalOptions, MemoryDevice};
     use actix::Addr;
@@ -206,11 +205,11 @@ mod tests {
         let state = DropState::scheduled(spec.clone());
         let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
         let decider = Decider::new(state, false, cell, journal.handle(), Tally::default());
-        let queued = Waiting::default();
+        let queued = Queued::default();
         let address = DropActor::new(decider, Clock::default(), Scheduler::default(), queued.clone()).start();
         let mailbox = Mailbox::new(address.clone(), queued);
         let (reply, answer) = channel();
-        mailbox.tell(Announce(reply)).unwrap();
+        mailbox.announce(reply).unwrap();
         answer.await.unwrap().unwrap();
         (address, mailbox)
     }
@@ -218,21 +217,6 @@ mod tests {
     fn journal() -> Journal<Decision> {
         let options = JournalOptions::in_memory();
         Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap().0
-    }
-
-    fn reserve(spec: &DropSpec) -> Reserve {
-        let (buyer, variant) = (UserId::new(), spec.variants[0].id);
-        Reserve {
-            order: OrderId::for_drop(spec.id),
-            buyer,
-            key: "key".into(),
-            digest: KeyDigest::of(buyer, "key"),
-            fingerprint: Fingerprint::of_order(spec.id, variant, 1, None),
-            variant: Some(variant),
-            quantity: 1,
-            payment_method: None,
-            trace: TraceId::default(),
-        }
     }
 
     fn ask(mailbox: &Mailbox, command: Command) -> Reply {
@@ -247,8 +231,8 @@ mod tests {
             let (spec, journal) = (drop_of(100), journal());
             let (_, mailbox) = live(&spec, &journal).await;
             // More than two batches, and a rest; the first of each buyer is asked again in the same batch.
-            let asks: Vec<Reserve> = (0..75).map(|_| reserve(&spec)).flat_map(|ask| [ask.clone(), ask]).collect();
-            let asks: Vec<Reserve> = asks.into_iter().chain((0..50).map(|_| reserve(&spec))).collect();
+            let asks: Vec<Reserve> = (0..75).map(|_| reserve_in(&spec)).flat_map(|ask| [ask.clone(), ask]).collect();
+            let asks: Vec<Reserve> = asks.into_iter().chain((0..50).map(|_| reserve_in(&spec))).collect();
             let answers: Vec<Reply> =
                 asks.iter().map(|one| ask(&mailbox, Command::Reserve(Box::new(one.clone())))).collect();
             let (mut held, mut sequence) = (0, 0);

@@ -4,12 +4,11 @@
 //! of a microsecond. So what is asked on a worker's thread is collected, and goes on its way when the worker has looked at all that had
 //! arrived, or when there is a handful of it. Nothing waits for more to come: a command alone leaves at once.
 
-use super::drop_actor::{Ask, Asks, DropActor};
-use super::publish::AskError;
+use super::drop_actor::{Announce, Ask, Asks, DropActor, Retire};
+use super::publish::{AskError, ReplyTo};
 use crate::domain::limits::DROP_MAILBOX_MAX;
 use crate::engine::Command;
 use actix::Addr;
-use actix::dev::ToEnvelope;
 use actix::prelude::SendError;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -25,14 +24,14 @@ const TOGETHER_MAX: usize = 16;
 #[derive(Clone)]
 pub struct Mailbox {
     address: Addr<DropActor>,
-    waiting: Waiting,
+    queued: Queued,
 }
 
 /// How many commands are on their way to an actor or in its mailbox.
 #[derive(Clone, Default)]
-pub struct Waiting(Arc<AtomicUsize>);
+pub struct Queued(Arc<AtomicUsize>);
 
-impl Waiting {
+impl Queued {
     fn admits(&self, commands: usize) -> bool {
         let admitted = self.0.fetch_add(commands, Ordering::Relaxed) + commands <= DROP_MAILBOX_MAX;
         if !admitted {
@@ -60,7 +59,7 @@ thread_local! {
 }
 
 /// From now on what is asked on this thread is collected. To be called by a task of its actix runtime.
-pub(super) fn collect_turns() {
+pub fn collect_turns() {
     actix::spawn(poll_fn(|context| -> Poll<()> {
         // Woken, it comes after everyone who is ready then.
         SENDER.set(Some(context.waker().clone()));
@@ -72,8 +71,8 @@ pub(super) fn collect_turns() {
 impl Mailbox {
     /// Of an actor that says how many commands it takes out.
     #[must_use]
-    pub fn new(address: Addr<DropActor>, waiting: Waiting) -> Self {
-        Self { address, waiting }
+    pub fn new(address: Addr<DropActor>, queued: Queued) -> Self {
+        Self { address, queued }
     }
 
     /// Sends a command. Who asks hears `Overloaded` where too many wait, `Gone` where the actor has stopped.
@@ -111,15 +110,12 @@ impl Mailbox {
     }
 
     fn try_send(&self, asks: Vec<Ask>) -> Result<(), (AskError, Vec<Ask>)> {
-        if !self.waiting.admits(asks.len()) {
+        if !self.queued.admits(asks.len()) {
             return Err((AskError::Overloaded, asks));
         }
-        let (error, Asks(asks)) = match self.address.try_send(Asks(asks)) {
-            Ok(()) => return Ok(()),
-            Err(SendError::Full(asks)) => (AskError::Overloaded, asks),
-            Err(SendError::Closed(asks)) => (AskError::Gone, asks),
-        };
-        self.waiting.taken(asks.len());
+        let Err(error) = self.address.try_send(Asks(asks)) else { return Ok(()) };
+        let (error, Asks(asks)) = refused(error);
+        self.queued.taken(asks.len());
         Err((error, asks))
     }
 
@@ -131,35 +127,26 @@ impl Mailbox {
         self.try_send(vec![Ask { command: Command::Tick, reply: None }]).map_err(|(error, _)| error)
     }
 
-    /// Sends another message, and waits for its answer. It may overtake commands that are still collected.
-    ///
-    /// # Errors
-    /// `Gone` where the actor has stopped.
-    pub async fn send_and_wait<M>(&self, message: M) -> Result<M::Result, AskError>
-    where
-        M: actix::Message + Send + 'static,
-        M::Result: Send,
-        DropActor: actix::Handler<M>,
-        actix::Context<DropActor>: ToEnvelope<DropActor, M>,
-    {
-        self.address.send(message).await.map_err(|_| AskError::Gone)
-    }
-
-    /// Sends another message. Never waits; it may overtake commands that are still collected.
+    /// Tells the actor to record that its drop exists, see [`Announce`]. Never waits.
     ///
     /// # Errors
     /// `Overloaded` where the mailbox is full, `Gone` where the actor has stopped.
-    pub fn tell<M>(&self, message: M) -> Result<(), AskError>
-    where
-        M: actix::Message + Send + 'static,
-        M::Result: Send,
-        DropActor: actix::Handler<M>,
-        actix::Context<DropActor>: ToEnvelope<DropActor, M>,
-    {
-        self.address.try_send(message).map_err(|error| match error {
-            SendError::Full(_) => AskError::Overloaded,
-            SendError::Closed(_) => AskError::Gone,
-        })
+    pub fn announce(&self, reply: ReplyTo) -> Result<(), AskError> {
+        self.address.try_send(Announce(reply)).map_err(|error| refused(error).0)
+    }
+
+    /// Asks the actor to go, see [`Retire`]. That may overtake commands that are still collected.
+    pub async fn retire(&self) -> bool {
+        // One that has stopped has gone.
+        self.address.send(Retire).await.unwrap_or(true)
+    }
+}
+
+/// Why a mailbox did not take a message, and the message.
+fn refused<M>(error: SendError<M>) -> (AskError, M) {
+    match error {
+        SendError::Full(message) => (AskError::Overloaded, message),
+        SendError::Closed(message) => (AskError::Gone, message),
     }
 }
 
@@ -168,8 +155,8 @@ mod tests {
     use super::*;
     use crate::actors::{Answer, Clock, Decision, DropHandle, Registry, Scheduler};
     use crate::domain::fixtures::drop_of;
-    use crate::domain::{Fingerprint, KeyDigest, OrderId, TraceId, UserId};
-    use crate::engine::{Outcome, Reserve};
+    use crate::engine::Outcome;
+    use crate::engine::fixtures::reserve_in;
     use crate::journal::{Journal, JournalOptions, MemoryDevice};
     use futures_util::future::join_all;
 
@@ -187,19 +174,7 @@ mod tests {
     }
 
     async fn reserve(drop: &DropHandle) -> Result<Answer, AskError> {
-        let buyer = UserId::new();
-        let reserve = Reserve {
-            order: OrderId::for_drop(drop.spec.id),
-            buyer,
-            digest: KeyDigest::of(buyer, "k"),
-            key: "k".into(),
-            fingerprint: Fingerprint(1),
-            variant: None,
-            quantity: 1,
-            payment_method: None,
-            trace: TraceId::random(),
-        };
-        drop.ask(Command::Reserve(Box::new(reserve))).await
+        drop.ask(Command::Reserve(Box::new(reserve_in(&drop.spec)))).await
     }
 
     fn has_sold(answer: &Result<Answer, AskError>) -> bool {
@@ -254,11 +229,11 @@ mod tests {
 
     #[test]
     fn only_so_many_may_wait() {
-        let waiting = Waiting::default();
-        assert!(waiting.admits(DROP_MAILBOX_MAX - 1));
-        assert!(!waiting.admits(2));
-        assert!(waiting.admits(1) && !waiting.admits(1));
-        waiting.taken(5);
-        assert!(waiting.admits(5) && !waiting.admits(1));
+        let queued = Queued::default();
+        assert!(queued.admits(DROP_MAILBOX_MAX - 1));
+        assert!(!queued.admits(2));
+        assert!(queued.admits(1) && !queued.admits(1));
+        queued.taken(5);
+        assert!(queued.admits(5) && !queued.admits(1));
     }
 }

@@ -2,8 +2,8 @@
 
 use super::clock::Clock;
 use super::decider::Decider;
-use super::drop_actor::{Announce, Ask, DropActor, Retire};
-use super::mailbox::{self, Mailbox, Waiting};
+use super::drop_actor::{Ask, DropActor};
+use super::mailbox::{Mailbox, Queued};
 use super::projector::Projection;
 use super::publish::{Answer, AskError, Decision, DropCell, Published};
 use super::recovery::{self, RecoveryFailure};
@@ -43,7 +43,7 @@ impl DropHandle {
 
     async fn announce(&self) -> Result<Answer, AskError> {
         let (reply, answer) = oneshot::channel();
-        self.mailbox.tell(Announce(reply))?;
+        self.mailbox.announce(reply)?;
         answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
     }
 
@@ -94,11 +94,6 @@ impl Registry {
         &self.shared.tally
     }
 
-    /// From now on what tasks of this thread ask of a drop in one turn leaves together. For threads that run an actix runtime.
-    pub fn collect_turns(&self) {
-        mailbox::collect_turns();
-    }
-
     /// The drop, if it is in memory.
     #[must_use]
     pub fn get(&self, id: DropId) -> Option<Arc<DropHandle>> {
@@ -140,11 +135,11 @@ impl Registry {
         let cell = Arc::new(DropCell::new(Published::of(&state, position)));
         let Shared { journal, clock, scheduler, tally, arbiters, .. } = &*self.shared;
         let decider = Decider::new(state, announced, Arc::clone(&cell), journal.clone(), tally.clone());
-        let waiting = Waiting::default();
-        let actor = DropActor::new(decider, clock.clone(), scheduler.clone(), waiting.clone());
+        let queued = Queued::default();
+        let actor = DropActor::new(decider, clock.clone(), scheduler.clone(), queued.clone());
         let arbiter = &arbiters[spec.id.tag() as usize % arbiters.len()];
         let address = DropActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
-        let handle = Arc::new(DropHandle { spec, cell, mailbox: Mailbox::new(address, waiting) });
+        let handle = Arc::new(DropHandle { spec, cell, mailbox: Mailbox::new(address, queued) });
         let id = handle.spec.id;
         self.shared.by_tag.entry(id.tag()).or_default().push(id);
         self.shared.drops.insert(id, Arc::clone(&handle));
@@ -198,7 +193,7 @@ impl Registry {
 
     /// Whether a settled drop agreed to take no more commands.
     pub async fn retire(&self, handle: &DropHandle) -> bool {
-        handle.mailbox.send_and_wait(Retire).await.unwrap_or(true)
+        handle.mailbox.retire().await
     }
 
     /// Takes a drop out of memory. Its actor ends when nobody holds its handle any more: until then it says that it is gone.

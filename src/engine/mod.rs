@@ -20,6 +20,8 @@ mod sequence;
 pub mod state;
 
 #[cfg(test)]
+pub mod fixtures;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod scenario_tests;

@@ -39,7 +39,6 @@ mod ws_frames;
 pub mod ws_protocol;
 mod ws_socket;
 
-use crate::service::Hub;
 use crate::service::accounts::Accounts;
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
@@ -49,6 +48,7 @@ use crate::service::products::Products;
 use crate::service::sales::Sales;
 use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
+use crate::service::{Hub, collect_turns};
 use actix_web::web::{self, ServiceConfig};
 pub use client::TrustedProxies;
 pub use going_down::GoingDown;
@@ -100,7 +100,7 @@ pub struct Services {
 /// Call it once a worker: its `web::Data` is then the worker's own, and cores do not fight over one counter.
 pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
-        services.orders.on_worker();
+        collect_turns();
         config
             .app_data(web::Data::new(services.tokens.clone()))
             .app_data(web::Data::new(auth::Remembered::default()))

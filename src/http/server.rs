@@ -1,6 +1,6 @@
 //! The sockets: how many, how patient, and how a dead one is noticed.
 
-use super::upgrade::{Application, Upgrades};
+use super::upgrade::Application;
 use super::{GoingDown, Limits, Services, configure, cors, lifeline, trace};
 use actix_codec::{AsyncRead, AsyncWrite};
 use actix_http::h1::ExpectHandler;
@@ -119,7 +119,7 @@ impl Sockets {
     fn serve<T, S, B>(
         &self,
         app: impl IntoServiceFactory<S, Request>,
-    ) -> HttpService<T, Application<S>, B, ExpectHandler, Upgrades<S>>
+    ) -> HttpService<T, Application<S>, B, ExpectHandler, Application<S>>
     where
         T: Wire,
         S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -145,7 +145,7 @@ impl Sockets {
                 tune(connection.socket());
                 lifeline::attach(connection.socket(), extensions, idle_max);
             })
-            .upgrade(Upgrades::of(&app))
+            .upgrade(app.clone())
             .finish(app)
     }
 }

@@ -52,6 +52,12 @@ impl<S: ServiceFactory<Request>> Application<S> {
     }
 }
 
+impl<S: ServiceFactory<Request>> Clone for Application<S> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
 impl<S> ServiceFactory<Request> for Application<S>
 where
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
@@ -69,16 +75,7 @@ where
     }
 }
 
-/// What answers requests that ask for an upgrade.
-pub(super) struct Upgrades<S: ServiceFactory<Request>>(Rc<Shared<S>>);
-
-impl<S: ServiceFactory<Request>> Upgrades<S> {
-    pub fn of(app: &Application<S>) -> Self {
-        Self(Rc::clone(&app.0))
-    }
-}
-
-impl<T, S, B> ServiceFactory<(Request, Framed<T, Codec>)> for Upgrades<S>
+impl<T, S, B> ServiceFactory<(Request, Framed<T, Codec>)> for Application<S>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
     S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -98,7 +95,7 @@ where
     }
 }
 
-/// See [`Upgrades`].
+/// What answers requests that ask for an upgrade.
 pub(super) struct Upgrade<S>(Rc<S>);
 
 impl<T, S, B> Service<(Request, Framed<T, Codec>)> for Upgrade<S>

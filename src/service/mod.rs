@@ -28,6 +28,7 @@ pub use views::{DropView, Page, StockView};
 pub use crate::actors::broadcaster::Joining;
 pub use crate::actors::fanout::{CloseCause, Topic};
 pub use crate::actors::hub::{Hub, JoinError};
+pub use crate::actors::mailbox::collect_turns;
 pub use crate::actors::outbox::{Message, Outgoing};
 pub use crate::actors::place::Since;
 pub use crate::actors::shard::{Lifeline, Opening, Seat, Shard};

@@ -77,11 +77,6 @@ impl Orders {
         result
     }
 
-    /// Says that this thread is an HTTP worker: what many ask at once goes to a drop together.
-    pub fn on_worker(&self) {
-        self.registry.collect_turns();
-    }
-
     /// How many of them went which way.
     #[must_use]
     pub fn outcomes(&self) -> &Outcomes {

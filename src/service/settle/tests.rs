@@ -3,7 +3,8 @@
 use super::{Paid, Settler, refunds};
 use crate::actors::{Answer, Clock, Decision, DropHandle, Projector, Registry, Scheduler, Tail};
 use crate::domain::fixtures::drop_of;
-use crate::domain::{Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, ReleaseReason, TraceId, UserId};
+use crate::domain::{OrderId, OrderStatus, OrderView, ReleaseReason, TraceId, UserId};
+use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, Outcome, Reserve};
 use crate::journal::{Journal, JournalOptions, MemoryDevice};
 use crate::service::orders::{NewOrder, Orders};
@@ -132,18 +133,7 @@ impl World {
     }
 
     async fn order(&self, method: Option<&str>) -> OrderView {
-        let buyer = UserId::new();
-        let reserve = Reserve {
-            order: OrderId::for_drop(self.drop.spec.id),
-            buyer,
-            digest: KeyDigest::of(buyer, "k"),
-            key: "k".into(),
-            fingerprint: Fingerprint(1),
-            variant: None,
-            quantity: 1,
-            payment_method: method.map(Into::into),
-            trace: TraceId::random(),
-        };
+        let reserve = Reserve { payment_method: method.map(Into::into), ..reserve_in(&self.drop.spec) };
         self.view(self.ask(Command::Reserve(Box::new(reserve))).await)
     }
 

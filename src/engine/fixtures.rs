@@ -1,0 +1,20 @@
+//! What tests outside of the engine ask of a drop.
+
+use super::Reserve;
+use crate::domain::{DropSpec, Fingerprint, KeyDigest, OrderId, TraceId, UserId};
+
+/// One unit of the only variant for a buyer of its own, to be paid later.
+pub fn reserve_in(spec: &DropSpec) -> Reserve {
+    let (buyer, variant) = (UserId::new(), spec.variants[0].id);
+    Reserve {
+        order: OrderId::for_drop(spec.id),
+        buyer,
+        digest: KeyDigest::of(buyer, "k"),
+        key: "k".into(),
+        fingerprint: Fingerprint::of_order(spec.id, variant, 1, None),
+        variant: Some(variant),
+        quantity: 1,
+        payment_method: None,
+        trace: TraceId::random(),
+    }
+}
