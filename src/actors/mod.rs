@@ -2,7 +2,7 @@
 //!
 //! - [`drop_actor`]: one live drop, a shell around its [`decider`], reached by its [`mailbox`]. [`registry`] knows which are in memory, [`scheduler`] wakes them.
 //! - [`publish`]: what a decision becomes once it is durable.
-//! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it, [`broadcaster`] tells the crowd.
+//! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it at its own `pace`, [`broadcaster`] tells the crowd.
 //! - [`hub`] is the broadcaster's front, [`shard`] a worker's sessions, each a [`seat`] with an [`outbox`]. [`history`] is what was
 //!   told lately, [`place`] where in it a client stands.
 
@@ -18,6 +18,7 @@ pub mod hub;
 pub mod janitor;
 pub mod mailbox;
 pub mod outbox;
+mod pace;
 pub mod place;
 pub mod projector;
 pub mod publish;

@@ -3,14 +3,17 @@
 //! A database that is down delays it and nothing else. It then falls back from the journal's tail in memory to its
 //! segment files, so an outage costs no memory.
 
+use super::pace::Pace;
 use super::tail::{RETRIES, Tail, TailError};
 use crate::journal::JournalReader;
 use crate::storage::{Ledger, ProjectionBatch, StoreError};
 use std::{
+    sync::atomic::{AtomicU64, Ordering},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 /// The journal cursor's name.
@@ -22,8 +25,17 @@ pub struct Projection {
     watermark: watch::Receiver<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Receiver<bool>,
+    wanted: Arc<Wanted>,
     /// The journal's end when this process began.
     recovered: u64,
+}
+
+/// What somebody waits for.
+#[derive(Default)]
+struct Wanted {
+    /// The last record that anybody has waited for.
+    sequence: AtomicU64,
+    hurry: Notify,
 }
 
 impl Projection {
@@ -48,11 +60,16 @@ impl Projection {
     /// Waits until SQL has everything that was in the journal when this process began, or not longer than `patience`. Until
     /// then a drop that is not in memory may have ended in records that SQL has not seen. Returns whether it has.
     pub async fn past_recovery(&self, patience: Duration) -> bool {
-        self.watermark() >= self.recovered || self.reached(self.recovered, patience).await
+        self.reached(self.recovered, patience).await
     }
 
-    /// Waits until `sequence` is in SQL, or not longer than `patience`. Returns whether it is.
+    /// Waits until `sequence` is in SQL, or not longer than `patience`; until then the projector does not rest. Returns whether it is.
     pub async fn reached(&self, sequence: u64, patience: Duration) -> bool {
+        if self.watermark() >= sequence {
+            return true;
+        }
+        self.wanted.sequence.fetch_max(sequence, Ordering::Relaxed);
+        self.wanted.hurry.notify_one();
         let mut watermark = self.watermark.clone();
         let wait = watermark.wait_for(|reached| *reached >= sequence);
         matches!(tokio::time::timeout(patience, wait).await, Ok(Ok(_)))
@@ -83,6 +100,7 @@ pub struct Projector {
     watermark: watch::Sender<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Sender<bool>,
+    wanted: Arc<Wanted>,
 }
 
 impl Projector {
@@ -91,22 +109,37 @@ impl Projector {
     pub fn new(store: Arc<dyn Ledger>, journal: &JournalReader, watermark: u64) -> (Self, Projection) {
         let trouble = Arc::new(Mutex::new(None));
         let (fenced, sender) = (watch::Sender::new(false), watch::Sender::new(watermark));
+        let wanted = Arc::<Wanted>::default();
         let view = Projection {
             watermark: sender.subscribe(),
             trouble: Arc::clone(&trouble),
             fenced: fenced.subscribe(),
+            wanted: Arc::clone(&wanted),
             recovered: journal.durable(),
         };
         let tail = Tail::new(CURSOR, journal, watermark);
-        (Self { store, tail, pending: None, watermark: sender, trouble, fenced }, view)
+        (Self { store, tail, pending: None, watermark: sender, trouble, fenced, wanted }, view)
     }
 
     /// Runs until `stop` says so and everything durable then is projected, or the database will not take it.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut retries = RETRIES;
+        let mut before = (Instant::now(), self.tail.journal().durable());
         loop {
+            let begin = (Instant::now(), self.tail.journal().durable());
             match self.step().await {
-                Projected::Batch | Projected::Rewound => retries.reset(),
+                Projected::Batch => {
+                    retries.reset();
+                    let pace = Pace {
+                        took: begin.0.elapsed(),
+                        cycle: begin.0 - before.0,
+                        arrived: begin.1 - before.1,
+                        behind: self.tail.journal().durable() - *self.watermark.borrow(),
+                    };
+                    before = begin;
+                    self.rest(pace.rest(), &mut stop).await;
+                }
+                Projected::Rewound => retries.reset(),
                 Projected::Nothing if *stop.borrow() => return,
                 Projected::Nothing => {
                     tokio::select! {
@@ -121,6 +154,23 @@ impl Projector {
                 Projected::Unavailable => retries.pause().await,
                 Projected::Stopped => return,
             }
+        }
+    }
+
+    /// Rests, but not while somebody waits for SQL, nor at the end.
+    async fn rest(&self, rest: Duration, stop: &mut watch::Receiver<bool>) {
+        if rest.is_zero() {
+            return;
+        }
+        let hurried = async {
+            while self.wanted.sequence.load(Ordering::Relaxed) <= *self.watermark.borrow() {
+                self.wanted.hurry.notified().await;
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            () = hurried => {}
+            _ = stop.wait_for(|stop| *stop) => {}
         }
     }
 
@@ -211,6 +261,37 @@ mod tests {
         fn complete(self, durable: Result<u64, JournalError>) {
             self.0.send(durable.unwrap()).unwrap();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rest_ends_with_its_time_or_for_who_waits_or_at_the_end() {
+        let (journal, _) =
+            Journal::<Done>::open(&JournalOptions::in_memory(), Arc::new(MemoryDevice::new()), 0).unwrap();
+        let (projector, view) = Projector::new(Arc::new(MemoryLedger::default()), &journal.handle().reader(), 5);
+        let (stop, mut stopped) = watch::channel(false);
+        let long = Duration::from_secs(3_600);
+        let began = Instant::now();
+        projector.rest(long, &mut stopped).await;
+        assert_eq!(began.elapsed(), long);
+
+        // What is there already hurries nobody.
+        assert!(view.reached(5, long).await);
+        projector.rest(long, &mut stopped).await;
+        assert_eq!(began.elapsed(), 2 * long);
+
+        let patience = Duration::from_secs(1);
+        let (reached, rested) = tokio::join!(view.reached(6, patience), async {
+            projector.rest(long, &mut stopped).await;
+            began.elapsed()
+        });
+        assert_eq!((reached, rested), (false, 2 * long));
+        // It is wanted still.
+        projector.rest(long, &mut stopped).await;
+        assert_eq!(began.elapsed(), 2 * long + patience);
+        projector.watermark.send_replace(6);
+        stop.send_replace(true);
+        projector.rest(long, &mut stopped).await;
+        assert_eq!(began.elapsed(), 2 * long + patience);
     }
 
     #[tokio::test]

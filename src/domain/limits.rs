@@ -42,6 +42,9 @@ pub const JOURNAL_SEGMENT_BYTES: usize = 64 << 20;
 pub const JOURNAL_TAIL_BYTES_MAX: usize = 32 << 20;
 /// Records that the projector writes in one transaction.
 pub const PROJECTOR_BATCH_RECORDS_MAX: usize = 4_096;
+/// Durable records that SQL may not have yet while buyers go first. It catches up with as many in two or three seconds, and the journal keeps
+/// about as many in memory.
+pub const PROJECTOR_BEHIND_MAX: u64 = 150_000;
 /// Bytes of a JSON request body, where nothing else is said.
 pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a JSON request body that describes a drop.

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 /// How long a listing waits for what was told just now.
 const LISTING_PATIENCE: Duration = Duration::from_millis(250);
 /// How long marks wait for the database to have what they mark.
-const MARKING_PATIENCE: Duration = Duration::from_secs(2);
+const MARKING_PATIENCE: Duration = Duration::from_secs(5);
 /// How often what is too old is looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// Between two transactions that forget.

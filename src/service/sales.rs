@@ -14,7 +14,7 @@ use futures_util::{Stream, stream};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// How long a list waits until everything that its drop has decided is in SQL.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Orders read at a time for an export.
 const EXPORT_PAGE: u32 = 1_000;
 

@@ -6,11 +6,16 @@
 use super::{AT_ONCE_MAX, Settler};
 use crate::actors::{Registry, Tail};
 use crate::domain::DropEvent;
+use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// The name of its place in the journal.
 pub const CURSOR: &str = "refunds";
+
+/// Nearly nothing in the journal is a refund, so it is looked through now and then, and not after every `fdatasync`.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Runs until it is aborted, or the journal cannot be read.
 pub async fn relay(mut tail: Tail, settler: Settler, registry: Registry) {
@@ -35,5 +40,8 @@ pub async fn relay(mut tail: Tail, settler: Settler, registry: Registry) {
             });
         }
         tail.passed(last);
+        if tail.journal().durable() - last < PROJECTOR_BATCH_RECORDS_MAX as u64 {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
