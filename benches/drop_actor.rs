@@ -4,9 +4,10 @@
 //! the folder for temporary files: point `TMPDIR` at the disk that is to be measured.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use livedrop::actors::{Clock, Decision, DropHandle, Registry, Scheduler};
+use livedrop::actors::{Clock, Decisions, DropHandle, Registry, Scheduler};
 use livedrop::domain::limits::{DROP_MAILBOX_MAX, JOURNAL_QUEUE_ENTRIES_MAX};
 use livedrop::journal::{Durability, Journal};
+use livedrop::service::collect_turns;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{journal, measuring, place, spec};
@@ -19,7 +20,7 @@ const CURSOR: &str = "bench";
 
 /// Live drops over a journal in a temporary folder.
 struct Bench {
-    journal: Journal<Decision>,
+    journal: Journal<Decisions>,
     registry: Registry,
     drops: Vec<Arc<DropHandle>>,
     _folder: TempDir,
@@ -28,7 +29,7 @@ struct Bench {
 impl Bench {
     async fn new(drops: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let journal = journal::<Decision>(folder.path(), Durability::Always);
+        let journal = journal::<Decisions>(folder.path(), Durability::Always);
         // Somebody has to read the log, or it would only grow.
         journal.handle().reader().register_cursor(CURSOR, 0);
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
@@ -56,10 +57,12 @@ impl Drop for Bench {
 
 fn durable_reserve(c: &mut Criterion) {
     let system = actix::System::new();
+    // As on a worker of the server.
+    system.block_on(async { collect_turns() });
     let mut group = c.benchmark_group("drop_actor/durable_reserve");
     group.sample_size(10).throughput(Throughput::Elements(1));
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    let shapes: &[(usize, u64)] = &[(1, 1), (1, 64), (1, 1024), (1, 4096), (64, 4096)];
+    let shapes: &[(usize, u64)] = &[(1, 1), (1, 64), (1, 1024), (1, 2048), (1, 4096), (64, 4096)];
     for &(drops, in_flight) in if measuring() { shapes } else { &shapes[..2] } {
         assert!(in_flight as usize <= DROP_MAILBOX_MAX.min(JOURNAL_QUEUE_ENTRIES_MAX), "nobody is turned away");
         let bench = system.block_on(Bench::new(drops));

@@ -4,13 +4,14 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use livedrop::actors::publish::{DropCell, Published};
-use livedrop::actors::{Clock, Decision};
+use livedrop::actors::{Clock, Decisions};
 use livedrop::domain::{Fingerprint, KeyDigest, OrderView, Timestamp, UserId};
 use livedrop::engine::{Command, DropState, Outcome};
 use livedrop::http::dto::orders::{NewOrderBody, OrderBody};
 use livedrop::http::json;
 use livedrop::journal::Completion;
 use livedrop::service::tokens::{Role, Tokens};
+use smallvec::smallvec;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,7 +64,7 @@ fn snapshot(c: &mut Criterion) {
     let cell = Arc::new(DropCell::new(Published::of(&state, 1)));
     let publish = |sequence| {
         let publish = Some((Arc::clone(&cell), Published::of(&state, 0)));
-        Decision { publish, reply: None }.complete(Ok(sequence));
+        Decisions { publish, replies: smallvec![] }.complete(Ok(sequence));
     };
     let mut group = c.benchmark_group("order_path");
     group.warm_up_time(Duration::from_secs(1));

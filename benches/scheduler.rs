@@ -5,7 +5,7 @@
 
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
-use livedrop::actors::{Clock, Decision, DropHandle, Registry, Scheduler};
+use livedrop::actors::{Clock, Decisions, DropHandle, Registry, Scheduler};
 use livedrop::domain::{DropSpec, DropStatus, Timestamp};
 use livedrop::journal::Durability;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn main() {
 
 async fn bench(count: i64, how: &str, start_ms: impl Fn(i64) -> i64) {
     let folder = TempDir::new().expect("a temporary folder");
-    let journal = journal::<Decision>(folder.path(), Durability::Always);
+    let journal = journal::<Decisions>(folder.path(), Durability::Always);
     let (clock, scheduler) = (Clock::default(), Scheduler::default());
     let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
     let running = actix::spawn(scheduler.run(registry.clone(), clock.clone()));

@@ -6,7 +6,7 @@ use actix::{Actor, Arbiter};
 use livedrop::actors::broadcaster::{self, Broadcaster};
 use livedrop::actors::place::Epoch;
 use livedrop::actors::tail::Run;
-use livedrop::actors::{Clock, Decision, Registry, Scheduler, Tail};
+use livedrop::actors::{Clock, Decisions, Registry, Scheduler, Tail};
 use livedrop::domain::{DropEvent, DropRecord, Timestamp};
 use livedrop::journal::Durability;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// Orders a second, with and without telling.
 pub async fn orders_per_second(orders: u64, in_flight: u64, telling: bool) -> f64 {
     let folder = TempDir::new().expect("a temporary folder");
-    let journal = journal::<Decision>(folder.path(), Durability::Always);
+    let journal = journal::<Decisions>(folder.path(), Durability::Always);
     let reader = journal.handle().reader();
     reader.register_cursor("bench", 0);
     let arbiter = Arbiter::new();

@@ -73,10 +73,11 @@ impl DropActor {
         let _guard = AbortOnPanic;
         let now = self.clock.now();
         self.decider.expect(self.waiting.iter().map(|ask| &ask.command));
-        let mut decided = false;
+        let (id, mut decided) = (self.decider.id(), false);
+        let mut batch = self.decider.batch(self.waiting.len());
         for Ask { command, reply } in self.waiting.drain(..) {
             let is_tick = matches!(command, Command::Tick);
-            match self.decider.ask(now, command, reply) {
+            match batch.ask(now, command, reply) {
                 Ok(_) => {
                     decided = true;
                     if is_tick {
@@ -84,11 +85,12 @@ impl DropActor {
                     }
                 }
                 Err(AskError::Overloaded) if is_tick => {
-                    self.scheduler.arm(now.plus_millis(RETRY_TICK_MS), self.decider.id());
+                    self.scheduler.arm(now.plus_millis(RETRY_TICK_MS), id);
                 }
                 Err(_) => {}
             }
         }
+        drop(batch);
         if decided {
             self.arm();
         }
@@ -187,7 +189,7 @@ mod tests {
     use super::*;
     use crate::actors::mailbox::Mailbox;
     use crate::actors::publish::{Answer, DropCell, Published};
-    use crate::actors::{Decision, Tally};
+    use crate::actors::{Decisions, Tally};
     use crate::domain::fixtures::drop_of;
     use crate::domain::{DropSpec, Refusal};
     use crate::engine::fixtures::reserve_in;
@@ -201,7 +203,7 @@ mod tests {
     type Reply = Receiver<Result<Answer, AskError>>;
 
     /// A live drop on this thread: what is sent without a pause waits in its mailbox together.
-    async fn live(spec: &DropSpec, journal: &Journal<Decision>) -> (Addr<DropActor>, Mailbox) {
+    async fn live(spec: &DropSpec, journal: &Journal<Decisions>) -> (Addr<DropActor>, Mailbox) {
         let state = DropState::scheduled(spec.clone());
         let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
         let decider = Decider::new(state, false, cell, journal.handle(), Tally::default());
@@ -214,7 +216,7 @@ mod tests {
         (address, mailbox)
     }
 
-    fn journal() -> Journal<Decision> {
+    fn journal() -> Journal<Decisions> {
         let options = JournalOptions::in_memory();
         Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap().0
     }

@@ -153,14 +153,14 @@ fn refused<M>(error: SendError<M>) -> (AskError, M) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::{Answer, Clock, Decision, DropHandle, Registry, Scheduler};
+    use crate::actors::{Answer, Clock, Decisions, DropHandle, Registry, Scheduler};
     use crate::domain::fixtures::drop_of;
     use crate::engine::Outcome;
     use crate::engine::fixtures::reserve_in;
     use crate::journal::{Journal, JournalOptions, MemoryDevice};
     use futures_util::future::join_all;
 
-    fn world() -> (Journal<Decision>, Registry) {
+    fn world() -> (Journal<Decisions>, Registry) {
         let options = JournalOptions::in_memory();
         let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);

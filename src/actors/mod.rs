@@ -36,7 +36,7 @@ pub use decider::Decider;
 pub use drop_actor::Ask;
 pub use hub::Hub;
 pub use projector::{Projected, Projection, Projector};
-pub use publish::{Answer, AskError, Decision};
+pub use publish::{Answer, AskError, Decisions};
 pub use registry::{DropHandle, Registry};
 pub use scheduler::Scheduler;
 pub use tail::Tail;

@@ -105,28 +105,26 @@ pub enum AskError {
 /// Where an answer goes.
 pub type ReplyTo = oneshot::Sender<Result<Answer, AskError>>;
 
-/// One decision on its way to the disk.
-pub struct Decision {
-    /// Published when durable; absent where nothing changed.
+/// Decisions on their way to the disk, one at least, made one after the other.
+pub struct Decisions {
+    /// Published when durable: the drop after the last of them. Absent where nothing changed.
     pub publish: Option<(Arc<DropCell>, Published)>,
-    /// Answered when durable; absent for timers.
-    pub reply: Option<(ReplyTo, Outcome)>,
+    /// Answered when durable, in their order. Timers get no answer.
+    pub replies: SmallVec<[(ReplyTo, Outcome); 1]>,
 }
 
-impl Completion for Decision {
+impl Completion for Decisions {
     fn complete(self, durable: Result<u64, JournalError>) {
-        let Ok(sequence) = durable else {
-            if let Some((reply, _)) = self.reply {
-                let _ = reply.send(Err(AskError::OutcomeUnknown));
-            }
-            return;
-        };
-        if let Some((cell, published)) = self.publish {
-            cell.publish(Published { position: sequence, ..published });
+        if let (Ok(sequence), Some((cell, published))) = (&durable, self.publish) {
+            cell.publish(Published { position: *sequence, ..published });
         }
-        if let Some((reply, outcome)) = self.reply {
+        for (reply, outcome) in self.replies {
+            let answer = match durable {
+                Ok(sequence) => Ok(Answer { outcome, sequence }),
+                Err(_) => Err(AskError::OutcomeUnknown),
+            };
             // A caller that went away has its answer in the journal: it asks again with its key.
-            let _ = reply.send(Ok(Answer { outcome, sequence }));
+            let _ = reply.send(answer);
         }
     }
 }

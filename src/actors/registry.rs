@@ -5,7 +5,7 @@ use super::decider::Decider;
 use super::drop_actor::{Ask, DropActor};
 use super::mailbox::{Mailbox, Queued};
 use super::projector::Projection;
-use super::publish::{Answer, AskError, Decision, DropCell, Published};
+use super::publish::{Answer, AskError, Decisions, DropCell, Published};
 use super::recovery::{self, RecoveryFailure};
 use super::scheduler::Scheduler;
 use super::tally::Tally;
@@ -67,7 +67,7 @@ struct Shared {
     by_tag: DashMap<u32, SmallVec<[DropId; 1]>>,
     /// Which drop a buyer's key was used for: a key is one buyer's, over all drops.
     claims: DashMap<KeyDigest, DropId>,
-    journal: JournalHandle<Decision>,
+    journal: JournalHandle<Decisions>,
     clock: Clock,
     scheduler: Scheduler,
     tally: Tally,
@@ -78,7 +78,7 @@ struct Shared {
 impl Registry {
     /// An empty registry whose actors run on `threads` threads.
     #[must_use]
-    pub fn new(journal: JournalHandle<Decision>, clock: Clock, scheduler: Scheduler, threads: usize) -> Self {
+    pub fn new(journal: JournalHandle<Decisions>, clock: Clock, scheduler: Scheduler, threads: usize) -> Self {
         let arbiters = (0..threads.max(1)).map(|_| Arbiter::new()).collect();
         let (drops, by_tag, claims) = (DashMap::new(), DashMap::new(), DashMap::new());
         let reviving = tokio::sync::Mutex::new(());

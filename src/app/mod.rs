@@ -65,7 +65,7 @@ pub struct App {
     pub address: SocketAddr,
     server: JoinHandle<io::Result<()>>,
     handle: ServerHandle,
-    journal: Journal<crate::actors::Decision>,
+    journal: Journal<crate::actors::Decisions>,
     reader: JournalReader,
     registry: Registry,
     hub: Hub,

@@ -7,7 +7,7 @@ use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::place::Epoch;
 use crate::actors::recovery::recover;
 use crate::actors::tail::Run;
-use crate::actors::{Clock, Decision, Hub, Projector, Registry, Scheduler, Tail, janitor};
+use crate::actors::{Clock, Decisions, Hub, Projector, Registry, Scheduler, Tail, janitor};
 use crate::config::Config;
 use crate::domain::limits::{HISTORY_REFILL_RECORDS_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use crate::domain::{OrderId, StockBoard};
@@ -190,7 +190,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
 }
 
 /// Returns the journal, the database's watermark of it, and its first and last record.
-async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Decision>, u64, u64, u64), AppError> {
+async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Decisions>, u64, u64, u64), AppError> {
     let dir = config.data_dir.join("journal");
     let device = FileDevice::new(&dir).map_err(AppError::io(format!("open {}", dir.display())))?;
     let watermark = match journal::read_identity(&device)? {

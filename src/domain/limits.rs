@@ -30,7 +30,7 @@ pub const DROP_MAILBOX_MAX: usize = 8_192;
 pub const DROP_BATCH_MAX: usize = 64;
 /// Orders settled by one sweep of a drop actor, so that a mass expiry never stalls a live drop.
 pub const SWEEP_ORDERS_MAX: usize = 512;
-/// Entries on their way to the journal, over all drops.
+/// Decisions on their way to the journal, over all drops.
 pub const JOURNAL_QUEUE_ENTRIES_MAX: usize = 65_536;
 /// Payload bytes of one journal frame.
 pub const JOURNAL_FRAME_BYTES_MAX: usize = 4 << 20;

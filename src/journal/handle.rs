@@ -37,7 +37,7 @@ pub struct JournalOptions {
     pub segment_bytes: usize,
     /// Bytes of recent frames kept in memory for consumers.
     pub tail_bytes: usize,
-    /// Entries on their way at the same time; past it there are no permits.
+    /// Decisions on their way at the same time; past it there are no permits.
     pub queue_entries: usize,
 }
 
@@ -248,7 +248,8 @@ impl<C: Completion> JournalHandle<C> {
     #[must_use]
     pub fn try_permit(&self) -> Option<Permit<'_, C>> {
         let Self { sender, reader } = self;
-        reader.shared.acquire_permit().then(|| Permit { sender, held: Held(Some(Arc::clone(&reader.shared))) })
+        let held = || Held { shared: Some(Arc::clone(&reader.shared)), places: 1 };
+        reader.shared.acquire_permit().then(|| Permit { sender, held: held() })
     }
 
     /// The part that needs no completions.
@@ -266,30 +267,41 @@ impl<C: Completion> Deref for JournalHandle<C> {
     }
 }
 
-/// A place in the queue. Given back when it is dropped unused, or when its entry completes.
+/// A place in the queue, or some. Given back when it is dropped unused, or when its entry completes.
 #[must_use = "dropping a permit gives it back"]
 pub struct Permit<'a, C: Completion> {
     sender: &'a Sender<Message<C>>,
     held: Held,
 }
 
-struct Held(Option<Arc<Shared>>);
+struct Held {
+    shared: Option<Arc<Shared>>,
+    places: usize,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.take() {
-            shared.release_permit();
+        if let Some(shared) = self.shared.take() {
+            shared.release_permits(self.places);
         }
     }
 }
 
 impl<C: Completion> Permit<'_, C> {
+    /// Takes one place more, for an entry that stands for more than one decision. `false` where [`JournalHandle::try_permit`] would
+    /// have none.
+    pub fn add_place(&mut self) -> bool {
+        let added = self.held.shared.as_ref().is_some_and(|shared| shared.acquire_permit());
+        self.held.places += usize::from(added);
+        added
+    }
+
     /// Queues an entry; never waits. Entries are written in the order of this call. Without records it is a barrier: complete
     /// once everything queued before it is durable (under [`Durability::Never`]: written).
     pub fn submit(mut self, records: Records, completion: C) {
-        let Some(shared) = self.held.0.take() else { return };
+        let Some(shared) = self.held.shared.take() else { return };
         // The queue has room for every permit. It refuses only when the thread is gone, and then the dropped entry answers.
-        let _ = self.sender.try_send(Message::Append(Entry::new(records, completion, shared)));
+        let _ = self.sender.try_send(Message::Append(Entry::new(records, completion, shared, self.held.places)));
     }
 }
 

@@ -81,6 +81,12 @@ impl Records {
         self.count == 0
     }
 
+    /// How many bytes, with what says how long each record is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     pub(super) fn count(&self) -> u32 {
         self.count
     }

@@ -117,7 +117,7 @@ impl Shared {
         }
         let granted = self.permits.fetch_add(1, Ordering::AcqRel) < self.permits_max;
         if !granted {
-            self.release_permit();
+            self.release_permits(1);
         }
         granted
     }
@@ -126,8 +126,8 @@ impl Shared {
         self.permits.load(Ordering::Relaxed)
     }
 
-    pub(super) fn release_permit(&self) {
-        self.permits.fetch_sub(1, Ordering::AcqRel);
+    pub(super) fn release_permits(&self, places: usize) {
+        self.permits.fetch_sub(places, Ordering::AcqRel);
     }
 
     pub(super) fn register_cursor(&self, name: &str, sequence: u64) {

@@ -25,17 +25,18 @@ impl<F: FnOnce(Result<u64, JournalError>) + Send + 'static> Completion for F {
     }
 }
 
-/// Records on their way to the journal, with their place in the queue.
+/// Records on their way to the journal, with their places in the queue.
 pub(super) struct Entry<C: Completion> {
     pub(super) records: Records,
     completion: Option<C>,
     shared: Arc<Shared>,
+    places: usize,
 }
 
 impl<C: Completion> Entry<C> {
-    /// Takes over one permit.
-    pub(super) fn new(records: Records, completion: C, shared: Arc<Shared>) -> Self {
-        Self { records, completion: Some(completion), shared }
+    /// Takes over so many permits.
+    pub(super) fn new(records: Records, completion: C, shared: Arc<Shared>, places: usize) -> Self {
+        Self { records, completion: Some(completion), shared, places }
     }
 
     pub(super) fn complete(mut self, outcome: Result<u64, JournalError>) {
@@ -46,9 +47,9 @@ impl<C: Completion> Entry<C> {
 }
 
 impl<C: Completion> Drop for Entry<C> {
-    /// Gives the permit back. An entry that gets lost, in a queue that nobody reads any more, still answers.
+    /// Gives the permits back. An entry that gets lost, in a queue that nobody reads any more, still answers.
     fn drop(&mut self) {
-        self.shared.release_permit();
+        self.shared.release_permits(self.places);
         if let Some(completion) = self.completion.take() {
             completion.complete(Err(self.shared.refusal()));
         }

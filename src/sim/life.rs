@@ -4,7 +4,7 @@ use super::auditor::{Auditor, Finding};
 use super::books::Moody;
 use super::device::{Failure, SimDevice};
 use super::world::{World, orders_of};
-use crate::actors::publish::{Answer, AskError, Decision, DropCell, Published};
+use crate::actors::publish::{Answer, AskError, Decisions, DropCell, Published};
 use crate::actors::recovery::recover;
 use crate::actors::{Decider, Projection, Projector, Tally};
 use crate::domain::{DropId, KeyDigest, OrderId, ReleaseReason};
@@ -64,7 +64,7 @@ impl Flying {
 /// From one start to the next crash.
 pub(super) struct Life {
     pub device: SimDevice,
-    pub journal: Journal<Decision>,
+    pub journal: Journal<Decisions>,
     pub database: Arc<Moody>,
     pub projector: Projector,
     pub projection: Projection,
@@ -261,7 +261,7 @@ impl World {
 }
 
 /// What decides for a drop, and shows what it decided.
-pub(super) fn decider(journal: &Journal<Decision>, state: DropState, announced: bool) -> Decider {
+pub(super) fn decider(journal: &Journal<Decisions>, state: DropState, announced: bool) -> Decider {
     let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
     Decider::new(state, announced, cell, journal.handle(), Tally::default())
 }

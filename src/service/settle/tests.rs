@@ -1,7 +1,7 @@
 //! Payments and refunds against a gateway that plays a script, over real drops and a journal in memory.
 
 use super::{Paid, Settler, refunds};
-use crate::actors::{Answer, Clock, Decision, DropHandle, Projector, Registry, Scheduler, Tail};
+use crate::actors::{Answer, Clock, Decisions, DropHandle, Projector, Registry, Scheduler, Tail};
 use crate::domain::fixtures::drop_of;
 use crate::domain::{OrderId, OrderStatus, OrderView, ReleaseReason, TraceId, UserId};
 use crate::engine::fixtures::reserve_in;
@@ -67,7 +67,7 @@ struct World {
     settler: Settler,
     registry: Registry,
     drop: Arc<DropHandle>,
-    journal: Journal<Decision>,
+    journal: Journal<Decisions>,
 }
 
 impl World {
