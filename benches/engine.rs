@@ -99,6 +99,18 @@ impl Bench {
     }
 }
 
+/// Has a virtual machine get memory from its host, which it gives back when it has not used it for some seconds: to touch a page first takes
+/// longer than all of the orders that find room in it.
+fn supply_memory() {
+    const PAGE: usize = 4_096;
+    // Larger than what an allocator keeps.
+    let mut memory: Vec<u8> = Vec::with_capacity(if measuring() { 64 << 20 } else { PAGE });
+    memory.spare_capacity_mut().iter_mut().step_by(PAGE).for_each(|byte| {
+        byte.write(1);
+    });
+    black_box(memory.spare_capacity_mut());
+}
+
 /// How many orders are there before: small unless this is a measurement.
 fn sizes() -> [usize; 3] {
     if measuring() { [10_000, 1_000_000, 10_000_000] } else { [100, 500, 1_000] }
@@ -135,6 +147,12 @@ fn of_size(group: &mut BenchmarkGroup<'_, WallTime>, bench: &mut Bench) {
     for (name, then) in [("reserve", Then::Hold), ("reserve_and_confirm", Then::Confirm)] {
         group.bench_function(BenchmarkId::new(name, orders), |b| b.iter_custom(|iters| bench.time(iters, then)));
     }
+    group.bench_function(BenchmarkId::new("reserve_in_supplied_memory", orders), |b| {
+        b.iter_custom(|iters| {
+            supply_memory();
+            bench.time(iters, Then::Hold)
+        });
+    });
 }
 
 criterion_group!(benches, engine);
