@@ -181,7 +181,9 @@ mod tests {
             assert_eq!((access.user, access.role), (user, Role::Admin));
         }
         assert_eq!(remembered.0.borrow().len(), 1);
-        let forged = format!("{}A", &token[..token.len() - 1]);
+        // Of 16 signatures one ends in A.
+        let other = if token.ends_with('A') { 'E' } else { 'A' };
+        let forged = format!("{}{other}", &token[..token.len() - 1]);
         for bad in ["", "x", &token[1..], &forged] {
             assert_eq!(remembered.verify(bad, &tokens).unwrap_err().code, Code::Unauthenticated, "{bad}");
         }
