@@ -50,6 +50,13 @@ impl Decider {
         Self { drop, journal }
     }
 
+    /// The same, with a picture and counters that nobody else looks at.
+    #[must_use]
+    pub fn alone(state: DropState, announced: bool, journal: JournalHandle<Decisions>) -> Self {
+        let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
+        Self::new(state, announced, cell, journal, Tally::default())
+    }
+
     /// The drop.
     #[must_use]
     pub fn id(&self) -> DropId {
@@ -112,7 +119,8 @@ impl Decider {
         }
         batch.drop.announced = true;
         let spec = DropSpec::clone(batch.drop.state.spec());
-        batch.record(spec.created_at, DropEvent::Scheduled(Box::new(spec)));
+        let record = DropRecord { drop: spec.id, at: spec.created_at, event: DropEvent::Scheduled(Box::new(spec)) };
+        push(&mut batch.records, &record);
         batch.replies.push((reply, Outcome::Done(batch.drop.state.status())));
     }
 
@@ -152,17 +160,16 @@ impl Batch<'_> {
             }
             return Err(error);
         }
-        let mut events = std::mem::take(&mut self.drop.events);
-        let (outcome, at) = self.drop.state.apply(now, command, &mut events);
+        let Self { drop: LiveDrop { id, state, events, tally, .. }, records, expected, .. } = self;
+        let (outcome, at) = state.apply(now, command, events);
         let changed = !events.is_empty();
-        if changed && self.records.is_empty() {
-            self.records = Records::with_capacity(RECORD_BYTES * self.expected.max(events.len()));
+        if changed && records.is_empty() {
+            *records = Records::with_capacity(RECORD_BYTES * events.len().max(*expected));
         }
         for event in events.drain(..) {
-            self.drop.tally.count(&event);
-            self.record(at, event);
+            tally.count(&event);
+            push(records, &DropRecord { drop: *id, at, event });
         }
-        self.drop.events = events;
         self.replies.extend(reply.map(|reply| (reply, outcome)));
         if self.records.bytes() >= BATCH_BYTES {
             self.hand_over();
@@ -193,12 +200,6 @@ impl Batch<'_> {
         if taken { Ok(()) } else { Err(refused()) }
     }
 
-    fn record(&mut self, at: Timestamp, event: DropEvent) {
-        let record = DropRecord { drop: self.drop.id, at, event };
-        // A record's fields are bounded far below a journal record's size, and a sweep far below an entry's.
-        self.records.push(|buffer| record.encode(buffer)).expect("bounds of the domain keep records small");
-    }
-
     fn hand_over(&mut self) {
         let (records, replies) = (std::mem::take(&mut self.records), std::mem::take(&mut self.replies));
         let Some(permit) = self.permit.take() else { return };
@@ -209,6 +210,11 @@ impl Batch<'_> {
         let publish = (!records.is_empty()).then(|| (Arc::clone(&self.drop.cell), Published::of(&self.drop.state, 0)));
         permit.submit(records, Decisions { publish, replies });
     }
+}
+
+/// A record's fields are bounded far below a journal record's size, and a sweep far below an entry's.
+fn push(records: &mut Records, record: &DropRecord) {
+    records.push(|buffer| record.encode(buffer)).expect("bounds of the domain keep records small");
 }
 
 impl Drop for Batch<'_> {
@@ -235,9 +241,7 @@ mod tests {
     fn live(places: usize, stock: u32) -> (Journal<Decisions>, Decider, Timestamp) {
         let options = JournalOptions { queue_entries: places, ..JournalOptions::in_memory() };
         let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
-        let state = DropState::scheduled(drop_of(stock));
-        let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
-        let mut decider = Decider::new(state, false, cell, journal.handle(), Tally::default());
+        let mut decider = Decider::alone(DropState::scheduled(drop_of(stock)), false, journal.handle());
         let (reply, announced) = channel();
         decider.announce(reply);
         assert_eq!(answer(announced).unwrap().sequence, 1);

@@ -187,9 +187,9 @@ impl Drop for AbortOnPanic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::Decisions;
     use crate::actors::mailbox::Mailbox;
-    use crate::actors::publish::{Answer, DropCell, Published};
-    use crate::actors::{Decisions, Tally};
+    use crate::actors::publish::Answer;
     use crate::domain::fixtures::drop_of;
     use crate::domain::{DropSpec, Refusal};
     use crate::engine::fixtures::reserve_in;
@@ -204,9 +204,7 @@ mod tests {
 
     /// A live drop on this thread: what is sent without a pause waits in its mailbox together.
     async fn live(spec: &DropSpec, journal: &Journal<Decisions>) -> (Addr<DropActor>, Mailbox) {
-        let state = DropState::scheduled(spec.clone());
-        let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
-        let decider = Decider::new(state, false, cell, journal.handle(), Tally::default());
+        let decider = Decider::alone(DropState::scheduled(spec.clone()), false, journal.handle());
         let queued = Queued::default();
         let address = DropActor::new(decider, Clock::default(), Scheduler::default(), queued.clone()).start();
         let mailbox = Mailbox::new(address.clone(), queued);

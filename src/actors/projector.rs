@@ -8,11 +8,10 @@ use super::tail::{RETRIES, Tail, TailError};
 use crate::journal::JournalReader;
 use crate::storage::{Ledger, ProjectionBatch, StoreError};
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -25,17 +24,10 @@ pub struct Projection {
     watermark: watch::Receiver<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Receiver<bool>,
-    wanted: Arc<Wanted>,
+    /// The last record that anybody has waited for.
+    wanted: watch::Sender<u64>,
     /// The journal's end when this process began.
     recovered: u64,
-}
-
-/// What somebody waits for.
-#[derive(Default)]
-struct Wanted {
-    /// The last record that anybody has waited for.
-    sequence: AtomicU64,
-    hurry: Notify,
 }
 
 impl Projection {
@@ -68,8 +60,7 @@ impl Projection {
         if self.watermark() >= sequence {
             return true;
         }
-        self.wanted.sequence.fetch_max(sequence, Ordering::Relaxed);
-        self.wanted.hurry.notify_one();
+        self.wanted.send_if_modified(|wanted| sequence > std::mem::replace(wanted, sequence.max(*wanted)));
         let mut watermark = self.watermark.clone();
         let wait = watermark.wait_for(|reached| *reached >= sequence);
         matches!(tokio::time::timeout(patience, wait).await, Ok(Ok(_)))
@@ -100,7 +91,7 @@ pub struct Projector {
     watermark: watch::Sender<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Sender<bool>,
-    wanted: Arc<Wanted>,
+    wanted: watch::Sender<u64>,
 }
 
 impl Projector {
@@ -109,12 +100,12 @@ impl Projector {
     pub fn new(store: Arc<dyn Ledger>, journal: &JournalReader, watermark: u64) -> (Self, Projection) {
         let trouble = Arc::new(Mutex::new(None));
         let (fenced, sender) = (watch::Sender::new(false), watch::Sender::new(watermark));
-        let wanted = Arc::<Wanted>::default();
+        let wanted = watch::Sender::new(0);
         let view = Projection {
             watermark: sender.subscribe(),
             trouble: Arc::clone(&trouble),
             fenced: fenced.subscribe(),
-            wanted: Arc::clone(&wanted),
+            wanted: wanted.clone(),
             recovered: journal.durable(),
         };
         let tail = Tail::new(CURSOR, journal, watermark);
@@ -162,14 +153,10 @@ impl Projector {
         if rest.is_zero() {
             return;
         }
-        let hurried = async {
-            while self.wanted.sequence.load(Ordering::Relaxed) <= *self.watermark.borrow() {
-                self.wanted.hurry.notified().await;
-            }
-        };
+        let (mut wanted, watermark) = (self.wanted.subscribe(), *self.watermark.borrow());
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
-            () = hurried => {}
+            _ = wanted.wait_for(|wanted| *wanted > watermark) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
     }

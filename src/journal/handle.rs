@@ -12,7 +12,7 @@ use super::{
     recovery::{CutTail, Finding, Survey, survey},
     repair::{Ready, prepare},
     segment::{SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES},
-    shared::{Shared, Start},
+    shared::{Held, Shared, Start},
     writer::{Completion, Entry, Message, Writer},
 };
 use crate::domain::limits::{
@@ -248,8 +248,7 @@ impl<C: Completion> JournalHandle<C> {
     #[must_use]
     pub fn try_permit(&self) -> Option<Permit<'_, C>> {
         let Self { sender, reader } = self;
-        let held = || Held { shared: Some(Arc::clone(&reader.shared)), places: 1 };
-        reader.shared.acquire_permit().then(|| Permit { sender, held: held() })
+        Held::acquire(&reader.shared).map(|held| Permit { sender, held })
     }
 
     /// The part that needs no completions.
@@ -274,34 +273,18 @@ pub struct Permit<'a, C: Completion> {
     held: Held,
 }
 
-struct Held {
-    shared: Option<Arc<Shared>>,
-    places: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.take() {
-            shared.release_permits(self.places);
-        }
-    }
-}
-
 impl<C: Completion> Permit<'_, C> {
     /// Takes one place more, for an entry that stands for more than one decision. `false` where [`JournalHandle::try_permit`] would
     /// have none.
     pub fn add_place(&mut self) -> bool {
-        let added = self.held.shared.as_ref().is_some_and(|shared| shared.acquire_permit());
-        self.held.places += usize::from(added);
-        added
+        self.held.add()
     }
 
     /// Queues an entry; never waits. Entries are written in the order of this call. Without records it is a barrier: complete
     /// once everything queued before it is durable (under [`Durability::Never`]: written).
-    pub fn submit(mut self, records: Records, completion: C) {
-        let Some(shared) = self.held.shared.take() else { return };
+    pub fn submit(self, records: Records, completion: C) {
         // The queue has room for every permit. It refuses only when the thread is gone, and then the dropped entry answers.
-        let _ = self.sender.try_send(Message::Append(Entry::new(records, completion, shared, self.held.places)));
+        let _ = self.sender.try_send(Message::Append(Entry::new(records, completion, self.held)));
     }
 }
 

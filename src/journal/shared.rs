@@ -111,7 +111,7 @@ impl Shared {
         self.stopped.load(Ordering::Acquire)
     }
 
-    pub(super) fn acquire_permit(&self) -> bool {
+    fn acquire_permit(&self) -> bool {
         if self.is_stopped() {
             return false;
         }
@@ -126,7 +126,7 @@ impl Shared {
         self.permits.load(Ordering::Relaxed)
     }
 
-    pub(super) fn release_permits(&self, places: usize) {
+    fn release_permits(&self, places: usize) {
         self.permits.fetch_sub(places, Ordering::AcqRel);
     }
 
@@ -146,5 +146,31 @@ impl Shared {
 
     fn cursors(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Places in the queue, given back when this is dropped.
+pub(super) struct Held {
+    pub(super) shared: Arc<Shared>,
+    places: usize,
+}
+
+impl Held {
+    /// One, if there is one.
+    pub(super) fn acquire(shared: &Arc<Shared>) -> Option<Self> {
+        shared.acquire_permit().then(|| Self { shared: Arc::clone(shared), places: 1 })
+    }
+
+    /// One more, if there is one.
+    pub(super) fn add(&mut self) -> bool {
+        let added = self.shared.acquire_permit();
+        self.places += usize::from(added);
+        added
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.release_permits(self.places);
     }
 }

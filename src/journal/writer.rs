@@ -1,7 +1,12 @@
 //! The one thread that appends: drain the queue, one write, one sync, publish, complete.
 
 use super::{
-    durability::Durability, error::JournalError, identity::Identity, log::Log, records::Records, shared::Shared,
+    durability::Durability,
+    error::JournalError,
+    identity::Identity,
+    log::Log,
+    records::Records,
+    shared::{Held, Shared},
 };
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::{
@@ -29,14 +34,12 @@ impl<F: FnOnce(Result<u64, JournalError>) + Send + 'static> Completion for F {
 pub(super) struct Entry<C: Completion> {
     pub(super) records: Records,
     completion: Option<C>,
-    shared: Arc<Shared>,
-    places: usize,
+    held: Held,
 }
 
 impl<C: Completion> Entry<C> {
-    /// Takes over so many permits.
-    pub(super) fn new(records: Records, completion: C, shared: Arc<Shared>, places: usize) -> Self {
-        Self { records, completion: Some(completion), shared, places }
+    pub(super) fn new(records: Records, completion: C, held: Held) -> Self {
+        Self { records, completion: Some(completion), held }
     }
 
     pub(super) fn complete(mut self, outcome: Result<u64, JournalError>) {
@@ -47,11 +50,10 @@ impl<C: Completion> Entry<C> {
 }
 
 impl<C: Completion> Drop for Entry<C> {
-    /// Gives the permits back. An entry that gets lost, in a queue that nobody reads any more, still answers.
+    /// One that gets lost, in a queue that nobody reads any more, still answers.
     fn drop(&mut self) {
-        self.shared.release_permits(self.places);
         if let Some(completion) = self.completion.take() {
-            completion.complete(Err(self.shared.refusal()));
+            completion.complete(Err(self.held.shared.refusal()));
         }
     }
 }

@@ -4,11 +4,11 @@ use super::auditor::{Auditor, Finding};
 use super::books::Moody;
 use super::device::{Failure, SimDevice};
 use super::world::{World, orders_of};
-use crate::actors::publish::{Answer, AskError, Decisions, DropCell, Published};
+use crate::actors::publish::{Answer, AskError, Decisions, Published};
 use crate::actors::recovery::recover;
-use crate::actors::{Decider, Projection, Projector, Tally};
+use crate::actors::{Decider, Projection, Projector};
 use crate::domain::{DropId, KeyDigest, OrderId, ReleaseReason};
-use crate::engine::{Command, DropState};
+use crate::engine::Command;
 use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
 use crate::storage::Ledger;
 use rand::Rng;
@@ -143,7 +143,7 @@ impl World {
         device.close_gate();
         self.note(&[found.last_sequence, watermark, recovered.replayed, recovered.drops.len() as u64]);
         let drops = recovered.drops.into_iter();
-        let drops = drops.map(|state| (state.spec().id, decider(&journal, state, true))).collect();
+        let drops = drops.map(|state| (state.spec().id, Decider::alone(state, true, journal.handle()))).collect();
         let (projector, projection) = Projector::new(database.clone(), &reader, watermark);
         let (flying, syncing) = (Vec::new(), false);
         self.life = Some(Life { device, journal, database, projector, projection, drops, flying, syncing });
@@ -258,10 +258,4 @@ impl World {
             Some(_) => Err("a journal that has failed takes entries".to_owned()),
         }
     }
-}
-
-/// What decides for a drop, and shows what it decided.
-pub(super) fn decider(journal: &Journal<Decisions>, state: DropState, announced: bool) -> Decider {
-    let cell = Arc::new(DropCell::new(Published::of(&state, 0)));
-    Decider::new(state, announced, cell, journal.handle(), Tally::default())
 }

@@ -1,8 +1,9 @@
 //! Buyers, the gateway, and whoever runs the drops.
 
 use super::auditor::Finding;
-use super::life::{Flying, decider};
+use super::life::Flying;
 use super::world::{Asked, World};
+use crate::actors::Decider;
 use crate::domain::{
     CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
     ReleaseReason, Timestamp, TraceId, UserId, VariantId, VariantSpec,
@@ -44,7 +45,7 @@ impl World {
         };
         let life = self.life.as_mut().expect("a life");
         let (sender, reply) = oneshot::channel();
-        let mut decider = decider(&life.journal, DropState::scheduled(spec.clone()), false);
+        let mut decider = Decider::alone(DropState::scheduled(spec.clone()), false, life.journal.handle());
         decider.announce(sender);
         if !decider.is_announced() {
             return Err("no permit for a new drop".to_owned());
