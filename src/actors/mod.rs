@@ -37,7 +37,7 @@ pub use drop_actor::Ask;
 pub use hub::Hub;
 pub use projector::{Projected, Projection, Projector};
 pub use publish::{Answer, AskError, Decisions};
-pub use registry::{DropHandle, Registry};
+pub use registry::{DropHandle, KeyInUse, KeyTaken, Registry};
 pub use scheduler::Scheduler;
 pub use tail::Tail;
 pub use tally::Tally;

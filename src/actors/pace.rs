@@ -12,7 +12,9 @@ const LINGER: Duration = Duration::from_millis(50);
 /// From so many records a second on it is a rush.
 const RUSH_PER_S: f64 = 10_000.0;
 /// In a rush, a batch is followed by a rest of as many times its own duration, and less the more waits.
-const REST_TIMES: f64 = 8.0;
+const REST_TIMES: f64 = 32.0;
+/// But nobody's row is older than this without a reason.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// What the projector knows after a batch.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,7 @@ impl Pace {
             Duration::ZERO
         } else if self.is_rush() {
             let room = 1.0 - self.behind as f64 / PROJECTOR_BEHIND_MAX as f64;
-            linger.max(self.took.mul_f64(REST_TIMES * room))
+            linger.max(self.took.mul_f64(REST_TIMES * room).min(REST_MAX))
         } else if self.behind >= PROJECTOR_BATCH_RECORDS_MAX as u64 {
             Duration::ZERO
         } else {
@@ -67,8 +69,9 @@ mod tests {
             (ms(40), 0, PROJECTOR_BEHIND_MAX, ms(0)),
             // A rush.
             (ms(1), 1_001, 0, ms(49)),
-            (ms(40), 1_001, 0, ms(320)),
-            (ms(40), 1_000_000, half, ms(160)),
+            (ms(10), 1_001, 0, ms(320)),
+            (ms(10), 1_000_000, half, ms(160)),
+            (ms(40), 1_000_000, 0, ms(1_000)),
             (ms(40), 1_000_000, PROJECTOR_BEHIND_MAX, ms(0)),
             (ms(40), 1_000_000, u64::MAX, ms(0)),
         ] {

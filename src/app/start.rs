@@ -256,7 +256,7 @@ fn resume(
     let mut tasks = Vec::new();
     for drop in drops {
         for digest in drop.keys() {
-            let _ = registry.claim(digest, drop.spec().id);
+            registry.bind(digest, drop.spec().id);
         }
         let pending: Vec<OrderId> = drop.payments_pending().map(|(order, _)| order).collect();
         let refunds: Vec<(OrderId, String)> =

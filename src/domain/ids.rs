@@ -1,8 +1,9 @@
 //! Identifiers. All are UUIDv7 (RFC 9562), so they sort by the time they were made.
 
 use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
 use std::{fmt, str::FromStr};
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -118,8 +119,16 @@ impl KeyDigest {
     /// Digests `key` in the namespace of its buyer.
     #[must_use]
     pub fn of(buyer: UserId, key: &str) -> Self {
-        Self(Uuid::new_v5(&buyer.0, key.as_bytes()))
+        Self(named(buyer.0, &[key.as_bytes()]))
     }
+}
+
+/// A UUIDv5: what the name, given in pieces, is called in its namespace (RFC 9562, section 5.5).
+fn named(namespace: Uuid, name: &[&[u8]]) -> Uuid {
+    let mut hash = Sha1::new_with_prefix(namespace.as_bytes());
+    name.iter().for_each(|piece| hash.update(piece));
+    let hash = hash.finalize();
+    Builder::from_sha1_bytes(std::array::from_fn(|n| hash[n])).into_uuid()
 }
 
 /// 64 bits that stand for what a request asked for: the same key with another fingerprint is a client's mistake.
@@ -131,8 +140,11 @@ impl Fingerprint {
     /// Digests the fields of an order request, in their parsed form (white space and field order do not count).
     #[must_use]
     pub fn of_order(drop: DropId, variant: VariantId, quantity: u32, payment_method: Option<&str>) -> Self {
-        let text = format!("{variant}|{quantity}|{}", payment_method.unwrap_or("-"));
-        Self(Uuid::new_v5(&drop.0, text.as_bytes()).as_u64_pair().0)
+        let (mut text, mut digits) = ([0; uuid::fmt::Hyphenated::LENGTH], itoa::Buffer::new());
+        let variant = variant.0.hyphenated().encode_lower(&mut text).as_bytes();
+        let quantity = digits.format(quantity).as_bytes();
+        let method = payment_method.unwrap_or("-").as_bytes();
+        Self(named(drop.0, &[variant, b"|", quantity, b"|", method]).as_u64_pair().0)
     }
 }
 
@@ -179,6 +191,23 @@ mod tests {
         let (alice, bob) = (UserId::new(), UserId::new());
         assert_eq!(KeyDigest::of(alice, "k"), KeyDigest::of(alice, "k"));
         assert_ne!(KeyDigest::of(alice, "k"), KeyDigest::of(bob, "k"));
+    }
+
+    #[test]
+    fn names_are_what_the_standard_says() {
+        // RFC 9562, appendix A.4.
+        let expected: Uuid = "2ed6657d-e927-568b-95e1-2665a8aea6a2".parse().unwrap();
+        assert_eq!(named(Uuid::NAMESPACE_DNS, &[b"www.example.com"]), expected);
+        assert_eq!(named(Uuid::NAMESPACE_DNS, &[b"www", b"", b".example.", b"com"]), expected);
+    }
+
+    #[test]
+    fn a_fingerprint_stays_the_same_from_version_to_version() {
+        let (drop, variant) = (DropId(Uuid::from_u128(7)), VariantId(Uuid::from_u128(8)));
+        let said = |text: &str| Fingerprint(named(drop.0, &[text.as_bytes()]).as_u64_pair().0);
+        let variant_text = "00000000-0000-0000-0000-000000000008";
+        assert_eq!(Fingerprint::of_order(drop, variant, 12, None), said(&format!("{variant_text}|12|-")));
+        assert_eq!(Fingerprint::of_order(drop, variant, 1, Some("pm")), said(&format!("{variant_text}|1|pm")));
     }
 
     #[test]

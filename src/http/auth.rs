@@ -7,7 +7,7 @@ use crate::service::tokens::{Access, Tokens};
 use crate::service::{Caller, Code, Failure};
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest, web};
 use hashbrown::HashMap;
 use std::cell::RefCell;
 use std::future::{Ready, ready};
@@ -20,33 +20,17 @@ pub struct Whose(pub UserId);
 #[derive(Clone, Copy, Debug)]
 pub struct Own(pub UserId);
 
-/// What `verify` says of the token in the headers; `None` where there is none.
-///
-/// # Errors
-/// `unauthenticated` for another scheme; as `verify`.
-pub fn access(
-    headers: &HeaderMap,
-    verify: impl FnOnce(&str) -> Result<Access, Failure>,
-) -> Result<Option<Access>, Failure> {
-    let malformed = || Failure::with(Code::Unauthenticated, "Authorization must be: Bearer <access token>");
-    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(malformed());
-    }
-    verify(token.trim()).map(Some)
-}
-
 /// Tokens that one worker remembers; then it begins anew.
 const REMEMBERED_MAX: usize = 8_192;
 
-/// Tokens that were verified and have not ended, for one worker: whoever orders once looks around before and after. A signature that was good stays
-/// good, so only the time is looked at again. To be kept beside the [`Tokens`] that verified them.
+/// Tokens that were verified and have not ended, for one worker: whoever orders once looks around before and after, and a request's token is
+/// looked at by its quota and by its handler. A signature that was good stays good, so only the time is looked at again. To be kept beside the
+/// [`Tokens`] that verified them.
 #[derive(Default)]
-pub struct Remembered(RefCell<HashMap<Box<str>, Access>>);
+pub struct Remembered(RefCell<HashMap<Box<[u8]>, Access>>);
 
 impl Remembered {
-    fn verify(&self, token: &str, tokens: &Tokens) -> Result<Access, Failure> {
+    fn verify(&self, token: &[u8], tokens: &Tokens) -> Result<Access, Failure> {
         if let Some(access) = self.0.borrow().get(token) {
             return tokens.still(*access);
         }
@@ -60,26 +44,29 @@ impl Remembered {
     }
 }
 
-/// What a request's token said when it was first looked at: it is verified once, however many ask.
-struct Known(Result<Option<Access>, Failure>);
+/// What `verify` says of the token in the headers; `None` where there is none.
+fn access(
+    headers: &HeaderMap,
+    verify: impl FnOnce(&[u8]) -> Result<Access, Failure>,
+) -> Result<Option<Access>, Failure> {
+    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
+    let mut parts = value.as_bytes().splitn(2, |&byte| byte == b' ');
+    match (parts.next(), parts.next()) {
+        (Some(scheme), Some(token)) if scheme.eq_ignore_ascii_case(b"bearer") => verify(token.trim_ascii()).map(Some),
+        _ => Err(Failure::with(Code::Unauthenticated, "Authorization must be: Bearer <access token>")),
+    }
+}
 
 /// What the request's token says; `None` where there is none. Needs `web::Data<Tokens>`.
 ///
 /// # Errors
 /// `unauthenticated` for another scheme or a bad token, `token_expired`.
 pub fn of(request: &HttpRequest) -> Result<Option<Access>, Failure> {
-    if let Some(Known(known)) = request.extensions().get::<Known>() {
-        return known.clone();
-    }
     let tokens = request.app_data::<web::Data<Tokens>>().ok_or_else(|| Failure::new(Code::Internal))?;
-    let said = access(request.headers(), |token| match request.app_data::<web::Data<Remembered>>() {
+    access(request.headers(), |token| match request.app_data::<web::Data<Remembered>>() {
         Some(remembered) => remembered.verify(token, tokens),
         None => tokens.verify(token),
-    });
-    if !matches!(said, Ok(None)) {
-        request.extensions_mut().insert(Known(said.clone()));
-    }
-    said
+    })
 }
 
 fn caller(request: &HttpRequest) -> Result<Caller, Failure> {
@@ -177,7 +164,7 @@ mod tests {
         let (remembered, user) = (Remembered::default(), UserId::new());
         let token = tokens.issue(user, Role::Admin);
         for _ in 0..2 {
-            let access = remembered.verify(&token, &tokens).unwrap();
+            let access = remembered.verify(token.as_bytes(), &tokens).unwrap();
             assert_eq!((access.user, access.role), (user, Role::Admin));
         }
         assert_eq!(remembered.0.borrow().len(), 1);
@@ -185,14 +172,14 @@ mod tests {
         let other = if token.ends_with('A') { 'E' } else { 'A' };
         let forged = format!("{}{other}", &token[..token.len() - 1]);
         for bad in ["", "x", &token[1..], &forged] {
-            assert_eq!(remembered.verify(bad, &tokens).unwrap_err().code, Code::Unauthenticated, "{bad}");
+            assert_eq!(remembered.verify(bad.as_bytes(), &tokens).unwrap_err().code, Code::Unauthenticated, "{bad}");
         }
         assert_eq!(remembered.0.borrow().len(), 1, "what is not good is not remembered");
         clock.shift(900_000);
-        assert_eq!(remembered.verify(&token, &tokens).unwrap_err().code, Code::TokenExpired);
+        assert_eq!(remembered.verify(token.as_bytes(), &tokens).unwrap_err().code, Code::TokenExpired);
         let tokens: Vec<String> = (0..=REMEMBERED_MAX).map(|_| tokens.issue(UserId::new(), Role::User)).collect();
         let verifier = Tokens::new(SECRET, 900, clock);
-        tokens.iter().for_each(|token| assert!(remembered.verify(token, &verifier).is_ok()));
+        tokens.iter().for_each(|token| assert!(remembered.verify(token.as_bytes(), &verifier).is_ok()));
         assert!(remembered.0.borrow().len() <= REMEMBERED_MAX);
     }
 

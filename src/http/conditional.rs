@@ -1,9 +1,11 @@
 //! Pages that clients and proxies may keep, as long as they ask whether they still hold (RFC 9110, section 13; RFC 9111, section 5.2.2.4).
 
+use super::json;
 use super::problem::Problem;
 use super::routes::Answer;
 use crate::domain::DropId;
-use actix_web::http::header::{CACHE_CONTROL, ETag, EntityTag, Header, IF_NONE_MATCH, IfNoneMatch};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, ETAG, Header, HeaderValue, IF_NONE_MATCH, IfNoneMatch};
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,20 +17,22 @@ use std::cell::RefCell;
 
 /// Bytes of the hash that a tag has: two versions of a page never share them.
 const TAG_BYTES: usize = 12;
-const ASK_EACH_TIME: &str = "no-cache";
+static ASK_EACH_TIME: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// A page as it is sent.
 #[derive(Clone)]
 struct Rendered {
     body: Bytes,
-    tag: EntityTag,
+    /// Its tag, as it is sent: `"…"`.
+    tag: HeaderValue,
 }
 
 impl Rendered {
     fn of(body: &impl Serialize) -> Result<Self, Problem> {
-        let body = serde_json::to_vec(body).map_err(|_| Problem::internal(super::trace::current_id()))?;
-        let tag = EntityTag::new_strong(URL_SAFE_NO_PAD.encode(&Sha256::digest(&body)[..TAG_BYTES]));
-        Ok(Self { body: body.into(), tag })
+        let body = json::write(body)?;
+        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(&body)[..TAG_BYTES]));
+        let tag = HeaderValue::from_maybe_shared(Bytes::from(tag)).expect("letters and digits");
+        Ok(Self { body, tag })
     }
 }
 
@@ -95,13 +99,17 @@ fn answer(request: &HttpRequest, Rendered { body, tag }: Rendered) -> HttpRespon
     let held = request.headers().contains_key(IF_NONE_MATCH)
         && match IfNoneMatch::parse(request) {
             Ok(IfNoneMatch::Any) => true,
-            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|held| held.weak_eq(&tag)),
+            // Ours is strong: weak comparison leaves the words alone (RFC 9110, section 8.8.3.2).
+            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|held| format!("\"{}\"", held.tag()) == tag),
             // What is malformed is as good as nothing: the page is always a right answer.
             Err(_) => false,
         };
-    let mut answer = if held { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer.insert_header((CACHE_CONTROL, ASK_EACH_TIME)).insert_header(ETag(tag));
-    if held { answer.finish() } else { answer.content_type("application/json").body(body) }
+    let mut answer =
+        if held { HttpResponse::new(StatusCode::NOT_MODIFIED) } else { json::answer(StatusCode::OK, body) };
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, ASK_EACH_TIME.clone());
+    headers.insert(ETAG, tag);
+    answer
 }
 
 #[cfg(test)]

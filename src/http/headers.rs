@@ -5,25 +5,30 @@ use actix_web::http::header::{
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 
+// Statics, so that they are checked when they are compiled and not for each answer.
+static AS_IT_SAYS: HeaderValue = HeaderValue::from_static("nosniff");
+static NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 /// For answers that are data. A page that needs more says so itself.
-const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+static POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// Two years, as browsers' preload lists ask. Without subdomains: they may be somebody else's.
-const TRANSPORT: &str = "max-age=63072000";
+static TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=63072000");
 
 /// Adds them; what a handler has set stays. `tls`: whether the connection is encrypted, for elsewhere browsers must
 /// ignore the promise to be (RFC 6797, section 7.2). What does not say how long it holds belongs into nobody's cache.
 pub fn protect(headers: &mut HeaderMap, tls: bool) {
-    let mut set = |name: HeaderName, value: &'static str| {
+    let mut set = |name: HeaderName, value: &HeaderValue| {
         if !headers.contains_key(&name) {
-            headers.insert(name, HeaderValue::from_static(value));
+            headers.insert(name, value.clone());
         }
     };
-    set(X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(REFERRER_POLICY, "no-referrer");
-    set(CONTENT_SECURITY_POLICY, POLICY);
-    set(CACHE_CONTROL, "no-store");
+    set(X_CONTENT_TYPE_OPTIONS, &AS_IT_SAYS);
+    set(REFERRER_POLICY, &NO_REFERRER);
+    set(CONTENT_SECURITY_POLICY, &POLICY);
+    set(CACHE_CONTROL, &NO_STORE);
     if tls {
-        set(STRICT_TRANSPORT_SECURITY, TRANSPORT);
+        set(STRICT_TRANSPORT_SECURITY, &TRANSPORT);
     }
 }
 
@@ -48,6 +53,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         protect(&mut headers, true);
         assert_eq!(headers.get(CACHE_CONTROL).unwrap(), "no-store");
-        assert_eq!(headers.get(STRICT_TRANSPORT_SECURITY).unwrap(), TRANSPORT);
+        assert_eq!(headers.get(STRICT_TRANSPORT_SECURITY).unwrap(), "max-age=63072000");
     }
 }

@@ -1,37 +1,138 @@
-//! Request bodies: one bounded read, one parse, and a problem for everything that can be wrong with them.
+//! Bodies. Of requests: one bounded read, one parse, and a problem for everything that can be wrong with them. Of answers: one buffer.
 
 use super::problem::Problem;
 use super::sizes::{self, Sizes};
+use super::trace;
 use crate::domain::limits::JSON_BODY_BYTES_MAX;
 use crate::service::{Code, Failure, FieldError};
+use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::time::{Sleep, sleep};
+
+/// Room for most answers, so that writing one does not move it.
+const ANSWER_BYTES: usize = 512;
+/// A static, so that it is checked when it is compiled and not for each answer.
+static MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A body as it is sent.
+///
+/// # Errors
+/// `internal` for what is no JSON, such as a map whose keys are no strings.
+pub fn write(body: &impl Serialize) -> Result<Bytes, Problem> {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    serde_json::to_writer(&mut bytes, body).map_err(|_| Problem::internal(trace::current_id()))?;
+    Ok(bytes.into())
+}
+
+/// An answer with that body.
+#[must_use]
+pub fn answer(status: StatusCode, body: Bytes) -> HttpResponse {
+    let mut answer = HttpResponse::with_body(status, BoxBody::new(body));
+    answer.headers_mut().insert(CONTENT_TYPE, MEDIA_TYPE.clone());
+    answer
+}
 
 /// A JSON object in the body, of at most so many bytes, or fewer where `web::Data<Sizes>` says so.
 pub struct Body<T, const BYTES_MAX: usize = JSON_BODY_BYTES_MAX>(pub T);
 
 impl<T: DeserializeOwned + 'static, const BYTES_MAX: usize> FromRequest for Body<T, BYTES_MAX> {
     type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+    type Future = Reading<T, BYTES_MAX>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let sizes = request.app_data::<web::Data<Sizes>>().map_or_else(Sizes::default, |sizes| ***sizes);
         let sizes = Sizes { body_bytes_max: sizes.body_bytes_max.min(BYTES_MAX), ..sizes };
-        let announced = announced(request.headers(), &sizes);
-        let payload = payload.take();
-        Box::pin(async move {
-            let late = |_| Failure::with(Code::RequestTimeout, "The body did not arrive in time");
-            let arrived = read(payload, announced?, &sizes);
-            let bytes = tokio::time::timeout(sizes.body_timeout, arrived).await.map_err(late)??;
-            Ok(Body(parse(&bytes)?))
-        })
+        let whole = announced(request.headers(), &sizes).map(Arrived::of);
+        Reading { payload: payload.take(), sizes, arrived: Some(whole), deadline: None, body: PhantomData }
+    }
+}
+
+/// A body that arrives.
+pub struct Reading<T, const BYTES_MAX: usize> {
+    payload: Payload,
+    sizes: Sizes,
+    /// `None` once it is all there.
+    arrived: Option<Result<Arrived, Failure>>,
+    /// Set by the first wait: most bodies come with their head.
+    deadline: Option<Pin<Box<Sleep>>>,
+    body: PhantomData<fn() -> T>,
+}
+
+impl<T, const BYTES_MAX: usize> Reading<T, BYTES_MAX> {
+    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
+        let Some(mut arrived) = self.arrived.take().transpose()? else { return Poll::Pending };
+        while let Poll::Ready(chunk) = self.payload.poll_next_unpin(context) {
+            match chunk {
+                None => return Poll::Ready(Ok(arrived.whole())),
+                Some(chunk) => arrived.add(chunk.map_err(broken_off)?, &self.sizes)?,
+            }
+        }
+        let patience = self.sizes.body_timeout;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
+        if deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(Failure::with(Code::RequestTimeout, "The body did not arrive in time")));
+        }
+        self.arrived = Some(Ok(arrived));
+        Poll::Pending
+    }
+}
+
+impl<T: DeserializeOwned, const BYTES_MAX: usize> Future for Reading<T, BYTES_MAX> {
+    type Output = Result<Body<T, BYTES_MAX>, Problem>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let bytes = ready!(self.poll_bytes(context))?;
+        Poll::Ready(Ok(Body(parse(&bytes)?)))
+    }
+}
+
+fn broken_off(error: PayloadError) -> Failure {
+    Failure::with(Code::MalformedJson, format!("The body did not arrive: {error}"))
+}
+
+/// What has come of a body. Most come in one chunk, which is then handed on without a copy.
+struct Arrived {
+    announced: usize,
+    first: Bytes,
+    more: BytesMut,
+}
+
+impl Arrived {
+    fn of(announced: usize) -> Self {
+        Self { announced, first: Bytes::new(), more: BytesMut::new() }
+    }
+
+    fn add(&mut self, chunk: Bytes, sizes: &Sizes) -> Result<(), Failure> {
+        if self.first.len() + self.more.len() + chunk.len() > sizes.body_bytes_max {
+            return Err(sizes.body_too_large());
+        }
+        if self.first.is_empty() && self.more.is_empty() {
+            self.first = chunk;
+            return Ok(());
+        }
+        if self.more.is_empty() {
+            self.more.reserve(self.announced.max(self.first.len() + chunk.len()));
+            self.more.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.more.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    fn whole(self) -> Bytes {
+        if self.more.is_empty() { self.first } else { self.more.freeze() }
     }
 }
 
@@ -55,29 +156,6 @@ fn announced(headers: &HeaderMap, sizes: &Sizes) -> Result<usize, Failure> {
         return Err(sizes.body_too_large());
     }
     Ok(length as usize)
-}
-
-/// Reads the whole body. Most arrive in one chunk, which is then handed on without a copy.
-async fn read(mut payload: Payload, announced: usize, sizes: &Sizes) -> Result<Bytes, Failure> {
-    let mut whole = BytesMut::new();
-    let mut first = Bytes::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk =
-            chunk.map_err(|error| Failure::with(Code::MalformedJson, format!("The body did not arrive: {error}")))?;
-        if first.len() + whole.len() + chunk.len() > sizes.body_bytes_max {
-            return Err(sizes.body_too_large());
-        }
-        if first.is_empty() && whole.is_empty() {
-            first = chunk;
-        } else {
-            if whole.is_empty() {
-                whole.reserve(announced.max(first.len() + chunk.len()));
-                whole.extend_from_slice(&std::mem::take(&mut first));
-            }
-            whole.extend_from_slice(&chunk);
-        }
-    }
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
 /// Parses one JSON object.
@@ -133,6 +211,29 @@ mod tests {
         assert_eq!(parse::<Point>(b"{\"x\":\xff}").unwrap_err().code, Code::MalformedJson);
         // Deep nesting is refused by the parser, not by the stack.
         assert_eq!(code(&format!("{{\"x\":{}", "[".repeat(60_000))), Code::ValidationFailed);
+    }
+
+    #[test]
+    async fn a_body_in_pieces_is_one_body() {
+        let sizes = Sizes { body_bytes_max: 6, ..Sizes::default() };
+        let whole = |announced: usize, chunks: &[&'static str]| {
+            let mut arrived = Arrived::of(announced);
+            let added = chunks.iter().try_for_each(|chunk| arrived.add(Bytes::from_static(chunk.as_bytes()), &sizes));
+            added.map(|()| arrived.whole()).map_err(|failure| failure.code)
+        };
+        for (announced, chunks) in [
+            (0, [].as_slice()),
+            (6, &["abcdef"]),
+            (6, &["", "ab", "", "cd", "ef", ""]),
+            // It may be wrong about its length, or say nothing.
+            (2, &["a", "bcdef"]),
+            (0, &["ab", "c"]),
+        ] {
+            assert_eq!(whole(announced, chunks), Ok(chunks.concat().into()), "{chunks:?}");
+        }
+        for chunks in [["abcdefg"].as_slice(), &["abcdef", "g"], &["a", "b", "cdefg"]] {
+            assert_eq!(whole(0, chunks), Err(Code::BodyTooLarge), "{chunks:?}");
+        }
     }
 
     #[test]

@@ -4,13 +4,14 @@ use super::meters::RouteMeters;
 use super::problem::Problem;
 use crate::service::Code;
 use actix_web::dev::{AppService, HttpServiceFactory};
+use actix_web::http::Method;
 use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
 
 /// One path and its methods.
 pub struct At {
     path: String,
     resource: Resource,
-    methods: Vec<&'static str>,
+    methods: Vec<Method>,
 }
 
 /// Starts a path.
@@ -22,61 +23,66 @@ pub fn at(path: &str) -> At {
 impl At {
     /// Answers GET, and HEAD with the same head (RFC 9110, section 9.3.2).
     #[must_use]
-    pub fn get<F, Args>(mut self, handler: F) -> Self
+    pub fn get<F, Args>(self, handler: F) -> Self
     where
         F: Handler<Args>,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        let either = guard::Any(guard::Get()).or(guard::Head());
-        self.resource = self.resource.route(web::route().guard(either).to(handler));
-        self.methods.extend(["GET", "HEAD"]);
-        self
+        self.on([Method::GET, Method::HEAD], handler)
     }
 
     /// Answers POST.
     #[must_use]
-    pub fn post<F, Args>(mut self, handler: F) -> Self
+    pub fn post<F, Args>(self, handler: F) -> Self
     where
         F: Handler<Args>,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.resource = self.resource.route(web::post().to(handler));
-        self.methods.push("POST");
-        self
+        self.on([Method::POST], handler)
     }
 
     /// Answers PATCH.
     #[must_use]
-    pub fn patch<F, Args>(mut self, handler: F) -> Self
+    pub fn patch<F, Args>(self, handler: F) -> Self
     where
         F: Handler<Args>,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.resource = self.resource.route(web::patch().to(handler));
-        self.methods.push("PATCH");
-        self
+        self.on([Method::PATCH], handler)
     }
 
     /// Answers DELETE.
     #[must_use]
-    pub fn delete<F, Args>(mut self, handler: F) -> Self
+    pub fn delete<F, Args>(self, handler: F) -> Self
     where
         F: Handler<Args>,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.resource = self.resource.route(web::delete().to(handler));
-        self.methods.push("DELETE");
+        self.on([Method::DELETE], handler)
+    }
+
+    /// actix-web's own guards note each method that they refuse or let through, in allocations of their own, for a 405 that [`Self::done`] answers.
+    fn on<F, Args, const N: usize>(mut self, methods: [Method; N], handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.methods.extend_from_slice(&methods);
+        let asked = guard::fn_guard(move |context| methods.contains(&context.head().method));
+        self.resource = self.resource.route(web::route().guard(asked).to(handler));
         self
     }
 
     /// The finished route. `Allow` is leaked: once a path and worker, for as long as the process lives.
     #[must_use]
     pub fn done(self) -> Route {
-        let allow: &'static str = self.methods.join(", ").leak();
+        let methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
+        let allow: &'static str = methods.join(", ").leak();
         let refuse = move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) };
         let resource = self.resource.app_data(RouteMeters::default()).default_service(web::to(refuse));
         Route { path: self.path, allow, resource }
@@ -139,7 +145,7 @@ pub async fn nothing_here() -> Result<&'static str, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::{App, http::Method, test};
+    use actix_web::{App, test};
 
     #[actix_web::test]
     async fn unknown_paths_and_methods_are_problems() {

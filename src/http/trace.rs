@@ -12,7 +12,6 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use futures_util::FutureExt;
 use std::any::Any;
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 use tracing::{Instrument, Span, field, info_span};
@@ -54,9 +53,25 @@ impl Context {
     }
 }
 
-impl fmt::Display for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+/// The length of a `traceparent` of version 00.
+const TRACEPARENT_BYTES: usize = 55;
+
+impl Context {
+    /// As a `traceparent`, digit by digit: every answer has one.
+    fn text(&self) -> [u8; TRACEPARENT_BYTES] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        self.trace.0.simple().encode_lower(&mut text[3..35]);
+        hex(self.span, &mut text[36..52]);
+        hex(self.flags.into(), &mut text[53..]);
+        text
+    }
+}
+
+/// The last digits of a number, as many as there is room for.
+fn hex(mut number: u64, text: &mut [u8]) {
+    for place in text.iter_mut().rev() {
+        *place = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
     }
 }
 
@@ -119,7 +134,7 @@ pub async fn trace<B: MessageBody + 'static>(
 
 /// Names the trace in the answer.
 fn tell(headers: &mut HeaderMap, context: &Context) {
-    if let Ok(value) = HeaderValue::try_from(context.to_string()) {
+    if let Ok(value) = HeaderValue::from_bytes(&context.text()) {
         headers.insert(HeaderName::from_static("traceparent"), value.clone());
         headers.insert(HeaderName::from_static("traceresponse"), value);
     }
@@ -180,6 +195,14 @@ mod tests {
         ] {
             assert_eq!(parse_traceparent(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    async fn a_trace_is_written_as_it_is_read() {
+        let context = Context { trace: TraceId(Uuid::from_u128(0xabc)), span: 0x0f_e1d2, flags: 1 };
+        let text = String::from_utf8(context.text().to_vec()).unwrap();
+        assert_eq!(text, "00-00000000000000000000000000000abc-00000000000fe1d2-01");
+        assert_eq!(parse_traceparent(&text), Some((context.trace, 1)));
     }
 
     #[test]

@@ -34,11 +34,12 @@ pub use crate::actors::place::Since;
 pub use crate::actors::shard::{Lifeline, Opening, Seat, Shard};
 pub use crate::storage::{AuditFilter, AuditRow, Concern, Creator, DropFilter, Phase, Product, ProductFilter, User};
 
-/// Runs in a task of its own what must not stop half-way: the server drops a request whose client hangs up. `broken` is what to say where the
-/// task itself breaks.
-async fn to_the_end<T: Send + 'static>(
+/// Runs in a task of its own, from now on, what must not stop half-way: the server drops a request whose client hangs up. `broken` is what to
+/// say where the task itself breaks. Who waits for it holds the task's handle, and not what it needs.
+fn to_the_end<T: Send + 'static>(
     broken: fn() -> Failure,
     request: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::spawn(request.in_current_span()).await.unwrap_or_else(|_| Err(broken()))
+) -> impl Future<Output = Result<T, Failure>> {
+    let task = tokio::spawn(request.in_current_span());
+    async move { task.await.unwrap_or_else(|_| Err(broken())) }
 }

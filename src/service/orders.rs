@@ -4,15 +4,14 @@ use super::drops::ask_failure;
 use super::failure::sql_is_true;
 use super::outcomes::Outcomes;
 use super::payments::PaymentGateway;
-use super::settle::{Paid, Settler};
+use super::settle::{Charging, Paid, Settler};
 use super::{Code, Failure, Page, to_the_end};
-use crate::actors::{Answer, AskError, DropHandle, Projection, Registry};
+use crate::actors::{Answer, AskError, DropHandle, KeyInUse, KeyTaken, Projection, Registry};
 use crate::domain::{
     DropId, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId, UserId, VariantId,
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 use crate::storage::{KeyAnswer, Store};
-use dashmap::DashSet;
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -32,11 +31,54 @@ pub struct NewOrder {
     pub payment_method: Option<String>,
 }
 
+/// One request for an order.
+struct Asked<'a> {
+    buyer: UserId,
+    key: &'a str,
+    new: &'a NewOrder,
+    /// Of the buyer's key.
+    digest: KeyDigest,
+    trace: TraceId,
+}
+
+/// Why a drop in memory has not answered.
+enum NotPlaced {
+    /// It is not in memory any more.
+    Gone,
+    Failed(Failure),
+}
+
+impl From<AskError> for NotPlaced {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Gone => Self::Gone,
+            error => Self::Failed(ask_failure(error)),
+        }
+    }
+}
+
+impl From<Failure> for NotPlaced {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn may_be_decided(failure: &Failure) -> bool {
+    matches!(failure.code, Code::OutcomeUnknown | Code::PaymentTimeout | Code::PaymentInProgress)
+}
+
+fn taken(why: KeyTaken) -> Failure {
+    match why {
+        KeyTaken::Running => Failure::retry(Code::RequestInProgress, 1),
+        KeyTaken::ByAnotherDrop => Failure::new(Code::IdempotencyKeyReused),
+    }
+}
+
 /// An answer to a keyed request, and whether it was given before.
 #[derive(Clone, Debug)]
 pub struct Keyed {
     /// The first answer, to the letter.
-    pub answer: Result<OrderView, Failure>,
+    pub answer: Result<Box<OrderView>, Failure>,
     /// Whether it is a replay.
     pub replayed: bool,
 }
@@ -49,8 +91,6 @@ pub struct Orders {
     projection: Projection,
     gateway: Arc<dyn PaymentGateway>,
     settler: Settler,
-    /// Keys whose first request is still running.
-    running: Arc<DashSet<KeyDigest>>,
     outcomes: Outcomes,
 }
 
@@ -64,17 +104,27 @@ impl Orders {
         gateway: Arc<dyn PaymentGateway>,
         settler: Settler,
     ) -> Self {
-        Self { store, registry, projection, gateway, settler, running: Arc::default(), outcomes: Outcomes::default() }
+        Self { store, registry, projection, gateway, settler, outcomes: Outcomes::default() }
     }
 
     /// Places an order under an idempotency key (1 to 255 printable ASCII characters, unquoted).
     ///
     /// # Errors
     /// Outer: nothing was decided, or not yet (try again with the key). Inner: the answer, which the key keeps.
-    pub async fn place(&self, buyer: UserId, key: &str, new: NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
-        let result = self.place_once(buyer, key, new, trace).await;
-        self.outcomes.count(&result);
-        result
+    pub fn place<'a>(
+        &'a self,
+        buyer: UserId,
+        key: &'a str,
+        new: &'a NewOrder,
+        trace: TraceId,
+    ) -> impl Future<Output = Result<Keyed, Failure>> + 'a {
+        // Not an `async fn`, which would keep what it was given beside this.
+        let asked = Asked { buyer, key, new, digest: KeyDigest::of(buyer, key), trace };
+        async move {
+            let result = self.place_once(&asked).await;
+            self.outcomes.count(&result);
+            result
+        }
     }
 
     /// How many of them went which way.
@@ -83,102 +133,107 @@ impl Orders {
         &self.outcomes
     }
 
-    async fn place_once(&self, buyer: UserId, key: &str, new: NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
-        self.check_method(new.payment_method.as_deref())?;
-        let digest = KeyDigest::of(buyer, key);
-        let running = Running::begin(Arc::clone(&self.running), digest);
-        let running = running.ok_or_else(|| Failure::retry(Code::RequestInProgress, 1))?;
-        if new.payment_method.is_none() {
-            return self.place_running(running, buyer, key, new, trace).await;
+    async fn place_once(&self, asked: &Asked<'_>) -> Result<Keyed, Failure> {
+        self.check_method(asked.new.payment_method.as_deref())?;
+        if asked.new.payment_method.is_none() {
+            return self.place_claimed(asked).await;
         }
-        let (this, key) = (self.clone(), key.to_owned());
-        to_the_end(unknown, async move { this.place_running(running, buyer, &key, new, trace).await }).await
+        let (this, key, new) = (self.clone(), asked.key.to_owned(), asked.new.clone());
+        let Asked { buyer, digest, trace, .. } = *asked;
+        let paying = async move { this.place_claimed(&Asked { buyer, key: &key, new: &new, digest, trace }).await };
+        to_the_end(unknown, paying).await
     }
 
-    async fn place_running(
-        &self,
-        running: Running,
-        buyer: UserId,
-        key: &str,
-        new: NewOrder,
-        trace: TraceId,
-    ) -> Result<Keyed, Failure> {
-        let digest = running.digest;
-        let (bound, fresh) = self.registry.claim(digest, new.drop_id);
-        if bound != new.drop_id {
-            return Err(Failure::new(Code::IdempotencyKeyReused));
-        }
-        let result = self.place_claimed(buyer, key, digest, &new, trace).await;
-        // Where the drop keeps no memory of the key, the index across drops does not either, or it would only grow.
-        let kept = match &result {
-            Ok(_) => self.registry.get(new.drop_id).is_some(),
-            Err(failure) => {
-                matches!(failure.code, Code::OutcomeUnknown | Code::PaymentTimeout | Code::PaymentInProgress)
-            }
+    async fn place_claimed(&self, asked: &Asked<'_>) -> Result<Keyed, Failure> {
+        let key = self.registry.claim(asked.digest, asked.new.drop_id).map_err(taken)?;
+        let placed = match self.registry.get(asked.new.drop_id) {
+            Some(drop) => self.place_in(&drop, asked).await,
+            None => Err(NotPlaced::Gone),
         };
-        if fresh && !kept {
-            self.registry.unclaim(digest);
+        match placed {
+            Ok(keyed) => return Ok(keyed),
+            Err(NotPlaced::Failed(failure)) => {
+                if !may_be_decided(&failure) {
+                    key.release();
+                }
+                return Err(failure);
+            }
+            Err(NotPlaced::Gone) => {}
+        }
+        // What few orders need is boxed, so that the others are small: thousands of them wait in a rush.
+        Box::pin(self.place_late(key, asked)).await
+    }
+
+    /// Where the drop keeps no memory of the key, the index across drops does not either, or it would only grow.
+    async fn place_late(&self, key: KeyInUse<'_>, asked: &Asked<'_>) -> Result<Keyed, Failure> {
+        let result = self.place_settled(asked).await;
+        let remembered = match &result {
+            Ok(_) => self.registry.get(asked.new.drop_id).is_some(),
+            Err(failure) => may_be_decided(failure),
+        };
+        if !remembered {
+            key.release();
         }
         result
     }
 
-    async fn place_claimed(
-        &self,
-        buyer: UserId,
-        key: &str,
-        digest: KeyDigest,
-        new: &NewOrder,
-        trace: TraceId,
-    ) -> Result<Keyed, Failure> {
-        let Some(handle) = self.registry.get(new.drop_id) else {
-            return self.place_settled(buyer, key, new, trace).await;
-        };
-        let reserve = Reserve {
+    async fn place_in(&self, drop: &Arc<DropHandle>, asked: &Asked<'_>) -> Result<Keyed, NotPlaced> {
+        let new = asked.new;
+        let reserve = Box::new(Reserve {
             order: OrderId::for_drop(new.drop_id),
-            buyer,
-            key: key.into(),
-            digest,
-            fingerprint: fingerprint(new, &handle.spec.variants.iter().map(|v| v.id).collect::<Vec<_>>()),
+            buyer: asked.buyer,
+            key: asked.key.into(),
+            digest: asked.digest,
+            fingerprint: fingerprint(new, drop.spec.variants.iter().map(|variant| variant.id)),
             variant: new.variant_id,
             quantity: new.quantity,
             payment_method: new.payment_method.as_deref().map(Into::into),
-            trace,
-        };
+            trace: asked.trace,
+        });
         // A new order that pays at once is nobody else's to charge from its first moment.
         let charging = new.payment_method.as_ref().and_then(|_| self.settler.claim(reserve.order));
-        match handle.ask(Command::Reserve(Box::new(reserve))).await {
-            Ok(Answer { outcome: Outcome::Order { order, replayed }, .. }) => {
-                let Some(method) = new.payment_method.as_deref().filter(|_| order.status == OrderStatus::Reserved)
-                else {
-                    return Ok(Keyed { answer: first_answer(*order, new.payment_method.is_some()), replayed });
-                };
-                let paid = match charging.filter(|_| !replayed) {
-                    Some(charging) => self.settler.charge(charging, &handle, &order, method, trace).await?,
-                    None => self.settler.begin_and_charge(&handle, &order, method, trace).await?,
-                };
-                let order = paid_order(paid, order.id)?;
+        let (order, replayed) = match drop.ask(Command::Reserve(reserve)).await?.outcome {
+            Outcome::Order { order, replayed } => (order, replayed),
+            Outcome::Refused { refusal, trace, replayed } => {
+                return Ok(Keyed { answer: Err(refused(refusal, trace)), replayed });
+            }
+            outcome => return Err(rejected(&outcome).into()),
+        };
+        match new.payment_method.as_deref().filter(|_| order.status == OrderStatus::Reserved) {
+            Some(method) => {
+                let charging = charging.filter(|_| !replayed);
+                let order = Box::pin(self.pay_placed(charging, drop, order, method, asked.trace)).await?;
                 Ok(Keyed { answer: first_answer(order, true), replayed })
             }
-            Ok(Answer { outcome: Outcome::Refused { refusal, trace, replayed }, .. }) => {
-                Ok(Keyed { answer: Err(refused(refusal, trace)), replayed })
-            }
-            Ok(Answer { outcome, .. }) => Err(rejected(&outcome)),
-            Err(AskError::Gone) => self.place_settled(buyer, key, new, trace).await,
-            Err(error) => Err(ask_failure(error)),
+            None => Ok(Keyed { answer: first_answer(order, new.payment_method.is_some()), replayed }),
         }
     }
 
+    async fn pay_placed(
+        &self,
+        charging: Option<Charging>,
+        drop: &Arc<DropHandle>,
+        order: Box<OrderView>,
+        method: &str,
+        trace: TraceId,
+    ) -> Result<Box<OrderView>, Failure> {
+        let paid = match charging {
+            Some(charging) => self.settler.charge(charging, drop, &order, method, trace).await?,
+            None => self.settler.begin_and_charge(drop, &order, method, trace).await?,
+        };
+        paid_order(paid, order.id)
+    }
+
     /// The drop is not in memory: it never was, or it is settled and SQL has the whole truth.
-    async fn place_settled(&self, buyer: UserId, key: &str, new: &NewOrder, trace: TraceId) -> Result<Keyed, Failure> {
+    async fn place_settled(&self, &Asked { buyer, key, new, trace, .. }: &Asked<'_>) -> Result<Keyed, Failure> {
         sql_is_true(&self.projection).await?;
         let row = self.store.drop_row(new.drop_id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
-        let variants: Vec<VariantId> = row.spec.variants.iter().map(|v| v.id).collect();
-        let asked = fingerprint(new, &variants);
+        let fingerprint = fingerprint(new, row.spec.variants.iter().map(|variant| variant.id));
         match self.store.answer_for_key(buyer, key).await? {
-            Some(KeyAnswer::Order(order)) if order.fingerprint == asked => {
-                Ok(Keyed { answer: first_answer(*order, new.payment_method.is_some()), replayed: true })
+            Some(KeyAnswer::Order(order)) if order.fingerprint == fingerprint => {
+                Ok(Keyed { answer: first_answer(order, new.payment_method.is_some()), replayed: true })
             }
-            Some(KeyAnswer::Refused(row)) if row.fingerprint == asked => {
+            Some(KeyAnswer::Refused(row)) if row.fingerprint == fingerprint => {
                 Ok(Keyed { answer: Err(refused(row.refusal, row.trace)), replayed: true })
             }
             Some(_) => Err(Failure::new(Code::IdempotencyKeyReused)),
@@ -198,11 +253,11 @@ impl Orders {
         self.check_method(Some(&method))?;
         let (handle, order) = self.find(buyer, id).await?;
         let Some(handle) = handle.filter(|_| order.status == OrderStatus::Reserved) else {
-            return paid_answer(order);
+            return paid_answer(Box::new(order)).map(|order| *order);
         };
         let settler = self.settler.clone();
         let paid = to_the_end(unknown, async move { settler.begin_and_charge(&handle, &order, &method, trace).await });
-        paid_answer(paid_order(paid.await?, id)?)
+        paid_answer(paid_order(paid.await?, id)?).map(|order| *order)
     }
 
     /// Gives a hold back. Repeated: unchanged.
@@ -314,38 +369,34 @@ pub(super) async fn locate(
     Ok((None, order))
 }
 
-fn fingerprint(new: &NewOrder, variants: &[VariantId]) -> Fingerprint {
+fn fingerprint(new: &NewOrder, mut variants: impl Iterator<Item = VariantId>) -> Fingerprint {
     // Leaving out the only variant asks for the same as naming it.
-    let only = if let [only] = variants { Some(*only) } else { None };
+    let only = variants.next().filter(|_| variants.next().is_none());
     let variant = new.variant_id.or(only).unwrap_or(VariantId(Uuid::nil()));
     Fingerprint::of_order(new.drop_id, variant, new.quantity, new.payment_method.as_deref())
 }
 
 /// The answer that a keyed request got first, whatever has become of the order since.
-fn first_answer(order: OrderView, paying: bool) -> Result<OrderView, Failure> {
+fn first_answer(mut order: Box<OrderView>, paying: bool) -> Result<Box<OrderView>, Failure> {
     let free = order.unit_price.is_zero();
     if !paying && !free {
-        return Ok(OrderView {
-            status: OrderStatus::Reserved,
-            release_reason: None,
-            confirmed_at: None,
-            released_at: None,
-            refunded_at: None,
-            payment_ref: None,
-            refund_due: None,
-            ..order
-        });
+        order.status = OrderStatus::Reserved;
+        (order.release_reason, order.payment_ref, order.refund_due) = (None, None, None);
+        (order.confirmed_at, order.released_at, order.refunded_at) = (None, None, None);
+        return Ok(order);
     }
     match order.status {
         OrderStatus::Confirmed | OrderStatus::Refunded => {
-            Ok(OrderView { status: OrderStatus::Confirmed, refunded_at: None, refund_due: None, ..order })
+            order.status = OrderStatus::Confirmed;
+            (order.refunded_at, order.refund_due) = (None, None);
+            Ok(order)
         }
         _ => paid_answer(order),
     }
 }
 
 /// What paying an order that is in this state answers.
-fn paid_answer(order: OrderView) -> Result<OrderView, Failure> {
+fn paid_answer(order: Box<OrderView>) -> Result<Box<OrderView>, Failure> {
     match (order.status, order.release_reason) {
         (OrderStatus::Confirmed, _) => Ok(order),
         (OrderStatus::Released, Some(ReleaseReason::PaymentFailed)) => Err(Failure {
@@ -362,9 +413,9 @@ fn paid_answer(order: OrderView) -> Result<OrderView, Failure> {
 }
 
 /// The order as the end of its payment has left it; a failure while there is no end.
-fn paid_order(paid: Paid, id: OrderId) -> Result<OrderView, Failure> {
+fn paid_order(paid: Paid, id: OrderId) -> Result<Box<OrderView>, Failure> {
     match paid {
-        Paid::Order(order) => Ok(*order),
+        Paid::Order(order) => Ok(order),
         Paid::Running => Err(Failure::retry(Code::PaymentInProgress, 1)),
         Paid::TimedOut => Err(Failure {
             detail: format!("the payment of order {id} has no outcome yet; its hold stands until it expires").into(),
@@ -395,23 +446,4 @@ pub(super) fn rejected(outcome: &Outcome) -> Failure {
 /// What there is to say where a task broke that was to move money.
 fn unknown() -> Failure {
     ask_failure(AskError::OutcomeUnknown)
-}
-
-/// Marks a key as running for as long as it lives.
-struct Running {
-    keys: Arc<DashSet<KeyDigest>>,
-    digest: KeyDigest,
-}
-
-impl Running {
-    fn begin(keys: Arc<DashSet<KeyDigest>>, digest: KeyDigest) -> Option<Self> {
-        // Not `then_some`: a guard that is made for nothing would free the key when it is dropped.
-        keys.insert(digest).then(|| Self { keys, digest })
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.keys.remove(&self.digest);
-    }
 }

@@ -123,7 +123,8 @@ impl Tokens {
     ///
     /// # Errors
     /// `token_expired`, or `unauthenticated` for anything else that is wrong with it.
-    pub fn verify(&self, token: &str) -> Result<Access, Failure> {
+    pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<Access, Failure> {
+        let token = token.as_ref();
         let invalid = || Failure::with(Code::Unauthenticated, "The access token is not valid");
         if token.len() > ACCESS_TOKEN_BYTES_MAX {
             return Err(invalid());
@@ -225,7 +226,7 @@ mod tests {
         let exp = tokens.now().as_millis() / 1_000 + 60;
         let user = UserId::new();
         let good = serde_json::json!({"sub": user, "iat": 1, "exp": exp, "role": "user", "iss": "livedrop"});
-        assert!(tokens.verify(&sign(good.clone())).is_ok());
+        assert!(tokens.verify(sign(good.clone())).is_ok());
         for (field, value) in [("iss", Some("elsewhere")), ("iss", None), ("exp", None), ("sub", Some("me"))] {
             let mut bad = good.clone();
             let map = bad.as_object_mut().unwrap();

@@ -404,9 +404,9 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn user_id(name: &str) -> UserId {
-    UserId(Uuid::new_v5(&Uuid::nil(), name.as_bytes()))
+    UserId(KeyDigest::of(UserId(Uuid::nil()), name).0)
 }
 
 fn variant_id(name: &str) -> VariantId {
-    VariantId(Uuid::new_v5(&Uuid::max(), name.as_bytes()))
+    VariantId(KeyDigest::of(UserId(Uuid::max()), name).0)
 }

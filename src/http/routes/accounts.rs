@@ -1,6 +1,6 @@
 //! `/auth/…`, `/users/me` and `/audit`.
 
-use super::{Answer, created};
+use super::{Answer, created, ok};
 use crate::http::dto::accounts::{
     AccountChangeBody, AuditBody, DeleteAccountBody, LoginBody, PasswordBody, RefreshBody, RegisterBody, SignedInBody,
     UserBody,
@@ -11,6 +11,7 @@ use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::service::accounts::Accounts;
 use crate::service::{Caller, Code as C};
+use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
 
 /// `POST /auth/register`.
@@ -28,7 +29,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 )]
 pub async fn register(accounts: web::Data<Accounts>, Body(body): Body<RegisterBody>) -> Answer {
     let signed_in = accounts.register(body.validate()?).await?;
-    Ok(created("/api/v1/users/me".to_owned(), SignedInBody::from(&signed_in)))
+    created(HeaderValue::from_static("/api/v1/users/me"), SignedInBody::from(&signed_in))
 }
 
 /// `POST /auth/login`.
@@ -47,7 +48,7 @@ pub async fn register(accounts: web::Data<Accounts>, Body(body): Body<RegisterBo
 pub async fn login(accounts: web::Data<Accounts>, Body(body): Body<LoginBody>) -> Answer {
     let (email, password) = body.validate()?;
     let signed_in = accounts.login(&email, password).await?;
-    Ok(HttpResponse::Ok().json(SignedInBody::from(&signed_in)))
+    ok(SignedInBody::from(&signed_in))
 }
 
 /// `POST /auth/refresh`.
@@ -66,7 +67,7 @@ pub async fn login(accounts: web::Data<Accounts>, Body(body): Body<LoginBody>) -
 )]
 pub async fn refresh(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody>) -> Answer {
     let signed_in = accounts.refresh(&body.validate()?).await?;
-    Ok(HttpResponse::Ok().json(SignedInBody::from(&signed_in)))
+    ok(SignedInBody::from(&signed_in))
 }
 
 /// `POST /auth/logout`.
@@ -101,7 +102,7 @@ pub async fn logout(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody>
 )]
 pub async fn me(accounts: web::Data<Accounts>, caller: Caller) -> Answer {
     let account = accounts.me(caller.user).await?;
-    Ok(HttpResponse::Ok().json(UserBody::from(&account)))
+    ok(UserBody::from(&account))
 }
 
 /// `POST /auth/logout-everywhere`.
@@ -137,7 +138,7 @@ pub async fn logout_everywhere(accounts: web::Data<Accounts>, caller: Caller) ->
 )]
 pub async fn change(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<AccountChangeBody>) -> Answer {
     let account = accounts.change(&caller, body.validate()?).await?;
-    Ok(HttpResponse::Ok().json(UserBody::from(&account)))
+    ok(UserBody::from(&account))
 }
 
 /// `POST /users/me/password`.
@@ -157,7 +158,7 @@ pub async fn change(accounts: web::Data<Accounts>, caller: Caller, Body(body): B
 pub async fn change_password(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<PasswordBody>) -> Answer {
     let (current, new) = body.validate()?;
     let signed_in = accounts.change_password(&caller, current, new).await?;
-    Ok(HttpResponse::Ok().json(SignedInBody::from(&signed_in)))
+    ok(SignedInBody::from(&signed_in))
 }
 
 /// `DELETE /users/me`.

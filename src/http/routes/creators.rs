@@ -1,6 +1,6 @@
 //! `/creators`, `/follows` and whom a user follows.
 
-use super::{Answer, created};
+use super::{Answer, created, location, ok};
 use crate::domain::{CreatorId, DropId, ProductId, UserId};
 use crate::http::Services;
 use crate::http::auth::Whose;
@@ -17,7 +17,7 @@ use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::{CreatorParameter, Id};
 use crate::service::{Caller, Code as C, DropFilter, ProductFilter};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, web};
 
 /// `POST /creators`.
 #[utoipa::path(
@@ -35,7 +35,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 )]
 pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewCreatorBody>) -> Answer {
     let creator = services.creators.open_profile(caller.user, body.validate()?).await?;
-    Ok(created(format!("/api/v1/creators/{}", creator.id), CreatorBody::from(&creator)))
+    created(location("creators", creator.id.0), CreatorBody::from(&creator))
 }
 
 /// `GET /creators/{id}`.
@@ -78,7 +78,7 @@ pub async fn change(
     Body(body): Body<CreatorChangeBody>,
 ) -> Answer {
     let creator = services.creators.change(&caller, id, body.validate()?).await?;
-    Ok(HttpResponse::Ok().json(CreatorBody::from(&creator)))
+    ok(CreatorBody::from(&creator))
 }
 
 /// `GET /creators`.
@@ -167,7 +167,7 @@ pub async fn drops(
 )]
 pub async fn follow(services: web::Data<Services>, caller: Caller, Id(id): Id<CreatorId>) -> Answer {
     services.creators.follow(caller.user, id).await?;
-    Ok(HttpResponse::Ok().json(FollowingBody { creator_id: id, following: true }))
+    ok(FollowingBody { creator_id: id, following: true })
 }
 
 /// `POST /follows`.
@@ -187,7 +187,7 @@ pub async fn follow(services: web::Data<Services>, caller: Caller, Id(id): Id<Cr
 pub async fn follow_named(services: web::Data<Services>, caller: Caller, Body(body): Body<FollowBody>) -> Answer {
     let id = body.validate()?;
     services.creators.follow(caller.user, id).await?;
-    Ok(HttpResponse::Ok().json(FollowingBody { creator_id: id, following: true }))
+    ok(FollowingBody { creator_id: id, following: true })
 }
 
 /// `DELETE /creators/{id}/follow`.
@@ -206,7 +206,7 @@ pub async fn follow_named(services: web::Data<Services>, caller: Caller, Body(bo
 )]
 pub async fn unfollow(services: web::Data<Services>, caller: Caller, Id(id): Id<CreatorId>) -> Answer {
     services.creators.unfollow(caller.user, id).await?;
-    Ok(HttpResponse::Ok().json(FollowingBody { creator_id: id, following: false }))
+    ok(FollowingBody { creator_id: id, following: false })
 }
 
 /// `GET /creators/{id}/followers`.
@@ -282,5 +282,5 @@ pub async fn follows(
     Id(CreatorParameter(creator_id)): Id<CreatorParameter>,
 ) -> Answer {
     let following = services.creators.follows(&caller, user, creator_id).await?;
-    Ok(HttpResponse::Ok().json(FollowingBody { creator_id, following }))
+    ok(FollowingBody { creator_id, following })
 }

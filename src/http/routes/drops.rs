@@ -1,6 +1,6 @@
 //! `/drops`.
 
-use super::{Answer, created};
+use super::{Answer, created, location, ok};
 use crate::domain::DropId;
 use crate::domain::limits::DROP_BODY_BYTES_MAX;
 use crate::http::Services;
@@ -12,7 +12,7 @@ use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
 use crate::service::{Caller, Code as C, DropFilter};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, web};
 
 /// `POST /drops`.
 #[utoipa::path(
@@ -35,7 +35,7 @@ pub async fn create(
     Body(body): Body<NewDropBody, DROP_BODY_BYTES_MAX>,
 ) -> Answer {
     let drop = services.drops.create(&caller, body.validate()?).await?;
-    Ok(created(format!("/api/v1/drops/{}", drop.spec.id), DropBody::from(&drop)))
+    created(location("drops", drop.spec.id.0), DropBody::from(&drop))
 }
 
 /// `GET /drops/{id}`.
@@ -108,7 +108,7 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     security(("bearer" = [])),
 )]
 pub async fn start(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
-    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.start(&caller, id).await?)))
+    ok(DropBody::from(&services.drops.start(&caller, id).await?))
 }
 
 /// `POST /drops/{id}/end`.
@@ -126,7 +126,7 @@ pub async fn start(services: web::Data<Services>, caller: Caller, Id(id): Id<Dro
     security(("bearer" = [])),
 )]
 pub async fn end(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
-    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.end(&caller, id).await?)))
+    ok(DropBody::from(&services.drops.end(&caller, id).await?))
 }
 
 /// `POST /drops/{id}/cancel`.
@@ -144,7 +144,7 @@ pub async fn end(services: web::Data<Services>, caller: Caller, Id(id): Id<DropI
     security(("bearer" = [])),
 )]
 pub async fn cancel(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
-    Ok(HttpResponse::Ok().json(DropBody::from(&services.drops.cancel(&caller, id).await?)))
+    ok(DropBody::from(&services.drops.cancel(&caller, id).await?))
 }
 
 /// `POST /drops/{id}/restock`.
@@ -171,7 +171,7 @@ pub async fn restock(
 ) -> Answer {
     let (variant, quantity) = body.validate()?;
     let drop = services.drops.restock(&caller, id, variant, quantity).await?;
-    Ok(HttpResponse::Ok().json(DropBody::from(&drop)))
+    ok(DropBody::from(&drop))
 }
 
 /// `POST /drops/{id}/reschedule`.
@@ -198,7 +198,7 @@ pub async fn reschedule(
 ) -> Answer {
     let (starts_at, ends_at) = body.validate()?;
     let drop = services.drops.reschedule(&caller, id, starts_at, ends_at).await?;
-    Ok(HttpResponse::Ok().json(DropBody::from(&drop)))
+    ok(DropBody::from(&drop))
 }
 
 /// `GET /users/me/feed`.

@@ -8,13 +8,37 @@ pub mod orders;
 pub mod products;
 pub mod sales;
 
+use super::json;
 use super::problem::Problem;
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, LOCATION};
+use bytes::Bytes;
+use serde::Serialize;
+use uuid::{Uuid, fmt::Hyphenated};
 
 /// What every handler returns.
 pub type Answer = Result<HttpResponse, Problem>;
 
+/// 200 with this body.
+fn ok(body: impl Serialize) -> Answer {
+    Ok(json::answer(StatusCode::OK, json::write(&body)?))
+}
+
 /// 201 with the new resource and where it lives.
-fn created(location: String, body: impl serde::Serialize) -> HttpResponse {
-    HttpResponse::Created().insert_header((actix_web::http::header::LOCATION, location)).json(body)
+fn created(location: HeaderValue, body: impl Serialize) -> Answer {
+    let mut answer = json::answer(StatusCode::CREATED, json::write(&body)?);
+    answer.headers_mut().insert(LOCATION, location);
+    Ok(answer)
+}
+
+/// Where the one of that id lives, below `/api/v1/<collection>/`.
+fn location(collection: &str, id: Uuid) -> HeaderValue {
+    const BELOW: &str = "/api/v1/";
+    let mut text = Vec::with_capacity(BELOW.len() + collection.len() + 1 + Hyphenated::LENGTH);
+    text.extend_from_slice(BELOW.as_bytes());
+    text.extend_from_slice(collection.as_bytes());
+    text.push(b'/');
+    text.extend_from_slice(id.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).as_bytes());
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("a path of ours")
 }

@@ -1,6 +1,6 @@
 //! `/notifications/ticket` and `/users/me/notifications`. The sessions themselves are in [`crate::http::ws`] and [`crate::http::sse`].
 
-use super::Answer;
+use super::{Answer, ok};
 use crate::http::dto::notifications::{AcknowledgeBody, InboxBody, NotificationBody, ReadBody, TicketBody, UnreadBody};
 use crate::http::json::Body;
 use crate::http::openapi::parameters::InboxQuery;
@@ -100,5 +100,5 @@ pub async fn read(services: web::Data<Services>, caller: Caller, Body(body): Bod
 
 async fn left(services: &Services, caller: &Caller) -> Answer {
     let unread_count = services.inbox.unread(caller.user).await?;
-    Ok(HttpResponse::Ok().json(UnreadBody { unread_count }))
+    ok(UnreadBody { unread_count })
 }

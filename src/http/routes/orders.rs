@@ -1,6 +1,6 @@
 //! `/orders`: the hot path. One parse of the body, no SQL, nothing copied that can be handed on.
 
-use super::{Answer, created};
+use super::{Answer, created, location, ok};
 use crate::domain::OrderId;
 use crate::http::Services;
 use crate::http::auth::Own;
@@ -15,7 +15,7 @@ use crate::http::problem::Problem;
 use crate::http::trace;
 use crate::service::{Caller, Code as C};
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, web};
 
 /// `POST /orders`.
 #[utoipa::path(
@@ -39,10 +39,11 @@ pub async fn place(
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewOrderBody>,
 ) -> Answer {
-    let keyed = services.orders.place(buyer, &key, body.validate()?, trace::current_id()).await?;
+    let new = body.validate()?;
+    let keyed = services.orders.place(buyer, &key, &new, trace::current_id()).await?;
     match keyed.answer {
         Ok(order) => {
-            let mut response = created(format!("/api/v1/orders/{}", order.id), OrderBody::from(&order));
+            let mut response = created(location("orders", order.id.0), OrderBody::from(&*order))?;
             if keyed.replayed {
                 let name = HeaderName::from_static("idempotency-replayed");
                 response.headers_mut().insert(name, HeaderValue::from_static("true"));
@@ -75,7 +76,7 @@ pub async fn pay(
     Body(body): Body<PayBody>,
 ) -> Answer {
     let order = services.orders.pay(buyer, id, body.validate()?, trace::current_id()).await?;
-    Ok(HttpResponse::Ok().json(OrderBody::from(&order)))
+    ok(OrderBody::from(&order))
 }
 
 /// `POST /orders/{id}/cancel`.
@@ -94,7 +95,7 @@ pub async fn pay(
 )]
 pub async fn cancel(services: web::Data<Services>, Caller { user: buyer, .. }: Caller, Id(id): Id<OrderId>) -> Answer {
     let order = services.orders.cancel(buyer, id, trace::current_id()).await?;
-    Ok(HttpResponse::Ok().json(OrderBody::from(&order)))
+    ok(OrderBody::from(&order))
 }
 
 /// `GET /orders/{id}`.
@@ -112,7 +113,7 @@ pub async fn cancel(services: web::Data<Services>, Caller { user: buyer, .. }: C
     security(("bearer" = [])),
 )]
 pub async fn get(services: web::Data<Services>, Caller { user: buyer, .. }: Caller, Id(id): Id<OrderId>) -> Answer {
-    Ok(HttpResponse::Ok().json(OrderBody::from(&services.orders.get(buyer, id).await?)))
+    ok(OrderBody::from(&services.orders.get(buyer, id).await?))
 }
 
 /// `GET /users/{id}/orders`.

@@ -1,6 +1,6 @@
 //! `/products`.
 
-use super::{Answer, created};
+use super::{Answer, created, location, ok};
 use crate::domain::ProductId;
 use crate::domain::limits::PRODUCT_BODY_BYTES_MAX;
 use crate::http::Services;
@@ -12,7 +12,7 @@ use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
 use crate::service::{Caller, Code as C};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, web};
 
 /// `POST /products`.
 #[utoipa::path(
@@ -34,7 +34,7 @@ pub async fn create(
     Body(body): Body<NewProductBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
     let product = services.products.create(caller.user, body.validate()?).await?;
-    Ok(created(format!("/api/v1/products/{}", product.id), ProductBody::from(&product)))
+    created(location("products", product.id.0), ProductBody::from(&product))
 }
 
 /// `GET /products/{id}`.
@@ -96,7 +96,7 @@ pub async fn change(
     Body(body): Body<ProductChangeBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
     let product = services.products.change(&caller, id, &body.validate()?).await?;
-    Ok(HttpResponse::Ok().json(ProductBody::from(&product)))
+    ok(ProductBody::from(&product))
 }
 
 /// `POST /products/{id}/archive`.
@@ -114,7 +114,7 @@ pub async fn change(
     security(("bearer" = [])),
 )]
 pub async fn archive(services: web::Data<Services>, caller: Caller, Id(id): Id<ProductId>) -> Answer {
-    Ok(HttpResponse::Ok().json(ProductBody::from(&services.products.archive(&caller, id).await?)))
+    ok(ProductBody::from(&services.products.archive(&caller, id).await?))
 }
 
 /// `POST /products/{id}/restore`.
@@ -132,5 +132,5 @@ pub async fn archive(services: web::Data<Services>, caller: Caller, Id(id): Id<P
     security(("bearer" = [])),
 )]
 pub async fn restore(services: web::Data<Services>, caller: Caller, Id(id): Id<ProductId>) -> Answer {
-    Ok(HttpResponse::Ok().json(ProductBody::from(&services.products.restore(&caller, id).await?)))
+    ok(ProductBody::from(&services.products.restore(&caller, id).await?))
 }

@@ -1,6 +1,6 @@
 //! The seller's side of orders.
 
-use super::Answer;
+use super::{Answer, ok};
 use crate::domain::{DropId, OrderId};
 use crate::http::Services;
 use crate::http::dto::orders::{EXPORT_COLUMNS, HistoryBody, OrderBody, SoldOrderBody, export_line};
@@ -155,7 +155,7 @@ fn unwritable() -> Failure {
     security(("bearer" = [])),
 )]
 pub async fn refund(services: web::Data<Services>, caller: Caller, Id(id): Id<OrderId>) -> Answer {
-    Ok(HttpResponse::Ok().json(OrderBody::from(&services.sales.refund(&caller, id).await?)))
+    ok(OrderBody::from(&services.sales.refund(&caller, id).await?))
 }
 
 /// `GET /orders/{id}/history`.
@@ -174,7 +174,7 @@ pub async fn refund(services: web::Data<Services>, caller: Caller, Id(id): Id<Or
 )]
 pub async fn history(services: web::Data<Services>, caller: Caller, Id(id): Id<OrderId>) -> Answer {
     let steps = services.sales.history(&caller, id).await?;
-    Ok(HttpResponse::Ok().json(HistoryBody::from(steps.as_slice())))
+    ok(HistoryBody::from(steps.as_slice()))
 }
 
 #[cfg(test)]
