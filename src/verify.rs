@@ -12,10 +12,13 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
+use uuid::Uuid;
 
 /// Findings listed in full; the rest is counted.
 const FINDINGS_MAX: usize = 100;
 const PAGE: u32 = 1_000;
+/// How often it begins. A server that was killed may have left one commit on its way, one that runs makes more and more.
+const ATTEMPTS: u32 = 3;
 
 /// What was looked at and what was found.
 #[derive(Debug, Default, Serialize)]
@@ -99,6 +102,14 @@ pub enum VerifyError {
     /// The database cannot be read.
     #[error("cannot read the database: {0}")]
     Store(#[from] StoreError),
+    /// The database does not stand still.
+    #[error("the database went on from record {from} to {to} while it was read: stop the server first")]
+    Moving {
+        /// Its watermark before.
+        from: u64,
+        /// Its watermark after.
+        to: u64,
+    },
 }
 
 /// One drop as its events tell it.
@@ -110,25 +121,49 @@ struct Told {
 /// Compares the journal under `data_dir` with a database.
 ///
 /// # Errors
-/// [`VerifyError`] where one of them cannot be read.
+/// [`VerifyError`] where one of them cannot be read, or a server still writes to the database.
 pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, VerifyError> {
     let dir = data_dir.join("journal");
     let device = FileDevice::existing(&dir).map_err(|_| VerifyError::NoJournal(dir.clone()))?;
     let known = journal::read_identity(&device).map_err(journal_error)?.ok_or(VerifyError::NoJournal(dir))?;
+    let mut attempts = 0;
+    loop {
+        let from = watermark(store, known.journal_id).await?;
+        let report = compare_at(from, &device, known.journal_id, store).await?;
+        // Rows change with the watermark and never without it: where it stands still they are all of one moment.
+        let to = watermark(store, known.journal_id).await?;
+        attempts += 1;
+        match to == from {
+            true => return Ok(report),
+            false if attempts == ATTEMPTS => return Err(VerifyError::Moving { from, to }),
+            false => {}
+        }
+    }
+}
+
+async fn watermark(store: &dyn Store, journal: Uuid) -> Result<u64, StoreError> {
+    Ok(store.watermark(journal).await?.map_or(0, |watermark| watermark.sequence))
+}
+
+async fn compare_at(
+    watermark: u64,
+    device: &FileDevice,
+    journal: Uuid,
+    store: &dyn Store,
+) -> Result<VerifyReport, VerifyError> {
     let mut report = VerifyReport {
-        journal_id: known.journal_id.to_string(),
+        journal_id: journal.to_string(),
         database: store.kind().to_owned(),
+        watermark,
         ..VerifyReport::default()
     };
-    let watermark = store.watermark(known.journal_id).await?.map_or(0, |watermark| watermark.sequence);
-    report.watermark = watermark;
     let mut told: HashMap<DropId, Told> = HashMap::new();
     let mut up_to = |sequence: u64, bytes: &[u8]| {
         if sequence <= watermark {
             fold(&mut report, &mut told, sequence, bytes);
         }
     };
-    let survey = journal::scan(&device, &mut up_to).map_err(journal_error)?;
+    let survey = journal::scan(device, &mut up_to).map_err(journal_error)?;
     report.segments = survey.segments.len();
     report.last_sequence = survey.last_sequence;
     compare(&mut report, &told, store).await?;
@@ -139,7 +174,7 @@ pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, 
                 fold(&mut report, &mut told, sequence, bytes);
             }
         };
-        journal::scan(&device, &mut after).map_err(journal_error)?;
+        journal::scan(device, &mut after).map_err(journal_error)?;
     }
     if report.watermark > report.last_sequence {
         let (watermark, last) = (report.watermark, report.last_sequence);

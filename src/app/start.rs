@@ -51,9 +51,9 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let listener = TcpListener::bind(config.bind).map_err(AppError::io(format!("listen on {}", config.bind)))?;
     let address = listener.local_addr().map_err(AppError::io("read the socket's address"))?;
     let store = open_store(config).await?;
-    let (journal, watermark, first, last) = open_journal(config, &*store).await?;
+    let (journal, first, last) = open_journal(config, &*store).await?;
     let reader = journal.handle().reader();
-    store.claim(reader.journal_id(), reader.epoch()).await?;
+    let watermark = store.claim(reader.journal_id(), reader.epoch()).await?;
     let began = Instant::now();
     let recovered = recover(&*store, &reader, watermark, last).await?;
     let took_ms = began.elapsed().as_millis();
@@ -189,11 +189,11 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
     }
 }
 
-/// Returns the journal, the database's watermark of it, and its first and last record.
-async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Decisions>, u64, u64, u64), AppError> {
+/// Returns the journal, and its first and last record.
+async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Decisions>, u64, u64), AppError> {
     let dir = config.data_dir.join("journal");
     let device = FileDevice::new(&dir).map_err(AppError::io(format!("open {}", dir.display())))?;
-    let watermark = match journal::read_identity(&device)? {
+    let proven_durable = match journal::read_identity(&device)? {
         Some(known) => store.watermark(known.journal_id).await?.map_or(0, |watermark| watermark.sequence),
         None => 0,
     };
@@ -204,14 +204,14 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
         tail_bytes: JOURNAL_TAIL_BYTES_MAX,
         queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
     };
-    let (journal, found) = Journal::open(&options, Arc::new(device), watermark)?;
+    let (journal, found) = Journal::open(&options, Arc::new(device), proven_durable)?;
     if let Some(cut) = &found.cut {
         warn!(file = %cut.file, offset = cut.offset, bytes = cut.bytes, why = %cut.what, kept = ?cut.saved_as,
             "cut a torn tail that was never acknowledged");
     }
     info!(id = %found.journal_id, epoch = found.epoch, segments = found.segments, last = found.last_sequence,
         took_ms = found.elapsed_ms, "journal open");
-    Ok((journal, watermark, found.first_sequence, found.last_sequence))
+    Ok((journal, found.first_sequence, found.last_sequence))
 }
 
 /// A broadcaster that knows the drops and, as far as the journal still has it, what was told about them lately. What cannot be

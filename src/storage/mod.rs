@@ -226,9 +226,12 @@ pub trait Store: Ledger {
     /// Makes the database this journal's, before anything is loaded from it: two servers that sold the same drops would
     /// oversell them. Any other journal is retired, and a server that still runs with it is fenced.
     ///
+    /// Returns up to where the journal has been applied, 0 if it never was. A transaction that a server with an older epoch has left
+    /// behind, its commit on the way, has ended by then, and none can follow: a watermark read before may be too low.
+    ///
     /// `Owned` where there are unsettled drops and another journal may be ahead of them, `Fenced` where this one was
     /// retired itself or has a newer epoch.
-    async fn claim(&self, journal: uuid::Uuid, epoch: u32) -> Result<(), StoreError>;
+    async fn claim(&self, journal: uuid::Uuid, epoch: u32) -> Result<u64, StoreError>;
     /// Retires every journal, so that the next one may claim the database: for an operator whose data directory is lost.
     /// Returns how many were not retired before.
     async fn disown(&self) -> Result<u64, StoreError>;

@@ -30,7 +30,7 @@ const RETIRED: u32 = u32::MAX;
 /// Two claims at once come one after the other.
 const CLAIM_LOCK: Uuid = Uuid::from_u128(0x6c69_7665_6472_6f70_0000_636c_6169_6d00);
 
-pub(super) async fn claim<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Result<(), StoreError> {
+pub(super) async fn claim<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Result<u64, StoreError> {
     let mut tx = db.transaction().await?;
     tx.lock(CLAIM_LOCK).await?;
     let others = "SELECT journal_id FROM watermarks WHERE journal_id <> $1 AND epoch <> $2 ORDER BY journal_id LIMIT 1";
@@ -40,9 +40,10 @@ pub(super) async fn claim<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Res
         return Err(StoreError::Owned { by: other.id("journal_id")? });
     }
     retire(&mut tx, Some(journal)).await?;
-    take_watermark(&mut tx, journal, epoch).await?;
+    let applied = take_watermark(&mut tx, journal, epoch).await?;
     tx.run("UPDATE watermarks SET epoch = $2 WHERE journal_id = $1", args![journal, epoch]).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(u64::try_from(applied).unwrap_or(0))
 }
 
 pub(super) async fn disown<D: Database>(db: &D) -> Result<u64, StoreError> {

@@ -235,7 +235,7 @@ impl<D: Database> Store for SqlStore<D> {
         timely(products::list(&self.db, filter, after, limit)).await
     }
 
-    async fn claim(&self, journal: Uuid, epoch: u32) -> Result<(), StoreError> {
+    async fn claim(&self, journal: Uuid, epoch: u32) -> Result<u64, StoreError> {
         timely(projection::claim(&self.db, journal, epoch)).await
     }
     async fn disown(&self) -> Result<u64, StoreError> {

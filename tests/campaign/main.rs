@@ -131,5 +131,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     print(&lines);
-    if lines.iter().all(|line| line.outcome.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    // Last, where a log that was cut short still has it.
+    let failed: Vec<_> = lines.iter().filter_map(|line| Some((line.fault, line.outcome.as_ref().err()?))).collect();
+    failed.iter().for_each(|(fault, why)| eprintln!("FAILED {fault}: {why}"));
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

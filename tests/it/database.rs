@@ -1,9 +1,9 @@
 //! The same on Postgres, and what happens when it goes away.
 
 use crate::postgres::PrivatePostgres;
-use crate::server::{SOON, Server, answer, livedrop, problem};
-use reqwest::Method;
-use serde_json::json;
+use crate::server::{Account, SOON, Server, answer, livedrop, problem};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::time::Duration;
 
@@ -161,4 +161,107 @@ async fn a_restart_tells_nothing_of_what_sql_has_not_caught_up_with() {
     server.until("caught up", async || server.get(&path, None).await.0 == 200).await;
     assert_eq!(server.get(&path, None).await.1["status"], "ended");
     assert_eq!(server.order(&ann, "1", &body).await, first);
+}
+
+/// A server that was killed while Postgres carried out its commit. Postgres goes on: the commit ends when the test says so.
+struct LateCommit {
+    url: String,
+    server: Server,
+    drop: String,
+    ann: Account,
+    answers: Vec<(StatusCode, Value)>,
+    /// Holds the commit up.
+    holding: PgConnection,
+}
+
+const AT_COMMIT: &str = "
+    CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';
+    CREATE CONSTRAINT TRIGGER at_commit AFTER UPDATE ON watermarks DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION wait_at_commit();
+    SELECT pg_advisory_lock(1)";
+
+impl LateCommit {
+    async fn new() -> Self {
+        let url = crate::postgres::fresh_database().await;
+        let mut server = Server::with(Some(url.clone()), &[]).await;
+        let (_, drop) = server.live_drop(10, json!({"hold_seconds": 600})).await;
+        let ann = server.account("ann").await;
+        let mut holding = PgConnection::connect(&url).await.expect("postgres answers");
+        let mut answers = vec![server.order(&ann, "0", &Self::body(&drop)).await];
+        server.until("projected", async || projector_lag(&server).await == 0).await;
+        holding.execute(AT_COMMIT).await.expect("a trigger");
+        answers.push(server.order(&ann, "1", &Self::body(&drop)).await);
+        waits_for(&url, "locktype = 'advisory'").await;
+        server.kill();
+        Self { url, server, drop, ann, answers, holding }
+    }
+
+    fn body(drop: &str) -> Value {
+        json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"})
+    }
+
+    /// Lets the commit end once somebody waits for such a lock.
+    fn ends_once_waits(mut holding: PgConnection, url: String, lock: &'static str) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(async move {
+            waits_for(&url, lock).await;
+            holding.execute("SELECT pg_advisory_unlock(1)").await.expect("the commit ends");
+        })
+    }
+}
+
+async fn projector_lag(server: &Server) -> u64 {
+    let ready = answer(server.http.get(format!("{}/readyz", server.base)).send().await.expect("an answer")).await.1;
+    ready["checks"]["projector"]["lag_records"].as_u64().expect("a number")
+}
+
+/// Waits until a session waits for a lock of which that is true.
+async fn waits_for(url: &str, lock: &str) {
+    let mut sql = PgConnection::connect(url).await.expect("postgres answers");
+    let waiting = "pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND NOT granted";
+    let count = format!("SELECT count(*) FROM {waiting} AND {lock}");
+    let deadline = tokio::time::Instant::now() + SOON;
+    while sqlx::query_scalar::<_, i64>(AssertSqlSafe(count.as_str())).fetch_one(&mut sql).await.expect("a count") == 0 {
+        assert!(tokio::time::Instant::now() < deadline, "nobody waits for a lock: {lock}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What it read before would be replayed on top of what the commit brought.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_for_the_commit_that_a_killed_server_left_behind() {
+    let LateCommit { url, mut server, drop, ann, answers, holding } = LateCommit::new().await;
+    // The watermark's row is the killed server's until its transaction ends.
+    let ends = LateCommit::ends_once_waits(holding, url, "locktype = 'transactionid'");
+    server.restart();
+    ends.await.expect("the commit ends");
+    assert_eq!(server.stock(&drop).await, (8, 0, 2));
+    for (n, first) in answers.iter().enumerate() {
+        assert_eq!(server.order(&ann, &n.to_string(), &LateCommit::body(&drop)).await, *first);
+    }
+    assert_eq!(server.order(&ann, "2", &LateCommit::body(&drop)).await.0, 201);
+    assert_eq!(server.terminate(), Some(0));
+    let (code, report) = server.verify();
+    assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
+}
+
+/// Rows of one moment only can be compared with the journal at one watermark.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_begins_again_where_a_commit_ends_in_its_middle() {
+    let LateCommit { url, server, holding, .. } = LateCommit::new().await;
+    // Whoever reads orders from now on waits behind this, and this waits for the commit.
+    let between = tokio::spawn({
+        let url = url.clone();
+        async move {
+            let mut sql = PgConnection::connect(&url).await.expect("postgres answers");
+            let mut lock = sql.begin().await.expect("a transaction");
+            lock.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").await.expect("a lock");
+        }
+    });
+    waits_for(&url, "mode = 'AccessExclusiveLock'").await;
+    let ends = LateCommit::ends_once_waits(holding, url, "mode = 'AccessShareLock'");
+    let (code, report) = server.verify();
+    ends.await.expect("the commit ends");
+    between.await.expect("the lock is gone");
+    assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
 }

@@ -121,13 +121,13 @@ pub async fn journals_do_not_share_watermarks(db: Database) {
 
 pub async fn a_database_with_unsettled_drops_has_one_journal(db: Database) {
     let (mut first, second) = (Journal::new(&db), Uuid::new_v4());
-    db.store.claim(first.id, first.epoch).await.unwrap();
+    assert_eq!(db.store.claim(first.id, first.epoch).await.unwrap(), 0);
     first.project(Sale::of(&[5]).opened()).await;
     let refused = db.store.claim(second, 1).await;
     assert!(matches!(refused, Err(StoreError::Owned { by }) if by == first.id), "{refused:?}");
     assert_eq!(db.store.watermark(second).await.unwrap(), None, "a refused claim leaves nothing");
     first.epoch += 1;
-    db.store.claim(first.id, first.epoch).await.unwrap();
+    assert_eq!(db.store.claim(first.id, first.epoch).await.unwrap(), 2);
     assert_eq!(db.store.watermark(first.id).await.unwrap(), Some(Watermark { sequence: 2, epoch: first.epoch }));
 
     assert_eq!(db.store.disown().await.unwrap(), 1);
