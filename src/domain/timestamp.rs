@@ -36,17 +36,13 @@ impl Timestamp {
     pub fn millis_since(self, earlier: Timestamp) -> i64 {
         (self.0 - earlier.0).max(0)
     }
-}
 
-/// A timestamp's text.
-struct Text([u8; 24]);
-
-impl Text {
-    /// Digit by digit: an answer has half a dozen of these.
-    fn of(at: Timestamp) -> Self {
+    /// Its text in ASCII, written digit by digit: an answer has half a dozen of these.
+    #[must_use]
+    pub fn to_rfc3339(self) -> [u8; 24] {
         let mut text = *b"1970-01-01T00:00:00.000Z";
         // Never out of range: see `from_millis`.
-        let t = OffsetDateTime::from_unix_timestamp(at.0 / 1_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let t = OffsetDateTime::from_unix_timestamp(self.0 / 1_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let mut put = |from: usize, digits: usize, mut number: u32| {
             for place in text[from..from + digits].iter_mut().rev() {
                 *place = b'0' + (number % 10) as u8;
@@ -59,18 +55,18 @@ impl Text {
         put(11, 2, t.hour().into());
         put(14, 2, t.minute().into());
         put(17, 2, t.second().into());
-        put(20, 3, (at.0 % 1_000) as u32);
-        Self(text)
+        put(20, 3, (self.0 % 1_000) as u32);
+        text
     }
+}
 
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
+fn as_text(text: &[u8; 24]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(Text::of(*self).as_str())
+        f.pad(as_text(&self.to_rfc3339()))
     }
 }
 
@@ -105,7 +101,7 @@ impl FromStr for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.serialize_str(Text::of(*self).as_str())
+            serializer.serialize_str(as_text(&self.to_rfc3339()))
         } else {
             serializer.serialize_i64(self.0)
         }

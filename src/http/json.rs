@@ -1,5 +1,6 @@
 //! Bodies. Of requests: one bounded read, one parse, and a problem for everything that can be wrong with them. Of answers: one buffer.
 
+use super::plain::Plain;
 use super::problem::Problem;
 use super::sizes::{self, Sizes};
 use super::trace;
@@ -35,6 +36,14 @@ pub fn write(body: &impl Serialize) -> Result<Bytes, Problem> {
     let mut bytes = Vec::with_capacity(ANSWER_BYTES);
     serde_json::to_writer(&mut bytes, body).map_err(|_| Problem::internal(trace::current_id()))?;
     Ok(bytes.into())
+}
+
+/// The same, of what needs no look for escapes.
+#[must_use]
+pub fn write_plain(body: &impl Plain) -> Bytes {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    body.write(&mut bytes);
+    bytes.into()
 }
 
 /// An answer with that body.

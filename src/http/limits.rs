@@ -159,6 +159,10 @@ impl Limits {
         if class.by_address(path) {
             return [take(class, &address), None];
         }
+        // Where nothing is counted, nobody needs to be known.
+        if [class, Class::Anonymous, Class::Address].into_iter().all(|class| self.of(class).is_none()) {
+            return [None, None];
+        }
         // What is wrong with a token is for the handler to say.
         match auth::of(request.request()) {
             Ok(Some(access)) => [take(class, &|| access.user.0.as_u128()), take(Class::Address, &address)],

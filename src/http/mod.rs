@@ -23,6 +23,7 @@ pub mod meters;
 pub mod openapi;
 pub mod pages;
 pub mod path;
+pub mod plain;
 pub mod problem;
 pub mod quota;
 pub mod routes;

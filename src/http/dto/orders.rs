@@ -6,6 +6,7 @@ use crate::domain::{
 };
 use crate::http::field::{Checks, Field};
 use crate::http::openapi::schema;
+use crate::http::plain::plain;
 use crate::service::Failure;
 use crate::service::orders::NewOrder;
 use crate::service::sales::Transition;
@@ -92,6 +93,27 @@ pub struct OrderBody<'a> {
     #[schema(required = true)]
     refund_due: Option<RefundCause>,
 }
+
+plain!(
+    OrderBody<'_>,
+    OrderBody {
+        id,
+        drop_id,
+        variant_id,
+        quantity,
+        unit_price,
+        total,
+        status,
+        release_reason,
+        created_at,
+        expires_at,
+        confirmed_at,
+        released_at,
+        refunded_at,
+        payment_ref,
+        refund_due,
+    }
+);
 
 impl<'a> From<&'a OrderView> for OrderBody<'a> {
     fn from(order: &'a OrderView) -> Self {
@@ -201,7 +223,9 @@ pub fn export_line(order: &OrderView, variant: &str) -> [String; EXPORT_COLUMNS.
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Fingerprint;
     use crate::http::dto::pointers;
+    use crate::http::plain::Plain;
     use serde_json::json;
 
     #[test]
@@ -221,6 +245,50 @@ mod tests {
             ["/drop_id", "/variant_id", "/quantity", "/payment_method"]
         );
         assert_eq!(order(json!({"drop_id": drop, "quantity": 1, "price": 0})), [""]);
+    }
+
+    #[test]
+    fn an_order_is_written_as_serde_would() {
+        let at = |millis: i64| Timestamp::from_millis(1_767_225_600_000 + millis);
+        let held = OrderView {
+            id: OrderId::new(),
+            drop_id: DropId::new(),
+            variant_id: VariantId::new(),
+            buyer: UserId::new(),
+            quantity: 3,
+            unit_price: Money { amount: 1_999, currency: "EUR".parse().unwrap() },
+            status: OrderStatus::Reserved,
+            release_reason: None,
+            key: "k".to_owned(),
+            fingerprint: Fingerprint(1),
+            created_at: at(0),
+            expires_at: at(1),
+            confirmed_at: None,
+            released_at: None,
+            refunded_at: None,
+            payment_ref: None,
+            payment_pending: None,
+            refund_due: None,
+            failed_trace: None,
+        };
+        let late = OrderView {
+            quantity: u32::MAX,
+            unit_price: Money { amount: i64::MAX, ..held.unit_price },
+            status: OrderStatus::Released,
+            release_reason: Some(ReleaseReason::PaymentFailed),
+            confirmed_at: Some(at(2)),
+            released_at: Some(at(3)),
+            refunded_at: Some(Timestamp::from_millis(0)),
+            payment_ref: Some("\"\\\u{1}\n€𝄞".to_owned()),
+            refund_due: Some(RefundCause::LatePayment),
+            ..held.clone()
+        };
+        for order in [held, late] {
+            let body = OrderBody::from(&order);
+            let mut written = Vec::new();
+            body.write(&mut written);
+            assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&body).unwrap());
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::http::dto::accounts::{
     AccountChangeBody, AuditBody, DeleteAccountBody, LoginBody, PasswordBody, RefreshBody, RegisterBody, SignedInBody,
     UserBody,
 };
-use crate::http::json::Body;
+use crate::http::json::{self, Body};
 use crate::http::openapi::parameters::AuditQuery;
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
@@ -29,7 +29,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 )]
 pub async fn register(accounts: web::Data<Accounts>, Body(body): Body<RegisterBody>) -> Answer {
     let signed_in = accounts.register(body.validate()?).await?;
-    created(HeaderValue::from_static("/api/v1/users/me"), SignedInBody::from(&signed_in))
+    Ok(created(HeaderValue::from_static("/api/v1/users/me"), json::write(&SignedInBody::from(&signed_in))?))
 }
 
 /// `POST /auth/login`.

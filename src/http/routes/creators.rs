@@ -9,7 +9,7 @@ use crate::http::dto::creators::{
     CreatorBody, CreatorChangeBody, FollowBody, FollowedBody, FollowerBody, FollowingBody, NewCreatorBody,
 };
 use crate::http::dto::{drops::DropBody, products::ProductBody};
-use crate::http::json::Body;
+use crate::http::json::{self, Body};
 use crate::http::openapi::parameters::{
     AndCreator, CreatorsQuery, DropsOfOneQuery, FollowersQuery, FollowingQuery, OfCreator, OfUser, ProductsOfOneQuery,
 };
@@ -35,7 +35,7 @@ use actix_web::{HttpRequest, web};
 )]
 pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewCreatorBody>) -> Answer {
     let creator = services.creators.open_profile(caller.user, body.validate()?).await?;
-    created(location("creators", creator.id.0), CreatorBody::from(&creator))
+    Ok(created(location("creators", creator.id.0), json::write(&CreatorBody::from(&creator))?))
 }
 
 /// `GET /creators/{id}`.

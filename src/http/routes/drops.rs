@@ -6,7 +6,7 @@ use crate::domain::limits::DROP_BODY_BYTES_MAX;
 use crate::http::Services;
 use crate::http::conditional::{self, View};
 use crate::http::dto::drops::{DropBody, NewDropBody, RescheduleBody, RestockBody, StockBody};
-use crate::http::json::Body;
+use crate::http::json::{self, Body};
 use crate::http::openapi::parameters::{DropsQuery, OfDrop};
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
@@ -35,7 +35,7 @@ pub async fn create(
     Body(body): Body<NewDropBody, DROP_BODY_BYTES_MAX>,
 ) -> Answer {
     let drop = services.drops.create(&caller, body.validate()?).await?;
-    created(location("drops", drop.spec.id.0), DropBody::from(&drop))
+    Ok(created(location("drops", drop.spec.id.0), json::write(&DropBody::from(&drop))?))
 }
 
 /// `GET /drops/{id}`.

@@ -26,10 +26,10 @@ fn ok(body: impl Serialize) -> Answer {
 }
 
 /// 201 with the new resource and where it lives.
-fn created(location: HeaderValue, body: impl Serialize) -> Answer {
-    let mut answer = json::answer(StatusCode::CREATED, json::write(&body)?);
+fn created(location: HeaderValue, body: Bytes) -> HttpResponse {
+    let mut answer = json::answer(StatusCode::CREATED, body);
     answer.headers_mut().insert(LOCATION, location);
-    Ok(answer)
+    answer
 }
 
 /// Where the one of that id lives, below `/api/v1/<collection>/`.

@@ -6,7 +6,7 @@ use crate::http::Services;
 use crate::http::auth::Own;
 use crate::http::dto::orders::{NewOrderBody, OrderBody, PayBody};
 use crate::http::idempotency::IdempotencyKey;
-use crate::http::json::Body;
+use crate::http::json::{self, Body};
 use crate::http::openapi::parameters::{Keyed, OfOrder, OfUser, OrdersQuery};
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
@@ -43,7 +43,7 @@ pub async fn place(
     let keyed = services.orders.place(buyer, &key, &new, trace::current_id()).await?;
     match keyed.answer {
         Ok(order) => {
-            let mut response = created(location("orders", order.id.0), OrderBody::from(&*order))?;
+            let mut response = created(location("orders", order.id.0), json::write_plain(&OrderBody::from(&*order)));
             if keyed.replayed {
                 let name = HeaderName::from_static("idempotency-replayed");
                 response.headers_mut().insert(name, HeaderValue::from_static("true"));

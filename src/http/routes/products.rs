@@ -6,7 +6,7 @@ use crate::domain::limits::PRODUCT_BODY_BYTES_MAX;
 use crate::http::Services;
 use crate::http::conditional;
 use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody};
-use crate::http::json::Body;
+use crate::http::json::{self, Body};
 use crate::http::openapi::parameters::{OfProduct, ProductsQuery};
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
@@ -34,7 +34,7 @@ pub async fn create(
     Body(body): Body<NewProductBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
     let product = services.products.create(caller.user, body.validate()?).await?;
-    created(location("products", product.id.0), ProductBody::from(&product))
+    Ok(created(location("products", product.id.0), json::write(&ProductBody::from(&product))?))
 }
 
 /// `GET /products/{id}`.
