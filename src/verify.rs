@@ -17,7 +17,7 @@ use uuid::Uuid;
 /// Findings listed in full; the rest is counted.
 const FINDINGS_MAX: usize = 100;
 const PAGE: u32 = 1_000;
-/// How often it begins. A server that was killed may have left one commit on its way, one that runs makes more and more.
+/// How often it begins. A server that was killed may have left one commit on its way; who makes more of them still runs.
 const ATTEMPTS: u32 = 3;
 
 /// What was looked at and what was found.
@@ -102,8 +102,11 @@ pub enum VerifyError {
     /// The database cannot be read.
     #[error("cannot read the database: {0}")]
     Store(#[from] StoreError),
+    /// The journal is being written.
+    #[error("a server runs on {0}: stop it first")]
+    Running(PathBuf),
     /// The database does not stand still.
-    #[error("the database went on from record {from} to {to} while it was read: stop the server first")]
+    #[error("the database went on from record {from} to {to} while it was read: stop its server first")]
     Moving {
         /// Its watermark before.
         from: u64,
@@ -121,17 +124,30 @@ struct Told {
 /// Compares the journal under `data_dir` with a database.
 ///
 /// # Errors
-/// [`VerifyError`] where one of them cannot be read, or a server still writes to the database.
+/// [`VerifyError`] where one of them cannot be read, or a server still writes to one.
 pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, VerifyError> {
     let dir = data_dir.join("journal");
     let device = FileDevice::existing(&dir).map_err(|_| VerifyError::NoJournal(dir.clone()))?;
+    let stopped = || match device.is_locked() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(VerifyError::Running(data_dir.to_owned())),
+        Err(error) => Err(VerifyError::Journal(format!("cannot see whether a server runs: {error}"))),
+    };
+    stopped()?;
     let known = journal::read_identity(&device).map_err(journal_error)?.ok_or(VerifyError::NoJournal(dir))?;
+    let compared = compare_at_rest(&device, known.journal_id, store).await;
+    // One that was started meanwhile is not kept from it, and what it writes can look like damage.
+    stopped()?;
+    compared
+}
+
+async fn compare_at_rest(device: &FileDevice, journal: Uuid, store: &dyn Store) -> Result<VerifyReport, VerifyError> {
     let mut attempts = 0;
     loop {
-        let from = watermark(store, known.journal_id).await?;
-        let report = compare_at(from, &device, known.journal_id, store).await?;
+        let from = watermark(store, journal).await?;
+        let report = compare_at(from, device, journal, store).await?;
         // Rows change with the watermark and never without it: where it stands still they are all of one moment.
-        let to = watermark(store, known.journal_id).await?;
+        let to = watermark(store, journal).await?;
         attempts += 1;
         match to == from {
             true => return Ok(report),

@@ -1,6 +1,6 @@
 //! `kill -9`, restart, audit.
 
-use crate::server::{Account, Server};
+use crate::server::{Account, Server, livedrop};
 use livedrop::domain::{DropEvent, DropRecord, Timestamp};
 use livedrop::journal::FileDevice;
 use serde_json::{Value, json};
@@ -71,6 +71,20 @@ async fn sigterm_ends_cleanly_and_a_second_start_goes_on() {
     server.restart();
     assert_eq!(server.stock(&drop).await, (3, 2, 0));
     assert_eq!(server.order(&ann, "k", &body).await.1, order);
+}
+
+/// What it writes while it is read would look like damage.
+#[tokio::test]
+async fn a_server_that_runs_is_not_audited() {
+    let mut server = Server::start().await;
+    let mut verify = livedrop();
+    verify.args(["verify", "--data-dir"]).arg(&server.data);
+    let refused = verify.output().expect("livedrop runs");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!((refused.status.code(), told.lines().count(), refused.stdout.len()), (Some(2), 1, 0), "{told}");
+    assert!(told.contains("stop it first"), "{told}");
+    assert_eq!(server.terminate(), Some(0));
+    assert_eq!(verify.output().expect("livedrop runs").status.code(), Some(0));
 }
 
 /// The sockets close only once what waits in them is read.

@@ -44,6 +44,23 @@ impl FileDevice {
         Ok(Self { directory })
     }
 
+    /// Whether a process has taken it for itself. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of opening and locking a file.
+    pub fn is_locked(&self) -> io::Result<bool> {
+        let file = match File::open(self.path(LOCK_FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -174,7 +191,9 @@ mod tests {
     fn a_directory_has_one_holder() {
         let directory = tempfile::tempdir().unwrap();
         let device = FileDevice::new(directory.path()).unwrap();
+        assert!(!device.is_locked().unwrap(), "nobody ever has");
         let held = device.lock().unwrap();
+        assert!(device.is_locked().unwrap());
         assert_eq!(device.clone().lock().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(held);
         device.lock().unwrap();
