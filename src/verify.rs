@@ -144,21 +144,18 @@ pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, 
 async fn compare_at_rest(device: &FileDevice, journal: Uuid, store: &dyn Store) -> Result<VerifyReport, VerifyError> {
     let mut attempts = 0;
     loop {
-        let from = watermark(store, journal).await?;
+        let from = store.applied(journal).await?;
         let report = compare_at(from, device, journal, store).await?;
         // Rows change with the watermark and never without it: where it stands still they are all of one moment.
-        let to = watermark(store, journal).await?;
+        let to = store.applied(journal).await?;
+        if to == from {
+            return Ok(report);
+        }
         attempts += 1;
-        match to == from {
-            true => return Ok(report),
-            false if attempts == ATTEMPTS => return Err(VerifyError::Moving { from, to }),
-            false => {}
+        if attempts == ATTEMPTS {
+            return Err(VerifyError::Moving { from, to });
         }
     }
-}
-
-async fn watermark(store: &dyn Store, journal: Uuid) -> Result<u64, StoreError> {
-    Ok(store.watermark(journal).await?.map_or(0, |watermark| watermark.sequence))
 }
 
 async fn compare_at(

@@ -194,7 +194,7 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
     let dir = config.data_dir.join("journal");
     let device = FileDevice::new(&dir).map_err(AppError::io(format!("open {}", dir.display())))?;
     let proven_durable = match journal::read_identity(&device)? {
-        Some(known) => store.watermark(known.journal_id).await?.map_or(0, |watermark| watermark.sequence),
+        Some(known) => store.applied(known.journal_id).await?,
         None => 0,
     };
     let options = JournalOptions {

@@ -129,11 +129,10 @@ impl World {
         let known = crate::journal::read_identity(&device).map_err(|error| error.to_string())?;
         let watermark = match known {
             Some(known) => {
-                self.runtime.block_on(database.watermark(known.journal_id)).map_err(|error| error.to_string())?
+                self.runtime.block_on(database.applied(known.journal_id)).map_err(|error| error.to_string())?
             }
-            None => None,
+            None => 0,
         };
-        let watermark = watermark.map_or(0, |watermark| watermark.sequence);
         let opened = Journal::open(&options, Arc::new(device.clone()), watermark);
         let (journal, found) = opened.map_err(|error| format!("the journal refuses: {error}"))?;
         let reader = journal.handle().reader();

@@ -119,6 +119,10 @@ pub async fn connect_with(url: &str, fan_out_max: u32) -> Result<Arc<dyn Store>,
 pub trait Ledger: Send + Sync + 'static {
     /// Up to where a journal has been applied; `None` for a journal that never was.
     async fn watermark(&self, journal: uuid::Uuid) -> Result<Option<Watermark>, StoreError>;
+    /// The sequence number of the last record of a journal that has been applied, 0 if none has.
+    async fn applied(&self, journal: uuid::Uuid) -> Result<u64, StoreError> {
+        Ok(self.watermark(journal).await?.map_or(0, |watermark| watermark.sequence))
+    }
     /// Applies a batch of journal records and moves the watermark to its last one, in one transaction.
     ///
     /// Records at or below the watermark are skipped, so a batch may come twice. `Gap` if records are missing

@@ -1,6 +1,6 @@
 //! A crowd on one hot drop that remembers every answer, and the audit of what a server still knows of them.
 
-use crate::server::{Account, SOON, Server, answer};
+use crate::server::{Account, SOON, Server};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::{
@@ -340,18 +340,11 @@ async fn buy_until_gone(
     orders
 }
 
-/// `/readyz`: its status and what it says.
-pub async fn readiness(server: &Server) -> Told {
-    let response = server.http.get(format!("{}/readyz", server.base)).send().await.expect("an answer");
-    let (status, body) = answer(response).await;
-    (status.as_u16(), body)
-}
-
 /// Waits until `/readyz` says that everything is as it should, and SQL has everything.
 pub async fn becomes_ready(server: &Server) {
     let deadline = Instant::now() + SOON;
     loop {
-        let (_, told) = readiness(server).await;
+        let (_, told) = server.readiness().await;
         if told["status"] == "ready" && told["checks"]["projector"]["lag_records"] == 0 {
             return;
         }

@@ -1,6 +1,6 @@
 //! Postgres dies and comes back while orders flow.
 
-use crate::crowd::{Counts, Crowd, Sale, becomes_ready, readiness, verified};
+use crate::crowd::{Counts, Crowd, Sale, becomes_ready, verified};
 use crate::postgres::PrivatePostgres;
 use crate::server::{SOON, Server};
 use crate::{Outcome, Row, Scale, kills};
@@ -109,7 +109,7 @@ async fn outage(seconds: u64) -> Outcome {
     postgres.stop();
     let (before, journal_before) = (server.resident_kib(), journal_kib(&server));
     rushes(&mut sale, &crowd, &server, seconds).await;
-    let (status, told) = readiness(&server).await;
+    let (status, told) = server.readiness().await;
     assert_eq!((status, &told["status"]), (200, &"degraded".into()), "{told}");
     assert_eq!((sale.told("database_unavailable"), sale.cut()), (0, 0), "orders do not need it");
     let (_, stock) = server.get(&format!("/drops/{}/stock", sale.drop), None).await;

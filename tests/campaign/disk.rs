@@ -1,6 +1,6 @@
 //! A disk that is full, and one that fails.
 
-use crate::crowd::{Crowd, becomes_ready, readiness, verified};
+use crate::crowd::{Crowd, becomes_ready, verified};
 use crate::kills::{CLIENTS, crowded, room};
 use crate::server::{SOON, Server, Setup};
 use crate::{Outcome, Row, Scale};
@@ -114,7 +114,7 @@ async fn one_cycle(
     // The journal goes on into the segment that it reserved, and finds no space to reserve another one.
     let ballast = load(server, crowd, room(&active_segment(data)) / BALLAST_BYTES + 10).await;
     let deadline = Instant::now() + SOON;
-    while readiness(server).await.1["checks"]["journal"]["status"] != "degraded" {
+    while server.readiness().await.1["checks"]["journal"]["status"] != "degraded" {
         if Instant::now() > deadline {
             return Err("the journal does not find the disk full".to_owned());
         }
@@ -135,7 +135,7 @@ async fn one_cycle(
         return Err(format!("a read: {status} {read}"));
     }
     server.stock(&sale.drop).await;
-    let (status, _) = readiness(server).await;
+    let (status, _) = server.readiness().await;
     assert_eq!(status, 200, "a degraded server takes traffic");
     drop(held);
     // Now a database on the same disk finds out for itself.

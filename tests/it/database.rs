@@ -1,7 +1,7 @@
 //! The same on Postgres, and what happens when it goes away.
 
 use crate::postgres::PrivatePostgres;
-use crate::server::{Account, SOON, Server, answer, livedrop, problem};
+use crate::server::{Account, SOON, Server, livedrop, problem};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -46,11 +46,9 @@ async fn orders_go_on_while_the_database_is_down() {
     assert_eq!((status.as_u16(), mine["items"].as_array().map(Vec::len)), (200, Some(20)), "{mine}");
     let register = json!({"email": "x@example.com", "password": "correct horse", "display_name": "x"});
     problem(server.post("/auth/register", None, register).await, 503, "database_unavailable");
-    let ready =
-        async || answer(server.http.get(format!("{}/readyz", server.base)).send().await.expect("an answer")).await;
-    server.until("degraded", async || ready().await.1["status"] == "degraded").await;
+    server.until("degraded", async || server.readiness().await.1["status"] == "degraded").await;
     postgres.start();
-    server.until("caught up", async || ready().await.1["status"] == "ready").await;
+    server.until("caught up", async || server.readiness().await.1["status"] == "ready").await;
     assert_eq!(server.terminate(), Some(0));
     let (code, report) = server.verify();
     assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
@@ -211,8 +209,7 @@ impl LateCommit {
 }
 
 async fn projector_lag(server: &Server) -> u64 {
-    let ready = answer(server.http.get(format!("{}/readyz", server.base)).send().await.expect("an answer")).await.1;
-    ready["checks"]["projector"]["lag_records"].as_u64().expect("a number")
+    server.readiness().await.1["checks"]["projector"]["lag_records"].as_u64().expect("a number")
 }
 
 /// Waits until a session waits for a lock of which that is true.

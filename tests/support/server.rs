@@ -148,6 +148,13 @@ impl Server {
         (output.status.code(), report)
     }
 
+    /// `/readyz`: its status and what it says.
+    pub async fn readiness(&self) -> (u16, Value) {
+        let response = self.http.get(format!("{}/readyz", self.base)).send().await.expect("an answer");
+        let (status, body) = answer(response).await;
+        (status.as_u16(), body)
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("{}/api/v1{path}", self.base)
     }

@@ -70,11 +70,8 @@ impl Device for FileDevice {
     fn lock(&self) -> io::Result<DeviceLock> {
         // Never truncated and never removed: the lock is on the open file, its contents do not matter.
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.path(LOCK_FILE))?;
-        match file.try_lock() {
-            Ok(()) => Ok(DeviceLock::new(file)),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        file.try_lock()?;
+        Ok(DeviceLock::new(file))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
