@@ -18,6 +18,11 @@ use std::{
 };
 use tracing_subscriber::EnvFilter;
 
+/// See docs/adr/0017.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A flash-sale and follow platform: never oversold, nothing acknowledged is ever lost.
 #[derive(Parser)]
 #[command(name = "livedrop", version, args_conflicts_with_subcommands = true)]

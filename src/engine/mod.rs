@@ -8,9 +8,10 @@
 //! - [`state`]: a drop in memory, and how it is read and restored.
 //! - `decide`: commands to events. [`admission`] is the part of it that says who may reserve.
 //! - `evolve`: events to state.
-//! - `orders`: the table of orders: compact slots, found by id (`sequence`), and by key and buyer (`places`).
+//! - `orders`: the table of orders: compact slots that never move (`chunked`), found by id (`sequence`), and by key and buyer (`places`).
 
 pub mod admission;
+mod chunked;
 pub mod command;
 mod decide;
 mod evolve;

@@ -18,7 +18,7 @@ use super::{
 use crate::domain::limits::{
     JOURNAL_FRAME_BYTES_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_SEGMENT_BYTES, JOURNAL_TAIL_BYTES_MAX,
 };
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Sender, unbounded};
 use std::{io, ops::Deref, path::PathBuf, sync::Arc, thread, time::Instant};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -146,8 +146,11 @@ impl<C: Completion> Journal<C> {
         let keeper_shared = Arc::clone(&shared);
         let keeper = thread::Builder::new().name("journal-keeper".into());
         let keeper = keeper.spawn(move || keeper_shared.keeper.run()).map_err(spawn_error("journal-keeper"))?;
-        // One place more than there are permits, for the message that closes it.
-        let (sender, receiver) = bounded(options.queue_entries + 1);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "permits are its bound; one of its own would be a ring of full size"
+        )]
+        let (sender, receiver) = unbounded();
         let room = options.segment_bytes - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES;
         let frame_bytes_max = JOURNAL_FRAME_BYTES_MAX.min(room);
         let writer = Writer::new(Arc::clone(&shared), receiver, ready.log, ready.identity, frame_bytes_max);
@@ -283,8 +286,8 @@ impl<C: Completion> Permit<'_, C> {
     /// Queues an entry; never waits. Entries are written in the order of this call. Without records it is a barrier: complete
     /// once everything queued before it is durable (under [`Durability::Never`]: written).
     pub fn submit(self, records: Records, completion: C) {
-        // The queue has room for every permit. It refuses only when the thread is gone, and then the dropped entry answers.
-        let _ = self.sender.try_send(Message::Append(Entry::new(records, completion, self.held)));
+        // Refused only when the thread is gone, and then the dropped entry answers.
+        let _ = self.sender.send(Message::Append(Entry::new(records, completion, self.held)));
     }
 }
 
