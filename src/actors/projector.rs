@@ -18,6 +18,9 @@ use tracing::{error, info, warn};
 /// The journal cursor's name.
 pub const CURSOR: &str = "projector";
 
+/// How long a database that takes nothing is tried again at the end: it may be the trouble of a moment.
+const LAST_TRIES: Duration = Duration::from_secs(5);
+
 /// What others may know of the projector. Cheap to clone.
 #[derive(Clone)]
 pub struct Projection {
@@ -114,9 +117,11 @@ impl Projector {
 
     /// Runs until `stop` says so and everything durable then is projected, or the database will not take it.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut retries = RETRIES;
+        let (mut retries, mut last_try) = (RETRIES, None);
         let mut before = (Instant::now(), self.tail.journal().durable());
         loop {
+            // Asked before the look at the journal: nothing becomes durable after the end is announced, but until then it may.
+            let ending = *stop.borrow();
             let begin = (Instant::now(), self.tail.journal().durable());
             match self.step().await {
                 Projected::Batch => {
@@ -131,18 +136,28 @@ impl Projector {
                     self.rest(pace.rest(), &mut stop).await;
                 }
                 Projected::Rewound => retries.reset(),
-                Projected::Nothing if *stop.borrow() => return,
+                Projected::Nothing if ending => return,
                 Projected::Nothing => {
                     tokio::select! {
                         more = self.tail.wait() => if !more { return },
                         changed = stop.changed() => if changed.is_err() { return },
                     }
                 }
-                Projected::Unavailable if *stop.borrow() => {
-                    warn!("SQL does not get the rest; the journal keeps it for the next start");
-                    return;
+                Projected::Unavailable if ending => {
+                    let last_try = *last_try.get_or_insert_with(|| {
+                        retries.reset();
+                        Instant::now() + LAST_TRIES
+                    });
+                    if Instant::now() >= last_try {
+                        warn!("SQL does not get the rest; the journal keeps it for the next start");
+                        return;
+                    }
+                    retries.pause().await;
                 }
-                Projected::Unavailable => retries.pause().await,
+                Projected::Unavailable => tokio::select! {
+                    () = retries.pause() => {}
+                    Ok(_) = stop.wait_for(|stop| *stop) => {}
+                },
                 Projected::Stopped => return,
             }
         }
@@ -281,10 +296,9 @@ mod tests {
         assert_eq!(began.elapsed(), 2 * long + patience);
     }
 
-    #[tokio::test]
-    async fn a_read_that_fails_is_tried_again() {
+    /// A device that fails on demand under a journal with one record, of which nothing stays in memory: every read goes to the file.
+    async fn one_record() -> (FaultyDevice, Journal<Done>) {
         let device = FaultyDevice::new(Arc::new(MemoryDevice::new()));
-        // Nothing stays in memory: every read goes to the file.
         let options = JournalOptions { tail_bytes: 0, ..JournalOptions::in_memory() };
         let (journal, _) = Journal::open(&options, Arc::new(device.clone()), 0).unwrap();
         let spec = drop_of(1);
@@ -295,7 +309,28 @@ mod tests {
         let (done, durable) = oneshot::channel();
         journal.handle().try_permit().unwrap().submit(records, Done(done));
         assert_eq!(durable.await, Ok(1));
+        (device, journal)
+    }
 
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_a_moments_trouble_is_waited_out_and_a_lasting_one_for_a_while() {
+        for (fault, watermark, waited) in [
+            (Fault::nth(1).of(Operation::Open), 1, Duration::from_millis(100)),
+            (Fault::nth(1).of(Operation::Open).for_good(), 0, LAST_TRIES),
+        ] {
+            let (device, journal) = one_record().await;
+            let (projector, view) = Projector::new(Arc::new(MemoryLedger::default()), &journal.handle().reader(), 0);
+            device.set(Some(fault));
+            let began = Instant::now();
+            projector.run(watch::channel(true).1).await;
+            assert_eq!(view.watermark(), watermark);
+            assert!((waited..2 * waited).contains(&began.elapsed()), "{:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_is_tried_again() {
+        let (device, journal) = one_record().await;
         let reader = journal.handle().reader();
         let (mut projector, view) = Projector::new(Arc::new(MemoryLedger::default()), &reader, 0);
         device.set(Some(Fault::nth(1).of(Operation::Open)));

@@ -89,7 +89,7 @@ async fn full(database_url: Option<String>, cycles: u64) -> Outcome {
     }
     assert_eq!(server.terminate(), Some(0));
     let report = verified(&server);
-    assert_eq!(report["unprojected_records"], 0, "{report}");
+    assert_eq!(report["unprojected_records"], 0, "{report}\n{}", server.log());
     let said = "reservations 503 disk_full, payments of holds, reads and /readyz (degraded) go on; with space they are taken \
                 again; verify clean";
     Outcome::of(format!("{cycles} cycles, tmpfs of {DISK_MIB} MiB"), said)
