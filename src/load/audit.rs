@@ -123,8 +123,8 @@ async fn ask(crowd: &Crowd, line: &mut Option<Line>, request: &mut Request, aske
             *line = Line::connect(crowd.target.address).await.ok();
         }
         if let Some(line) = line {
-            let bytes = request.write(&crowd.target, "POST", "/api/v1/orders", (Some(token), Some(&key)), &body);
-            if let Ok(answer) = line.exchange(bytes).await {
+            request.write(&crowd.target, ("POST", "/api/v1/orders", &body), (Some(token), Some(&key)));
+            if let Ok(answer) = line.exchange(request.as_bytes()).await {
                 let told = Told::of(answer.status, answer.body);
                 if told != Told::Nothing {
                     return Now { told, replayed: answer.replayed };

@@ -1,6 +1,7 @@
 //! How fast the load itself can go here: the same client against a server that does nothing but answer.
 
 use super::Target;
+use super::cores;
 use super::line::Line;
 use super::stage::Request;
 use std::io;
@@ -33,23 +34,23 @@ pub async fn measure(connections: u32) -> io::Result<f64> {
         }
     });
     let began = Instant::now();
-    let clients = (0..connections).map(|_| {
+    let client = move |_| {
         let target = target.clone();
-        tokio::spawn(async move {
+        async move {
             let mut line = Line::connect(target.address).await?;
             let (mut request, mut count) = (Request::default(), 0_u64);
             let body = "x".repeat(80);
             while began.elapsed() < LONG_ENOUGH {
-                let bytes = request.write(&target, "POST", "/api/v1/orders", (Some("token"), Some("key")), &body);
-                line.exchange(bytes).await?;
+                request.write(&target, ("POST", "/api/v1/orders", &body), (Some("token"), Some("key")));
+                line.exchange(request.as_bytes()).await?;
                 count += 1;
             }
             io::Result::Ok(count)
-        })
-    });
+        }
+    };
     let mut count = 0;
-    for client in futures_util::future::join_all(clients).await {
-        count += client.map_err(io::Error::other)??;
+    for counted in cores::run(connections, client).await? {
+        count += counted?;
     }
     server.abort();
     Ok(count as f64 / began.elapsed().as_secs_f64())

@@ -7,16 +7,21 @@ use super::pace::Pace;
 use super::stage::{Request, Stage};
 use super::tally::{Kind, Tally, Verdict};
 use super::watch::Watch;
+use hashbrown::DefaultHashBuilder;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::sync::Arc;
+use std::fmt::Write;
+use std::hash::BuildHasher;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 /// A connection that cannot be made is tried again after this.
 const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// Holds that a buyer has in mind to pay or cancel.
 const HOLDS_MAX: usize = 64;
+
+/// Of answers, within one run.
+static HASH: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
 
 /// What the tasks share.
 pub struct Crowd {
@@ -47,7 +52,7 @@ impl Told {
         if status >= 500 || status == 429 || (status == 409 && code(body) == "request_in_progress") {
             return Self::Nothing;
         }
-        Self::Answer(status, BuildHasherDefault::<DefaultHasher>::default().hash_one(body))
+        Self::Answer(status, HASH.hash_one(body))
     }
 
     fn is_order(self) -> bool {
@@ -69,7 +74,15 @@ pub struct Asked {
 impl Asked {
     /// Its idempotency key.
     pub fn key(&self, run: &str) -> String {
-        format!("{run}-{}-{}", self.task, self.number)
+        let mut key = String::with_capacity(32);
+        self.write_key(run, &mut key);
+        key
+    }
+
+    fn write_key(&self, run: &str, key: &mut String) {
+        key.push_str(run);
+        // Writing to a String never fails.
+        let _ = write!(key, "-{}-{}", self.task, self.number);
     }
 
     /// Whether the answer was an order.
@@ -79,9 +92,15 @@ impl Asked {
 
     /// Its body.
     pub fn body(&self, stage: &Stage) -> String {
-        let drop = &stage.drops[self.drop as usize];
-        let method = if self.pays { ",\"payment_method\":\"pm_sandbox_ok\"" } else { "" };
-        format!("{{\"drop_id\":\"{drop}\",\"quantity\":1{method}}}")
+        let mut body = String::with_capacity(128);
+        self.write_body(stage, &mut body);
+        body
+    }
+
+    fn write_body(&self, stage: &Stage, body: &mut String) {
+        let method =
+            if self.pays { "\",\"quantity\":1,\"payment_method\":\"pm_sandbox_ok\"}" } else { "\",\"quantity\":1}" };
+        ["{\"drop_id\":\"", &stage.drops[self.drop as usize], method].iter().for_each(|part| body.push_str(part));
     }
 }
 
@@ -102,13 +121,15 @@ struct Hold {
     drop: u32,
 }
 
-/// One task.
+/// One task. What all of them share is lent to each step: its count of owners would go from core to core with every request.
 pub struct Buyer {
-    crowd: Arc<Crowd>,
     task: u32,
     rng: SmallRng,
     line: Option<Line>,
     request: Request,
+    /// Of the order that is asked for.
+    key: String,
+    body: String,
     steps: u32,
     holds: Vec<Hold>,
     memory: Memory,
@@ -122,26 +143,33 @@ pub fn code(body: &[u8]) -> &str {
 }
 
 impl Buyer {
-    pub fn new(crowd: Arc<Crowd>, task: u32) -> Self {
-        let rng = SmallRng::seed_from_u64(u64::from(task));
-        let (request, memory) = (Request::default(), Memory::default());
-        Self { crowd, task, rng, line: None, request, steps: 0, holds: Vec::new(), memory }
+    pub fn new(task: u32) -> Self {
+        Self {
+            task,
+            rng: SmallRng::seed_from_u64(u64::from(task)),
+            line: None,
+            request: Request::default(),
+            key: String::new(),
+            body: String::new(),
+            steps: 0,
+            holds: Vec::new(),
+            memory: Memory::default(),
+        }
     }
 
     /// Asks until the time is over.
-    pub async fn work(mut self) -> Memory {
-        let crowd = Arc::clone(&self.crowd);
-        let duration = crowd.options.duration();
+    pub async fn work(mut self, crowd: Arc<Crowd>) -> Memory {
+        let end = crowd.began + crowd.options.duration();
         loop {
+            let now = Instant::now();
             let due = match &crowd.pace {
-                None if crowd.began.elapsed() >= duration => break,
-                None => Instant::now(),
+                None if now >= end => break,
+                None => now,
                 Some(pace) => match pace.take() {
                     None => break,
                     Some(due) => crowd.began + due,
                 },
             };
-            let now = Instant::now();
             let from = if due > now {
                 tokio::time::sleep_until(due.into()).await;
                 // How late a timer fires is not the server's doing.
@@ -150,21 +178,20 @@ impl Buyer {
                 // Sent late, because earlier answers were: that wait is part of what somebody who came then would have had.
                 due
             };
-            self.step(from).await;
+            self.step(&crowd, from).await;
         }
         self.memory
     }
 
-    async fn step(&mut self, from: Instant) {
+    async fn step(&mut self, crowd: &Crowd, from: Instant) {
         self.steps += 1;
-        let crowd = Arc::clone(&self.crowd);
         let stage = &crowd.stage;
         let account = (self.task + self.steps.wrapping_mul(crowd.options.connections)) % stage.accounts.len() as u32;
         match crowd.options.scenario {
-            Scenario::Floor => self.read("/healthz".to_owned(), from).await,
-            Scenario::Look => self.read(format!("/api/v1/drops/{}", stage.drops[0]), from).await,
-            Scenario::Follows => self.follow(account, from).await,
-            Scenario::Crowd => self.restock(from).await,
+            Scenario::Floor => self.read(crowd, "/healthz", from).await,
+            Scenario::Look => self.read(crowd, &format!("/api/v1/drops/{}", stage.drops[0]), from).await,
+            Scenario::Follows => self.follow(crowd, account, from).await,
+            Scenario::Crowd => self.restock(crowd, from).await,
             Scenario::Mix if self.rng.random_bool(0.8) => {
                 let drop = &stage.drops[self.rng.random_range(0..stage.drops.len())];
                 let path = match self.rng.random_range(0..3) {
@@ -172,25 +199,24 @@ impl Buyer {
                     1 => format!("/api/v1/drops/{drop}/stock"),
                     _ => format!("/api/v1/products/{}", stage.products[0]),
                 };
-                self.read(path, from).await;
+                self.read(crowd, &path, from).await;
             }
-            Scenario::Mix => self.order(account, true, from).await,
-            Scenario::Abandon if !self.holds.is_empty() && self.rng.random_bool(0.5) => self.decide(from).await,
-            Scenario::Rush | Scenario::Many | Scenario::Abandon => self.order(account, false, from).await,
+            Scenario::Mix => self.order(crowd, account, true, from).await,
+            Scenario::Abandon if !self.holds.is_empty() && self.rng.random_bool(0.5) => self.decide(crowd, from).await,
+            Scenario::Rush | Scenario::Many | Scenario::Abandon => self.order(crowd, account, false, from).await,
         }
     }
 
-    async fn order(&mut self, account: u32, pays: bool, from: Instant) {
-        let crowd = Arc::clone(&self.crowd);
+    async fn order(&mut self, crowd: &Crowd, account: u32, pays: bool, from: Instant) {
         let retries = crowd.options.retries;
         if retries > 0.0 && self.rng.random_bool(retries) && !self.memory.asked.is_empty() {
             let at = self.rng.random_range(0..self.memory.asked.len());
-            return self.again(at, from).await;
+            return self.again(crowd, at, from).await;
         }
         let drop = self.rng.random_range(0..crowd.stage.drops.len()) as u32;
         let number = self.memory.asked.len() as u32;
         let asked = Asked { task: self.task, number, account, drop, pays, told: Told::Nothing };
-        let (told, id) = self.ask(&asked, Kind::Order, from).await;
+        let (told, id) = self.ask(crowd, &asked, Kind::Order, from).await;
         self.memory.asked.push(Asked { told, ..asked });
         if let Some(id) = id.filter(|_| crowd.options.scenario == Scenario::Abandon && told.is_order()) {
             if self.holds.len() >= HOLDS_MAX {
@@ -200,44 +226,44 @@ impl Buyer {
         }
     }
 
-    async fn again(&mut self, at: usize, from: Instant) {
+    async fn again(&mut self, crowd: &Crowd, at: usize, from: Instant) {
         let asked = self.memory.asked[at];
-        let (told, _) = self.ask(&asked, Kind::Retry, from).await;
+        let (told, _) = self.ask(crowd, &asked, Kind::Retry, from).await;
         if asked.told == Told::Nothing {
             self.memory.asked[at].told = told;
         } else if told != Told::Nothing && told != asked.told {
-            self.memory.contradictions.push(asked.key(&self.crowd.run));
+            self.memory.contradictions.push(asked.key(&crowd.run));
         }
     }
 
     /// Asks for an order; its id, where the answer has one and somebody may want it.
-    async fn ask(&mut self, asked: &Asked, kind: Kind, from: Instant) -> (Told, Option<String>) {
-        let crowd = Arc::clone(&self.crowd);
-        let (key, body) = (asked.key(&crowd.run), asked.body(&crowd.stage));
+    async fn ask(&mut self, crowd: &Crowd, asked: &Asked, kind: Kind, from: Instant) -> (Told, Option<String>) {
         let token = crowd.stage.accounts[asked.account as usize].as_str();
         let wants_id = crowd.options.scenario == Scenario::Abandon;
         let read = |status: u16, body: &[u8]| (Told::of(status, body), wants_id.then(|| id_of(body)).flatten());
-        let more = (Some(token), Some(key.as_str()));
-        self.send(("POST", "/api/v1/orders", &body), more, kind, from, read).await.unwrap_or((Told::Nothing, None))
+        let Self { key, body, .. } = self;
+        [&mut *key, &mut *body].into_iter().for_each(String::clear);
+        asked.write_key(&crowd.run, key);
+        asked.write_body(&crowd.stage, body);
+        self.request.write(&crowd.target, ("POST", "/api/v1/orders", body), (Some(token), Some(key)));
+        self.send(crowd, kind, from, read).await.unwrap_or((Told::Nothing, None))
     }
 
     /// Pays a hold, gives it back, or forgets it.
-    async fn decide(&mut self, from: Instant) {
+    async fn decide(&mut self, crowd: &Crowd, from: Instant) {
         let hold = self.holds.swap_remove(self.rng.random_range(0..self.holds.len()));
-        let crowd = Arc::clone(&self.crowd);
         let token = crowd.stage.accounts[hold.account as usize].as_str();
         match self.rng.random_range(0..4) {
             0 | 1 => {
                 let path = format!("/api/v1/orders/{}/pay", hold.id);
                 let body = "{\"payment_method\":\"pm_sandbox_ok\"}";
-                self.send(("POST", &path, body), (Some(token), None), Kind::Pay, from, |_, _| ()).await;
+                self.request.write(&crowd.target, ("POST", &path, body), (Some(token), None));
+                self.send(crowd, Kind::Pay, from, |_, _| ()).await;
             }
             2 => {
                 let path = format!("/api/v1/orders/{}/cancel", hold.id);
-                let done = self
-                    .send(("POST", &path, ""), (Some(token), None), Kind::Cancel, from, |status, _| status == 200)
-                    .await;
-                match done {
+                self.request.write(&crowd.target, ("POST", &path, ""), (Some(token), None));
+                match self.send(crowd, Kind::Cancel, from, |status, _| status == 200).await {
                     Some(true) => self.memory.cancelled.push(hold.drop),
                     Some(false) => {}
                     // Back into mind: only its answer tells whether its unit is free.
@@ -248,71 +274,64 @@ impl Buyer {
         }
     }
 
-    async fn follow(&mut self, account: u32, from: Instant) {
-        let crowd = Arc::clone(&self.crowd);
+    async fn follow(&mut self, crowd: &Crowd, account: u32, from: Instant) {
         let creator = &crowd.stage.creators[self.rng.random_range(0..crowd.stage.creators.len())];
         let path = format!("/api/v1/creators/{creator}/follow");
         let method = if self.rng.random_bool(0.7) { "POST" } else { "DELETE" };
         let token = crowd.stage.accounts[account as usize].as_str();
-        self.send((method, &path, ""), (Some(token), None), Kind::Follow, from, |_, _| ()).await;
+        self.request.write(&crowd.target, (method, &path, ""), (Some(token), None));
+        self.send(crowd, Kind::Follow, from, |_, _| ()).await;
     }
 
-    async fn restock(&mut self, from: Instant) {
-        let crowd = Arc::clone(&self.crowd);
+    async fn restock(&mut self, crowd: &Crowd, from: Instant) {
         let path = format!("/api/v1/drops/{}/restock", crowd.stage.drops[0]);
-        let request = ("POST", path.as_str(), "{\"quantity\":1}");
         let total = |status: u16, body: &[u8]| (status == 200).then(|| total_of(body)).flatten();
-        let answered = self.send(request, (Some(&crowd.stage.maker), None), Kind::Restock, from, total).await;
+        self.request.write(&crowd.target, ("POST", &path, "{\"quantity\":1}"), (Some(&crowd.stage.maker), None));
+        let answered = self.send(crowd, Kind::Restock, from, total).await;
         if let Some((watch, total)) = crowd.watch.as_ref().zip(answered.flatten()) {
             watch.published(total, from);
         }
     }
 
-    async fn read(&mut self, path: String, from: Instant) {
-        self.send(("GET", &path, ""), (None, None), Kind::Read, from, |_, _| ()).await;
+    async fn read(&mut self, crowd: &Crowd, path: &str, from: Instant) {
+        self.request.write(&crowd.target, ("GET", path, ""), (None, None));
+        self.send(crowd, Kind::Read, from, |_, _| ()).await;
     }
 
-    /// Sends a request and counts its answer. `None`: there was none.
+    /// Sends the request that is written and counts its answer. `None`: there was none.
     async fn send<T>(
         &mut self,
-        (method, path, body): (&str, &str, &str),
-        more: (Option<&str>, Option<&str>),
+        crowd: &Crowd,
         kind: Kind,
         from: Instant,
         read: impl FnOnce(u16, &[u8]) -> T,
     ) -> Option<T> {
-        let crowd = Arc::clone(&self.crowd);
-        let bytes = self.request.write(&crowd.target, method, path, more, body);
+        let count = |verdict: Verdict, code: &str| {
+            let now = Instant::now();
+            crowd.tally.record(self.task, (kind, verdict, code), now - crowd.began, now - from);
+        };
         let mut line = match self.line.take().filter(|line| !line.is_over()) {
             Some(line) => line,
             None => match Line::connect(crowd.target.address).await {
                 Ok(line) => line,
                 Err(error) => {
-                    crowd.tally.record(
-                        kind,
-                        Verdict::Lost,
-                        &error.kind().to_string(),
-                        crowd.began.elapsed(),
-                        from.elapsed(),
-                    );
+                    count(Verdict::Lost, &error.kind().to_string());
                     tokio::time::sleep(CONNECT_PAUSE).await;
                     return None;
                 }
             },
         };
-        let (at, took) = (|| crowd.began.elapsed(), || from.elapsed());
-        let result = match line.exchange(bytes).await {
+        let result = match line.exchange(self.request.as_bytes()).await {
             Ok(answer) => {
-                let (verdict, code) = match answer.status {
-                    200..400 => (Verdict::Accepted, ""),
-                    400..500 => (Verdict::Refused, code(answer.body)),
-                    _ => (Verdict::Failed, code(answer.body)),
-                };
-                crowd.tally.record(kind, verdict, code, at(), took());
+                match answer.status {
+                    200..400 => count(Verdict::Accepted, ""),
+                    400..500 => count(Verdict::Refused, code(answer.body)),
+                    _ => count(Verdict::Failed, code(answer.body)),
+                }
                 Some(read(answer.status, answer.body))
             }
             Err(error) => {
-                crowd.tally.record(kind, Verdict::Lost, &error.kind().to_string(), at(), took());
+                count(Verdict::Lost, &error.kind().to_string());
                 None
             }
         };

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// No answer within this time counts as a lost one.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,6 +18,8 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 pub struct Line {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Ends what takes too long. Put off with every request, which costs less than a timer for each.
+    patience: Pin<Box<Sleep>>,
     /// The server wants no further request here.
     over: bool,
 }
@@ -29,6 +32,7 @@ pub struct Answer<'a> {
     pub body: &'a [u8],
 }
 
+#[derive(Clone, Copy)]
 struct Head {
     status: u16,
     replayed: bool,
@@ -42,7 +46,8 @@ impl Line {
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = timeout(ANSWER_TIMEOUT, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(4_096), over: false })
+        let patience = Box::pin(sleep(ANSWER_TIMEOUT));
+        Ok(Self { stream, buffer: Vec::with_capacity(4_096), patience, over: false })
     }
 
     /// Whether it can carry another request.
@@ -52,41 +57,37 @@ impl Line {
 
     /// Sends a request and waits for its answer. After an error the line is of no more use.
     pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
-        match timeout(ANSWER_TIMEOUT, self.send(request)).await {
-            Ok(Ok(head)) => {
-                self.over = head.close;
-                let body = &self.buffer[head.head_bytes..head.head_bytes + head.body_bytes];
-                Ok(Answer { status: head.status, replayed: head.replayed, body })
-            }
-            Ok(Err(error)) => {
-                self.over = true;
-                Err(error)
-            }
-            Err(late) => {
-                self.over = true;
-                Err(late.into())
-            }
-        }
+        let Self { stream, buffer, patience, over } = self;
+        patience.as_mut().reset(Instant::now() + ANSWER_TIMEOUT);
+        let exchanged = tokio::select! {
+            biased;
+            exchanged = exchange(stream, buffer, request) => exchanged,
+            () = patience => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let head = exchanged.inspect_err(|_| *over = true)?;
+        *over = head.close;
+        let body = &buffer[head.head_bytes..head.head_bytes + head.body_bytes];
+        Ok(Answer { status: head.status, replayed: head.replayed, body })
     }
+}
 
-    async fn send(&mut self, request: &[u8]) -> io::Result<Head> {
-        self.stream.write_all(request).await?;
-        self.buffer.clear();
-        let mut head = None;
-        loop {
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if head.is_none() {
-                head = parse(&self.buffer)?;
-            }
-            match &head {
-                Some(found) if self.buffer.len() >= found.head_bytes + found.body_bytes => break,
-                _ if self.buffer.len() > ANSWER_BYTES_MAX => return Err(invalid("the answer is too long")),
-                _ => {}
-            }
+/// Sends a request and reads into an emptied buffer until its answer is there.
+async fn exchange(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &[u8]) -> io::Result<Head> {
+    stream.write_all(request).await?;
+    buffer.clear();
+    let mut head = None;
+    loop {
+        if stream.read_buf(buffer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        head.ok_or_else(|| invalid("no answer"))
+        if head.is_none() {
+            head = parse(buffer)?;
+        }
+        match head {
+            Some(found) if buffer.len() >= found.head_bytes + found.body_bytes => return Ok(found),
+            _ if buffer.len() > ANSWER_BYTES_MAX => return Err(invalid("the answer is too long")),
+            _ => {}
+        }
     }
 }
 

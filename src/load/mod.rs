@@ -1,13 +1,14 @@
 //! `livedrop load`: a crowd for rehearsals, against any LiveDrop, and an audit of what the server told it.
 //!
 //! - `options` is what it can be told; `stage` sets up what the crowd comes for.
-//! - `crowd` asks, over a [`line`](self) a task, when the `pace` of an open loop says so or as fast as answers come.
+//! - `crowd` asks, over a [`line`](self) a task, when the `pace` of an open loop says so or as fast as answers come; `cores` is where it does.
 //! - `watch` listens meanwhile.
 //! - `tally` counts what it saw, `ceiling` what the client itself can do, `audit` asks everything again.
 //! - `report` and `plot` show it.
 
 mod audit;
 mod ceiling;
+mod cores;
 mod crowd;
 mod line;
 mod options;
@@ -123,14 +124,12 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
     };
     let pace = options.rate().map(|rate| Pace::new(rate, options.duration(), options.shape));
     let began = Instant::now();
-    let tally = Tally::default();
+    let tally = Tally::new(cores::count());
     let crowd = Arc::new(Crowd { target, options: options.clone(), stage, tally, pace, watch, run, began });
     let display = tokio::spawn(display(Arc::clone(&crowd)));
-    let buyers = (0..options.connections).map(|task| tokio::spawn(Buyer::new(Arc::clone(&crowd), task).work()));
-    let mut memories = Vec::new();
-    for memory in futures_util::future::join_all(buyers).await {
-        memories.push(memory.expect("a buyer does not panic"));
-    }
+    let shared = Arc::clone(&crowd);
+    let buyers = cores::run(options.connections, move |task| Buyer::new(task).work(Arc::clone(&shared))).await;
+    let memories = buyers.map_err(|source| LoadError::Io { what: "start the crowd".to_owned(), source })?;
     let seconds = began.elapsed().as_secs_f64();
     display.abort();
     let watched = match &crowd.watch {

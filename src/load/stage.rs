@@ -5,7 +5,6 @@ use super::options::{LoadOptions, Scenario};
 use super::{LoadError, Target};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -31,32 +30,33 @@ pub struct Stage {
 pub struct Request(String);
 
 impl Request {
-    /// Writes a request; `body` is JSON.
+    /// Writes a request: method, path and JSON; a token and an idempotency key where there are some.
     pub fn write(
         &mut self,
         target: &Target,
-        method: &str,
-        path: &str,
-        more: (Option<&str>, Option<&str>),
-        body: &str,
-    ) -> &[u8] {
-        let (token, key) = more;
+        (method, path, body): (&str, &str, &str),
+        (token, key): (Option<&str>, Option<&str>),
+    ) {
         let text = &mut self.0;
         text.clear();
-        // Writing to a String never fails.
-        let _ = write!(text, "{method} {path} HTTP/1.1\r\nhost: {}\r\n", target.host);
+        // Part after part: a load driver that formatted them would spend a tenth of its time with it.
+        let mut push = |parts: &[&str]| parts.iter().for_each(|part| text.push_str(part));
+        push(&[method, " ", path, " HTTP/1.1\r\nhost: ", &target.host]);
         if let Some(token) = token {
-            let _ = write!(text, "authorization: Bearer {token}\r\n");
+            push(&["\r\nauthorization: Bearer ", token]);
         }
         if let Some(key) = key {
-            let _ = write!(text, "idempotency-key: {key}\r\n");
+            push(&["\r\nidempotency-key: ", key]);
         }
-        if body.is_empty() {
-            text.push_str("content-length: 0\r\n\r\n");
-        } else {
-            let _ = write!(text, "content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        if !body.is_empty() {
+            push(&["\r\ncontent-type: application/json"]);
         }
-        text.as_bytes()
+        push(&["\r\ncontent-length: ", itoa::Buffer::new().format(body.len()), "\r\n\r\n", body]);
+    }
+
+    /// What was written.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 
@@ -71,8 +71,11 @@ async fn must(
     let (mut request, body) = (Request::default(), body.to_string());
     let path = format!("/api/v1{path}");
     for _ in 0..PATIENCE {
-        let bytes = request.write(target, "POST", &path, (token, None), &body);
-        let answer = line.exchange(bytes).await.map_err(|error| LoadError::Setup(format!("POST {path}: {error}")))?;
+        request.write(target, ("POST", &path, &body), (token, None));
+        let answer = line
+            .exchange(request.as_bytes())
+            .await
+            .map_err(|error| LoadError::Setup(format!("POST {path}: {error}")))?;
         match answer.status {
             200..300 => {
                 return serde_json::from_slice(answer.body)
@@ -109,7 +112,8 @@ pub async fn stock(target: &Target, drop: &str) -> Option<Stock> {
     let mut line = Line::connect(target.address).await.ok()?;
     let mut request = Request::default();
     let path = format!("/api/v1/drops/{drop}/stock");
-    let answer = line.exchange(request.write(target, "GET", &path, (None, None), "")).await.ok()?;
+    request.write(target, ("GET", &path, ""), (None, None));
+    let answer = line.exchange(request.as_bytes()).await.ok()?;
     serde_json::from_slice(answer.body).ok()
 }
 

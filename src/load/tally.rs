@@ -1,5 +1,7 @@
 //! What the crowd saw: how many answers of which kind, how late, second by second.
 
+use super::cores::core_of;
+use crossbeam::utils::CachePadded;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -75,63 +77,93 @@ struct Slice {
 
 #[derive(Default)]
 struct Counts {
-    rows: BTreeMap<(Kind, Verdict, String), Histogram<u64>>,
+    rows: BTreeMap<(Kind, Verdict), BTreeMap<String, Histogram<u64>>>,
     seconds: Vec<Slice>,
 }
 
-/// Shared by everybody who asks.
-// A std Mutex: recording takes less than a microsecond and never awaits.
-#[derive(Default)]
-pub struct Tally(Mutex<Counts>);
+/// Shared by everybody who asks. Those of one core count in one place, so that nobody waits for anybody.
+// std Mutexes: recording takes less than a microsecond and never awaits.
+pub struct Tally(Box<[CachePadded<Mutex<Counts>>]>);
 
 /// An empty one, of microseconds.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, WAIT_US_MAX, 2).expect("the bounds are valid")
 }
 
+impl Slice {
+    fn empty() -> Self {
+        Self { counts: [0; 4], waits: histogram() }
+    }
+}
+
 impl Tally {
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For so many cores.
+    pub fn new(cores: usize) -> Self {
+        Self((0..cores.max(1)).map(|_| CachePadded::default()).collect())
     }
 
-    /// Counts an answer that came `at` after the beginning and took so long.
-    pub fn record(&self, kind: Kind, verdict: Verdict, code: &str, at: Duration, took: Duration) {
+    fn all(&self) -> impl Iterator<Item = MutexGuard<'_, Counts>> {
+        self.0.iter().map(|counts| counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts an answer to a task: what it was, how long after the beginning it came, and how long it took.
+    pub fn record(&self, task: u32, (kind, verdict, code): (Kind, Verdict, &str), at: Duration, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, WAIT_US_MAX);
         let second = at.as_secs() as usize;
-        let mut counts = self.counts();
+        let of_core = &self.0[core_of(task, self.0.len())];
+        let mut counts = of_core.lock().unwrap_or_else(PoisonError::into_inner);
         while counts.seconds.len() <= second {
-            counts.seconds.push(Slice { counts: [0; 4], waits: histogram() });
+            counts.seconds.push(Slice::empty());
         }
         let slice = &mut counts.seconds[second];
         slice.counts[verdict as usize] += 1;
         slice.waits.saturating_record(micros);
-        counts.rows.entry((kind, verdict, code.to_owned())).or_insert_with(histogram).saturating_record(micros);
+        let rows = counts.rows.entry((kind, verdict)).or_default();
+        match rows.get_mut(code) {
+            Some(waits) => waits.saturating_record(micros),
+            None => rows.entry(code.to_owned()).or_insert_with(histogram).saturating_record(micros),
+        }
     }
 
     /// The rows of the report.
     pub fn rows(&self) -> Vec<Row> {
-        let counts = self.counts();
-        let row = |((kind, verdict, code), waits): (&(Kind, Verdict, String), &Histogram<u64>)| Row {
-            kind: *kind,
-            verdict: *verdict,
-            code: code.clone(),
-            waits: of(waits),
-        };
-        counts.rows.iter().map(row).collect()
+        let mut rows: BTreeMap<(Kind, Verdict, String), Histogram<u64>> = BTreeMap::new();
+        for counts in self.all() {
+            for ((kind, verdict), by_code) in &counts.rows {
+                for (code, waits) in by_code {
+                    add(rows.entry((*kind, *verdict, code.clone())).or_insert_with(histogram), waits);
+                }
+            }
+        }
+        rows.into_iter().map(|((kind, verdict, code), waits)| Row { kind, verdict, code, waits: of(&waits) }).collect()
     }
 
     /// Second by second.
     pub fn seconds(&self) -> Vec<Second> {
-        let counts = self.counts();
-        counts.seconds.iter().enumerate().map(|(at, slice)| second(at, slice)).collect()
+        let seconds = self.all().map(|counts| counts.seconds.len()).max().unwrap_or(0);
+        (0..seconds).map(|at| second(at, &self.slice(at))).collect()
     }
 
     /// The last second that is complete, before `at`.
     pub fn before(&self, at: Duration) -> Option<Second> {
-        let counts = self.counts();
         let last = (at.as_secs() as usize).checked_sub(1)?;
-        counts.seconds.get(last).map(|slice| second(last, slice))
+        self.all().any(|counts| counts.seconds.len() > last).then(|| second(last, &self.slice(last)))
     }
+
+    fn slice(&self, at: usize) -> Slice {
+        let mut sum = Slice::empty();
+        for counts in self.all() {
+            if let Some(slice) = counts.seconds.get(at) {
+                sum.counts.iter_mut().zip(slice.counts).for_each(|(sum, count)| *sum += count);
+                add(&mut sum.waits, &slice.waits);
+            }
+        }
+        sum
+    }
+}
+
+fn add(sum: &mut Histogram<u64>, more: &Histogram<u64>) {
+    sum.add(more).expect("their bounds are the same");
 }
 
 fn second(at: usize, slice: &Slice) -> Second {
@@ -156,12 +188,12 @@ mod tests {
 
     #[test]
     fn answers_are_counted_by_kind_and_by_second() {
-        let tally = Tally::default();
+        let tally = Tally::new(2);
         let (ms, s) = (Duration::from_millis, Duration::from_secs);
-        tally.record(Kind::Order, Verdict::Accepted, "", s(0), ms(2));
-        tally.record(Kind::Order, Verdict::Refused, "sold_out", s(2), ms(4));
-        tally.record(Kind::Order, Verdict::Refused, "sold_out", s(2), ms(8));
-        tally.record(Kind::Read, Verdict::Lost, "timed out", s(2), s(1_000));
+        tally.record(0, (Kind::Order, Verdict::Accepted, ""), s(0), ms(2));
+        tally.record(1, (Kind::Order, Verdict::Refused, "sold_out"), s(2), ms(4));
+        tally.record(2, (Kind::Order, Verdict::Refused, "sold_out"), s(2), ms(8));
+        tally.record(3, (Kind::Read, Verdict::Lost, "timed out"), s(2), s(1_000));
         let rows: Vec<_> = tally.rows().into_iter().map(|row| (row.kind, row.code, row.waits.count)).collect();
         assert_eq!(
             rows,
