@@ -15,7 +15,7 @@ use crate::engine::{Command, DropState};
 use crate::journal::JournalHandle;
 use crate::storage::Store;
 use actix::{Actor, Arbiter};
-use dashmap::{DashMap, mapref::entry::Entry};
+use dashmap::{DashMap, DashSet, mapref::entry::Entry};
 use hashbrown::DefaultHashBuilder;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -69,18 +69,13 @@ type Map<K, V> = DashMap<K, V, DefaultHashBuilder>;
 /// Pieces that the claims lie in. One that grows is moved as a whole, while whoever needs it waits: of ten million, each has ten thousand.
 const CLAIM_SHARDS: usize = 1_024;
 
-/// A key that is bound to a drop.
-struct Claim {
-    drop: DropId,
-    /// Somebody is at it.
-    running: bool,
-}
-
 struct Shared {
     drops: Map<DropId, Arc<DropHandle>>,
     by_tag: Map<u32, SmallVec<[DropId; 1]>>,
     /// What a buyer's key was used for: a key is one buyer's, over all drops.
-    claims: Map<KeyDigest, Claim>,
+    claims: Map<KeyDigest, DropId>,
+    /// The keys of requests that have not ended: few enough to stay in a processor's caches, where a claim is gone from when its request ends.
+    running: DashSet<KeyDigest, DefaultHashBuilder>,
     journal: JournalHandle<Decisions>,
     clock: Clock,
     scheduler: Scheduler,
@@ -115,12 +110,11 @@ impl KeyInUse<'_> {
 
 impl Drop for KeyInUse<'_> {
     fn drop(&mut self) {
-        let claims = &self.registry.shared.claims;
+        let Shared { claims, running, .. } = &*self.registry.shared;
         if !self.kept {
             claims.remove(&self.digest);
-        } else if let Some(mut claim) = claims.get_mut(&self.digest) {
-            claim.running = false;
         }
+        running.remove(&self.digest);
     }
 }
 
@@ -131,10 +125,22 @@ impl Registry {
         let arbiters = (0..threads.max(1)).map(|_| Arbiter::new()).collect();
         let (drops, by_tag) = (Map::default(), Map::default());
         let claims = Map::with_hasher_and_shard_amount(DefaultHashBuilder::default(), CLAIM_SHARDS);
+        let running = DashSet::default();
         let reviving = tokio::sync::Mutex::new(());
         let tally = Tally::default();
         Self {
-            shared: Arc::new(Shared { drops, by_tag, claims, journal, clock, scheduler, tally, arbiters, reviving }),
+            shared: Arc::new(Shared {
+                drops,
+                by_tag,
+                claims,
+                running,
+                journal,
+                clock,
+                scheduler,
+                tally,
+                arbiters,
+                reviving,
+            }),
         }
     }
 
@@ -260,7 +266,7 @@ impl Registry {
 
     /// Binds a buyer's key to a drop that has used it before, unless another has.
     pub fn bind(&self, digest: KeyDigest, drop: DropId) {
-        self.shared.claims.entry(digest).or_insert(Claim { drop, running: false });
+        self.shared.claims.entry(digest).or_insert(drop);
     }
 
     /// Begins a request with a buyer's key, which is bound to its drop from then on.
@@ -268,24 +274,26 @@ impl Registry {
     /// # Errors
     /// Where the key is in use, or bound to another drop.
     pub fn claim(&self, digest: KeyDigest, drop: DropId) -> Result<KeyInUse<'_>, KeyTaken> {
-        let fresh = match self.shared.claims.entry(digest) {
-            Entry::Occupied(entry) if entry.get().running => return Err(KeyTaken::Running),
-            Entry::Occupied(entry) if entry.get().drop != drop => return Err(KeyTaken::ByAnotherDrop),
-            Entry::Occupied(mut entry) => {
-                entry.get_mut().running = true;
-                false
-            }
+        let Shared { claims, running, .. } = &*self.shared;
+        if !running.insert(digest) {
+            return Err(KeyTaken::Running);
+        }
+        // From here on nobody else begins with it, until this is dropped.
+        let mut key = KeyInUse { registry: self, digest, fresh: false, kept: true };
+        match claims.entry(digest) {
+            Entry::Occupied(entry) if *entry.get() != drop => return Err(KeyTaken::ByAnotherDrop),
+            Entry::Occupied(_) => {}
             Entry::Vacant(entry) => {
-                entry.insert(Claim { drop, running: true });
-                true
+                entry.insert(drop);
+                key.fresh = true;
             }
-        };
-        Ok(KeyInUse { registry: self, digest, fresh, kept: true })
+        }
+        Ok(key)
     }
 
     /// Forgets the keys of a drop.
     pub fn forget_claims(&self, drop: DropId) {
-        self.shared.claims.retain(|_, claim| claim.drop != drop);
+        self.shared.claims.retain(|_, of| *of != drop);
     }
 
     /// Stops the actors' threads. What is in their mailboxes is dropped: drain first.

@@ -11,8 +11,12 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use futures_util::FutureExt;
+use pin_project_lite::pin_project;
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 use tracing::{Instrument, Span, field, info_span};
 use uuid::Uuid;
@@ -20,14 +24,41 @@ use uuid::Uuid;
 /// A request that takes this long is worth a line.
 const SLOW: Duration = Duration::from_secs(1);
 
-tokio::task_local! {
-    static CURRENT: TraceId;
+thread_local! {
+    /// Of the request that this thread is at.
+    static CURRENT: Cell<Option<TraceId>> = const { Cell::new(None) };
 }
 
-/// The trace of the request that this task answers; outside of one, a new trace.
+/// The trace of the request that this thread is at; outside of one, a new trace.
 #[must_use]
 pub fn current_id() -> TraceId {
-    CURRENT.try_with(|id| *id).unwrap_or_else(|_| TraceId::random())
+    CURRENT.get().unwrap_or_else(TraceId::random)
+}
+
+pin_project! {
+    /// A future that is polled within a trace. What tokio has for this copies the answer a few times on its way out.
+    struct Within<F> {
+        trace: TraceId,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<F::Output> {
+        /// Requests take turns on a thread, and may be polled within one another.
+        struct Before(Option<TraceId>);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        let this = self.project();
+        let _before = Before(CURRENT.replace(Some(*this.trace)));
+        this.future.poll(context)
+    }
 }
 
 /// Where a request stands in its trace.
@@ -115,7 +146,7 @@ pub async fn trace<B: MessageBody + 'static>(
         duration_ms = field::Empty,
     );
     let answer = AssertUnwindSafe(next.call(request)).catch_unwind().instrument(span.clone());
-    match CURRENT.scope(context.trace, answer).await {
+    match (Within { trace: context.trace, future: answer }).await {
         Ok(Ok(mut response)) => {
             headers::protect(response.headers_mut(), tls);
             tell(response.headers_mut(), &context);
