@@ -132,6 +132,21 @@ mod from_before {
     async fn orders_are_found_in_postgres() {
         crate::migration::orders_from_before_are_found(crate::Database::empty_postgres().await).await;
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn rules_are_kept_in_sqlite() {
+        crate::migration::rows_that_break_a_rule_are_refused(crate::Database::empty_sqlite().await).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn rules_are_kept_in_postgres() {
+        crate::migration::rows_that_break_a_rule_are_refused(crate::Database::empty_postgres().await).await;
+    }
+
+    #[tokio::test]
+    async fn rules_of_sqlite_are_cheap() {
+        crate::migration::no_rule_of_sqlite_is_a_list_of_more_than_two(crate::Database::sqlite().await).await;
+    }
 }
 
 /// A database of one test's own.

@@ -65,6 +65,48 @@ pub async fn orders_from_before_are_found(db: Database) {
     }
 }
 
+/// What a statement comes to that would break one of the rules that the schema keeps: for each of these, nothing is changed.
+pub async fn rows_that_break_a_rule_are_refused(db: Database) {
+    let sale = Sale::of(&[9]);
+    let literal = |id: Uuid| if db.is_sqlite() { format!("x'{}'", id.simple()) } else { format!("'{id}'") };
+    let [drop, buyer, variant, id, digest] =
+        [sale.spec.id.0, Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()].map(literal);
+    let order = format!(
+        "INSERT INTO orders (id, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, key, digest, fingerprint, \
+         created_at, expires_at, status) VALUES ({id}, {drop}, {variant}, {buyer}, 2, 5, 'EUR', 'k', {digest}, 7, 1, 2, 'reserved');"
+    );
+    db.at_version(BEFORE, order).await;
+    db.store.migrate().await.unwrap();
+    for (change, allowed) in [
+        ("status = 'confirmed'", true),
+        ("status = 'refunded', refund_due = 'requested'", true),
+        ("status = 'released', release_reason = 'expired'", true),
+        ("status = 'lost'", false),
+        ("release_reason = 'forgotten', status = 'released'", false),
+        ("release_reason = 'expired', status = 'confirmed'", false),
+        ("release_reason = NULL, status = 'released'", false),
+        ("refund_due = 'never'", false),
+        ("quantity = 0", false),
+        ("price_currency = 'EU'", false),
+    ] {
+        let changed = db.run(format!("UPDATE orders SET {change}")).await;
+        assert_eq!(changed.is_ok(), allowed, "{change}: {changed:?}");
+    }
+}
+
+/// SQLite makes a temporary tree of a longer list, anew for each row.
+pub async fn no_rule_of_sqlite_is_a_list_of_more_than_two(db: Database) {
+    let mut sqlite = SqliteConnection::connect(&db.url).await.unwrap();
+    let definitions: Vec<String> =
+        sqlx::query_scalar("SELECT sql FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL")
+            .fetch_all(&mut sqlite)
+            .await
+            .unwrap();
+    let lists = definitions.iter().flat_map(|sql| sql.split(" IN (").skip(1));
+    let lengths: Vec<usize> = lists.map(|list| list.split(')').next().unwrap_or_default().split(',').count()).collect();
+    assert!(!lengths.is_empty() && lengths.iter().all(|length| *length <= 2), "{lengths:?}");
+}
+
 impl Database {
     fn is_sqlite(&self) -> bool {
         self.store.kind() == "sqlite"
@@ -72,15 +114,24 @@ impl Database {
 
     /// Makes an empty database one of an earlier version, with these rows.
     async fn at_version(&self, version: i64, statements: String) {
-        let rows = AssertSqlSafe(statements);
         if self.is_sqlite() {
             let mut sqlite = SqliteConnection::connect(&self.url).await.unwrap();
             SQLITE.run_to(version, &mut sqlite).await.unwrap();
-            sqlite.execute(sqlx::raw_sql(rows)).await.unwrap();
         } else {
             let mut postgres = PgConnection::connect(&self.url).await.unwrap();
             POSTGRES.run_to(version, &mut postgres).await.unwrap();
-            postgres.execute(sqlx::raw_sql(rows)).await.unwrap();
         }
+        self.run(statements).await.unwrap();
+    }
+
+    /// Runs statements past the store.
+    async fn run(&self, statements: String) -> sqlx::Result<()> {
+        let statements = sqlx::raw_sql(AssertSqlSafe(statements));
+        if self.is_sqlite() {
+            SqliteConnection::connect(&self.url).await?.execute(statements).await?;
+        } else {
+            PgConnection::connect(&self.url).await?.execute(statements).await?;
+        }
+        Ok(())
     }
 }

@@ -235,7 +235,9 @@ pub(super) async fn insert_orders(connection: &mut SqliteConnection, era: i64, o
 pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[OrderImage]) -> Result<()> {
     let head = "WITH new (drop_tag, id, status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, \
                 payment_pending, refund_due, failed_trace) AS (";
-    let tail = ") UPDATE orders SET status = new.status, release_reason = new.release_reason, \
+    // `OR FAIL`: a row that breaks a rule ends the whole transaction, so the statement need not keep what would undo it alone
+    // (https://www.sqlite.org/lang_conflict.html).
+    let tail = ") UPDATE OR FAIL orders SET status = new.status, release_reason = new.release_reason, \
                 confirmed_at = new.confirmed_at, released_at = new.released_at, refunded_at = new.refunded_at, \
                 payment_ref = new.payment_ref, payment_pending = new.payment_pending, refund_due = new.refund_due, \
                 failed_trace = new.failed_trace FROM new \
