@@ -4,11 +4,8 @@
 //! buffer. So it goes on for a moment: every answer says `Connection: close`, and once nobody asks any more, or after
 //! `FAREWELL_MAX`, the sockets close.
 
-use actix_web::Error;
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceResponse;
 use actix_web::http::ConnectionType;
-use actix_web::middleware::Next;
 use std::{
     sync::{
         Arc,
@@ -60,21 +57,12 @@ impl GoingDown {
         }
     }
 
-    /// A middleware, for [`actix_web::middleware::from_fn`].
-    ///
-    /// # Errors
-    /// What the handler says.
-    pub async fn last_words<B: MessageBody + 'static>(
-        self,
-        request: ServiceRequest,
-        next: Next<B>,
-    ) -> Result<ServiceResponse<B>, Error> {
-        let mut response = next.call(request).await?;
+    /// Makes an answer the last on its connection, once it began.
+    pub fn last_words<B>(&self, response: &mut ServiceResponse<B>) {
         // A WebSocket has a farewell of its own.
         if self.is_set() && response.response().head().connection_type() != ConnectionType::Upgrade {
             self.0.answered.fetch_add(1, Ordering::Relaxed);
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
-        Ok(response)
     }
 }

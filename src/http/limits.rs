@@ -12,6 +12,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError};
+use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,7 +178,7 @@ impl Limits {
     /// # Errors
     /// What the handler says.
     pub async fn keep<B: MessageBody + 'static>(
-        self,
+        self: Rc<Self>,
         request: ServiceRequest,
         next: Next<B>,
     ) -> Result<ServiceResponse<EitherBody<B>>, Error> {

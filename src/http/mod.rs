@@ -111,8 +111,9 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(web::Data::new(services.sizes))
             .app_data(web::Data::new(services.hub.open_shard()))
             .app_data(web::Data::new(services))
+            .service(operations())
             .service(api())
-            .service(outside())
+            .service(description())
             .default_service(web::to(routing::nothing_here));
     }
 }
@@ -120,15 +121,20 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
 /// Every path, each with what `Allow` says there.
 #[must_use]
 pub fn routes() -> Vec<(String, &'static str)> {
-    [api().list(), outside().list()].concat()
+    [operations().list(), api().list(), description().list()].concat()
 }
 
-/// What is not versioned.
-fn outside() -> Routes {
+/// For who runs the server. Tried first: whether a path is one of these is a comparison.
+fn operations() -> Routes {
     Routes::default()
         .service(at("/healthz").get(health::live).done())
         .service(at("/readyz").get(health::ready).done())
         .service(at("/metrics").get(meters::metrics).done())
+}
+
+/// For who writes a client.
+fn description() -> Routes {
+    Routes::default()
         .service(at("/openapi.json").get(openapi::read).done())
         .service(at("/docs").get(openapi::docs::page).done())
         .service(at("/docs/{file}").get(openapi::docs::file).done())

@@ -9,15 +9,15 @@ use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
 
 /// One path and its methods.
 pub struct At {
-    path: String,
-    resource: Resource,
+    path: &'static str,
+    handlers: Vec<actix_web::Route>,
     methods: Vec<Method>,
 }
 
 /// Starts a path.
 #[must_use]
-pub fn at(path: &str) -> At {
-    At { path: path.to_owned(), resource: web::resource(path), methods: Vec::new() }
+pub fn at(path: &'static str) -> At {
+    At { path, handlers: Vec::new(), methods: Vec::new() }
 }
 
 impl At {
@@ -74,7 +74,7 @@ impl At {
     {
         self.methods.extend_from_slice(&methods);
         let asked = guard::fn_guard(move |context| methods.contains(&context.head().method));
-        self.resource = self.resource.route(web::route().guard(asked).to(handler));
+        self.handlers.push(web::route().guard(asked).to(handler));
         self
     }
 
@@ -82,18 +82,24 @@ impl At {
     #[must_use]
     pub fn done(self) -> Route {
         let methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
-        let allow: &'static str = methods.join(", ").leak();
-        let refuse = move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) };
-        let resource = self.resource.app_data(RouteMeters::default()).default_service(web::to(refuse));
-        Route { path: self.path, allow, resource }
+        Route { path: self.path, allow: methods.join(", ").leak(), handlers: self.handlers }
     }
 }
 
 /// One path that is done.
 pub struct Route {
-    path: String,
+    path: &'static str,
     allow: &'static str,
-    resource: Resource,
+    handlers: Vec<actix_web::Route>,
+}
+
+impl Route {
+    fn below(self, prefix: &str) -> Resource {
+        let Self { path, allow, handlers } = self;
+        let refuse = move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) };
+        let resource = web::resource(format!("{prefix}{path}")).app_data(RouteMeters::default());
+        handlers.into_iter().fold(resource, Resource::route).default_service(web::to(refuse))
+    }
 }
 
 /// Paths with what they begin with. They can be listed, so that none is forgotten where they are described.
@@ -125,12 +131,9 @@ impl Routes {
 }
 
 impl HttpServiceFactory for Routes {
+    /// Each with its whole path: a scope would be one more router, future and move for each request.
     fn register(self, config: &mut AppService) {
-        if self.prefix.is_empty() {
-            return self.all.into_iter().for_each(|route| route.resource.register(config));
-        }
-        let scope = web::scope(self.prefix);
-        self.all.into_iter().fold(scope, |scope, route| scope.service(route.resource)).register(config);
+        self.all.into_iter().for_each(|route| route.below(self.prefix).register(config));
     }
 }
 

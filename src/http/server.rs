@@ -18,6 +18,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,13 +75,20 @@ pub fn build(
     let origins = Arc::clone(&options.cors_allowed_origins);
     let tls = options.tls.is_some();
     let app = move || {
-        let (going_down, limits) = (going_down.clone(), limits.clone());
+        // This worker's own: a count of owners that workers share would go from core to core with every request.
+        let (going_down, limits) = (Rc::new(going_down.clone()), Rc::new(limits.clone()));
         App::new()
-            .wrap(from_fn(move |request, next| limits.clone().keep(request, next)))
+            .wrap(from_fn(move |request, next| Rc::clone(&limits).keep(request, next)))
             .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
             .wrap(Condition::new(!origins.is_empty(), from_fn(cors::refuse)))
-            .wrap(from_fn(move |request, next| going_down.clone().last_words(request, next)))
-            .wrap(from_fn(move |request, next| trace::trace(tls, request, next)))
+            .wrap(from_fn(move |request, next| {
+                let going_down = Rc::clone(&going_down);
+                async move {
+                    let mut response = trace::trace(tls, request, next).await?;
+                    going_down.last_words(&mut response);
+                    Ok::<_, Error>(response)
+                }
+            }))
             .configure(configure(services.clone()))
     };
     let server = Server::build()
