@@ -98,9 +98,9 @@ impl Asked {
     }
 
     fn write_body(&self, stage: &Stage, body: &mut String) {
-        let method =
-            if self.pays { "\",\"quantity\":1,\"payment_method\":\"pm_sandbox_ok\"}" } else { "\",\"quantity\":1}" };
-        ["{\"drop_id\":\"", &stage.drops[self.drop as usize], method].iter().for_each(|part| body.push_str(part));
+        let method = if self.pays { ",\"payment_method\":\"pm_sandbox_ok\"" } else { "" };
+        let drop = &stage.drops[self.drop as usize];
+        ["{\"drop_id\":\"", drop, "\",\"quantity\":1", method, "}"].iter().for_each(|part| body.push_str(part));
     }
 }
 
@@ -242,8 +242,9 @@ impl Buyer {
         let wants_id = crowd.options.scenario == Scenario::Abandon;
         let read = |status: u16, body: &[u8]| (Told::of(status, body), wants_id.then(|| id_of(body)).flatten());
         let Self { key, body, .. } = self;
-        [&mut *key, &mut *body].into_iter().for_each(String::clear);
+        key.clear();
         asked.write_key(&crowd.run, key);
+        body.clear();
         asked.write_body(&crowd.stage, body);
         self.request.write(&crowd.target, ("POST", "/api/v1/orders", body), (Some(token), Some(key)));
         self.send(crowd, kind, from, read).await.unwrap_or((Told::Nothing, None))
