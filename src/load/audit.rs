@@ -116,19 +116,17 @@ struct Now {
 
 /// Patiently.
 async fn ask(crowd: &Crowd, line: &mut Option<Line>, request: &mut Request, asked: &Asked) -> Now {
-    let (key, body) = (asked.key(&crowd.run), asked.body(&crowd.stage));
-    let token = crowd.stage.accounts[asked.account as usize].as_str();
+    asked.write(crowd, request);
     for _ in 0..ATTEMPTS {
         if line.as_ref().is_none_or(Line::is_over) {
             *line = Line::connect(crowd.target.address).await.ok();
         }
-        if let Some(line) = line {
-            request.write(&crowd.target, ("POST", "/api/v1/orders", &body), (Some(token), Some(&key)));
-            if let Ok(answer) = line.exchange(request.as_bytes()).await {
-                let told = Told::of(answer.status, answer.body);
-                if told != Told::Nothing {
-                    return Now { told, replayed: answer.replayed };
-                }
+        if let Some(line) = line
+            && let Ok(answer) = line.exchange(request.as_bytes()).await
+        {
+            let told = Told::of(answer.status, answer.body);
+            if told != Told::Nothing {
+                return Now { told, replayed: answer.replayed };
             }
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

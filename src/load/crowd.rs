@@ -10,7 +10,6 @@ use super::watch::Watch;
 use hashbrown::DefaultHashBuilder;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use std::fmt::Write;
 use std::hash::BuildHasher;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -74,15 +73,7 @@ pub struct Asked {
 impl Asked {
     /// Its idempotency key.
     pub fn key(&self, run: &str) -> String {
-        let mut key = String::with_capacity(32);
-        self.write_key(run, &mut key);
-        key
-    }
-
-    fn write_key(&self, run: &str, key: &mut String) {
-        key.push_str(run);
-        // Writing to a String never fails.
-        let _ = write!(key, "-{}-{}", self.task, self.number);
+        format!("{run}-{}-{}", self.task, self.number)
     }
 
     /// Whether the answer was an order.
@@ -90,17 +81,16 @@ impl Asked {
         self.told.is_order()
     }
 
-    /// Its body.
-    pub fn body(&self, stage: &Stage) -> String {
-        let mut body = String::with_capacity(128);
-        self.write_body(stage, &mut body);
-        body
+    fn body(&self, stage: &Stage) -> String {
+        let method = if self.pays { ",\"payment_method\":\"pm_sandbox_ok\"" } else { "" };
+        ["{\"drop_id\":\"", &stage.drops[self.drop as usize], "\",\"quantity\":1", method, "}"].concat()
     }
 
-    fn write_body(&self, stage: &Stage, body: &mut String) {
-        let method = if self.pays { ",\"payment_method\":\"pm_sandbox_ok\"" } else { "" };
-        let drop = &stage.drops[self.drop as usize];
-        ["{\"drop_id\":\"", drop, "\",\"quantity\":1", method, "}"].iter().for_each(|part| body.push_str(part));
+    /// Writes the request for it.
+    pub fn write(&self, crowd: &Crowd, request: &mut Request) {
+        let (key, body) = (self.key(&crowd.run), self.body(&crowd.stage));
+        let token = crowd.stage.accounts[self.account as usize].as_str();
+        request.write(&crowd.target, ("POST", "/api/v1/orders", &body), (Some(token), Some(&key)));
     }
 }
 
@@ -127,9 +117,6 @@ pub struct Buyer {
     rng: SmallRng,
     line: Option<Line>,
     request: Request,
-    /// Of the order that is asked for.
-    key: String,
-    body: String,
     steps: u32,
     holds: Vec<Hold>,
     memory: Memory,
@@ -149,8 +136,6 @@ impl Buyer {
             rng: SmallRng::seed_from_u64(u64::from(task)),
             line: None,
             request: Request::default(),
-            key: String::new(),
-            body: String::new(),
             steps: 0,
             holds: Vec::new(),
             memory: Memory::default(),
@@ -238,15 +223,9 @@ impl Buyer {
 
     /// Asks for an order; its id, where the answer has one and somebody may want it.
     async fn ask(&mut self, crowd: &Crowd, asked: &Asked, kind: Kind, from: Instant) -> (Told, Option<String>) {
-        let token = crowd.stage.accounts[asked.account as usize].as_str();
         let wants_id = crowd.options.scenario == Scenario::Abandon;
         let read = |status: u16, body: &[u8]| (Told::of(status, body), wants_id.then(|| id_of(body)).flatten());
-        let Self { key, body, .. } = self;
-        key.clear();
-        asked.write_key(&crowd.run, key);
-        body.clear();
-        asked.write_body(&crowd.stage, body);
-        self.request.write(&crowd.target, ("POST", "/api/v1/orders", body), (Some(token), Some(key)));
+        asked.write(crowd, &mut self.request);
         self.send(crowd, kind, from, read).await.unwrap_or((Told::Nothing, None))
     }
 

@@ -97,9 +97,9 @@ impl Slice {
 }
 
 impl Tally {
-    /// For so many cores.
+    /// For so many cores, one at least.
     pub fn new(cores: usize) -> Self {
-        Self((0..cores.max(1)).map(|_| CachePadded::default()).collect())
+        Self((0..cores).map(|_| CachePadded::default()).collect())
     }
 
     fn all(&self) -> impl Iterator<Item = MutexGuard<'_, Counts>> {

@@ -22,14 +22,14 @@ use livedrop::storage::{Store, connect, connect_with};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::sync::Arc;
 
-/// A test on each database: an async function that takes a [`Database`] whose schema is up to date.
+/// A test on each database: an async function that takes a [`Database`] as one of these functions makes it.
 macro_rules! on_both {
-    ($($module:ident::{$($test:ident),+ $(,)?}),+ $(,)?) => {
+    ($sqlite:ident, $postgres:ident; $($module:ident::{$($test:ident),+ $(,)?}),+ $(,)?) => {
         mod on_sqlite {
             $(mod $module {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    crate::$module::$test(crate::Database::sqlite().await).await;
+                    crate::$module::$test(crate::Database::$sqlite().await).await;
                 })+
             })+
         }
@@ -37,7 +37,7 @@ macro_rules! on_both {
             $(mod $module {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() {
-                    crate::$module::$test(crate::Database::postgres().await).await;
+                    crate::$module::$test(crate::Database::$postgres().await).await;
                 })+
             })+
         }
@@ -45,6 +45,7 @@ macro_rules! on_both {
 }
 
 on_both! {
+    sqlite, postgres;
     accounts::{
         an_account_is_found_by_id_and_by_address,
         an_address_is_taken_once,
@@ -121,32 +122,20 @@ on_both! {
     },
 }
 
-/// Its database is still empty.
+/// Their databases are still empty.
 mod from_before {
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn orders_are_found_in_sqlite() {
-        crate::migration::orders_from_before_are_found(crate::Database::empty_sqlite().await).await;
+    on_both! {
+        empty_sqlite, empty_postgres;
+        migration::{
+            orders_from_before_are_found,
+            rows_that_break_a_rule_are_refused,
+        },
     }
+}
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn orders_are_found_in_postgres() {
-        crate::migration::orders_from_before_are_found(crate::Database::empty_postgres().await).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn rules_are_kept_in_sqlite() {
-        crate::migration::rows_that_break_a_rule_are_refused(crate::Database::empty_sqlite().await).await;
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn rules_are_kept_in_postgres() {
-        crate::migration::rows_that_break_a_rule_are_refused(crate::Database::empty_postgres().await).await;
-    }
-
-    #[tokio::test]
-    async fn rules_of_sqlite_are_cheap() {
-        crate::migration::no_rule_of_sqlite_is_a_list_of_more_than_two(crate::Database::sqlite().await).await;
-    }
+#[tokio::test]
+async fn rules_of_sqlite_are_cheap() {
+    migration::no_rule_of_sqlite_is_a_list_of_more_than_two(Database::sqlite().await).await;
 }
 
 /// A database of one test's own.

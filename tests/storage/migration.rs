@@ -18,7 +18,7 @@ const BEFORE: i64 = 5;
 const TAGS: [u128; 4] = [0, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
 
 pub async fn orders_from_before_are_found(db: Database) {
-    let literal = |id: Uuid| if db.is_sqlite() { format!("x'{}'", id.simple()) } else { format!("'{id}'") };
+    let literal = |id| db.literal(id);
     let mut statements = String::new();
     let mut asks = Vec::new();
     for tag in TAGS {
@@ -68,7 +68,7 @@ pub async fn orders_from_before_are_found(db: Database) {
 /// What a statement comes to that would break one of the rules that the schema keeps: for each of these, nothing is changed.
 pub async fn rows_that_break_a_rule_are_refused(db: Database) {
     let sale = Sale::of(&[9]);
-    let literal = |id: Uuid| if db.is_sqlite() { format!("x'{}'", id.simple()) } else { format!("'{id}'") };
+    let literal = |id| db.literal(id);
     let [drop, buyer, variant, id, digest] =
         [sale.spec.id.0, Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()].map(literal);
     let order = format!(
@@ -110,6 +110,11 @@ pub async fn no_rule_of_sqlite_is_a_list_of_more_than_two(db: Database) {
 impl Database {
     fn is_sqlite(&self) -> bool {
         self.store.kind() == "sqlite"
+    }
+
+    /// An id, as SQL has it.
+    fn literal(&self, id: Uuid) -> String {
+        if self.is_sqlite() { format!("x'{}'", id.simple()) } else { format!("'{id}'") }
     }
 
     /// Makes an empty database one of an earlier version, with these rows.
