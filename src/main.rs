@@ -1,7 +1,9 @@
 //! The binary: arguments, logs, and which part to run.
 
 use clap::{Parser, Subcommand};
-use livedrop::app::{self, App};
+use livedrop::app::App;
+use livedrop::app::admin::{AdminMade, NewAdmin};
+use livedrop::app::prompt::{self, PromptError};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
 use livedrop::http::openapi;
@@ -59,7 +61,7 @@ enum Task {
 
 #[derive(Subcommand)]
 enum AdminTask {
-    /// Make an administrator: the account with that address, or a new one, whose password is the first line of standard input
+    /// Make an administrator. The password is asked for at a terminal, and otherwise the first line of standard input
     Create(Box<AdminArgs>),
 }
 
@@ -71,6 +73,9 @@ struct AdminArgs {
     /// What others see, of a new account
     #[arg(long, default_value = "Administrator")]
     display_name: String,
+    /// Make one of the account that has the address already: its password is replaced, and every login of it ends
+    #[arg(long)]
+    promote_existing: bool,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -178,15 +183,29 @@ async fn adopt(_: &Config, store: Arc<dyn Store>) -> Result<(), String> {
 }
 
 async fn create_admin(args: AdminArgs) -> ExitCode {
-    let AdminArgs { email, display_name, serve } = args;
+    let AdminArgs { email, display_name, promote_existing, serve } = args;
+    // Before anybody types a password in vain.
+    if let Err(error) = NewAdmin::email(email.clone()) {
+        return fail(2, &error);
+    }
+    let password = match prompt::new_password().await {
+        Ok(password) => password,
+        // Not returned: a thread still waits for the terminal.
+        Err(PromptError::Interrupted) => std::process::exit(130),
+        Err(error) => return fail(2, &error),
+    };
+    let new = match NewAdmin::new(email, display_name, password, promote_existing) {
+        Ok(new) => new,
+        Err(error) => return fail(2, &error),
+    };
     on_database(&serve, async |config, store| {
-        let password = || {
-            let mut line = String::new();
-            std::io::stdin().read_line(&mut line).map_err(|error| error.to_string())?;
-            Ok(line.trim_end_matches(['\r', '\n']).to_owned())
-        };
-        let made = app::make_admin(config, store, email, display_name, password).await?;
-        println!("{} is an administrator (from the next login on)", made.email);
+        match new.make(config, store).await? {
+            AdminMade::Created(user) => println!("{} is an administrator", user.email),
+            AdminMade::Promoted(user) => println!(
+                "{} is an administrator from the next login on; its password was replaced and every login of it has ended",
+                user.email
+            ),
+        }
         Ok(())
     })
     .await

@@ -1,20 +1,18 @@
 //! The composition root: open, recover, start, serve, drain.
 
+pub mod admin;
 mod health;
 mod meters;
+pub mod prompt;
 mod start;
 
 use crate::actors::recovery::RecoveryFailure;
-use crate::actors::{Clock, Hub, Registry};
+use crate::actors::{Hub, Registry};
 use crate::config::Config;
-use crate::domain::limits::PASSWORD_CHARS_MIN;
 use crate::http::{GoingDown, TlsError};
 use crate::journal::{Journal, JournalError, JournalReader, RecoveryError};
-use crate::service::accounts::{Accounts, NewAccount};
-use crate::service::passwords::Passwords;
 use crate::service::settle::Settler;
-use crate::service::tokens::Tokens;
-use crate::storage::{Store, StoreError, User};
+use crate::storage::{Store, StoreError};
 use actix_web::dev::{Server, ServerHandle};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -155,36 +153,6 @@ impl App {
         info!("bye");
         Ok(())
     }
-}
-
-/// Makes an administrator of an account, or a new account that is one (`livedrop admin create`). `password` is asked
-/// for a new account only.
-///
-/// # Errors
-/// One readable line: a field that is not valid, or the database.
-pub async fn make_admin(
-    config: &Config,
-    store: Arc<dyn Store>,
-    email: String,
-    display_name: String,
-    password: impl FnOnce() -> Result<String, String>,
-) -> Result<User, String> {
-    let tokens = Tokens::new(&[0; 32], config.access_token_seconds, Clock::default());
-    let accounts = Accounts::new(store, Passwords::new(config.password_hashing), tokens, Arc::new(|_| false));
-    let known = accounts.known(&email).await.map_err(|failure| failure.to_string())?;
-    let account = match known {
-        Some(known) => known,
-        None => {
-            let password = password()?;
-            if password.chars().count() < PASSWORD_CHARS_MIN {
-                let least = PASSWORD_CHARS_MIN;
-                return Err(format!("a password has at least {least} characters; give it on standard input"));
-            }
-            let new = NewAccount { email, password, display_name };
-            accounts.register(new).await.map_err(|failure| failure.to_string())?.account.user
-        }
-    };
-    accounts.make_admin(account).await.map_err(|failure| failure.to_string())
 }
 
 /// SIGTERM and Ctrl-C, heard from the moment that this exists: until then they end the process at once.

@@ -6,6 +6,7 @@
 use crate::domain::limits::{PRICE_MINOR_MAX, URL_CHARS_MAX};
 use crate::domain::{CreatorId, Currency, DropId, Money, ProductId, Timestamp, VariantId};
 use crate::http::openapi::schema;
+use crate::service::text::{self, Reason};
 use crate::service::{Failure, FieldError, Since};
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, value::MapAccessDeserializer};
@@ -277,39 +278,19 @@ impl Checks {
         self.number(pointer, field, range)
     }
 
-    /// One line of text, without the white space around it, counted in characters. Control characters would let a
-    /// name break out of a log line or a terminal.
+    /// What a rule says about a field.
+    pub fn accept<T>(&mut self, pointer: &str, checked: Result<T, Reason>) -> Option<T> {
+        checked.map_err(|reason| self.wrong(pointer, reason)).ok()
+    }
+
+    /// One line of text, without the white space around it, counted in characters.
     pub fn line(&mut self, pointer: &str, text: Option<String>, chars: RangeInclusive<usize>) -> Option<String> {
-        self.text(pointer, text, chars, char::is_control)
+        self.accept(pointer, text::line(text?, chars))
     }
 
     /// Text of several lines.
     pub fn lines(&mut self, pointer: &str, text: Option<String>, chars: RangeInclusive<usize>) -> Option<String> {
-        self.text(pointer, text, chars, |c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
-    }
-
-    fn text(
-        &mut self,
-        pointer: &str,
-        text: Option<String>,
-        chars: RangeInclusive<usize>,
-        forbidden: fn(char) -> bool,
-    ) -> Option<String> {
-        let mut text = text?;
-        let trimmed = text.trim();
-        if trimmed.len() != text.len() {
-            text = trimmed.to_owned();
-        }
-        let count = text.chars().take(chars.end() + 1).count();
-        if !chars.contains(&count) {
-            self.wrong(pointer, format!("must have {} to {} characters", chars.start(), chars.end()));
-            None
-        } else if text.chars().any(forbidden) {
-            self.wrong(pointer, "must not have control characters");
-            None
-        } else {
-            Some(text)
-        }
+        self.accept(pointer, text::lines(text?, chars))
     }
 
     /// An absolute `http` or `https` address, in its normal form. One with a password in it would show that to everyone.

@@ -4,6 +4,7 @@ use super::caller::operators_audit;
 use super::{
     Caller, Code, Failure, Object, Page,
     creators::page,
+    identity::normalise_email,
     passwords::Passwords,
     tokens::{self, REFRESH_GRACE_MS, Role, Tokens},
 };
@@ -81,18 +82,21 @@ impl Accounts {
     /// # Errors
     /// `email_taken`, `overloaded`, `database_unavailable`.
     pub async fn register(&self, new: NewAccount) -> Result<SignedIn, Failure> {
-        let password_hash = self.passwords.hash(new.password).await?;
-        let user = User {
+        let user = self.new_user(new, Role::User).await?;
+        self.store.insert_user(&user).await?;
+        self.open_family(Account { user, is_creator: false }).await
+    }
+
+    async fn new_user(&self, new: NewAccount, role: Role) -> Result<User, Failure> {
+        Ok(User {
             id: UserId::new(),
             email: normalise_email(&new.email),
             display_name: new.display_name,
-            password_hash,
-            role: "user".to_owned(),
+            password_hash: self.passwords.hash(new.password).await?,
+            role: role.as_str().to_owned(),
             created_at: self.tokens.now(),
             private_follows: true,
-        };
-        self.store.insert_user(&user).await?;
-        self.open_family(Account { user, is_creator: false }).await
+        })
     }
 
     /// Signs in. Takes as long for an unknown address as for a wrong password.
@@ -212,15 +216,31 @@ impl Accounts {
         Ok(self.store.user_by_email(&normalise_email(email)).await?)
     }
 
-    /// Makes an account an admin. For an operator at the command line.
+    /// Makes a new account that is an admin. For an operator at the command line.
     ///
     /// # Errors
-    /// `database_unavailable`.
-    pub async fn make_admin(&self, mut account: User) -> Result<User, Failure> {
+    /// `email_taken`, `overloaded`, `database_unavailable`.
+    pub async fn create_admin(&self, new: NewAccount) -> Result<User, Failure> {
+        let admin = self.new_user(new, Role::Admin).await?;
+        let audit = operators_audit(self.tokens.now(), "admin_made", user(admin.id), &json!({}));
+        self.store.insert_admin(&admin, &audit).await?;
+        Ok(admin)
+    }
+
+    /// Makes an account that is there an admin. Whoever registered its address may not be whoever the operator means:
+    /// their password and their logins end with it. For an operator at the command line.
+    ///
+    /// # Errors
+    /// `user_not_found` where it was deleted meanwhile, `overloaded`, `database_unavailable`.
+    pub async fn promote_to_admin(&self, mut account: User, password: String) -> Result<User, Failure> {
+        account.password_hash = self.passwords.hash(password).await?;
         account.role = Role::Admin.as_str().to_owned();
-        let audit = operators_audit(self.tokens.now(), "admin_made", user(account.id), &json!({}));
-        self.store.update_user(&account, &audit).await?;
-        Ok(account)
+        let detail = json!({"fields": ["role", "password"]});
+        let audit = operators_audit(self.tokens.now(), "admin_made", user(account.id), &detail);
+        match self.store.promote_to_admin(account.id, &account.password_hash, &audit).await? {
+            true => Ok(account),
+            false => Err(Failure::new(Code::UserNotFound)),
+        }
     }
 
     /// The audit trail, newest first.
@@ -285,10 +305,4 @@ impl Accounts {
 
 fn user(id: UserId) -> Object {
     Object { kind: "user", id: id.0 }
-}
-
-/// The form in which an address is unique. The local part is case-sensitive by the letter of RFC 5321, and nowhere in
-/// practice; two accounts that differ in case alone would be a trap.
-fn normalise_email(email: &str) -> String {
-    email.trim().to_lowercase()
 }

@@ -5,12 +5,15 @@ use super::{AuditRow, RefreshToken, StoreError, User, audit, inbox, rows};
 use crate::domain::{Timestamp, UserId};
 use uuid::Uuid;
 
-pub(super) async fn insert_user<D: Database>(db: &D, user: &User) -> Result<(), StoreError> {
+pub(super) async fn insert_user<D: Database>(db: &D, user: &User, audit: Option<&AuditRow>) -> Result<(), StoreError> {
     let sql = "INSERT INTO users (id, email, display_name, password_hash, role, created_at, private_follows) \
                VALUES ($1, $2, $3, $4, $5, $6, $7)";
     let User { id, email, display_name, password_hash, role, created_at, private_follows } = user;
     let mut tx = db.transaction().await?;
     tx.run(sql, args![id.0, email, display_name, password_hash, role, *created_at, *private_follows]).await?;
+    if let Some(audit) = audit {
+        audit::add(&mut tx, audit).await?;
+    }
     tx.commit().await
 }
 
@@ -117,6 +120,24 @@ pub(super) async fn set_password<D: Database>(
     revoke_all(&mut tx, user, audit.at).await?;
     audit::add(&mut tx, audit).await?;
     tx.commit().await
+}
+
+pub(super) async fn promote_to_admin<D: Database>(
+    db: &D,
+    user: UserId,
+    hash: &str,
+    audit: &AuditRow,
+) -> Result<bool, StoreError> {
+    let mut tx = db.transaction().await?;
+    tx.lock(user.0).await?;
+    let sql = "UPDATE users SET role = 'admin', password_hash = $2 WHERE id = $1 AND deleted_at IS NULL";
+    if tx.run(sql, args![user.0, hash]).await? == 0 {
+        return Ok(false);
+    }
+    revoke_all(&mut tx, user, audit.at).await?;
+    audit::add(&mut tx, audit).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// What is left refers to nobody: an address that nobody can register, names that say so, and no password.

@@ -156,6 +156,10 @@ pub trait Store: Ledger {
 
     /// Adds an account. `Taken { what: "email" }` if the (already normalised) address is in use.
     async fn insert_user(&self, user: &User) -> Result<(), StoreError>;
+    /// Adds an account that is an admin, and the line of the audit trail that says so. Errors as [`Store::insert_user`].
+    async fn insert_admin(&self, user: &User, audit: &AuditRow) -> Result<(), StoreError>;
+    /// Makes an account an admin, replaces its password and revokes all its refresh tokens. `false` where there is none.
+    async fn promote_to_admin(&self, user: UserId, hash: &str, audit: &AuditRow) -> Result<bool, StoreError>;
     /// The account with that id.
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
     /// The account with that normalised address.

@@ -132,7 +132,13 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn insert_user(&self, user: &User) -> Result<(), StoreError> {
-        timely(accounts::insert_user(&self.db, user)).await
+        timely(accounts::insert_user(&self.db, user, None)).await
+    }
+    async fn insert_admin(&self, user: &User, audit: &AuditRow) -> Result<(), StoreError> {
+        timely(accounts::insert_user(&self.db, user, Some(audit))).await
+    }
+    async fn promote_to_admin(&self, user: UserId, hash: &str, audit: &AuditRow) -> Result<bool, StoreError> {
+        timely(accounts::promote_to_admin(&self.db, user, hash, audit)).await
     }
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
         timely(accounts::user(&self.db, id)).await

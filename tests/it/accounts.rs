@@ -1,10 +1,9 @@
 //! Accounts and tokens.
 
-use crate::server::{Account, Server, livedrop, problem};
+use crate::admin::create_admin;
+use crate::server::{Account, Server, problem};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::io::Write;
-use std::process::Stdio;
 
 #[tokio::test]
 async fn an_account_from_registration_to_logout() {
@@ -136,18 +135,8 @@ async fn an_operator_makes_the_first_admin_who_reads_what_was_done() {
     let server = Server::start().await;
     let ann = server.account("ann").await;
     server.call(Method::PATCH, "/users/me", Some(&ann), Some(json!({"display_name": "Ann"}))).await;
-    let create = |email: &str, password: &str| {
-        let mut command = livedrop();
-        command.args(["admin", "create", "--email", email, "--data-dir"]).arg(&server.data);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("livedrop runs");
-        let _ = child.stdin.take().expect("a pipe").write_all(password.as_bytes());
-        child.wait_with_output().expect("its end")
-    };
-    let short = create("root@example.com", "short\n");
-    assert_eq!(short.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&short.stderr).contains("at least 8 characters"));
-    assert_eq!(create("root@example.com", "a long password\n").status.code(), Some(0));
+    let made = create_admin(&server, &["--email", "root@example.com"], "a long password\n");
+    assert_eq!(made.status.code(), Some(0));
     let login = json!({"email": "root@example.com", "password": "a long password"});
     let (_, session) = server.post("/auth/login", None, login).await;
     assert_eq!(session["user"]["role"], "admin", "{session}");

@@ -1,6 +1,7 @@
 //! One integration binary: a real server process on a free port, spoken to over real HTTP and WebSocket.
 
 mod accounts;
+mod admin;
 mod authorization;
 mod caching;
 mod conformance;

@@ -95,6 +95,26 @@ pub async fn a_new_password_signs_out_everywhere(db: Database) {
     assert_eq!(db.store.user(changed.id).await.unwrap(), Some(changed));
 }
 
+pub async fn an_account_that_is_promoted_has_a_new_password_and_no_login(db: Database) {
+    let (alice, root) = (user("alice@example.com"), user("root@example.com"));
+    db.store.insert_user(&alice).await.unwrap();
+    let login = token(alice.id, Uuid::new_v4());
+    db.store.insert_refresh_token(&login).await.unwrap();
+    assert!(!db.store.promote_to_admin(UserId::new(), "another", &audit(alice.id, 6)).await.unwrap());
+    assert!(db.store.promote_to_admin(alice.id, "another", &audit(alice.id, 7)).await.unwrap());
+    let promoted = db.store.user(alice.id).await.unwrap().unwrap();
+    assert_eq!((promoted.role.as_str(), promoted.password_hash.as_str()), ("admin", "another"));
+    assert_eq!(db.store.refresh_token(&login.hash).await.unwrap().unwrap().revoked_at, Some(at(7)));
+
+    let root = User { role: "admin".into(), ..root };
+    db.store.insert_admin(&root, &audit(root.id, 8)).await.unwrap();
+    assert_eq!(db.store.user(root.id).await.unwrap(), Some(root));
+    let again = db.store.insert_admin(&user("root@example.com"), &audit(alice.id, 9)).await;
+    assert!(matches!(again, Err(StoreError::Taken { what: "email" })), "{again:?}");
+    let trail = db.store.audit(AuditFilter::default(), None, 10).await.unwrap();
+    assert_eq!(trail.len(), 2, "what did not happen leaves no line");
+}
+
 pub async fn a_deleted_account_leaves_nothing_personal(db: Database) {
     let (alice, maker) = (user("alice@example.com"), user("maker@example.com"));
     db.store.insert_user(&maker).await.unwrap();

@@ -53,6 +53,7 @@ on_both! {
         a_revoked_family_cannot_be_rotated,
         a_revocation_lets_no_token_slip_through,
         a_new_password_signs_out_everywhere,
+        an_account_that_is_promoted_has_a_new_password_and_no_login,
         a_deleted_account_leaves_nothing_personal,
         the_audit_trail_is_read_by_actor_and_by_object,
     },

@@ -1,13 +1,11 @@
 //! Accounts on the wire.
 
-use crate::domain::limits::{
-    EMAIL_CHARS_MAX, EMAIL_CHARS_MIN, NAME_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, REFRESH_TOKEN_CHARS_MAX,
-};
+use crate::domain::limits::{NAME_CHARS_MAX, PASSWORD_CHARS_MAX, REFRESH_TOKEN_CHARS_MAX};
 use crate::domain::{Timestamp, UserId};
 use crate::http::field::{Checks, Field};
 use crate::http::openapi::schema;
 use crate::service::accounts::{Account, AccountChange, NewAccount, SignedIn};
-use crate::service::{AuditRow, Failure};
+use crate::service::{AuditRow, Failure, identity};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -31,10 +29,7 @@ impl RegisterBody {
     pub fn validate(self) -> Result<NewAccount, Failure> {
         let mut checks = Checks::default();
         let email = checks.required("/email", self.email);
-        let email = checks.line("/email", email, EMAIL_CHARS_MIN..=EMAIL_CHARS_MAX);
-        if email.as_deref().is_some_and(|email| !is_address(email)) {
-            checks.wrong("/email", "must be an e-mail address");
-        }
+        let email = email.and_then(|email| checks.accept("/email", identity::new_email(email)));
         let password = new_password(&mut checks, "/password", self.password);
         let display_name = checks.required("/display_name", self.display_name);
         let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
@@ -47,13 +42,8 @@ impl RegisterBody {
 }
 
 fn new_password(checks: &mut Checks, pointer: &str, password: Field<String>) -> Option<String> {
-    checks.required(pointer, password).filter(|password| {
-        let fits = (PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&password.chars().count());
-        if !fits {
-            checks.wrong(pointer, format!("must have {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters"));
-        }
-        fits
-    })
+    let password = checks.required(pointer, password)?;
+    checks.accept(pointer, identity::new_password(password))
 }
 
 /// A password to be compared. Its form is not checked, only that hashing it is not an attack.
@@ -65,21 +55,6 @@ fn known_password(checks: &mut Checks, pointer: &str, password: Field<String>) -
         }
         fits
     })
-}
-
-/// Something before one `@` and something after it, without white space: whether mail arrives there, only mail tells.
-fn is_address(email: &str) -> bool {
-    match email.split_once('@') {
-        Some((local, domain)) => {
-            let dots = domain.starts_with('.') || domain.ends_with('.') || domain.contains("..");
-            !local.is_empty()
-                && !domain.is_empty()
-                && !domain.contains('@')
-                && !dots
-                && !email.contains(char::is_whitespace)
-        }
-        None => false,
-    }
 }
 
 /// `POST /auth/login`.

@@ -1,0 +1,72 @@
+//! `livedrop admin create`.
+
+use crate::actors::Clock;
+use crate::config::Config;
+use crate::domain::limits::NAME_CHARS_MAX;
+use crate::service::accounts::{Accounts, NewAccount};
+use crate::service::passwords::Passwords;
+use crate::service::tokens::Tokens;
+use crate::service::{identity, text};
+use crate::storage::{Store, User};
+use std::sync::Arc;
+
+/// An administrator to make. Every field is valid.
+pub struct NewAdmin {
+    account: NewAccount,
+    promote_existing: bool,
+}
+
+/// What became of it.
+pub enum AdminMade {
+    /// A new account.
+    Created(User),
+    /// An account that was there: it has the new password, and every login of it has ended.
+    Promoted(User),
+}
+
+impl NewAdmin {
+    /// Checks the fields. `promote_existing`: whether an account that has the address already is taken.
+    ///
+    /// # Errors
+    /// One readable line about the first that is not valid.
+    pub fn new(email: String, display_name: String, password: String, promote_existing: bool) -> Result<Self, String> {
+        let email = Self::email(email)?;
+        let display_name =
+            text::line(display_name, 1..=NAME_CHARS_MAX).map_err(|why| format!("--display-name {why}"))?;
+        let password = identity::new_password(password).map_err(|why| format!("the password {why}"))?;
+        Ok(Self { account: NewAccount { email, password, display_name }, promote_existing })
+    }
+
+    /// Checks the address alone, so that nobody types a password for one that is not valid.
+    ///
+    /// # Errors
+    /// One readable line.
+    pub fn email(email: String) -> Result<String, String> {
+        identity::new_email(email).map_err(|why| format!("--email {why}"))
+    }
+
+    /// Makes the administrator.
+    ///
+    /// # Errors
+    /// One readable line: the address belongs to somebody and promotion was not asked for, or the database.
+    pub async fn make(self, config: &Config, store: Arc<dyn Store>) -> Result<AdminMade, String> {
+        let tokens = Tokens::new(&[0; 32], config.access_token_seconds, Clock::default());
+        let accounts = Accounts::new(store, Passwords::new(config.password_hashing), tokens, Arc::new(|_| false));
+        let Self { account, promote_existing } = self;
+        let known = accounts.known(&account.email).await.map_err(|failure| failure.to_string())?;
+        match known {
+            None => accounts.create_admin(account).await.map(AdminMade::Created),
+            Some(known) if promote_existing => {
+                accounts.promote_to_admin(known, account.password).await.map(AdminMade::Promoted)
+            }
+            Some(known) => {
+                return Err(format!(
+                    "{} has an account already, of whoever registered it: --promote-existing makes it an administrator, \
+                     sets this password and ends every login of it",
+                    known.email
+                ));
+            }
+        }
+        .map_err(|failure| failure.to_string())
+    }
+}
