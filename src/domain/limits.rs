@@ -152,10 +152,12 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 pub const PASSWORD_CHARS_MAX: usize = 256;
 /// Characters of a payment method.
 pub const PAYMENT_METHOD_CHARS_MAX: usize = 64;
-/// Passwords hashed at the same time: each takes 19 MiB and a core.
+/// Passwords hashed at the same time, on however many cores: each takes 19 MiB. One core is left for everything else.
 pub const PASSWORD_HASHES_AT_ONCE_MAX: usize = 4;
-/// Requests waiting for one of those places; past it 503.
-pub const PASSWORD_HASH_QUEUE_MAX: usize = 256;
+/// Logins waiting for their password to be hashed, and registrations besides; past it 503.
+pub const PASSWORD_QUEUE_MAX: usize = 256;
+/// Logins that come before a registration where both wait.
+pub const PASSWORD_LOGINS_PER_REGISTRATION: u32 = 3;
 /// Drops kept in memory (scheduled, live, or with unsettled holds).
 pub const DROPS_IN_MEMORY_MAX: usize = 50_000;
 /// Requests of a rate limit that may come at once.

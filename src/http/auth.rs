@@ -4,12 +4,13 @@ use super::problem::Problem;
 use super::{client, trace};
 use crate::domain::UserId;
 use crate::service::tokens::{Access, Tokens};
-use crate::service::{Caller, Code, Failure};
+use crate::service::{Caller, Code, Failure, Visitor};
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
 use hashbrown::HashMap;
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::{Ready, ready};
 
 /// The user of a path `/users/{id}/…`; `me` is short for the caller's id. Whether the caller may is for the use case to say.
@@ -81,6 +82,16 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(caller(request).map_err(Problem::from))
+    }
+}
+
+/// Whoever asks, signed in or not.
+impl FromRequest for Visitor {
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self { origin: client::address(request), trace: trace::current_id() }))
     }
 }
 

@@ -5,6 +5,7 @@ use super::problem::Problem;
 use super::quota::{Left, Quotas, Rate};
 use super::sizes::Sizes;
 use super::{auth, client};
+use crate::service::caller::network;
 use crate::service::{Code, Failure};
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -155,7 +156,7 @@ impl Limits {
     fn take(&self, request: &ServiceRequest) -> [Option<(&Quotas, Left)>; 2] {
         let path = request.match_info().as_str();
         let Some(class) = Class::of(request.method(), path) else { return [None, None] };
-        let address = || client::address(request.request()).map_or(0, client::bucket);
+        let address = || client::address(request.request()).map_or(0, network);
         let take = |class, key: &dyn Fn() -> u128| self.of(class).map(|quotas| (quotas, quotas.take(key())));
         if class.by_address(path) {
             return [take(class, &address), None];

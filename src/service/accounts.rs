@@ -2,8 +2,9 @@
 
 use super::caller::operators_audit;
 use super::{
-    Caller, Code, Failure, Object, Page,
+    Caller, Code, Failure, Object, Page, Visitor,
     creators::page,
+    hash_queue::Purpose,
     identity::normalise_email,
     passwords::Passwords,
     tokens::{self, REFRESH_GRACE_MS, Role, Tokens},
@@ -16,6 +17,9 @@ use uuid::Uuid;
 
 #[cfg(test)]
 mod tests;
+
+/// The network of whoever sits at the command line: a process of its own, so it competes with nobody.
+const OPERATOR: u128 = 0;
 
 /// An account to make, already validated field by field.
 pub struct NewAccount {
@@ -81,18 +85,18 @@ impl Accounts {
     ///
     /// # Errors
     /// `email_taken`, `overloaded`, `database_unavailable`.
-    pub async fn register(&self, new: NewAccount) -> Result<SignedIn, Failure> {
-        let user = self.new_user(new, Role::User).await?;
+    pub async fn register(&self, visitor: &Visitor, new: NewAccount) -> Result<SignedIn, Failure> {
+        let user = self.new_user(new, Role::User, visitor.network()).await?;
         self.store.insert_user(&user).await?;
         self.open_family(Account { user, is_creator: false }).await
     }
 
-    async fn new_user(&self, new: NewAccount, role: Role) -> Result<User, Failure> {
+    async fn new_user(&self, new: NewAccount, role: Role, network: u128) -> Result<User, Failure> {
         Ok(User {
             id: UserId::new(),
             email: normalise_email(&new.email),
             display_name: new.display_name,
-            password_hash: self.passwords.hash(new.password).await?,
+            password_hash: self.passwords.hash(new.password, Purpose::Registration, network).await?,
             role: role.as_str().to_owned(),
             created_at: self.tokens.now(),
             private_follows: true,
@@ -103,13 +107,13 @@ impl Accounts {
     ///
     /// # Errors
     /// `invalid_credentials`, `overloaded`, `database_unavailable`.
-    pub async fn login(&self, email: &str, password: String) -> Result<SignedIn, Failure> {
+    pub async fn login(&self, visitor: &Visitor, email: &str, password: String) -> Result<SignedIn, Failure> {
         let email = normalise_email(email);
         // No address has control characters, and Postgres would not take a zero in its question.
         let possible = !email.contains(char::is_control);
         let user = if possible { self.store.user_by_email(&email).await? } else { None };
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let matches = self.passwords.verify(password, hash).await?;
+        let matches = self.passwords.verify(password, hash, visitor.network()).await?;
         match user {
             Some(user) if matches => self.open_family(self.account(user).await?).await,
             _ => Err(Failure::new(Code::InvalidCredentials)),
@@ -188,7 +192,7 @@ impl Accounts {
     /// `wrong_password`, `user_not_found`, `overloaded`, `database_unavailable`.
     pub async fn change_password(&self, caller: &Caller, current: String, new: String) -> Result<SignedIn, Failure> {
         let account = self.prove(caller, current).await?;
-        let hash = self.passwords.hash(new).await?;
+        let hash = self.passwords.hash(new, Purpose::Login, caller.network()).await?;
         let audit = caller.audit(self.tokens.now(), "password_changed", user(caller.user), &json!({}));
         self.store.set_password(caller.user, &hash, &audit).await?;
         self.open_family(account).await
@@ -221,7 +225,7 @@ impl Accounts {
     /// # Errors
     /// `email_taken`, `overloaded`, `database_unavailable`.
     pub async fn create_admin(&self, new: NewAccount) -> Result<User, Failure> {
-        let admin = self.new_user(new, Role::Admin).await?;
+        let admin = self.new_user(new, Role::Admin, OPERATOR).await?;
         let audit = operators_audit(self.tokens.now(), "admin_made", user(admin.id), &json!({}));
         self.store.insert_admin(&admin, &audit).await?;
         Ok(admin)
@@ -233,7 +237,7 @@ impl Accounts {
     /// # Errors
     /// `user_not_found` where it was deleted meanwhile, `overloaded`, `database_unavailable`.
     pub async fn promote_to_admin(&self, mut account: User, password: String) -> Result<User, Failure> {
-        account.password_hash = self.passwords.hash(password).await?;
+        account.password_hash = self.passwords.hash(password, Purpose::Login, OPERATOR).await?;
         account.role = Role::Admin.as_str().to_owned();
         let detail = json!({"fields": ["role", "password"]});
         let audit = operators_audit(self.tokens.now(), "admin_made", user(account.id), &detail);
@@ -262,7 +266,8 @@ impl Accounts {
     async fn prove(&self, caller: &Caller, password: String) -> Result<Account, Failure> {
         let account = self.me(caller.user).await?;
         let hash = Some(account.user.password_hash.clone());
-        if self.passwords.verify(password, hash).await? { Ok(account) } else { Err(Failure::new(Code::WrongPassword)) }
+        let right = self.passwords.verify(password, hash, caller.network()).await?;
+        if right { Ok(account) } else { Err(Failure::new(Code::WrongPassword)) }
     }
 
     /// Keeps `next` if the used token behind `hash` is within its grace, and revokes its family if it is not.

@@ -3,7 +3,7 @@
 use super::{Code, Failure, tokens::Role};
 use crate::domain::{Actor, CreatorId, Timestamp, TraceId, UserId};
 use crate::storage::AuditRow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use uuid::Uuid;
 
 /// Somebody who is signed in.
@@ -19,6 +19,35 @@ pub struct Caller {
     pub trace: TraceId,
 }
 
+/// Somebody who has yet to sign in.
+#[derive(Clone, Copy, Debug)]
+pub struct Visitor {
+    /// From which address, if it is known.
+    pub origin: Option<IpAddr>,
+    /// The trace of the request.
+    pub trace: TraceId,
+}
+
+/// What counts as one client: an IPv4 address, or the /64 that an IPv6 client picks its addresses from.
+#[must_use]
+pub fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() & (u128::MAX << 64),
+    }
+}
+
+/// The network of those whose address is not known.
+const UNKNOWN_NETWORK: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+impl Visitor {
+    /// Where it comes from, as one client.
+    #[must_use]
+    pub fn network(&self) -> u128 {
+        network(self.origin.unwrap_or(UNKNOWN_NETWORK))
+    }
+}
+
 /// What something was done to.
 #[derive(Clone, Copy, Debug)]
 pub struct Object {
@@ -29,6 +58,12 @@ pub struct Object {
 }
 
 impl Caller {
+    /// Where they come from, as one client.
+    #[must_use]
+    pub fn network(&self) -> u128 {
+        network(self.origin.unwrap_or(UNKNOWN_NETWORK))
+    }
+
     /// Whether this is the creator, or an admin.
     ///
     /// # Errors
@@ -91,5 +126,19 @@ pub fn operators_audit(at: Timestamp, act: &str, object: Object, detail: &serde_
         object: Some(object.id),
         detail: detail.to_string(),
         trace: TraceId::random(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::network;
+
+    #[test]
+    fn ipv6_clients_are_their_network() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

@@ -6,6 +6,7 @@ pub use crate::actors::clock;
 pub mod creators;
 pub mod drops;
 pub mod failure;
+pub mod hash_queue;
 pub mod identity;
 pub mod inbox;
 pub mod orders;
@@ -22,7 +23,7 @@ pub mod views;
 
 use tracing::Instrument;
 
-pub use caller::{Caller, Object};
+pub use caller::{Caller, Object, Visitor};
 pub use failure::{Code, Failure, FieldError};
 pub use views::{DropView, Page, StockView};
 

@@ -10,7 +10,7 @@ use crate::http::openapi::parameters::AuditQuery;
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::service::accounts::Accounts;
-use crate::service::{Caller, Code as C};
+use crate::service::{Caller, Code as C, Visitor};
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -27,8 +27,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
         Fails<{ codes(&[C::EmailTaken, C::Overloaded]) }>,
     ),
 )]
-pub async fn register(accounts: web::Data<Accounts>, Body(body): Body<RegisterBody>) -> Answer {
-    let signed_in = accounts.register(body.validate()?).await?;
+pub async fn register(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): Body<RegisterBody>) -> Answer {
+    let signed_in = accounts.register(&visitor, body.validate()?).await?;
     Ok(created(HeaderValue::from_static("/api/v1/users/me"), json::write(&SignedInBody::from(&signed_in))?))
 }
 
@@ -45,9 +45,9 @@ pub async fn register(accounts: web::Data<Accounts>, Body(body): Body<RegisterBo
         Fails<{ codes(&[C::InvalidCredentials, C::Overloaded]) }>,
     ),
 )]
-pub async fn login(accounts: web::Data<Accounts>, Body(body): Body<LoginBody>) -> Answer {
+pub async fn login(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): Body<LoginBody>) -> Answer {
     let (email, password) = body.validate()?;
-    let signed_in = accounts.login(&email, password).await?;
+    let signed_in = accounts.login(&visitor, &email, password).await?;
     ok(SignedInBody::from(&signed_in))
 }
 
