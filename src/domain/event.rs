@@ -1,7 +1,23 @@
 //! What the journal keeps: the facts from which every other view (memory, SQL, websocket, audit) is a fold.
 //!
-//! The binary form is postcard's, so variants and fields may only be appended, never reordered or removed. A change
-//! that cannot be an append needs a new [`DropRecord::VERSION`] and a reader for the old one.
+//! The types here are also the *current version* of the binary form, which is postcard's: no names, no lengths of structs,
+//! variants by their number. So **any** change to a type below (a field or a variant that is added, removed, moved or has another
+//! type; nested types included) changes the bytes, and bytes that were written before cannot be read any more. Hence versions:
+//! [`codec`] writes the current one and reads all of them, for ever; `golden/` keeps bytes of each, and the tests hold them.
+//!
+//! To change an event:
+//! 1. Is the current version released (its golden file says so)? Then add the next: `DropRecord::VERSION` + 1, a file such as
+//!    `v1.rs` with a copy of each type that is about to change and its `From`, and an arm in [`codec`].
+//! 2. Change the type here; older versions' `From` says what a record without the new field means.
+//! 3. Add samples to `golden.rs`, run `cargo test --lib domain::event`, and append the lines that it prints to the current
+//!    version's golden file. Lines of a released version never change.
+
+pub mod codec;
+#[cfg(test)]
+mod golden;
+mod v1;
+
+pub use codec::RecordError;
 
 use super::{
     CreatorId, DropId, Fingerprint, KeyDigest, Money, OrderId, ProductId, RefundCause, Refusal, ReleaseReason,
@@ -93,6 +109,15 @@ pub enum ManualAct {
     Refunded(OrderId),
 }
 
+/// The idempotency key that a command by hand came with, and what was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyedRequest {
+    /// Stands for the key and for whose it is.
+    pub digest: KeyDigest,
+    /// Stands for what was asked for.
+    pub fingerprint: Fingerprint,
+}
+
 /// One fact about one drop.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DropEvent {
@@ -151,7 +176,8 @@ pub enum DropEvent {
     /// Its times were moved.
     Rescheduled { starts_at: Timestamp, ends_at: Option<Timestamp> },
     /// The events before this one, of the same entry, were somebody's doing. For the audit trail.
-    ByHand { actor: Actor, act: ManualAct },
+    /// `request` when it came with an idempotency key.
+    ByHand { actor: Actor, act: ManualAct, request: Option<KeyedRequest> },
 }
 
 impl DropEvent {
@@ -214,54 +240,4 @@ pub struct DropRecord {
     pub at: Timestamp,
     /// What was decided.
     pub event: DropEvent,
-}
-
-/// A record that cannot be read back.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// The first byte names a version that this program does not know.
-    #[error("record version {0} is not known to this version of livedrop")]
-    Version(u8),
-    /// The bytes are no record.
-    #[error("not a record: {0}")]
-    Malformed(#[from] postcard::Error),
-    /// No byte at all.
-    #[error("an empty record")]
-    Empty,
-}
-
-impl DropRecord {
-    /// The first byte of every record.
-    pub const VERSION: u8 = 1;
-
-    /// Appends the binary form to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(Self::VERSION);
-        let start = std::mem::take(out);
-        *out = postcard::to_extend(self, start).expect("a record always encodes into memory");
-    }
-
-    /// Reads only which drop a record is about.
-    ///
-    /// # Errors
-    /// [`RecordError`]; a record may still be malformed after its drop.
-    pub fn drop_of(bytes: &[u8]) -> Result<DropId, RecordError> {
-        match bytes.split_first() {
-            None => Err(RecordError::Empty),
-            Some((&Self::VERSION, rest)) => Ok(postcard::take_from_bytes(rest)?.0),
-            Some((&version, _)) => Err(RecordError::Version(version)),
-        }
-    }
-
-    /// Reads what [`DropRecord::encode`] wrote.
-    ///
-    /// # Errors
-    /// [`RecordError`] for anything else; never panics and never allocates more than the input's length asks for.
-    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-        match bytes.split_first() {
-            None => Err(RecordError::Empty),
-            Some((&Self::VERSION, rest)) => Ok(postcard::from_bytes(rest)?),
-            Some((&version, _)) => Err(RecordError::Version(version)),
-        }
-    }
 }

@@ -13,7 +13,7 @@ pub mod product;
 pub mod stock;
 pub mod timestamp;
 
-pub use event::{Actor, DropEvent, DropRecord, DropSpec, ManualAct, OrderLine, VariantSpec};
+pub use event::{Actor, DropEvent, DropRecord, DropSpec, KeyedRequest, ManualAct, OrderLine, VariantSpec};
 pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};

@@ -74,7 +74,7 @@ impl DropState {
         let before = events.len();
         let outcome = self.decide(now, command, events);
         if events.len() > before {
-            self.emit(now, DropEvent::ByHand { actor, act }, events);
+            self.emit(now, DropEvent::ByHand { actor, act, request: None }, events);
         }
         outcome
     }

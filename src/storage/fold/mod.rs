@@ -140,7 +140,7 @@ impl Fold {
                 self.reserve(record)?;
             }
             DropEvent::Refused { .. } => self.refuse(sequence, record),
-            DropEvent::ByHand { actor, act } => self.audits.push(audit::line(sequence, record, actor, *act)),
+            DropEvent::ByHand { actor, act, .. } => self.audits.push(audit::line(sequence, record, actor, *act)),
             event => {
                 if let Some(id) = event.order() {
                     let order = self.order(id)?;

@@ -1,0 +1,70 @@
+//! The binary form of a record: one byte that names its version, then what that version's types are in postcard.
+//!
+//! Every version begins with the drop's id, so that [`DropRecord::drop_of`] reads any of them. Not even a variant is appended to
+//! an enum of a released version: a program that is older would take the record for a damaged one, instead of saying which
+//! version it does not know.
+
+use super::{DropId, DropRecord, v1};
+use serde::de::DeserializeOwned;
+
+/// A record that cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The first byte names a version that this program does not know.
+    #[error("record version {0} is not known to this version of livedrop")]
+    Version(u8),
+    /// The bytes are no record.
+    #[error("not a record: {0}")]
+    Malformed(#[from] postcard::Error),
+    /// So many bytes follow the record, so it is not one of its version.
+    #[error("not a record: {0} bytes too many")]
+    Trailing(usize),
+    /// No byte at all.
+    #[error("an empty record")]
+    Empty,
+}
+
+impl DropRecord {
+    /// The version that is written: the first byte of every new record.
+    pub const VERSION: u8 = 2;
+
+    /// Appends the binary form to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(Self::VERSION);
+        let start = std::mem::take(out);
+        *out = postcard::to_extend(self, start).expect("a record always encodes into memory");
+    }
+
+    /// Reads only which drop a record is about.
+    ///
+    /// # Errors
+    /// [`RecordError`]; a record may still be malformed after its drop.
+    pub fn drop_of(bytes: &[u8]) -> Result<DropId, RecordError> {
+        match bytes.split_first() {
+            None => Err(RecordError::Empty),
+            Some((1..=Self::VERSION, rest)) => Ok(postcard::take_from_bytes(rest)?.0),
+            Some((&version, _)) => Err(RecordError::Version(version)),
+        }
+    }
+
+    /// Reads what [`DropRecord::encode`] of this program, or of any before it, wrote.
+    ///
+    /// # Errors
+    /// [`RecordError`] for anything else; never panics and never allocates more than the input's length asks for.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        match bytes.split_first() {
+            None => Err(RecordError::Empty),
+            Some((&Self::VERSION, rest)) => whole(rest),
+            Some((1, rest)) => Ok(whole::<v1::Record>(rest)?.into()),
+            Some((&version, _)) => Err(RecordError::Version(version)),
+        }
+    }
+}
+
+/// A record that takes all of `bytes`: what is left over was a field that this version does not have.
+pub(super) fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
+    match postcard::take_from_bytes(bytes)? {
+        (record, []) => Ok(record),
+        (_, rest) => Err(RecordError::Trailing(rest.len())),
+    }
+}

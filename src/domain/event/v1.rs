@@ -1,0 +1,151 @@
+//! Version 1 of the binary form, frozen: these types are never edited.
+//!
+//! It differs from version 2 in `ByHand`, which had no idempotency key. Types that are the same in both are the current ones; whoever
+//! changes one of those copies it here first.
+
+use super::{Actor, DropEvent, DropRecord, DropSpec, ManualAct, OrderLine};
+use crate::domain::{
+    DropId, Fingerprint, KeyDigest, Money, OrderId, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId,
+    VariantId,
+};
+use serde::Deserialize;
+
+/// [`DropRecord`], as it was.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(super) struct Record {
+    drop: DropId,
+    at: Timestamp,
+    event: Event,
+}
+
+/// [`DropEvent`], as it was.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+enum Event {
+    Scheduled(Box<DropSpec>),
+    Started,
+    Ended,
+    Cancelled,
+    Restocked {
+        variant: VariantId,
+        quantity: u32,
+    },
+    StockLow {
+        variant: VariantId,
+        available: u32,
+    },
+    SoldOut,
+    BackInStock,
+    Reserved {
+        order: OrderId,
+        buyer: UserId,
+        variant: VariantId,
+        quantity: u32,
+        unit_price: Money,
+        expires_at: Timestamp,
+        key: Box<str>,
+        digest: KeyDigest,
+        fingerprint: Fingerprint,
+        payment_method: Option<Box<str>>,
+    },
+    Refused {
+        buyer: UserId,
+        key: Box<str>,
+        digest: KeyDigest,
+        fingerprint: Fingerprint,
+        refusal: Refusal,
+        trace: TraceId,
+    },
+    PaymentStarted {
+        order: OrderId,
+        method: Box<str>,
+    },
+    Confirmed {
+        line: OrderLine,
+        payment_ref: Option<Box<str>>,
+        retaken: bool,
+    },
+    Released {
+        line: OrderLine,
+        reason: ReleaseReason,
+        trace: TraceId,
+    },
+    RefundDue {
+        line: OrderLine,
+        payment_ref: Box<str>,
+        cause: RefundCause,
+        was_sold: bool,
+    },
+    Refunded {
+        line: OrderLine,
+    },
+    PaymentEnded {
+        order: OrderId,
+    },
+    Rescheduled {
+        starts_at: Timestamp,
+        ends_at: Option<Timestamp>,
+    },
+    ByHand {
+        actor: Actor,
+        act: ManualAct,
+    },
+}
+
+impl From<Record> for DropRecord {
+    fn from(Record { drop, at, event }: Record) -> Self {
+        Self { drop, at, event: event.into() }
+    }
+}
+
+impl From<Event> for DropEvent {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Scheduled(spec) => Self::Scheduled(spec),
+            Event::Started => Self::Started,
+            Event::Ended => Self::Ended,
+            Event::Cancelled => Self::Cancelled,
+            Event::Restocked { variant, quantity } => Self::Restocked { variant, quantity },
+            Event::StockLow { variant, available } => Self::StockLow { variant, available },
+            Event::SoldOut => Self::SoldOut,
+            Event::BackInStock => Self::BackInStock,
+            Event::Reserved {
+                order,
+                buyer,
+                variant,
+                quantity,
+                unit_price,
+                expires_at,
+                key,
+                digest,
+                fingerprint,
+                payment_method,
+            } => Self::Reserved {
+                order,
+                buyer,
+                variant,
+                quantity,
+                unit_price,
+                expires_at,
+                key,
+                digest,
+                fingerprint,
+                payment_method,
+            },
+            Event::Refused { buyer, key, digest, fingerprint, refusal, trace } => {
+                Self::Refused { buyer, key, digest, fingerprint, refusal, trace }
+            }
+            Event::PaymentStarted { order, method } => Self::PaymentStarted { order, method },
+            Event::Confirmed { line, payment_ref, retaken } => Self::Confirmed { line, payment_ref, retaken },
+            Event::Released { line, reason, trace } => Self::Released { line, reason, trace },
+            Event::RefundDue { line, payment_ref, cause, was_sold } => {
+                Self::RefundDue { line, payment_ref, cause, was_sold }
+            }
+            Event::Refunded { line } => Self::Refunded { line },
+            Event::PaymentEnded { order } => Self::PaymentEnded { order },
+            Event::Rescheduled { starts_at, ends_at } => Self::Rescheduled { starts_at, ends_at },
+            Event::ByHand { actor, act } => Self::ByHand { actor, act, request: None },
+        }
+    }
+}
