@@ -3,7 +3,7 @@
 //! It checks every frame, folds the journal through the engine, compares the result at the watermark with SQL row by
 //! row, and checks the stock equation of every drop on the way.
 
-use crate::domain::{DropEvent, DropId, DropRecord, OrderStatus, OrderView, StockBoard, StockCounts};
+use crate::domain::{DropEvent, DropId, DropRecord, OrderStatus, OrderView, StockBoard};
 use crate::engine::DropState;
 use crate::journal::{self, FileDevice, RecoveryError};
 use crate::storage::{DropFilter, DropRow, Store, StoreError};
@@ -235,6 +235,8 @@ fn fold(report: &mut VerifyReport, told: &mut HashMap<DropId, Told>, sequence: u
 fn impossible(drop: &mut Told, event: &DropEvent) -> Option<&'static str> {
     let status = match (event, event.order().map(|id| drop.state.order(id))) {
         (DropEvent::Reserved { .. }, Some(Some(_))) => return Some("an order is reserved twice"),
+        // Its key is free, see [`crate::domain::Refusal::is_remembered`].
+        (DropEvent::Refused { refusal, .. }, _) if !refusal.is_remembered() => None,
         (DropEvent::Reserved { digest, .. } | DropEvent::Refused { digest, .. }, _)
             if drop.state.knows_key(*digest) =>
         {
@@ -287,7 +289,8 @@ async fn compare_drop(
     store: &dyn Store,
 ) -> Result<(), VerifyError> {
     let id = row.spec.id;
-    let mut sums: HashMap<_, StockCounts> = HashMap::new();
+    // Rows may hold anything: counted in 64 bits.
+    let mut sums: HashMap<_, (u64, u64)> = HashMap::new();
     let (mut seen, mut after) = (0, None);
     loop {
         let orders = store.drop_orders(id, after, PAGE).await?;
@@ -296,10 +299,10 @@ async fn compare_drop(
         for order in orders {
             seen += 1;
             report.orders += 1;
-            let sum = sums.entry(order.variant_id).or_default();
+            let (held, sold) = sums.entry(order.variant_id).or_default();
             match order.status {
-                OrderStatus::Reserved => sum.held += order.quantity,
-                OrderStatus::Confirmed if order.refund_due.is_none() => sum.sold += order.quantity,
+                OrderStatus::Reserved => *held += u64::from(order.quantity),
+                OrderStatus::Confirmed if order.refund_due.is_none() => *sold += u64::from(order.quantity),
                 _ => {}
             }
             if let Some(told) = told {
@@ -308,12 +311,9 @@ async fn compare_drop(
         }
     }
     for variant in &row.variants {
-        let (sum, stock) = (sums.remove(&variant.id).unwrap_or_default(), variant.stock);
-        if !stock.balances() || (stock.held, stock.sold) != (sum.held, sum.sold) {
-            report.find(format!(
-                "drop {id}, variant {}: {stock:?}, its orders hold {} and own {}",
-                variant.id, sum.held, sum.sold
-            ));
+        let ((held, sold), stock) = (sums.remove(&variant.id).unwrap_or_default(), variant.stock);
+        if !stock.balances() || (u64::from(stock.held), u64::from(stock.sold)) != (held, sold) {
+            report.find(format!("drop {id}, variant {}: {stock:?}, its orders hold {held} and own {sold}", variant.id));
         }
     }
     let Some(told) = told else { return Ok(()) };
@@ -370,6 +370,12 @@ mod tests {
             refusal: Refusal::SoldOut,
             trace: TraceId::default(),
         };
+        let early = |digest| match refused(digest) {
+            DropEvent::Refused { buyer, key, digest, fingerprint, trace, .. } => {
+                DropEvent::Refused { buyer, key, digest, fingerprint, trace, refusal: Refusal::NotStarted }
+            }
+            other => other,
+        };
         let other = KeyDigest::of(buyer, "another");
         let differences = |answers: [DropEvent; 2]| {
             let (mut report, mut told) = (VerifyReport::default(), HashMap::new());
@@ -384,6 +390,9 @@ mod tests {
         };
         assert_eq!(differences([reserved(digest), reserved(other)]), Vec::<String>::new());
         assert_eq!(differences([refused(digest), reserved(other)]), Vec::<String>::new());
+        // What time alone cures was remembered once, and leaves the key free.
+        assert_eq!(differences([early(digest), reserved(digest)]), Vec::<String>::new());
+        assert_eq!(differences([early(digest), refused(digest)]), Vec::<String>::new());
         let twice = [
             [reserved(digest), reserved(digest)],
             [reserved(digest), refused(digest)],

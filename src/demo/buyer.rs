@@ -15,8 +15,9 @@ const ATTEMPTS_MAX: u32 = 10_000;
 /// Answers that one buyer keeps to ask for again at the end.
 const LATE_REPEATS_MAX: usize = 4;
 /// Refusals that belong to a sale. Any other one is a fault of the server or of the demo.
-const ORDINARY_REFUSALS: [&str; 8] = [
+const ORDINARY_REFUSALS: [&str; 9] = [
     "sold_out",
+    "not_enough_stock",
     "payment_declined",
     "limit_exceeded",
     "hold_expired",
@@ -159,7 +160,7 @@ impl Buyer {
             return Step::GoHome;
         }
         match code.as_str() {
-            "sold_out" => Step::SoldOut,
+            "sold_out" | "not_enough_stock" => Step::SoldOut,
             "drop_ended" => Step::GoHome,
             // The own hold that is in the way runs out.
             "limit_exceeded" => Step::ComeBack(self.market.hold),

@@ -11,6 +11,9 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration, time::Instant};
 use tokio::sync::watch;
 
+/// Refusals that time alone cures.
+const NOT_REMEMBERED: [&str; 1] = ["drop_not_started"];
+
 /// Where the sale stands for the crowd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -80,8 +83,11 @@ impl Market {
         }
     }
 
-    /// Two answers to one key: they must be the same to the letter.
+    /// Two answers to one key: they must be the same to the letter, unless the first was "not now", which no key keeps.
     pub fn compare(&self, first: &Answer, second: &Answer) {
+        if NOT_REMEMBERED.contains(&first.code().as_str()) {
+            return;
+        }
         add(&self.tally.repeated);
         if first.identical(second) {
             return add(&self.tally.identical);

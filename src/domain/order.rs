@@ -68,23 +68,77 @@ named!(
     }
 );
 
-named!(
-    /// Why a reservation was refused: an outcome that is remembered with its key, not an error.
-    Refusal {
-        /// The drop has not started.
-        NotStarted = "drop_not_started",
-        /// The drop is over.
-        Ended = "drop_ended",
-        /// The drop was called off.
-        DropCancelled = "drop_cancelled",
-        /// Not enough free units of that variant.
-        SoldOut = "sold_out",
-        /// The buyer's orders would exceed the drop's limit per buyer.
-        LimitExceeded = "limit_exceeded",
-        /// The drop has no such variant.
-        UnknownVariant = "unknown_variant",
+/// Why a reservation was refused: an outcome that is remembered with its key, not an error.
+///
+/// In the journal's form variants are numbered in this order: new ones are appended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The drop has not started. Read from old journals only, and forgotten: time alone cures it, so it is not decided for good
+    /// any more.
+    NotStarted,
+    /// The drop is over.
+    Ended,
+    /// The drop was called off.
+    DropCancelled,
+    /// No free unit of that variant.
+    SoldOut,
+    /// The buyer's orders would exceed the drop's limit per buyer.
+    LimitExceeded,
+    /// The drop has no such variant.
+    UnknownVariant,
+    /// Free units of that variant, but fewer than were asked for.
+    NotEnoughStock {
+        /// How many there were, at least 1.
+        available: u32,
+    },
+}
+
+impl Refusal {
+    /// The name on the wire and in SQL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotStarted => "drop_not_started",
+            Self::Ended => "drop_ended",
+            Self::DropCancelled => "drop_cancelled",
+            Self::SoldOut => "sold_out",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::UnknownVariant => "unknown_variant",
+            Self::NotEnoughStock { .. } => "not_enough_stock",
+        }
     }
-);
+
+    /// The refusal of that name; `available` is that of `not_enough_stock`, which is none without it.
+    #[must_use]
+    pub fn parse(name: &str, available: Option<u32>) -> Option<Self> {
+        let plain = [
+            Self::NotStarted,
+            Self::Ended,
+            Self::DropCancelled,
+            Self::SoldOut,
+            Self::LimitExceeded,
+            Self::UnknownVariant,
+        ];
+        let counted = available.map(|available| Self::NotEnoughStock { available });
+        plain.into_iter().chain(counted).find(|refusal| refusal.as_str() == name)
+    }
+
+    /// How many units were free, where that is why.
+    #[must_use]
+    pub fn available(self) -> Option<u32> {
+        match self {
+            Self::NotEnoughStock { available } => Some(available),
+            _ => None,
+        }
+    }
+
+    /// Whether a key keeps it. What time alone cures is never remembered, also where an old journal says that it was.
+    #[must_use]
+    pub fn is_remembered(self) -> bool {
+        self != Self::NotStarted
+    }
+}
 
 /// One order in full: what a buyer reads, what the projector writes, what recovery loads.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -130,9 +184,13 @@ pub struct OrderView {
 }
 
 impl OrderView {
-    /// `quantity × unit_price`; the engine admits no order for which this overflows.
+    /// `quantity × unit_price`.
+    ///
+    /// # Panics
+    /// Where that overflows, which the bounds of prices and quantities exclude: a wrong amount must never be charged or shown.
     #[must_use]
     pub fn total(&self) -> Money {
-        self.unit_price.times(self.quantity).unwrap_or(Money { amount: i64::MAX, ..self.unit_price })
+        let total = self.unit_price.times(self.quantity);
+        total.unwrap_or_else(|| panic!("order {} of drop {}: its total overflows", self.id, self.drop_id))
     }
 }

@@ -13,6 +13,9 @@ pub struct Timestamp(i64);
 const LAST_MS: i64 = 253_402_300_799_999;
 
 impl Timestamp {
+    /// 1970-01-01T00:00:00.000Z.
+    pub const EPOCH: Self = Self(0);
+
     /// From milliseconds since the epoch, cut to the years 1970 to 9999.
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {

@@ -146,6 +146,11 @@ pub enum Outcome {
 pub enum Rejection {
     /// The key was used for another request.
     KeyReused,
+    /// The drop has not started. Time alone cures that, so the key stays free.
+    NotStarted {
+        /// When it will.
+        starts_at: Timestamp,
+    },
     /// A bound of this drop is reached (orders, refusals or holds).
     Full,
     /// No such order in this drop.

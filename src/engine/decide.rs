@@ -1,6 +1,6 @@
 //! Commands to events.
 
-use super::admission::{self, Applicant};
+use super::admission::{self, Applicant, Denial};
 use super::command::{Command, Outcome, Rejection, Reserve};
 use super::orders::{Refused, Slot, Used};
 use super::state::DropState;
@@ -198,8 +198,9 @@ impl DropState {
         }
         match self.may_reserve(&ask) {
             Ok(variant) => self.hold(now, ask, variant, events),
+            Err(Denial::NotNow(why)) => Outcome::Rejected(why),
             Err(_) if self.orders.refusals() >= REFUSALS_PER_DROP_MAX => Outcome::Rejected(Rejection::Full),
-            Err(refusal) => {
+            Err(Denial::Refused(refusal)) => {
                 let Reserve { buyer, key, digest, fingerprint, trace, .. } = ask;
                 self.emit(now, DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace }, events);
                 Outcome::Refused { refusal, trace, replayed: false }
@@ -220,18 +221,20 @@ impl DropState {
         })
     }
 
-    fn may_reserve(&self, ask: &Reserve) -> Result<u16, Refusal> {
+    fn may_reserve(&self, ask: &Reserve) -> Result<u16, Denial> {
         let variant = self.variant_index(ask.variant).ok_or(Refusal::UnknownVariant)?;
         admission::first_come(&Applicant {
             status: self.status,
+            starts_at: self.spec.starts_at,
             units: self.orders.units_of(ask.buyer),
             quantity: ask.quantity,
             per_buyer_limit: self.spec.per_buyer_limit,
         })?;
-        if self.variants[usize::from(variant)].counts.available < ask.quantity {
-            return Err(Refusal::SoldOut);
+        match self.variants[usize::from(variant)].counts.available {
+            available if available >= ask.quantity => Ok(variant),
+            0 => Err(Refusal::SoldOut.into()),
+            available => Err(Refusal::NotEnoughStock { available }.into()),
         }
-        Ok(variant)
     }
 
     fn hold(&mut self, now: Timestamp, ask: Reserve, variant: u16, events: &mut Events) -> Outcome {
@@ -314,6 +317,7 @@ impl DropState {
         let order = self.orders.get(slot);
         let applicant = Applicant {
             status: self.status,
+            starts_at: self.spec.starts_at,
             units: self.orders.units_of(order.buyer),
             quantity: order.quantity,
             per_buyer_limit: self.spec.per_buyer_limit,

@@ -2,8 +2,49 @@
 
 use super::orders::{NewOrder, Refused, Slot};
 use super::state::DropState;
-use crate::domain::{DropEvent, DropStatus, OrderId, OrderStatus, ReleaseReason, Timestamp, TraceId, VariantId};
+use crate::domain::{
+    DropEvent, DropId, DropStatus, OrderId, OrderStatus, ReleaseReason, Timestamp, TraceId, VariantId,
+};
 use std::sync::Arc;
+
+/// A count of units.
+trait Units: Copy + std::fmt::Display {
+    fn plus(self, units: u32) -> Option<Self>;
+    fn minus(self, units: u32) -> Option<Self>;
+}
+
+impl Units for u32 {
+    fn plus(self, units: u32) -> Option<Self> {
+        self.checked_add(units)
+    }
+    fn minus(self, units: u32) -> Option<Self> {
+        self.checked_sub(units)
+    }
+}
+
+impl Units for u64 {
+    fn plus(self, units: u32) -> Option<Self> {
+        self.checked_add(units.into())
+    }
+    fn minus(self, units: u32) -> Option<Self> {
+        self.checked_sub(units.into())
+    }
+}
+
+/// Adds units to a count, in every build checked: a count that wraps oversells.
+fn add(drop: DropId, name: &str, count: &mut impl Units, units: u32) {
+    *count = count.plus(units).unwrap_or_else(|| contradiction(drop, name, *count, "more", units));
+}
+
+/// Takes units off a count.
+fn take(drop: DropId, name: &str, count: &mut impl Units, units: u32) {
+    *count = count.minus(units).unwrap_or_else(|| contradiction(drop, name, *count, "fewer", units));
+}
+
+#[cold]
+fn contradiction<T>(drop: DropId, name: &str, count: impl Units, change: &str, units: u32) -> T {
+    panic!("drop {drop}: {name} is {count} and cannot be {units} {change}; the event cannot follow from this state");
+}
 
 impl DropState {
     /// Folds one event in. `Scheduled` is how a state begins ([`DropState::scheduled`]) and changes nothing here.
@@ -27,11 +68,13 @@ impl DropState {
                 self.variants[usize::from(index)].low = true;
             }
             DropEvent::Restocked { variant, quantity } => {
-                let index = self.known_variant(*variant);
-                self.variants[usize::from(index)].counts.total += quantity;
+                let (drop, index) = (self.spec.id, self.known_variant(*variant));
+                add(drop, "total", &mut self.variants[usize::from(index)].counts.total, *quantity);
                 self.give_back(index, *quantity);
             }
             DropEvent::Reserved { .. } => self.on_reserved(at, event),
+            // Of an old journal: the key is free again.
+            DropEvent::Refused { refusal, .. } if !refusal.is_remembered() => {}
             DropEvent::Refused { digest, fingerprint, refusal, trace, .. } => {
                 let (digest, fingerprint, refusal, trace) = (*digest, *fingerprint, *refusal, *trace);
                 self.orders.insert_refusal(Refused { digest, fingerprint, trace, refusal });
@@ -79,10 +122,11 @@ impl DropState {
         };
         let index = self.known_variant(*variant);
         let counts = &mut self.variants[usize::from(index)].counts;
-        counts.available -= quantity;
-        counts.held += quantity;
-        self.free -= u64::from(*quantity);
-        self.held += u64::from(*quantity);
+        let drop = self.spec.id;
+        take(drop, "available", &mut counts.available, *quantity);
+        add(drop, "held", &mut counts.held, *quantity);
+        take(drop, "free", &mut self.free, *quantity);
+        add(drop, "held in all", &mut self.held, *quantity);
         let slot = self.orders.insert(NewOrder {
             id: *order,
             buyer: *buyer,
@@ -108,15 +152,16 @@ impl DropState {
         order.settled_at = at;
         self.orders.set_payment_ref(slot, payment_ref);
         self.orders.paying.remove(&slot);
+        let drop = self.spec.id;
         let counts = &mut self.variants[usize::from(variant)].counts;
-        counts.sold += quantity;
+        add(drop, "sold", &mut counts.sold, quantity);
         if retaken {
-            counts.available -= quantity;
-            self.free -= u64::from(quantity);
+            take(drop, "available", &mut counts.available, quantity);
+            take(drop, "free", &mut self.free, quantity);
             self.orders.change_units(buyer, i64::from(quantity));
         } else {
-            counts.held -= quantity;
-            self.held -= u64::from(quantity);
+            take(drop, "held", &mut counts.held, quantity);
+            take(drop, "held in all", &mut self.held, quantity);
         }
     }
 
@@ -131,9 +176,9 @@ impl DropState {
             self.orders.paying.remove(&slot);
             self.orders.failed.insert(slot, trace);
         }
+        take(self.spec.id, "held", &mut self.variants[usize::from(variant)].counts.held, quantity);
+        take(self.spec.id, "held in all", &mut self.held, quantity);
         self.orders.change_units(buyer, -i64::from(quantity));
-        self.variants[usize::from(variant)].counts.held -= quantity;
-        self.held -= u64::from(quantity);
         self.give_back(variant, quantity);
     }
 
@@ -144,8 +189,8 @@ impl DropState {
         self.orders.set_payment_ref(slot, Some(payment_ref).filter(|text| !text.is_empty()));
         self.orders.paying.remove(&slot);
         if was_sold {
+            take(self.spec.id, "sold", &mut self.variants[usize::from(variant)].counts.sold, quantity);
             self.orders.change_units(buyer, -i64::from(quantity));
-            self.variants[usize::from(variant)].counts.sold -= quantity;
             self.give_back(variant, quantity);
         }
     }
@@ -162,18 +207,105 @@ impl DropState {
 
     /// Makes units of a variant free again.
     fn give_back(&mut self, variant: u16, quantity: u32) {
-        let threshold = self.spec.low_stock_threshold;
+        let (drop, threshold) = (self.spec.id, self.spec.low_stock_threshold);
         let variant = &mut self.variants[usize::from(variant)];
-        variant.counts.available += quantity;
+        add(drop, "available", &mut variant.counts.available, quantity);
         variant.low &= variant.counts.available <= threshold;
-        self.free += u64::from(quantity);
+        add(drop, "free", &mut self.free, quantity);
     }
 
     fn known(&self, id: OrderId) -> Slot {
-        self.orders.find(id).unwrap_or_else(|| panic!("{id:?} is not an order of {:?}", self.spec.id))
+        self.orders.find(id).unwrap_or_else(|| panic!("drop {}: {id} is not an order of it", self.spec.id))
     }
 
     fn known_variant(&self, id: VariantId) -> u16 {
-        self.variant_index(Some(id)).unwrap_or_else(|| panic!("{id:?} is not a variant of {:?}", self.spec.id))
+        self.variant_index(Some(id)).unwrap_or_else(|| panic!("drop {}: {id} is not a variant of it", self.spec.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixtures::drop_of;
+    use crate::domain::{Fingerprint, KeyDigest, OrderLine, Refusal, UserId};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const AT: Timestamp = Timestamp::EPOCH;
+
+    fn reserved(state: &DropState, order: OrderId, quantity: u32) -> DropEvent {
+        let variant = &state.spec.variants[0];
+        let buyer = UserId::new();
+        DropEvent::Reserved {
+            order,
+            buyer,
+            variant: variant.id,
+            quantity,
+            unit_price: variant.price,
+            expires_at: AT,
+            key: "k".into(),
+            digest: KeyDigest::of(buyer, "k"),
+            fingerprint: Fingerprint(1),
+            payment_method: None,
+        }
+    }
+
+    /// What a state machine says that is told an event which cannot follow.
+    fn last_words(state: &mut DropState, event: &DropEvent) -> String {
+        let told = catch_unwind(AssertUnwindSafe(|| state.evolve(AT, event)));
+        *told.expect_err("it was taken in").downcast::<String>().expect("a message")
+    }
+
+    /// In a release build, too: `cargo test --release` runs the same.
+    #[test]
+    fn units_that_are_not_there_stop_it_in_every_build_and_the_drop_is_named() {
+        let new = || DropState::scheduled(drop_of(2));
+        let drop = |state: &DropState| state.spec.id.to_string();
+
+        let mut state = new();
+        let id = OrderId::for_drop(state.spec.id);
+        let too_many = reserved(&state, id, 3);
+        let words = last_words(&mut state, &too_many);
+        assert!(words.contains(&drop(&state)) && words.contains("available is 2 and cannot be 3 fewer"), "{words}");
+
+        let mut state = new();
+        let id = OrderId::for_drop(state.spec.id);
+        let all = reserved(&state, id, 2);
+        state.evolve(AT, &all);
+        let line = OrderLine { order: id, buyer: UserId::new(), variant: state.spec.variants[0].id, quantity: 2 };
+        let released = DropEvent::Released { line, reason: ReleaseReason::Expired, trace: TraceId::default() };
+        state.evolve(AT, &released);
+        let words = last_words(&mut state, &released);
+        assert!(words.contains(&drop(&state)) && words.contains("fewer"), "{words}");
+
+        let mut state = new();
+        let restocked = DropEvent::Restocked { variant: state.spec.variants[0].id, quantity: u32::MAX };
+        let words = last_words(&mut state, &restocked);
+        assert!(words.contains(&drop(&state)) && words.contains("total is 2"), "{words}");
+
+        let mut state = new();
+        let words = last_words(&mut state, &DropEvent::Refunded { line });
+        assert!(words.contains(&drop(&state)) && words.contains(&id.to_string()), "{words}");
+    }
+
+    /// The profile of a release has `overflow-checks`: arithmetic that nobody thought of stops, too.
+    #[test]
+    fn plain_arithmetic_is_checked_in_every_build() {
+        let wrapped = catch_unwind(|| std::hint::black_box(u32::MAX) + std::hint::black_box(1));
+        assert!(wrapped.is_err(), "this build wraps around");
+    }
+
+    #[test]
+    fn a_refusal_that_time_alone_cures_leaves_no_trace_where_an_old_journal_has_one() {
+        let mut state = DropState::scheduled(drop_of(2));
+        let buyer = UserId::new();
+        let digest = KeyDigest::of(buyer, "k");
+        let refused = |refusal| {
+            let (fingerprint, trace) = (Fingerprint(1), TraceId::random());
+            DropEvent::Refused { buyer, key: "k".into(), digest, fingerprint, refusal, trace }
+        };
+        state.evolve(AT, &refused(Refusal::NotStarted));
+        assert!(!state.knows_key(digest));
+        state.evolve(AT, &refused(Refusal::SoldOut));
+        assert!(state.knows_key(digest));
     }
 }

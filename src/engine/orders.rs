@@ -207,7 +207,9 @@ impl Orders {
             status: OrderStatus::Reserved,
             reason: None,
             previous_of_buyer: previous.unwrap_or(NONE),
-            units_of_buyer: previous.map_or(0, |slot| self.get(slot).units_of_buyer) + new.quantity,
+            units_of_buyer: (previous.map_or(0, |slot| self.get(slot).units_of_buyer))
+                .checked_add(new.quantity)
+                .expect("a buyer has no more units than the drop"),
         });
         self.by_id.push(new.id, self.hash(new.id.0));
         self.by_key.insert(self.hash(new.digest.0), slot);

@@ -298,7 +298,9 @@ impl Restore {
 
     /// Adds a remembered refusal.
     pub fn refusal(&mut self, digest: KeyDigest, fingerprint: Fingerprint, refusal: Refusal, trace: TraceId) {
-        self.0.orders.insert_refusal(Refused { digest, fingerprint, trace, refusal });
+        if refusal.is_remembered() {
+            self.0.orders.insert_refusal(Refused { digest, fingerprint, trace, refusal });
+        }
     }
 
     /// The drop, ready for the journal's records after the watermark.

@@ -95,6 +95,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::DropEnded
         | C::DropCancelled
         | C::SoldOut
+        | C::NotEnoughStock
         | C::ConflictingFields
         | C::LimitExceeded
         | C::RequestInProgress
@@ -133,6 +134,9 @@ pub struct ProblemBody<'a> {
     trace_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ProblemField<'a>>,
+    /// Free units, where `code` is `not_enough_stock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    available: Option<u32>,
 }
 
 /// One field that is not valid.
@@ -148,7 +152,7 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let Failure { code, detail, fields, retry_after, trace } = &self.failure;
+        let Failure { code, detail, fields, retry_after, trace, available } = &self.failure;
         let status = self.status_code();
         let body = ProblemBody {
             r#type: format!("{TYPE_BASE}{}", code.as_str()),
@@ -158,6 +162,7 @@ impl ResponseError for Problem {
             code: code.as_str(),
             trace_id: trace.unwrap_or_else(trace::current_id).to_string(),
             errors: fields.iter().map(|f| ProblemField { pointer: &f.pointer, detail: &f.detail }).collect(),
+            available: *available,
         };
         let mut response = HttpResponse::build(status);
         // Some refusals are heuristically cacheable (404, 405): what is not there now may be there the next moment.

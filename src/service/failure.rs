@@ -62,6 +62,7 @@ codes! {
     DropEnded = "drop_ended", "The drop has ended";
     DropCancelled = "drop_cancelled", "The drop was cancelled";
     SoldOut = "sold_out", "Sold out";
+    NotEnoughStock = "not_enough_stock", "Fewer units are free than were asked for";
     LimitExceeded = "limit_exceeded", "The limit per buyer is reached";
     RequestInProgress = "request_in_progress", "A request with this key is still running";
     PaymentInProgress = "payment_in_progress", "A payment for this order is still running";
@@ -96,6 +97,7 @@ impl From<Refusal> for Code {
             Refusal::SoldOut => Self::SoldOut,
             Refusal::LimitExceeded => Self::LimitExceeded,
             Refusal::UnknownVariant => Self::UnknownVariant,
+            Refusal::NotEnoughStock { .. } => Self::NotEnoughStock,
         }
     }
 }
@@ -123,6 +125,8 @@ pub struct Failure {
     pub retry_after: Option<u32>,
     /// The trace of the request that got this answer first, where it is a replay.
     pub trace: Option<TraceId>,
+    /// How many units were free, where `code` is `not_enough_stock`.
+    pub available: Option<u32>,
 }
 
 impl Failure {
@@ -135,7 +139,7 @@ impl Failure {
     /// A failure with a detail of its own.
     #[must_use]
     pub fn with(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, trace: None }
+        Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, trace: None, available: None }
     }
 
     /// A failure that a client may try again after so many seconds.

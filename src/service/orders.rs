@@ -425,12 +425,19 @@ fn paid_order(paid: Paid, id: OrderId) -> Result<Box<OrderView>, Failure> {
 }
 
 fn refused(refusal: Refusal, trace: TraceId) -> Failure {
-    Failure { trace: Some(trace), ..Failure::new(refusal.into()) }
+    let failure = Failure { trace: Some(trace), available: refusal.available(), ..Failure::new(refusal.into()) };
+    match refusal.available() {
+        Some(available) => Failure { detail: format!("only {available} free").into(), ..failure },
+        None => failure,
+    }
 }
 
 pub(super) fn rejected(outcome: &Outcome) -> Failure {
     match outcome {
         Outcome::Rejected(Rejection::KeyReused) => Failure::new(Code::IdempotencyKeyReused),
+        Outcome::Rejected(Rejection::NotStarted { starts_at }) => {
+            Failure::with(Code::DropNotStarted, format!("it starts at {starts_at}; the key stays free"))
+        }
         Outcome::Rejected(Rejection::Full) => Failure::retry(Code::Overloaded, 5),
         Outcome::Rejected(Rejection::UnknownVariant) => Failure::new(Code::UnknownVariant),
         Outcome::Rejected(Rejection::UnknownOrder) => Failure::new(Code::OrderNotFound),

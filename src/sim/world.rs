@@ -198,7 +198,7 @@ impl World {
                 }
             }
             Outcome::Refused { refusal, trace, .. } => {
-                self.note(&[2, refusal as u64]);
+                self.note(&[2, refusal.as_str().len() as u64, u64::from(refusal.available().unwrap_or(0))]);
                 match digest {
                     Some(digest) => self.auditor.answered(digest, Told::Refused(refusal, trace)),
                     None => Ok(()),

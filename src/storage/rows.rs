@@ -31,7 +31,7 @@ fn count<R: Columns>(row: &R, column: &'static str) -> Result<u32, StoreError> {
 }
 
 /// A name that must be one of an enum's.
-fn named<R: Columns, T>(row: &R, column: &'static str, parse: fn(&str) -> Option<T>) -> Result<T, StoreError> {
+fn named<R: Columns, T>(row: &R, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
     let text = row.text(column)?;
     parse(&text).ok_or_else(|| corrupt(column, text))
 }
@@ -263,6 +263,8 @@ pub(super) fn inbox_entry<R: Columns>(row: &R) -> Result<InboxEntry, StoreError>
 
 pub(super) fn refusal<R: Columns>(row: &R) -> Result<RefusalRow, StoreError> {
     let sequence = row.int("sequence")?;
+    let available = row.maybe_int("available")?;
+    let available = available.map(|units| u32::try_from(units).map_err(|_| corrupt("available", units))).transpose()?;
     Ok(RefusalRow {
         sequence: u64::try_from(sequence).map_err(|_| corrupt("sequence", sequence))?,
         drop_id: DropId(row.id("drop_id")?),
@@ -270,7 +272,7 @@ pub(super) fn refusal<R: Columns>(row: &R) -> Result<RefusalRow, StoreError> {
         key: row.text("key")?,
         digest: KeyDigest(row.id("digest")?),
         fingerprint: Fingerprint(row.int("fingerprint")?.cast_unsigned()),
-        refusal: named(row, "refusal", Refusal::parse)?,
+        refusal: named(row, "refusal", |name| Refusal::parse(name, available))?,
         trace: TraceId(row.id("trace")?),
         at: time(row, "at")?,
     })

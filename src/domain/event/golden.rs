@@ -18,13 +18,14 @@ use uuid::Uuid;
 const VERSIONS: &[&str] = &[include_str!("golden/v1.txt"), include_str!("golden/v2.txt")];
 
 /// Every value of the enums that are parts of an event: `every_variant_has_a_sample` knows when one is missing.
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 7] = [
     Refusal::NotStarted,
     Refusal::Ended,
     Refusal::DropCancelled,
     Refusal::SoldOut,
     Refusal::LimitExceeded,
     Refusal::UnknownVariant,
+    Refusal::NotEnoughStock { available: 300 },
 ];
 const REASONS: [ReleaseReason; 3] = [ReleaseReason::Expired, ReleaseReason::PaymentFailed, ReleaseReason::Cancelled];
 const CAUSES: [RefundCause; 3] = [RefundCause::LatePayment, RefundCause::DropCancelled, RefundCause::Requested];

@@ -1,12 +1,11 @@
 //! Version 1 of the binary form, frozen: these types are never edited.
 //!
-//! It differs from version 2 in `ByHand`, which had no idempotency key. Types that are the same in both are the current ones; whoever
+//! It differs from version 2 in `ByHand`, which had no idempotency key, and in what a refusal could be. Types that are the same in both are the current ones; whoever
 //! changes one of those copies it here first.
 
 use super::{Actor, DropEvent, DropRecord, DropSpec, ManualAct, OrderLine};
 use crate::domain::{
-    DropId, Fingerprint, KeyDigest, Money, OrderId, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId,
-    VariantId,
+    DropId, Fingerprint, KeyDigest, Money, OrderId, RefundCause, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
 use serde::Deserialize;
 
@@ -17,6 +16,31 @@ pub(super) struct Record {
     drop: DropId,
     at: Timestamp,
     event: Event,
+}
+
+/// [`crate::domain::Refusal`], as it was.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+enum Refusal {
+    NotStarted,
+    Ended,
+    DropCancelled,
+    SoldOut,
+    LimitExceeded,
+    UnknownVariant,
+}
+
+impl From<Refusal> for crate::domain::Refusal {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotStarted => Self::NotStarted,
+            Refusal::Ended => Self::Ended,
+            Refusal::DropCancelled => Self::DropCancelled,
+            Refusal::SoldOut => Self::SoldOut,
+            Refusal::LimitExceeded => Self::LimitExceeded,
+            Refusal::UnknownVariant => Self::UnknownVariant,
+        }
+    }
 }
 
 /// [`DropEvent`], as it was.
@@ -134,6 +158,7 @@ impl From<Event> for DropEvent {
                 payment_method,
             },
             Event::Refused { buyer, key, digest, fingerprint, refusal, trace } => {
+                let refusal = refusal.into();
                 Self::Refused { buyer, key, digest, fingerprint, refusal, trace }
             }
             Event::PaymentStarted { order, method } => Self::PaymentStarted { order, method },

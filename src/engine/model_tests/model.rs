@@ -226,6 +226,9 @@ impl Model {
         if self.views().any(|order| order.id == ask.order) {
             return Outcome::Rejected(Rejection::Full);
         }
+        if self.phase == Phase::Scheduled && self.variant(ask.variant).is_some() {
+            return Outcome::Rejected(Rejection::NotStarted { starts_at: self.spec.starts_at });
+        }
         self.last_change = now;
         match self.refuses(ask) {
             Some(refusal) => {
@@ -244,12 +247,15 @@ impl Model {
     fn refuses(&self, ask: &Reserve) -> Option<Refusal> {
         let Some(variant) = self.variant(ask.variant) else { return Some(Refusal::UnknownVariant) };
         match self.phase {
-            Phase::Scheduled => Some(Refusal::NotStarted),
+            Phase::Scheduled => unreachable!("answered before"),
             Phase::Ended => Some(Refusal::Ended),
             Phase::Cancelled => Some(Refusal::DropCancelled),
             Phase::Open if !self.fits_limit(ask.buyer, ask.quantity) => Some(Refusal::LimitExceeded),
-            Phase::Open if self.stock(variant).available < ask.quantity => Some(Refusal::SoldOut),
-            Phase::Open => None,
+            Phase::Open => match self.stock(variant).available {
+                0 => Some(Refusal::SoldOut),
+                available if available < ask.quantity => Some(Refusal::NotEnoughStock { available }),
+                _ => None,
+            },
         }
     }
 

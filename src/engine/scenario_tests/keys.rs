@@ -53,6 +53,19 @@ a_refusal_stays_a_refusal: "
     at 9s  bob reserves 2 with k3               -> refused limit_exceeded again
 "
 
+too_few_units_are_a_refusal_of_their_own: "
+    drop stock=3
+    at 0s  alice reserves 2 with k1             -> reserved, available 1 held 2 sold 0                    | started reserved
+    at 1s  bob reserves 2 with k1               -> refused not_enough_stock 1                             | refused
+    at 2s  bob reserves 1 with k2               -> reserved, available 0 held 3 sold 0                    | reserved sold_out
+    at 3s  carol reserves 2 with k1             -> refused sold_out                                       | refused
+    at 4s  alice cancels k1                     -> released cancelled, available 2 held 1 sold 0          | released back_in_stock
+    # What was free then is what the key says, whatever is free now.
+    at 5s  bob reserves 2 with k1               -> refused not_enough_stock 1 again
+    at 6s  dave reserves 3 with k1              -> refused not_enough_stock 2                             | refused
+    at 7s  dave reserves 2 with k2              -> reserved, available 0 held 3 sold 0                    | reserved sold_out
+"
+
 nothing_is_remembered_of_what_was_not_decided: "
     drop stock=5
     at 0s  alice finds k1                       -> no: UnknownOrder                                       | started

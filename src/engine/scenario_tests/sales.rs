@@ -19,12 +19,14 @@ a_normal_sale: "
 
 it_starts_by_itself: "
     drop stock=10 starts=100s
-    at 0s    alice reserves 1 with k1           -> refused drop_not_started, due 100s                     | refused
+    at 0s    alice reserves 1 with k1           -> no: not started, due 100s
+    # Not even what was asked for is remembered.
+    at 1s    alice reserves 2 with k1           -> no: not started, due 100s
     at 99s   drop ticks                         -> done scheduled
     at 100s  bob reserves 1 with k1             -> reserved, available 9 held 1 sold 0                    | started reserved
-    # The key keeps its answer; a new one gets a new answer.
-    at 101s  alice reserves 1 with k1           -> refused drop_not_started again
-    at 101s  alice reserves 1 with k2           -> reserved, available 8 held 2 sold 0                    | reserved
+    # The key that was pressed too early gets the order.
+    at 101s  alice reserves 1 with k1           -> reserved, available 8 held 2 sold 0                    | reserved
+    at 102s  alice reserves 1 with k1           -> reserved again
 "
 
 it_is_started_early_by_hand: "
@@ -114,7 +116,7 @@ sold_out_and_live_again_when_a_hold_is_cancelled: "
 a_quantity_takes_all_or_nothing: "
     drop stock=3
     at 0s  alice reserves 2 with k1             -> reserved, available 1 held 2 sold 0                    | started reserved
-    at 0s  bob reserves 2 with k1               -> refused sold_out                                       | refused
+    at 0s  bob reserves 2 with k1               -> refused not_enough_stock 1                             | refused
     at 0s  bob reserves 1 with k2               -> reserved, available 0 held 3 sold 0                    | reserved sold_out
 "
 

@@ -266,7 +266,8 @@ impl Stage {
                     .iter()
                     .any(|record| matches!(&record.event, DropEvent::Refused { trace: first, .. } if first == trace));
                 assert!(first, "a refusal carries the trace of the request that was refused first");
-                format!("refused {}{}", refusal.as_str(), again(*replayed))
+                let free = refusal.available().map(|units| format!(" {units}")).unwrap_or_default();
+                format!("refused {}{free}{}", refusal.as_str(), again(*replayed))
             }
             Outcome::Orders(orders) if orders.is_empty() => "no orders".to_owned(),
             Outcome::Orders(orders) => {
@@ -276,6 +277,10 @@ impl Stage {
             Outcome::Done(status) => format!("done {}", status.as_str()),
             Outcome::Unchanged(status) => format!("already {}", status.as_str()),
             Outcome::Rejected(Rejection::OrderIs(status)) => format!("no: order is {}", status.as_str()),
+            Outcome::Rejected(Rejection::NotStarted { starts_at }) => {
+                assert_eq!(*starts_at, self.state.spec().starts_at);
+                "no: not started".to_owned()
+            }
             Outcome::Rejected(Rejection::InvalidTimes) => "no: invalid times".to_owned(),
             Outcome::Rejected(Rejection::DropIs(status)) => format!("no: drop is {}", status.as_str()),
             Outcome::Rejected(rejection) => format!("no: {rejection:?}"),

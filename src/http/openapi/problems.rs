@@ -138,5 +138,8 @@ fn example(code: Code) -> Value {
     if matches!(code, Code::ValidationFailed | Code::ConflictingFields) {
         value["errors"] = json!([{"pointer": "/quantity", "detail": "must be 1 to 1000"}]);
     }
+    if code == Code::NotEnoughStock {
+        value["available"] = json!(1);
+    }
     json!({"summary": code.title(), "value": value})
 }

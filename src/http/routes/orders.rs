@@ -29,7 +29,7 @@ use actix_web::{HttpRequest, web};
     request_body = NewOrderBody,
     responses(
         (status = 201, description = "The order: `reserved`, or `confirmed` where it is paid or free", body = OrderBody, headers(("Location" = String, description = "Where it lives"), ("Idempotency-Replayed" = Option<String>, description = "`true` where this is the first answer again"))),
-        Fails<{ codes(&[C::DropNotFound, C::DropNotStarted, C::DropEnded, C::DropCancelled, C::SoldOut, C::LimitExceeded, C::UnknownVariant, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::HoldExpired, C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed]) | codes(ASKS) }>,
+        Fails<{ codes(&[C::DropNotFound, C::DropNotStarted, C::DropEnded, C::DropCancelled, C::SoldOut, C::NotEnoughStock, C::LimitExceeded, C::UnknownVariant, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::HoldExpired, C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]

@@ -139,6 +139,7 @@ impl Fold {
                 payments = i64::from(payment_method.is_some());
                 self.reserve(record)?;
             }
+            DropEvent::Refused { refusal, .. } if !refusal.is_remembered() => {}
             DropEvent::Refused { .. } => self.refuse(sequence, record),
             DropEvent::ByHand { actor, act, .. } => self.audits.push(audit::line(sequence, record, actor, *act)),
             event => {

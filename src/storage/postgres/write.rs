@@ -189,9 +189,9 @@ pub(super) async fn insert_refusals(
     refusals: &[RefusalRow],
 ) -> Result<()> {
     let sql = "INSERT INTO refusals (journal_id, sequence, drop_id, buyer_id, key, digest, fingerprint, refusal, \
-               trace, at) \
+               trace, at, available) \
                SELECT $1, * FROM UNNEST($2::bigint[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::bigint[], \
-               $8::text[], $9::uuid[], $10::bigint[])";
+               $8::text[], $9::uuid[], $10::bigint[], $11::bigint[])";
     sqlx::query(sql)
         .bind(journal)
         .bind(column(refusals, |row| row.sequence.cast_signed()))
@@ -203,6 +203,7 @@ pub(super) async fn insert_refusals(
         .bind(column(refusals, |row| row.refusal.as_str()))
         .bind(column(refusals, |row| row.trace.0))
         .bind(column(refusals, |row| row.at.as_millis()))
+        .bind(column(refusals, |row| row.refusal.available().map(i64::from)))
         .execute(connection)
         .await
         .map(|_| ())

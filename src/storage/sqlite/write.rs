@@ -254,11 +254,12 @@ pub(super) async fn insert_refusals(
     era: i64,
     refusals: &[RefusalRow],
 ) -> Result<()> {
-    let head = "WITH new (packed, key_bytes, sequence, era, fingerprint, at) AS (";
-    let tail = ") INSERT INTO refusals (journal_id, drop_id, buyer_id, digest, trace, key, refusal, sequence, era, fingerprint, at) \
+    let head = "WITH new (packed, key_bytes, sequence, era, fingerprint, at, available) AS (";
+    let tail = ") INSERT INTO refusals (journal_id, drop_id, buyer_id, digest, trace, key, refusal, sequence, era, fingerprint, at, \
+                available) \
                 SELECT substr(packed, 1, 16), substr(packed, 17, 16), substr(packed, 33, 16), substr(packed, 49, 16), \
                 substr(packed, 65, 16), CAST(substr(packed, 81, key_bytes) AS TEXT), CAST(substr(packed, 81 + key_bytes) AS TEXT), \
-                sequence, era, fingerprint, at FROM new";
+                sequence, era, fingerprint, at, available FROM new";
     bulk(connection, head, tail, refusals, |row| {
         [
             packed(
@@ -270,6 +271,7 @@ pub(super) async fn insert_refusals(
             era.into(),
             fingerprint_bits(row.fingerprint).into(),
             row.at.into(),
+            Value::Int(row.refusal.available().map(i64::from)),
         ]
     })
     .await
