@@ -16,6 +16,7 @@ use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStat
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use hashbrown::HashMap;
+use prometheus::IntCounter;
 use smallvec::SmallVec;
 use std::{
     collections::VecDeque,
@@ -128,6 +129,7 @@ pub struct Broadcaster {
     stock_ahead: u64,
     /// Drops that were remembered from the middle of their story, and the last record of each.
     strangers: HashMap<DropId, u64>,
+    contradictions: IntCounter,
 }
 
 impl Broadcaster {
@@ -148,7 +150,18 @@ impl Broadcaster {
             stock_messages: Arc::default(),
             stock_ahead: 0,
             strangers: HashMap::new(),
+            contradictions: IntCounter::new(
+                "livedrop_stock_contradictions_total",
+                "Records that could not follow from the stock that was told before them. Anything but 0 is a bug.",
+            )
+            .expect("a valid name"),
         }
+    }
+
+    /// How many records could not follow from what was told before them.
+    #[must_use]
+    pub fn contradictions(&self) -> &IntCounter {
+        &self.contradictions
     }
 
     /// Remembers what these records told, as far as they say it all: of a drop that was scheduled before them it is not known
@@ -217,7 +230,12 @@ impl Broadcaster {
             (spec.starts_at, spec.ends_at) = (*starts_at, *ends_at);
             watched.now = None;
         }
-        let changed = watched.board.fold(&record.event).unwrap_or(false);
+        let changed = watched.board.fold(&record.event).unwrap_or_else(|| {
+            self.contradictions.inc();
+            let (drop, kind) = (record.drop, record.event.kind());
+            tracing::error!(%drop, position, kind, board = ?watched.board, "what is told of a drop's stock is wrong: a record cannot follow");
+            false
+        });
         if changed {
             watched.now = None;
         }

@@ -8,8 +8,8 @@ use super::decider::Decider;
 use super::mailbox::Queued;
 use super::publish::{AskError, ReplyTo};
 use super::scheduler::Scheduler;
-use crate::domain::Timestamp;
 use crate::domain::limits::{DROP_BATCH_MAX, DROP_MAILBOX_MAX};
+use crate::domain::{DropId, Timestamp};
 use crate::engine::Command;
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Message};
 use std::pin::Pin;
@@ -70,7 +70,7 @@ impl DropActor {
         if self.waiting.is_empty() {
             return;
         }
-        let _guard = AbortOnPanic;
+        let _guard = AbortOnPanic(self.decider.id());
         let now = self.clock.now();
         self.decider.expect(self.waiting.iter().map(|ask| &ask.command));
         let (id, mut decided) = (self.decider.id(), false);
@@ -136,7 +136,7 @@ impl Handler<Announce> for DropActor {
 
     fn handle(&mut self, Announce(reply): Announce, _: &mut Self::Context) {
         self.decide();
-        let _guard = AbortOnPanic;
+        let _guard = AbortOnPanic(self.decider.id());
         self.decider.announce(reply);
         if self.decider.is_announced() {
             self.arm();
@@ -173,12 +173,12 @@ impl ActorFuture<DropActor> for WhenEmpty {
 
 /// A panic in the engine is a broken invariant. Going on could oversell; the journal has everything that was
 /// acknowledged, so the process stops and recovers.
-struct AbortOnPanic;
+struct AbortOnPanic(DropId);
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!("a drop's state machine panicked; aborting, a restart recovers from the journal");
+            tracing::error!(drop = %self.0, "a drop's state machine panicked; aborting, a restart recovers from the journal");
             std::process::abort();
         }
     }

@@ -7,7 +7,7 @@ use crate::journal::{JournalReader, Space};
 use crate::service::orders::Orders;
 use crate::storage::Store;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntGauge, IntGaugeVec, Opts};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts};
 use std::sync::Arc;
 
 /// Whose state the gauges show.
@@ -17,6 +17,8 @@ pub(super) struct Sources {
     pub projection: Projection,
     pub hub: Hub,
     pub store: Arc<dyn Store>,
+    /// The broadcaster's.
+    pub contradictions: IntCounter,
 }
 
 struct Gauges {
@@ -37,6 +39,7 @@ pub(super) fn meters(sources: Sources, orders: &Orders) -> prometheus::Result<Me
     sources.reader.meters().register(&registry)?;
     sources.registry.tally().register(&registry)?;
     orders.outcomes().register(&registry)?;
+    registry.register(Box::new(sources.contradictions.clone()))?;
     sources.store.register_meters(&registry)?;
     let gauge = |name: &str, help: &str| {
         let gauge = IntGauge::new(name, help)?;

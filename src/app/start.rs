@@ -65,6 +65,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let (projector, projection) = Projector::new(store.clone(), &reader, watermark);
     let (stop_projector, stopped) = watch::channel(false);
     let broadcaster = remember(&reader, first, last, &clock, &recovered.drops);
+    let contradictions = broadcaster.contradictions().clone();
     let hub = start_broadcaster(broadcaster, Tail::new(broadcaster::CURSOR, &reader, last), &clock);
     let gateway: Arc<dyn PaymentGateway> = Arc::new(Sandbox);
     let settler = Settler::new(Arc::clone(&gateway), config.payment_timeout);
@@ -87,6 +88,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
         projection: projection.clone(),
         hub: hub.clone(),
         store: Arc::clone(&store),
+        contradictions,
     };
     let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
     let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());

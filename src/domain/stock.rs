@@ -30,13 +30,17 @@ impl StockCounts {
     }
 
     /// The sum of two stocks: what a drop shows for all its variants.
+    ///
+    /// # Panics
+    /// Where it overflows, which the bounds of a drop exclude.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
+        let sum = |one: u32, other: u32| one.checked_add(other).expect("the stock of all variants fits into 32 bits");
         Self {
-            total: self.total + other.total,
-            available: self.available + other.available,
-            held: self.held + other.held,
-            sold: self.sold + other.sold,
+            total: sum(self.total, other.total),
+            available: sum(self.available, other.available),
+            held: sum(self.held, other.held),
+            sold: sum(self.sold, other.sold),
         }
     }
 }
@@ -163,7 +167,7 @@ impl StockBoard {
 }
 
 fn shift(from: &mut u32, to: &mut u32, quantity: u32) -> Option<()> {
-    *from = from.checked_sub(quantity)?;
-    *to = to.checked_add(quantity)?;
+    // Both or neither.
+    (*from, *to) = (from.checked_sub(quantity)?, to.checked_add(quantity)?);
     Some(())
 }

@@ -43,7 +43,10 @@ pub(super) async fn claim<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Res
     let applied = take_watermark(&mut tx, journal, epoch).await?;
     tx.run("UPDATE watermarks SET epoch = $2 WHERE journal_id = $1", args![journal, epoch]).await?;
     tx.commit().await?;
-    Ok(u64::try_from(applied).unwrap_or(0))
+    match applied {
+        NOTHING_APPLIED => Ok(0),
+        _ => u64::try_from(applied).map_err(|_| StoreError::Corrupt(format!("the watermark is {applied}"))),
+    }
 }
 
 pub(super) async fn disown<D: Database>(db: &D) -> Result<u64, StoreError> {
