@@ -6,7 +6,8 @@
 
 use super::Tally;
 use super::publish::{AskError, Decisions, DropCell, Published, ReplyTo};
-use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, Timestamp};
+use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, Moment};
+use crate::engine::state::Deadlines;
 use crate::engine::{Command, DropState, Outcome};
 use crate::journal::{JournalHandle, Permit, Records, Space};
 use smallvec::SmallVec;
@@ -83,8 +84,8 @@ impl Decider {
 
     /// When a tick has something to do next, if ever.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.drop.state.next_deadline()
+    pub fn deadlines(&self) -> Deadlines {
+        self.drop.state.deadlines()
     }
 
     /// Reads ahead what commands will look for.
@@ -106,7 +107,7 @@ impl Decider {
     ///
     /// # Errors
     /// As [`Batch::ask`].
-    pub fn ask(&mut self, now: Timestamp, command: Command, reply: Option<ReplyTo>) -> Result<bool, AskError> {
+    pub fn ask(&mut self, now: impl Into<Moment>, command: Command, reply: Option<ReplyTo>) -> Result<bool, AskError> {
         self.batch(1).ask(now, command, reply)
     }
 
@@ -149,7 +150,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// [`AskError`], which `reply` has been told too: nothing was decided.
-    pub fn ask(&mut self, now: Timestamp, command: Command, reply: Option<ReplyTo>) -> Result<bool, AskError> {
+    pub fn ask(&mut self, now: impl Into<Moment>, command: Command, reply: Option<ReplyTo>) -> Result<bool, AskError> {
         let taken = match self.refusal(&command) {
             None => self.take_place(),
             Some(error) => Err(error),
@@ -230,6 +231,7 @@ impl Drop for Batch<'_> {
 mod tests {
     use super::*;
     use crate::actors::Answer;
+    use crate::domain::Timestamp;
     use crate::domain::fixtures::drop_of;
     use crate::engine::fixtures::reserve_in;
     use crate::journal::{Journal, JournalOptions, MemoryDevice};

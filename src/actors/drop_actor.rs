@@ -7,10 +7,11 @@ use super::clock::Clock;
 use super::decider::Decider;
 use super::mailbox::Queued;
 use super::publish::{AskError, ReplyTo};
-use super::scheduler::Scheduler;
+use super::scheduler::{Due, Scheduler};
+use crate::domain::DropId;
 use crate::domain::limits::{DROP_BATCH_MAX, DROP_MAILBOX_MAX};
-use crate::domain::{DropId, Timestamp};
 use crate::engine::Command;
+use crate::engine::state::Deadlines;
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Message};
 use std::pin::Pin;
 use std::task::{self, Poll};
@@ -50,7 +51,7 @@ pub struct DropActor {
     clock: Clock,
     scheduler: Scheduler,
     queued: Queued,
-    armed: Option<Timestamp>,
+    armed: Deadlines,
     /// Taken out of the mailbox and not decided yet: empty whenever the actor rests.
     waiting: Vec<Ask>,
 }
@@ -62,7 +63,7 @@ impl DropActor {
     /// An actor that decides with this, and counts what it takes out of its mailbox.
     #[must_use]
     pub fn new(decider: Decider, clock: Clock, scheduler: Scheduler, queued: Queued) -> Self {
-        Self { decider, clock, scheduler, queued, armed: None, waiting: Vec::new() }
+        Self { decider, clock, scheduler, queued, armed: Deadlines::default(), waiting: Vec::new() }
     }
 
     /// Decides what waits, in the order in which it came.
@@ -71,7 +72,7 @@ impl DropActor {
             return;
         }
         let _guard = AbortOnPanic(self.decider.id());
-        let now = self.clock.now();
+        let now = self.clock.moment();
         self.decider.expect(self.waiting.iter().map(|ask| &ask.command));
         let (id, mut decided) = (self.decider.id(), false);
         let mut batch = self.decider.batch(self.waiting.len());
@@ -81,11 +82,11 @@ impl DropActor {
                 Ok(_) => {
                     decided = true;
                     if is_tick {
-                        self.armed = None;
+                        self.armed = Deadlines::default();
                     }
                 }
                 Err(AskError::Overloaded) if is_tick => {
-                    self.scheduler.arm(now.plus_millis(RETRY_TICK_MS), id);
+                    self.scheduler.arm(Due::Steady(now.steady.plus_millis(RETRY_TICK_MS)), id);
                 }
                 Err(_) => {}
             }
@@ -97,12 +98,13 @@ impl DropActor {
     }
 
     fn arm(&mut self) {
-        let due = self.decider.next_deadline();
-        if due != self.armed {
-            self.armed = due;
-            if let Some(at) = due {
-                self.scheduler.arm(at, self.decider.id());
-            }
+        let (id, due) = (self.decider.id(), self.decider.deadlines());
+        let armed = std::mem::replace(&mut self.armed, due);
+        if let Some(at) = due.wall.filter(|_| due.wall != armed.wall) {
+            self.scheduler.arm(Due::Wall(at), id);
+        }
+        if let Some(at) = due.steady.filter(|_| due.steady != armed.steady) {
+            self.scheduler.arm(Due::Steady(at), id);
         }
     }
 }

@@ -17,11 +17,11 @@ pub async fn run(registry: Registry, projection: Projection, clock: Clock) {
         tokio::time::sleep(ROUND).await;
         for handle in registry.all() {
             if retire(&registry, &projection, &handle).await {
-                gone.push_back((clock.now(), handle.spec.id));
+                gone.push_back((clock.steady(), handle.spec.id));
             }
         }
         while let Some(&(at, drop)) = gone.front() {
-            if clock.now().millis_since(at) < KEYS_KEPT_MS {
+            if clock.steady().millis_since(at) < KEYS_KEPT_MS {
                 break;
             }
             registry.forget_claims(drop);

@@ -50,6 +50,8 @@ pub struct Recovered {
     pub drops: Vec<DropState>,
     /// How many journal records were replayed after the watermark.
     pub replayed: u64,
+    /// When the last of what is known was recorded: the steady clock begins no earlier.
+    pub last_at: Timestamp,
 }
 
 /// Loads and replays. `last` is the journal's last sequence number.
@@ -70,12 +72,14 @@ pub async fn recover(
     for row in store.unsettled_drops().await? {
         drops.insert(row.spec.id, load(store, row).await?);
     }
+    let mut last_at = drops.values().map(DropState::last_at).max().unwrap_or_default();
     let mut cursor = journal.cursor(watermark);
     let mut replayed = 0;
     while let Some(batch) = cursor.next_batch(BATCH)? {
         for (sequence, bytes) in batch.iter() {
             let record = DropRecord::decode(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
             let id = record.drop;
+            last_at = record.at;
             let state = replay(store, &mut drops, record).await?;
             // Memory follows what is still open, not how long the history is.
             if ends.get(&id) == Some(&sequence) && state.is_settled() {
@@ -86,7 +90,7 @@ pub async fn recover(
     }
     let drops: Vec<DropState> = drops.into_values().filter(|drop| !drop.is_settled()).collect();
     drops.iter().for_each(DropState::assert_invariants);
-    Ok(Recovered { drops, replayed })
+    Ok(Recovered { drops, replayed, last_at })
 }
 
 /// The sequence number of each drop's last record. A drop that is settled may still be heard of again (a late payment, a

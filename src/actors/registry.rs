@@ -7,7 +7,7 @@ use super::mailbox::{Mailbox, Queued};
 use super::projector::Projection;
 use super::publish::{Answer, AskError, Decisions, DropCell, Published};
 use super::recovery::{self, RecoveryFailure};
-use super::scheduler::Scheduler;
+use super::scheduler::{Due, Scheduler};
 use super::tally::Tally;
 use crate::domain::limits::DROPS_IN_MEMORY_MAX;
 use crate::domain::{DropId, DropSpec, KeyDigest, OrderId};
@@ -182,7 +182,8 @@ impl Registry {
     }
 
     /// Brings a recovered drop into memory. `position` is the journal sequence number that its state is true at.
-    pub fn restore(&self, state: DropState, position: u64) -> Arc<DropHandle> {
+    pub fn restore(&self, mut state: DropState, position: u64) -> Arc<DropHandle> {
+        state.resume(self.shared.clock.steady());
         self.insert(state, position, true)
     }
 
@@ -200,7 +201,7 @@ impl Registry {
         self.shared.by_tag.entry(id.tag()).or_default().push(id);
         self.shared.drops.insert(id, Arc::clone(&handle));
         // A recovered actor armed its own timer, perhaps before it could be found here: one tick now is not missed.
-        scheduler.arm(clock.now(), id);
+        scheduler.arm(Due::Steady(clock.steady()), id);
         handle
     }
 

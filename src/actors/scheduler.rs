@@ -1,15 +1,15 @@
 //! Wakes drops when time has made something due: a start, an end, an expired hold.
 //!
-//! One heap for all drops, read against the wall clock at least every quarter of a second, so a clock that is set
-//! forward is noticed. An entry may be stale; the tick it causes then finds nothing to do.
+//! Two heaps for all drops, since starts and ends are times of day and holds last. Both are read at least every quarter of a second, so a wall clock that
+//! is set forward is noticed. An entry may be stale; the tick it causes then finds nothing to do.
 
 use super::clock::Clock;
 use super::registry::Registry;
-use crate::domain::{DropId, Timestamp};
+use crate::domain::{DropId, Moment, Timestamp};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -19,6 +19,15 @@ const LONGEST_SLEEP_MS: i64 = 250;
 /// How long a drop whose mailbox is full is left alone.
 const BUSY_RETRY_MS: i64 = 20;
 
+/// When a drop wants a tick.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// At this time of day.
+    Wall(Timestamp),
+    /// When the steady clock says this.
+    Steady(Timestamp),
+}
+
 /// Takes alarms. Cheap to clone; arming never blocks for long and never fails.
 #[derive(Clone, Default)]
 pub struct Scheduler {
@@ -27,17 +36,27 @@ pub struct Scheduler {
 
 #[derive(Default)]
 struct Shared {
-    heap: Mutex<BinaryHeap<Reverse<(Timestamp, DropId)>>>,
+    alarms: Mutex<Alarms>,
     wake: Notify,
 }
 
+#[derive(Default)]
+struct Alarms {
+    wall: BinaryHeap<Reverse<(Timestamp, DropId)>>,
+    steady: BinaryHeap<Reverse<(Timestamp, DropId)>>,
+}
+
 impl Scheduler {
-    /// Asks for a tick of `drop` at `at` (at once, if that is past).
-    pub fn arm(&self, at: Timestamp, drop: DropId) {
-        let mut heap = self.shared.heap.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Asks for a tick of `drop` at `due` (at once, if that is past).
+    pub fn arm(&self, due: Due, drop: DropId) {
+        let mut alarms = self.alarms();
+        let (heap, at) = match due {
+            Due::Wall(at) => (&mut alarms.wall, at),
+            Due::Steady(at) => (&mut alarms.steady, at),
+        };
         let first = heap.peek().is_none_or(|Reverse((earliest, _))| at < *earliest);
         heap.push(Reverse((at, drop)));
-        std::mem::drop(heap);
+        std::mem::drop(alarms);
         if first {
             self.shared.wake.notify_one();
         }
@@ -46,11 +65,11 @@ impl Scheduler {
     /// Runs until the task is dropped.
     pub async fn run(self, registry: Registry, clock: Clock) {
         loop {
-            let now = clock.now();
+            let now = clock.moment();
             for drop in self.due(now) {
                 self.tick(&registry, now, drop);
             }
-            let sleep = Duration::from_millis(u64::try_from(self.sleep_ms(clock.now())).unwrap_or(0));
+            let sleep = Duration::from_millis(u64::try_from(self.sleep_ms(clock.moment())).unwrap_or(0));
             tokio::select! {
                 () = self.shared.wake.notified() => {}
                 () = tokio::time::sleep(sleep) => {}
@@ -58,24 +77,58 @@ impl Scheduler {
         }
     }
 
-    fn due(&self, now: Timestamp) -> Vec<DropId> {
-        let mut heap = self.shared.heap.lock().unwrap_or_else(PoisonError::into_inner);
+    fn alarms(&self) -> MutexGuard<'_, Alarms> {
+        self.shared.alarms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn due(&self, now: Moment) -> Vec<DropId> {
+        let Alarms { wall, steady } = &mut *self.alarms();
         let mut due = Vec::new();
-        while heap.peek().is_some_and(|Reverse((at, _))| *at <= now) {
-            due.extend(heap.pop().map(|Reverse((_, drop))| drop));
+        for (heap, now) in [(wall, now.wall), (steady, now.steady)] {
+            while heap.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+                due.extend(heap.pop().map(|Reverse((_, drop))| drop));
+            }
         }
         due
     }
 
-    fn sleep_ms(&self, now: Timestamp) -> i64 {
-        let heap = self.shared.heap.lock().unwrap_or_else(PoisonError::into_inner);
-        heap.peek().map_or(LONGEST_SLEEP_MS, |Reverse((at, _))| at.millis_since(now).min(LONGEST_SLEEP_MS))
+    fn sleep_ms(&self, now: Moment) -> i64 {
+        let Alarms { wall, steady } = &*self.alarms();
+        let until = |heap: &BinaryHeap<Reverse<(Timestamp, DropId)>>, now: Timestamp| {
+            heap.peek().map(|Reverse((at, _))| at.millis_since(now))
+        };
+        let next = until(wall, now.wall).into_iter().chain(until(steady, now.steady)).min();
+        next.map_or(LONGEST_SLEEP_MS, |next| next.min(LONGEST_SLEEP_MS))
     }
 
-    fn tick(&self, registry: &Registry, now: Timestamp, drop: DropId) {
+    fn tick(&self, registry: &Registry, now: Moment, drop: DropId) {
         let Some(handle) = registry.get(drop) else { return };
         if handle.tick().is_err() {
-            self.arm(now.plus_millis(BUSY_RETRY_MS), drop);
+            self.arm(Due::Steady(now.steady.plus_millis(BUSY_RETRY_MS)), drop);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn each_alarm_follows_its_own_clock() {
+        let scheduler = Scheduler::default();
+        let [start, hold] = [DropId::new(), DropId::new()];
+        scheduler.arm(Due::Wall(at(1_100)), start);
+        scheduler.arm(Due::Steady(at(1_100)), hold);
+        // The wall clock is set back; the hold is over all the same.
+        assert_eq!(scheduler.sleep_ms(Moment { wall: at(500), steady: at(1_050) }), 50);
+        assert_eq!(scheduler.due(Moment { wall: at(550), steady: at(1_100) }), [hold]);
+        assert_eq!(scheduler.sleep_ms(Moment { wall: at(550), steady: at(1_100) }), LONGEST_SLEEP_MS);
+        // And ahead: what was to start then starts at once, and no hold ends.
+        scheduler.arm(Due::Steady(at(9_000)), hold);
+        assert_eq!(scheduler.due(Moment { wall: at(10_000), steady: at(1_200) }), [start]);
     }
 }

@@ -176,7 +176,7 @@ impl Seat {
 
     /// What time does to a session: pings, tokens that end, farewells that are over, and clients that do not read. Called
     /// about once a second, from outside of the session.
-    pub(super) fn tick(&self, now: Instant, wall: Timestamp) {
+    pub(super) fn tick(&self, now: Instant, steady: Timestamp) {
         if let Some(closed_at) = self.closed_at.get() {
             let closed_for = now.saturating_duration_since(closed_at);
             if closed_for >= FAREWELL && !self.ended.replace(true) {
@@ -185,7 +185,7 @@ impl Seat {
             if closed_for >= CUT_AFTER {
                 self.cut();
             }
-        } else if self.expires_at.get().is_some_and(|at| wall >= at) {
+        } else if self.expires_at.get().is_some_and(|at| steady >= at) {
             self.close(CloseCause::TokenExpired);
         } else if self.pinged_at.get() > self.heard_at.get() {
             let waits = now.saturating_duration_since(self.pinged_at.get()) >= PONG_DUE;

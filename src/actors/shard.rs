@@ -335,8 +335,8 @@ impl Shard {
     }
 
     fn tick(&self) {
-        let (now, wall) = (Instant::now(), self.clock.now());
-        self.seats.borrow().values().for_each(|seat| seat.tick(now, wall));
+        let (now, steady) = (Instant::now(), self.clock.steady());
+        self.seats.borrow().values().for_each(|seat| seat.tick(now, steady));
         self.remains.borrow_mut().retain(|(due, lifeline)| match lifeline.upgrade() {
             Some(line) if now >= *due => {
                 line.cut();

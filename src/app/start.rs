@@ -59,7 +59,7 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let took_ms = began.elapsed().as_millis();
     info!(drops = recovered.drops.len(), replayed = recovered.replayed, watermark, last, took_ms, "recovered");
 
-    let clock = Clock::default();
+    let clock = Clock::not_before(recovered.last_at);
     let scheduler = Scheduler::default();
     let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
     let (projector, projection) = Projector::new(store.clone(), &reader, watermark);

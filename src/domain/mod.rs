@@ -19,4 +19,4 @@ pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
 pub use product::{Attribute, Attributes, Image, ProductStatus, ProductVariant};
 pub use stock::{DropStatus, StockBoard, StockCounts};
-pub use timestamp::Timestamp;
+pub use timestamp::{Moment, Timestamp};

@@ -9,6 +9,22 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
+/// A moment by both clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// The time of day, which is corrected now and then: it may step ahead and back. Starts and ends follow it.
+    pub wall: Timestamp,
+    /// By a clock that never steps. What lasts, as a hold does, is measured by it; what it says means nothing by itself.
+    pub steady: Timestamp,
+}
+
+/// Where nobody has set a clock, both say the same.
+impl From<Timestamp> for Moment {
+    fn from(at: Timestamp) -> Self {
+        Self { wall: at, steady: at }
+    }
+}
+
 /// 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can write.
 const LAST_MS: i64 = 253_402_300_799_999;
 

@@ -9,22 +9,24 @@ use crate::domain::limits::{
     SWEEP_ORDERS_MAX,
 };
 use crate::domain::{
-    Actor, DropEvent, DropStatus, ManualAct, OrderId, OrderLine, OrderStatus, RefundCause, Refusal, ReleaseReason,
-    Timestamp, TraceId, VariantId,
+    Actor, DropEvent, DropStatus, ManualAct, Moment, OrderId, OrderLine, OrderStatus, RefundCause, Refusal,
+    ReleaseReason, Timestamp, TraceId, VariantId,
 };
 
 /// Where decided events go. The state has already taken each of them in.
 pub type Events = Vec<DropEvent>;
 
 impl DropState {
-    /// Decides a command at a time. First whatever time has made due is done (start, end, expired holds, some at a
+    /// Decides a command at a moment. First whatever time has made due is done (start, end, expired holds, some at a
     /// time), so that the outcome never depends on when a timer happened to fire.
     ///
-    /// Returns the outcome and the time that the events carry: `now`, or the time of the last event if the clock went back.
-    pub fn apply(&mut self, now: Timestamp, command: Command, events: &mut Events) -> (Outcome, Timestamp) {
-        let now = now.max(self.last_at);
+    /// Returns the outcome and the time that the events carry: the time of day, as it is then. After a wall clock that was set back that is before
+    /// the event before: starts and ends follow it as it is, and what a buyer is told fits their own clock. A hold lasts as long as it was said all
+    /// the same, see [`Moment::steady`].
+    pub fn apply(&mut self, now: impl Into<Moment>, command: Command, events: &mut Events) -> (Outcome, Timestamp) {
+        let now = now.into();
         self.advance(now, events);
-        (self.decide(now, command, events), now)
+        (self.decide(now, command, events), now.wall)
     }
 
     /// Reads ahead what commands will look for, which changes nothing: what they would wait for memory one after the other, they
@@ -36,7 +38,7 @@ impl DropState {
         }));
     }
 
-    fn decide(&mut self, now: Timestamp, command: Command, events: &mut Events) -> Outcome {
+    fn decide(&mut self, now: Moment, command: Command, events: &mut Events) -> Outcome {
         match command {
             Command::Reserve(reserve) => self.reserve(now, *reserve, events),
             Command::BeginPayment { order, method } => self.begin_payment(now, order, method, events),
@@ -60,7 +62,7 @@ impl DropState {
         }
     }
 
-    fn by_hand(&mut self, now: Timestamp, actor: Actor, command: Command, events: &mut Events) -> Outcome {
+    fn by_hand(&mut self, now: Moment, actor: Actor, command: Command, events: &mut Events) -> Outcome {
         let act = match &command {
             Command::Start => ManualAct::Started,
             Command::End => ManualAct::Ended,
@@ -81,7 +83,7 @@ impl DropState {
 
     fn reschedule(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         starts_at: Timestamp,
         ends_at: Option<Timestamp>,
         events: &mut Events,
@@ -94,7 +96,7 @@ impl DropState {
         if (starts_at, ends_at) == (self.spec.starts_at, self.spec.ends_at) {
             return Outcome::Unchanged(self.status);
         }
-        if ends_at.is_some_and(|end| end <= starts_at.max(now)) {
+        if ends_at.is_some_and(|end| end <= starts_at.max(now.wall)) {
             return Outcome::Rejected(Rejection::InvalidTimes);
         }
         self.emit(now, DropEvent::Rescheduled { starts_at, ends_at }, events);
@@ -102,8 +104,8 @@ impl DropState {
         Outcome::Done(self.status)
     }
 
-    fn emit(&mut self, now: Timestamp, event: DropEvent, events: &mut Events) {
-        self.evolve(now, &event);
+    fn emit(&mut self, now: Moment, event: DropEvent, events: &mut Events) {
+        self.evolve(now.wall, &event);
         events.push(event);
     }
 
@@ -126,11 +128,11 @@ impl DropState {
 
     // --- time -------------------------------------------------------------------------------------------------------
 
-    fn advance(&mut self, now: Timestamp, events: &mut Events) {
-        if self.status == DropStatus::Scheduled && now >= self.spec.starts_at {
+    fn advance(&mut self, now: Moment, events: &mut Events) {
+        if self.status == DropStatus::Scheduled && now.wall >= self.spec.starts_at {
             self.emit(now, DropEvent::Started, events);
         }
-        if self.status.is_open() && self.spec.ends_at.is_some_and(|end| now >= end) {
+        if self.status.is_open() && self.spec.ends_at.is_some_and(|end| now.wall >= end) {
             self.emit(now, DropEvent::Ended, events);
         }
         let mut budget = SWEEP_ORDERS_MAX;
@@ -150,15 +152,14 @@ impl DropState {
         }
     }
 
-    fn is_hold_over(&self, now: Timestamp, slot: Slot) -> bool {
-        let order = self.orders.get(slot);
-        let due = self.status == DropStatus::Cancelled || order.expires_at() <= now;
-        due && order.status == OrderStatus::Reserved
+    fn is_hold_over(&self, now: Moment, slot: Slot) -> bool {
+        let cancelled = self.status == DropStatus::Cancelled;
+        self.orders.get(slot).runs_out_at().is_some_and(|at| cancelled || at <= now.steady)
     }
 
     /// Releases a hold that is over. A command for one order asks this first, because the sweep, which goes some orders
     /// at a time, may not have come to it yet: its place in the queue must not decide what its buyer gets.
-    fn release_due(&mut self, now: Timestamp, slot: Slot, events: &mut Events) {
+    fn release_due(&mut self, now: Moment, slot: Slot, events: &mut Events) {
         if !self.is_hold_over(now, slot) {
             return;
         }
@@ -170,7 +171,7 @@ impl DropState {
     }
 
     /// Refunds up to `budget` sold orders of a cancelled drop.
-    fn refund_sold(&mut self, now: Timestamp, mut budget: usize, events: &mut Events) {
+    fn refund_sold(&mut self, now: Moment, mut budget: usize, events: &mut Events) {
         while budget > 0 && (self.refund_cursor as usize) < self.orders.len() {
             let slot = self.refund_cursor;
             self.refund_cursor += 1;
@@ -183,7 +184,7 @@ impl DropState {
 
     // --- orders -----------------------------------------------------------------------------------------------------
 
-    fn reserve(&mut self, now: Timestamp, ask: Reserve, events: &mut Events) -> Outcome {
+    fn reserve(&mut self, now: Moment, ask: Reserve, events: &mut Events) -> Outcome {
         if let Some(known) = self.known_key(&ask) {
             return known;
         }
@@ -237,24 +238,28 @@ impl DropState {
         }
     }
 
-    fn hold(&mut self, now: Timestamp, ask: Reserve, variant: u16, events: &mut Events) -> Outcome {
+    fn hold(&mut self, now: Moment, ask: Reserve, variant: u16, events: &mut Events) -> Outcome {
         let spec = &self.spec.variants[usize::from(variant)];
         let (variant_id, unit_price) = (spec.id, spec.price);
         let free = unit_price.is_zero();
         let (id, buyer, quantity) = (ask.order, ask.buyer, ask.quantity);
+        let hold_ms = i64::from(self.spec.hold_ms);
         let reserved = DropEvent::Reserved {
             order: id,
             buyer,
             variant: variant_id,
             quantity,
             unit_price,
-            expires_at: now.plus_millis(i64::from(self.spec.hold_ms)),
+            expires_at: now.wall.plus_millis(hold_ms),
             key: ask.key,
             digest: ask.digest,
             fingerprint: ask.fingerprint,
             payment_method: if free { None } else { ask.payment_method },
         };
         self.emit(now, reserved, events);
+        if let Some(&slot) = self.holds.back() {
+            self.orders.run_out(slot, now.steady.plus_millis(hold_ms));
+        }
         if free {
             let line = OrderLine { order: id, buyer, variant: variant_id, quantity };
             self.emit(now, DropEvent::Confirmed { line, payment_ref: None, retaken: false }, events);
@@ -264,7 +269,7 @@ impl DropState {
         self.with_order(id, |state, slot| state.answer(slot))
     }
 
-    fn begin_payment(&mut self, now: Timestamp, id: OrderId, method: Box<str>, events: &mut Events) -> Outcome {
+    fn begin_payment(&mut self, now: Moment, id: OrderId, method: Box<str>, events: &mut Events) -> Outcome {
         self.with_order(id, |state, slot| {
             state.release_due(now, slot, events);
             let status = state.orders.get(slot).status;
@@ -278,14 +283,14 @@ impl DropState {
         })
     }
 
-    fn end_payment(&mut self, now: Timestamp, slot: Slot, events: &mut Events) {
+    fn end_payment(&mut self, now: Moment, slot: Slot, events: &mut Events) {
         if self.orders.paying.contains_key(&slot) {
             let order = self.orders.get(slot).id;
             self.emit(now, DropEvent::PaymentEnded { order }, events);
         }
     }
 
-    fn confirm(&mut self, now: Timestamp, id: OrderId, payment_ref: Box<str>, events: &mut Events) -> Outcome {
+    fn confirm(&mut self, now: Moment, id: OrderId, payment_ref: Box<str>, events: &mut Events) -> Outcome {
         self.with_order(id, |state, slot| {
             state.release_due(now, slot, events);
             let paid_back = state.orders.refunds.contains_key(&slot) || state.orders.refunded.contains_key(&slot);
@@ -329,7 +334,7 @@ impl DropState {
 
     fn release(
         &mut self,
-        now: Timestamp,
+        now: Moment,
         id: OrderId,
         reason: ReleaseReason,
         trace: TraceId,
@@ -356,7 +361,7 @@ impl DropState {
         })
     }
 
-    fn refund(&mut self, now: Timestamp, id: OrderId, events: &mut Events) -> Outcome {
+    fn refund(&mut self, now: Moment, id: OrderId, events: &mut Events) -> Outcome {
         self.with_order(id, |state, slot| match state.orders.get(slot).status {
             OrderStatus::Confirmed if !state.orders.refunds.contains_key(&slot) => {
                 state.emit_refund(now, slot, RefundCause::Requested, events);
@@ -369,7 +374,7 @@ impl DropState {
     }
 
     /// Owes a refund; where nothing was paid it is settled on the spot.
-    fn emit_refund(&mut self, now: Timestamp, slot: Slot, cause: RefundCause, events: &mut Events) {
+    fn emit_refund(&mut self, now: Moment, slot: Slot, cause: RefundCause, events: &mut Events) {
         let (line, payment_ref) = (self.line(slot), self.orders.payment_ref(slot).map(Box::<str>::from));
         let free = payment_ref.is_none();
         let payment_ref = payment_ref.unwrap_or_default();
@@ -379,7 +384,7 @@ impl DropState {
         }
     }
 
-    fn settle_refund(&mut self, now: Timestamp, id: OrderId, events: &mut Events) -> Outcome {
+    fn settle_refund(&mut self, now: Moment, id: OrderId, events: &mut Events) -> Outcome {
         self.with_order(id, |state, slot| {
             if state.orders.refunds.contains_key(&slot) {
                 let line = state.line(slot);
@@ -391,7 +396,7 @@ impl DropState {
 
     // --- the drop ---------------------------------------------------------------------------------------------------
 
-    fn start(&mut self, now: Timestamp, events: &mut Events) -> Outcome {
+    fn start(&mut self, now: Moment, events: &mut Events) -> Outcome {
         match self.status {
             DropStatus::Scheduled => {
                 self.emit(now, DropEvent::Started, events);
@@ -402,7 +407,7 @@ impl DropState {
         }
     }
 
-    fn end(&mut self, now: Timestamp, events: &mut Events) -> Outcome {
+    fn end(&mut self, now: Moment, events: &mut Events) -> Outcome {
         match self.status {
             DropStatus::Live | DropStatus::SoldOut => {
                 self.emit(now, DropEvent::Ended, events);
@@ -413,7 +418,7 @@ impl DropState {
         }
     }
 
-    fn cancel(&mut self, now: Timestamp, events: &mut Events) -> Outcome {
+    fn cancel(&mut self, now: Moment, events: &mut Events) -> Outcome {
         match self.status {
             DropStatus::Scheduled | DropStatus::Live | DropStatus::SoldOut => {
                 self.emit(now, DropEvent::Cancelled, events);
@@ -425,7 +430,7 @@ impl DropState {
         }
     }
 
-    fn restock(&mut self, now: Timestamp, variant: Option<VariantId>, quantity: u32, events: &mut Events) -> Outcome {
+    fn restock(&mut self, now: Moment, variant: Option<VariantId>, quantity: u32, events: &mut Events) -> Outcome {
         if !(self.status.is_open() || self.status == DropStatus::Scheduled) {
             return Outcome::Rejected(Rejection::DropIs(self.status));
         }
@@ -444,7 +449,7 @@ impl DropState {
 
     // --- what the crowd is told -------------------------------------------------------------------------------------
 
-    fn note_low(&mut self, now: Timestamp, index: u16, events: &mut Events) {
+    fn note_low(&mut self, now: Moment, index: u16, events: &mut Events) {
         let threshold = self.spec.low_stock_threshold;
         let variant = &self.variants[usize::from(index)];
         let available = variant.counts.available;
@@ -455,7 +460,7 @@ impl DropState {
     }
 
     /// Moves between `live` and `sold_out`.
-    fn note_stock(&mut self, now: Timestamp, events: &mut Events) {
+    fn note_stock(&mut self, now: Moment, events: &mut Events) {
         match (self.status, self.free) {
             (DropStatus::Live, 0) => self.emit(now, DropEvent::SoldOut, events),
             (DropStatus::SoldOut, 1..) => self.emit(now, DropEvent::BackInStock, events),

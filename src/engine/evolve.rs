@@ -52,7 +52,7 @@ impl DropState {
     /// # Panics
     /// Where the event cannot follow from this state: a journal that was written by another state machine.
     pub fn evolve(&mut self, at: Timestamp, event: &DropEvent) {
-        self.last_at = self.last_at.max(at);
+        self.last_at = at;
         match event {
             DropEvent::Scheduled(_) => {}
             DropEvent::Started => {

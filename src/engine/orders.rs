@@ -32,7 +32,7 @@ pub(super) struct Order {
     pub digest: KeyDigest,
     pub fingerprint: Fingerprint,
     pub created_at: Timestamp,
-    /// When it was confirmed or released, whichever holds; meaningless while reserved.
+    /// When it was confirmed or released, whichever holds; while reserved, when its hold runs out by the steady clock.
     pub settled_at: Timestamp,
     hold_ms: u32,
     payment_ref: Option<TextAt>,
@@ -49,9 +49,14 @@ pub(super) struct Order {
 const _: () = assert!(size_of::<Order>() == 96);
 
 impl Order {
-    /// When its hold ends.
+    /// When its hold ends, as its buyer was told.
     pub fn expires_at(&self) -> Timestamp {
         self.created_at.plus_millis(i64::from(self.hold_ms))
+    }
+
+    /// When its hold ends by the steady clock, where it is reserved.
+    pub fn runs_out_at(&self) -> Option<Timestamp> {
+        (self.status == OrderStatus::Reserved).then_some(self.settled_at)
     }
 }
 
@@ -199,7 +204,8 @@ impl Orders {
             digest: new.digest,
             fingerprint: new.fingerprint,
             created_at: new.created_at,
-            settled_at: new.created_at,
+            // A replay has no other clock than the journal's times; whoever decides says better, see `run_out`.
+            settled_at: new.expires_at,
             hold_ms: u32::try_from(hold_ms).expect("a hold lasts at most HOLD_MS_MAX"),
             payment_ref: None,
             quantity: new.quantity,
@@ -215,6 +221,13 @@ impl Orders {
         self.by_key.insert(self.hash(new.digest.0), slot);
         self.recent = slot;
         slot
+    }
+
+    /// Says when the hold of a reserved order ends by the steady clock.
+    pub fn run_out(&mut self, slot: Slot, at: Timestamp) {
+        let order = self.get_mut(slot);
+        debug_assert_eq!(order.status, OrderStatus::Reserved);
+        order.settled_at = at;
     }
 
     /// Makes a slot the newest of its buyer, and returns the one that was.

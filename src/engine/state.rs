@@ -2,8 +2,8 @@
 
 use super::orders::{NewOrder, Orders, Refused, Slot};
 use crate::domain::{
-    DropSpec, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, StockCounts, Timestamp,
-    TraceId, UserId, VariantId,
+    DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, Refusal, StockCounts,
+    Timestamp, TraceId, UserId, VariantId,
 };
 use std::{collections::VecDeque, sync::Arc};
 
@@ -21,7 +21,7 @@ pub struct DropState {
     pub(super) status: DropStatus,
     pub(super) started_at: Option<Timestamp>,
     pub(super) ended_at: Option<Timestamp>,
-    /// Time of the last event: a clock that goes back does not take the drop with it.
+    /// Time of the last event.
     pub(super) last_at: Timestamp,
     pub(super) variants: Vec<Variant>,
     /// Free units of all variants.
@@ -29,11 +29,28 @@ pub struct DropState {
     /// Held units of all variants.
     pub(super) held: u64,
     pub(super) orders: Orders,
-    /// Holds in the order in which they expire. All last equally long, so that is the order in which they were made;
+    /// Holds in the order in which they run out by the steady clock. All last equally long, so that is the order in which they were made;
     /// entries of settled orders are dropped when they come to the front.
     pub(super) holds: VecDeque<Slot>,
     /// Where the search for orders to refund goes on in a cancelled drop.
     pub(super) refund_cursor: Slot,
+}
+
+/// When [`super::Command::Tick`] has something to do next, by each of the two clocks. A time that has passed means "now".
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Deadlines {
+    /// A start or an end: a time of day.
+    pub wall: Option<Timestamp>,
+    /// A hold that runs out, by the clock that never steps.
+    pub steady: Option<Timestamp>,
+}
+
+impl Deadlines {
+    /// Whether one of them has come.
+    #[must_use]
+    pub fn have_come(self, now: Moment) -> bool {
+        self.wall.is_some_and(|at| at <= now.wall) || self.steady.is_some_and(|at| at <= now.steady)
+    }
 }
 
 impl DropState {
@@ -104,18 +121,53 @@ impl DropState {
         self.status == DropStatus::Cancelled && self.variants.iter().any(|variant| variant.counts.sold > 0)
     }
 
-    /// When [`super::Command::Tick`] has something to do next, if ever. A time that has passed means "now".
+    /// When [`super::Command::Tick`] has something to do next, if ever.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        let own = match self.status {
+    pub fn deadlines(&self) -> Deadlines {
+        let wall = match self.status {
             DropStatus::Scheduled => Some(self.spec.starts_at),
             DropStatus::Live | DropStatus::SoldOut => self.spec.ends_at,
-            DropStatus::Ended => None,
-            DropStatus::Cancelled => (self.held > 0 || self.has_sold_to_refund()).then_some(self.last_at),
+            DropStatus::Ended | DropStatus::Cancelled => None,
         };
-        let hold =
-            if self.held > 0 { self.holds.front().map(|&slot| self.orders.get(slot).expires_at()) } else { None };
-        own.into_iter().chain(hold).min()
+        let sweeping = self.status == DropStatus::Cancelled && (self.held > 0 || self.has_sold_to_refund());
+        // Settled ones at the front are few: whatever is decided next takes them off.
+        let first = || self.holds.iter().find_map(|&slot| self.orders.get(slot).runs_out_at());
+        let steady = if sweeping { Some(Timestamp::EPOCH) } else { first() };
+        Deadlines { wall, steady }
+    }
+
+    /// When the last event was recorded.
+    #[must_use]
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// Every hold, with the time at which it runs out by the steady clock.
+    pub fn holds(&self) -> impl Iterator<Item = (OrderId, Timestamp)> + '_ {
+        self.holds.iter().filter_map(|&slot| {
+            let order = self.orders.get(slot);
+            Some((order.id, order.runs_out_at()?))
+        })
+    }
+
+    /// What a recovered drop begins with, when the steady clock says `steady`. The journal has times of day, and the wall clock may have been set back since: no
+    /// hold lasts longer from now on than a new one, and so they stay in the order in which they run out.
+    pub fn resume(&mut self, steady: Timestamp) {
+        let latest = steady.plus_millis(self.spec.hold_ms.into());
+        for &slot in &self.holds {
+            if self.orders.get(slot).runs_out_at().is_some_and(|at| at > latest) {
+                self.orders.run_out(slot, latest);
+            }
+        }
+        self.order_holds();
+    }
+
+    /// What a replay ends with: holds that were made before and after the wall clock was set come in the order in which they run out.
+    pub fn order_holds(&mut self) {
+        let mut holds: Vec<(Timestamp, Slot)> =
+            (self.holds.iter()).filter_map(|&slot| Some((self.orders.get(slot).runs_out_at()?, slot))).collect();
+        holds.sort_unstable();
+        self.holds = holds.into_iter().map(|(_, slot)| slot).collect();
     }
 
     /// An order as it is now.
@@ -280,7 +332,7 @@ impl Restore {
         let order = state.orders.get_mut(slot);
         order.status = row.status;
         order.reason = row.release_reason;
-        order.settled_at = row.confirmed_at.or(row.released_at).unwrap_or(row.created_at);
+        order.settled_at = row.confirmed_at.or(row.released_at).unwrap_or(row.expires_at);
         if let Some(method) = row.payment_pending {
             state.orders.paying.insert(slot, method.into());
         }
@@ -307,12 +359,9 @@ impl Restore {
     #[must_use]
     pub fn finish(mut self) -> DropState {
         let state = &mut self.0;
-        let mut holds: Vec<(Timestamp, Slot)> = (state.orders.iter())
-            .filter(|(_, order)| order.status == OrderStatus::Reserved)
-            .map(|(slot, order)| (order.expires_at(), slot))
-            .collect();
-        holds.sort_unstable();
-        state.holds = holds.into_iter().map(|(_, slot)| slot).collect();
+        let reserved = state.orders.iter().filter(|(_, order)| order.status == OrderStatus::Reserved);
+        state.holds = reserved.map(|(slot, _)| slot).collect();
+        state.order_holds();
         self.0
     }
 }

@@ -128,7 +128,7 @@ impl Accounts {
     /// `refresh_token_invalid`, `database_unavailable`.
     pub async fn refresh(&self, token: &str) -> Result<SignedIn, Failure> {
         let invalid = || Failure::new(Code::RefreshTokenInvalid);
-        let now = self.tokens.now();
+        let now = self.tokens.steady();
         let hash = tokens::refresh_hash(token);
         let old = self.store.refresh_token(&hash).await?.ok_or_else(invalid)?;
         if old.revoked_at.is_some() || old.expires_at <= now {
@@ -292,7 +292,7 @@ impl Accounts {
     }
 
     async fn open_family(&self, account: Account) -> Result<SignedIn, Failure> {
-        let (text, row) = tokens::new_refresh(account.user.id, Uuid::now_v7(), self.tokens.now());
+        let (text, row) = tokens::new_refresh(account.user.id, Uuid::now_v7(), self.tokens.steady());
         self.store.insert_refresh_token(&row).await?;
         Ok(self.signed_in(account, text))
     }

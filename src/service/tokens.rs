@@ -53,7 +53,7 @@ pub struct Access {
     pub user: UserId,
     /// What they may do.
     pub role: Role,
-    /// When it ends.
+    /// When it ends, by the clock that never steps.
     pub expires_at: Timestamp,
 }
 
@@ -98,10 +98,17 @@ impl Tokens {
         }))
     }
 
-    /// What time it is for whoever issues and verifies.
+    /// The time of day, for what is recorded of accounts.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
+    }
+
+    /// The time by which tokens last: a clock that never steps. A wall clock that is set ahead ends no session, and one that is set back makes
+    /// none longer.
+    #[must_use]
+    pub fn steady(&self) -> Timestamp {
+        self.0.clock.steady()
     }
 
     /// How long an access token lasts.
@@ -113,7 +120,7 @@ impl Tokens {
     /// A new access token.
     #[must_use]
     pub fn issue(&self, user: UserId, role: Role) -> String {
-        let iat = self.now().as_millis() / 1_000;
+        let iat = self.steady().as_millis() / 1_000;
         let claims = Claims { sub: user, iat, exp: iat + i64::from(self.0.access_seconds), role, iss: ISSUER };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding)
             .expect("claims of plain fields always sign")
@@ -140,7 +147,7 @@ impl Tokens {
     /// # Errors
     /// `token_expired`.
     pub fn still(&self, access: Access) -> Result<Access, Failure> {
-        if self.now() >= access.expires_at { Err(Failure::new(Code::TokenExpired)) } else { Ok(access) }
+        if self.steady() >= access.expires_at { Err(Failure::new(Code::TokenExpired)) } else { Ok(access) }
     }
 }
 
@@ -191,7 +198,11 @@ mod tests {
         clock.shift(890_000);
         let access = tokens.verify(&token).unwrap();
         assert_eq!((access.user, access.role), (user, Role::Admin));
-        assert!(access.expires_at.millis_since(tokens.now()) <= 10_000);
+        assert!(access.expires_at.millis_since(tokens.steady()) <= 10_000);
+        // Nobody gets older or younger because a clock is set.
+        clock.step(3_600_000);
+        assert!(tokens.verify(&token).is_ok());
+        clock.step(-7_200_000);
         clock.shift(10_000);
         assert_eq!(code(&tokens, &token), Code::TokenExpired);
     }
@@ -202,7 +213,7 @@ mod tests {
         let other = Tokens::new(b"another secret, as long as it ought to be", 900, clock);
         assert_eq!(code(&tokens, &other.issue(UserId::new(), Role::User)), Code::Unauthenticated);
 
-        let exp = tokens.now().as_millis() / 1_000 + 60;
+        let exp = tokens.steady().as_millis() / 1_000 + 60;
         let claims =
             format!(r#"{{"sub":"{}","iat":{exp},"exp":{exp},"role":"admin","iss":"livedrop"}}"#, UserId::new());
         for header in [r#"{"alg":"none","typ":"JWT"}"#, r#"{"alg":"None"}"#, r#"{"alg":"HS256","typ":"JWT"}"#] {
@@ -223,7 +234,7 @@ mod tests {
         let sign = |claims: serde_json::Value| {
             jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET)).unwrap()
         };
-        let exp = tokens.now().as_millis() / 1_000 + 60;
+        let exp = tokens.steady().as_millis() / 1_000 + 60;
         let user = UserId::new();
         let good = serde_json::json!({"sub": user, "iat": 1, "exp": exp, "role": "user", "iss": "livedrop"});
         assert!(tokens.verify(sign(good.clone())).is_ok());

@@ -7,7 +7,7 @@ use super::world::{World, orders_of};
 use crate::actors::publish::{Answer, AskError, Decisions, Published};
 use crate::actors::recovery::recover;
 use crate::actors::{Decider, Projection, Projector};
-use crate::domain::{DropId, KeyDigest, OrderId, ReleaseReason};
+use crate::domain::{DropId, KeyDigest, OrderId, OrderStatus, ReleaseReason};
 use crate::engine::Command;
 use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
 use crate::storage::Ledger;
@@ -140,8 +140,19 @@ impl World {
         let recovered = recovered.map_err(|error| format!("recovery: {error}"))?;
         device.wait_until_prepared();
         device.close_gate();
+        // As a server's clock does when it starts. Of a hold it is known what its buyer was told.
+        self.now.steady = self.now.wall.max(recovered.last_at);
+        self.held.clear();
+        for (index, spec) in self.specs.iter().enumerate() {
+            let Some(state) = recovered.drops.iter().find(|state| state.spec().id == spec.id) else { continue };
+            let reserved = state.orders().filter(|order| order.status == OrderStatus::Reserved);
+            let latest = self.now.steady.plus_millis(spec.hold_ms.into());
+            self.held.extend(reserved.map(|order| ((index, order.id), order.expires_at.min(latest))));
+        }
         self.note(&[found.last_sequence, watermark, recovered.replayed, recovered.drops.len() as u64]);
-        let drops = recovered.drops.into_iter();
+        let mut drops = recovered.drops;
+        drops.iter_mut().for_each(|state| state.resume(self.now.steady));
+        let drops = drops.into_iter();
         let drops = drops.map(|state| (state.spec().id, Decider::alone(state, true, journal.handle()))).collect();
         let (projector, projection) = Projector::new(database.clone(), &reader, watermark);
         let (flying, syncing) = (Vec::new(), false);

@@ -6,7 +6,7 @@ use super::world::{Asked, World};
 use crate::actors::Decider;
 use crate::domain::{
     CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
-    ReleaseReason, Timestamp, TraceId, UserId, VariantId, VariantSpec,
+    ReleaseReason, TraceId, UserId, VariantId, VariantSpec,
 };
 use crate::engine::{Command, DropState, Reserve};
 use rand::Rng;
@@ -29,7 +29,7 @@ impl World {
                 },
             })
             .collect();
-        let starts = self.now_ms + i64::from(index) * 2_000;
+        let starts = self.now.wall.plus_millis(i64::from(index) * 2_000);
         let spec = DropSpec {
             id,
             creator_id: CreatorId(self.id()),
@@ -39,9 +39,9 @@ impl World {
             per_buyer_limit: [0, 0, 4, 9][self.dice.random_range(0..4_usize)],
             low_stock_threshold: self.dice.random_range(0..4),
             hold_ms: [1_000, 5_000, 60_000][self.dice.random_range(0..3_usize)],
-            starts_at: Timestamp::from_millis(starts),
-            ends_at: self.dice.random_bool(0.3).then(|| Timestamp::from_millis(starts + 120_000)),
-            created_at: Timestamp::from_millis(self.now_ms),
+            starts_at: starts,
+            ends_at: self.dice.random_bool(0.3).then(|| starts.plus_millis(120_000)),
+            created_at: self.now.wall,
         };
         let life = self.life.as_mut().expect("a life");
         let (sender, reply) = oneshot::channel();

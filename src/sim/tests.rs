@@ -26,7 +26,9 @@ fn known_stories_keep_every_promise() {
         "a projection begins again",
         "the database forgets",
         "the database comes or goes",
-        "the clock jumps",
+        "the clock is set ahead",
+        "the clock is set back",
+        "a hold runs out",
     ];
     for what in happened {
         assert!(report.seen.contains_key(what), "no {what:?} in {:?}", report.seen);

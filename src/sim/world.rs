@@ -9,7 +9,10 @@ use super::books::{Books, Moody};
 use super::life::{Flying, Life, Payment};
 use crate::actors::Projected;
 use crate::actors::publish::Answer;
-use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, KeyDigest, OrderId, OrderStatus, OrderView, Timestamp};
+use crate::domain::{
+    DropEvent, DropId, DropRecord, DropSpec, DropStatus, KeyDigest, Moment, OrderId, OrderStatus, OrderView,
+    ReleaseReason, Timestamp,
+};
 use crate::engine::{Command, DropState, Outcome, Reserve};
 use crate::journal::{MemoryDevice, scan};
 use crate::storage::{Ledger, StoreError};
@@ -46,7 +49,9 @@ pub struct World {
     pub(super) charging: Vec<(usize, OrderId)>,
     /// Orders that somebody is about to charge, charges, or has charged without the drop's answer.
     pub(super) claimed: BTreeSet<OrderId>,
-    pub(super) now_ms: i64,
+    pub(super) now: Moment,
+    /// When each hold runs out by the steady clock, in an arithmetic of its own.
+    pub(super) held: BTreeMap<(usize, OrderId), Timestamp>,
     pub(super) serial: u128,
     pub(super) seen: Seen,
     /// A digest of everything that was decided and told.
@@ -68,7 +73,8 @@ impl World {
             asked: Vec::new(),
             charging: Vec::new(),
             claimed: BTreeSet::new(),
-            now_ms: EPOCH_MS,
+            now: Timestamp::from_millis(EPOCH_MS).into(),
+            held: BTreeMap::new(),
             serial: 0,
             seen: Seen::new(),
             trace: seed,
@@ -100,7 +106,8 @@ impl World {
     /// # Errors
     /// A broken promise.
     pub fn step(&mut self) -> Finding {
-        self.now_ms += [0, 1, 20, 400, 3_000][self.dice.random_range(0..5_usize)];
+        let passed = [0, 1, 20, 400, 3_000][self.dice.random_range(0..5_usize)];
+        self.pass(passed);
         match self.dice.random_range(0..100) {
             0..34 => self.reserve(),
             34..42 => self.retry(),
@@ -125,13 +132,14 @@ impl World {
         while self.life().flying.len() >= IN_FLIGHT_MAX {
             self.land()?;
         }
-        let now = Timestamp::from_millis(self.now_ms);
-        let id = self.specs[drop].id;
+        let (now, id) = (self.now, self.specs[drop].id);
         let life = self.life.as_mut().expect("a life");
         // A drop that is not in memory is settled: SQL has it.
         let Some(decider) = life.drops.get_mut(&id) else { return Ok(()) };
         let (sender, reply) = oneshot::channel();
         let payment = Payment::of(&command);
+        let opened =
+            matches!(command, Command::Start | Command::Cancel) || decider.state().status() != DropStatus::Scheduled;
         let Ok(changed) = decider.ask(now, command, Some(sender)) else { return Ok(()) };
         decider.state().assert_invariants();
         if let Some(Payment::Begins(order)) = payment {
@@ -142,6 +150,7 @@ impl World {
         if changed && early {
             return Err("an answer left before its sync".to_owned());
         }
+        self.keeps_time(drop, opened)?;
         self.note(&[drop as u64, u64::from(changed)]);
         Ok(())
     }
@@ -222,8 +231,54 @@ impl World {
     }
 
     pub(super) fn clock_jumps(&mut self) -> Finding {
-        self.now_ms += if self.dice.random_bool(0.5) { HOUR_MS } else { -HOUR_MS };
-        self.count("the clock jumps");
+        let by = [HOUR_MS, 30_000, 1_500][self.dice.random_range(0..3_usize)];
+        let (by, what) =
+            if self.dice.random_bool(0.5) { (by, "the clock is set ahead") } else { (-by, "the clock is set back") };
+        self.now.wall = self.now.wall.plus_millis(by);
+        self.count(what);
+        Ok(())
+    }
+
+    pub(super) fn pass(&mut self, millis: i64) {
+        self.now = Moment { wall: self.now.wall.plus_millis(millis), steady: self.now.steady.plus_millis(millis) };
+    }
+
+    /// Whatever the clocks were set to: a drop that has just been asked something has begun and ended by the time of day, and each of its holds lasts as
+    /// long as it was said, no shorter and no longer. `opened`: it may be open whatever time it is.
+    fn keeps_time(&mut self, drop: usize, opened: bool) -> Finding {
+        let (spec, Moment { wall, steady }) = (&self.specs[drop], self.now);
+        let Some(decider) = self.life.as_ref().and_then(|life| life.drops.get(&spec.id)) else { return Ok(()) };
+        let state = decider.state();
+        match state.status() {
+            DropStatus::Scheduled if wall >= spec.starts_at => return Err(format!("drop {drop} has not started")),
+            DropStatus::Scheduled | DropStatus::Cancelled => {}
+            _ if !opened && wall < spec.starts_at => return Err(format!("drop {drop} started too early")),
+            status if status.is_open() && spec.ends_at.is_some_and(|end| end <= wall) => {
+                return Err(format!("drop {drop} has not ended"));
+            }
+            _ => {}
+        }
+        let holds: BTreeSet<OrderId> = state.holds().map(|(order, _)| order).collect();
+        for &order in &holds {
+            let fresh = steady.plus_millis(i64::from(spec.hold_ms));
+            let until = *self.held.entry((drop, order)).or_insert(fresh);
+            if steady >= until {
+                return Err(format!("the hold of order {order} lasts longer than it was said"));
+            }
+        }
+        let of_drop = (drop, OrderId(Uuid::nil()))..=(drop, OrderId(Uuid::max()));
+        let gone = self.held.range(of_drop).filter(|((_, order), _)| !holds.contains(order));
+        let gone: Vec<((usize, OrderId), Timestamp)> = gone.map(|(key, until)| (*key, *until)).collect();
+        let mut ran_out = 0;
+        for &((_, order), until) in &gone {
+            let expired = state.order(order).is_some_and(|view| view.release_reason == Some(ReleaseReason::Expired));
+            if expired && steady < until {
+                return Err(format!("the hold of order {order} ended before its time"));
+            }
+            ran_out += u64::from(expired);
+        }
+        gone.iter().for_each(|(key, _)| _ = self.held.remove(key));
+        *self.seen.entry("a hold runs out").or_default() += ran_out;
         Ok(())
     }
 
@@ -279,7 +334,7 @@ impl World {
             self.look_up_payment(drop, order)?;
             self.land_all()?;
         }
-        self.now_ms += 10 * HOUR_MS;
+        self.pass(10 * HOUR_MS);
         for drop in 0..self.specs.len() {
             self.submit(drop, Command::Start, None)?;
             self.submit(drop, Command::End, None)?;

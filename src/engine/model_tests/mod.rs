@@ -9,7 +9,8 @@ use super::scenario_tests::reopen::{assert_same, replayed, restored};
 use super::scenario_tests::stage;
 use super::{Command, DropState, Outcome};
 use crate::domain::{
-    Actor, DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, OrderId, Refusal, StockBoard, Timestamp, TraceId,
+    Actor, DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, OrderId, Refusal, StockBoard, Timestamp,
+    TraceId,
 };
 use model::Model;
 use plan::{Op, Step};
@@ -94,7 +95,7 @@ struct World {
     firsts: HashMap<KeyDigest, (Fingerprint, First)>,
     /// For each variant, whether `stock_low` may be told.
     armed: Vec<bool>,
-    clock: Timestamp,
+    clock: Moment,
     serial: u128,
 }
 
@@ -109,23 +110,25 @@ impl World {
             asked: Vec::new(),
             firsts: HashMap::new(),
             armed: vec![true; spec.variants.len()],
-            clock: spec.created_at,
+            clock: spec.created_at.into(),
             serial: 0,
             spec,
         }
     }
 
     fn step(&mut self, step: &Step) {
-        self.clock = self.clock.plus_millis(step.wait_ms);
+        let Moment { wall, steady } = self.clock;
+        self.clock.wall = wall.plus_millis(step.wait_ms + step.set_ms);
+        self.clock.steady = steady.plus_millis(step.wait_ms);
         self.serial += 1;
         let command = match step.op {
             Op::Replay => {
                 self.state = replayed(&self.spec, &self.journal);
-                Command::Tick
+                self.restart()
             }
             Op::Restore => {
                 self.state = restored(&self.state, &self.journal);
-                Command::Tick
+                self.restart()
             }
             _ => self.command(&step.op),
         };
@@ -146,7 +149,16 @@ impl World {
         self.check_key(&command, &outcome);
         self.check_state();
         // No timer spins: what was due is done.
-        assert!(self.state.next_deadline().is_none_or(|due| due > at), "still due at {at}");
+        assert!(!self.state.deadlines().have_come(self.clock), "still due at {at}");
+    }
+
+    /// The steady clock begins anew, where the wall clock stands, and not before what was recorded. What the journal says of holds counts.
+    fn restart(&mut self) -> Command {
+        let recorded = self.journal.last().map_or(self.spec.created_at, |record| record.at);
+        self.clock.steady = self.clock.wall.max(recorded);
+        self.state.resume(self.clock.steady);
+        self.model.restart(self.clock.steady);
+        Command::Tick
     }
 
     fn take_in(&mut self, at: Timestamp, events: Vec<DropEvent>) {

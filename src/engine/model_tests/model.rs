@@ -2,8 +2,8 @@
 
 use crate::domain::limits::{QUANTITY_PER_ORDER_MAX, STOCK_PER_VARIANT_MAX};
 use crate::domain::{
-    DropSpec, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason,
-    StockCounts, Timestamp, TraceId, UserId, VariantId,
+    DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, RefundCause, Refusal,
+    ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 
@@ -27,15 +27,16 @@ pub struct Model {
     phase: Phase,
     totals: Vec<u32>,
     orders: Vec<(KeyDigest, OrderView)>,
+    /// When each order's hold runs out, by the steady clock.
+    runs_out: Vec<Timestamp>,
     refusals: Vec<Refused>,
-    last_change: Timestamp,
 }
 
 impl Model {
     pub fn new(spec: DropSpec) -> Self {
         let totals = spec.variants.iter().map(|variant| variant.stock).collect();
-        let last_change = spec.created_at;
-        Self { spec, phase: Phase::Scheduled, totals, orders: Vec::new(), refusals: Vec::new(), last_change }
+        let (orders, runs_out, refusals) = (Vec::new(), Vec::new(), Vec::new());
+        Self { spec, phase: Phase::Scheduled, totals, orders, runs_out, refusals }
     }
 
     pub fn status(&self) -> DropStatus {
@@ -74,11 +75,17 @@ impl Model {
         over && !self.views().any(open) && !(self.phase == Phase::Cancelled && self.views().any(is_sold))
     }
 
-    pub fn apply(&mut self, clock: Timestamp, command: &Command) -> Outcome {
-        let now = clock.max(self.last_change);
-        self.pass_time(now);
+    /// A restart knows of a hold what its buyer was told, and lets none last longer than a new one.
+    pub fn restart(&mut self, steady: Timestamp) {
+        let latest = steady.plus_millis(i64::from(self.spec.hold_ms));
+        self.runs_out = self.views().map(|order| order.expires_at.min(latest)).collect();
+    }
+
+    pub fn apply(&mut self, clock: Moment, command: &Command) -> Outcome {
+        self.pass_time(clock);
+        let now = clock.wall;
         match command {
-            Command::Reserve(ask) => self.reserve(now, ask),
+            Command::Reserve(ask) => self.reserve(clock, ask),
             Command::BeginPayment { order, method } => self.on_order(*order, |model, index| {
                 let order = &mut model.orders[index].1;
                 if order.status != OrderStatus::Reserved {
@@ -86,12 +93,11 @@ impl Model {
                 }
                 if order.payment_pending.as_deref() != Some(method) {
                     order.payment_pending = Some(method.to_string());
-                    model.last_change = now;
                 }
                 None
             }),
             Command::EndPayment { order } => self.on_order(*order, |model, index| {
-                model.end_payment(now, index);
+                model.end_payment(index);
                 None
             }),
             Command::Confirm { order, payment_ref } => self.on_order(*order, |model, index| {
@@ -102,7 +108,7 @@ impl Model {
                 let status = model.orders[index].1.status;
                 match status {
                     OrderStatus::Reserved => model.release(now, index, *reason, *trace),
-                    OrderStatus::Released if *reason == ReleaseReason::PaymentFailed => model.end_payment(now, index),
+                    OrderStatus::Released if *reason == ReleaseReason::PaymentFailed => model.end_payment(index),
                     OrderStatus::Released => {}
                     _ => return Some(Rejection::OrderIs(status)),
                 }
@@ -129,17 +135,17 @@ impl Model {
             Command::OrdersOf { buyer } => {
                 Outcome::Orders(self.views().filter(|order| order.buyer == *buyer).rev().cloned().collect())
             }
-            Command::Start => self.turn(now, &[Phase::Scheduled], Phase::Open),
-            Command::End => self.turn(now, &[Phase::Open], Phase::Ended),
-            Command::Cancel => self.turn(now, &[Phase::Scheduled, Phase::Open], Phase::Cancelled),
-            Command::Restock { variant, quantity } => self.restock(now, *variant, *quantity),
-            Command::Reschedule { starts_at, ends_at } => self.reschedule(now, *starts_at, *ends_at),
+            Command::Start => self.turn(clock, &[Phase::Scheduled], Phase::Open),
+            Command::End => self.turn(clock, &[Phase::Open], Phase::Ended),
+            Command::Cancel => self.turn(clock, &[Phase::Scheduled, Phase::Open], Phase::Cancelled),
+            Command::Restock { variant, quantity } => self.restock(*variant, *quantity),
+            Command::Reschedule { starts_at, ends_at } => self.reschedule(clock, *starts_at, *ends_at),
             Command::ByHand { command, .. } => self.apply(clock, command),
             Command::Tick => Outcome::Done(self.status()),
         }
     }
 
-    fn reschedule(&mut self, now: Timestamp, starts_at: Timestamp, ends_at: Option<Timestamp>) -> Outcome {
+    fn reschedule(&mut self, now: Moment, starts_at: Timestamp, ends_at: Option<Timestamp>) -> Outcome {
         let as_it_is = starts_at == self.spec.starts_at;
         if !(self.phase == Phase::Scheduled || (self.phase == Phase::Open && as_it_is)) {
             return Outcome::Rejected(Rejection::DropIs(self.status()));
@@ -147,42 +153,40 @@ impl Model {
         if as_it_is && ends_at == self.spec.ends_at {
             return Outcome::Unchanged(self.status());
         }
-        if ends_at.is_some_and(|end| end <= starts_at || end <= now) {
+        if ends_at.is_some_and(|end| end <= starts_at || end <= now.wall) {
             return Outcome::Rejected(Rejection::InvalidTimes);
         }
-        (self.spec.starts_at, self.spec.ends_at, self.last_change) = (starts_at, ends_at, now);
+        (self.spec.starts_at, self.spec.ends_at) = (starts_at, ends_at);
         self.pass_time(now);
         Outcome::Done(self.status())
     }
 
-    fn end_payment(&mut self, now: Timestamp, index: usize) {
-        if self.orders[index].1.payment_pending.take().is_some() {
-            self.last_change = now;
-        }
+    fn end_payment(&mut self, index: usize) {
+        self.orders[index].1.payment_pending = None;
     }
 
-    fn pass_time(&mut self, now: Timestamp) {
-        if self.phase == Phase::Scheduled && now >= self.spec.starts_at {
-            (self.phase, self.last_change) = (Phase::Open, now);
+    fn pass_time(&mut self, Moment { wall, steady }: Moment) {
+        if self.phase == Phase::Scheduled && wall >= self.spec.starts_at {
+            self.phase = Phase::Open;
         }
-        if self.phase == Phase::Open && self.spec.ends_at.is_some_and(|end| end <= now) {
-            (self.phase, self.last_change) = (Phase::Ended, now);
+        if self.phase == Phase::Open && self.spec.ends_at.is_some_and(|end| end <= wall) {
+            self.phase = Phase::Ended;
         }
         for index in 0..self.orders.len() {
             let order = &self.orders[index].1;
             if self.phase == Phase::Cancelled && is_held(order) {
-                self.release(now, index, ReleaseReason::Cancelled, TraceId::default());
+                self.release(wall, index, ReleaseReason::Cancelled, TraceId::default());
             } else if self.phase == Phase::Cancelled && is_sold(order) {
-                self.owe(now, index, RefundCause::DropCancelled);
-            } else if is_held(order) && order.expires_at <= now {
-                self.release(now, index, ReleaseReason::Expired, TraceId::default());
+                self.owe(wall, index, RefundCause::DropCancelled);
+            } else if is_held(order) && self.runs_out[index] <= steady {
+                self.release(wall, index, ReleaseReason::Expired, TraceId::default());
             }
         }
     }
 
-    fn turn(&mut self, now: Timestamp, from: &[Phase], to: Phase) -> Outcome {
+    fn turn(&mut self, now: Moment, from: &[Phase], to: Phase) -> Outcome {
         if from.contains(&self.phase) {
-            (self.phase, self.last_change) = (to, now);
+            self.phase = to;
             self.pass_time(now);
             Outcome::Done(self.status())
         } else if self.phase == to {
@@ -192,7 +196,7 @@ impl Model {
         }
     }
 
-    fn restock(&mut self, now: Timestamp, variant: Option<VariantId>, quantity: u32) -> Outcome {
+    fn restock(&mut self, variant: Option<VariantId>, quantity: u32) -> Outcome {
         if self.phase == Phase::Ended || self.phase == Phase::Cancelled {
             return Outcome::Rejected(Rejection::DropIs(self.status()));
         }
@@ -201,13 +205,12 @@ impl Model {
             return Outcome::Rejected(Rejection::InvalidQuantity);
         }
         self.totals[variant] += quantity;
-        self.last_change = now;
         Outcome::Done(self.status())
     }
 
     // --- orders -----------------------------------------------------------------------------------------------------
 
-    fn reserve(&mut self, now: Timestamp, ask: &Reserve) -> Outcome {
+    fn reserve(&mut self, now: Moment, ask: &Reserve) -> Outcome {
         if let Some((_, order)) = self.orders.iter().find(|(digest, _)| *digest == ask.digest) {
             if order.fingerprint != ask.fingerprint {
                 return Outcome::Rejected(Rejection::KeyReused);
@@ -229,7 +232,6 @@ impl Model {
         if self.phase == Phase::Scheduled && self.variant(ask.variant).is_some() {
             return Outcome::Rejected(Rejection::NotStarted { starts_at: self.spec.starts_at });
         }
-        self.last_change = now;
         match self.refuses(ask) {
             Some(refusal) => {
                 let Reserve { digest, fingerprint, trace, .. } = *ask;
@@ -237,8 +239,9 @@ impl Model {
                 Outcome::Refused { refusal, trace, replayed: false }
             }
             None => {
-                let order = self.placed(now, ask);
+                let order = self.placed(now.wall, ask);
                 self.orders.push((ask.digest, order.clone()));
+                self.runs_out.push(now.steady.plus_millis(i64::from(self.spec.hold_ms)));
                 Outcome::Order { order: Box::new(order), replayed: false }
             }
         }
@@ -299,7 +302,6 @@ impl Model {
         if !in_time && !late {
             return;
         }
-        self.last_change = now;
         let order = &mut self.orders[index].1;
         order.payment_ref = Some(payment_ref.to_owned());
         order.payment_pending = None;
@@ -312,7 +314,6 @@ impl Model {
     }
 
     fn release(&mut self, now: Timestamp, index: usize, reason: ReleaseReason, trace: TraceId) {
-        self.last_change = now;
         let order = &mut self.orders[index].1;
         order.status = OrderStatus::Released;
         (order.release_reason, order.released_at) = (Some(reason), Some(now));
@@ -322,7 +323,6 @@ impl Model {
     }
 
     fn owe(&mut self, now: Timestamp, index: usize, cause: RefundCause) {
-        self.last_change = now;
         self.orders[index].1.refund_due = Some(cause);
         if self.orders[index].1.payment_ref.is_none() {
             self.settle(now, index);
@@ -330,7 +330,6 @@ impl Model {
     }
 
     fn settle(&mut self, now: Timestamp, index: usize) {
-        self.last_change = now;
         let order = &mut self.orders[index].1;
         (order.refund_due, order.refunded_at) = (None, Some(now));
         if order.status == OrderStatus::Confirmed {

@@ -23,10 +23,12 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// One thing that happens, this long after the one before. The clock may go back.
+/// One thing that happens, this long after the one before.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub wait_ms: i64,
+    /// By how much the wall clock is set before it.
+    pub set_ms: i64,
     pub op: Op,
 }
 
@@ -89,9 +91,9 @@ fn variant(index: u8, stock: u32, amount: i64) -> VariantSpec {
 }
 
 fn steps() -> impl Strategy<Value = Step> {
-    let wait_ms =
-        prop_oneof![4 => Just(0), 8 => 1..1_000_i64, 1 => Just(1_000), 2 => 1_000..8_000_i64, 1 => -20_000..0_i64];
-    (wait_ms, ops()).prop_map(|(wait_ms, op)| Step { wait_ms, op })
+    let wait_ms = prop_oneof![4 => Just(0), 8 => 1..1_000_i64, 1 => Just(1_000), 2 => 1_000..8_000_i64];
+    let set_ms = prop_oneof![30 => Just(0), 1 => -20_000..0_i64, 1 => 0..20_000_i64];
+    (wait_ms, set_ms, ops()).prop_map(|(wait_ms, set_ms, op)| Step { wait_ms, set_ms, op })
 }
 
 fn ops() -> impl Strategy<Value = Op> {

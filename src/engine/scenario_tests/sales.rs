@@ -245,15 +245,37 @@ a_drop_is_cancelled_before_it_starts: "
     at 20s  alice reserves 1 with k1            -> refused drop_cancelled, settled                        | refused
 "
 
-a_clock_that_goes_back_does_not_take_the_drop_with_it: "
+a_clock_that_is_set_back_makes_no_hold_longer_and_the_end_later: "
     drop stock=3 hold=10s ends=60s
     at 20s  alice reserves 1 with k1            -> reserved, available 2 held 1 sold 0, due 30s           | started reserved
-    at 5s   bob reserves 1 with k1              -> reserved, available 1 held 2 sold 0, due 30s           | reserved
-    at 19s  alice pays k1 as p1                 -> confirmed, available 1 held 1 sold 1                   | confirmed
-    at 30s  bob pays k1 as p2                   -> confirmed, available 1 held 0 sold 2       | released retaken
-    at 0s   drop ticks                          -> done live, due 60s
-    at 60s  drop ticks                          -> done ended, settled                                    | ended
-    at 0s   carol reserves 1 with k1            -> refused drop_ended, settled                            | refused
+    clock steps back 15s                        -> stepped
+    at 21s  bob reserves 1 with k1              -> reserved, available 1 held 2 sold 0, due 30s           | reserved
+    at 29s  alice begins k1 by card             -> reserved paying card, due 30s                          | payment_started
+    at 30s  alice pays k1 as p1                 -> confirmed, available 1 held 1 sold 1, due 31s          | released retaken
+    at 31s  bob begins k1 by card               -> no: order is released, available 2 held 0 sold 1, due 75s | released
+    at 74s  drop ticks                          -> done live
+    at 75s  drop ticks                          -> done ended, settled, due never                         | ended
+    clock steps back 60s                        -> stepped, settled
+    at 76s  carol reserves 1 with k1            -> refused drop_ended, settled                            | refused
+"
+
+a_clock_that_is_set_ahead_ends_no_hold_early_and_the_drop_at_once: "
+    drop stock=2 hold=10s ends=60s
+    at 0s   alice reserves 1 with k1            -> reserved, available 1 held 1 sold 0, due 10s           | started reserved
+    clock steps ahead 30s                       -> stepped, due 10s
+    at 1s   bob reserves 1 with k1              -> reserved, available 0 held 2 sold 0                    | reserved sold_out
+    clock steps ahead 30s                       -> stepped, due now
+    at 9s   alice finds k1                      -> reserved, due 10s                                      | ended
+    at 10s  alice finds k1                      -> released expired, available 1 held 1 sold 0, due 11s   | released
+    at 10s  bob pays k1 as p1                   -> confirmed, available 1 held 0 sold 1, due never, settled | confirmed
+"
+
+a_start_follows_the_clock_as_it_was_corrected: "
+    drop stock=2 starts=13s
+    at 10s  drop ticks                          -> done scheduled, due 13s
+    clock steps back 10s                        -> stepped, due 23s
+    at 22s  alice reserves 1 with k1            -> no: not started
+    at 23s  alice reserves 1 with k1            -> reserved, available 1 held 1 sold 0                    | started reserved
 "
 
 a_hold_ends_at_its_millisecond: "

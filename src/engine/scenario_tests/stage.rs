@@ -7,6 +7,9 @@
 //!
 //! Left of `->` who does what; a step without `at` happens at the time of the one before. Right of it the outcome,
 //! then what holds afterwards, then after `|` every event that the step emitted, in order (none if there is no `|`).
+//! `clock steps back 15s -> stepped` (or `ahead`) sets the wall clock, which starts and ends follow; `at` goes on counting what has passed, and so
+//! do holds and `due`.
+//!
 //! A variant's stock that is not mentioned must not have changed, and a drop is settled only where the line says so.
 //!
 //! After each step the invariants are checked, the events are folded into a fresh state and must give the same one, and
@@ -15,9 +18,11 @@
 
 use super::reopen::{assert_same, replayed, restored};
 use crate::domain::{
-    Actor, CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus,
-    OrderView, ProductId, ReleaseReason, StockBoard, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
+    Actor, CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, Money, OrderId,
+    OrderStatus, OrderView, ProductId, ReleaseReason, StockBoard, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    VariantSpec,
 };
+use crate::engine::state::Deadlines;
 use crate::engine::{Command, DropState, Outcome, Rejection, Reserve};
 use uuid::Uuid;
 
@@ -30,7 +35,9 @@ pub fn play(story: &str) {
     let lines: Vec<&str> = story.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
     let (head, steps) = lines.split_first().expect("a story begins with its drop");
     Stage::new(head).play(steps, None);
-    for restart in 0..steps.len().saturating_sub(1) {
+    // A restart sets the steady clock anew: what a story then sees of a clock that was set is the model's to say.
+    let restarts = if story.contains("clock steps") { 0 } else { steps.len().saturating_sub(1) };
+    for restart in 0..restarts {
         Stage::new(head).play(steps, Some((restart, Reopen::Replay)));
         Stage::new(head).play(steps, Some((restart, Reopen::Restore)));
     }
@@ -49,7 +56,10 @@ struct Stage {
     journal: Vec<DropRecord>,
     /// What the story says the stock is.
     told: Vec<StockCounts>,
+    /// By the steady clock.
     now: Timestamp,
+    /// What the wall clock was set by.
+    stepped_ms: i64,
     asked: u128,
     reopened: bool,
 }
@@ -63,6 +73,7 @@ impl Stage {
             journal: Vec::new(),
             told: spec.variants.iter().map(|variant| StockCounts::full(variant.stock)).collect(),
             now: spec.created_at,
+            stepped_ms: 0,
             asked: 0,
             reopened: false,
             spec,
@@ -115,6 +126,10 @@ impl Stage {
     // --- asking -----------------------------------------------------------------------------------------------------
 
     fn ask(&mut self, words: &[&str]) -> String {
+        if let ["clock", "steps", way, by] = words {
+            self.stepped_ms += if *way == "back" { -millis(by) } else { millis(by) };
+            return "stepped".to_owned();
+        }
         let ["crowd", size, rest @ ..] = words else {
             let command = self.command(words);
             return self.apply(command);
@@ -131,12 +146,26 @@ impl Stage {
         format!("all {}", outcomes.join(" then "))
     }
 
+    fn moment(&self) -> Moment {
+        Moment { wall: self.now.plus_millis(self.stepped_ms), steady: self.now }
+    }
+
+    /// The next deadline of either clock, by the steady one.
+    fn due(&self) -> Option<Timestamp> {
+        let Deadlines { wall, steady } = self.state.deadlines();
+        wall.map(|at| at.plus_millis(-self.stepped_ms)).into_iter().chain(steady).min()
+    }
+
     fn apply(&mut self, command: Command) -> String {
-        let (last, mut events) = (self.state.last_at, Vec::new());
-        let (outcome, at) = self.state.apply(self.now, command, &mut events);
-        assert_eq!(at, self.now.max(last), "time does not go back");
+        let (now, mut events) = (self.moment(), Vec::new());
+        let (outcome, at) = self.state.apply(now, command, &mut events);
+        assert_eq!(at, now.wall, "events carry the time of day");
         for event in events {
             let record = DropRecord { drop: self.spec.id, at, event };
+            if let DropEvent::Reserved { expires_at, .. } = &record.event {
+                let hold_ms = i64::from(self.spec.hold_ms);
+                assert_eq!(*expires_at, now.wall.plus_millis(hold_ms), "what a buyer is told fits their clock");
+            }
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
             assert_eq!(DropRecord::decode(&bytes).expect("a record"), record);
@@ -233,10 +262,10 @@ impl Stage {
     fn check(&mut self, clause: &str) {
         match *clause.split_whitespace().collect::<Vec<_>>() {
             ["settled"] => {}
-            ["due", "never"] => assert_eq!(self.state.next_deadline(), None),
-            ["due", "now"] => assert!(self.state.next_deadline().is_some_and(|due| due <= self.now)),
+            ["due", "never"] => assert_eq!(self.due(), None),
+            ["due", "now"] => assert!(self.due().is_some_and(|due| due <= self.now)),
             ["due", time] => {
-                let due = self.state.next_deadline().expect("something is due");
+                let due = self.due().expect("something is due");
                 // A reopened drop may still have settled holds in its queue, and looks once too early.
                 assert!(due == at(time) || (self.reopened && due < at(time)), "due {due}");
             }

@@ -67,7 +67,7 @@ impl DropImage {
 
     pub(super) fn fold(&mut self, record: &DropRecord) -> Result<(), &'static str> {
         let row = &mut self.row;
-        row.last_event_at = row.last_event_at.max(record.at);
+        row.last_event_at = record.at;
         self.board.fold(&record.event).ok_or("the stock cannot follow")?;
         match &record.event {
             DropEvent::Started => row.started_at = Some(record.at),
