@@ -16,6 +16,7 @@ mod failpoint;
 
 pub mod actors;
 pub mod app;
+pub mod backup;
 pub mod config;
 pub mod demo;
 pub mod domain;

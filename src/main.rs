@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use livedrop::app::App;
 use livedrop::app::admin::{AdminMade, NewAdmin};
 use livedrop::app::prompt::{self, PromptError};
+use livedrop::backup::{self, BackupOptions};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
 use livedrop::http::openapi;
@@ -47,6 +48,10 @@ enum Task {
     Load(Box<LoadOptions>),
     /// Compare the journal with the database, offline and read-only: exit 0 clean, 1 difference, 2 cannot read
     Verify(VerifyArgs),
+    /// Copy database, journal and secret key into a directory, beside a running server
+    Backup(Box<BackupArgs>),
+    /// Check a backup, and make a data directory of it
+    Restore(RestoreArgs),
     /// Bring the database's schema up to date (a start does that, too)
     Migrate(Box<ServeArgs>),
     /// Take a database away from a journal that is lost, so that a start with another data directory may have it.
@@ -81,6 +86,28 @@ struct AdminArgs {
 }
 
 #[derive(clap::Args)]
+struct BackupArgs {
+    /// Where to: a directory that is empty or does not exist
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// What copies a Postgres database, run while the journal is held; its files may go into $LIVEDROP_BACKUP_DATABASE_DIR
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+#[derive(clap::Args)]
+struct RestoreArgs {
+    /// The backup's directory
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The new data directory: empty, or not there yet
+    #[arg(long, value_name = "DIR", default_value = "./data", env = "LIVEDROP_DATA_DIR")]
+    data_dir: PathBuf,
+}
+
+#[derive(clap::Args)]
 struct VerifyArgs {
     /// The stopped server's data directory
     #[arg(long, value_name = "DIR", default_value = "./data", env = "LIVEDROP_DATA_DIR")]
@@ -104,6 +131,8 @@ fn main() -> ExitCode {
         Task::Serve(args) => run(Box::pin(async move { serve(&args).await })),
         Task::Demo(options) => run(Box::pin(run_demo(options))),
         Task::Verify(args) => run(Box::pin(async move { run_verify(&args).await })),
+        Task::Backup(args) => run(Box::pin(run_backup(*args))),
+        Task::Restore(args) => run_restore(&args),
         Task::Migrate(args) => run(Box::pin(async move { on_database(&args, async |_, _| Ok(())).await })),
         Task::Adopt(args) => run(Box::pin(async move { on_database(&args, adopt).await })),
         Task::Admin(AdminTask::Create(args)) => run(Box::pin(create_admin(*args))),
@@ -230,6 +259,33 @@ fn print_openapi() -> ExitCode {
     }
 }
 
+async fn run_backup(args: BackupArgs) -> ExitCode {
+    let config = match Config::load(&args.serve) {
+        Ok(config) => config,
+        Err(error) => return fail(2, &error),
+    };
+    let BackupArgs { to, command, .. } = args;
+    let database_url = config.database_url.expose().to_owned();
+    let options = BackupOptions { data_dir: config.data_dir.clone(), database_url, to, command };
+    match backup::take(&options).await {
+        Ok(manifest) => {
+            print!("{}", manifest.rendered(&options.to));
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn run_restore(args: &RestoreArgs) -> ExitCode {
+    match backup::restore(&args.from, &args.data_dir) {
+        Ok(restored) => {
+            print!("{}", restored.rendered(&args.data_dir));
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(1, &error),
+    }
+}
+
 fn simulate(options: &SimulateOptions) -> ExitCode {
     match sim::run(options) {
         Ok(report) => {
@@ -266,12 +322,7 @@ async fn audit(data_dir: &Path, url: Option<String>) -> Result<AuditVerdict, Str
 
 async fn examine(data_dir: &Path, url: Option<String>) -> Result<verify::VerifyReport, String> {
     let url = url.unwrap_or_else(|| format!("sqlite://{}", data_dir.join("livedrop.db").display()));
-    if let Some(path) = url.strip_prefix("sqlite://")
-        && !Path::new(path).exists()
-    {
-        return Err(format!("no database at {path}"));
-    }
-    let store = storage::connect(&url).await.map_err(|error| error.to_string())?;
+    let store = storage::connect_existing(&url).await.map_err(|error| error.to_string())?;
     let report = verify::verify(data_dir, &*store).await.map_err(|error| error.to_string());
     store.close().await;
     report

@@ -11,15 +11,27 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "domain",
         &[
             "engine", "journal", "storage", "actors", "service", "http", "app", "config", "demo", "load", "sim",
-            "verify",
+            "verify", "backup",
         ],
     ),
-    ("engine", &["journal", "storage", "actors", "service", "http", "app", "config", "demo", "load", "sim", "verify"]),
-    ("journal", &["engine", "storage", "actors", "service", "http", "app", "config", "demo", "load", "sim", "verify"]),
-    ("storage", &["engine", "journal", "actors", "service", "http", "app", "config", "demo", "load", "sim", "verify"]),
-    ("actors", &["service", "http", "app", "config", "demo", "load", "sim", "verify"]),
-    ("service", &["http", "app", "demo", "load", "sim", "verify"]),
-    ("http", &["engine", "journal", "app", "demo", "load", "sim", "verify"]),
+    (
+        "engine",
+        &[
+            "journal", "storage", "actors", "service", "http", "app", "config", "demo", "load", "sim", "verify",
+            "backup",
+        ],
+    ),
+    (
+        "journal",
+        &["engine", "storage", "actors", "service", "http", "app", "config", "demo", "load", "sim", "verify", "backup"],
+    ),
+    (
+        "storage",
+        &["engine", "journal", "actors", "service", "http", "app", "config", "demo", "load", "sim", "verify", "backup"],
+    ),
+    ("actors", &["service", "http", "app", "config", "demo", "load", "sim", "verify", "backup"]),
+    ("service", &["http", "app", "demo", "load", "sim", "verify", "backup"]),
+    ("http", &["engine", "journal", "app", "demo", "load", "sim", "verify", "backup"]),
 ];
 
 /// Crates that one place alone may name.

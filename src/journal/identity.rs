@@ -13,6 +13,11 @@ use uuid::Uuid;
 pub const META_FILE: &str = "journal.meta";
 
 const MAGIC: &[u8; 8] = b"LDJRNMET";
+/// How far a restored journal's epoch is beyond its original's, at least: more often than that nobody starts a server by mistake.
+const RESTORE_EPOCHS: u32 = 1 << 16;
+/// Epochs beyond this are left to a database that retires a journal.
+const EPOCH_MAX: u32 = u32::MAX - RESTORE_EPOCHS;
+
 const META_BYTES: usize = 64;
 const CRC_AT: usize = 60;
 
@@ -61,8 +66,20 @@ impl Identity {
         })
     }
 
+    /// The identity of a copy that becomes a journal of its own, of which everything up to `last_sequence` is on disk. Its epoch is
+    /// far beyond that of the original, which may be started again a few times: wherever both meet one database, the original is
+    /// fenced. `dice` keeps two copies apart. `None` when there are no such epochs left.
+    #[must_use]
+    pub fn restored(&self, last_sequence: u64, dice: u16) -> Option<Self> {
+        let epoch = self.epoch.checked_add(RESTORE_EPOCHS + u32::from(dice)).filter(|epoch| *epoch < EPOCH_MAX)?;
+        Some(Self { epoch, durable: last_sequence, ..*self })
+    }
+
     /// Replaces the file: written and synced beside it, renamed, and the directory synced. A crash leaves the old or the new one.
-    pub(super) fn write(&self, device: &dyn Device) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn write(&self, device: &dyn Device) -> io::Result<()> {
         let temporary = format!("{META_FILE}{TEMPORARY_SUFFIX}");
         let file = device.create(&temporary, META_BYTES as u64)?;
         file.write_at(&self.encode(), 0)?;
@@ -109,6 +126,15 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(Identity::decode(&bytes).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_restored_journal_fences_its_original() {
+        let (one, two) = (SAMPLE.restored(7, 0).unwrap(), SAMPLE.restored(7, 9).unwrap());
+        assert_eq!((one.journal_id, one.durable, one.started), (SAMPLE.journal_id, 7, true));
+        assert!(one.epoch >= SAMPLE.epoch + 65_536 && two.epoch > one.epoch);
+        let old = Identity { epoch: EPOCH_MAX - RESTORE_EPOCHS, ..SAMPLE };
+        assert_eq!(old.restored(7, 0), None, "no epoch is left that a retired journal does not have");
     }
 
     #[test]

@@ -10,12 +10,13 @@
 //! - [`device`]: the few file operations that a journal needs; real, in memory, and faulty.
 //! - `reader`, [`recovery`], `repair`: read what is there, decide what it means, and only then change anything.
 //! - `log`, `keeper`, `writer`: append and rotate; reserve and delete segments in the background; the thread.
-//! - `tail`, [`cursor`]: what consumers read.
+//! - `tail`, [`cursor`]: what consumers read. [`copy`]: what a backup reads, from outside of the process.
 //! - [`handle`]: what the rest of the program holds.
 //!
 //! Deliberately absent: retrying a failed write or sync, recycling segments, skipping damaged frames, and any knowledge of
 //! what a record means.
 
+pub mod copy;
 pub mod cursor;
 pub mod device;
 pub mod durability;
@@ -37,12 +38,13 @@ mod tail;
 mod tests;
 mod writer;
 
+pub use copy::{Copied, CopyError, HeldSegments};
 pub use cursor::{Batch, Cursor};
 pub use device::{Device, DeviceFile, Fault, FaultyDevice, FileDevice, MemoryDevice, Operation};
 pub use durability::Durability;
 pub use error::{JournalError, RecoveryError};
 pub use handle::{Journal, JournalHandle, JournalOptions, JournalReader, Permit, Recovered};
-pub use identity::{Identity, read_identity};
+pub use identity::{Identity, META_FILE, read_identity};
 pub use keeper::Space;
 pub use meters::Meters;
 pub use records::{Records, TooLarge};

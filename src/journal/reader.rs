@@ -35,7 +35,10 @@ pub(super) struct SegmentReader {
 
 impl SegmentReader {
     pub(super) fn open(device: &dyn Device, name: &str, seed: u32) -> io::Result<Self> {
-        let file = device.open_read_only(name)?;
+        Self::of(device.open_read_only(name)?, seed)
+    }
+
+    pub(super) fn of(file: Box<dyn DeviceFile>, seed: u32) -> io::Result<Self> {
         let file_bytes = file.len()?;
         let offset = SEGMENT_HEADER_BYTES as u64;
         Ok(Self { file, seed, offset, file_bytes, buffer: Vec::new(), buffer_at: 0, frame_at: 0, crc: 0 })
@@ -48,6 +51,10 @@ impl SegmentReader {
 
     pub(super) fn file(&self) -> &dyn DeviceFile {
         &*self.file
+    }
+
+    pub(super) fn into_file(self) -> Box<dyn DeviceFile> {
+        self.file
     }
 
     pub(super) fn file_bytes(&self) -> u64 {

@@ -64,6 +64,9 @@ pub enum StoreError {
         /// The other journal.
         by: uuid::Uuid,
     },
+    /// There is no database, and none was made.
+    #[error("there is no database at {0}; nothing was created")]
+    Absent(String),
     /// The batch does not start right after the watermark.
     #[error("the batch starts at record {first}, the watermark is {watermark}")]
     Gap {
@@ -92,6 +95,17 @@ impl StoreError {
 /// to a database that was away by itself. [`StoreError::Corrupt`] for a URL that is not understood.
 pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     connect_with(url, FAN_OUT_FOLLOWERS_DEFAULT).await
+}
+
+/// As [`connect`], for a database that is there: one that is missing is not made.
+///
+/// # Errors
+/// As [`connect`], and [`StoreError::Absent`].
+pub async fn connect_existing(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    if url.starts_with("sqlite:") {
+        sqlite::require_file(url)?;
+    }
+    connect(url).await
 }
 
 /// As [`connect`]. Of a creator with more than `fan_out_max` followers none gets a line of the inbox of their own: it is computed when
@@ -153,6 +167,9 @@ pub trait Store: Ledger {
     async fn migrate(&self) -> Result<(), StoreError>;
     /// Closes every connection.
     async fn close(&self);
+    /// Writes the database as it is now into an empty file, while others go on writing to it: one moment's rows, without free pages.
+    /// SQLite only; a Postgres database is copied by its own tools.
+    async fn copy_into(&self, file: &std::path::Path) -> Result<(), StoreError>;
 
     /// Adds an account. `Taken { what: "email" }` if the (already normalised) address is in use.
     async fn insert_user(&self, user: &User) -> Result<(), StoreError>;

@@ -9,7 +9,7 @@ use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use crate::domain::{OrderId, Timestamp};
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::SqlSafeStr;
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 use uuid::Uuid;
 
 /// A value for a placeholder.
@@ -200,6 +200,8 @@ pub(super) trait Database: Send + Sync + 'static {
     fn migrate(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Closes every connection.
     fn close(&self) -> impl Future<Output = ()> + Send;
+    /// Writes the database as it is now into an empty file.
+    fn copy_into(&self, file: &Path) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// How long an operation waits for a place, and then for a connection.

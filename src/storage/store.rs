@@ -11,7 +11,7 @@ use super::{accounts, audit, catalogue, inbox, products, projection, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 use prometheus::{IntCounterVec, Opts, Registry};
-use std::{future::Future, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 use uuid::Uuid;
 
 /// The store of one database, and what it remembers of it.
@@ -66,6 +66,8 @@ fn weigh_drop(drop: &DropRow) -> usize {
 
 /// Migrations may rewrite tables.
 const MIGRATE_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// A copy reads every row.
+const COPY_TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
 
 /// Gives an operation up when its time is over: a connection that is silent without being closed must not hold a request
 /// for ever.
@@ -129,6 +131,9 @@ impl<D: Database> Store for SqlStore<D> {
     }
     async fn close(&self) {
         self.db.close().await;
+    }
+    async fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
+        within(COPY_TIMEOUT, self.db.copy_into(file)).await
     }
 
     async fn insert_user(&self, user: &User) -> Result<(), StoreError> {

@@ -201,6 +201,30 @@ impl Sale {
         counts
     }
 
+    /// Asks a copy of the server for what was answered before that moment: the same answers, as replays. Returns how many those are.
+    pub async fn known_to_copy(&self, crowd: &Crowd, copy: &Server, before: Instant) -> u64 {
+        let by_buyer = (0..crowd.buyers.len()).map(async |buyer| {
+            let answered = |order: &&Order| order.heard < before && order.told.as_ref().is_some_and(is_final);
+            let mut known = 0;
+            for order in self.orders.iter().filter(|order| order.buyer == buyer).filter(answered) {
+                let (told, replayed) = order.until_final(crowd, copy, &self.drop).await;
+                assert_eq!(Some(&told), order.told.as_ref(), "key {}: the copy's answer is another", order.key);
+                assert!(replayed, "key {}: the copy does not know it", order.key);
+                if let Some(paid) = order.paid.as_ref().filter(|paid| paid.0 == 200 && order.paid_heard < before) {
+                    assert_eq!(
+                        order.pay(crowd, copy).await.expect("an answer").as_ref(),
+                        Some(paid),
+                        "key {}",
+                        order.key
+                    );
+                }
+                known += 1;
+            }
+            known
+        });
+        join_all(by_buyer).await.into_iter().sum()
+    }
+
     async fn adds_up(&self, server: &Server) {
         let placed = |order: &&Order| order.told.as_ref().is_some_and(|(status, _)| *status == 201);
         let ids: Vec<&Value> =

@@ -4,6 +4,7 @@
 //! evening. Words after `--` choose rows by parts of their names. docs/RELIABILITY.md says what is promised and where the rest
 //! is tested. Each lane is a queue of its own; the lanes run side by side.
 
+mod backups;
 mod cited;
 mod crowd;
 mod database;
@@ -99,7 +100,15 @@ fn alone() -> Vec<Row> {
 
 /// About as long as each other.
 fn lanes() -> Vec<Vec<Row>> {
-    vec![kills::rows(), failpoints::rows(), failpoints::rotation_rows(), database::rows(), disk::rows(), cited::rows()]
+    vec![
+        kills::rows(),
+        failpoints::rows(),
+        failpoints::rotation_rows(),
+        database::rows(),
+        disk::rows(),
+        cited::rows(),
+        backups::rows(),
+    ]
 }
 
 fn print(lines: &[Line]) {

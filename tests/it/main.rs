@@ -3,6 +3,7 @@
 mod accounts;
 mod admin;
 mod authorization;
+mod backup;
 mod caching;
 mod conformance;
 mod crash;

@@ -185,6 +185,17 @@ pub async fn fresh_database() -> String {
     SHARED.get_or_init(PrivatePostgres::new).fresh_database().await
 }
 
+/// One of Postgres' own programs, such as `pg_dump`.
+pub fn program(name: &str) -> PathBuf {
+    let beside = binaries();
+    // Beside the server, or beside what a link to it means.
+    let meant = fs::canonicalize(beside.join("postgres")).ok().and_then(|path| path.parent().map(Path::to_owned));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places =
+        [beside].into_iter().chain(meant).chain(std::env::split_paths(&path)).map(|place| place.join(name));
+    places.find(|path| path.is_file()).unwrap_or_else(|| panic!("these tests need {name}, which comes with Postgres"))
+}
+
 /// Postgres refuses to run as root. `postgres` where it is installed as a package, `nobody` otherwise.
 fn unprivileged_user() -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");

@@ -4,11 +4,14 @@ use super::{Device, DeviceFile, DeviceLock};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 const LOCK_FILE: &str = "LOCK";
+/// Orders and idempotency keys are nobody else's business on the machine.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
 const ZEROS_BYTES: usize = 256 << 10;
 /// New files are synced in steps, so that preparing a segment never floods the disk under the writer's own syncs.
 const SYNC_EVERY_BYTES: u64 = 4 << 20;
@@ -27,8 +30,9 @@ impl FileDevice {
     pub fn new(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         if !directory.is_dir() {
-            fs::create_dir_all(&directory)?;
             let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::create_dir_all(parent)?;
+            fs::DirBuilder::new().mode(DIRECTORY_MODE).create(&directory)?;
             File::open(parent)?.sync_all()?;
         }
         Ok(Self { directory })
@@ -69,7 +73,8 @@ impl FileDevice {
 impl Device for FileDevice {
     fn lock(&self) -> io::Result<DeviceLock> {
         // Never truncated and never removed: the lock is on the open file, its contents do not matter.
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.path(LOCK_FILE))?;
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(FILE_MODE).open(self.path(LOCK_FILE))?;
         file.try_lock()?;
         Ok(DeviceLock::new(file))
     }
@@ -88,7 +93,8 @@ impl Device for FileDevice {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DeviceFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(FILE_MODE).open(self.path(name))?;
         if bytes > 0 {
             reserve(&file, bytes)?;
         }
@@ -182,6 +188,17 @@ mod tests {
         assert_eq!(device.create("a", 1).err().unwrap().kind(), io::ErrorKind::AlreadyExists);
         device.remove("a").unwrap();
         assert!(device.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_it_makes_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let device = FileDevice::new(directory.path().join("journal")).unwrap();
+        let _held = device.lock().unwrap();
+        device.create("a", 1).unwrap();
+        let mode = |name: &str| fs::metadata(device.path(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!([mode(""), mode(LOCK_FILE), mode("a")], [0o700, 0o600, 0o600]);
     }
 
     #[test]

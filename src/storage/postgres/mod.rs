@@ -10,6 +10,7 @@ use super::{OrderNote, RefusalRow, StoreError};
 use crate::domain::OrderId;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction, pool::PoolConnection};
+use std::path::Path;
 use std::str::FromStr;
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
@@ -80,6 +81,10 @@ impl Database for PostgresDatabase {
 
     async fn close(&self) {
         self.pool.close().await;
+    }
+
+    async fn copy_into(&self, _file: &Path) -> Result<(), StoreError> {
+        Err(StoreError::Corrupt("a Postgres database is copied by its own tools".to_owned()))
     }
 }
 

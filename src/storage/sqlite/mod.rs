@@ -15,7 +15,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{Connection, SqlSafeStr, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
-use std::{str::FromStr, time::Duration};
+use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, str::FromStr, time::Duration};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
@@ -50,8 +50,9 @@ pub(super) struct SqliteDatabase {
 impl SqliteDatabase {
     /// Opens the file, which is created if it is not there.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::from_str(url)
-            .map_err(|error| StoreError::Corrupt(format!("the database url is not understood: {error}")))?
+        let options = parse(url)?;
+        make_private(options.get_filename());
+        let options = options
             .journal_mode(SqliteJournalMode::Wal)
             // In WAL mode `NORMAL` may forget the last commits when the power fails: an account that was answered 201.
             .synchronous(SqliteSynchronous::Full)
@@ -80,6 +81,24 @@ impl SqliteDatabase {
         let (writer_place, reader_places) = (Places::new(1), Places::new(READERS_MAX));
         Ok(Self { writer, writer_place, readers, reader_places, migrating })
     }
+}
+
+fn parse(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    let parsed = SqliteConnectOptions::from_str(url);
+    parsed.map_err(|error| StoreError::Corrupt(format!("the database url is not understood: {error}")))
+}
+
+/// `Absent` where the file that the URL names is not there.
+pub(super) fn require_file(url: &str) -> Result<(), StoreError> {
+    let options = parse(url)?;
+    let file = options.get_filename();
+    if file.is_file() { Ok(()) } else { Err(StoreError::Absent(file.display().to_string())) }
+}
+
+/// A new database holds e-mail addresses from its first day on: its file is made here, its owner's alone, and SQLite gives its
+/// companions (`-wal`, `-shm`) the same mode. What keeps it from being made, SQLite says itself.
+fn make_private(file: &Path) {
+    let _ = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
 }
 
 /// Lowers the priority of writers' threads; Linux has one for each. Where that is not possible they go on as they are.
@@ -129,6 +148,16 @@ impl Database for SqliteDatabase {
         // The last connection to close writes the WAL back into the file, so the writer goes last.
         self.readers.close().await;
         self.writer.close().await;
+    }
+
+    async fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
+        // `VACUUM INTO` reads in one transaction, which no writer waits for. The backup API would begin again with every commit of
+        // another process, and under load never end.
+        let options = self.migrating.clone().create_if_missing(false);
+        let mut link = SqliteConnection::connect_with(&options).await.map_err(from_sqlx)?;
+        let copied = sqlx::query("VACUUM INTO $1").bind(file.display().to_string()).execute(&mut link).await;
+        link.close().await.map_err(from_sqlx)?;
+        copied.map(|_| ()).map_err(from_sqlx)
     }
 }
 
