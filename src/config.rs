@@ -18,7 +18,7 @@ mod secret;
 mod tests;
 
 use secret::SECRET_BYTES_MIN;
-pub use secret::Secret;
+pub use secret::{Secret, SigningSecret};
 
 const FILE_DEFAULT: &str = "livedrop.toml";
 /// Every key, as `livedrop.toml` names it; `log_format` is `--log-format` and `LIVEDROP_LOG_FORMAT`.
@@ -307,9 +307,9 @@ impl Config {
     ///
     /// # Errors
     /// If it can neither be read nor written, or what is kept there is too short to be one.
-    pub fn signing_secret(&self) -> io::Result<Vec<u8>> {
+    pub fn signing_secret(&self) -> io::Result<SigningSecret> {
         if let Some(secret) = &self.jwt_secret {
-            return Ok(secret.expose().as_bytes().to_vec());
+            return Ok(SigningSecret { bytes: secret.expose().as_bytes().to_vec(), made: false });
         }
         secret::load_or_make(&self.data_dir.join("secret.key"))
     }

@@ -1,9 +1,9 @@
 //! The binary: arguments, logs, and which part to run.
 
 use clap::{Parser, Subcommand};
-use livedrop::app::App;
 use livedrop::app::admin::{AdminMade, NewAdmin};
 use livedrop::app::prompt::{self, PromptError};
+use livedrop::app::{self, App};
 use livedrop::backup::{self, BackupOptions};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
@@ -191,7 +191,7 @@ async fn on_database(
         Err(error) => return fail(2, &error),
     };
     let done = async {
-        std::fs::create_dir_all(&config.data_dir).map_err(|error| error.to_string())?;
+        app::create_data_dir(&config.data_dir).map_err(|error| error.to_string())?;
         let store = storage::connect(config.database_url.expose()).await.map_err(|error| error.to_string())?;
         store.migrate().await.map_err(|error| error.to_string())?;
         let done = task(&config, Arc::clone(&store)).await;

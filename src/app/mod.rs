@@ -3,8 +3,11 @@
 pub mod admin;
 mod health;
 mod meters;
+mod privacy;
 pub mod prompt;
 mod start;
+
+pub use privacy::create_data_dir;
 
 use crate::actors::recovery::RecoveryFailure;
 use crate::actors::{Hub, Registry};

@@ -2,7 +2,7 @@
 
 use super::health::Monitor;
 use super::meters::{self, Sources};
-use super::{App, AppError, Signals, spawn_server};
+use super::{App, AppError, Signals, privacy, spawn_server};
 use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::place::Epoch;
 use crate::actors::recovery::recover;
@@ -32,7 +32,6 @@ use crate::storage::{self, Store, StoreError};
 use actix::{Actor, Arbiter};
 use actix_web::rt::spawn;
 use std::{
-    fs,
     net::TcpListener,
     sync::Arc,
     time::{Duration, Instant},
@@ -46,7 +45,8 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let tls = config.tls.as_ref().map(TlsFiles::load).transpose()?;
     let data_dir = &config.data_dir;
-    fs::create_dir_all(data_dir).map_err(AppError::io(format!("create {}", data_dir.display())))?;
+    privacy::create_data_dir(data_dir).map_err(AppError::io(format!("create {}", data_dir.display())))?;
+    privacy::take_from_others(data_dir, config.database_url.expose());
     // Bound first: a port that is taken must not cost a recovery.
     let listener = TcpListener::bind(config.bind).map_err(AppError::io(format!("listen on {}", config.bind)))?;
     let address = listener.local_addr().map_err(AppError::io("read the socket's address"))?;
@@ -94,7 +94,8 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());
     background.push(spawn(marks.run()));
     let selling = Selling { drops, orders, sales, inbox };
-    let services = services(config, &store, &hub, &clock, selling, (monitor, meters))?;
+    let secret = signing_secret(config, last, &*store).await?;
+    let services = services((config, &secret), &store, &hub, &clock, selling, (monitor, meters));
     let limits = Limits::new(config.sizes, &config.rate_limits);
     background.push(spawn(limits.clone().sweep()));
     let options = ServerOptions {
@@ -139,20 +140,32 @@ struct Selling {
     inbox: Inbox,
 }
 
+/// A new key beside data that others were told of is worth a line: whoever copied the data directory has forgotten it.
+async fn signing_secret(config: &Config, last: u64, store: &dyn Store) -> Result<Vec<u8>, AppError> {
+    let secret = config.signing_secret().map_err(AppError::io("read or write the token secret"))?;
+    if secret.made && (last > 0 || store.has_accounts().await?) {
+        warn!(
+            data_dir = %config.data_dir.display(),
+            "secret.key was missing although there are accounts or orders, and a new one was made: every access token that was \
+             issued before is refused from now on. To undo this, put the old secret.key back and start again"
+        );
+    }
+    Ok(secret.bytes)
+}
+
 fn services(
-    config: &Config,
+    (config, secret): (&Config, &[u8]),
     store: &Arc<dyn Store>,
     hub: &Hub,
     clock: &Clock,
     Selling { drops, orders, sales, inbox }: Selling,
     (health, meters): (Arc<dyn HealthSource>, Meters),
-) -> Result<Services, AppError> {
-    let secret = config.signing_secret().map_err(AppError::io("read or write the token secret"))?;
-    let tokens = Tokens::new(&secret, config.access_token_seconds, clock.clone());
+) -> Services {
+    let tokens = Tokens::new(secret, config.access_token_seconds, clock.clone());
     let passwords = Passwords::new(config.password_hashing);
     let mine = drops.clone();
     let has_open_drops: HasOpenDrops = Arc::new(move |creator| mine.has_open(creator));
-    Ok(Services {
+    Services {
         accounts: Accounts::new(Arc::clone(store), passwords, tokens.clone(), has_open_drops),
         creators: Creators::new(Arc::clone(store), hub.clone(), clock.clone()),
         products: Products::new(Arc::clone(store), clock.clone()),
@@ -168,7 +181,7 @@ fn services(
         ws_allowed_origins: config.ws_allowed_origins.clone().into(),
         trusted_proxies: config.trusted_proxies.clone(),
         sizes: config.sizes,
-    })
+    }
 }
 
 /// Recovery reads the database, so a start needs it; afterwards the server gets along without.

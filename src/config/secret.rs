@@ -27,10 +27,18 @@ impl Secret {
     }
 }
 
+/// The key of access tokens.
+pub struct SigningSecret {
+    /// What they are signed with.
+    pub bytes: Vec<u8>,
+    /// Whether it was made just now, so that nothing that was signed before is valid.
+    pub made: bool,
+}
+
 /// The key in that file; where there is none, a new one, readable by its owner only.
-pub(super) fn load_or_make(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn load_or_make(path: &Path) -> io::Result<SigningSecret> {
     match fs::read(path) {
-        Ok(secret) if secret.len() >= SECRET_BYTES_MIN => Ok(secret),
+        Ok(bytes) if bytes.len() >= SECRET_BYTES_MIN => Ok(SigningSecret { bytes, made: false }),
         Ok(_) => {
             let reason = format!("{} is shorter than {SECRET_BYTES_MIN} bytes: remove it", path.display());
             Err(io::Error::new(ErrorKind::InvalidData, reason))
@@ -41,7 +49,7 @@ pub(super) fn load_or_make(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Written beside its place and then moved there, so that a crash leaves no half key that everybody signs with.
-fn make(path: &Path) -> io::Result<Vec<u8>> {
+fn make(path: &Path) -> io::Result<SigningSecret> {
     let secret: [u8; 32] = rand::random();
     let draft = path.with_extension("key.new");
     match fs::remove_file(&draft) {
@@ -52,5 +60,5 @@ fn make(path: &Path) -> io::Result<Vec<u8>> {
     file.write_all(&secret)?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
-    Ok(secret.to_vec())
+    Ok(SigningSecret { bytes: secret.to_vec(), made: true })
 }

@@ -5,6 +5,10 @@ use super::{AuditRow, RefreshToken, StoreError, User, audit, inbox, rows};
 use crate::domain::{Timestamp, UserId};
 use uuid::Uuid;
 
+pub(super) async fn has_any<D: Database>(db: &D) -> Result<bool, StoreError> {
+    Ok(db.session().await?.one("SELECT id FROM users LIMIT 1", args![]).await?.is_some())
+}
+
 pub(super) async fn insert_user<D: Database>(db: &D, user: &User, audit: Option<&AuditRow>) -> Result<(), StoreError> {
     let sql = "INSERT INTO users (id, email, display_name, password_hash, role, created_at, private_follows) \
                VALUES ($1, $2, $3, $4, $5, $6, $7)";

@@ -182,6 +182,9 @@ pub trait Store: Ledger {
     /// The account with that normalised address.
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError>;
 
+    /// Whether anybody ever registered.
+    async fn has_accounts(&self) -> Result<bool, StoreError>;
+
     /// Keeps a refresh token (only its SHA-256).
     async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError>;
     /// Looks a refresh token up by its hash.

@@ -151,6 +151,9 @@ impl<D: Database> Store for SqlStore<D> {
     async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
         timely(accounts::user_by_email(&self.db, email)).await
     }
+    async fn has_accounts(&self) -> Result<bool, StoreError> {
+        timely(accounts::has_any(&self.db)).await
+    }
     async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError> {
         timely(accounts::insert_refresh_token(&self.db, token)).await
     }

@@ -25,6 +25,7 @@ mod orders;
 mod packages;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod privacy;
 mod products;
 mod recovery;
 #[path = "../support/server.rs"]
