@@ -26,6 +26,7 @@ const KEYS: &[&str] = &[
     "bind",
     "data_dir",
     "database_url",
+    "accept_empty_database",
     "durability",
     "journal_segment_mib",
     "password_hashing",
@@ -49,6 +50,8 @@ const KEYS: &[&str] = &[
     "log",
     "log_format",
 ];
+/// Keys that may be `true` or `false`.
+const FLAGS: &[&str] = &["accept_empty_database"];
 /// Keys that may be arrays.
 const LISTS: &[&str] = &["ws_allowed_origins", "cors_allowed_origins", "trusted_proxies", "rate_limits"];
 
@@ -68,6 +71,9 @@ pub struct ServeArgs {
     /// postgres://… or sqlite://… [default: sqlite://DATA_DIR/livedrop.db]
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Start although the journal has history and the database does not know it: once, after the database was lost
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub accept_empty_database: Option<String>,
     /// When the journal is synced: always, interval:MS or never [default: always]
     #[arg(long, value_name = "WHEN")]
     pub durability: Option<String>,
@@ -140,6 +146,7 @@ impl ServeArgs {
             "bind" => &self.bind,
             "data_dir" => &self.data_dir,
             "database_url" => &self.database_url,
+            "accept_empty_database" => &self.accept_empty_database,
             "durability" => &self.durability,
             "journal_segment_mib" => &self.journal_segment_mib,
             "password_hashing" => &self.password_hashing,
@@ -185,6 +192,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// May hold a password, so it is not shown.
     pub database_url: Secret,
+    /// Whether a database that does not know the journal is filled from it.
+    pub accept_empty_database: bool,
     /// When the journal is synced.
     pub durability: Durability,
     /// Size of a journal segment.
@@ -274,6 +283,7 @@ impl Config {
         Ok(Self {
             bind: sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
             database_url: Secret(database_url),
+            accept_empty_database: sources.read("accept_empty_database", boolean)?.unwrap_or(false),
             durability: sources.read("durability", durability)?.unwrap_or(Durability::Always),
             journal_segment_bytes: sources.read("journal_segment_mib", |text| number(text, 8, 1_024))?.unwrap_or(64)
                 << 20,
@@ -338,6 +348,7 @@ impl Sources<'_> {
         let text = match value {
             toml::Value::String(text) => Some(text.clone()),
             toml::Value::Integer(number) => Some(number.to_string()),
+            toml::Value::Boolean(flag) if FLAGS.contains(&key) => Some(flag.to_string()),
             toml::Value::Array(items) if LISTS.contains(&key) => {
                 items.iter().map(toml::Value::as_str).collect::<Option<Vec<_>>>().map(|items| items.join(","))
             }
@@ -411,6 +422,14 @@ fn not_empty(text: &str) -> Result<String, String> {
 fn database_url(text: &str) -> Result<String, String> {
     let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
     if known { Ok(text.to_owned()) } else { Err("must begin with postgres:// or sqlite://".to_owned()) }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
 }
 
 fn durability(text: &str) -> Result<Durability, String> {

@@ -56,7 +56,7 @@ enum Task {
     Migrate(Box<ServeArgs>),
     /// Take a database away from a journal that is lost, so that a start with another data directory may have it.
     /// What only that journal knew is gone: orders acknowledged after the last projection. Its server must not run
-    Adopt(Box<ServeArgs>),
+    Adopt(Box<AdoptArgs>),
     /// Print the API's description (OpenAPI 3.1)
     Openapi,
     /// Administrators
@@ -81,6 +81,18 @@ struct AdminArgs {
     /// Make one of the account that has the address already: its password is replaced, and every login of it ends
     #[arg(long)]
     promote_existing: bool,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(clap::Args)]
+struct AdoptArgs {
+    /// Do it; without this, only what would be lost is said
+    #[arg(long)]
+    yes: bool,
+    /// Undo it for the journal in the data directory, while no other has started on the database
+    #[arg(long, conflicts_with = "yes")]
+    give_back: bool,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -133,8 +145,8 @@ fn main() -> ExitCode {
         Task::Verify(args) => run(Box::pin(async move { run_verify(&args).await })),
         Task::Backup(args) => run(Box::pin(run_backup(*args))),
         Task::Restore(args) => run_restore(&args),
-        Task::Migrate(args) => run(Box::pin(async move { on_database(&args, async |_, _| Ok(())).await })),
-        Task::Adopt(args) => run(Box::pin(async move { on_database(&args, adopt).await })),
+        Task::Migrate(args) => run(Box::pin(async move { migrate(&args).await })),
+        Task::Adopt(args) => run(Box::pin(async move { adopt(&args).await })),
         Task::Admin(AdminTask::Create(args)) => run(Box::pin(create_admin(*args))),
     }
 }
@@ -181,7 +193,27 @@ fn greet(config: &Config, app: &App) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Brings the schema up to date, and then does something with the database.
+/// Brings the schema up to date, in a database that is made if it is missing: the first start does that, too.
+async fn migrate(args: &ServeArgs) -> ExitCode {
+    let config = match Config::load(args) {
+        Ok(config) => config,
+        Err(error) => return fail(2, &error),
+    };
+    let done = async {
+        app::create_data_dir(&config.data_dir).map_err(|error| error.to_string())?;
+        let store = storage::connect(config.database_url.expose()).await.map_err(|error| error.to_string())?;
+        let migrated = store.migrate().await.map_err(|error| error.to_string());
+        store.close().await;
+        migrated
+    };
+    match done.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
+}
+
+/// Does something with a database that is there and has this version's schema: a mistyped URL makes no database, and a server that runs
+/// beside this keeps the schema that it knows.
 async fn on_database(
     args: &ServeArgs,
     task: impl AsyncFnOnce(&Config, Arc<dyn Store>) -> Result<(), String>,
@@ -191,10 +223,11 @@ async fn on_database(
         Err(error) => return fail(2, &error),
     };
     let done = async {
-        app::create_data_dir(&config.data_dir).map_err(|error| error.to_string())?;
-        let store = storage::connect(config.database_url.expose()).await.map_err(|error| error.to_string())?;
-        store.migrate().await.map_err(|error| error.to_string())?;
-        let done = task(&config, Arc::clone(&store)).await;
+        let store = storage::connect_existing(config.database_url.expose()).await.map_err(|error| error.to_string())?;
+        let done = match app::require_schema(&*store).await {
+            Ok(()) => task(&config, Arc::clone(&store)).await,
+            Err(error) => Err(error),
+        };
         store.close().await;
         done
     };
@@ -204,11 +237,16 @@ async fn on_database(
     }
 }
 
-async fn adopt(_: &Config, store: Arc<dyn Store>) -> Result<(), String> {
-    let drops = store.unsettled_drops().await.map_err(|error| error.to_string())?.len();
-    let journals = store.disown().await.map_err(|error| error.to_string())?;
-    println!("retired {journals} journals; the next start takes the database, with {drops} drops that are not settled");
-    Ok(())
+async fn adopt(args: &AdoptArgs) -> ExitCode {
+    on_database(&args.serve, async |config, store| {
+        let done = match args.give_back {
+            true => app::give_back(config, &*store).await?,
+            false => app::adopt(&*store, args.yes).await?,
+        };
+        println!("{done}");
+        Ok(())
+    })
+    .await
 }
 
 async fn create_admin(args: AdminArgs) -> ExitCode {

@@ -102,6 +102,17 @@ pub enum VerifyError {
     /// The database cannot be read.
     #[error("cannot read the database: {0}")]
     Store(#[from] StoreError),
+    /// They do not belong together any more.
+    #[error(
+        "this data directory was taken over: the database was taken from its journal, {journal}, {by}. The database may have gone on without it, \
+         so there is nothing to compare. Where that was a mistake, docs/OPERATIONS.md says what undoes it"
+    )]
+    TakenOver {
+        /// The journal in the data directory.
+        journal: Uuid,
+        /// Whose the database is now, in words.
+        by: String,
+    },
     /// The journal is being written.
     #[error("a server runs on {0}: stop it first")]
     Running(PathBuf),
@@ -135,10 +146,24 @@ pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, 
     };
     stopped()?;
     let known = journal::read_identity(&device).map_err(journal_error)?.ok_or(VerifyError::NoJournal(dir))?;
+    require_not_taken_over(known.journal_id, store).await?;
     let compared = compare_at_rest(&device, known.journal_id, store).await;
     // One that was started meanwhile is not kept from it, and what it writes can look like damage.
     stopped()?;
     compared
+}
+
+/// A journal that was retired has no database to be compared with.
+async fn require_not_taken_over(journal: Uuid, store: &dyn Store) -> Result<(), VerifyError> {
+    let owners = store.owners().await?;
+    if !owners.iter().any(|owner| owner.journal == journal && owner.retired) {
+        return Ok(());
+    }
+    let by = match owners.iter().find(|owner| !owner.retired) {
+        Some(other) => format!("and belongs to journal {} now", other.journal),
+        None => "by `livedrop adopt`, and no other has it yet".to_owned(),
+    };
+    Err(VerifyError::TakenOver { journal, by })
 }
 
 async fn compare_at_rest(device: &FileDevice, journal: Uuid, store: &dyn Store) -> Result<VerifyReport, VerifyError> {

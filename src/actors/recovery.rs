@@ -39,6 +39,18 @@ pub enum RecoveryFailure {
         /// The journal's end.
         last: u64,
     },
+    /// The journal does not reach back to SQL.
+    #[error(
+        "the database holds this journal up to record {watermark}, and the journal in the data directory begins with record {oldest}: the records \
+         in between were deleted once the database had them. This database is older than the data directory: restore both from one backup, \
+         see docs/OPERATIONS.md"
+    )]
+    JournalBeginsLater {
+        /// The database's watermark.
+        watermark: u64,
+        /// The oldest record that is there.
+        oldest: u64,
+    },
     /// Rows that do not fit together.
     #[error("the database holds something unexpected: {0}")]
     Corrupt(String),
@@ -67,7 +79,12 @@ pub async fn recover(
     if watermark > last {
         return Err(RecoveryFailure::JournalBehind { watermark, last });
     }
-    let ends = last_records(journal, watermark)?;
+    let ends = last_records(journal, watermark).map_err(|failure| match failure {
+        RecoveryFailure::Journal(JournalError::Gone { oldest, .. }) => {
+            RecoveryFailure::JournalBeginsLater { watermark, oldest }
+        }
+        other => other,
+    })?;
     let mut drops = HashMap::new();
     for row in store.unsettled_drops().await? {
         drops.insert(row.spec.id, load(store, row).await?);

@@ -1,12 +1,15 @@
 //! The composition root: open, recover, start, serve, drain.
 
 pub mod admin;
+mod adopt;
 mod health;
+mod heartbeat;
 mod meters;
 mod privacy;
 pub mod prompt;
 mod start;
 
+pub use adopt::{adopt, give_back, require_schema};
 pub use privacy::create_data_dir;
 
 use crate::actors::recovery::RecoveryFailure;
@@ -42,6 +45,9 @@ pub enum AppError {
     /// The journal does not open.
     #[error("journal: {0}")]
     Journal(#[from] RecoveryError),
+    /// The database is not the one that the journal belongs to.
+    #[error("{0}")]
+    StrangeDatabase(String),
     /// The drops cannot be rebuilt.
     #[error("recovery: {0}")]
     Recovery(#[from] RecoveryFailure),
@@ -76,6 +82,7 @@ pub struct App {
     stop_projector: watch::Sender<bool>,
     background: Vec<JoinHandle<()>>,
     going_down: GoingDown,
+    pulse: heartbeat::Pulse,
     fenced: watch::Receiver<bool>,
     patience: Duration,
     signals: Signals,
@@ -151,6 +158,7 @@ impl App {
             warn!("the projector did not finish; the next start projects the rest");
         }
         self.registry.stop();
+        self.pulse.end().await;
         self.store.close().await;
         closed.map_err(AppError::Poisoned)?;
         info!("bye");

@@ -88,9 +88,9 @@ impl BackupError {
 
 /// Makes sure that a directory is there, empty, and its owner's alone. Returns whether it was made.
 fn empty_directory(path: &Path) -> Result<bool, BackupError> {
-    match fs::read_dir(path) {
-        Ok(mut entries) if entries.next().is_none() => Ok(false),
-        Ok(_) => Err(BackupError::NotEmpty(path.to_owned())),
+    match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(false),
+        Ok(false) => Err(BackupError::NotEmpty(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent).map_err(BackupError::io("create", parent))?;

@@ -7,18 +7,19 @@ use super::{
 };
 use crate::actors::Clock;
 use crate::journal::{self, Copied, CopyError, FileDevice, HeldSegments};
-use crate::storage::{self, Store};
+use crate::storage::{self, Store, StoreError};
 use std::fs::{self, File};
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::process::Command;
+use uuid::Uuid;
 
 /// How often it begins again where the journal changed in a way that a copy cannot follow: a restart of the server.
 const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(500);
 /// How often new segments are looked for while the database is copied. A segment of the smallest size is not filled, projected
 /// and deleted in this time.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -84,7 +85,10 @@ async fn attempts(options: &BackupOptions, store: &dyn Store) -> Result<Manifest
     let mut attempt = 1;
     loop {
         match attempt_once(options, store).await {
-            Err(BackupError::Copy(CopyError::Overtaken(_))) if attempt < ATTEMPTS => clear(&options.to),
+            Err(BackupError::Copy(CopyError::Overtaken(_))) if attempt < ATTEMPTS => {
+                clear(&options.to);
+                tokio::time::sleep(PAUSE).await;
+            }
             taken => return taken,
         }
         attempt += 1;
@@ -105,6 +109,7 @@ async fn attempt_once(options: &BackupOptions, store: &dyn Store) -> Result<Mani
     let absent = || CopyError::Absent { place: place.display().to_string() };
     let source = FileDevice::existing(&place).map_err(|_| absent())?;
     let known = journal::read_identity(&source)?.ok_or_else(absent)?;
+    require_together(&place, known.journal_id, store).await?;
     // Read before the copy begins: the copy is at this record or later, and the held segments have everything after it.
     let watermark = store.applied(known.journal_id).await?;
     let mut held = HeldSegments::hold(&source, watermark)?;
@@ -137,6 +142,19 @@ async fn attempt_once(options: &BackupOptions, store: &dyn Store) -> Result<Mani
     manifest.write(to)
 }
 
+/// A database that another journal has, or that does not know this one, is not what this journal has to be restored with.
+async fn require_together(place: &Path, journal: Uuid, store: &dyn Store) -> Result<(), BackupError> {
+    let owners = store.owners().await?;
+    match owners.iter().find(|owner| owner.journal == journal) {
+        Some(owner) if owner.retired => Err(StoreError::Retired { journal }.into()),
+        Some(_) => Ok(()),
+        None => Err(BackupError::Unfit(format!(
+            "the database does not know the journal in {}: they do not belong together",
+            place.display()
+        ))),
+    }
+}
+
 /// Copies the database, and holds every segment that the journal adds meanwhile.
 async fn beside(
     held: &mut HeldSegments,
@@ -159,7 +177,7 @@ async fn run(command: &[String], directory: &Path) -> Result<(), BackupError> {
     let mut command = Command::new(program);
     command.args(arguments).env(DIRECTORY_VARIABLE, directory).kill_on_drop(true);
     let ended = command.status().await.map_err(BackupError::io("run", Path::new(program)))?;
-    if ExitStatus::success(&ended) {
+    if ended.success() {
         return sync_directory(directory);
     }
     Err(BackupError::Unfit(format!("{program} did not copy the database ({ended}): there is no backup")))

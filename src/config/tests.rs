@@ -23,6 +23,7 @@ fn nothing_said_means_defaults() {
     assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
     assert_eq!(config.data_dir, Path::new("./data"));
     assert_eq!(config.database_url.expose(), "sqlite://./data/livedrop.db");
+    assert!(!config.accept_empty_database);
     assert_eq!(config.durability, Durability::Always);
     assert_eq!(config.journal_segment_bytes, 64 << 20);
     assert_eq!(config.password_hashing, Hashing::Owasp);
@@ -50,6 +51,17 @@ fn flags_beat_the_environment_which_beats_the_file() {
     assert_eq!(config.log, "error");
     assert_eq!(config.payment_timeout, Duration::from_millis(700));
     assert_eq!(config.database_url.expose(), "sqlite:///srv/drops/livedrop.db");
+}
+
+#[test]
+fn a_flag_is_true_or_false() {
+    for (text, meant) in [("true", true), ("'true'", true), ("false", false)] {
+        assert_eq!(from_file(&format!("accept_empty_database = {text}")).unwrap().accept_empty_database, meant);
+    }
+    assert_eq!(
+        refusal("accept_empty_database = 1"),
+        "accept_empty_database: must be true or false, not \"1\" (livedrop.toml)"
+    );
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod fold;
 mod inbox;
 pub(crate) mod memory;
 pub mod model;
+mod owners;
 mod postgres;
 mod products;
 mod projection;
@@ -67,6 +68,25 @@ pub enum StoreError {
     /// There is no database, and none was made.
     #[error("there is no database at {0}; nothing was created")]
     Absent(String),
+    /// The database was taken from this journal.
+    #[error(
+        "the database was taken from this data directory's journal, {journal}, by `livedrop adopt` or by a server with another \
+         data directory; what it acknowledged and had not written there yet is in its journal alone. Where nobody has started on the \
+         database since, `livedrop adopt --give-back` with this data directory undoes it; docs/OPERATIONS.md says what else can be done"
+    )]
+    Retired {
+        /// This journal.
+        journal: uuid::Uuid,
+    },
+    /// A retired journal does not get its database back.
+    #[error(
+        "journal {by} has had the database since it was taken from this data directory's journal: giving it back would forget what \
+         that one has sold. Nothing was changed"
+    )]
+    Superseded {
+        /// The other journal.
+        by: uuid::Uuid,
+    },
     /// The batch does not start right after the watermark.
     #[error("the batch starts at record {first}, the watermark is {watermark}")]
     Gap {
@@ -257,9 +277,21 @@ pub trait Store: Ledger {
     /// Returns up to where the journal has been applied, 0 if it never was. A transaction that a server with an older epoch has left
     /// behind, its commit on the way, has ended by then, and none can follow: a watermark read before may be too low.
     ///
-    /// `Owned` where there are unsettled drops and another journal may be ahead of them, `Fenced` where this one was
-    /// retired itself or has a newer epoch.
+    /// `Owned` where there are unsettled drops and another journal may be ahead of them, `Retired` where the database was taken from
+    /// this one, `Fenced` where it has a newer epoch.
     async fn claim(&self, journal: uuid::Uuid, epoch: u32) -> Result<u64, StoreError>;
+    /// Every journal that has the database or had it, by age.
+    async fn owners(&self) -> Result<Vec<Owner>, StoreError>;
+    /// Gives a retired journal the database back, and says whether it was retired. `Superseded` where another has had it since.
+    async fn reinstate(&self, journal: uuid::Uuid, epoch: u32) -> Result<bool, StoreError>;
+    /// Says that a server lives. An older epoch of the same journal does not overwrite a newer one.
+    async fn beat(&self, journal: uuid::Uuid, epoch: u32, server: &str) -> Result<(), StoreError>;
+    /// Says that it does not live any more.
+    async fn rest(&self, journal: uuid::Uuid, epoch: u32) -> Result<(), StoreError>;
+    /// The latest sign of life of every server that did not stop by itself.
+    async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError>;
+    /// How far the schema is. Changes nothing.
+    async fn schema(&self) -> Result<Schema, StoreError>;
     /// Retires every journal, so that the next one may claim the database: for an operator whose data directory is lost.
     /// Returns how many were not retired before.
     async fn disown(&self) -> Result<u64, StoreError>;

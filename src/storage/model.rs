@@ -320,6 +320,41 @@ pub struct Watermark {
     pub epoch: u32,
 }
 
+/// A journal that has the database, or had it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// Its id.
+    pub journal: Uuid,
+    /// Whether the database was taken from it.
+    pub retired: bool,
+    /// The last of its records that was applied, if any was.
+    pub applied: Option<u64>,
+}
+
+/// A sign of life of a server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Heartbeat {
+    /// The journal that it runs with.
+    pub journal: Uuid,
+    /// Where it runs, for a person.
+    pub server: String,
+    /// How long ago by the database's clock, in milliseconds; below zero where that clock was set back since.
+    pub ago_ms: i64,
+}
+
+/// How far a database's schema is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Schema {
+    /// There is none: nothing of this program was ever there.
+    Absent,
+    /// An earlier version's.
+    Older,
+    /// This program's.
+    Current,
+    /// A later version's.
+    Newer,
+}
+
 /// A run of journal records without a gap.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProjectionBatch {

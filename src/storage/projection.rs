@@ -20,19 +20,23 @@ pub(super) async fn watermark<D: Database>(db: &D, journal: Uuid) -> Result<Opti
     Ok(u64::try_from(row.int("sequence")?).ok().map(|sequence| Watermark { sequence, epoch }))
 }
 
-fn epoch_of<R: Columns>(row: &R) -> Result<u32, StoreError> {
+pub(super) fn epoch_of<R: Columns>(row: &R) -> Result<u32, StoreError> {
     let epoch = row.int("epoch")?;
     u32::try_from(epoch).map_err(|_| StoreError::Corrupt(format!("column epoch holds {epoch}")))
 }
 
 /// The epoch of a journal whose database another one has taken over: no real one is as high.
-const RETIRED: u32 = u32::MAX;
+pub(super) const RETIRED: u32 = u32::MAX;
 /// Two claims at once come one after the other.
-const CLAIM_LOCK: Uuid = Uuid::from_u128(0x6c69_7665_6472_6f70_0000_636c_6169_6d00);
+pub(super) const CLAIM_LOCK: Uuid = Uuid::from_u128(0x6c69_7665_6472_6f70_0000_636c_6169_6d00);
 
 pub(super) async fn claim<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Result<u64, StoreError> {
     let mut tx = db.transaction().await?;
     tx.lock(CLAIM_LOCK).await?;
+    let retired = "SELECT journal_id FROM watermarks WHERE journal_id = $1 AND epoch = $2";
+    if tx.one(retired, args![journal, RETIRED]).await?.is_some() {
+        return Err(StoreError::Retired { journal });
+    }
     let others = "SELECT journal_id FROM watermarks WHERE journal_id <> $1 AND epoch <> $2 ORDER BY journal_id LIMIT 1";
     if let Some(other) = tx.one(others, args![journal, RETIRED]).await?
         && tx.one("SELECT id FROM drops WHERE NOT settled LIMIT 1", args![]).await?.is_some()

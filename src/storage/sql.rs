@@ -183,6 +183,10 @@ pub(super) trait Database: Send + Sync + 'static {
     /// `sqlite` or `postgres`.
     const KIND: &'static str;
 
+    /// The time of the database's own clock, in milliseconds: an expression.
+    const NOW_MS: &'static str;
+    /// A row where there is a table of the migrations that were made.
+    const HAS_MIGRATIONS: &'static str;
     /// The rows of `$1`'s orders whose ids are below `$2`, newest first, `$3` at the most.
     const ORDERS_OF: &'static str;
     /// The row of the first order that `$1` placed with a key that has the bits `$2` and the text `$3`.
@@ -196,6 +200,8 @@ pub(super) trait Database: Send + Sync + 'static {
     fn session(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
     /// A session in which everything happens or nothing does.
     fn transaction(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
+    /// The number of this program's last migration.
+    fn latest_migration() -> i64;
     /// Brings the schema up to date.
     fn migrate(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Closes every connection.

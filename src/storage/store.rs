@@ -2,12 +2,12 @@
 
 use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
-use super::{AuditFilter, AuditRow, EntryId, InboxEntry, InboxView, Mark, OrderNote};
+use super::{AuditFilter, AuditRow, EntryId, Heartbeat, InboxEntry, InboxView, Mark, OrderNote, Owner, Schema};
 use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProjectionBatch, RefreshToken, RefusalRow,
     Store, StoreError, User, Watermark,
 };
-use super::{accounts, audit, catalogue, inbox, products, projection, reading};
+use super::{accounts, audit, catalogue, inbox, owners, products, projection, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -251,6 +251,24 @@ impl<D: Database> Store for SqlStore<D> {
 
     async fn claim(&self, journal: Uuid, epoch: u32) -> Result<u64, StoreError> {
         timely(projection::claim(&self.db, journal, epoch)).await
+    }
+    async fn owners(&self) -> Result<Vec<Owner>, StoreError> {
+        timely(owners::owners(&self.db)).await
+    }
+    async fn reinstate(&self, journal: Uuid, epoch: u32) -> Result<bool, StoreError> {
+        timely(owners::reinstate(&self.db, journal, epoch)).await
+    }
+    async fn beat(&self, journal: Uuid, epoch: u32, server: &str) -> Result<(), StoreError> {
+        timely(owners::beat(&self.db, journal, epoch, server)).await
+    }
+    async fn rest(&self, journal: Uuid, epoch: u32) -> Result<(), StoreError> {
+        timely(owners::rest(&self.db, journal, epoch)).await
+    }
+    async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError> {
+        timely(owners::heartbeats(&self.db)).await
+    }
+    async fn schema(&self) -> Result<Schema, StoreError> {
+        timely(owners::schema(&self.db)).await
     }
     async fn disown(&self) -> Result<u64, StoreError> {
         timely(projection::disown(&self.db)).await

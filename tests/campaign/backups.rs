@@ -43,8 +43,8 @@ async fn backed_up(backups: u64) -> Outcome {
         };
         let ((), began, ()) = tokio::join!(sale.rush(&crowd, &server, &stop), during, fill(&crowd, &server));
         sales.push(sale);
-        run("restore", &[("--from", &backup), ("--data-dir", &restored)]);
-        run("verify", &[("--data-dir", &restored)]);
+        run("restore", &[("--from", backup.as_path()), ("--data-dir", restored.as_path())]);
+        run("verify", &[("--data-dir", restored.as_path())]);
         let copy = Server::set_up(Setup { data: Some(restored), quiet: true, ..Setup::default() });
         // Everything in the last one, and in the others what is new.
         let first = if n + 1 == backups { 0 } else { sales.len() - 1 };

@@ -218,6 +218,10 @@ async fn nothing_is_overwritten_and_nothing_is_made_up() {
     let told = refusal(&run(&shop.server.data, &format!("sqlite://{}", missing.display())));
     assert!(told.contains("no database") && told.contains("nope.db") && !missing.exists(), "{told}");
     assert!(!shop.path("to").exists(), "a backup that failed leaves nothing");
+    let other = Shop::open(None).await;
+    let foreign = format!("sqlite://{}", other.server.data.join("livedrop.db").display());
+    let told = refusal(&run(&shop.server.data, &foreign));
+    assert!(told.contains("do not belong together"), "{told}");
     let told = refusal(&shop.backup("to", &["true"]));
     assert!(told.contains("leave the command out"), "{told}");
     // A restore that ended before its end does not start.

@@ -106,20 +106,29 @@ async fn a_database_belongs_to_one_server() {
         .await;
 
     let elsewhere = tempfile::TempDir::new().expect("a folder");
-    let run = |task: &str| {
+    let run = |task: &[&str]| {
         let mut command = livedrop();
-        command.args([task, "--bind", "127.0.0.1:0", "--database-url", &url, "--data-dir"]).arg(elsewhere.path());
+        command.args(task).args(["--bind", "127.0.0.1:0", "--database-url", &url, "--data-dir"]).arg(elsewhere.path());
         command.output().expect("livedrop runs")
     };
-    let refused = run("serve");
+    let refused = run(&["serve"]);
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!((refused.status.code(), told.lines().count()), (Some(1), 1), "{told}");
     assert!(told.contains("the database belongs to journal") && told.contains("livedrop adopt"), "{told}");
     assert_eq!(first.order(&ann, "2", &body).await.0, 201, "whoever has it goes on");
 
-    assert_eq!(run("adopt").status.code(), Some(0));
+    let refused = run(&["adopt", "--yes"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!((refused.status.code(), told.lines().count()), (Some(1), 1), "{told}");
+    assert!(told.contains("a server lives on this database"), "{told}");
+    // One that nobody hears of any more, and that comes back.
+    first.signal("STOP");
+    sql.execute("UPDATE heartbeats SET at = at - 60000").await.expect("a minute passes");
+    assert_eq!(run(&["adopt"]).status.code(), Some(1), "only when it is meant");
+    assert_eq!(run(&["adopt", "--yes"]).status.code(), Some(0));
     let second = Server::with(Some(url.clone()), &[]).await;
     assert_eq!(second.stock(&drop).await.2, sold(&mut sql).await);
+    first.signal("CONT");
     let _ = first.order_raw(&ann, "3", &body).await;
     assert_eq!(first.wait(), Some(1), "the server that lost the database stops selling");
 }

@@ -21,6 +21,7 @@ mod metrics;
 mod mutate;
 mod notifications;
 mod orders;
+mod ownership;
 #[path = "../support/packages.rs"]
 mod packages;
 #[path = "../support/postgres.rs"]

@@ -134,7 +134,7 @@ pub struct Journal {
     pub id: Uuid,
     pub epoch: u32,
     pub next: u64,
-    store: Arc<dyn Store>,
+    pub store: Arc<dyn Store>,
 }
 
 impl Journal {

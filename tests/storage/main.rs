@@ -8,6 +8,7 @@ mod effects;
 mod fixtures;
 mod inbox;
 mod migration;
+mod owners;
 #[path = "../support/packages.rs"]
 mod packages;
 #[path = "../support/postgres.rs"]
@@ -86,6 +87,11 @@ on_both! {
         what_is_old_is_forgotten,
         nobody_can_tell_whether_it_was_written_or_computed,
     },
+    owners::{
+        a_journal_gets_its_database_back,
+        a_journal_does_not_get_back_what_another_has_had,
+        a_sign_of_life_ages_and_ends,
+    },
     products::{
         a_product_comes_back_as_it_was,
         a_change_is_made_once_and_audited,
@@ -130,6 +136,9 @@ mod from_before {
         migration::{
             orders_from_before_are_found,
             rows_that_break_a_rule_are_refused,
+        },
+        owners::{
+            the_schema_is_told,
         },
     }
 }

@@ -135,7 +135,7 @@ pub async fn a_database_with_unsettled_drops_has_one_journal(db: Database) {
     db.store.claim(second, 1).await.unwrap();
     let error = first.try_project(Sale::of(&[5]).opened()).await;
     assert!(matches!(error, Err(StoreError::Fenced { .. })), "{error:?}");
-    assert!(matches!(db.store.claim(first.id, 9).await, Err(StoreError::Owned { .. } | StoreError::Fenced { .. })));
+    assert!(matches!(db.store.claim(first.id, 9).await, Err(StoreError::Retired { .. })));
 }
 
 pub async fn a_database_without_unsettled_drops_changes_hands(db: Database) {

@@ -8,6 +8,7 @@ use super::rows::tag_of;
 use super::sql::{ACQUIRE_TIMEOUT, Database, Places, STATEMENT_TIMEOUT, Session, Value, args, columns};
 use super::{OrderNote, RefusalRow, StoreError};
 use crate::domain::OrderId;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction, pool::PoolConnection};
 use std::path::Path;
@@ -17,6 +18,8 @@ use uuid::Uuid;
 
 /// Connections of one process; Postgres allows a hundred by default, for everyone together.
 const CONNECTIONS_MAX: u32 = 16;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 columns!(PgRow);
 
@@ -51,6 +54,8 @@ impl PostgresDatabase {
 impl Database for PostgresDatabase {
     type Session = PostgresSession;
     const KIND: &'static str = "postgres";
+    const NOW_MS: &'static str = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+    const HAS_MIGRATIONS: &'static str = "SELECT tablename FROM pg_tables WHERE tablename = '_sqlx_migrations' AND schemaname = ANY(current_schemas(false))";
     const OF_INBOX: &'static str = "";
     const ORDERS_OF: &'static str = "SELECT * FROM orders WHERE buyer_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
     const ORDER_OF_KEY: &'static str =
@@ -69,12 +74,16 @@ impl Database for PostgresDatabase {
         Ok(PostgresSession { link, _place: place })
     }
 
+    fn latest_migration() -> i64 {
+        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
     async fn migrate(&self) -> Result<(), StoreError> {
         // A migration may take longer than a statement of ours ever should. Its connection is closed in any case, and
         // with it goes the lock under which two processes that start at once migrate one after the other.
         let options = self.options.clone().options([("statement_timeout", "0")]);
         let pool = pool(1).connect_with(options).await.map_err(from_sqlx)?;
-        let result = sqlx::migrate!("migrations/postgres").run(&pool).await.map_err(from_migrate);
+        let result = MIGRATIONS.run(&pool).await.map_err(from_migrate);
         pool.close().await;
         result
     }

@@ -10,6 +10,7 @@ use super::sql::{ACQUIRE_TIMEOUT, Database, Places, Session, Value, args, column
 use super::{OrderNote, RefusalRow, StoreError};
 use crate::domain::OrderId;
 use rustix::process::{Pid, setpriority_process};
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
@@ -34,6 +35,8 @@ const WRITER_NICE: i32 = 5;
 /// Pages (of 4 KiB) after which the WAL goes into the file. Orders and their keys come in no order, so a batch changes many pages, and most of
 /// them are changed again by the next: the longer they wait, the fewer are written.
 const CHECKPOINT_PAGES: &str = "8192";
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 columns!(SqliteRow);
 
@@ -98,6 +101,11 @@ pub(super) fn require_file(url: &str) -> Result<(), StoreError> {
 /// A new database holds e-mail addresses from its first day on: its file is made here, its owner's alone, and SQLite gives its
 /// companions (`-wal`, `-shm`) the same mode. What keeps it from being made, SQLite says itself.
 fn make_private(file: &Path) {
+    // A name that only SQLite understands is not a file's.
+    let name = file.to_string_lossy();
+    if name.starts_with("file:") || name.starts_with(':') {
+        return;
+    }
     let _ = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
 }
 
@@ -116,6 +124,9 @@ fn stand_back() {
 impl Database for SqliteDatabase {
     type Session = SqliteSession;
     const KIND: &'static str = "sqlite";
+    const NOW_MS: &'static str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    const HAS_MIGRATIONS: &'static str =
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
     const OF_INBOX: &'static str = eras::OF_INBOX;
     const ORDERS_OF: &'static str = eras::ORDERS_OF;
     const ORDER_OF_KEY: &'static str = eras::ORDER_OF_KEY;
@@ -134,12 +145,16 @@ impl Database for SqliteDatabase {
         Ok(SqliteSession { link, _place: place })
     }
 
+    fn latest_migration() -> i64 {
+        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
     async fn migrate(&self) -> Result<(), StoreError> {
         let _place = self.writer_place.take().await?;
         // A connection of its own: what a migration sorts may be larger than memory.
         let alone = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = alone.connect_with(self.migrating.clone()).await.map_err(from_sqlx)?;
-        let result = sqlx::migrate!("migrations/sqlite").run(&pool).await.map_err(from_migrate);
+        let result = MIGRATIONS.run(&pool).await.map_err(from_migrate);
         pool.close().await;
         result
     }
