@@ -6,6 +6,7 @@ use crate::domain::limits::{FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX, HE
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
+use crate::service::payments::PaymentProvider;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -45,6 +46,7 @@ const KEYS: &[&str] = &[
     "keep_alive_ms",
     "fan_out_followers",
     "workers",
+    "payments",
     "payment_timeout_ms",
     "shutdown_seconds",
     "log",
@@ -125,6 +127,9 @@ pub struct ServeArgs {
     /// HTTP threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
+    /// Who takes the money: sandbox, play money. Must be given to listen beyond loopback [default: sandbox on loopback]
+    #[arg(long, value_name = "PROVIDER")]
+    pub payments: Option<String>,
     /// How long a payment gateway may take [default: 5000]
     #[arg(long, value_name = "MS")]
     pub payment_timeout_ms: Option<String>,
@@ -164,6 +169,7 @@ impl ServeArgs {
             "keep_alive_ms" => &self.keep_alive_ms,
             "fan_out_followers" => &self.fan_out_followers,
             "workers" => &self.workers,
+            "payments" => &self.payments,
             "payment_timeout_ms" => &self.payment_timeout_ms,
             "shutdown_seconds" => &self.shutdown_seconds,
             "log" => &self.log,
@@ -224,6 +230,8 @@ pub struct Config {
     pub fan_out_followers: u32,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
+    /// Who takes the money.
+    pub payments: PaymentProvider,
     /// How long a payment gateway may take.
     pub payment_timeout: Duration,
     /// How long requests may take to finish at shutdown.
@@ -280,8 +288,9 @@ impl Config {
             None => format!("sqlite://{}", data_dir.join("livedrop.db").display()),
         };
         let seconds = |text: &str| number(text, 1, 3_600).map(Duration::from_secs);
+        let bind = sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
         Ok(Self {
-            bind: sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            bind,
             database_url: Secret(database_url),
             accept_empty_database: sources.read("accept_empty_database", boolean)?.unwrap_or(false),
             durability: sources.read("durability", durability)?.unwrap_or(Durability::Always),
@@ -304,6 +313,7 @@ impl Config {
                 .read("fan_out_followers", |text| number(text, 0, FAN_OUT_FOLLOWERS_MAX.into()))?
                 .unwrap_or(FAN_OUT_FOLLOWERS_DEFAULT),
             workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),
+            payments: payments(&sources, bind)?,
             payment_timeout: sources.read("payment_timeout_ms", timeout)?.unwrap_or(Duration::from_secs(5)),
             shutdown: sources.read("shutdown_seconds", seconds)?.unwrap_or(Duration::from_secs(30)),
             log: sources.read("log", filter)?.unwrap_or_else(|| "info".to_owned()),
@@ -395,6 +405,17 @@ fn tls(sources: &Sources) -> Result<Option<TlsFiles>, ConfigError> {
         (None, None) => Ok(None),
         (Some(_), None) => Err(ConfigError("tls_key: is missing, and tls_certificate is not".to_owned())),
         (None, Some(_)) => Err(ConfigError("tls_certificate: is missing, and tls_key is not".to_owned())),
+    }
+}
+
+/// Whoever can reach the server from elsewhere may take its orders for real ones: that they are not is the operator's to say.
+fn payments(sources: &Sources, bind: SocketAddr) -> Result<PaymentProvider, ConfigError> {
+    match sources.read("payments", str::parse)? {
+        Some(provider) => Ok(provider),
+        None if bind.ip().to_canonical().is_loopback() => Ok(PaymentProvider::Sandbox),
+        None => Err(ConfigError(format!(
+            "payments: must be set for a server that listens beyond loopback ({bind}): `--payments sandbox` takes play money only"
+        ))),
     }
 }
 

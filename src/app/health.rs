@@ -4,6 +4,7 @@ use crate::actors::Projection;
 use crate::http::health::{Checks, DatabaseCheck, Health, JournalCheck, ProjectorCheck, Readiness};
 use crate::http::{GoingDown, HealthSource};
 use crate::journal::{JournalReader, Space};
+use crate::service::payments::PaymentProvider;
 use crate::storage::Store;
 use std::{
     sync::{
@@ -23,12 +24,17 @@ pub(super) struct Monitor {
     projection: Projection,
     store: Arc<dyn Store>,
     database_up: AtomicBool,
+    payments: PaymentProvider,
     going_down: GoingDown,
 }
 
 impl Monitor {
-    pub fn new(reader: JournalReader, projection: Projection, store: Arc<dyn Store>, going_down: GoingDown) -> Self {
-        Self { reader, projection, store, database_up: AtomicBool::new(true), going_down }
+    pub fn new(
+        (reader, projection, store): (JournalReader, Projection, Arc<dyn Store>),
+        payments: PaymentProvider,
+        going_down: GoingDown,
+    ) -> Self {
+        Self { reader, projection, store, database_up: AtomicBool::new(true), payments, going_down }
     }
 
     /// Looks at the database again and again, so that a probe never has to.
@@ -54,6 +60,7 @@ impl HealthSource for Monitor {
         let status = journal.max(projector).max(worse_if(!database_up, Health::Degraded));
         Readiness {
             status,
+            payments: self.payments.name(),
             checks: Checks {
                 journal: JournalCheck { status: journal, durability: self.reader.durability().to_string() },
                 database: DatabaseCheck {

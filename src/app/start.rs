@@ -23,7 +23,6 @@ use crate::service::drops::Drops;
 use crate::service::inbox::Inbox;
 use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
-use crate::service::payments::{PaymentGateway, Sandbox};
 use crate::service::products::Products;
 use crate::service::sales::Sales;
 use crate::service::settle::{Settler, refunds};
@@ -71,7 +70,8 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let broadcaster = remember(&reader, first, last, &clock, &recovered.drops);
     let contradictions = broadcaster.contradictions().clone();
     let hub = start_broadcaster(broadcaster, Tail::new(broadcaster::CURSOR, &reader, last), &clock);
-    let gateway: Arc<dyn PaymentGateway> = Arc::new(Sandbox);
+    let gateway = config.payments.gateway();
+    info!(payments = config.payments.name(), "{}", config.payments.meaning());
     let settler = Settler::new(Arc::clone(&gateway), config.payment_timeout);
     let due = Tail::new(refunds::CURSOR, &reader, last);
     let mut background = resume(&registry, &settler, recovered.drops, last);
@@ -82,7 +82,8 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
     let projector = spawn(projector.run(stopped));
 
     let going_down = GoingDown::default();
-    let monitor = Arc::new(Monitor::new(reader.clone(), projection.clone(), Arc::clone(&store), going_down.clone()));
+    let parts = (reader.clone(), projection.clone(), Arc::clone(&store));
+    let monitor = Arc::new(Monitor::new(parts, config.payments, going_down.clone()));
     background.push(spawn(Arc::clone(&monitor).watch_database()));
     let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());

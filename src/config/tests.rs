@@ -36,6 +36,7 @@ fn nothing_said_means_defaults() {
     assert_eq!((config.keep_alive, config.fan_out_followers), (Duration::from_secs(75), 1_000));
     assert_eq!((config.sizes.head_bytes_max, config.sizes.body_bytes_max), (16_384, 1_048_576));
     assert_eq!(config.rate_limits, RateLimits::default());
+    assert_eq!(config.payments, PaymentProvider::Sandbox);
     assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
     assert_eq!(config.shutdown, Duration::from_secs(30));
     assert_eq!((config.log.as_str(), config.log_format), ("info", LogFormat::Text));
@@ -118,6 +119,7 @@ fn every_key_refuses_nonsense() {
         "body_timeout_ms = 'long'",
         "keep_alive_ms = 0",
         "fan_out_followers = 100001",
+        "payments = 'gold'",
         "payment_timeout_ms = 1.5",
         "shutdown_seconds = 0",
         "log = 'livedrop=loud'",
@@ -134,6 +136,24 @@ fn a_certificate_needs_its_key() {
     assert_eq!((both.certificate.as_path(), both.key.as_path()), (Path::new("a.crt"), Path::new("a.key")));
     assert_eq!(refusal("tls_certificate = 'a.crt'"), "tls_key: is missing, and tls_certificate is not");
     assert_eq!(refusal("tls_key = 'a.key'"), "tls_certificate: is missing, and tls_key is not");
+}
+
+#[test]
+fn beyond_loopback_play_money_is_asked_for_by_name() {
+    for bind in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "localhost:80"] {
+        assert_eq!(from_file(&format!("bind = '{bind}'")).unwrap().payments, PaymentProvider::Sandbox, "{bind}");
+    }
+    for bind in ["0.0.0.0:80", "[::]:80", "192.0.2.7:80", "[::ffff:192.0.2.7]:80", "[2001:db8::1]:80"] {
+        let line = refusal(&format!("bind = '{bind}'"));
+        assert!(line.starts_with("payments: must be set") && line.contains("--payments sandbox"), "{bind}: {line}");
+        let named = from_file(&format!("bind = '{bind}'\npayments = 'sandbox'")).unwrap();
+        assert_eq!(named.payments, PaymentProvider::Sandbox);
+    }
+    let env = [("LIVEDROP_BIND", "0.0.0.0:80"), ("LIVEDROP_PAYMENTS", "sandbox")];
+    assert_eq!(load(ServeArgs::default(), &env, "").unwrap().payments, PaymentProvider::Sandbox);
+    let args = ServeArgs { payments: Some("sandbox".into()), ..ServeArgs::default() };
+    assert!(load(args, &[("LIVEDROP_BIND", "0.0.0.0:80")], "").is_ok());
+    assert!(load(ServeArgs::default(), &[("LIVEDROP_BIND", "0.0.0.0:80"), ("LIVEDROP_PAYMENTS", "")], "").is_err());
 }
 
 #[test]

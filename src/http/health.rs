@@ -31,6 +31,9 @@ pub struct Alive {
 pub struct Readiness {
     /// All in all. Not simply the worst of the checks: without its database a node is degraded and takes orders.
     pub status: Health,
+    /// Who takes the money. `sandbox` is play money.
+    #[schema(example = "sandbox")]
+    pub payments: &'static str,
     /// Part by part.
     pub checks: Checks,
 }
@@ -128,6 +131,7 @@ mod tests {
     async fn degraded_takes_traffic_and_unavailable_does_not() {
         let readiness = |status| Readiness {
             status,
+            payments: "sandbox",
             checks: Checks {
                 journal: JournalCheck { status, durability: "always".into() },
                 database: DatabaseCheck { status: Health::Unavailable, kind: "postgres" },
@@ -139,7 +143,7 @@ mod tests {
         let degraded = answer(&readiness(Health::Degraded));
         assert_eq!(degraded.status(), 200);
         let body: serde_json::Value = serde_json::from_slice(&to_bytes(degraded.into_body()).await.unwrap()).unwrap();
-        let expected = serde_json::json!({"status": "degraded", "checks": {
+        let expected = serde_json::json!({"status": "degraded", "payments": "sandbox", "checks": {
             "journal": {"status": "degraded", "durability": "always"},
             "database": {"status": "unavailable", "kind": "postgres"},
             "projector": {"status": "degraded", "lag_records": 7},

@@ -5,6 +5,8 @@
 
 use crate::domain::{Money, OrderId};
 use async_trait::async_trait;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What to charge.
@@ -46,6 +48,50 @@ pub trait PaymentGateway: Send + Sync + 'static {
     async fn look_up(&self, order: OrderId) -> Result<ChargeOutcome, GatewayError>;
     /// Gives the money of an order back, once however often it is called.
     async fn refund(&self, order: OrderId, payment_ref: &str) -> Result<(), GatewayError>;
+}
+
+/// Which gateway a server uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PaymentProvider {
+    /// [`Sandbox`]: play money.
+    Sandbox,
+}
+
+impl PaymentProvider {
+    /// Its name in the configuration, in `/readyz` and in the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sandbox => "sandbox",
+        }
+    }
+
+    /// What buyers are in for, for the log.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Sandbox => "play money: nobody is charged",
+        }
+    }
+
+    /// The gateway itself.
+    #[must_use]
+    pub fn gateway(self) -> Arc<dyn PaymentGateway> {
+        match self {
+            Self::Sandbox => Arc::new(Sandbox),
+        }
+    }
+}
+
+impl FromStr for PaymentProvider {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sandbox" => Ok(Self::Sandbox),
+            _ => Err("must be sandbox".to_owned()),
+        }
+    }
 }
 
 /// Charges nothing and answers by the method's name: `pm_sandbox_ok` pays, `pm_sandbox_declined` declines,

@@ -1,6 +1,6 @@
 //! A drop from its schedule to its end.
 
-use crate::server::{Server, problem};
+use crate::server::{Server, Setup, livedrop, problem};
 use reqwest::Method;
 use serde_json::json;
 
@@ -140,4 +140,23 @@ async fn a_feed_has_the_drops_of_followed_creators_only() {
     assert_eq!(feed["items"][0]["id"], json!(drop));
     assert_eq!(server.get("/users/me/feed?phase=ended", Some(&fan)).await.1["items"], json!([]));
     problem(server.get("/users/me/feed", None).await, 401, "unauthenticated");
+}
+
+/// Whoever reaches the server from elsewhere must not take play money for money unless its operator said so.
+#[tokio::test]
+async fn beyond_loopback_a_server_starts_only_where_play_money_is_asked_for() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let data = folder.path().join("data");
+    let mut command = livedrop();
+    let output = command.args(["serve", "--bind", "0.0.0.0:0", "--data-dir"]).arg(&data).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+    assert!(said.contains("payments: must be set") && said.contains("0.0.0.0:0"), "{said}");
+    assert!(!data.exists(), "nothing was made");
+
+    let extra = ["--payments", "sandbox", "--log", "info"].map(str::to_owned).to_vec();
+    let server = Server::set_up(Setup { extra, quiet: true, ..Setup::default() });
+    let (status, ready) = server.readiness().await;
+    assert_eq!((status, &ready["payments"]), (200, &json!("sandbox")), "{ready}");
+    server.until("the log names it", async || server.log().contains("play money")).await;
 }
