@@ -2,11 +2,15 @@
 //!
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
-use crate::domain::limits::{FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX, PRODUCT_BODY_BYTES_MAX};
+use crate::domain::limits::{
+    DATABASE_CONNECTIONS_DEFAULT, DATABASE_CONNECTIONS_MAX, FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX,
+    HEAD_BYTES_MAX, PRODUCT_BODY_BYTES_MAX,
+};
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
 use crate::service::payments::PaymentProvider;
+use crate::storage;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -28,6 +32,7 @@ const KEYS: &[&str] = &[
     "data_dir",
     "database_url",
     "accept_empty_database",
+    "database_connections",
     "durability",
     "journal_segment_mib",
     "password_hashing",
@@ -76,6 +81,9 @@ pub struct ServeArgs {
     /// Start although the journal has history and the database does not know it: once, after the database was lost
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_empty_database: Option<String>,
+    /// Connections to Postgres, 1 to 1000; never more than it allows [default: 16]
+    #[arg(long, value_name = "N")]
+    pub database_connections: Option<String>,
     /// When the journal is synced: always, interval:MS or never [default: always]
     #[arg(long, value_name = "WHEN")]
     pub durability: Option<String>,
@@ -152,6 +160,7 @@ impl ServeArgs {
             "data_dir" => &self.data_dir,
             "database_url" => &self.database_url,
             "accept_empty_database" => &self.accept_empty_database,
+            "database_connections" => &self.database_connections,
             "durability" => &self.durability,
             "journal_segment_mib" => &self.journal_segment_mib,
             "password_hashing" => &self.password_hashing,
@@ -200,6 +209,8 @@ pub struct Config {
     pub database_url: Secret,
     /// Whether a database that does not know the journal is filled from it.
     pub accept_empty_database: bool,
+    /// Connections to Postgres, at most.
+    pub database_connections: u32,
     /// When the journal is synced.
     pub durability: Durability,
     /// Size of a journal segment.
@@ -285,7 +296,7 @@ impl Config {
         let data_dir = sources.read("data_dir", not_empty)?.map_or_else(|| PathBuf::from("./data"), PathBuf::from);
         let database_url = match sources.read("database_url", database_url)? {
             Some(url) => url,
-            None => format!("sqlite://{}", data_dir.join("livedrop.db").display()),
+            None => storage::sqlite_url(&data_dir.join("livedrop.db")),
         };
         let seconds = |text: &str| number(text, 1, 3_600).map(Duration::from_secs);
         let bind = sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
@@ -293,6 +304,9 @@ impl Config {
             bind,
             database_url: Secret(database_url),
             accept_empty_database: sources.read("accept_empty_database", boolean)?.unwrap_or(false),
+            database_connections: sources
+                .read("database_connections", |text| number(text, 1, DATABASE_CONNECTIONS_MAX.into()))?
+                .unwrap_or(DATABASE_CONNECTIONS_DEFAULT),
             durability: sources.read("durability", durability)?.unwrap_or(Durability::Always),
             journal_segment_bytes: sources.read("journal_segment_mib", |text| number(text, 8, 1_024))?.unwrap_or(64)
                 << 20,
@@ -441,8 +455,7 @@ fn not_empty(text: &str) -> Result<String, String> {
 }
 
 fn database_url(text: &str) -> Result<String, String> {
-    let known = ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
-    if known { Ok(text.to_owned()) } else { Err("must begin with postgres:// or sqlite://".to_owned()) }
+    storage::check_url(text).map(|()| text.to_owned())
 }
 
 fn boolean(text: &str) -> Result<bool, String> {

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use livedrop::app::admin::{AdminMade, NewAdmin};
 use livedrop::app::prompt::{self, PromptError};
-use livedrop::app::{self, App};
+use livedrop::app::{self, App, AppError};
 use livedrop::backup::{self, BackupOptions};
 use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
@@ -19,6 +19,7 @@ use std::{
     process::ExitCode,
     sync::Arc,
 };
+use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 /// See docs/adr/0017.
@@ -165,6 +166,10 @@ async fn serve(args: &ServeArgs) -> ExitCode {
     log_to_stderr(&config.log, config.log_format);
     let app = match App::start(&config).await {
         Ok(app) => app,
+        Err(AppError::Interrupted(signal)) => {
+            info!(signal, "shutdown complete: the server was not up yet");
+            return ExitCode::SUCCESS;
+        }
         Err(error) => return fail(1, &error),
     };
     greet(&config, &app);
@@ -178,9 +183,10 @@ fn greet(config: &Config, app: &App) {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let base = format!("{scheme}://{}", app.address);
     // The URL may hold a password: only its kind is shown.
-    let database = match config.database_url.expose().split_once("://") {
-        Some(("sqlite", path)) => format!("sqlite, {path}"),
-        _ => "postgres".to_owned(),
+    let url = config.database_url.expose();
+    let database = match url.strip_prefix("sqlite:") {
+        Some(path) => format!("sqlite, {}", path.trim_start_matches("//")),
+        None => "postgres".to_owned(),
     };
     let durability = match config.durability.to_string().as_str() {
         "always" => "always: every answer is on disk before it leaves".to_owned(),

@@ -42,6 +42,17 @@ pub enum AppError {
     /// The database.
     #[error("database: {0}")]
     Store(#[from] StoreError),
+    /// The database was waited for, and did not come.
+    #[error("database: gave up after {seconds} s: {error}")]
+    NoDatabase {
+        /// How long it was waited for.
+        seconds: u64,
+        /// What was last in the way.
+        error: StoreError,
+    },
+    /// A signal ended the start.
+    #[error("{0} came before the server was up")]
+    Interrupted(&'static str),
     /// The journal does not open.
     #[error("journal: {0}")]
     Journal(#[from] RecoveryError),
@@ -101,7 +112,14 @@ impl App {
     /// # Errors
     /// [`AppError`]; nothing was served then.
     pub async fn start(config: &Config) -> Result<Self, AppError> {
-        start::start(config).await
+        // The first process of a container would not be ended by a signal that it does not listen to.
+        let hear = || Signals::hear().map_err(AppError::io("hear signals"));
+        let (mut early, signals) = (hear()?, hear()?);
+        tokio::select! {
+            biased;
+            name = early.next() => Err(AppError::Interrupted(name)),
+            started = start::start(config, signals) => started,
+        }
     }
 
     /// Serves until a signal comes or the journal fails, then drains.
@@ -166,7 +184,7 @@ impl App {
     }
 }
 
-/// SIGTERM and Ctrl-C, heard from the moment that this exists: until then they end the process at once.
+/// SIGTERM and Ctrl-C, heard from the moment that this exists.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

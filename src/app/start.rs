@@ -28,7 +28,7 @@ use crate::service::sales::Sales;
 use crate::service::settle::{Settler, refunds};
 use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
-use crate::storage::{self, Store, StoreError};
+use crate::storage::{self, Store, StoreError, StoreOptions};
 use actix::{Actor, Arbiter};
 use actix_web::rt::spawn;
 use std::{
@@ -41,8 +41,11 @@ use tracing::{info, warn};
 
 /// How long a start waits for a database that is not up yet.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long it rests between two tries.
+const DATABASE_RETRY: Duration = Duration::from_millis(500);
 
-pub(super) async fn start(config: &Config) -> Result<App, AppError> {
+/// `signals` are the running server's. One that comes before it runs is the caller's, who drops this.
+pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppError> {
     let tls = config.tls.as_ref().map(TlsFiles::load).transpose()?;
     let data_dir = &config.data_dir;
     privacy::create_data_dir(data_dir).map_err(AppError::io(format!("create {}", data_dir.display())))?;
@@ -112,9 +115,6 @@ pub(super) async fn start(config: &Config) -> Result<App, AppError> {
         keep_alive: config.keep_alive,
         shutdown: config.shutdown,
     };
-    // Before the first request can come: from here on there is something to drain, and recovery, which a signal may cut short, is
-    // over.
-    let signals = Signals::hear().map_err(AppError::io("hear signals"))?;
     let server = server::build(services, listener, options, going_down.clone(), limits)
         .map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
@@ -191,20 +191,30 @@ fn services(
     }
 }
 
-/// Recovery reads the database, so a start needs it; afterwards the server gets along without.
+/// Recovery reads the database, so a start needs it; afterwards the server gets along without. What may pass is waited for, the rest is
+/// told at once.
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
+    let options = StoreOptions { fan_out_max: config.fan_out_followers, connections: config.database_connections };
     let deadline = tokio::time::Instant::now() + DATABASE_PATIENCE;
+    let mut told = String::new();
     loop {
         let open = async {
-            let store = storage::connect_with(config.database_url.expose(), config.fan_out_followers).await?;
+            let store = storage::connect_with(config.database_url.expose(), &options).await?;
             store.migrate().await?;
             Ok(store)
         };
         match open.await {
             Ok(store) => return Ok(store),
-            Err(StoreError::Unavailable(error)) if tokio::time::Instant::now() < deadline => {
-                warn!(%error, "the database is not there yet; trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+            Err(error @ StoreError::Unavailable(_)) if tokio::time::Instant::now() < deadline => {
+                let reason = error.to_string();
+                if reason != told {
+                    warn!(seconds_max = DATABASE_PATIENCE.as_secs(), "waiting: {reason}");
+                }
+                told = reason;
+                tokio::time::sleep(DATABASE_RETRY).await;
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                return Err(AppError::NoDatabase { seconds: DATABASE_PATIENCE.as_secs(), error });
             }
             Err(error) => return Err(error.into()),
         }

@@ -36,6 +36,7 @@ fn nothing_said_means_defaults() {
     assert_eq!((config.keep_alive, config.fan_out_followers), (Duration::from_secs(75), 1_000));
     assert_eq!((config.sizes.head_bytes_max, config.sizes.body_bytes_max), (16_384, 1_048_576));
     assert_eq!(config.rate_limits, RateLimits::default());
+    assert_eq!(config.database_connections, 16);
     assert_eq!(config.payments, PaymentProvider::Sandbox);
     assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
     assert_eq!(config.shutdown, Duration::from_secs(30));
@@ -97,6 +98,10 @@ fn every_key_refuses_nonsense() {
         "bind = '127.0.0.1:99999'",
         "data_dir = ''",
         "database_url = 'mysql://x'",
+        "database_url = 'sqlite::memory:'",
+        "database_url = 'postgres://u:p/w@db/x'",
+        "database_url = 'postgres://u@db/x?sslmode=always'",
+        "database_connections = 0",
         "durability = 'sometimes'",
         "durability = 'interval:0'",
         "durability = 'interval:'",

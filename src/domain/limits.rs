@@ -114,8 +114,14 @@ pub const ACKNOWLEDGEMENTS_AT_ONCE_MAX: usize = 256;
 pub const FAN_OUT_FOLLOWERS_DEFAULT: u32 = 1_000;
 /// The most that an operator may set: they are written in the transaction that projects the event.
 pub const FAN_OUT_FOLLOWERS_MAX: u32 = 100_000;
+/// Connections to Postgres, unless configured; it allows a hundred by default, for everyone together.
+pub const DATABASE_CONNECTIONS_DEFAULT: u32 = 16;
+/// Connections to Postgres, at most.
+pub const DATABASE_CONNECTIONS_MAX: u32 = 1_000;
 /// Rows of one page.
 pub const PAGE_LIMIT_MAX: u32 = 100;
+/// What the texts of a page's rows may have together, in bytes. A page that would have more is shorter, and the next one goes on there.
+pub const PAGE_BYTES_MAX: usize = 256 << 10;
 /// Rows of one page when the client does not say.
 pub const PAGE_LIMIT_DEFAULT: u32 = 20;
 /// Characters of a name or a title.

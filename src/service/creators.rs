@@ -1,7 +1,7 @@
 //! Creators and who follows them.
 
 use super::{Caller, Code, Failure, Hub, Object, Page, clock::Clock, to_the_end};
-use crate::domain::limits::PAGE_LIMIT_MAX;
+use crate::domain::limits::{PAGE_BYTES_MAX, PAGE_LIMIT_MAX};
 use crate::domain::{CreatorId, UserId};
 use crate::storage::{Creator, Store};
 use serde_json::json;
@@ -99,7 +99,9 @@ impl Creators {
     /// # Errors
     /// `database_unavailable`.
     pub async fn list(&self, after: Option<CreatorId>, limit: u32) -> Result<Page<Creator>, Failure> {
-        Ok(page(self.store.creators(after, limit + 1).await?, limit))
+        let weigh =
+            |creator: &Creator| ROW_BYTES + creator.handle.len() + creator.display_name.len() + creator.bio.len();
+        Ok(page_of(self.store.creators(after, limit + 1).await?, limit, weigh))
     }
 
     /// Follows. Repeated: unchanged.
@@ -207,6 +209,9 @@ impl Creators {
     }
 }
 
+/// What a row of a page has besides its texts, in bytes and roughly: ids, times, names of fields.
+pub(super) const ROW_BYTES: usize = 400;
+
 /// Turns `limit + 1` rows into a page that knows whether rows follow.
 pub(super) fn page<T>(mut rows: Vec<T>, limit: u32) -> Page<T> {
     let more = rows.len() > limit as usize;
@@ -214,9 +219,37 @@ pub(super) fn page<T>(mut rows: Vec<T>, limit: u32) -> Page<T> {
     Page { items: rows, more }
 }
 
+/// As [`page`], and ends sooner where the rows that it has weigh more than `PAGE_BYTES_MAX`: the next page goes on from there.
+pub(super) fn page_of<T>(rows: Vec<T>, limit: u32, weigh: fn(&T) -> usize) -> Page<T> {
+    let mut page = page(rows, limit);
+    let mut bytes = 0;
+    let fitting = page.items.iter().take_while(|row| {
+        bytes += weigh(row);
+        bytes <= PAGE_BYTES_MAX
+    });
+    // One is always there, or nobody would get any further.
+    let fitting = fitting.count().max(1);
+    if fitting < page.items.len() {
+        page.items.truncate(fitting);
+        page.more = true;
+    }
+    page
+}
+
 #[cfg(test)]
 mod tests {
-    use super::page;
+    use super::{PAGE_BYTES_MAX, page, page_of};
+
+    #[test]
+    fn a_page_ends_where_its_bytes_do() {
+        let rows = |sizes: &[usize]| page_of(sizes.to_vec(), 3, |size| *size);
+        assert!(!rows(&[1, 2, PAGE_BYTES_MAX - 3]).more);
+        let shorter = rows(&[1, 2, PAGE_BYTES_MAX - 2]);
+        assert_eq!((shorter.items, shorter.more), (vec![1, 2], true));
+        let alone = rows(&[PAGE_BYTES_MAX + 1, 1]);
+        assert_eq!((alone.items, alone.more), (vec![PAGE_BYTES_MAX + 1], true));
+        assert!(!rows(&[PAGE_BYTES_MAX + 1]).more && rows(&[]).items.is_empty());
+    }
 
     #[test]
     fn one_row_too_many_says_that_there_is_more() {

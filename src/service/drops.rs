@@ -1,5 +1,6 @@
 //! Drops: schedule, run, read.
 
+use super::creators::{ROW_BYTES, page_of};
 use super::failure::sql_is_true;
 use super::{Caller, Code, DropView, Failure, Page, StockView};
 use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, publish::Published};
@@ -197,14 +198,16 @@ impl Drops {
     /// `database_unavailable`.
     pub async fn list(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Page<DropView>, Failure> {
         sql_is_true(&self.projection).await?;
-        let mut rows = self.store.drops(filter, after, limit + 1).await?;
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
+        let weigh = |row: &DropRow| {
+            let variants = row.spec.variants.iter().map(|variant| ROW_BYTES / 2 + variant.name.len()).sum::<usize>();
+            ROW_BYTES + row.spec.title.len() + variants
+        };
+        let Page { items, more } = page_of(self.store.drops(filter, after, limit + 1).await?, limit, weigh);
         let live = |row: DropRow| match self.registry.get(row.spec.id) {
             Some(handle) => view_of(&handle),
             None => view_of_row(row),
         };
-        Ok(Page { items: rows.into_iter().map(live).collect(), more })
+        Ok(Page { items: items.into_iter().map(live).collect(), more })
     }
 
     /// Whether a creator has drops that are not settled.

@@ -35,7 +35,9 @@ pub use crate::actors::mailbox::collect_turns;
 pub use crate::actors::outbox::{Message, Outgoing};
 pub use crate::actors::place::Since;
 pub use crate::actors::shard::{Lifeline, Opening, Seat, Shard};
-pub use crate::storage::{AuditFilter, AuditRow, Concern, Creator, DropFilter, Phase, Product, ProductFilter, User};
+pub use crate::storage::{
+    AuditFilter, AuditRow, Concern, Creator, DropFilter, Phase, Product, ProductFilter, ProductSummary, User,
+};
 
 /// Runs in a task of its own, from now on, what must not stop half-way: the server drops a request whose client hangs up. `broken` is what to
 /// say where the task itself breaks. Who waits for it holds the task's handle, and not what it needs.

@@ -1,11 +1,15 @@
 //! Products: what drops sell.
 
-use super::{Caller, Code, Failure, FieldError, Object, Page, clock::Clock, creators::page};
+use super::{
+    Caller, Code, Failure, FieldError, Object, Page,
+    clock::Clock,
+    creators::{ROW_BYTES, page_of},
+};
 use crate::domain::limits::{ATTRIBUTES_BYTES_MAX, ATTRIBUTES_PER_PRODUCT_MAX, PRODUCT_CHANGE_ATTEMPTS_MAX};
 use crate::domain::{
     Attribute, Attributes, CreatorId, Image, Money, ProductId, ProductStatus, ProductVariant, UserId, VariantId,
 };
-use crate::storage::{Product, ProductFilter, Store};
+use crate::storage::{Product, ProductFilter, ProductSummary, Store};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -115,7 +119,7 @@ impl Products {
         self.store.product(id).await?.ok_or_else(|| Failure::new(Code::ProductNotFound))
     }
 
-    /// Newest first, those before `after`.
+    /// Newest first, those before `after`; fewer than `limit` where they are large.
     ///
     /// # Errors
     /// `database_unavailable`.
@@ -124,8 +128,12 @@ impl Products {
         filter: ProductFilter,
         after: Option<ProductId>,
         limit: u32,
-    ) -> Result<Page<Product>, Failure> {
-        Ok(page(self.store.products(filter, after, limit + 1).await?, limit))
+    ) -> Result<Page<ProductSummary>, Failure> {
+        let weigh = |product: &ProductSummary| {
+            let image = product.image.iter().map(|image| image.url.len() + image.alt.as_ref().map_or(0, String::len));
+            ROW_BYTES + product.name.len() + image.sum::<usize>()
+        };
+        Ok(page_of(self.store.products(filter, after, limit + 1).await?, limit, weigh))
     }
 
     /// Changes what is given. Drops that were scheduled before keep the names and prices of their time.

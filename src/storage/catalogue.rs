@@ -45,7 +45,7 @@ pub(super) async fn creators<D: Database>(
 ) -> Result<Vec<Creator>, StoreError> {
     let sql = "SELECT id, handle, display_name, bio, follower_count, created_at FROM creators \
                WHERE id < $1 ORDER BY id DESC LIMIT $2";
-    let rows = db.session().await?.all(sql, args![before(after.map(|id| id.0)), limit]).await?;
+    let rows = db.browse().await?.all(sql, args![before(after.map(|id| id.0)), limit]).await?;
     rows.iter().map(rows::creator).collect()
 }
 

@@ -30,7 +30,7 @@ mod sql;
 mod sqlite;
 mod store;
 
-use crate::domain::limits::FAN_OUT_FOLLOWERS_DEFAULT;
+use crate::domain::limits::{DATABASE_CONNECTIONS_DEFAULT, FAN_OUT_FOLLOWERS_DEFAULT};
 use crate::domain::{CreatorId, DropId, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 pub use model::*;
@@ -40,8 +40,11 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, or gave up on us: trying again later may help.
-    #[error("the database is not available: {0}")]
+    #[error("the database is not available: {}", reason(.0))]
     Unavailable(#[source] sqlx::Error),
+    /// The database, or what its URL says, cannot be used, and waiting does not change that. Only from [`connect`].
+    #[error("{0}")]
+    Refused(String),
     /// A unique constraint: `what` names the field that is taken (`email`, `handle`).
     #[error("{what} is already taken")]
     Taken {
@@ -100,6 +103,15 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+/// Without the driver's introduction.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        other => other.to_string(),
+    }
+}
+
 impl StoreError {
     /// The database cannot be reached, for this reason.
     pub(crate) fn unavailable(kind: std::io::ErrorKind, reason: &'static str) -> Self {
@@ -107,14 +119,49 @@ impl StoreError {
     }
 }
 
+/// How a store works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreOptions {
+    /// Of a creator with more followers none gets a line of the inbox of their own: it is computed when they look.
+    pub fan_out_max: u32,
+    /// Connections to Postgres. There are fewer where the server, the role or the database allows no more.
+    pub connections: u32,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { fan_out_max: FAN_OUT_FOLLOWERS_DEFAULT, connections: DATABASE_CONNECTIONS_DEFAULT }
+    }
+}
+
+/// Whether a URL can be one of a database. Touches no file and no server.
+///
+/// # Errors
+/// One line that says what is wrong. It repeats no password.
+pub fn check_url(url: &str) -> Result<(), String> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => sqlite::check_url(url),
+        Some("postgres" | "postgresql") if url.contains("://") => postgres::check_url(url),
+        // The URL may hold a password, so it is not repeated.
+        _ => Err("must begin with postgres:// or sqlite://".to_owned()),
+    }
+}
+
+/// The URL of a SQLite database in a file.
+#[must_use]
+pub fn sqlite_url(path: &std::path::Path) -> String {
+    sqlite::url_of(path)
+}
+
 /// Opens the database that a URL names: `sqlite:///path/file.db` (created if it is missing) or `postgres://…`. The schema
 /// is left as it is, see [`Store::migrate`].
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] where the database does not answer: trying again may help. Once open, the store finds back
-/// to a database that was away by itself. [`StoreError::Corrupt`] for a URL that is not understood.
+/// [`StoreError::Unavailable`] where the database does not answer, or not yet: trying again may help. Once open, the store finds back
+/// to a database that was away by itself. [`StoreError::Refused`] where trying again does not help: a URL that is not understood, a wrong
+/// password, no such database or folder.
 pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    connect_with(url, FAN_OUT_FOLLOWERS_DEFAULT).await
+    connect_with(url, &StoreOptions::default()).await
 }
 
 /// As [`connect`], for a database that is there: one that is missing is not made.
@@ -128,24 +175,18 @@ pub async fn connect_existing(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     connect(url).await
 }
 
-/// As [`connect`]. Of a creator with more than `fan_out_max` followers none gets a line of the inbox of their own: it is computed when
-/// they look.
+/// As [`connect`].
 ///
 /// # Errors
 /// As [`connect`].
-pub async fn connect_with(url: &str, fan_out_max: u32) -> Result<Arc<dyn Store>, StoreError> {
-    match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("sqlite") => {
-            let database = sqlite::SqliteDatabase::connect(url).await?;
-            Ok(Arc::new(store::SqlStore::new(database, fan_out_max)))
-        }
-        Some("postgres" | "postgresql") => {
-            let database = postgres::PostgresDatabase::connect(url).await?;
-            Ok(Arc::new(store::SqlStore::new(database, fan_out_max)))
-        }
-        // The URL may hold a password, so it is not repeated.
-        _ => Err(StoreError::Corrupt("a database url begins with sqlite: or postgres:".to_owned())),
+pub async fn connect_with(url: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
+    check_url(url).map_err(|reason| StoreError::Refused(format!("the database url {reason}")))?;
+    if url.starts_with("sqlite:") {
+        let database = sqlite::SqliteDatabase::connect(url).await?;
+        return Ok(Arc::new(store::SqlStore::new(database, options.fan_out_max)));
     }
+    let database = postgres::PostgresDatabase::connect(url, options.connections).await?;
+    Ok(Arc::new(store::SqlStore::new(database, options.fan_out_max)))
 }
 
 /// The part of a [`Store`] that the projector fills and recovery reads: the fold of the journal up to a watermark.
@@ -263,13 +304,13 @@ pub trait Store: Ledger {
     async fn product(&self, id: ProductId) -> Result<Option<Product>, StoreError>;
     /// Rewrites a product that is still at `from_version`, with its line of the audit trail. Returns whether it was.
     async fn update_product(&self, product: &Product, from_version: u32, audit: &AuditRow) -> Result<bool, StoreError>;
-    /// Products, newest id first, those before `after`, filtered.
+    /// Summaries of products, newest id first, those before `after`, filtered.
     async fn products(
         &self,
         filter: ProductFilter,
         after: Option<ProductId>,
         limit: u32,
-    ) -> Result<Vec<Product>, StoreError>;
+    ) -> Result<Vec<ProductSummary>, StoreError>;
 
     /// Makes the database this journal's, before anything is loaded from it: two servers that sold the same drops would
     /// oversell them. Any other journal is retired, and a server that still runs with it is fenced.

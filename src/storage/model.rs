@@ -208,6 +208,27 @@ pub struct Product {
     pub version: u32,
 }
 
+/// What a list tells of a product: not what only its own page has, which may be a hundred times as much.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProductSummary {
+    /// The product.
+    pub id: ProductId,
+    /// Whose it is.
+    pub creator_id: CreatorId,
+    /// Its name.
+    pub name: String,
+    /// The usual price; a drop sets its own.
+    pub price: Money,
+    /// The first one.
+    pub image: Option<Image>,
+    /// Whether it can get new drops.
+    pub status: ProductStatus,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
 /// Which products to list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ProductFilter {

@@ -2,7 +2,7 @@
 
 use super::catalogue::before;
 use super::sql::{Database, Session, Value, args};
-use super::{AuditRow, Product, ProductFilter, StoreError, audit, rows};
+use super::{AuditRow, Product, ProductFilter, ProductSummary, StoreError, audit, rows};
 use crate::domain::ProductId;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
@@ -59,9 +59,14 @@ pub(super) async fn list<D: Database>(
     filter: ProductFilter,
     after: Option<ProductId>,
     limit: u32,
-) -> Result<Vec<Product>, StoreError> {
+) -> Result<Vec<ProductSummary>, StoreError> {
     let mut args = args![before(after.map(|id| id.0)), limit, filter.status.as_str()];
-    let mut sql = String::from("SELECT * FROM products WHERE id < $1 AND status = $3");
+    // Not what a summary leaves out: that lies on pages of its own, which are not read then.
+    let mut sql = format!(
+        "SELECT id, creator_id, name, price_amount, price_currency, {} AS image, status, created_at, updated_at \
+         FROM products WHERE id < $1 AND status = $3",
+        D::FIRST_IMAGE
+    );
     // The value's number follows the condition.
     let mut only = |condition: &str, value: Value| {
         args.push(value);
@@ -81,5 +86,5 @@ pub(super) async fn list<D: Database>(
     }
     sql += " ORDER BY id DESC LIMIT $2";
     // Made of the texts above alone: what a caller says is always a value.
-    db.session().await?.all(AssertSqlSafe(sql), args).await?.iter().map(rows::product).collect()
+    db.browse().await?.all(AssertSqlSafe(sql), args).await?.iter().map(rows::product_summary).collect()
 }

@@ -71,7 +71,7 @@ pub(super) async fn drops<D: Database>(
         " ORDER BY id DESC LIMIT $2) d LEFT JOIN drop_variants v ON v.drop_id = d.id ORDER BY d.id DESC, v.ordinal";
     // Made of the texts above alone: what a caller says is always a value.
     let sql = AssertSqlSafe(format!("{head}{conditions}{tail}"));
-    drop_rows(&db.session().await?.all(sql, args).await?)
+    drop_rows(&db.browse().await?.all(sql, args).await?)
 }
 
 pub(super) async fn unsettled_drops<D: Database>(db: &D) -> Result<Vec<DropRow>, StoreError> {

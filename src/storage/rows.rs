@@ -3,8 +3,8 @@
 use super::fold::DropImage;
 use super::sql::Columns;
 use super::{
-    AuditRow, Concern, Creator, DropRow, EntryId, InboxEntry, OrderNote, Product, RefreshToken, RefusalRow, StoreError,
-    User, VariantRow,
+    AuditRow, Concern, Creator, DropRow, EntryId, InboxEntry, OrderNote, Product, ProductSummary, RefreshToken,
+    RefusalRow, StoreError, User, VariantRow,
 };
 use crate::domain::{
     CreatorId, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
@@ -147,6 +147,20 @@ pub(super) fn product<R: Columns>(row: &R) -> Result<Product, StoreError> {
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         version: count(row, "version")?,
+    })
+}
+
+pub(super) fn product_summary<R: Columns>(row: &R) -> Result<ProductSummary, StoreError> {
+    let image = row.maybe_text("image")?.map(|text| serde_json::from_str(&text));
+    Ok(ProductSummary {
+        id: ProductId(row.id("id")?),
+        creator_id: CreatorId(row.id("creator_id")?),
+        name: row.text("name")?,
+        price: price(row)?,
+        image: image.transpose().map_err(|error| StoreError::Corrupt(format!("column image: {error}")))?,
+        status: named(row, "status", ProductStatus::parse)?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
     })
 }
 

@@ -9,7 +9,8 @@ use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use crate::domain::{OrderId, Timestamp};
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::SqlSafeStr;
-use std::{future::Future, path::Path, time::Duration};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 /// A value for a placeholder.
@@ -187,6 +188,8 @@ pub(super) trait Database: Send + Sync + 'static {
     const NOW_MS: &'static str;
     /// A row where there is a table of the migrations that were made.
     const HAS_MIGRATIONS: &'static str;
+    /// The first of a product's `images`, as JSON text, null where there is none.
+    const FIRST_IMAGE: &'static str;
     /// The rows of `$1`'s orders whose ids are below `$2`, newest first, `$3` at the most.
     const ORDERS_OF: &'static str;
     /// The row of the first order that `$1` placed with a key that has the bits `$2` and the text `$3`.
@@ -198,6 +201,8 @@ pub(super) trait Database: Send + Sync + 'static {
 
     /// A session for reading.
     fn session(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
+    /// A session for a list that everybody may read: not all of them at once go to such lists.
+    fn browse(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
     /// A session in which everything happens or nothing does.
     fn transaction(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
     /// The number of this program's last migration.
@@ -219,20 +224,65 @@ pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 const _: () = assert!(ACQUIRE_TIMEOUT.as_secs() + STATEMENT_TIMEOUT.as_secs() < OPERATION_TIMEOUT.as_secs());
 
-/// Places for operations, so that a crowd waits here and not in the pool, which would open and close connections.
-pub(super) struct Places(std::sync::Arc<tokio::sync::Semaphore>);
+/// How long connections may take to close.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Places for operations, so that a crowd waits here and not in the pool, which would open and close connections. A crowd that reads
+/// what everybody may read takes half of them at the most: the others are for logins and for what people do.
+pub(super) struct Places {
+    all: Arc<Semaphore>,
+    browsing: Arc<Semaphore>,
+}
+
+/// A place that is taken, until it is dropped.
+pub(super) struct Place {
+    _of_all: OwnedSemaphorePermit,
+    _of_browsing: Option<OwnedSemaphorePermit>,
+}
 
 impl Places {
     pub fn new(count: u32) -> Self {
-        Self(std::sync::Arc::new(tokio::sync::Semaphore::new(count as usize)))
+        let count = count as usize;
+        Self { all: Arc::new(Semaphore::new(count)), browsing: Arc::new(Semaphore::new((count / 2).max(1))) }
     }
 
     /// Waits for a place, for a short time.
-    pub async fn take(&self) -> Result<tokio::sync::OwnedSemaphorePermit, StoreError> {
-        match tokio::time::timeout(ACQUIRE_TIMEOUT, self.0.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) => Err(StoreError::Unavailable(sqlx::Error::PoolClosed)),
-            Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+    pub async fn take(&self) -> Result<Place, StoreError> {
+        Ok(Place { _of_all: permit(&self.all).await?, _of_browsing: None })
+    }
+
+    /// The same, among the places that lists for everybody may have.
+    pub async fn take_for_browsing(&self) -> Result<Place, StoreError> {
+        let browsing = permit(&self.browsing).await?;
+        Ok(Place { _of_all: permit(&self.all).await?, _of_browsing: Some(browsing) })
+    }
+}
+
+async fn permit(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, Arc::clone(places).acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) => Err(StoreError::Unavailable(sqlx::Error::PoolClosed)),
+        Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn a_crowd_that_browses_leaves_half_of_the_places_to_the_others() {
+        let places = Places::new(8);
+        let mut crowd = Vec::new();
+        while let Some(place) = places.take_for_browsing().now_or_never() {
+            crowd.push(place.expect("a place"));
         }
+        assert_eq!(crowd.len(), 4);
+        let others: Vec<_> = (0..4).map(|_| places.take().now_or_never().expect("a place at once")).collect();
+        assert!(others.iter().all(Result::is_ok) && places.take().now_or_never().is_none());
+        drop(crowd);
+        assert!(places.take_for_browsing().now_or_never().is_some());
+        assert!(Places::new(1).take_for_browsing().now_or_never().is_some());
     }
 }

@@ -4,8 +4,8 @@ use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
 use super::{AuditFilter, AuditRow, EntryId, Heartbeat, InboxEntry, InboxView, Mark, OrderNote, Owner, Schema};
 use super::{
-    Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProjectionBatch, RefreshToken, RefusalRow,
-    Store, StoreError, User, Watermark,
+    Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch,
+    RefreshToken, RefusalRow, Store, StoreError, User, Watermark,
 };
 use super::{accounts, audit, catalogue, inbox, owners, products, projection, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
@@ -245,7 +245,7 @@ impl<D: Database> Store for SqlStore<D> {
         filter: ProductFilter,
         after: Option<ProductId>,
         limit: u32,
-    ) -> Result<Vec<Product>, StoreError> {
+    ) -> Result<Vec<ProductSummary>, StoreError> {
         timely(products::list(&self.db, filter, after, limit)).await
     }
 

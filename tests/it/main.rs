@@ -24,6 +24,8 @@ mod orders;
 mod ownership;
 #[path = "../support/packages.rs"]
 mod packages;
+#[path = "../support/pgbouncer.rs"]
+mod pgbouncer;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod privacy;
@@ -34,5 +36,6 @@ mod server;
 mod sessions;
 mod slow;
 mod sse;
+mod starting;
 mod tls;
 mod upgrade;

@@ -284,3 +284,63 @@ async fn changes_at_the_same_time_are_all_kept() {
     let (_, last) = server.get(&path, None).await;
     assert_eq!(last["attributes"].as_object().map(serde_json::Map::len), Some(8), "{last}");
 }
+
+/// 100 products of 100 KB each were 10 MB for whoever asked.
+#[tokio::test]
+async fn lists_of_large_things_are_summaries_and_bounded_in_bytes() {
+    let server = Server::start().await;
+    let (maker, _) = server.creator("maker").await;
+    let image = json!({"url": format!("https://example.com/{}.jpg", "x".repeat(1_900)), "alt": "é".repeat(500)});
+    let product = json!({
+        "name": "Jacket",
+        "description": "x".repeat(4_000),
+        "price": {"amount": 1, "currency": "EUR"},
+        "images": vec![image.clone(); 10],
+        "attributes": (0..10).map(|n| (format!("a{n}"), "y".repeat(300))).collect::<std::collections::BTreeMap<_, _>>(),
+        "variants": (0..64).map(|n| json!({"name": format!("{n}{}", "z".repeat(90))})).collect::<Vec<_>>(),
+    });
+    let made =
+        futures_util::future::join_all((0..110).map(|_| server.post("/products", Some(&maker), product.clone()))).await;
+    assert!(made.iter().all(|(status, _)| *status == 201), "{}", made[0].1);
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let (_, page) = server.get(&format!("/products?currency=EUR&limit=100{cursor}"), None).await;
+        assert!(page.to_string().len() < 512 << 10, "{}", page.to_string().len());
+        for item in page["items"].as_array().expect("items") {
+            let fields: Vec<_> = item.as_object().expect("an object").keys().map(String::as_str).collect();
+            let told = ["created_at", "creator_id", "id", "image", "name", "price", "status", "updated_at"];
+            let mut sorted = fields.clone();
+            sorted.sort_unstable();
+            assert_eq!((sorted, &item["image"]), (told.to_vec(), &image));
+            seen.push(item["id"].as_str().expect("an id").to_owned());
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let mut wanted: Vec<_> =
+        made.iter().map(|(_, product)| product["id"].as_str().expect("an id").to_owned()).collect();
+    wanted.sort_unstable_by(|one, other| other.cmp(one));
+    assert_eq!(seen, wanted, "every one once, newest first");
+
+    // Drops, too: their variants are what a buyer picks from, so they stay, and the page is shorter.
+    let variants: Vec<_> = (0..64).map(|n| json!({"name": format!("{n}{}", "z".repeat(90)), "stock": 1})).collect();
+    for made in &made[..60] {
+        let product = &made.1["id"];
+        let (status, drop) =
+            server.post("/drops", Some(&maker), json!({"product_id": product, "variants": variants})).await;
+        assert_eq!(status, 201, "{drop}");
+    }
+    let (mut drops, mut cursor) = (0, String::new());
+    loop {
+        let (_, page) = server.get(&format!("/drops?limit=100{cursor}"), None).await;
+        assert!(page.to_string().len() < 768 << 10, "{}", page.to_string().len());
+        drops += page["items"].as_array().expect("items").len();
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(drops, 60);
+}

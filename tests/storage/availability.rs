@@ -16,21 +16,34 @@ fn is_unavailable<T>(result: Result<T, StoreError>) -> bool {
 async fn a_closed_port_is_unavailable() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let started = Instant::now();
-    assert!(is_unavailable(connect(&format!("postgres://nobody@127.0.0.1:{port}/nothing")).await.map(|_| ())));
+    let error = connect(&format!("postgres://nobody:s3cret@127.0.0.1:{port}/nothing")).await.map(|_| ()).unwrap_err();
+    let told = error.to_string();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{told}");
+    assert!(
+        told.contains(&format!("127.0.0.1:{port}: ")) && told.contains("refused") && !told.contains("s3cret"),
+        "{told}"
+    );
     assert!(started.elapsed().as_secs() < 5, "an operation must not wait long for a database that is away");
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_opened_is_unavailable() {
+async fn a_file_that_cannot_be_opened_is_refused_with_its_reason() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("no/such/directory/a.db").display());
-    assert!(is_unavailable(connect(&url).await.map(|_| ())));
+    let Err(StoreError::Refused(told)) = connect(&url).await.map(|_| ()) else { panic!("{url}") };
+    assert!(told.contains("no/such/directory") && told.contains("No such file"), "{told}");
+    let file = directory.path().join("text.db");
+    std::fs::write(&file, "no database at all. ".repeat(100)).unwrap();
+    let Err(StoreError::Refused(told)) = connect(&format!("sqlite://{}", file.display())).await.map(|_| ()) else {
+        panic!("text is no database")
+    };
+    assert!(told.contains("text.db") && told.contains("not a database"), "{told}");
 }
 
 #[tokio::test]
 async fn an_url_that_is_not_understood_is_told_without_its_password() {
     for url in ["mysql://root:secret@localhost/", "secret", ""] {
-        let Err(StoreError::Corrupt(text)) = connect(url).await.map(|_| ()) else { panic!("{url}") };
+        let Err(StoreError::Refused(text)) = connect(url).await.map(|_| ()) else { panic!("{url}") };
         assert!(!text.contains("secret"), "{text}");
     }
 }

@@ -4,6 +4,7 @@
 mod accounts;
 mod availability;
 mod catalogue;
+mod connecting;
 mod effects;
 mod fixtures;
 mod inbox;
@@ -11,6 +12,9 @@ mod migration;
 mod owners;
 #[path = "../support/packages.rs"]
 mod packages;
+#[path = "../support/pgbouncer.rs"]
+mod pgbouncer;
+mod pooler;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod products;
@@ -19,7 +23,7 @@ mod reading;
 mod throughput;
 mod workload;
 
-use livedrop::storage::{Store, connect, connect_with};
+use livedrop::storage::{Store, StoreOptions, connect, connect_with};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::sync::Arc;
 
@@ -98,6 +102,7 @@ on_both! {
         of_many_changes_at_once_none_is_lost,
         products_are_filtered_and_paged,
         a_row_from_before_has_the_defaults,
+        prices_are_in_every_index_of_a_list,
     },
     projection::{
         migrating_twice_changes_nothing,
@@ -180,6 +185,11 @@ impl Database {
         Self { store, url, _directory: directory }
     }
 
+    /// One that a store reaches in its own way, and the tests' questions in theirs.
+    pub fn reached_by(store: Arc<dyn Store>, url: String) -> Self {
+        Self { store, url, _directory: None }
+    }
+
     async fn migrated(self) -> Self {
         self.store.migrate().await.expect("the schema is made");
         self
@@ -188,7 +198,9 @@ impl Database {
     /// An empty one of the same kind, which writes lines of the inbox for the followers of creators with up to so many.
     pub async fn sibling(&self, fan_out_max: u32) -> Self {
         let mut other = if self.url.starts_with("sqlite") { Self::sqlite().await } else { Self::postgres().await };
-        other.store = connect_with(&other.url, fan_out_max).await.expect("the database opens");
+        other.store = connect_with(&other.url, &StoreOptions { fan_out_max, ..StoreOptions::default() })
+            .await
+            .expect("the database opens");
         other
     }
 

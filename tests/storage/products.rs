@@ -3,7 +3,7 @@
 use crate::Database;
 use crate::fixtures::{at, audit, creator, money, product, register};
 use livedrop::domain::{Attribute, Image, Money, ProductId, ProductStatus, ProductVariant, Timestamp, VariantId};
-use livedrop::storage::{AuditFilter, Product, ProductFilter};
+use livedrop::storage::{AuditFilter, Product, ProductFilter, ProductSummary};
 
 /// One with something in every field.
 fn full(plain: Product) -> Product {
@@ -21,6 +21,13 @@ fn full(plain: Product) -> Product {
         version: 3,
         ..plain
     }
+}
+
+/// What a list tells of it.
+fn summary(product: &Product) -> ProductSummary {
+    let Product { id, creator_id, price, status, created_at, updated_at, .. } = *product;
+    let (name, image) = (product.name.clone(), product.images.first().cloned());
+    ProductSummary { id, creator_id, name, price, image, status, created_at, updated_at }
 }
 
 pub async fn a_product_comes_back_as_it_was(db: Database) {
@@ -88,6 +95,7 @@ pub async fn products_are_filtered_and_paged(db: Database) {
     for i in 0..24 {
         let price = if i % 3 == 0 { dollars(i) } else { money(i) };
         let mut product = product(if i % 2 == 0 { star } else { other.id }, &format!("Product {i}"), price);
+        product.images = full(product.clone()).images.into_iter().take(i as usize % 3).collect();
         product.status = if i % 5 == 0 { ProductStatus::Archived } else { ProductStatus::Active };
         db.store.insert_product(&product).await.unwrap();
         all.insert(0, product);
@@ -107,13 +115,13 @@ pub async fn products_are_filtered_and_paged(db: Database) {
     filters
         .extend(filters.clone().into_iter().map(|filter| ProductFilter { status: ProductStatus::Archived, ..filter }));
     for filter in filters {
-        let wanted: Vec<Product> = (all.iter())
+        let wanted: Vec<ProductSummary> = (all.iter())
             .filter(|product| product.status == filter.status)
             .filter(|product| filter.creator.is_none_or(|creator| product.creator_id == creator))
             .filter(|product| filter.currency.is_none_or(|currency| product.price.currency == currency))
             .filter(|product| filter.price_min.is_none_or(|min| product.price.amount >= min))
             .filter(|product| filter.price_max.is_none_or(|max| product.price.amount <= max))
-            .cloned()
+            .map(summary)
             .collect();
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
@@ -133,5 +141,17 @@ pub async fn a_row_from_before_has_the_defaults(db: Database) {
     db.raw(sql).await.unwrap();
     let listed = db.store.products(ProductFilter::default(), None, 10).await.unwrap();
     let never = Timestamp::from_millis(0);
-    assert_eq!(listed, [Product { id: ProductId(star.0), updated_at: never, ..product(star, "Jacket", money(5)) }]);
+    let before = Product { id: ProductId(star.0), updated_at: never, ..product(star, "Jacket", money(5)) };
+    assert_eq!(listed, [summary(&before)]);
+    assert_eq!(db.store.product(before.id).await.unwrap(), Some(before));
+}
+
+/// A filter that nothing matches must not read every product.
+pub async fn prices_are_in_every_index_of_a_list(db: Database) {
+    let of_lists = if db.store.kind() == "sqlite" {
+        "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql LIKE '%ON products (%, id, price_amount)'"
+    } else {
+        "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%products USING btree (%, id, price_amount)'"
+    };
+    assert_eq!(db.count(of_lists).await, 4);
 }

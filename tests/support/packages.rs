@@ -1,8 +1,9 @@
 //! Programs that tests need, from the distribution's packages where they are missing and may be installed.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
@@ -20,6 +21,44 @@ pub fn install(packages: &[&str]) -> bool {
         command.status().is_ok_and(|status| status.success())
     };
     is_root() && apt(&["update"]) && apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
+}
+
+/// Packages of another release of the distribution, unpacked below `folder` and not installed: this system stays as it is. Once done it
+/// is not done again. Whether that worked.
+pub fn unpack(release: &str, packages: &[&str], folder: &Path) -> bool {
+    let lock = fs::File::create(folder.with_extension("lock")).and_then(|file| file.lock().map(|()| file));
+    let (done, Ok(_lock)) = (folder.join("complete"), lock) else { return false };
+    if done.is_file() {
+        return true;
+    }
+    let _ = fs::remove_dir_all(folder);
+    let inside = |name: &str| folder.join(name);
+    for name in ["lists/partial", "cache/archives/partial", "downloads", "root"] {
+        fs::create_dir_all(inside(name)).expect("a folder for packages");
+    }
+    let source = format!(
+        "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: {release}\nComponents: main\n\
+         Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    );
+    fs::write(inside("one.sources"), source).expect("a list of one source");
+    let apt = |arguments: &[&str]| {
+        let option = |name: &str, path: &Path| format!("-oDir::{name}={}", path.display());
+        let mut command = Command::new("apt-get");
+        command.arg(option("Etc::sourcelist", &inside("one.sources"))).arg("-oDir::Etc::sourceparts=/dev/null");
+        command.arg(option("State::lists", &inside("lists"))).arg(option("Cache", &inside("cache")));
+        // As who we are: the user that apt has for this may not write here.
+        command.arg("-oAPT::Sandbox::User=root").args(arguments).current_dir(inside("downloads"));
+        command.stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    if !apt(&["update"]) || !apt(&[&["download"], packages].concat()) {
+        return false;
+    }
+    let unpacked = fs::read_dir(inside("downloads")).expect("the downloads").flatten().all(|package| {
+        let mut command = Command::new("dpkg-deb");
+        command.arg("--extract").arg(package.path()).arg(inside("root"));
+        command.status().is_ok_and(|status| status.success())
+    });
+    unpacked && fs::write(done, "").is_ok()
 }
 
 /// Makes sure that something is there.

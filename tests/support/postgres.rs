@@ -44,6 +44,7 @@ pub struct PrivatePostgres {
     owner: Option<(u32, u32)>,
     watchdog: Option<(Child, ChildStdin)>,
     databases: AtomicU32,
+    frozen: bool,
 }
 
 impl PrivatePostgres {
@@ -57,12 +58,24 @@ impl PrivatePostgres {
         Self::with("shared_buffers = 1GB\nwal_buffers = 64MB\n")
     }
 
+    /// As [`PrivatePostgres::new`], with settings, rules of access that come before the usual ones, and files beside the configuration.
+    pub fn customised(settings: &str, access: &str, files: &[(&str, &str)]) -> Self {
+        let usual = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n";
+        Self::made_of(&format!("{usual}{settings}\n"), access, files)
+    }
+
     fn with(settings: &str) -> Self {
+        Self::made_of(settings, "", &[])
+    }
+
+    fn made_of(settings: &str, access: &str, files: &[(&str, &str)]) -> Self {
         let binaries = binaries();
         let owner = is_root().then(unprivileged_user);
         let directory = private_directory(owner);
-        let mut server = Self { binaries, directory, port: 0, owner, watchdog: None, databases: AtomicU32::new(0) };
+        let mut server =
+            Self { binaries, directory, port: 0, owner, watchdog: None, databases: AtomicU32::new(0), frozen: false };
         server.initialise(settings);
+        server.place(access, files);
         // Another process may take the port between its choice and its use.
         let started = (0..5).any(|_| {
             server.port = free_port();
@@ -83,6 +96,32 @@ impl PrivatePostgres {
         let file = self.directory.join("data/postgresql.conf");
         let mut file = fs::OpenOptions::new().append(true).open(file).expect("initdb wrote a configuration");
         file.write_all([always, settings].concat().as_bytes()).expect("the configuration can be extended");
+    }
+
+    fn place(&self, access: &str, files: &[(&str, &str)]) {
+        let rules = self.directory.join("data/pg_hba.conf");
+        let usual = fs::read_to_string(&rules).expect("initdb wrote rules");
+        fs::write(&rules, format!("{access}\n{usual}")).expect("rules are written");
+        for (name, text) in files {
+            let file = self.directory.join("data").join(name);
+            fs::write(&file, text).expect("a file is written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("permissions can be set");
+            if let Some((user, group)) = self.owner {
+                chown(&file, Some(user), Some(group)).expect("root can give a file away");
+            }
+        }
+    }
+
+    /// Where it listens on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs statements as its owner.
+    pub async fn run(&self, sql: &str) {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.expect("postgres answers");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("the statements");
+        connection.close().await.expect("the connection closes");
     }
 
     /// A command that runs as the server's user, in a place where that user may be.
@@ -146,6 +185,28 @@ impl PrivatePostgres {
         }
     }
 
+    /// Stops every process of the server in its tracks: connections stay open, and nothing is answered.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+        self.signal_all("-STOP");
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&mut self) {
+        if std::mem::take(&mut self.frozen) {
+            self.signal_all("-CONT");
+        }
+    }
+
+    fn signal_all(&self, signal: &str) {
+        let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).expect("a running server");
+        let parent = file.lines().next().expect("its process").to_owned();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("its children");
+        let all = children.split_whitespace().chain([parent.as_str()]);
+        // Some may have ended meanwhile.
+        let _ = Command::new("kill").arg(signal).args(all).stderr(Stdio::null()).status().expect("the kill command");
+    }
+
     /// The URL of a database.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://livedrop@127.0.0.1:{}/{database}", self.port)
@@ -168,6 +229,7 @@ impl PrivatePostgres {
 
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
+        self.thaw();
         match self.watchdog.take() {
             Some((mut child, pipe)) => {
                 drop(pipe);
@@ -197,7 +259,7 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// Postgres refuses to run as root. `postgres` where it is installed as a package, `nobody` otherwise.
-fn unprivileged_user() -> (u32, u32) {
+pub fn unprivileged_user() -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
     let ids = |name: &str| {
         let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
@@ -207,7 +269,7 @@ fn unprivileged_user() -> (u32, u32) {
     ids("postgres").or_else(|| ids("nobody")).expect("a user `postgres` or `nobody` to run postgres as")
 }
 
-fn private_directory(owner: Option<(u32, u32)>) -> PathBuf {
+pub fn private_directory(owner: Option<(u32, u32)>) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let parent = std::env::temp_dir();
     loop {

@@ -123,6 +123,11 @@ impl Server {
         assert!(sent.expect("the kill command").success());
     }
 
+    /// Its exit code, if it has ended.
+    pub fn has_ended(&mut self) -> Option<i32> {
+        self.child.try_wait().expect("a process of ours").and_then(|status| status.code())
+    }
+
     /// SIGTERM; returns the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         self.signal("TERM");

@@ -10,7 +10,7 @@ use crate::domain::{
 use crate::http::field::{Change, Checks, Field, FromJson, MoneyBody, Nested};
 use crate::http::openapi::schema;
 use crate::service::products::{AttributesChange, NewProduct, ProductChange, VariantChange, contradictions};
-use crate::service::{Failure, Product};
+use crate::service::{Failure, Product, ProductSummary};
 use serde::de::MapAccess;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -274,6 +274,37 @@ impl<'a> From<&'a Product> for ProductBody<'a> {
             images: &product.images,
             attributes: &product.attributes,
             variants: &product.variants,
+            status: product.status,
+            created_at: product.created_at,
+            updated_at: product.updated_at,
+        }
+    }
+}
+
+/// A product in a list: without its description, its attributes, its variants and its further images, which `GET /products/{id}` has.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProductSummary)]
+pub struct ProductSummaryBody<'a> {
+    id: ProductId,
+    creator_id: CreatorId,
+    name: &'a str,
+    price: Money,
+    /// The first one; `null` where there is none.
+    #[schema(value_type = Option<Image>, required = true)]
+    image: Option<&'a Image>,
+    status: ProductStatus,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl<'a> From<&'a ProductSummary> for ProductSummaryBody<'a> {
+    fn from(product: &'a ProductSummary) -> Self {
+        Self {
+            id: product.id,
+            creator_id: product.creator_id,
+            name: &product.name,
+            price: product.price,
+            image: product.image.as_ref(),
             status: product.status,
             created_at: product.created_at,
             updated_at: product.updated_at,

@@ -8,7 +8,7 @@ use crate::http::conditional;
 use crate::http::dto::creators::{
     CreatorBody, CreatorChangeBody, FollowBody, FollowedBody, FollowerBody, FollowingBody, NewCreatorBody,
 };
-use crate::http::dto::{drops::DropBody, products::ProductBody};
+use crate::http::dto::{drops::DropBody, products::ProductSummaryBody};
 use crate::http::json::{self, Body};
 use crate::http::openapi::parameters::{
     AndCreator, CreatorsQuery, DropsOfOneQuery, FollowersQuery, FollowingQuery, OfCreator, OfUser, ProductsOfOneQuery,
@@ -108,7 +108,7 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     summary = "A creator's products, newest first",
     params(OfCreator, ProductsOfOneQuery),
     responses(
-        (status = 200, description = "One page", body = PageBody<ProductBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        (status = 200, description = "One page", body = PageBody<ProductSummaryBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
         Fails<{ codes(&[C::CreatorNotFound]) }>,
     ),
 )]
@@ -122,7 +122,7 @@ pub async fn products(
     let after = paging.after(List::Products)?.map(ProductId);
     services.creators.get(id).await?;
     let page = services.products.list(filter, after, paging.limit).await?;
-    Ok(pages::answer(&request, List::Products, &page, |product| product.id.0, ProductBody::from))
+    Ok(pages::answer(&request, List::Products, &page, |product| product.id.0, ProductSummaryBody::from))
 }
 
 /// `GET /creators/{id}/drops`.

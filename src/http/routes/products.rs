@@ -5,7 +5,7 @@ use crate::domain::ProductId;
 use crate::domain::limits::PRODUCT_BODY_BYTES_MAX;
 use crate::http::Services;
 use crate::http::conditional;
-use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody};
+use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody, ProductSummaryBody};
 use crate::http::json::{self, Body};
 use crate::http::openapi::parameters::{OfProduct, ProductsQuery};
 use crate::http::openapi::problems::{Fails, codes};
@@ -61,16 +61,17 @@ pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id
     tag = "Products",
     operation_id = "list_products",
     summary = "All products, newest first",
+    description = "Summaries: descriptions, attributes, variants and further images are in each product. A page whose rows are large is shorter than `limit`: go on while there is a `next_cursor`.",
     params(ProductsQuery),
     responses(
-        (status = 200, description = "One page", body = PageBody<ProductBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        (status = 200, description = "One page", body = PageBody<ProductSummaryBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
     ),
 )]
 pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: Paging) -> Answer {
     let filter = paging.product_filter()?;
     let after = paging.after(List::Products)?.map(ProductId);
     let page = services.products.list(filter, after, paging.limit).await?;
-    Ok(pages::answer(&request, List::Products, &page, |product| product.id.0, ProductBody::from))
+    Ok(pages::answer(&request, List::Products, &page, |product| product.id.0, ProductSummaryBody::from))
 }
 
 /// `PATCH /products/{id}`.

@@ -1,23 +1,24 @@
 //! Postgres.
 
+mod opening;
+mod target;
 mod write;
 
 use super::failure::{from_migrate, from_sqlx};
 use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use super::rows::tag_of;
-use super::sql::{ACQUIRE_TIMEOUT, Database, Places, STATEMENT_TIMEOUT, Session, Value, args, columns};
+use super::sql::{
+    ACQUIRE_TIMEOUT, CLOSE_TIMEOUT, Database, Place, Places, STATEMENT_TIMEOUT, Session, Value, args, columns,
+};
 use super::{OrderNote, RefusalRow, StoreError};
 use crate::domain::OrderId;
+use opening::Opened;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, Transaction, pool::PoolConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, SqlSafeStr, Transaction, pool::PoolConnection};
 use std::path::Path;
-use std::str::FromStr;
-use tokio::sync::OwnedSemaphorePermit;
+use target::Target;
 use uuid::Uuid;
-
-/// Connections of one process; Postgres allows a hundred by default, for everyone together.
-const CONNECTIONS_MAX: u32 = 16;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -28,34 +29,66 @@ pub(super) struct PostgresDatabase {
     pool: PgPool,
     places: Places,
     options: PgConnectOptions,
+    /// How a transaction begins, where its settings do not come from its session.
+    begin: Option<String>,
 }
 
 fn pool(size: u32) -> PgPoolOptions {
     PgPoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT)
 }
 
+/// Whether a URL can be one of a Postgres. Touches no file and no server.
+///
+/// # Errors
+/// One line without a password.
+pub(super) fn check_url(url: &str) -> Result<(), String> {
+    Target::parse(url).map(|_| ())
+}
+
 impl PostgresDatabase {
-    /// Opens the pool and one connection.
-    pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| StoreError::Corrupt(format!("the database url is not understood: {error}")))?
-            .application_name("livedrop")
-            .options([
-                // The journal deletes what a commit has taken over, so a commit has to last, whatever the server's default is.
-                ("synchronous_commit", "on".to_owned()),
-                ("statement_timeout", format!("{}ms", STATEMENT_TIMEOUT.as_millis())),
-                ("idle_in_transaction_session_timeout", format!("{}ms", STATEMENT_TIMEOUT.as_millis())),
-            ]);
-        let pool = pool(CONNECTIONS_MAX).connect_with(options.clone()).await.map_err(from_sqlx)?;
-        Ok(Self { pool, places: Places::new(CONNECTIONS_MAX), options })
+    /// Connects once to see what there is, and makes a pool of up to `connections`, which connects when it is used.
+    pub async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
+        let target = Target::parse(url).map_err(|reason| StoreError::Refused(format!("the database url {reason}")))?;
+        let Opened { options, connections, pooled } = opening::open(&target, connections).await?;
+        let pool = pool(connections).connect_lazy_with(options.clone());
+        let set = |(name, value): (&str, String)| format!("; SET LOCAL {name} = '{value}'");
+        let begin =
+            pooled.then(|| opening::settings().into_iter().fold("BEGIN".to_owned(), |sql, one| sql + &set(one)));
+        Ok(Self { pool, places: Places::new(connections), options, begin })
+    }
+
+    /// Migrates in one transaction, under a lock that ends with it. Behind a pooler a session's lock would stay with whoever gets that
+    /// session next.
+    async fn migrate_in_transaction(&self) -> Result<(), StoreError> {
+        let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+        migrator.set_locking(false);
+        let pool = pool(1).connect_with(self.options.clone()).await.map_err(from_sqlx)?;
+        let mut connection = pool.acquire().await.map_err(from_sqlx)?;
+        let migrated = async {
+            let begin = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+            let mut tx = connection.begin_with(begin).await.map_err(from_sqlx)?;
+            let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATING);
+            lock.execute(&mut *tx).await.map_err(from_sqlx)?;
+            // `run` wants more of lifetimes than a future that is sent between threads can promise.
+            migrator.run_direct(None, &mut *tx, false).await.map_err(from_migrate)?;
+            tx.commit().await.map_err(from_sqlx)
+        };
+        let migrated = migrated.await;
+        drop(connection);
+        pool.close().await;
+        migrated
     }
 }
+
+/// The key of the lock under which one process after the other migrates: any number that nothing else uses.
+const MIGRATING: i64 = 0x6c69_7665_6472_6f70;
 
 impl Database for PostgresDatabase {
     type Session = PostgresSession;
     const KIND: &'static str = "postgres";
     const NOW_MS: &'static str = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
     const HAS_MIGRATIONS: &'static str = "SELECT tablename FROM pg_tables WHERE tablename = '_sqlx_migrations' AND schemaname = ANY(current_schemas(false))";
+    const FIRST_IMAGE: &'static str = "CAST(CAST(images AS json) -> 0 AS TEXT)";
     const OF_INBOX: &'static str = "";
     const ORDERS_OF: &'static str = "SELECT * FROM orders WHERE buyer_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
     const ORDER_OF_KEY: &'static str =
@@ -70,7 +103,17 @@ impl Database for PostgresDatabase {
 
     async fn transaction(&self) -> Result<PostgresSession, StoreError> {
         let place = self.places.take().await?;
-        let link = Link::Transaction(self.pool.begin().await.map_err(from_sqlx)?);
+        let transaction = match &self.begin {
+            None => self.pool.begin().await,
+            Some(begin) => self.pool.begin_with(AssertSqlSafe(begin.as_str())).await,
+        };
+        let link = Link::Transaction(transaction.map_err(from_sqlx)?);
+        Ok(PostgresSession { link, _place: place })
+    }
+
+    async fn browse(&self) -> Result<PostgresSession, StoreError> {
+        let place = self.places.take_for_browsing().await?;
+        let link = Link::Plain(self.pool.acquire().await.map_err(from_sqlx)?);
         Ok(PostgresSession { link, _place: place })
     }
 
@@ -79,6 +122,9 @@ impl Database for PostgresDatabase {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
+        if self.begin.is_some() {
+            return self.migrate_in_transaction().await;
+        }
         // A migration may take longer than a statement of ours ever should. Its connection is closed in any case, and
         // with it goes the lock under which two processes that start at once migrate one after the other.
         let options = self.options.clone().options([("statement_timeout", "0")]);
@@ -89,7 +135,10 @@ impl Database for PostgresDatabase {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        // A server that is silent would be waited for without end.
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
+            tracing::warn!("the database did not let go of its connections; they are cut");
+        }
     }
 
     async fn copy_into(&self, _file: &Path) -> Result<(), StoreError> {
@@ -101,7 +150,7 @@ impl Database for PostgresDatabase {
 pub(super) struct PostgresSession {
     // In this order: the connection goes back before the place is free.
     link: Link,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 enum Link {

@@ -1,12 +1,13 @@
 //! SQLite: the default, a file in the data directory.
 
 mod eras;
+mod file;
 mod write;
 
 use super::failure::{from_migrate, from_sqlx};
 use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use super::rows::tag_of;
-use super::sql::{ACQUIRE_TIMEOUT, Database, Places, Session, Value, args, columns};
+use super::sql::{ACQUIRE_TIMEOUT, CLOSE_TIMEOUT, Database, Place, Places, Session, Value, args, columns};
 use super::{OrderNote, RefusalRow, StoreError};
 use crate::domain::OrderId;
 use rustix::process::{Pid, setpriority_process};
@@ -16,9 +17,10 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{Connection, SqlSafeStr, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
-use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, str::FromStr, time::Duration};
-use tokio::sync::OwnedSemaphorePermit;
+use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 use uuid::Uuid;
+
+pub(super) use file::{check_url, url_of};
 
 /// Connections for reading.
 const READERS_MAX: u32 = 8;
@@ -54,7 +56,9 @@ impl SqliteDatabase {
     /// Opens the file, which is created if it is not there.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let options = parse(url)?;
-        make_private(options.get_filename());
+        let path = options.get_filename().to_owned();
+        file::usable(&path).map_err(StoreError::Refused)?;
+        make_private(&path);
         let options = options
             .journal_mode(SqliteJournalMode::Wal)
             // In WAL mode `NORMAL` may forget the last commits when the power fails: an account that was answered 201.
@@ -79,16 +83,16 @@ impl SqliteDatabase {
             Box::pin(async { Ok(()) })
         });
         let usable = polite.before_acquire(|link, _| Box::pin(async move { Ok(!link.is_in_transaction()) }));
-        let writer = usable.connect_with(writing).await.map_err(from_sqlx)?;
-        let readers = pool(READERS_MAX).connect_with(options.pragma("query_only", "1")).await.map_err(from_sqlx)?;
+        let writer = usable.connect_with(writing).await.map_err(|error| file::sorted(&path, error))?;
+        let reading = options.pragma("query_only", "1");
+        let readers = pool(READERS_MAX).connect_with(reading).await.map_err(|error| file::sorted(&path, error))?;
         let (writer_place, reader_places) = (Places::new(1), Places::new(READERS_MAX));
         Ok(Self { writer, writer_place, readers, reader_places, migrating })
     }
 }
 
 fn parse(url: &str) -> Result<SqliteConnectOptions, StoreError> {
-    let parsed = SqliteConnectOptions::from_str(url);
-    parsed.map_err(|error| StoreError::Corrupt(format!("the database url is not understood: {error}")))
+    file::parse(url).map_err(|reason| StoreError::Refused(format!("the database url {reason}")))
 }
 
 /// `Absent` where the file that the URL names is not there.
@@ -101,11 +105,6 @@ pub(super) fn require_file(url: &str) -> Result<(), StoreError> {
 /// A new database holds e-mail addresses from its first day on: its file is made here, its owner's alone, and SQLite gives its
 /// companions (`-wal`, `-shm`) the same mode. What keeps it from being made, SQLite says itself.
 fn make_private(file: &Path) {
-    // A name that only SQLite understands is not a file's.
-    let name = file.to_string_lossy();
-    if name.starts_with("file:") || name.starts_with(':') {
-        return;
-    }
     let _ = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
 }
 
@@ -127,6 +126,7 @@ impl Database for SqliteDatabase {
     const NOW_MS: &'static str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
     const HAS_MIGRATIONS: &'static str =
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
+    const FIRST_IMAGE: &'static str = "json_extract(images, '$[0]')";
     const OF_INBOX: &'static str = eras::OF_INBOX;
     const ORDERS_OF: &'static str = eras::ORDERS_OF;
     const ORDER_OF_KEY: &'static str = eras::ORDER_OF_KEY;
@@ -134,6 +134,12 @@ impl Database for SqliteDatabase {
 
     async fn session(&self) -> Result<SqliteSession, StoreError> {
         let place = self.reader_places.take().await?;
+        let link = Link::Plain(self.readers.acquire().await.map_err(from_sqlx)?);
+        Ok(SqliteSession { link, _place: place })
+    }
+
+    async fn browse(&self) -> Result<SqliteSession, StoreError> {
+        let place = self.reader_places.take_for_browsing().await?;
         let link = Link::Plain(self.readers.acquire().await.map_err(from_sqlx)?);
         Ok(SqliteSession { link, _place: place })
     }
@@ -161,8 +167,13 @@ impl Database for SqliteDatabase {
 
     async fn close(&self) {
         // The last connection to close writes the WAL back into the file, so the writer goes last.
-        self.readers.close().await;
-        self.writer.close().await;
+        let closed = async {
+            self.readers.close().await;
+            self.writer.close().await;
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            tracing::warn!("the database's file did not close in time; the next start reads its WAL");
+        }
     }
 
     async fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
@@ -180,7 +191,7 @@ impl Database for SqliteDatabase {
 pub(super) struct SqliteSession {
     // In this order: the connection goes back before the place is free.
     link: Link,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 enum Link {
