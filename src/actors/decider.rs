@@ -6,7 +6,7 @@
 
 use super::Tally;
 use super::publish::{AskError, Decisions, DropCell, Published, ReplyTo};
-use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, Moment};
+use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, KeyDigest, Moment};
 use crate::engine::state::Deadlines;
 use crate::engine::{Command, DropState, Outcome};
 use crate::journal::{JournalHandle, Permit, Records, Space};
@@ -125,13 +125,13 @@ impl Decider {
         batch.replies.push((reply, Outcome::Done(batch.drop.state.status())));
     }
 
-    /// Whether a settled drop agrees to take no more commands, so that it can leave memory.
-    pub fn retire(&mut self) -> bool {
+    /// A settled drop agrees to take no more commands, so that it can leave memory: the keys that it remembers.
+    pub fn retire(&mut self) -> Option<Vec<KeyDigest>> {
         let drop = &mut self.drop;
         // What is published may lag behind what is decided: only when both agree is nothing on its way.
         let published = drop.cell.read();
         drop.retired = drop.state.is_settled() && published == Published::of(&drop.state, published.position);
-        drop.retired
+        drop.retired.then(|| drop.state.keys().collect())
     }
 }
 

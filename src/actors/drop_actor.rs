@@ -8,8 +8,8 @@ use super::decider::Decider;
 use super::mailbox::Queued;
 use super::publish::{AskError, ReplyTo};
 use super::scheduler::{Due, Scheduler};
-use crate::domain::DropId;
 use crate::domain::limits::{DROP_BATCH_MAX, DROP_MAILBOX_MAX};
+use crate::domain::{DropId, KeyDigest};
 use crate::engine::Command;
 use crate::engine::state::Deadlines;
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Message};
@@ -42,7 +42,7 @@ pub struct Announce(
 
 /// Asks a settled drop to take no more commands, so that it can leave memory. Answers whether it agreed.
 #[derive(Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Option<Vec<KeyDigest>>")]
 pub struct Retire;
 
 /// See the module.
@@ -147,9 +147,9 @@ impl Handler<Announce> for DropActor {
 }
 
 impl Handler<Retire> for DropActor {
-    type Result = bool;
+    type Result = Option<Vec<KeyDigest>>;
 
-    fn handle(&mut self, _: Retire, _: &mut Self::Context) -> bool {
+    fn handle(&mut self, _: Retire, _: &mut Self::Context) -> Option<Vec<KeyDigest>> {
         self.decide();
         self.decider.retire()
     }

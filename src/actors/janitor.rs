@@ -3,41 +3,44 @@
 use super::clock::Clock;
 use super::projector::Projection;
 use super::registry::{DropHandle, Registry};
-use crate::domain::{DropId, Timestamp};
+use crate::domain::{DropId, KeyDigest, Timestamp};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 const ROUND: Duration = Duration::from_secs(1);
 /// How long a settled drop's keys stay bound to it: the published policy is at least a day.
 const KEYS_KEPT_MS: i64 = 25 * 60 * 60 * 1000;
+/// Keys that are forgotten without a pause.
+const KEYS_AT_ONCE: usize = 10_000;
 
 /// Runs until the task is dropped.
 pub async fn run(registry: Registry, projection: Projection, clock: Clock) {
-    let mut gone: VecDeque<(Timestamp, DropId)> = VecDeque::new();
+    let mut gone: VecDeque<(Timestamp, DropId, Vec<KeyDigest>)> = VecDeque::new();
     loop {
         tokio::time::sleep(ROUND).await;
         for handle in registry.all() {
-            if retire(&registry, &projection, &handle).await {
-                gone.push_back((clock.steady(), handle.spec.id));
+            if let Some(keys) = retire(&registry, &projection, &handle).await {
+                gone.push_back((clock.steady(), handle.spec.id, keys));
             }
         }
-        while let Some(&(at, drop)) = gone.front() {
-            if clock.steady().millis_since(at) < KEYS_KEPT_MS {
-                break;
+        while gone.front().is_some_and(|(at, ..)| clock.steady().millis_since(*at) >= KEYS_KEPT_MS) {
+            let Some((_, drop, keys)) = gone.pop_front() else { break };
+            for some in keys.chunks(KEYS_AT_ONCE) {
+                registry.forget_claims(drop, some);
+                tokio::task::yield_now().await;
             }
-            registry.forget_claims(drop);
-            gone.pop_front();
         }
     }
 }
 
-/// Takes one drop out of memory if it is settled and projected. Between its consent and its removal it answers `Gone`,
+/// Takes one drop out of memory if it is settled and projected, and returns the keys that it remembers. Between its consent and its removal it answers `Gone`,
 /// and whoever asks reads SQL, which is complete by then.
-async fn retire(registry: &Registry, projection: &Projection, handle: &Arc<DropHandle>) -> bool {
+async fn retire(registry: &Registry, projection: &Projection, handle: &Arc<DropHandle>) -> Option<Vec<KeyDigest>> {
     let published = handle.cell.read();
-    if !published.settled || published.position > projection.watermark() || !registry.retire(handle).await {
-        return false;
+    if !published.settled || published.position > projection.watermark() {
+        return None;
     }
+    let keys = registry.retire(handle).await?;
     registry.remove(handle);
     tracing::info!(drop = %handle.spec.id, "settled; out of memory");
-    true
+    Some(keys)
 }

@@ -6,6 +6,7 @@
 
 use super::drop_actor::{Announce, Ask, Asks, DropActor, Retire};
 use super::publish::{AskError, ReplyTo};
+use crate::domain::KeyDigest;
 use crate::domain::limits::DROP_MAILBOX_MAX;
 use crate::engine::Command;
 use actix::Addr;
@@ -136,9 +137,9 @@ impl Mailbox {
     }
 
     /// Asks the actor to go, see [`Retire`]. That may overtake commands that are still collected.
-    pub async fn retire(&self) -> bool {
+    pub async fn retire(&self) -> Option<Vec<KeyDigest>> {
         // One that has stopped has gone.
-        self.address.send(Retire).await.unwrap_or(true)
+        self.address.send(Retire).await.unwrap_or_else(|_| Some(Vec::new()))
     }
 }
 
@@ -220,7 +221,7 @@ mod tests {
         let (_journal, registry) = world();
         let drop = live(&registry, 1).await;
         drop.ask(Command::Cancel).await.unwrap();
-        while !registry.retire(&drop).await {}
+        while registry.retire(&drop).await.is_none() {}
         let asked = join_all((0..20).map(|_| reserve(&drop)));
         let (answers, ()) = futures_util::future::join(asked, async { registry.remove(&drop) }).await;
         assert!(answers.iter().all(|answer| *answer == Err(AskError::Gone)), "{answers:?}");

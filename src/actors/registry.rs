@@ -81,8 +81,14 @@ struct Shared {
     scheduler: Scheduler,
     tally: Tally,
     arbiters: Vec<Arbiter>,
-    reviving: tokio::sync::Mutex<()>,
+    /// Held while a drop comes back, by the drops that share a piece of it.
+    reviving: Vec<tokio::sync::Mutex<()>>,
+    /// Keys of requests that went away before they had an answer, see [`KeyInUse`].
+    orphans: Map<DropId, Vec<KeyDigest>>,
 }
+
+/// Locks under which drops come back into memory: two drops that share one wait for each other, all others do not.
+const REVIVING_LOCKS: usize = 256;
 
 /// Why a request cannot begin with its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,21 +104,47 @@ pub struct KeyInUse<'a> {
     registry: &'a Registry,
     digest: KeyDigest,
     fresh: bool,
-    kept: bool,
+    end: End,
+}
+
+/// What becomes of a key when its request ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The request went away, or its outcome is not known.
+    Unknown,
+    /// Its drop remembers it.
+    Remembered,
+    /// It is as free as it was before.
+    Released,
 }
 
 impl KeyInUse<'_> {
+    /// The drop has answered, and remembers the key from now on.
+    pub fn remembered(mut self) {
+        self.end = End::Remembered;
+    }
+
     /// Nothing was decided for the key, or nobody remembers: it is as free as it was before.
     pub fn release(mut self) {
-        self.kept = !self.fresh;
+        self.end = End::Released;
     }
 }
 
 impl Drop for KeyInUse<'_> {
     fn drop(&mut self) {
-        let Shared { claims, running, .. } = &*self.registry.shared;
-        if !self.kept {
-            claims.remove(&self.digest);
+        let Shared { drops, claims, running, orphans, .. } = &*self.registry.shared;
+        match self.end {
+            End::Released if self.fresh => _ = claims.remove(&self.digest),
+            End::Unknown if self.fresh => {
+                let drop = claims.get(&self.digest).map(|entry| *entry.value());
+                match drop.filter(|drop| drops.contains_key(drop)) {
+                    // Nobody else knows that there is something to forget one day.
+                    Some(drop) => orphans.entry(drop).or_default().push(self.digest),
+                    // A drop that is not in memory decides nothing, and SQL knows what it has decided.
+                    None => _ = claims.remove(&self.digest),
+                }
+            }
+            _ => {}
         }
         running.remove(&self.digest);
     }
@@ -126,7 +158,7 @@ impl Registry {
         let (drops, by_tag) = (Map::default(), Map::default());
         let claims = Map::with_hasher_and_shard_amount(DefaultHashBuilder::default(), CLAIM_SHARDS);
         let running = DashSet::default();
-        let reviving = tokio::sync::Mutex::new(());
+        let reviving = (0..REVIVING_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect();
         let tally = Tally::default();
         Self {
             shared: Arc::new(Shared {
@@ -140,6 +172,7 @@ impl Registry {
                 tally,
                 arbiters,
                 reviving,
+                orphans: Map::default(),
             }),
         }
     }
@@ -233,8 +266,9 @@ impl Registry {
         store: &dyn Store,
         projection: &Projection,
     ) -> Result<Option<Arc<DropHandle>>, RecoveryFailure> {
-        // One at a time: two actors of one drop would decide twice.
-        let _alone = self.shared.reviving.lock().await;
+        // Two actors of one drop would decide twice. Other drops are not kept waiting while this one's rows are read.
+        let lock = &self.shared.reviving[id.tag() as usize % REVIVING_LOCKS];
+        let _alone = lock.lock().await;
         if let Some(handle) = self.get(id) {
             return Ok(Some(handle));
         }
@@ -248,8 +282,8 @@ impl Registry {
         Ok(Some(self.restore(state, watermark)))
     }
 
-    /// Whether a settled drop agreed to take no more commands.
-    pub async fn retire(&self, handle: &DropHandle) -> bool {
+    /// The keys that a settled drop remembers, if it agreed to take no more commands.
+    pub async fn retire(&self, handle: &DropHandle) -> Option<Vec<KeyDigest>> {
         handle.mailbox.retire().await
     }
 
@@ -280,7 +314,7 @@ impl Registry {
             return Err(KeyTaken::Running);
         }
         // From here on nobody else begins with it, until this is dropped.
-        let mut key = KeyInUse { registry: self, digest, fresh: false, kept: true };
+        let mut key = KeyInUse { registry: self, digest, fresh: false, end: End::Unknown };
         match claims.entry(digest) {
             Entry::Occupied(entry) if *entry.get() != drop => return Err(KeyTaken::ByAnotherDrop),
             Entry::Occupied(_) => {}
@@ -292,9 +326,12 @@ impl Registry {
         Ok(key)
     }
 
-    /// Forgets the keys of a drop.
-    pub fn forget_claims(&self, drop: DropId) {
-        self.shared.claims.retain(|_, of| *of != drop);
+    /// Forgets that a drop has used these keys, and those of requests to it that had no answer.
+    pub fn forget_claims(&self, drop: DropId, keys: &[KeyDigest]) {
+        let orphans = self.shared.orphans.remove(&drop).map(|(_, keys)| keys).unwrap_or_default();
+        for key in keys.iter().chain(&orphans) {
+            self.shared.claims.remove_if(key, |_, of| *of == drop);
+        }
     }
 
     /// Stops the actors' threads. What is in their mailboxes is dropped: drain first.
@@ -308,16 +345,33 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::Projector;
+    use crate::domain::fixtures::drop_of;
     use crate::journal::{Journal, JournalOptions, MemoryDevice};
+    use futures_util::FutureExt;
+
+    fn key(n: u128) -> KeyDigest {
+        KeyDigest(uuid::Uuid::from_u128(n))
+    }
+
+    /// A registry with two drops.
+    fn two() -> (Registry, DropId, DropId, Journal<Decisions>) {
+        let (journal, _) = Journal::open(&JournalOptions::in_memory(), Arc::new(MemoryDevice::new()), 0).unwrap();
+        let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
+        let [one, other] = [1, 2].map(|stock| {
+            let spec = drop_of(stock);
+            let id = spec.id;
+            registry.restore(DropState::scheduled(spec), 0);
+            id
+        });
+        (registry, one, other, journal)
+    }
 
     #[actix::test]
     async fn a_key_is_one_requests_at_a_time_and_one_drops() {
-        let (journal, _) = Journal::open(&JournalOptions::in_memory(), Arc::new(MemoryDevice::new()), 0).unwrap();
-        let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
-        let (one, other) = (DropId::new(), DropId::new());
-        let key = |n: u128| KeyDigest(uuid::Uuid::from_u128(n));
+        let (registry, one, other, _journal) = two();
         let claim = |n: u128, by: DropId| registry.claim(key(n), by);
-        let why = |n: u128, by: DropId| claim(n, by).err();
+        let why = |n: u128, by: DropId| claim(n, by).map(KeyInUse::remembered).err();
 
         let first = claim(1, one).ok().unwrap();
         assert_eq!((why(1, one), why(1, other)), (Some(KeyTaken::Running), Some(KeyTaken::Running)));
@@ -335,9 +389,45 @@ mod tests {
         assert_eq!((why(4, other), why(4, one)), (Some(KeyTaken::ByAnotherDrop), None));
         // Forgotten while somebody is at it, who then has nothing to give back.
         let last = claim(4, one).ok().unwrap();
-        registry.forget_claims(one);
+        registry.forget_claims(one, &[key(4)]);
         drop(last);
         assert_eq!((why(1, other), why(4, other)), (None, None));
+        registry.stop();
+    }
+
+    /// Reading a drop of a million orders takes seconds.
+    #[actix::test]
+    async fn a_drop_that_comes_back_keeps_no_other_waiting() {
+        let (registry, .., journal) = two();
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::storage::connect(&crate::storage::sqlite_url(&folder.path().join("a.db"))).await.unwrap();
+        store.migrate().await.unwrap();
+        let (_projector, projection) = Projector::new(store.clone(), &journal.handle().reader(), 0);
+        let lock = |id: DropId| &registry.shared.reviving[id.tag() as usize % REVIVING_LOCKS];
+        let one = DropId::new();
+        let other = std::iter::repeat_with(DropId::new).find(|id| !std::ptr::eq(lock(*id), lock(one))).unwrap();
+        let loading = lock(one).lock().await;
+        assert!(registry.revive(other, &*store, &projection).await.unwrap().is_none(), "there is none");
+        assert!(registry.revive(one, &*store, &projection).now_or_never().is_none(), "it waits for itself");
+        drop(loading);
+        assert!(registry.revive(one, &*store, &projection).await.unwrap().is_none());
+        registry.stop();
+    }
+
+    /// A drop is forgotten by its own keys: nobody looks through those of all the others.
+    #[actix::test]
+    async fn a_drop_takes_its_keys_with_it_and_no_others() {
+        let (registry, one, other, _journal) = two();
+        registry.bind(key(1), one);
+        registry.bind(key(2), other);
+        // Went away without an answer: no drop remembers it, and it goes all the same.
+        drop(registry.claim(key(3), one));
+        registry.forget_claims(one, &[key(1), key(2)]);
+        assert_eq!(registry.claim(key(2), one).err(), Some(KeyTaken::ByAnotherDrop), "it was not this drop's");
+        assert_eq!(registry.shared.claims.len(), 1);
+        // Nothing is kept for a drop that is not there.
+        drop(registry.claim(key(4), DropId::new()));
+        assert_eq!((registry.shared.claims.len(), registry.shared.orphans.len()), (1, 0));
         registry.stop();
     }
 }

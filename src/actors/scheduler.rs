@@ -1,14 +1,14 @@
 //! Wakes drops when time has made something due: a start, an end, an expired hold.
 //!
 //! Two heaps for all drops, since starts and ends are times of day and holds last. Both are read at least every quarter of a second, so a wall clock that
-//! is set forward is noticed. An entry may be stale; the tick it causes then finds nothing to do.
+//! is set forward is noticed. A drop has one alarm in each, its earliest: how often its deadline moves does not count. An alarm may be stale; the
+//! tick it causes then finds nothing to do, and the drop asks for the next one.
 
 use super::clock::Clock;
 use super::registry::Registry;
 use crate::domain::{DropId, Moment, Timestamp};
 use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -42,20 +42,50 @@ struct Shared {
 
 #[derive(Default)]
 struct Alarms {
-    wall: BinaryHeap<Reverse<(Timestamp, DropId)>>,
-    steady: BinaryHeap<Reverse<(Timestamp, DropId)>>,
+    wall: Heap,
+    steady: Heap,
+}
+
+/// The earliest alarm of each drop, in order.
+#[derive(Default)]
+struct Heap {
+    order: BTreeSet<(Timestamp, DropId)>,
+    of: HashMap<DropId, Timestamp>,
+}
+
+impl Heap {
+    /// Takes an alarm, unless the drop has one that is not later. Returns whether it is the first of all.
+    fn arm(&mut self, at: Timestamp, drop: DropId) -> bool {
+        match self.of.get(&drop) {
+            Some(&armed) if armed <= at => return false,
+            Some(&armed) => _ = self.order.remove(&(armed, drop)),
+            None => {}
+        }
+        self.of.insert(drop, at);
+        self.order.insert((at, drop));
+        self.first() == Some(at)
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    fn pop_due(&mut self, now: Timestamp) -> Option<DropId> {
+        self.first().filter(|at| *at <= now)?;
+        let (_, drop) = self.order.pop_first()?;
+        self.of.remove(&drop);
+        Some(drop)
+    }
 }
 
 impl Scheduler {
     /// Asks for a tick of `drop` at `due` (at once, if that is past).
     pub fn arm(&self, due: Due, drop: DropId) {
         let mut alarms = self.alarms();
-        let (heap, at) = match due {
-            Due::Wall(at) => (&mut alarms.wall, at),
-            Due::Steady(at) => (&mut alarms.steady, at),
+        let first = match due {
+            Due::Wall(at) => alarms.wall.arm(at, drop),
+            Due::Steady(at) => alarms.steady.arm(at, drop),
         };
-        let first = heap.peek().is_none_or(|Reverse((earliest, _))| at < *earliest);
-        heap.push(Reverse((at, drop)));
         std::mem::drop(alarms);
         if first {
             self.shared.wake.notify_one();
@@ -85,8 +115,8 @@ impl Scheduler {
         let Alarms { wall, steady } = &mut *self.alarms();
         let mut due = Vec::new();
         for (heap, now) in [(wall, now.wall), (steady, now.steady)] {
-            while heap.peek().is_some_and(|Reverse((at, _))| *at <= now) {
-                due.extend(heap.pop().map(|Reverse((_, drop))| drop));
+            while let Some(drop) = heap.pop_due(now) {
+                due.push(drop);
             }
         }
         due
@@ -94,9 +124,7 @@ impl Scheduler {
 
     fn sleep_ms(&self, now: Moment) -> i64 {
         let Alarms { wall, steady } = &*self.alarms();
-        let until = |heap: &BinaryHeap<Reverse<(Timestamp, DropId)>>, now: Timestamp| {
-            heap.peek().map(|Reverse((at, _))| at.millis_since(now))
-        };
+        let until = |heap: &Heap, now: Timestamp| heap.first().map(|at| at.millis_since(now));
         let next = until(wall, now.wall).into_iter().chain(until(steady, now.steady)).min();
         next.map_or(LONGEST_SLEEP_MS, |next| next.min(LONGEST_SLEEP_MS))
     }
@@ -115,6 +143,23 @@ mod tests {
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis)
+    }
+
+    /// A drop whose first hold changes with every order.
+    #[test]
+    fn a_drop_has_one_alarm_however_often_its_deadline_moves() {
+        let scheduler = Scheduler::default();
+        let [busy, other] = [DropId::new(), DropId::new()];
+        scheduler.arm(Due::Steady(at(2_000)), other);
+        for n in 0..1_000 {
+            scheduler.arm(Due::Steady(at(5_000 - n)), busy);
+            scheduler.arm(Due::Steady(at(6_000 + n)), busy);
+        }
+        assert_eq!(scheduler.alarms().steady.order.len(), 2);
+        let due = |steady: i64| scheduler.due(Moment { wall: at(0), steady: at(steady) });
+        assert_eq!((due(1_999), due(4_000)), (vec![], vec![other]));
+        assert_eq!((due(4_001), due(9_000)), (vec![busy], vec![]));
+        assert!(scheduler.alarms().steady.of.is_empty());
     }
 
     #[test]

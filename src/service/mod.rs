@@ -14,6 +14,7 @@ pub mod outcomes;
 pub mod passwords;
 pub mod payments;
 pub mod products;
+mod recent;
 pub mod sales;
 pub mod settle;
 pub mod text;

@@ -1,9 +1,11 @@
 //! Orders: place, pay, cancel, read.
 
+use super::creators::page;
 use super::drops::ask_failure;
 use super::failure::sql_is_true;
 use super::outcomes::Outcomes;
 use super::payments::PaymentGateway;
+use super::recent::Recent;
 use super::settle::{Charging, Paid, Settler};
 use super::{Code, Failure, Page, to_the_end};
 use crate::actors::{Answer, AskError, DropHandle, KeyInUse, KeyTaken, Projection, Registry};
@@ -12,11 +14,12 @@ use crate::domain::{
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 use crate::storage::{KeyAnswer, Store};
+use futures_util::future::join_all;
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
-/// How long a listing waits for the projector before it asks the drops themselves.
-const LISTING_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a list waits until its buyer's own orders are in SQL: in a rush that is some seconds behind.
+const LISTING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An order to place, already validated field by field.
 #[derive(Clone, Debug)]
@@ -92,6 +95,7 @@ pub struct Orders {
     gateway: Arc<dyn PaymentGateway>,
     settler: Settler,
     outcomes: Outcomes,
+    recent: Recent,
 }
 
 impl Orders {
@@ -104,7 +108,7 @@ impl Orders {
         gateway: Arc<dyn PaymentGateway>,
         settler: Settler,
     ) -> Self {
-        Self { store, registry, projection, gateway, settler, outcomes: Outcomes::default() }
+        Self { store, registry, projection, gateway, settler, outcomes: Outcomes::default(), recent: Recent::default() }
     }
 
     /// Places an order under an idempotency key (1 to 255 printable ASCII characters, unquoted).
@@ -151,7 +155,10 @@ impl Orders {
             None => Err(NotPlaced::Gone),
         };
         match placed {
-            Ok(keyed) => return Ok(keyed),
+            Ok(keyed) => {
+                key.remembered();
+                return Ok(keyed);
+            }
             Err(NotPlaced::Failed(failure)) => {
                 if !may_be_decided(&failure) {
                     key.release();
@@ -171,8 +178,10 @@ impl Orders {
             Ok(_) => self.registry.get(asked.new.drop_id).is_some(),
             Err(failure) => may_be_decided(failure),
         };
-        if !remembered {
-            key.release();
+        match remembered {
+            true if result.is_ok() => key.remembered(),
+            true => {}
+            false => key.release(),
         }
         result
     }
@@ -192,12 +201,16 @@ impl Orders {
         });
         // A new order that pays at once is nobody else's to charge from its first moment.
         let charging = new.payment_method.as_ref().and_then(|_| self.settler.claim(reserve.order));
-        let (order, replayed) = match drop.ask(Command::Reserve(reserve)).await?.outcome {
-            Outcome::Order { order, replayed } => (order, replayed),
-            Outcome::Refused { refusal, trace, replayed } => {
+        // Taken apart where it comes: what a variable holds, each order that waits holds.
+        let (order, replayed) = match drop.ask(Command::Reserve(reserve)).await? {
+            Answer { outcome: Outcome::Order { order, replayed }, sequence } => {
+                self.recent.note(asked.buyer, sequence);
+                (order, replayed)
+            }
+            Answer { outcome: Outcome::Refused { refusal, trace, replayed }, .. } => {
                 return Ok(Keyed { answer: Err(refused(refusal, trace)), replayed });
             }
-            outcome => return Err(rejected(&outcome).into()),
+            Answer { outcome, .. } => return Err(rejected(&outcome).into()),
         };
         match new.payment_method.as_deref().filter(|_| order.status == OrderStatus::Reserved) {
             Some(method) => {
@@ -297,40 +310,47 @@ impl Orders {
         if order.buyer == buyer { Ok((handle, order)) } else { Err(Failure::new(Code::OrderNotFound)) }
     }
 
-    /// One's own orders, newest first, projected or not.
+    /// One's own orders, newest first: all of them, as they are now.
     ///
     /// # Errors
-    /// `database_unavailable` only where no drop in memory has an order of this buyer either.
+    /// `database_unavailable` where the database is away, or has not caught up with this buyer's own orders yet: a list
+    /// that may lack one is no answer.
     pub async fn list(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Page<OrderView>, Failure> {
         sql_is_true(&self.projection).await?;
-        let newest = self.registry.all().iter().map(|handle| handle.cell.position()).max().unwrap_or(0);
-        let projected = self.projection.reached(newest, LISTING_PATIENCE).await;
-        let rows = self.store.orders_of(buyer, after, limit + 1).await;
-        let mut orders = match (rows, projected) {
-            (Ok(rows), true) => rows,
-            (rows, _) => {
-                let unprojected = self.in_memory(buyer, after).await?;
-                let rows = rows.or_else(|error| if unprojected.is_empty() { Err(error) } else { Ok(Vec::new()) })?;
-                merge(unprojected, rows)
-            }
-        };
-        let more = orders.len() > limit as usize;
-        orders.truncate(limit as usize);
-        Ok(Page { items: orders, more })
+        self.own_are_projected(buyer).await?;
+        let watermark = self.projection.watermark();
+        let rows = self.store.orders_of(buyer, after, limit + 1).await?;
+        let Page { items, more } = page(rows, limit);
+        let items = join_all(items.into_iter().map(|row| self.as_it_is_now(row, watermark))).await;
+        Ok(Page { items, more })
     }
 
-    /// What the drops in memory know of a buyer: asked only while SQL is behind.
-    async fn in_memory(&self, buyer: UserId, after: Option<OrderId>) -> Result<Vec<OrderView>, Failure> {
-        let mut orders = Vec::new();
-        for handle in self.registry.all() {
-            match handle.ask(Command::OrdersOf { buyer }).await {
-                Ok(Answer { outcome: Outcome::Orders(found), .. }) => orders.extend(found),
-                Ok(_) | Err(AskError::Gone) => {}
-                Err(error) => return Err(ask_failure(error)),
+    /// Waits until SQL has every order of a buyer that was answered.
+    async fn own_are_projected(&self, buyer: UserId) -> Result<(), Failure> {
+        let newest = self.recent.newest(buyer);
+        // Where the projector is stuck there is nothing to wait for.
+        let patience = self.projection.trouble().map_or(LISTING_PATIENCE, |_| Duration::ZERO);
+        if self.projection.reached(newest, patience).await {
+            return Ok(());
+        }
+        let detail = "The database has not caught up with your orders yet";
+        Err(Failure { detail: detail.into(), ..Failure::retry(Code::DatabaseUnavailable, 2) })
+    }
+
+    /// A row, or what has become of its order since: asked where the order can change and its drop has decided something that SQL did
+    /// not have.
+    async fn as_it_is_now(&self, row: OrderView, watermark: u64) -> OrderView {
+        if matches!(row.status, OrderStatus::Released | OrderStatus::Refunded) {
+            return row;
+        }
+        for handle in self.registry.of_order(row.id).into_iter().filter(|handle| handle.cell.position() > watermark) {
+            if let Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) =
+                handle.ask(Command::Find { order: row.id }).await
+            {
+                return *order;
             }
         }
-        orders.retain(|order| after.is_none_or(|after| order.id < after));
-        Ok(orders)
+        row
     }
 
     fn check_method(&self, method: Option<&str>) -> Result<(), Failure> {
@@ -339,15 +359,6 @@ impl Orders {
             _ => Ok(()),
         }
     }
-}
-
-/// What the drops say wins over what SQL still says.
-fn merge(in_memory: Vec<OrderView>, rows: Vec<OrderView>) -> Vec<OrderView> {
-    let known: std::collections::HashSet<OrderId> = in_memory.iter().map(|order| order.id).collect();
-    let mut orders = in_memory;
-    orders.extend(rows.into_iter().filter(|row| !known.contains(&row.id)));
-    orders.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
-    orders
 }
 
 /// An order and, if its drop is in memory, the drop.
