@@ -113,6 +113,12 @@ pub enum VerifyError {
         /// Whose the database is now, in words.
         by: String,
     },
+    /// They never belonged together.
+    #[error(
+        "the database does not know this data directory's journal, {0}: they do not belong together, or the database was emptied. Check \
+         data_dir and database_url; docs/OPERATIONS.md says what can be done"
+    )]
+    Strangers(Uuid),
     /// The journal is being written.
     #[error("a server runs on {0}: stop it first")]
     Running(PathBuf),
@@ -146,18 +152,20 @@ pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, 
     };
     stopped()?;
     let known = journal::read_identity(&device).map_err(journal_error)?.ok_or(VerifyError::NoJournal(dir))?;
-    require_not_taken_over(known.journal_id, store).await?;
+    require_together(known.journal_id, store).await?;
     let compared = compare_at_rest(&device, known.journal_id, store).await;
     // One that was started meanwhile is not kept from it, and what it writes can look like damage.
     stopped()?;
     compared
 }
 
-/// A journal that was retired has no database to be compared with.
-async fn require_not_taken_over(journal: Uuid, store: &dyn Store) -> Result<(), VerifyError> {
+/// A journal that was retired has no database to be compared with, nor has one that the database does not know.
+async fn require_together(journal: Uuid, store: &dyn Store) -> Result<(), VerifyError> {
     let owners = store.owners().await?;
-    if !owners.iter().any(|owner| owner.journal == journal && owner.retired) {
-        return Ok(());
+    match owners.iter().find(|owner| owner.journal == journal) {
+        None => return Err(VerifyError::Strangers(journal)),
+        Some(owner) if !owner.retired => return Ok(()),
+        Some(_) => {}
     }
     let by = match owners.iter().find(|owner| !owner.retired) {
         Some(other) => format!("and belongs to journal {} now", other.journal),

@@ -5,6 +5,7 @@ mod adopt;
 mod health;
 mod heartbeat;
 mod meters;
+mod ownership;
 mod privacy;
 pub mod prompt;
 mod start;

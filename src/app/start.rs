@@ -3,7 +3,7 @@
 use super::health::Monitor;
 use super::heartbeat::Pulse;
 use super::meters::{self, Sources};
-use super::{App, AppError, Signals, privacy, spawn_server};
+use super::{App, AppError, Signals, ownership, privacy, spawn_server};
 use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::place::Epoch;
 use crate::actors::recovery::recover;
@@ -56,8 +56,9 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let store = open_store(config).await?;
     let (journal, first, last) = open_journal(config, &*store).await?;
     let reader = journal.handle().reader();
-    require_own_database(config, &reader, (first, last), &*store).await?;
+    let former = ownership::require(config, &reader, (first, last), &*store).await?;
     let watermark = store.claim(reader.journal_id(), reader.epoch()).await?;
+    ownership::tell(&former);
     let pulse = Pulse::new(Arc::clone(&store), reader.journal_id(), reader.epoch(), address);
     pulse.beat().await;
     let began = Instant::now();
@@ -244,33 +245,6 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
     info!(id = %found.journal_id, epoch = found.epoch, segments = found.segments, last = found.last_sequence,
         took_ms = found.elapsed_ms, "journal open");
     Ok((journal, found.first_sequence, found.last_sequence))
-}
-
-/// A journal that has decided something has told its database so since its first start. One that does not know it is another's, or was
-/// emptied: the drops of the journal would be served without their creators, products and accounts.
-async fn require_own_database(
-    config: &Config,
-    reader: &JournalReader,
-    (first, last): (u64, u64),
-    store: &dyn Store,
-) -> Result<(), AppError> {
-    let (journal, owners) = (reader.journal_id(), store.owners().await?);
-    if last == 0 || config.accept_empty_database || owners.iter().any(|owner| owner.journal == journal) {
-        return Ok(());
-    }
-    let found = match owners.iter().max_by_key(|owner| (!owner.retired, owner.applied)) {
-        Some(owner) => format!("belongs to another journal, {}", owner.journal),
-        None if store.has_accounts().await? => "has accounts and has never been used with a journal".to_owned(),
-        None => "is empty".to_owned(),
-    };
-    Err(AppError::StrangeDatabase(format!(
-        "the journal in {} has history (journal {journal}, records {first} to {last}), and the {} database {found}. Starting would serve the \
-         journal's drops without their creators, products and accounts. Check database_url and data_dir; or restore the database that belongs to \
-         this journal (docs/OPERATIONS.md); or, to begin anew, name another data_dir; or, if it is meant, start once with \
-         --accept-empty-database, which fills the database with what the journal still has: drops and orders. Nothing was changed there",
-        config.data_dir.display(),
-        store.kind(),
-    )))
 }
 
 /// A broadcaster that knows the drops and, as far as the journal still has it, what was told about them lately. What cannot be

@@ -50,6 +50,23 @@ async fn a_database_is_not_taken_from_a_server_that_lives() {
     assert_eq!(server.stock(&drop).await, (8, 2, 0));
 }
 
+/// Nothing is unsettled, so nothing would be lost but the server itself.
+#[tokio::test]
+async fn a_start_does_not_take_a_database_from_a_server_that_lives() {
+    let mut server = Server::start().await;
+    server.account("ann").await;
+    let elsewhere = TempDir::new().expect("a folder");
+    let database = format!("sqlite://{}", server.data.join("livedrop.db").display());
+    let start = ["serve", "--bind", "127.0.0.1:0", "--database-url", &database];
+    let told = refusal(&run(&start, &elsewhere.path().join("data")), 1);
+    assert!(told.contains("a server lives on this database") && told.contains("Nothing was changed"), "{told}");
+    server.live_drop(5, json!({})).await;
+    server.until("projected", async || server.readiness().await.1["checks"]["projector"]["lag_records"] == 0).await;
+    assert_eq!(server.terminate(), Some(0), "it went on");
+    assert_eq!(server.verify().0, Some(0));
+    server.restart();
+}
+
 #[tokio::test]
 async fn what_was_taken_over_is_told_and_given_back() {
     let (mut server, drop, ann) = shop().await;
@@ -150,6 +167,8 @@ async fn a_foreign_database_beside_a_journal_with_history_is_refused() {
     fs::copy(other.data.join("livedrop.db"), server.data.join("livedrop.db")).expect("a copy");
     let told = refusal(&serve(&server.data), 1);
     assert!(told.contains("belongs to another journal"), "{told}");
+    let told = refusal(&run(&["verify"], &server.data), 2);
+    assert!(told.contains("does not know this data directory's journal"), "{told}");
 }
 
 /// A dump from last week beside today's data directory.
