@@ -1,5 +1,6 @@
 //! Who may read the data directory: its owner alone. It holds e-mail addresses, password hashes, orders, and the key of access tokens.
 
+use crate::storage;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -55,15 +56,12 @@ fn private_paths(data_dir: &Path, database_url: &str) -> Vec<PathBuf> {
     let journal = data_dir.join("journal");
     let mut paths = vec![data_dir.to_owned(), journal.clone(), data_dir.join("secret.key")];
     paths.extend(fs::read_dir(&journal).into_iter().flatten().flatten().map(|entry| entry.path()));
-    if let Some(file) = database_url.strip_prefix("sqlite:") {
-        let file = file.trim_start_matches("//").split('?').next().unwrap_or_default();
-        // `sqlite:///a` names /a: two of its slashes belong to the URL.
-        let file = if database_url.starts_with("sqlite:///") {
-            format!("/{}", file.trim_start_matches('/'))
-        } else {
-            file.to_owned()
-        };
-        paths.extend(["", "-wal", "-shm"].map(|companion| PathBuf::from(format!("{file}{companion}"))));
+    if let Some(file) = storage::sqlite_file(database_url) {
+        paths.extend(["", "-wal", "-shm"].map(|companion| {
+            let mut path = file.clone().into_os_string();
+            path.push(companion);
+            PathBuf::from(path)
+        }));
     }
     paths
 }

@@ -153,6 +153,12 @@ pub fn sqlite_url(path: &std::path::Path) -> String {
     sqlite::url_of(path)
 }
 
+/// The file that the URL of a SQLite database names; `None` for another database.
+#[must_use]
+pub fn sqlite_file(url: &str) -> Option<std::path::PathBuf> {
+    if url.starts_with("sqlite:") { sqlite::file_of(url) } else { None }
+}
+
 /// Opens the database that a URL names: `sqlite:///path/file.db` (created if it is missing) or `postgres://…`. The schema
 /// is left as it is, see [`Store::migrate`].
 ///

@@ -13,8 +13,10 @@ use tempfile::TempDir;
 
 /// More than the crowd asks for: every request is an order, and every order a record.
 const STOCK: u64 = 100_000;
-/// Drops of 30 KB in each round, so that segments are filled and deleted while backups run.
+/// Drops of 30 KB in each of the first rounds, so that segments are filled and deleted while backups run.
 const BALLAST: usize = 60;
+/// In how many rounds: later ones have only more to copy.
+const FILLED: u64 = 10;
 /// How many of them are made side by side.
 const FILLING: usize = 4;
 
@@ -41,7 +43,8 @@ async fn backed_up(backups: u64) -> Outcome {
             stop.store(true, Ordering::Relaxed);
             began
         };
-        let ((), began, ()) = tokio::join!(sale.rush(&crowd, &server, &stop), during, fill(&crowd, &server));
+        let ((), began, ()) =
+            tokio::join!(sale.rush(&crowd, &server, &stop), during, fill(&crowd, &server, n < FILLED));
         sales.push(sale);
         run("restore", &[("--from", backup.as_path()), ("--data-dir", restored.as_path())]);
         run("verify", &[("--data-dir", restored.as_path())]);
@@ -67,7 +70,10 @@ async fn backed_up(backups: u64) -> Outcome {
     Outcome::of(format!("{backups} backups"), said)
 }
 
-async fn fill(crowd: &Crowd, server: &Server) {
+async fn fill(crowd: &Crowd, server: &Server, wanted: bool) {
+    if !wanted {
+        return;
+    }
     let lanes = (0..FILLING).map(async |_| {
         for _ in 0..BALLAST / FILLING {
             crowd.ballast(server).await.expect("a drop");

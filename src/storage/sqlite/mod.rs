@@ -17,7 +17,12 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{Connection, SqlSafeStr, Sqlite, SqliteConnection, Transaction, pool::PoolConnection};
-use std::{fs, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use uuid::Uuid;
 
 pub(super) use file::{check_url, url_of};
@@ -93,6 +98,10 @@ impl SqliteDatabase {
 
 fn parse(url: &str) -> Result<SqliteConnectOptions, StoreError> {
     file::parse(url).map_err(|reason| StoreError::Refused(format!("the database url {reason}")))
+}
+
+pub(super) fn file_of(url: &str) -> Option<PathBuf> {
+    parse(url).ok().map(|options| options.get_filename().to_owned())
 }
 
 /// `Absent` where the file that the URL names is not there.
