@@ -9,6 +9,7 @@ use livedrop::config::{Config, LogFormat, ServeArgs};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
 use livedrop::http::openapi;
 use livedrop::load::{self, LoadOptions};
+use livedrop::service::identity;
 use livedrop::sim::{self, SimulateOptions};
 use livedrop::storage::{self, Store};
 use livedrop::verify;
@@ -209,7 +210,11 @@ async fn migrate(args: &ServeArgs) -> ExitCode {
     let done = async {
         app::create_data_dir(&config.data_dir).map_err(|error| error.to_string())?;
         let store = storage::connect(config.database_url.expose()).await.map_err(|error| error.to_string())?;
-        let migrated = store.migrate().await.map_err(|error| error.to_string());
+        let migrated = async {
+            store.migrate().await?;
+            identity::key_accounts(&*store).await
+        };
+        let migrated = migrated.await.map(drop).map_err(|error| error.to_string());
         store.close().await;
         migrated
     };

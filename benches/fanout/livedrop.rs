@@ -64,11 +64,12 @@ impl LiveDrop {
     /// Makes the creator follow so many others, past the API: it would take minutes.
     pub async fn follows_many(&self, database: &str, count: usize) {
         let store = livedrop::storage::connect(database).await.expect("the server's database");
-        let maker = store.user_by_email("maker@example.com").await.expect("a database").expect("the maker");
+        let maker = store.user_by_email("maker@example.com", "").await.expect("a database").expect("the maker");
         let now = maker.created_at;
         for n in 0..count {
             let id = livedrop::domain::UserId::new();
-            let user = User { id, email: format!("c{n}@example.com"), display_name: "c".to_owned(), ..maker.clone() };
+            let (email, display_name) = (format!("c{n}@example.com"), "c".to_owned());
+            let user = User { id, email, email_key: None, display_name, ..maker.clone() };
             store.insert_user(&user).await.expect("a user");
             let (handle, display_name) = (format!("c{n:06}"), "c".to_owned());
             let creator =

@@ -4,6 +4,7 @@ use crate::actors::Clock;
 use crate::config::Config;
 use crate::domain::limits::NAME_CHARS_MAX;
 use crate::service::accounts::{Accounts, NewAccount};
+use crate::service::identity::Email;
 use crate::service::passwords::Passwords;
 use crate::service::tokens::Tokens;
 use crate::service::{identity, text};
@@ -34,6 +35,8 @@ impl NewAdmin {
         let display_name =
             text::line(display_name, 1..=NAME_CHARS_MAX).map_err(|why| format!("--display-name {why}"))?;
         let password = identity::new_password(password).map_err(|why| format!("the password {why}"))?;
+        let about = [email.address.as_str(), display_name.as_str()];
+        identity::hard_to_guess(&password, &about).map_err(|why| format!("the password {why}"))?;
         Ok(Self { account: NewAccount { email, password, display_name }, promote_existing })
     }
 
@@ -41,7 +44,7 @@ impl NewAdmin {
     ///
     /// # Errors
     /// One readable line.
-    pub fn email(email: String) -> Result<String, String> {
+    pub fn email(email: String) -> Result<Email, String> {
         identity::new_email(email).map_err(|why| format!("--email {why}"))
     }
 
@@ -53,7 +56,7 @@ impl NewAdmin {
         let tokens = Tokens::new(&[0; 32], config.access_token_seconds, Clock::default());
         let accounts = Accounts::new(store, Passwords::new(config.password_hashing), tokens, Arc::new(|_| false));
         let Self { account, promote_existing } = self;
-        let known = accounts.known(&account.email).await.map_err(|failure| failure.to_string())?;
+        let known = accounts.known(&account.email.address).await.map_err(|failure| failure.to_string())?;
         match known {
             None => accounts.create_admin(account).await.map(AdminMade::Created),
             Some(known) if promote_existing => {

@@ -20,6 +20,7 @@ use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
+use crate::service::identity;
 use crate::service::inbox::Inbox;
 use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
@@ -202,6 +203,13 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
         let open = async {
             let store = storage::connect_with(config.database_url.expose(), &options).await?;
             store.migrate().await?;
+            let twins = identity::key_accounts(&*store).await?;
+            if twins > 0 {
+                warn!(
+                    accounts = twins,
+                    "accounts whose address an older account has in another form: they sign in as they registered"
+                );
+            }
             Ok(store)
         };
         match open.await {

@@ -5,10 +5,11 @@ use super::{
     Caller, Code, Failure, Object, Page, Visitor,
     creators::page,
     hash_queue::Purpose,
-    identity::normalise_email,
-    passwords::Passwords,
+    identity::{self, Email},
+    passwords::{NewPassword, Passwords, Verdict},
     tokens::{self, REFRESH_GRACE_MS, Role, Tokens},
 };
+use crate::domain::limits::EMAIL_CHARS_MAX;
 use crate::domain::{CreatorId, Timestamp, UserId};
 use crate::storage::{AuditFilter, AuditRow, RefreshToken, Store, User};
 use serde_json::json;
@@ -23,9 +24,9 @@ const OPERATOR: u128 = 0;
 
 /// An account to make, already validated field by field.
 pub struct NewAccount {
-    /// As typed; normalised here.
-    pub email: String,
-    /// In the clear, for as long as it takes to hash it.
+    /// Where they are reached.
+    pub email: Email,
+    /// In its normal form, and in the clear for as long as it takes to hash it.
     pub password: String,
     /// What others see.
     pub display_name: String,
@@ -84,7 +85,7 @@ impl Accounts {
     /// Makes an account and signs it in.
     ///
     /// # Errors
-    /// `email_taken`, `overloaded`, `database_unavailable`.
+    /// `email_taken`, `validation_failed` for a password that is easily guessed, `overloaded`, `database_unavailable`.
     pub async fn register(&self, visitor: &Visitor, new: NewAccount) -> Result<SignedIn, Failure> {
         let user = self.new_user(new, Role::User, visitor.network()).await?;
         self.store.insert_user(&user).await?;
@@ -92,11 +93,15 @@ impl Accounts {
     }
 
     async fn new_user(&self, new: NewAccount, role: Role, network: u128) -> Result<User, Failure> {
+        let about = [new.email.address.clone(), new.display_name.clone()];
+        let password = NewPassword { text: new.password, about, pointer: "/password" };
+        let password_hash = self.passwords.hash(password, Purpose::Registration, network).await?;
         Ok(User {
             id: UserId::new(),
-            email: normalise_email(&new.email),
+            email: new.email.address,
+            email_key: Some(new.email.key),
             display_name: new.display_name,
-            password_hash: self.passwords.hash(new.password, Purpose::Registration, network).await?,
+            password_hash,
             role: role.as_str().to_owned(),
             created_at: self.tokens.now(),
             private_follows: true,
@@ -108,16 +113,18 @@ impl Accounts {
     /// # Errors
     /// `invalid_credentials`, `overloaded`, `database_unavailable`.
     pub async fn login(&self, visitor: &Visitor, email: &str, password: String) -> Result<SignedIn, Failure> {
-        let email = normalise_email(email);
-        // No address has control characters, and Postgres would not take a zero in its question.
-        let possible = !email.contains(char::is_control);
-        let user = if possible { self.store.user_by_email(&email).await? } else { None };
+        let user = self.known(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let matches = self.passwords.verify(password, hash, visitor.network()).await?;
-        match user {
-            Some(user) if matches => self.open_family(self.account(user).await?).await,
-            _ => Err(Failure::new(Code::InvalidCredentials)),
+        let verdict = self.passwords.verify(password, hash, visitor.network()).await?;
+        let Some(mut user) = user.filter(|_| verdict != Verdict::Wrong) else {
+            return Err(Failure::new(Code::InvalidCredentials));
+        };
+        if let Verdict::Renewed(hash) = verdict {
+            // Where it was changed meanwhile, the new password has its own hash.
+            self.store.renew_password_hash(user.id, &user.password_hash, &hash).await?;
+            user.password_hash = hash;
         }
+        self.open_family(self.account(user).await?).await
     }
 
     /// Exchanges a refresh token for a new pair. A token that was exchanged before revokes its whole family, because
@@ -189,10 +196,14 @@ impl Accounts {
     /// Changes the password, ends every login, and signs the caller in anew.
     ///
     /// # Errors
-    /// `wrong_password`, `user_not_found`, `overloaded`, `database_unavailable`.
+    /// `wrong_password`, `validation_failed` for a new one that is easily guessed, `user_not_found`, `overloaded`,
+    /// `database_unavailable`.
     pub async fn change_password(&self, caller: &Caller, current: String, new: String) -> Result<SignedIn, Failure> {
         let account = self.prove(caller, current).await?;
-        let hash = self.passwords.hash(new, Purpose::Login, caller.network()).await?;
+        let hash = self
+            .passwords
+            .hash(replacing(&account.user, new, "/new_password"), Purpose::Login, caller.network())
+            .await?;
         let audit = caller.audit(self.tokens.now(), "password_changed", user(caller.user), &json!({}));
         self.store.set_password(caller.user, &hash, &audit).await?;
         self.open_family(account).await
@@ -212,12 +223,16 @@ impl Accounts {
         Ok(self.store.delete_user(caller.user, &audit).await?)
     }
 
-    /// The account with that address, if there is one. For an operator at the command line.
+    /// The account with that address in any form, if there is one.
     ///
     /// # Errors
     /// `database_unavailable`.
     pub async fn known(&self, email: &str) -> Result<Option<User>, Failure> {
-        Ok(self.store.user_by_email(&normalise_email(email)).await?)
+        // No address is that long or has control characters, and Postgres would not take a zero in its question.
+        if email.len() > 4 * EMAIL_CHARS_MAX || email.contains(char::is_control) {
+            return Ok(None);
+        }
+        Ok(self.store.user_by_email(&identity::plain(email), &identity::email_key(email)).await?)
     }
 
     /// Makes a new account that is an admin. For an operator at the command line.
@@ -237,6 +252,7 @@ impl Accounts {
     /// # Errors
     /// `user_not_found` where it was deleted meanwhile, `overloaded`, `database_unavailable`.
     pub async fn promote_to_admin(&self, mut account: User, password: String) -> Result<User, Failure> {
+        let password = replacing(&account, password, "/password");
         account.password_hash = self.passwords.hash(password, Purpose::Login, OPERATOR).await?;
         account.role = Role::Admin.as_str().to_owned();
         let detail = json!({"fields": ["role", "password"]});
@@ -266,8 +282,10 @@ impl Accounts {
     async fn prove(&self, caller: &Caller, password: String) -> Result<Account, Failure> {
         let account = self.me(caller.user).await?;
         let hash = Some(account.user.password_hash.clone());
-        let right = self.passwords.verify(password, hash, caller.network()).await?;
-        if right { Ok(account) } else { Err(Failure::new(Code::WrongPassword)) }
+        match self.passwords.verify(password, hash, caller.network()).await? {
+            Verdict::Wrong => Err(Failure::new(Code::WrongPassword)),
+            Verdict::Right | Verdict::Renewed(_) => Ok(account),
+        }
     }
 
     /// Keeps `next` if the used token behind `hash` is within its grace, and revokes its family if it is not.
@@ -306,6 +324,10 @@ impl Accounts {
         let is_creator = self.store.creator(CreatorId::from(user.id)).await?.is_some();
         Ok(Account { user, is_creator })
     }
+}
+
+fn replacing(user: &User, text: String, pointer: &'static str) -> NewPassword {
+    NewPassword { text, about: [user.email.clone(), user.display_name.clone()], pointer }
 }
 
 fn user(id: UserId) -> Object {

@@ -1,7 +1,7 @@
 //! Password hashing: argon2id, off the async threads, and never more of it at once than the machine has memory for.
 
 use super::hash_queue::{HashQueue, Purpose};
-use super::{Code, Failure};
+use super::{Code, Failure, FieldError, identity};
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString},
@@ -26,6 +26,27 @@ impl Hashing {
         };
         Params::new(memory_kib, passes, 1, None).expect("constants within argon2's bounds")
     }
+}
+
+/// A password that is to be set, in its normal form.
+pub struct NewPassword {
+    /// In the clear, for as long as it takes to hash it.
+    pub text: String,
+    /// The account's address and name, which it must not be.
+    pub about: [String; 2],
+    /// Where it stands in the request, as a JSON pointer.
+    pub pointer: &'static str,
+}
+
+/// What a password is to a hash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Another one.
+    Wrong,
+    /// The one behind it.
+    Right,
+    /// The one behind it, which was hashed as it was typed and not in its normal form. This is the hash to keep instead.
+    Renewed(String),
 }
 
 /// Hashes and verifies passwords. Cheap to clone.
@@ -64,12 +85,14 @@ impl Passwords {
     /// The PHC string of a password. `network`: who asks, see [`super::caller::network`].
     ///
     /// # Errors
-    /// `overloaded` when too many wait already.
-    pub async fn hash(&self, password: String, purpose: Purpose, network: u128) -> Result<String, Failure> {
+    /// `validation_failed` for one that is easily guessed, `overloaded` when too many wait already.
+    pub async fn hash(&self, new: NewPassword, purpose: Purpose, network: u128) -> Result<String, Failure> {
         self.run(purpose, network, move |inner| {
-            let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>()).map_err(unexpected)?;
-            let hash = inner.argon.hash_password(password.as_bytes(), &salt).map_err(unexpected)?;
-            Ok(hash.to_string())
+            let [email, name] = &new.about;
+            identity::hard_to_guess(&new.text, &[email, name]).map_err(|reason| {
+                Failure::invalid(vec![FieldError { pointer: new.pointer.to_owned(), detail: reason.into_owned() }])
+            })?;
+            inner.hash(&new.text)
         })
         .await
     }
@@ -79,14 +102,17 @@ impl Passwords {
     ///
     /// # Errors
     /// `overloaded` when too many wait already.
-    pub async fn verify(&self, password: String, hash: Option<String>, network: u128) -> Result<bool, Failure> {
+    pub async fn verify(&self, password: String, hash: Option<String>, network: u128) -> Result<Verdict, Failure> {
         self.run(Purpose::Login, network, move |inner| {
-            let text = hash.as_deref().unwrap_or(&inner.decoy);
-            let parsed = PasswordHash::new(text).map_err(unexpected)?;
-            match inner.argon.verify_password(password.as_bytes(), &parsed) {
-                Ok(()) => Ok(hash.is_some()),
-                Err(argon2::password_hash::Error::Password) => Ok(false),
-                Err(error) => Err(unexpected(error)),
+            let known = hash.as_deref().unwrap_or(&inner.decoy);
+            let form = identity::password_form(&password);
+            let right = inner.is_behind(known, &form)?;
+            // Before there was a normal form, passwords were hashed as they were typed.
+            let as_typed = !right && form != password && inner.is_behind(known, &password)?;
+            match (hash.is_some(), right, as_typed) {
+                (true, true, _) => Ok(Verdict::Right),
+                (true, _, true) => Ok(Verdict::Renewed(inner.hash(&form)?)),
+                _ => Ok(Verdict::Wrong),
             }
         })
         .await
@@ -111,6 +137,22 @@ impl Passwords {
     }
 }
 
+impl Inner {
+    fn hash(&self, password: &str) -> Result<String, Failure> {
+        let salt = SaltString::encode_b64(&rand::random::<[u8; 16]>()).map_err(unexpected)?;
+        Ok(self.argon.hash_password(password.as_bytes(), &salt).map_err(unexpected)?.to_string())
+    }
+
+    fn is_behind(&self, hash: &str, password: &str) -> Result<bool, Failure> {
+        let hash = PasswordHash::new(hash).map_err(unexpected)?;
+        match self.argon.verify_password(password.as_bytes(), &hash) {
+            Ok(()) => Ok(true),
+            Err(argon2::password_hash::Error::Password) => Ok(false),
+            Err(error) => Err(unexpected(error)),
+        }
+    }
+}
+
 fn unexpected(error: impl std::fmt::Display) -> Failure {
     tracing::error!(%error, "password hashing failed");
     Failure::new(Code::Internal)
@@ -120,27 +162,57 @@ fn unexpected(error: impl std::fmt::Display) -> Failure {
 mod tests {
     use super::*;
 
+    fn new(text: &str) -> NewPassword {
+        let about = ["ada@example.com", "Ada"].map(str::to_owned);
+        NewPassword { text: text.to_owned(), about, pointer: "/password" }
+    }
+
     #[tokio::test]
     async fn a_password_is_recognised_and_another_is_not() {
         let passwords = Passwords::new(Hashing::Rehearsal);
-        let hash = passwords.hash("correct horse".into(), Purpose::Login, 1).await.unwrap();
+        let hash = passwords.hash(new("correct horse"), Purpose::Login, 1).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
-        assert!(passwords.verify("correct horse".into(), Some(hash.clone()), 1).await.unwrap());
-        assert!(!passwords.verify("correct horsf".into(), Some(hash), 1).await.unwrap());
+        let verdict = async |text: &str| passwords.verify(text.into(), Some(hash.clone()), 1).await.unwrap();
+        assert_eq!(verdict("correct horse").await, Verdict::Right);
+        assert_eq!(verdict("correct\u{a0}horse").await, Verdict::Right, "another space");
+        assert_eq!(verdict("correct horsf").await, Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_hashed_as_it_was_typed_is_recognised_and_moves_to_its_normal_form() {
+        let passwords = Passwords::new(Hashing::Rehearsal);
+        let typed = "cafe\u{301} cafe\u{301}";
+        let old = passwords.0.hash(typed).unwrap();
+        let verdict = async |text: &str, hash: &str| passwords.verify(text.into(), Some(hash.into()), 1).await.unwrap();
+        assert_eq!(verdict("cafe\u{301}", &old).await, Verdict::Wrong);
+        let Verdict::Renewed(renewed) = verdict(typed, &old).await else { panic!("it is right") };
+        assert_eq!(verdict(typed, &renewed).await, Verdict::Right);
+        assert_eq!(verdict("caf\u{e9} caf\u{e9}", &renewed).await, Verdict::Right);
+        assert_eq!(passwords.verify(typed.into(), None, 1).await.unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_easily_guessed_names_its_field() {
+        let passwords = Passwords::new(Hashing::Rehearsal);
+        for easy in ["12345678", "ada@example.com"] {
+            let failure = passwords.hash(new(easy), Purpose::Login, 1).await.unwrap_err();
+            assert_eq!((failure.code, failure.fields[0].pointer.as_str()), (Code::ValidationFailed, "/password"));
+        }
     }
 
     #[tokio::test]
     async fn nobody_has_no_password_and_the_decoy_is_well_formed() {
         for hashing in [Hashing::Rehearsal, Hashing::Owasp] {
             let passwords = Passwords::new(hashing);
-            assert!(!passwords.verify("anything".into(), None, 1).await.unwrap());
+            assert_eq!(passwords.verify("anything".into(), None, 1).await.unwrap(), Verdict::Wrong);
         }
     }
 
     #[tokio::test]
     async fn a_hash_of_another_cost_still_verifies() {
-        let hash = Passwords::new(Hashing::Rehearsal).hash("moved on".into(), Purpose::Login, 1).await.unwrap();
-        assert!(Passwords::new(Hashing::Owasp).verify("moved on".into(), Some(hash), 1).await.unwrap());
+        let hash = Passwords::new(Hashing::Rehearsal).0.hash("moved on").unwrap();
+        let verdict = Passwords::new(Hashing::Owasp).verify("moved on".into(), Some(hash), 1).await.unwrap();
+        assert_eq!(verdict, Verdict::Right);
     }
 
     #[tokio::test]
@@ -148,9 +220,9 @@ mod tests {
         let queue = HashQueue::new(1, 0);
         let passwords = Passwords::with_queue(Hashing::Rehearsal, queue.clone());
         let running = queue.permit(Purpose::Login, 1).await.unwrap();
-        let failure = passwords.hash("x".into(), Purpose::Registration, 2).await.unwrap_err();
+        let failure = passwords.hash(new("correct horse"), Purpose::Registration, 2).await.unwrap_err();
         assert_eq!((failure.code, failure.retry_after), (Code::Overloaded, Some(1)));
         drop(running);
-        assert!(passwords.hash("x".into(), Purpose::Registration, 2).await.is_ok());
+        assert!(passwords.hash(new("correct horse"), Purpose::Registration, 2).await.is_ok());
     }
 }

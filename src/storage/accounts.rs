@@ -10,11 +10,13 @@ pub(super) async fn has_any<D: Database>(db: &D) -> Result<bool, StoreError> {
 }
 
 pub(super) async fn insert_user<D: Database>(db: &D, user: &User, audit: Option<&AuditRow>) -> Result<(), StoreError> {
-    let sql = "INSERT INTO users (id, email, display_name, password_hash, role, created_at, private_follows) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    let User { id, email, display_name, password_hash, role, created_at, private_follows } = user;
+    let sql = "INSERT INTO users (id, email, display_name, password_hash, role, created_at, private_follows, email_key) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let User { id, email, email_key, display_name, password_hash, role, created_at, private_follows } = user;
+    let email_key = email_key.as_deref();
     let mut tx = db.transaction().await?;
-    tx.run(sql, args![id.0, email, display_name, password_hash, role, *created_at, *private_follows]).await?;
+    let args = args![id.0, email, display_name, password_hash, role, *created_at, *private_follows, email_key];
+    tx.run(sql, args).await?;
     if let Some(audit) = audit {
         audit::add(&mut tx, audit).await?;
     }
@@ -25,7 +27,7 @@ pub(super) async fn insert_user<D: Database>(db: &D, user: &User, audit: Option<
 macro_rules! user_where {
     ($condition:literal) => {
         concat!(
-            "SELECT id, email, display_name, password_hash, role, created_at, private_follows FROM users \
+            "SELECT id, email, email_key, display_name, password_hash, role, created_at, private_follows FROM users \
              WHERE deleted_at IS NULL AND ",
             $condition
         )
@@ -37,9 +39,47 @@ pub(super) async fn user<D: Database>(db: &D, id: UserId) -> Result<Option<User>
     db.session().await?.one(sql, args![id.0]).await?.as_ref().map(rows::user).transpose()
 }
 
-pub(super) async fn user_by_email<D: Database>(db: &D, email: &str) -> Result<Option<User>, StoreError> {
-    let sql = user_where!("email = $1");
-    db.session().await?.one(sql, args![email]).await?.as_ref().map(rows::user).transpose()
+pub(super) async fn user_by_email<D: Database>(db: &D, email: &str, key: &str) -> Result<Option<User>, StoreError> {
+    // Of two that are the same in their normal form, the one that has it to the letter.
+    let sql = user_where!("(email_key = $2 OR email = $1) ORDER BY CASE WHEN email = $1 THEN 0 ELSE 1 END LIMIT 1");
+    db.session().await?.one(sql, args![email, key]).await?.as_ref().map(rows::user).transpose()
+}
+
+pub(super) async fn accounts_without_key<D: Database>(
+    db: &D,
+    after: Option<UserId>,
+    limit: u32,
+) -> Result<Vec<(UserId, String)>, StoreError> {
+    let sql = "SELECT id, email FROM users WHERE email_key IS NULL AND deleted_at IS NULL AND id > $1 \
+               ORDER BY id LIMIT $2";
+    let after = after.map_or(Uuid::nil(), |id| id.0);
+    let rows = db.session().await?.all(sql, args![after, limit]).await?;
+    rows.iter().map(|row| Ok((UserId(row.id("id")?), row.text("email")?))).collect()
+}
+
+pub(super) async fn set_email_keys<D: Database>(db: &D, keys: &[(UserId, String)]) -> Result<usize, StoreError> {
+    let sql = "UPDATE users SET email_key = $2 WHERE id = $1 AND email_key IS NULL AND deleted_at IS NULL \
+               AND NOT EXISTS (SELECT 1 FROM users AS others WHERE others.email_key = $2)";
+    let mut tx = db.transaction().await?;
+    let mut set = 0;
+    for (id, key) in keys {
+        set += tx.run(sql, args![id.0, key]).await? as usize;
+    }
+    tx.commit().await?;
+    Ok(set)
+}
+
+pub(super) async fn renew_password_hash<D: Database>(
+    db: &D,
+    user: UserId,
+    old: &str,
+    new: &str,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND deleted_at IS NULL";
+    let mut tx = db.transaction().await?;
+    let renewed = tx.run(sql, args![user.0, old, new]).await? > 0;
+    tx.commit().await?;
+    Ok(renewed)
 }
 
 pub(super) async fn insert_refresh_token<D: Database>(db: &D, token: &RefreshToken) -> Result<(), StoreError> {
@@ -148,7 +188,7 @@ pub(super) async fn promote_to_admin<D: Database>(
 pub(super) async fn delete_user<D: Database>(db: &D, user: UserId, audit: &AuditRow) -> Result<(), StoreError> {
     let mut tx = db.transaction().await?;
     let (nobody, none) = (format!("deleted:{user}"), "");
-    let sql = "UPDATE users SET email = $2, display_name = 'deleted', password_hash = $3, role = 'user', \
+    let sql = "UPDATE users SET email = $2, email_key = NULL, display_name = 'deleted', password_hash = $3, role = 'user', \
                private_follows = 1, deleted_at = $4 WHERE id = $1 AND deleted_at IS NULL";
     if tx.run(sql, args![user.0, &nobody, none, audit.at]).await? == 0 {
         return Ok(());

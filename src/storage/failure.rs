@@ -60,7 +60,8 @@ fn sort(error: &dyn DatabaseError) -> Meaning {
 }
 
 fn taken(constraint: &str) -> &'static str {
-    const NAMES: [(&str, &str); 10] = [
+    const NAMES: [(&str, &str); 11] = [
+        ("users_by_email_key", "email"),
         ("users_email_key", "email"),
         ("users.email", "email"),
         ("users_pkey", "user"),
@@ -109,6 +110,8 @@ mod tests {
     fn a_constraint_leads_to_the_field() {
         assert_eq!(taken("users_email_key"), "email");
         assert_eq!(taken("UNIQUE constraint failed: users.email"), "email");
+        assert_eq!(taken("users_by_email_key"), "email");
+        assert_eq!(taken("UNIQUE constraint failed: users.email_key"), "email");
         assert_eq!(taken("UNIQUE constraint failed: creators.id"), "creator");
         assert_eq!(taken("creators_handle_key"), "handle");
         assert_eq!(taken("whatever"), "id");

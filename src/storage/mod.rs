@@ -238,7 +238,7 @@ pub trait Store: Ledger {
     /// SQLite only; a Postgres database is copied by its own tools.
     async fn copy_into(&self, file: &std::path::Path) -> Result<(), StoreError>;
 
-    /// Adds an account. `Taken { what: "email" }` if the (already normalised) address is in use.
+    /// Adds an account. `Taken { what: "email" }` if the address or its key is in use.
     async fn insert_user(&self, user: &User) -> Result<(), StoreError>;
     /// Adds an account that is an admin, and the line of the audit trail that says so. Errors as [`Store::insert_user`].
     async fn insert_admin(&self, user: &User, audit: &AuditRow) -> Result<(), StoreError>;
@@ -246,8 +246,18 @@ pub trait Store: Ledger {
     async fn promote_to_admin(&self, user: UserId, hash: &str, audit: &AuditRow) -> Result<bool, StoreError>;
     /// The account with that id.
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
-    /// The account with that normalised address.
-    async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError>;
+    /// The account with that address to the letter, or else with that key of its address.
+    async fn user_by_email(&self, email: &str, key: &str) -> Result<Option<User>, StoreError>;
+    /// Accounts whose address has no key, and their addresses: in the order of ids, those after `after`.
+    async fn accounts_without_key(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<(UserId, String)>, StoreError>;
+    /// Gives addresses their keys, except those that another account has. Returns how many got theirs.
+    async fn set_email_keys(&self, keys: &[(UserId, String)]) -> Result<usize, StoreError>;
+    /// Replaces the hash of a password by another one of the same password, unless it has changed.
+    async fn renew_password_hash(&self, user: UserId, old: &str, new: &str) -> Result<bool, StoreError>;
 
     /// Whether anybody ever registered.
     async fn has_accounts(&self) -> Result<bool, StoreError>;

@@ -12,8 +12,10 @@ use uuid::Uuid;
 pub struct User {
     /// The account.
     pub id: UserId,
-    /// Normalised (trimmed, lower-cased) address.
+    /// The address, as it is shown.
     pub email: String,
+    /// The form in which it is unique. `None` where an older account has it: two accounts from before there were keys.
+    pub email_key: Option<String>,
     /// What others see.
     pub display_name: String,
     /// PHC string (argon2id).

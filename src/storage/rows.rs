@@ -75,6 +75,7 @@ pub(super) fn user<R: Columns>(row: &R) -> Result<User, StoreError> {
     Ok(User {
         id: UserId(row.id("id")?),
         email: row.text("email")?,
+        email_key: row.maybe_text("email_key")?,
         display_name: row.text("display_name")?,
         password_hash: row.text("password_hash")?,
         role: row.text("role")?,

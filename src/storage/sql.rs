@@ -41,6 +41,7 @@ value_from! {
     u32 => |int| Self::Int(Some(i64::from(int))),
     u64 => |int| Self::Int(Some(int.cast_signed())),
     &str => |text| Self::Text(Some(text.to_owned())),
+    Option<&str> => |text| Self::Text(text.map(str::to_owned)),
     &String => |text| Self::Text(Some(text.clone())),
     &[u8; 32] => |hash| Self::Bytes(hash.to_vec()),
     Timestamp => |at| Self::Int(Some(at.as_millis())),

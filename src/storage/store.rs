@@ -148,8 +148,21 @@ impl<D: Database> Store for SqlStore<D> {
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
         timely(accounts::user(&self.db, id)).await
     }
-    async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
-        timely(accounts::user_by_email(&self.db, email)).await
+    async fn user_by_email(&self, email: &str, key: &str) -> Result<Option<User>, StoreError> {
+        timely(accounts::user_by_email(&self.db, email, key)).await
+    }
+    async fn accounts_without_key(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<(UserId, String)>, StoreError> {
+        timely(accounts::accounts_without_key(&self.db, after, limit)).await
+    }
+    async fn set_email_keys(&self, keys: &[(UserId, String)]) -> Result<usize, StoreError> {
+        timely(accounts::set_email_keys(&self.db, keys)).await
+    }
+    async fn renew_password_hash(&self, user: UserId, old: &str, new: &str) -> Result<bool, StoreError> {
+        timely(accounts::renew_password_hash(&self.db, user, old, new)).await
     }
     async fn has_accounts(&self) -> Result<bool, StoreError> {
         timely(accounts::has_any(&self.db)).await

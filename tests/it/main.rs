@@ -12,6 +12,7 @@ mod database;
 mod edge;
 mod errors;
 mod fuzz;
+mod identity;
 mod inbox;
 mod lifecycle;
 mod listener;

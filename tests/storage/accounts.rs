@@ -11,8 +11,8 @@ pub async fn an_account_is_found_by_id_and_by_address(db: Database) {
     assert_eq!(db.store.user(alice.id).await.unwrap(), None);
     db.store.insert_user(&alice).await.unwrap();
     assert_eq!(db.store.user(alice.id).await.unwrap(), Some(alice.clone()));
-    assert_eq!(db.store.user_by_email("alice@example.com").await.unwrap(), Some(alice));
-    assert_eq!(db.store.user_by_email("bob@example.com").await.unwrap(), None);
+    assert_eq!(db.store.user_by_email("alice@example.com", "alice@example.com").await.unwrap(), Some(alice));
+    assert_eq!(db.store.user_by_email("bob@example.com", "bob@example.com").await.unwrap(), None);
     assert_eq!(db.store.user(UserId::new()).await.unwrap(), None);
 }
 
@@ -20,6 +20,38 @@ pub async fn an_address_is_taken_once(db: Database) {
     db.store.insert_user(&user("alice@example.com")).await.unwrap();
     let again = db.store.insert_user(&user("alice@example.com")).await;
     assert!(matches!(again, Err(StoreError::Taken { what: "email" })), "{again:?}");
+}
+
+pub async fn an_address_in_another_form_leads_to_the_account_and_is_taken(db: Database) {
+    let elder = User { email: "caf\u{e9}@example.com".into(), ..user("caf\u{e9}@example.com") };
+    let younger = User { email: "cafe\u{301}@example.com".into(), email_key: None, ..user("caf\u{e9}@example.com") };
+    db.store.insert_user(&User { email_key: None, ..elder.clone() }).await.unwrap();
+    db.store.insert_user(&younger).await.unwrap();
+    let mut without = db.store.accounts_without_key(None, 1).await.unwrap();
+    without.extend(db.store.accounts_without_key(Some(without[0].0), 9).await.unwrap());
+    assert_eq!(without, [(elder.id, elder.email.clone()), (younger.id, younger.email.clone())]);
+    let keys: Vec<_> = without.iter().map(|(id, _)| (*id, "caf\u{e9}@example.com".to_owned())).collect();
+    assert_eq!(db.store.set_email_keys(&keys).await.unwrap(), 1);
+    assert_eq!(db.store.set_email_keys(&keys).await.unwrap(), 0);
+    assert_eq!(db.store.accounts_without_key(None, 9).await.unwrap().len(), 1);
+    for (typed, whose) in
+        [("cafe\u{301}@example.com", &younger), ("caf\u{e9}@example.com", &elder), ("another", &elder)]
+    {
+        let found = db.store.user_by_email(typed, "caf\u{e9}@example.com").await.unwrap();
+        assert_eq!(found.as_ref(), Some(whose), "{typed}");
+    }
+    let again = db.store.insert_user(&User { email: "another".into(), ..user("caf\u{e9}@example.com") }).await;
+    assert!(matches!(again, Err(StoreError::Taken { what: "email" })), "{again:?}");
+    db.store.delete_user(elder.id, &audit(elder.id, 1)).await.unwrap();
+    db.store.insert_user(&User { email: "another".into(), ..user("caf\u{e9}@example.com") }).await.unwrap();
+}
+
+pub async fn a_hash_is_renewed_unless_it_has_changed(db: Database) {
+    let alice = user("alice@example.com");
+    db.store.insert_user(&alice).await.unwrap();
+    assert!(db.store.renew_password_hash(alice.id, &alice.password_hash, "renewed").await.unwrap());
+    assert!(!db.store.renew_password_hash(alice.id, &alice.password_hash, "again").await.unwrap());
+    assert_eq!(db.store.user(alice.id).await.unwrap().unwrap().password_hash, "renewed");
 }
 
 pub async fn of_many_rotations_at_once_exactly_one_wins(db: Database) {
@@ -128,7 +160,7 @@ pub async fn a_deleted_account_leaves_nothing_personal(db: Database) {
         db.store.delete_user(alice.id, &audit(alice.id, 3)).await.unwrap();
     }
     assert_eq!(db.store.user(alice.id).await.unwrap(), None);
-    assert_eq!(db.store.user_by_email("alice@example.com").await.unwrap(), None);
+    assert_eq!(db.store.user_by_email("alice@example.com", "alice@example.com").await.unwrap(), None);
     assert_eq!(db.store.creator(maker).await.unwrap().unwrap().follower_count, 0);
     assert!(db.store.followers(maker, None, 10).await.unwrap().is_empty());
     assert!(db.store.refresh_token(&open.hash).await.unwrap().unwrap().revoked_at.is_some());

@@ -23,6 +23,7 @@ pub fn user(email: &str) -> User {
     User {
         id: UserId::new(),
         email: email.to_owned(),
+        email_key: Some(email.to_owned()),
         display_name: "Someone".to_owned(),
         password_hash: "$argon2id$...".to_owned(),
         role: "user".to_owned(),

@@ -58,6 +58,8 @@ on_both! {
         a_revoked_family_cannot_be_rotated,
         a_revocation_lets_no_token_slip_through,
         a_new_password_signs_out_everywhere,
+        an_address_in_another_form_leads_to_the_account_and_is_taken,
+        a_hash_is_renewed_unless_it_has_changed,
         an_account_that_is_promoted_has_a_new_password_and_no_login,
         a_deleted_account_leaves_nothing_personal,
         the_audit_trail_is_read_by_actor_and_by_object,
@@ -141,6 +143,7 @@ mod from_before {
         migration::{
             orders_from_before_are_found,
             rows_that_break_a_rule_are_refused,
+        addresses_from_before_have_their_keys,
         },
         owners::{
             the_schema_is_told,

@@ -65,6 +65,27 @@ pub async fn orders_from_before_are_found(db: Database) {
     }
 }
 
+/// Those in ASCII are their own key; the program finds the others, which have none.
+pub async fn addresses_from_before_have_their_keys(db: Database) {
+    let mut statements = String::new();
+    let rows = [("ada@example.com", None), ("caf\u{e9}@example.com", None), ("deleted:1", Some(7))];
+    let rows = rows.map(|(email, deleted_at)| (Uuid::now_v7(), email, deleted_at));
+    for (id, email, deleted_at) in rows {
+        let deleted_at = deleted_at.map_or("NULL".to_owned(), |at: i64| at.to_string());
+        statements += &format!(
+            "INSERT INTO users (id, email, display_name, password_hash, role, created_at, deleted_at) \
+             VALUES ({}, '{email}', 'x', 'x', 'user', 1, {deleted_at});",
+            db.literal(id)
+        );
+    }
+    db.at_version(BEFORE, statements).await;
+    db.store.migrate().await.unwrap();
+    let ada = db.store.user_by_email("", "ada@example.com").await.unwrap().expect("it has its key");
+    assert_eq!((ada.id.0, ada.email_key.as_deref()), (rows[0].0, Some("ada@example.com")));
+    let without = db.store.accounts_without_key(None, 9).await.unwrap();
+    assert_eq!(without.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [rows[1].0]);
+}
+
 /// What a statement comes to that would break one of the rules that the schema keeps: for each of these, nothing is changed.
 pub async fn rows_that_break_a_rule_are_refused(db: Database) {
     let sale = Sale::of(&[9]);

@@ -18,15 +18,33 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 /// What a schema function returns.
 pub type Shape = RefOr<Schema>;
 
+/// Characters that cannot be seen or change the direction of others, for a class of a pattern. Those beyond `\uffff` stand for themselves:
+/// no escape for them means the same in all dialects. Some are taken where emoji and scripts need them, see [`crate::service::text`].
+macro_rules! hidden {
+    () => {
+        "\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufff8\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}"
+    };
+}
+
 /// One line that is not blank: no control characters, and something besides white space, which is cut off at both ends.
 /// Spelled out, because `\s` is not the same set in all dialects of regular expressions.
-pub const LINE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000][^\\u0000-\\u001f\\u007f-\\u009f]*$";
+pub const LINE: &str = concat!(
+    "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029",
+    hidden!(),
+    "]*[^\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000",
+    hidden!(),
+    "][^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029",
+    hidden!(),
+    "]*$"
+);
 /// Text of several lines, maybe blank.
-pub const LINES: &str = "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$";
+pub const LINES: &str = concat!("^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f", hidden!(), "]*$");
 /// One line, maybe blank.
-const LINE_OR_BLANK: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
-/// Something, one `@`, and labels between single dots.
-const EMAIL: &str = "^[^@\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+@[^@.\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+(\\.[^@.\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+)*$";
+const LINE_OR_BLANK: &str = concat!("^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029", hidden!(), "]*$");
+/// In ASCII, which is always taken. Letters of one other alphabet are taken, too: which of those are right is for Unicode to say.
+const EMAIL: &str = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9]{1,12}(-[A-Za-z0-9]{1,12}){0,3}(\\.[A-Za-z0-9]{1,12}(-[A-Za-z0-9]{1,12}){0,3})*$";
+/// No control characters.
+const PASSWORD: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 /// As [`crate::http::dto::creators`] checks it.
 const HANDLE: &str = "^[a-z0-9_]{3,30}$";
 /// As [`crate::service::Since`] is written.
@@ -131,7 +149,10 @@ pub fn flag_or_null() -> Shape {
 
 pub fn email() -> Shape {
     let text = of(Type::String).min_length(Some(EMAIL_CHARS_MIN)).max_length(Some(EMAIL_CHARS_MAX));
-    text.pattern(Some(EMAIL)).description(Some("Not case-sensitive")).examples(["ada@example.com"]).into()
+    text.pattern(Some(EMAIL))
+        .description(Some("Not case-sensitive; unique in its normal form (RFC 8265, IDNA)"))
+        .examples(["ada@example.com"])
+        .into()
 }
 
 /// What is compared with an address that is known.
@@ -143,6 +164,8 @@ pub fn new_password() -> Shape {
     let text = of(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
     text.min_length(Some(PASSWORD_CHARS_MIN))
         .max_length(Some(PASSWORD_CHARS_MAX))
+        .pattern(Some(PASSWORD))
+        .description(Some("Not easily guessed: no common one, and not the account's address or name"))
         .examples(["open sesame, please"])
         .into()
 }

@@ -34,7 +34,11 @@ impl World {
 const VISITOR: Visitor = Visitor { origin: None, trace: TraceId(Uuid::nil()) };
 
 fn ada() -> NewAccount {
-    NewAccount { email: " Ada@Example.COM ".into(), password: "correct horse".into(), display_name: "Ada".into() }
+    NewAccount { email: email(" Ada@Example.COM "), password: "correct horse".into(), display_name: "Ada".into() }
+}
+
+fn email(text: &str) -> Email {
+    identity::new_email(text.to_owned()).expect("an address")
 }
 
 fn code<T>(result: Result<T, Failure>) -> Code {
@@ -113,7 +117,7 @@ async fn one_network_that_registers_and_logs_in_without_end_does_not_lock_others
     let flood = (0..300).map(|n| {
         let accounts = accounts.clone();
         tokio::spawn(async move {
-            let new = NewAccount { email: format!("{n}@example.com"), ..ada() };
+            let new = NewAccount { email: email(&format!("{n}@example.com")), ..ada() };
             let registered = accounts.register(&flooder, new).await.map(drop);
             registered.and(accounts.login(&flooder, "nobody@example.com", "wrong horse".into()).await.map(drop))
         })
@@ -131,4 +135,69 @@ async fn one_network_that_registers_and_logs_in_without_end_does_not_lock_others
         refused += usize::from(code(one.await.unwrap()) == Code::Overloaded);
     }
     assert!(refused >= 300 - 32, "the flood is bounded: {refused}");
+}
+
+#[tokio::test]
+async fn an_address_and_a_password_are_the_same_in_every_form() {
+    let World { accounts, .. } = &World::new().await;
+    let new = |address: &str, password: &str| NewAccount {
+        email: email(address),
+        password: identity::new_password(password.to_owned()).expect("a password"),
+        display_name: "Zoë".into(),
+    };
+    let account =
+        accounts.register(&VISITOR, new("zoe\u{308}@m\u{fc}nchen.de", "caf\u{e9} caf\u{e9}")).await.unwrap().account;
+    assert_eq!(account.user.email, "zo\u{eb}@m\u{fc}nchen.de");
+    for twin in ["zo\u{eb}@xn--mnchen-3ya.de", "ZOE\u{308}@MU\u{308}NCHEN.DE"] {
+        assert_eq!(code(accounts.register(&VISITOR, new(twin, "correct horse")).await), Code::EmailTaken, "{twin}");
+        let signed = accounts.login(&VISITOR, twin, "cafe\u{301} cafe\u{301}".into()).await.unwrap();
+        assert_eq!(signed.account.user.id, account.user.id);
+    }
+    let nobody = accounts.login(&VISITOR, &"a".repeat(100_000), "correct horse".into()).await;
+    assert_eq!(code(nobody), Code::InvalidCredentials);
+}
+
+#[tokio::test]
+async fn accounts_from_before_there_were_keys_get_theirs_and_the_younger_twin_signs_in_as_it_registered() {
+    let World { accounts, .. } = &World::new().await;
+    let hash = Passwords::new(Hashing::Rehearsal);
+    let old = async |address: &str, password: &str| {
+        let about = ["x@example.com", "x"].map(str::to_owned);
+        let text = NewPassword { text: password.to_owned(), about, pointer: "" };
+        let password_hash = hash.hash(text, Purpose::Login, 1).await.unwrap();
+        let user = accounts.new_user(ada(), Role::User, 1).await.unwrap();
+        let user = User { email: address.into(), email_key: None, password_hash, ..user };
+        accounts.store.insert_user(&user).await.unwrap();
+        user.id
+    };
+    // Hashed as it was typed, when that was what one did.
+    let elder = old("caf\u{e9}@example.com", "cafe\u{301} au lait").await;
+    let younger = old("cafe\u{301}@example.com", "correct horse").await;
+    let other = old("b\u{fc}cher@example.com", "correct horse").await;
+    for _ in 0..2 {
+        assert_eq!(identity::key_accounts(&*accounts.store).await.unwrap(), 1);
+    }
+    let id = async |address: &str, password: &str| {
+        accounts.login(&VISITOR, address, password.into()).await.map(|signed| signed.account.user.id)
+    };
+    for password in ["cafe\u{301} au lait", "caf\u{e9} au lait", "cafe\u{301} au lait"] {
+        assert_eq!(id("CAF\u{c9}@example.com", password).await, Ok(elder), "{password:?}");
+    }
+    assert_eq!(id("cafe\u{301}@example.com", "correct horse").await, Ok(younger));
+    assert_eq!(id("bu\u{308}cher@example.com", "correct horse").await, Ok(other));
+    let twin = NewAccount { email: email("cafe\u{301}@example.com"), ..ada() };
+    assert_eq!(code(accounts.register(&VISITOR, twin).await), Code::EmailTaken);
+}
+
+#[tokio::test]
+async fn a_password_that_is_about_the_account_is_refused_wherever_one_is_set() {
+    let World { accounts, .. } = &World::new().await;
+    let easy = NewAccount { password: "ada@example.com".into(), ..ada() };
+    let refused = accounts.register(&VISITOR, easy).await.err().unwrap();
+    assert_eq!((refused.code, refused.fields[0].pointer.as_str()), (Code::ValidationFailed, "/password"));
+    let user = accounts.register(&VISITOR, ada()).await.unwrap().account.user.id;
+    let caller = Caller { user, role: Role::User, origin: None, trace: VISITOR.trace };
+    let refused =
+        accounts.change_password(&caller, "correct horse".into(), "ada@example.com".into()).await.err().unwrap();
+    assert_eq!((refused.code, refused.fields[0].pointer.as_str()), (Code::ValidationFailed, "/new_password"));
 }
