@@ -127,8 +127,8 @@ async fn fill(sql: &mut PgConnection, followers: i64) -> CreatorId {
          INSERT INTO creators (id, handle, display_name, bio, follower_count, created_at)
          SELECT md5('user' || n)::uuid, 'creator' || n, 'Someone', '', CASE n WHEN {followers} + 1 THEN {followers} ELSE 0 END, {START_MS}
          FROM generate_series({followers} + 1, {followers} + 1 + {OTHERS}) AS n;
-         INSERT INTO follows (creator_id, user_id, created_at)
-         SELECT md5('user' || {followers} + 1)::uuid, md5('user' || n)::uuid, {START_MS} FROM generate_series(1, {followers}) AS n;
+         INSERT INTO follows (creator_id, user_id, created_at, listed)
+         SELECT md5('user' || {followers} + 1)::uuid, md5('user' || n)::uuid, {START_MS}, 1 FROM generate_series(1, {followers}) AS n;
          INSERT INTO follows (creator_id, user_id, created_at)
          SELECT md5('user' || {followers} + 1 + other)::uuid, md5('user' || n)::uuid, {START_MS}
          FROM generate_series(1, {OTHERS}) AS other, generate_series(1, {followers} / 100) AS n;
@@ -151,7 +151,7 @@ async fn sample(sql: &mut PgConnection, star: CreatorId) -> Vec<UserId> {
 async fn plan(sql: &mut PgConnection, star: CreatorId) -> String {
     let page = format!(
         "EXPLAIN SELECT user_id FROM follows WHERE creator_id = '{}' AND user_id > '80000000-0000-0000-0000-000000000000'
-         ORDER BY user_id LIMIT {PAGE}",
+         AND listed = 1 ORDER BY user_id LIMIT {PAGE}",
         star.0
     );
     let rows = sql.fetch_all(AssertSqlSafe(page)).await.expect("a plan");

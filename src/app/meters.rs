@@ -4,6 +4,7 @@ use crate::actors::{Hub, Projection, Registry};
 use crate::domain::{DropStatus, StockCounts};
 use crate::http::meters::Meters;
 use crate::journal::{JournalReader, Space};
+use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
 use crate::storage::Store;
 use prometheus::process_collector::ProcessCollector;
@@ -19,6 +20,7 @@ pub(super) struct Sources {
     pub store: Arc<dyn Store>,
     /// The broadcaster's.
     pub contradictions: IntCounter,
+    pub logins: LoginLog,
 }
 
 struct Gauges {
@@ -41,6 +43,7 @@ pub(super) fn meters(sources: Sources, orders: &Orders) -> prometheus::Result<Me
     orders.outcomes().register(&registry)?;
     registry.register(Box::new(sources.contradictions.clone()))?;
     sources.store.register_meters(&registry)?;
+    sources.logins.register_meters(&registry)?;
     let gauge = |name: &str, help: &str| {
         let gauge = IntGauge::new(name, help)?;
         registry.register(Box::new(gauge.clone()))?;

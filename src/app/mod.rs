@@ -18,6 +18,7 @@ use crate::actors::{Hub, Registry};
 use crate::config::Config;
 use crate::http::{GoingDown, TlsError};
 use crate::journal::{Journal, JournalError, JournalReader, RecoveryError};
+use crate::service::login_log::LoginLog;
 use crate::service::settle::Settler;
 use crate::storage::{Store, StoreError};
 use actix_web::dev::{Server, ServerHandle};
@@ -90,6 +91,7 @@ pub struct App {
     hub: Hub,
     settler: Settler,
     store: Arc<dyn Store>,
+    logins: LoginLog,
     projector: JoinHandle<()>,
     stop_projector: watch::Sender<bool>,
     background: Vec<JoinHandle<()>>,
@@ -177,6 +179,7 @@ impl App {
             warn!("the projector did not finish; the next start projects the rest");
         }
         self.registry.stop();
+        self.logins.write(&*self.store).await;
         self.pulse.end().await;
         self.store.close().await;
         closed.map_err(AppError::Poisoned)?;

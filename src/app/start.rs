@@ -22,6 +22,7 @@ use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::identity;
 use crate::service::inbox::Inbox;
+use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
 use crate::service::products::Products;
@@ -93,6 +94,8 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), clock.clone());
+    let logins = LoginLog::new(clock.clone());
+    background.push(spawn(logins.clone().run(Arc::clone(&store))));
     let sources = Sources {
         reader: reader.clone(),
         registry: registry.clone(),
@@ -100,13 +103,14 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         hub: hub.clone(),
         store: Arc::clone(&store),
         contradictions,
+        logins: logins.clone(),
     };
     let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
     let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());
     background.push(spawn(marks.run()));
     let selling = Selling { drops, orders, sales, inbox };
     let secret = signing_secret(config, last, &*store).await?;
-    let services = services((config, &secret), &store, &hub, &clock, selling, (monitor, meters));
+    let services = services((config, &secret), &store, &hub, &clock, selling, (monitor, meters), &logins);
     let limits = Limits::new(config.sizes, &config.rate_limits);
     background.push(spawn(limits.clone().sweep()));
     let options = ServerOptions {
@@ -130,6 +134,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         hub,
         settler,
         store,
+        logins,
         projector,
         stop_projector,
         background,
@@ -169,13 +174,15 @@ fn services(
     clock: &Clock,
     Selling { drops, orders, sales, inbox }: Selling,
     (health, meters): (Arc<dyn HealthSource>, Meters),
+    logins: &LoginLog,
 ) -> Services {
     let tokens = Tokens::new(secret, config.access_token_seconds, clock.clone());
     let passwords = Passwords::new(config.password_hashing);
     let mine = drops.clone();
     let has_open_drops: HasOpenDrops = Arc::new(move |creator| mine.has_open(creator));
     Services {
-        accounts: Accounts::new(Arc::clone(store), passwords, tokens.clone(), has_open_drops),
+        accounts: Accounts::new(Arc::clone(store), passwords, tokens.clone(), has_open_drops)
+            .with_login_log(logins.clone()),
         creators: Creators::new(Arc::clone(store), hub.clone(), clock.clone()),
         products: Products::new(Arc::clone(store), clock.clone()),
         drops,

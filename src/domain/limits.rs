@@ -162,6 +162,11 @@ pub const PAYMENT_METHOD_CHARS_MAX: usize = 64;
 pub const PASSWORD_HASHES_AT_ONCE_MAX: usize = 4;
 /// Logins waiting for their password to be hashed, and registrations besides; past it 503.
 pub const PASSWORD_QUEUE_MAX: usize = 256;
+/// Accounts whose failed logins are told apart in the audit trail, and addresses without an account besides, each time that they are
+/// written: a flood of them makes no more than this many lines.
+pub const FAILED_LOGINS_APART_MAX: usize = 16;
+/// How often failed logins are written.
+pub const FAILED_LOGINS_WRITTEN_EVERY_MS: u64 = 10_000;
 /// Logins that come before a registration where both wait.
 pub const PASSWORD_LOGINS_PER_REGISTRATION: u32 = 3;
 /// Drops kept in memory (scheduled, live, or with unsettled holds).

@@ -1,6 +1,6 @@
 //! Orders as everyone outside the engine sees them.
 
-use super::{DropId, Fingerprint, Money, OrderId, Timestamp, TraceId, UserId, VariantId};
+use super::{DropId, Fingerprint, KeyDigest, Money, OrderId, Timestamp, TraceId, UserId, VariantId};
 use serde::{Deserialize, Serialize};
 
 macro_rules! named {
@@ -159,8 +159,8 @@ pub struct OrderView {
     pub status: OrderStatus,
     /// Set when `status` is `released`.
     pub release_reason: Option<ReleaseReason>,
-    /// The buyer's idempotency key, as sent.
-    pub key: String,
+    /// What is kept of the buyer's idempotency key.
+    pub digest: KeyDigest,
     /// What the request asked for.
     pub fingerprint: Fingerprint,
     /// When it was reserved.

@@ -240,7 +240,7 @@ impl DropState {
             unit_price: variant.price,
             status: order.status,
             release_reason: order.reason,
-            key: String::new(),
+            digest: order.digest,
             fingerprint: order.fingerprint,
             created_at: order.created_at,
             expires_at: order.expires_at(),
@@ -300,7 +300,6 @@ impl Restore {
     }
 
     /// Adds an order, the oldest first: the rows do not say in which order they were placed, and buyers list them so.
-    /// The key's digest is made from its text.
     ///
     /// # Errors
     /// Where the row names a variant that the drop does not have, or a hold that ends before it begins.
@@ -316,7 +315,7 @@ impl Restore {
         let slot = state.orders.insert(NewOrder {
             id: row.id,
             buyer: row.buyer,
-            digest: KeyDigest::of(row.buyer, &row.key),
+            digest: row.digest,
             fingerprint: row.fingerprint,
             created_at: row.created_at,
             expires_at: row.expires_at,

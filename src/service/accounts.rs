@@ -1,11 +1,13 @@
 //! Accounts: register, log in, stay logged in, log out.
 
-use super::caller::operators_audit;
+use super::caller::{changed_fields, operators_audit};
 use super::{
     Caller, Code, Failure, Object, Page, Visitor,
+    clock::Clock,
     creators::page,
     hash_queue::Purpose,
     identity::{self, Email},
+    login_log::LoginLog,
     passwords::{NewPassword, Passwords, Verdict},
     tokens::{self, REFRESH_GRACE_MS, Role, Tokens},
 };
@@ -73,13 +75,21 @@ pub struct Accounts {
     passwords: Passwords,
     tokens: Tokens,
     has_open_drops: HasOpenDrops,
+    logins: LoginLog,
 }
 
 impl Accounts {
     /// Over a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, passwords: Passwords, tokens: Tokens, has_open_drops: HasOpenDrops) -> Self {
-        Self { store, passwords, tokens, has_open_drops }
+        let logins = LoginLog::new(Clock::default());
+        Self { store, passwords, tokens, has_open_drops, logins }
+    }
+
+    /// The same, whose logins `logins` hears of.
+    #[must_use]
+    pub fn with_login_log(self, logins: LoginLog) -> Self {
+        Self { logins, ..self }
     }
 
     /// Makes an account and signs it in.
@@ -115,10 +125,16 @@ impl Accounts {
     pub async fn login(&self, visitor: &Visitor, email: &str, password: String) -> Result<SignedIn, Failure> {
         let user = self.known(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
-        let verdict = self.passwords.verify(password, hash, visitor.network()).await?;
-        let Some(mut user) = user.filter(|_| verdict != Verdict::Wrong) else {
-            return Err(Failure::new(Code::InvalidCredentials));
+        let verdict = self.passwords.verify(password, hash, visitor.network()).await;
+        let verdict = verdict.inspect_err(|failure| self.logins.failed(failure))?;
+        let mut user = match (user, &verdict) {
+            (Some(user), Verdict::Right | Verdict::Renewed(_)) => user,
+            (user, _) => {
+                self.logins.refused(visitor, user.map(|user| user.id), email);
+                return Err(Failure::new(Code::InvalidCredentials));
+            }
         };
+        self.logins.accepted();
         if let Verdict::Renewed(hash) = verdict {
             // Where it was changed meanwhile, the new password has its own hash.
             self.store.renew_password_hash(user.id, &user.password_hash, &hash).await?;
@@ -185,7 +201,10 @@ impl Accounts {
     /// `user_not_found`, `database_unavailable`.
     pub async fn change(&self, caller: &Caller, change: AccountChange) -> Result<Account, Failure> {
         let mut account = self.me(caller.user).await?;
-        let detail = json!({"display_name": change.display_name, "private_follows": change.private_follows});
+        let detail = changed_fields(&[
+            ("display_name", change.display_name.is_some()),
+            ("private_follows", change.private_follows.is_some()),
+        ]);
         account.user.display_name = change.display_name.unwrap_or(account.user.display_name);
         account.user.private_follows = change.private_follows.unwrap_or(account.user.private_follows);
         let audit = caller.audit(self.tokens.now(), "account_changed", user(caller.user), &detail);
@@ -283,7 +302,10 @@ impl Accounts {
         let account = self.me(caller.user).await?;
         let hash = Some(account.user.password_hash.clone());
         match self.passwords.verify(password, hash, caller.network()).await? {
-            Verdict::Wrong => Err(Failure::new(Code::WrongPassword)),
+            Verdict::Wrong => {
+                self.logins.refused_again(caller);
+                Err(Failure::new(Code::WrongPassword))
+            }
             Verdict::Right | Verdict::Renewed(_) => Ok(account),
         }
     }

@@ -112,6 +112,32 @@ impl Caller {
     }
 }
 
+/// What a line of the audit trail says about a change: which fields, and never what was in them, for the trail is not deleted with an account.
+#[must_use]
+pub fn changed_fields(fields: &[(&str, bool)]) -> serde_json::Value {
+    let changed = fields.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name);
+    serde_json::json!({"fields": changed.collect::<Vec<_>>()})
+}
+
+/// A line of the audit trail about something that somebody did who is not signed in.
+#[must_use]
+pub fn visitors_audit(
+    at: Timestamp,
+    visitor: &Visitor,
+    act: &str,
+    object: Option<Uuid>,
+    detail: &serde_json::Value,
+) -> AuditRow {
+    let nobody = Object { kind: "user", id: Uuid::nil() };
+    AuditRow {
+        role: "visitor".to_owned(),
+        origin: visitor.origin.map(|address| address.to_string()).unwrap_or_default(),
+        object,
+        trace: visitor.trace,
+        ..operators_audit(at, act, nobody, detail)
+    }
+}
+
 /// A line of the audit trail about something that the operator does at the command line.
 #[must_use]
 pub fn operators_audit(at: Timestamp, act: &str, object: Object, detail: &serde_json::Value) -> AuditRow {

@@ -1,10 +1,10 @@
 //! Creators and who follows them.
 
+use super::caller::changed_fields;
 use super::{Caller, Code, Failure, Hub, Object, Page, clock::Clock, to_the_end};
 use crate::domain::limits::{PAGE_BYTES_MAX, PAGE_LIMIT_MAX};
 use crate::domain::{CreatorId, UserId};
 use crate::storage::{Creator, Store};
-use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -82,7 +82,7 @@ impl Creators {
     pub async fn change(&self, caller: &Caller, id: CreatorId, change: CreatorChange) -> Result<Creator, Failure> {
         let old = self.get(id).await?;
         caller.may_manage(id)?;
-        let detail = json!({"display_name": change.display_name, "bio": change.bio});
+        let detail = changed_fields(&[("display_name", change.display_name.is_some()), ("bio", change.bio.is_some())]);
         let mut new = old.clone();
         new.display_name = change.display_name.unwrap_or(new.display_name);
         new.bio = change.bio.unwrap_or(new.bio);

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod hash_queue;
 pub mod identity;
 pub mod inbox;
+pub mod login_log;
 pub mod orders;
 pub mod outcomes;
 pub mod passwords;

@@ -372,7 +372,6 @@ impl World {
             }
             let mut expected: Vec<OrderView> = state.orders().collect();
             expected.sort_by_key(|order| order.id);
-            let rows: Vec<OrderView> = rows.into_iter().map(|row| OrderView { key: String::new(), ..row }).collect();
             if rows != expected {
                 return Err(format!("drop {id}: the orders in SQL are not the journal's"));
             }

@@ -55,8 +55,11 @@ pub(super) async fn follow<D: Database>(
     creator: CreatorId,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO follows (creator_id, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO follows (creator_id, user_id, created_at, listed) \
+               SELECT $1, $2, $3, 1 - private_follows FROM users WHERE id = $2 ON CONFLICT DO NOTHING";
     let mut tx = db.transaction().await?;
+    // A change of privacy comes before and is read, or comes after and finds the row.
+    tx.lock(user.0).await?;
     if tx.run(sql, args![creator.0, user.0, at]).await? == 0 {
         return Ok(false);
     }
@@ -98,7 +101,8 @@ pub(super) async fn followers<D: Database>(
     after: Option<UserId>,
     limit: u32,
 ) -> Result<Vec<UserId>, StoreError> {
-    let sql = "SELECT user_id FROM follows WHERE creator_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3";
+    let sql = "SELECT user_id FROM follows WHERE creator_id = $1 AND user_id > $2 AND listed = 1 \
+               ORDER BY user_id LIMIT $3";
     let rows = db.session().await?.all(sql, args![creator.0, past(after.map(|id| id.0)), limit]).await?;
     rows.iter().map(|row| row.id("user_id").map(UserId)).collect()
 }

@@ -310,7 +310,7 @@ pub trait Store: Ledger {
     /// Whom `user` follows, in creator id order (ascending), those after `after`.
     async fn following(&self, user: UserId, after: Option<CreatorId>, limit: u32)
     -> Result<Vec<CreatorId>, StoreError>;
-    /// Who follows `creator`, in user id order (ascending), those after `after`.
+    /// Who follows `creator` and lets others see it, in user id order (ascending), those after `after`.
     async fn followers(&self, creator: CreatorId, after: Option<UserId>, limit: u32)
     -> Result<Vec<UserId>, StoreError>;
 

@@ -35,9 +35,9 @@ pub struct AuditRow {
     pub id: Uuid,
     /// When.
     pub at: Timestamp,
-    /// Who; `None` for an operator at the command line.
+    /// Who; `None` for an operator at the command line, and for a visitor who is not signed in.
     pub actor: Option<UserId>,
-    /// As what: `user`, `creator`, `admin` or `operator`.
+    /// As what: `user`, `creator`, `admin`, `operator` or `visitor`.
     pub role: String,
     /// From which address; empty where there is none.
     pub origin: String,
@@ -311,9 +311,7 @@ pub struct RefusalRow {
     pub drop_id: DropId,
     /// Who was refused.
     pub buyer: UserId,
-    /// The key, as sent.
-    pub key: String,
-    /// The key's digest.
+    /// What is kept of its key.
     pub digest: KeyDigest,
     /// What the request asked for.
     pub fingerprint: Fingerprint,

@@ -134,7 +134,8 @@ pub(super) async fn answer_for_key<D: Database>(
 ) -> Result<Option<KeyAnswer>, StoreError> {
     let mut session = db.session().await?;
     let digest = KeyDigest::of(buyer, key);
-    let order = session.one(D::ORDER_OF_KEY, args![buyer.0, rows::key_bits(digest), key]).await?;
+    let order =
+        session.one(D::ORDER_OF_KEY, args![buyer.0, rows::key_bits(digest), &rows::key_text(digest), key]).await?;
     let order = order.as_ref().map(rows::order).transpose()?;
     let refusal = session.one(D::REFUSAL_OF_KEY, args![digest.0]).await?;
     let refusal = refusal.as_ref().map(rows::refusal).transpose()?;

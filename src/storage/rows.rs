@@ -229,6 +229,25 @@ fn add_variant<R: Columns>(drop: &mut DropRow, row: &R, id: VariantId) -> Result
     Ok(())
 }
 
+/// How the column `key` of an order begins that holds a digest.
+const DIGEST: char = '#';
+
+/// What the column `key` of an order holds. A key may say who somebody is, so its text is not kept.
+pub(super) fn key_text(digest: KeyDigest) -> String {
+    format!("{DIGEST}{}", digest.0.simple())
+}
+
+/// Rows from before have the text of their key.
+pub(super) fn has_plain_key<R: Columns>(row: &R) -> Result<bool, StoreError> {
+    Ok(!row.text("key")?.starts_with(DIGEST))
+}
+
+fn order_digest<R: Columns>(row: &R) -> Result<KeyDigest, StoreError> {
+    let text = row.text("key")?;
+    let digest = text.strip_prefix(DIGEST).and_then(|hex| uuid::Uuid::try_parse(hex).ok());
+    Ok(digest.map_or(KeyDigest::of(UserId(row.id("buyer_id")?), &text), KeyDigest))
+}
+
 pub(super) fn order<R: Columns>(row: &R) -> Result<OrderView, StoreError> {
     Ok(OrderView {
         id: OrderId(row.id("id")?),
@@ -239,7 +258,7 @@ pub(super) fn order<R: Columns>(row: &R) -> Result<OrderView, StoreError> {
         unit_price: price(row)?,
         status: named(row, "status", OrderStatus::parse)?,
         release_reason: maybe_named(row, "release_reason", ReleaseReason::parse)?,
-        key: row.text("key")?,
+        digest: order_digest(row)?,
         fingerprint: Fingerprint(row.int("fingerprint")?.cast_unsigned()),
         created_at: time(row, "created_at")?,
         expires_at: time(row, "expires_at")?,
@@ -284,7 +303,6 @@ pub(super) fn refusal<R: Columns>(row: &R) -> Result<RefusalRow, StoreError> {
         sequence: u64::try_from(sequence).map_err(|_| corrupt("sequence", sequence))?,
         drop_id: DropId(row.id("drop_id")?),
         buyer: UserId(row.id("buyer_id")?),
-        key: row.text("key")?,
         digest: KeyDigest(row.id("digest")?),
         fingerprint: Fingerprint(row.int("fingerprint")?.cast_unsigned()),
         refusal: named(row, "refusal", |name| Refusal::parse(name, available))?,

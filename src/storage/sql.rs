@@ -193,7 +193,7 @@ pub(super) trait Database: Send + Sync + 'static {
     const FIRST_IMAGE: &'static str;
     /// The rows of `$1`'s orders whose ids are below `$2`, newest first, `$3` at the most.
     const ORDERS_OF: &'static str;
-    /// The row of the first order that `$1` placed with a key that has the bits `$2` and the text `$3`.
+    /// The row of the first order that `$1` placed with a key that has the bits `$2` and is kept as `$3`, or as `$4`.
     const ORDER_OF_KEY: &'static str;
     /// What comes before a condition on the user of lines of the inbox, where an index begins with something else.
     const OF_INBOX: &'static str;
@@ -210,6 +210,8 @@ pub(super) trait Database: Send + Sync + 'static {
     fn latest_migration() -> i64;
     /// Brings the schema up to date.
     fn migrate(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Takes what was deleted out of files in which this database would leave it. Returns at once; it is done moments later.
+    fn erase_deleted(&self) {}
     /// Closes every connection.
     fn close(&self) -> impl Future<Output = ()> + Send;
     /// Writes the database as it is now into an empty file.
@@ -230,6 +232,7 @@ pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Places for operations, so that a crowd waits here and not in the pool, which would open and close connections. A crowd that reads
 /// what everybody may read takes half of them at the most: the others are for logins and for what people do.
+#[derive(Clone)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
     browsing: Arc<Semaphore>,

@@ -195,7 +195,9 @@ impl<D: Database> Store for SqlStore<D> {
         timely(accounts::set_password(&self.db, user, hash, audit)).await
     }
     async fn delete_user(&self, user: UserId, audit: &AuditRow) -> Result<(), StoreError> {
-        self.creators.write_any(timely(accounts::delete_user(&self.db, user, audit))).await
+        self.creators.write_any(timely(accounts::delete_user(&self.db, user, audit))).await?;
+        self.db.erase_deleted();
+        Ok(())
     }
 
     async fn record_audit(&self, row: &AuditRow) -> Result<(), StoreError> {

@@ -154,10 +154,44 @@ async fn an_operator_makes_the_first_admin_who_reads_what_was_done() {
         (&line["act"], &line["actor_id"], &line["object_id"]),
         (&json!("account_changed"), &json!(ann.id), &json!(ann.id))
     );
-    assert_eq!((&line["origin"], &line["detail"]["display_name"]), (&json!("127.0.0.1"), &json!("Ann")));
+    assert_eq!((&line["origin"], &line["detail"]), (&json!("127.0.0.1"), &json!({"fields": ["display_name"]})));
     let (_, none) = server.get("/audit?object_id=018f0000-0000-7000-8000-000000000000", Some(&root)).await;
     assert_eq!(none["items"], json!([]));
     problem(server.get("/audit?actor_id=x", Some(&root)).await, 400, "validation_failed");
     let (status, _) = server.get(&format!("/users/{}/following", ann.id), Some(&root)).await;
     assert_eq!(status, 200, "an admin may see what a user keeps from others");
+}
+
+#[tokio::test]
+async fn failed_logins_are_counted_and_in_the_audit_trail_without_what_was_typed() {
+    let mut server = Server::start().await;
+    let (root, ann) = (server.admin().await, server.account("ann").await);
+    for email in [ann.email.as_str(), &ann.email, "nobody@example.com"] {
+        let login = json!({"email": email, "password": "wrong horse"});
+        problem(server.post("/auth/login", None, login).await, 401, "invalid_credentials");
+    }
+    let delete = json!({"password": "wrong horse"});
+    let refused = server.call(Method::DELETE, "/users/me", Some(&ann), Some(delete)).await;
+    problem(refused, 403, "wrong_password");
+    let text = crate::metrics::text(&server).await;
+    assert!(crate::metrics::sample(&text, "livedrop_logins_total{result=\"refused\"}") >= 4.0);
+    // What is not written yet is written at the end.
+    assert_eq!(server.terminate(), Some(0));
+    server.restart();
+    let (_, trail) = server.get("/audit?limit=10", Some(&root)).await;
+    let lines = trail["items"].as_array().expect("lines");
+    let found = |act: &str, object: &Value| {
+        let of = lines.iter().filter(|line| line["act"] == act && line["object_id"] == *object);
+        of.map(|line| line["detail"]["attempts"].as_u64().expect("a number")).sum::<u64>()
+    };
+    assert_eq!(found("login_refused", &json!(ann.id)), 2, "{trail}");
+    assert_eq!(found("password_refused", &json!(ann.id)), 1, "{trail}");
+    assert_eq!(found("login_refused", &Value::Null), 1, "{trail}");
+    let text = trail.to_string();
+    assert!(!text.contains("example.com") && !text.contains("wrong horse"), "{text}");
+    let line = lines.iter().find(|line| line["act"] == "login_refused").expect("a line");
+    assert_eq!(
+        (&line["role"], &line["actor_id"], &line["origin"]),
+        (&json!("visitor"), &Value::Null, &json!("127.0.0.1"))
+    );
 }

@@ -18,8 +18,12 @@ async fn following_counts_once() {
     assert_eq!(profile["follower_count"], 1);
     let (_, list) = server.get(&format!("/users/{}/following", fan.id), Some(&fan)).await;
     assert_eq!(list["items"][0]["creator_id"], json!(star.id));
-    let (_, list) = server.get(&format!("/creators/{}/followers", star.id), None).await;
-    assert_eq!(list["items"][0]["user_id"], json!(fan.id));
+    let followers = async || server.get(&format!("/creators/{}/followers", star.id), None).await.1["items"].clone();
+    assert_eq!(followers().await, json!([]), "follows are private");
+    server.call(Method::PATCH, "/users/me", Some(&fan), Some(json!({"private_follows": false}))).await;
+    assert_eq!(followers().await, json!([{"user_id": fan.id}]));
+    server.call(Method::PATCH, "/users/me", Some(&fan), Some(json!({"private_follows": true}))).await;
+    assert_eq!(followers().await, json!([]));
     for _ in 0..2 {
         let (status, body) = server.call(Method::DELETE, &follow, Some(&fan), None).await;
         assert_eq!((status.as_u16(), &body["following"]), (200, &json!(false)));

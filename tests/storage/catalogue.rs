@@ -3,7 +3,7 @@
 use crate::Database;
 use crate::fixtures::{at, audit, creator, register, user};
 use livedrop::domain::{CreatorId, UserId};
-use livedrop::storage::{AuditFilter, Creator, StoreError};
+use livedrop::storage::{AuditFilter, Creator, StoreError, User};
 use std::collections::BTreeSet;
 
 pub async fn a_profile_is_one_per_account_and_handle(db: Database) {
@@ -53,6 +53,25 @@ pub async fn following_twice_is_following_once(db: Database) {
     assert!(!db.store.follows(alice, star).await.unwrap());
     assert_eq!(count().await, 0);
     assert!(db.store.follow(alice, CreatorId(UserId::new().0), at(3)).await.is_err(), "nobody to follow");
+}
+
+pub async fn whoever_keeps_their_follows_private_is_in_no_list_of_followers(db: Database) {
+    let (fans, star) = register(&db, 2).await;
+    for fan in &fans {
+        db.store.follow(*fan, star, at(1)).await.unwrap();
+    }
+    let listed = async || db.store.followers(star, None, 10).await.unwrap();
+    assert_eq!(listed().await, fans);
+    let open = db.store.user(fans[0]).await.unwrap().unwrap();
+    let private = User { private_follows: true, ..open.clone() };
+    db.store.update_user(&private, &audit(fans[0], 2)).await.unwrap();
+    assert_eq!(listed().await, fans[1..]);
+    db.store.unfollow(fans[0], star).await.unwrap();
+    db.store.follow(fans[0], star, at(3)).await.unwrap();
+    assert_eq!(listed().await, fans[1..], "a new follow is as private");
+    assert_eq!(db.store.creator(star).await.unwrap().unwrap().follower_count, 2, "and counts");
+    db.store.update_user(&open, &audit(fans[0], 4)).await.unwrap();
+    assert_eq!(listed().await, fans);
 }
 
 pub async fn crowds_that_follow_and_unfollow_leave_the_right_count(db: Database) {

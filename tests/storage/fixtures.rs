@@ -98,7 +98,7 @@ pub async fn register(db: &Database, count: usize) -> (Vec<UserId>, CreatorId) {
     db.store.insert_creator(&creator(star.id, "star")).await.unwrap();
     let mut ids = Vec::new();
     for i in 0..count {
-        let fan = user(&format!("fan{i}@example.com"));
+        let fan = User { private_follows: false, ..user(&format!("fan{i}@example.com")) };
         db.store.insert_user(&fan).await.unwrap();
         ids.push(fan.id);
     }

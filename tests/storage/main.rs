@@ -68,6 +68,7 @@ on_both! {
         a_profile_is_one_per_account_and_handle,
         a_profile_changes_and_keeps_its_followers,
         following_twice_is_following_once,
+        whoever_keeps_their_follows_private_is_in_no_list_of_followers,
         crowds_that_follow_and_unfollow_leave_the_right_count,
         pages_of_followers_neither_repeat_nor_skip,
         text_comes_back_as_it_was,
@@ -144,6 +145,7 @@ mod from_before {
             orders_from_before_are_found,
             rows_that_break_a_rule_are_refused,
         addresses_from_before_have_their_keys,
+        the_key_of_an_order_goes_with_its_buyer,
         },
         owners::{
             the_schema_is_told,

@@ -1,7 +1,7 @@
 //! Rows that an earlier version of the schema has.
 
 use crate::Database;
-use crate::fixtures::{Sale, at};
+use crate::fixtures::{Sale, at, audit};
 use livedrop::domain::{OrderStatus, Refusal, TraceId};
 use livedrop::storage::KeyAnswer;
 use sqlx::migrate::Migrator;
@@ -47,7 +47,7 @@ pub async fn orders_from_before_are_found(db: Database) {
     db.store.migrate().await.unwrap();
     for (bought, refused) in &asks {
         let order = db.store.order(bought.line.order).await.unwrap().expect("it was there");
-        assert_eq!((order.drop_id, order.buyer, &order.key), (bought.drop, bought.line.buyer, &bought.key));
+        assert_eq!((order.drop_id, order.buyer, order.digest), (bought.drop, bought.line.buyer, bought.digest()));
         assert_eq!(
             (order.status, order.quantity, order.payment_ref.as_deref()),
             (OrderStatus::Confirmed, 2, Some("p"))
@@ -58,7 +58,7 @@ pub async fn orders_from_before_are_found(db: Database) {
         let answer = db.store.answer_for_key(bought.line.buyer, &bought.key).await.unwrap();
         assert_eq!(answer, Some(KeyAnswer::Order(Box::new(order))));
         let refusals = db.store.drop_refusals(bought.drop, None, 9).await.unwrap();
-        let row = refusals.iter().find(|row| row.key == refused.key).expect("it was there");
+        let row = refusals.iter().find(|row| row.digest == refused.digest()).expect("it was there");
         assert_eq!((refusals.len(), row.buyer, row.refusal), (3, refused.line.buyer, Refusal::SoldOut));
         let answer = db.store.answer_for_key(refused.line.buyer, &refused.key).await.unwrap();
         assert_eq!(answer, Some(KeyAnswer::Refused(row.clone())));
@@ -84,6 +84,32 @@ pub async fn addresses_from_before_have_their_keys(db: Database) {
     assert_eq!((ada.id.0, ada.email_key.as_deref()), (rows[0].0, Some("ada@example.com")));
     let without = db.store.accounts_without_key(None, 9).await.unwrap();
     assert_eq!(without.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [rows[1].0]);
+}
+
+/// Rows from before have the text of a key, which may say whose it is. It goes with their account, and the key is known all the same.
+pub async fn the_key_of_an_order_goes_with_its_buyer(db: Database) {
+    let sale = Sale::of(&[9]);
+    let (order, literal) = (sale.order(0, 2), |id| db.literal(id));
+    let [id, drop, variant, buyer, digest] =
+        [order.line.order.0, order.drop.0, order.line.variant.0, order.line.buyer.0, order.digest().0].map(literal);
+    let key = &order.key;
+    let statements = format!(
+        "INSERT INTO users (id, email, display_name, password_hash, role, created_at) \
+         VALUES ({buyer}, 'ada@example.com', 'x', 'x', 'user', 1);\
+         INSERT INTO orders (id, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, key, digest, fingerprint, \
+         created_at, expires_at, status) VALUES ({id}, {drop}, {variant}, {buyer}, 2, 5, 'EUR', '{key}', {digest}, 7, 1, 2, 'reserved');"
+    );
+    db.at_version(BEFORE, statements).await;
+    db.store.migrate().await.unwrap();
+    // Where a row has the text, this breaks a rule.
+    let no_row_has_it =
+        async || db.run(format!("UPDATE orders SET quantity = 0 WHERE key LIKE '%{key}%'")).await.is_ok();
+    assert!(!no_row_has_it().await);
+    db.store.delete_user(order.line.buyer, &audit(order.line.buyer, 1)).await.unwrap();
+    assert!(no_row_has_it().await);
+    let answer = db.store.answer_for_key(order.line.buyer, key).await.unwrap();
+    let Some(KeyAnswer::Order(found)) = answer else { panic!("{answer:?}") };
+    assert_eq!((found.id, found.digest), (order.line.order, order.digest()));
 }
 
 /// What a statement comes to that would break one of the rules that the schema keeps: for each of these, nothing is changed.

@@ -10,7 +10,7 @@ use livedrop::domain::{
 use livedrop::engine::{Command, DropState, Reserve, state::Restore};
 use livedrop::storage::{AuditFilter, ProjectionBatch, Store};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 const SEEDS: std::ops::Range<u64> = 0..6;
 const COMMANDS: usize = 400;
@@ -20,7 +20,6 @@ struct Model {
     state: DropState,
     board: StockBoard,
     low: Vec<bool>,
-    keys: HashMap<OrderId, String>,
     refusals: usize,
     by_hand: usize,
     last_event_at: Timestamp,
@@ -43,7 +42,6 @@ impl Model {
         Self {
             board: StockBoard::new(&spec),
             low: vec![false; stocks.len()],
-            keys: HashMap::new(),
             refusals: 0,
             by_hand: 0,
             last_event_at: spec.created_at,
@@ -120,10 +118,7 @@ impl Model {
     fn note(&mut self, event: &DropEvent) {
         self.board.fold(event).expect("the engine's events follow each other");
         match event {
-            DropEvent::Reserved { order, key, .. } => {
-                self.keys.insert(*order, key.to_string());
-                self.orders.push(*order);
-            }
+            DropEvent::Reserved { order, .. } => self.orders.push(*order),
             DropEvent::Refused { .. } => self.refusals += 1,
             DropEvent::ByHand { .. } => self.by_hand += 1,
             DropEvent::StockLow { variant, .. } => {
@@ -138,8 +133,7 @@ impl Model {
     }
 
     fn orders(&self) -> Vec<OrderView> {
-        let with_key = |view: OrderView| OrderView { key: self.keys[&view.id].clone(), ..view };
-        let mut orders: Vec<OrderView> = self.state.orders().map(with_key).collect();
+        let mut orders: Vec<OrderView> = self.state.orders().collect();
         orders.sort_by_key(|order| order.id);
         orders
     }

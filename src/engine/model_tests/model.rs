@@ -274,7 +274,7 @@ impl Model {
             unit_price: variant.price,
             status: if free { OrderStatus::Confirmed } else { OrderStatus::Reserved },
             release_reason: None,
-            key: String::new(),
+            digest: ask.digest,
             fingerprint: ask.fingerprint,
             created_at: now,
             expires_at: now.plus_millis(i64::from(self.spec.hold_ms)),

@@ -1,9 +1,8 @@
 //! The two ways by which a drop comes back after a restart, and what it means that it came back the same.
 
-use crate::domain::{DropEvent, DropRecord, DropSpec, KeyDigest, OrderId, StockCounts};
+use crate::domain::{DropEvent, DropRecord, DropSpec, KeyDigest, StockCounts};
 use crate::engine::DropState;
 use crate::engine::state::Restore;
-use std::collections::HashMap;
 
 /// Folds a drop's records into a fresh state, as recovery does with the journal.
 pub fn replayed(spec: &DropSpec, journal: &[DropRecord]) -> DropState {
@@ -21,10 +20,11 @@ pub fn restored(state: &DropState, journal: &[DropRecord]) -> DropState {
     let variants: Vec<(StockCounts, bool)> = state.variants.iter().map(|v| (v.counts, v.low)).collect();
     let times = (state.started_at(), state.ended_at(), state.last_at);
     let mut restore = Restore::new((**state.spec()).clone(), state.status(), times, &variants);
-    let mut keys: HashMap<OrderId, &str> = HashMap::new();
     for record in journal {
         match &record.event {
-            DropEvent::Reserved { order, key, .. } => drop(keys.insert(*order, key)),
+            DropEvent::Reserved { buyer, key, digest, .. } => {
+                assert_eq!(*digest, KeyDigest::of(*buyer, key), "an order's digest is its key's");
+            }
             DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace } => {
                 assert_eq!(*digest, KeyDigest::of(*buyer, key), "a refusal's digest is its key's");
                 restore.refusal(*digest, *fingerprint, *refusal, *trace);
@@ -32,8 +32,7 @@ pub fn restored(state: &DropState, journal: &[DropRecord]) -> DropState {
             _ => {}
         }
     }
-    for mut row in state.orders() {
-        keys[&row.id].clone_into(&mut row.key);
+    for row in state.orders() {
         restore.order(row).expect("a row of this drop");
     }
     restore.finish()

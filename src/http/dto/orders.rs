@@ -224,6 +224,7 @@ pub fn export_line(order: &OrderView, variant: &str) -> [String; EXPORT_COLUMNS.
 mod tests {
     use super::*;
     use crate::domain::Fingerprint;
+    use crate::domain::KeyDigest;
     use crate::http::dto::pointers;
     use crate::http::plain::Plain;
     use serde_json::json;
@@ -259,7 +260,7 @@ mod tests {
             unit_price: Money { amount: 1_999, currency: "EUR".parse().unwrap() },
             status: OrderStatus::Reserved,
             release_reason: None,
-            key: "k".to_owned(),
+            digest: KeyDigest::of(UserId::new(), "k"),
             fingerprint: Fingerprint(1),
             created_at: at(0),
             expires_at: at(1),

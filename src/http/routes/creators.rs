@@ -215,7 +215,7 @@ pub async fn unfollow(services: web::Data<Services>, caller: Caller, Id(id): Id<
     path = "/api/v1/creators/{id}/followers",
     tag = "Follows",
     operation_id = "list_followers",
-    summary = "Who follows a creator",
+    summary = "Who follows a creator and lets others see it",
     params(OfCreator, FollowersQuery),
     responses(
         (status = 200, description = "One page", body = PageBody<FollowerBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),

@@ -176,7 +176,7 @@ impl Fold {
             quantity,
             unit_price,
             expires_at,
-            key,
+            key: _,
             digest,
             fingerprint,
             payment_method,
@@ -197,7 +197,7 @@ impl Fold {
             unit_price: *unit_price,
             status: OrderStatus::Reserved,
             release_reason: None,
-            key: key.to_string(),
+            digest: *digest,
             fingerprint: *fingerprint,
             created_at: record.at,
             expires_at: *expires_at,
@@ -215,12 +215,11 @@ impl Fold {
     }
 
     fn refuse(&mut self, sequence: u64, record: &DropRecord) {
-        if let DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace } = &record.event {
+        if let DropEvent::Refused { buyer, key: _, digest, fingerprint, refusal, trace } = &record.event {
             self.refusals.push(RefusalRow {
                 sequence,
                 drop_id: record.drop,
                 buyer: *buyer,
-                key: key.to_string(),
                 digest: *digest,
                 fingerprint: *fingerprint,
                 refusal: *refusal,

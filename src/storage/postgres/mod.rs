@@ -91,8 +91,7 @@ impl Database for PostgresDatabase {
     const FIRST_IMAGE: &'static str = "CAST(CAST(images AS json) -> 0 AS TEXT)";
     const OF_INBOX: &'static str = "";
     const ORDERS_OF: &'static str = "SELECT * FROM orders WHERE buyer_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
-    const ORDER_OF_KEY: &'static str =
-        "SELECT * FROM orders WHERE buyer_id = $1 AND key_bits = $2 AND key = $3 ORDER BY created_at, id LIMIT 1";
+    const ORDER_OF_KEY: &'static str = "SELECT * FROM orders WHERE buyer_id = $1 AND key_bits = $2 AND key IN ($3, $4) ORDER BY created_at, id LIMIT 1";
     const REFUSAL_OF_KEY: &'static str = "SELECT * FROM refusals WHERE digest = $1 ORDER BY at, sequence LIMIT 1";
 
     async fn session(&self) -> Result<PostgresSession, StoreError> {

@@ -5,7 +5,7 @@
 use super::text;
 use crate::domain::{Timestamp, TraceId};
 use crate::storage::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
-use crate::storage::rows::{fingerprint_bits, key_bits, tag_of};
+use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{PgConnection, Result};
 use uuid::Uuid;
@@ -138,7 +138,7 @@ pub(super) async fn insert_orders(connection: &mut PgConnection, orders: &[NewOr
         .bind(column(orders, |order| i64::from(order.view.quantity)))
         .bind(column(orders, |order| order.view.unit_price.amount))
         .bind(column(orders, |order| order.view.unit_price.currency.as_str().to_owned()))
-        .bind(column(orders, |order| text(&order.view.key)))
+        .bind(column(orders, |order| key_text(order.digest)))
         .bind(column(orders, |order| key_bits(order.digest)))
         .bind(column(orders, |order| fingerprint_bits(order.view.fingerprint)))
         .bind(column(orders, |order| order.view.created_at.as_millis()))
@@ -188,16 +188,15 @@ pub(super) async fn insert_refusals(
     journal: Uuid,
     refusals: &[RefusalRow],
 ) -> Result<()> {
-    let sql = "INSERT INTO refusals (journal_id, sequence, drop_id, buyer_id, key, digest, fingerprint, refusal, \
-               trace, at, available) \
-               SELECT $1, * FROM UNNEST($2::bigint[], $3::uuid[], $4::uuid[], $5::text[], $6::uuid[], $7::bigint[], \
-               $8::text[], $9::uuid[], $10::bigint[], $11::bigint[])";
+    let sql = "INSERT INTO refusals (journal_id, sequence, drop_id, buyer_id, digest, fingerprint, refusal, \
+               trace, at, available, key) \
+               SELECT $1, *, '' FROM UNNEST($2::bigint[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bigint[], $7::text[], \
+               $8::uuid[], $9::bigint[], $10::bigint[])";
     sqlx::query(sql)
         .bind(journal)
         .bind(column(refusals, |row| row.sequence.cast_signed()))
         .bind(column(refusals, |row| row.drop_id.0))
         .bind(column(refusals, |row| row.buyer.0))
-        .bind(column(refusals, |row| text(&row.key)))
         .bind(column(refusals, |row| row.digest.0))
         .bind(column(refusals, |row| fingerprint_bits(row.fingerprint)))
         .bind(column(refusals, |row| row.refusal.as_str()))

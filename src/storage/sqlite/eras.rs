@@ -38,7 +38,7 @@ pub(super) const ORDERS_OF: &str = "SELECT orders.* FROM (\
 /// A buyer's order of a key. Only orders whose key is most likely this one are fetched.
 pub(super) const ORDER_OF_KEY: &str = "SELECT orders.* FROM eras CROSS JOIN orders AS known CROSS JOIN orders \
      WHERE known.era = eras.era AND known.buyer_id = ?1 AND known.key_bits = ?2 \
-     AND orders.drop_tag = known.drop_tag AND orders.id = known.id AND orders.key = ?3 \
+     AND orders.drop_tag = known.drop_tag AND orders.id = known.id AND orders.key IN (?3, ?4) \
      ORDER BY orders.created_at, orders.id LIMIT 1";
 /// A refusal of a key.
 pub(super) const REFUSAL_OF_KEY: &str = "SELECT refusals.* FROM eras CROSS JOIN refusals \

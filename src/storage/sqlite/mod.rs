@@ -1,6 +1,7 @@
 //! SQLite: the default, a file in the data directory.
 
 mod eras;
+mod erasure;
 mod file;
 mod write;
 
@@ -55,6 +56,7 @@ pub(super) struct SqliteDatabase {
     readers: SqlitePool,
     reader_places: Places,
     migrating: SqliteConnectOptions,
+    eraser: erasure::Eraser,
 }
 
 impl SqliteDatabase {
@@ -77,6 +79,8 @@ impl SqliteDatabase {
             pool.idle_timeout(None).max_lifetime(None)
         };
         let writing = options.clone().create_if_missing(true).pragma("cache_size", "-65536");
+        // What is deleted is overwritten, and not only forgotten.
+        let writing = writing.pragma("secure_delete", "ON");
         let writing = writing.pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         let migrating = writing.clone();
         // A statement of many rows keeps what its pages were, should it have to undo them, and would write that to a file.
@@ -92,7 +96,8 @@ impl SqliteDatabase {
         let reading = options.pragma("query_only", "1");
         let readers = pool(READERS_MAX).connect_with(reading).await.map_err(|error| file::sorted(&path, error))?;
         let (writer_place, reader_places) = (Places::new(1), Places::new(READERS_MAX));
-        Ok(Self { writer, writer_place, readers, reader_places, migrating })
+        let eraser = erasure::Eraser::new(writer.clone(), writer_place.clone());
+        Ok(Self { writer, writer_place, readers, reader_places, migrating, eraser })
     }
 }
 
@@ -172,6 +177,10 @@ impl Database for SqliteDatabase {
         let result = MIGRATIONS.run(&pool).await.map_err(from_migrate);
         pool.close().await;
         result
+    }
+
+    fn erase_deleted(&self) {
+        self.eraser.erase();
     }
 
     async fn close(&self) {

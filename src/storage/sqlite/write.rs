@@ -5,7 +5,7 @@
 use super::query;
 use crate::domain::{OrderStatus, OrderView};
 use crate::storage::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
-use crate::storage::rows::{fingerprint_bits, key_bits, tag_of};
+use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
 use crate::storage::sql::Value;
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{AssertSqlSafe, Result, SqliteConnection};
@@ -190,7 +190,7 @@ fn lasting(era: i64, order: &NewOrder) -> [Value; 9] {
     [
         packed(
             [view.id.0, view.drop_id.0, view.variant_id.0, view.buyer.0],
-            [view.unit_price.currency.as_str(), &view.key],
+            [view.unit_price.currency.as_str(), &key_text(order.digest)],
         ),
         tag_of(view.id).into(),
         era.into(),
@@ -254,19 +254,15 @@ pub(super) async fn insert_refusals(
     era: i64,
     refusals: &[RefusalRow],
 ) -> Result<()> {
-    let head = "WITH new (packed, key_bytes, sequence, era, fingerprint, at, available) AS (";
-    let tail = ") INSERT INTO refusals (journal_id, drop_id, buyer_id, digest, trace, key, refusal, sequence, era, fingerprint, at, \
+    let head = "WITH new (packed, sequence, era, fingerprint, at, available) AS (";
+    let tail = ") INSERT INTO refusals (journal_id, drop_id, buyer_id, digest, trace, refusal, key, sequence, era, fingerprint, at, \
                 available) \
                 SELECT substr(packed, 1, 16), substr(packed, 17, 16), substr(packed, 33, 16), substr(packed, 49, 16), \
-                substr(packed, 65, 16), CAST(substr(packed, 81, key_bytes) AS TEXT), CAST(substr(packed, 81 + key_bytes) AS TEXT), \
+                substr(packed, 65, 16), CAST(substr(packed, 81) AS TEXT), '', \
                 sequence, era, fingerprint, at, available FROM new";
     bulk(connection, head, tail, refusals, |row| {
         [
-            packed(
-                [journal, row.drop_id.0, row.buyer.0, row.digest.0, row.trace.0],
-                [row.key.as_str(), row.refusal.as_str()],
-            ),
-            ordinal(row.key.len()),
+            packed([journal, row.drop_id.0, row.buyer.0, row.digest.0, row.trace.0], [row.refusal.as_str()]),
             int(row.sequence.cast_signed()),
             era.into(),
             fingerprint_bits(row.fingerprint).into(),
