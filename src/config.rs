@@ -120,7 +120,7 @@ pub struct ServeArgs {
     /// How long the head of a request may take, at least 1000 [default: 5000]
     #[arg(long, value_name = "MS")]
     pub head_timeout_ms: Option<String>,
-    /// Size of a request's body, 1024 to 4194304 [default: 65536]
+    /// Size of a request's body, 1024 to 4194304 [default: 1048576]
     #[arg(long, value_name = "BYTES")]
     pub body_bytes_max: Option<String>,
     /// How long a request's body may take [default: 10000]

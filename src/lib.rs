@@ -18,6 +18,7 @@ pub mod actors;
 pub mod app;
 pub mod backup;
 pub mod config;
+pub mod console;
 pub mod demo;
 pub mod domain;
 pub mod engine;

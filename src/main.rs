@@ -6,6 +6,8 @@ use livedrop::app::prompt::{self, PromptError};
 use livedrop::app::{self, App, AppError};
 use livedrop::backup::{self, BackupOptions};
 use livedrop::config::{Config, LogFormat, ServeArgs};
+use livedrop::console::text::Paint;
+use livedrop::console::{EXIT_BROKEN, EXIT_UNABLE, JsonReport, write_file};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
 use livedrop::http::openapi;
 use livedrop::load::{self, LoadOptions};
@@ -129,9 +131,8 @@ struct VerifyArgs {
     /// Its database [default: sqlite://<data-dir>/livedrop.db]
     #[arg(long, value_name = "URL", env = "LIVEDROP_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonReport,
 }
 
 fn main() -> ExitCode {
@@ -157,6 +158,15 @@ fn main() -> ExitCode {
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("livedrop: {error}");
     ExitCode::from(code)
+}
+
+/// A report was made: whether it could be delivered decides first, what it says second.
+fn ended(delivered: Result<(), String>, kept: bool) -> ExitCode {
+    match delivered {
+        Err(error) => fail(EXIT_UNABLE, &error),
+        Ok(()) if kept => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(EXIT_BROKEN),
+    }
 }
 
 async fn serve(args: &ServeArgs) -> ExitCode {
@@ -291,14 +301,14 @@ async fn create_admin(args: AdminArgs) -> ExitCode {
 }
 
 async fn run_demo(options: DemoOptions) -> ExitCode {
-    let json = options.json;
+    let json = options.json.clone();
     let audit = async |data_dir: PathBuf, url: Option<String>| audit(&data_dir, url).await;
     match demo::run(options, audit).await {
         Ok(report) => {
-            print!("{}", demo::rendered(&report, json));
-            if report.promises_kept() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let text = report.to_text(Paint::for_stdout());
+            ended(json.deliver(&report, &text), report.promises_kept())
         }
-        Err(error) => fail(1, &error),
+        Err(error) => fail(error.exit_code(), &error),
     }
 }
 
@@ -339,23 +349,21 @@ fn run_restore(args: &RestoreArgs) -> ExitCode {
 fn simulate(options: &SimulateOptions) -> ExitCode {
     match sim::run(options) {
         Ok(report) => {
-            let json = || serde_json::to_string_pretty(&report).expect("a report of plain fields") + "\n";
-            print!("{}", if options.json { json() } else { report.rendered() });
-            if report.broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let delivered = options.json.deliver(&report, &report.rendered());
+            ended(delivered, report.broken.is_none())
         }
-        Err(error) => fail(2, &error),
+        Err(error) => fail(EXIT_UNABLE, &error),
     }
 }
 
 fn run_load(options: &LoadOptions) -> ExitCode {
     match load::run(options) {
         Ok(report) => {
-            if options.json.as_deref() != Some(Path::new("-")) {
-                print!("{}", report.rendered());
-            }
-            if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let page = options.html.as_deref().map_or(Ok(()), |path| write_file(path, &load::page(&report)));
+            let delivered = options.json.deliver(&report, &report.rendered());
+            ended(page.and(delivered), report.is_clean())
         }
-        Err(error) => fail(2, &error),
+        Err(error) => fail(error.exit_code(), &error),
     }
 }
 
@@ -381,14 +389,9 @@ async fn examine(data_dir: &Path, url: Option<String>) -> Result<verify::VerifyR
 async fn run_verify(args: &VerifyArgs) -> ExitCode {
     let report = match examine(&args.data_dir, args.database_url.clone()).await {
         Ok(report) => report,
-        Err(error) => return fail(2, &error),
+        Err(error) => return fail(EXIT_UNABLE, &error),
     };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
-    } else {
-        print!("{}", report.render());
-    }
-    if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ended(args.json.deliver(&report, &report.render()), report.is_clean())
 }
 
 fn log_to_stderr(filter: &str, format: LogFormat) {

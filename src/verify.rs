@@ -3,7 +3,9 @@
 //! It checks every frame, folds the journal through the engine, compares the result at the watermark with SQL row by
 //! row, and checks the stock equation of every drop on the way.
 
-use crate::domain::{DropEvent, DropId, DropRecord, OrderStatus, OrderView, StockBoard};
+use crate::domain::{
+    DropEvent, DropId, DropRecord, DropStatus, OrderStatus, OrderView, StockBoard, StockCounts, VariantId,
+};
 use crate::engine::DropState;
 use crate::journal::{self, FileDevice, RecoveryError};
 use crate::storage::{DropFilter, DropRow, Store, StoreError};
@@ -13,6 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 use uuid::Uuid;
+
+mod difference;
 
 /// Findings listed in full; the rest is counted.
 const FINDINGS_MAX: usize = 100;
@@ -259,7 +263,7 @@ fn fold(report: &mut VerifyReport, told: &mut HashMap<DropId, Told>, sequence: u
     drop.state.evolve(record.at, &record.event);
     for ((variant, told), (_, folded)) in drop.board.variants.iter().zip(drop.state.stock()) {
         if !folded.balances() || *told != folded {
-            report.find(format!("record {sequence}: variant {variant} has {folded:?}"));
+            report.find(format!("record {sequence}: the stock of variant {variant} is {folded}"));
         }
     }
 }
@@ -346,7 +350,10 @@ async fn compare_drop(
     for variant in &row.variants {
         let ((held, sold), stock) = (sums.remove(&variant.id).unwrap_or_default(), variant.stock);
         if !stock.balances() || (u64::from(stock.held), u64::from(stock.sold)) != (held, sold) {
-            report.find(format!("drop {id}, variant {}: {stock:?}, its orders hold {held} and own {sold}", variant.id));
+            report.find(format!(
+                "drop {id}, variant {}: its stock is {stock}, its orders hold {held} and own {sold}",
+                variant.id
+            ));
         }
     }
     let Some(told) = told else { return Ok(()) };
@@ -355,19 +362,25 @@ async fn compare_drop(
     }
     let stocks: Vec<_> = row.variants.iter().map(|variant| (variant.id, variant.stock)).collect();
     if told.state.status() != row.status || !told.state.stock().eq(stocks.iter().copied()) {
-        report.find(format!("drop {id}: the journal says {:?}, the database {:?} {stocks:?}", told.board, row.status));
+        let (journal, database) = (in_words(told.state.status(), told.state.stock()), in_words(row.status, stocks));
+        report.find(format!("drop {id}: the journal says {journal}; the database {database}"));
     }
     Ok(())
 }
 
+/// A drop's status and stock: `live, variant 0198…: 3 available + 1 held + 6 sold = 10`.
+fn in_words(status: DropStatus, stock: impl IntoIterator<Item = (VariantId, StockCounts)>) -> String {
+    let stock = stock.into_iter().map(|(variant, counts)| format!(", variant {variant}: {counts}"));
+    status.as_str().to_owned() + &stock.collect::<String>()
+}
+
 fn compare_order(report: &mut VerifyReport, told: Option<OrderView>, row: OrderView) {
     let id = row.id;
-    match told {
-        None => report.find(format!("order {id} is in the database and not in the journal")),
-        Some(told) if told != row => {
-            report.find(format!("order {id} differs: the journal says {told:?}, the database {row:?}"));
-        }
-        Some(_) => {}
+    let Some(told) = told else {
+        return report.find(format!("order {id} is in the database and not in the journal"));
+    };
+    if let Some(difference) = difference::of_orders(&told, &row) {
+        report.find(format!("order {id} differs in {difference}"));
     }
 }
 

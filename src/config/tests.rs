@@ -192,3 +192,30 @@ fn a_secret_is_made_once_and_kept_from_others() {
     fs::write(&path, b"cut off").unwrap();
     assert_eq!(config.signing_secret().err().unwrap().kind(), ErrorKind::InvalidData);
 }
+
+/// `--help` names defaults in text of its own: each is tried.
+#[test]
+fn the_defaults_that_help_names_are_the_defaults() {
+    use clap::{CommandFactory, FromArgMatches, Parser};
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+    let mut tried = Vec::new();
+    for argument in Cli::command().get_arguments() {
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let (Some(flag), Some((_, default))) = (argument.get_long(), help.split_once("[default: ")) else { continue };
+        let value = default.trim_end_matches(']');
+        // What is told in words, or follows from another key, is no value of its own.
+        if value.contains([' ', ',']) || value == "none" || value.contains("DATA_DIR") || flag == "config" {
+            continue;
+        }
+        let line = ["livedrop".to_owned(), format!("--{flag}"), value.to_owned()];
+        let said = Cli::from_arg_matches(&Cli::command().get_matches_from(line)).unwrap().serve;
+        let config = load(said, &[], "").unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(format!("{config:?}"), format!("{:?}", from_file("").unwrap()), "--{flag} {value}");
+        tried.push(flag.to_owned());
+    }
+    assert!(tried.len() >= 12 && tried.iter().any(|flag| flag == "body-bytes-max"), "{tried:?}");
+}

@@ -6,6 +6,7 @@ use super::{
     tally::{Stage, Tally},
     text::{Paint, count, millis},
 };
+use crate::console::{fit, stderr_columns, understands_escapes};
 use crate::domain::StockCounts;
 use std::{
     io::{IsTerminal, Write},
@@ -14,8 +15,12 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinHandle, time};
 
-/// Cells of the stock bar.
+/// Cells of the stock bar, where the terminal is wide enough.
 const BAR_CELLS: usize = 50;
+/// What stands before the bar.
+const BAR_INDENT: usize = 11;
+/// Assumed where the terminal does not tell.
+const COLUMNS: usize = 80;
 /// Ten pictures a second look alive and cost nothing.
 const FRAME: Duration = Duration::from_millis(100);
 /// A line a second where there is no terminal.
@@ -57,8 +62,7 @@ impl Mode {
     /// A picture on a terminal, lines elsewhere, and silence where a program reads the JSON and nobody watches.
     #[must_use]
     pub fn for_stderr(json: bool) -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        match std::io::stderr().is_terminal() && !dumb {
+        match std::io::stderr().is_terminal() && understands_escapes() {
             true => Self::Picture(Paint::from_environment()),
             false if json => Self::Silent,
             false => Self::Lines,
@@ -94,7 +98,9 @@ async fn show(tally: Arc<Tally>, title: String, mode: Mode, mut stop: watch::Rec
         let snapshot = look(&tally, &mut meter, start);
         match mode {
             Mode::Picture(paint) => {
-                let frame = frame(&title, &snapshot, paint);
+                // Asked each time: a window may be resized. A line that wraps would be drawn again and again.
+                let columns = stderr_columns().unwrap_or(COLUMNS);
+                let frame = frame(&title, &snapshot, paint, columns);
                 write(&redraw(&frame, lines_drawn, last));
                 lines_drawn = frame.len();
             }
@@ -139,8 +145,8 @@ fn title(options: &DemoOptions) -> String {
     )
 }
 
-/// The picture, line by line; every line fits into 80 columns.
-fn frame(title: &str, now: &Snapshot, paint: Paint) -> Vec<String> {
+/// The picture, line by line; none is longer than `columns`.
+fn frame(title: &str, now: &Snapshot, paint: Paint, columns: usize) -> Vec<String> {
     let stock = now.stock;
     let counts = format!(
         "{} sold   {} held   {} free",
@@ -161,17 +167,19 @@ fn frame(title: &str, now: &Snapshot, paint: Paint) -> Vec<String> {
         count(now.listening),
         millis(now.event_p99)
     );
-    vec![
+    let cells = BAR_CELLS.min(columns.saturating_sub(BAR_INDENT));
+    let lines = [
         String::new(),
         format!("  {}   {}", paint.bold("LiveDrop demo"), paint.dim(title)),
         String::new(),
-        format!("  Stock    {}", bar(stock, paint)),
+        format!("  Stock    {}", bar(stock, cells, paint)),
         format!("           {counts}"),
         format!("  Orders   {orders}"),
         format!("  Events   {events}"),
         format!("  Now      {}", paint.dim(&format!("{:>5.1} s   {}", now.elapsed.as_secs_f64(), stage(now.stage)))),
         String::new(),
-    ]
+    ];
+    lines.iter().map(|line| fit(line, columns)).collect()
 }
 
 fn stage(stage: Stage) -> String {
@@ -182,21 +190,21 @@ fn stage(stage: Stage) -> String {
 }
 
 /// Sold, held and free as segments that always fill the bar; what is there shows as at least one cell.
-fn bar(stock: StockCounts, paint: Paint) -> String {
-    let (sold, held, free) = segments(stock);
+fn bar(stock: StockCounts, cells: usize, paint: Paint) -> String {
+    let (sold, held, free) = segments(stock, cells);
     format!("{}{}{}", paint.green(&"█".repeat(sold)), paint.yellow(&"▓".repeat(held)), paint.dim(&"░".repeat(free)))
 }
 
-fn segments(stock: StockCounts) -> (usize, usize, usize) {
+fn segments(stock: StockCounts, cells: usize) -> (usize, usize, usize) {
     let total = u64::from(stock.total.max(1));
-    let cells = |units: u32| match units {
+    let share = |units: u32| match units {
         0 => 0,
-        _ => ((u64::from(units) * BAR_CELLS as u64 / total) as usize).clamp(1, BAR_CELLS),
+        _ => ((u64::from(units) * cells as u64 / total) as usize).max(1).min(cells),
     };
     // The bar is full of sold units only when all of them are.
-    let sold = if stock.sold < stock.total { cells(stock.sold).min(BAR_CELLS - 1) } else { BAR_CELLS };
-    let held = cells(stock.held).min(BAR_CELLS - sold);
-    (sold, held, BAR_CELLS - sold - held)
+    let sold = if stock.sold < stock.total { share(stock.sold).min(cells.saturating_sub(1)) } else { cells };
+    let held = share(stock.held).min(cells - sold);
+    (sold, held, cells - sold - held)
 }
 
 /// One line for a log.
@@ -252,7 +260,7 @@ mod tests {
 
     #[test]
     fn the_picture_without_colours() {
-        let frame = frame("500 buyers, 100 units, 200 followers", &snapshot(), Paint::Plain);
+        let frame = frame("500 buyers, 100 units, 200 followers", &snapshot(), Paint::Plain, COLUMNS);
         let expected = [
             "",
             "  LiveDrop demo   500 buyers, 100 units, 200 followers",
@@ -268,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_fits_into_80_columns_whatever_the_numbers() {
+    fn the_picture_fits_into_the_terminal_whatever_the_numbers() {
         let most = u32::MAX / 4;
         let busy = Snapshot {
             stock: StockCounts { total: 1_000_000, available: 1_000_000, held: 1_000_000, sold: 1_000_000 },
@@ -284,9 +292,17 @@ mod tests {
         };
         let options =
             DemoOptions { buyers: 50_000, stock: 1_000_000, followers: 20_000, crash: true, ..Default::default() };
-        for line in frame(&title(&options), &busy, Paint::Plain) {
-            assert!(line.chars().count() <= 80, "{line}");
+        for columns in [0, 1, 20, 60, 80, 200] {
+            for line in frame(&title(&options), &busy, Paint::Plain, columns) {
+                assert!(line.chars().count() <= columns.min(80), "{columns}: {line}");
+            }
         }
+        let narrow = frame("x", &snapshot(), Paint::Plain, 60);
+        assert!(
+            narrow[3].ends_with('░') && narrow[3].chars().count() == 60,
+            "the bar is shorter, not cut: {}",
+            narrow[3]
+        );
     }
 
     #[test]
@@ -299,7 +315,7 @@ mod tests {
             (stock(0, 100, 0), (0, 50, 0)),
             (stock(1, 0, 999), (49, 0, 1)),
         ] {
-            assert_eq!(segments(counts), expected, "{counts:?}");
+            assert_eq!(segments(counts, BAR_CELLS), expected, "{counts:?}");
         }
     }
 

@@ -27,15 +27,14 @@ mod server;
 mod setup;
 mod show;
 mod tally;
-mod text;
 mod wire;
 
 pub use audit::AuditVerdict;
 pub use options::DemoOptions;
 pub use promises::{Kept, Promise};
 pub use report::Report;
-pub use text::Paint;
 
+use crate::console::{EXIT_INTERRUPTED, EXIT_UNABLE, text};
 use display::{Display, Mode};
 use place::Place;
 use show::Show;
@@ -65,6 +64,17 @@ pub enum DemoError {
     Interrupted,
 }
 
+impl DemoError {
+    /// What the process ends with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Interrupted => EXIT_INTERRUPTED,
+            _ => EXIT_UNABLE,
+        }
+    }
+}
+
 /// Plays the demo. Progress goes to standard error; printing the [`Report`] and the exit code are the caller's.
 ///
 /// `audit` is called once, when the server has stopped, with its data directory and the database URL, if one was given.
@@ -79,7 +89,7 @@ pub async fn run(
     options::check_open_files(&options)?;
     let place = Place::prepare(&options)?;
     let tally = Arc::new(Tally::new(options.stock));
-    let display = Display::start(tally.clone(), &options, Mode::for_stderr(options.json));
+    let display = Display::start(tally.clone(), &options, Mode::for_stderr(options.json.is_stdout()));
     let show = Show { options: &options, place: &place, tally, seed: options.seed.unwrap_or_else(random_seed) };
     let result = tokio::select! {
         result = show.play(audit) => result,
@@ -103,12 +113,6 @@ pub async fn run(
             Err(error)
         }
     }
-}
-
-/// The report as `livedrop demo` prints it on standard output.
-#[must_use]
-pub fn rendered(report: &Report, json: bool) -> String {
-    if json { report.to_json() } else { report.to_text(Paint::for_stdout()) }
 }
 
 /// Below 2^32, so that it is easily typed and exact in every JSON reader.

@@ -1,6 +1,7 @@
 //! What the demo can be told on its command line, and what follows from it.
 
 use super::DemoError;
+use crate::console::JsonReport;
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 /// Bounds of the crowd: enough to see anything that one machine can show, few enough to fit into it.
@@ -33,9 +34,8 @@ pub struct DemoOptions {
     /// Use this database (postgres://… or sqlite://…) instead of SQLite in the data directory
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
-    /// Print the report as JSON; standard output then carries nothing else
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub json: JsonReport,
     /// Kill the server (kill -9) in the middle of the rush and start it again: nothing acknowledged may be lost
     #[arg(long)]
     pub crash: bool,
@@ -55,7 +55,7 @@ impl Default for DemoOptions {
             followers: 200,
             seconds: 10,
             database_url: None,
-            json: false,
+            json: JsonReport::default(),
             crash: false,
             data_dir: None,
             seed: None,
@@ -155,7 +155,7 @@ mod tests {
     fn the_command_line_defaults_are_the_defaults() {
         assert_eq!(Cli::parse_from(["demo"]).demo, DemoOptions::default());
         let tuned = Cli::parse_from(["demo", "--buyers", "7", "--crash", "--json", "--data-dir", "x"]).demo;
-        assert_eq!((tuned.buyers, tuned.crash, tuned.json), (7, true, true));
+        assert_eq!((tuned.buyers, tuned.crash, tuned.json.is_stdout()), (7, true, true));
         assert_eq!(tuned.data_dir, Some(PathBuf::from("x")));
     }
 

@@ -144,12 +144,6 @@ impl Report {
         self.promises_kept
     }
 
-    /// One JSON document, indented, with a line feed at its end.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a report always encodes") + "\n"
-    }
-
     /// The table for people, the verdict last.
     #[must_use]
     pub fn to_text(&self, paint: Paint) -> String {
@@ -349,7 +343,7 @@ mod tests {
     fn the_json_has_the_documented_names() {
         let crash = Some(CrashNote { accepted_before: 33, back_after_ms: 180 });
         let report = Report::new(&DemoOptions::default(), &tally(), Findings { crash, ..findings() });
-        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        let json: serde_json::Value = serde_json::to_value(&report).unwrap();
         for (pointer, expected) in [
             ("/promises_kept", serde_json::json!(true)),
             ("/promises/0", serde_json::json!({"promise": "never_oversold", "kept": true, "times": 0, "broken": []})),

@@ -140,7 +140,7 @@ impl Tally {
     /// Checks a stock that the server showed anywhere, such as in an event.
     pub fn check_stock(&self, stock: StockCounts, variants: &[StockCounts], shown_in: &str) {
         if !wire::adds_up(stock, variants) {
-            self.broke(Promise::StockAddsUp, format!("{shown_in} says {stock:?} with variants {variants:?}"));
+            self.broke(Promise::StockAddsUp, format!("{shown_in} says {stock} with variants {variants:?}"));
         }
         let taken = u64::from(stock.sold) + u64::from(stock.held);
         let oversold = taken.saturating_sub(u64::from(stock.total));

@@ -2,6 +2,7 @@
 
 use super::{DropEvent, DropSpec, VariantId};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Units of one variant. At every instant `available + held + sold = total`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -42,6 +43,13 @@ impl StockCounts {
             held: sum(self.held, other.held),
             sold: sum(self.sold, other.sold),
         }
+    }
+}
+
+impl fmt::Display for StockCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { total, available, held, sold } = self;
+        write!(f, "{available} available + {held} held + {sold} sold = {total}")
     }
 }
 

@@ -113,7 +113,7 @@ impl FromStr for RateLimits {
             let (name, rate) = part.split_once('=').ok_or("must be off, or a list of <class>=<requests>/<seconds>")?;
             let class = Class::ALL.into_iter().find(|class| class.name() == name.trim()).ok_or_else(|| {
                 let known = Class::ALL.map(Class::name).join(", ");
-                format!("{name} is no class ({known})")
+                format!("there is no class of requests named {:?}: the classes are {known}", name.trim())
             })?;
             limits.0[class as usize] = match rate.trim() {
                 "off" => None,

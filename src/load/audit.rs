@@ -2,6 +2,7 @@
 
 use super::crowd::{Asked, Crowd, Memory, Told};
 use super::line::Line;
+use super::progress;
 use super::stage::{Request, stock};
 use rand::seq::SliceRandom;
 use serde::Serialize;
@@ -46,8 +47,8 @@ pub async fn audit(crowd: &Arc<Crowd>, memories: Vec<Memory>) -> Audit {
         asked.into_iter().partition(|asked| asked.told == Told::Nothing);
     known.shuffle(&mut rand::rng());
     let sample = known.len().min(crowd.options.audit);
-    let late = ask_all(crowd, unknown).await;
-    let again = ask_all(crowd, known[..sample].to_vec()).await;
+    let late = ask_all(crowd, unknown, "keys without an answer").await;
+    let again = ask_all(crowd, known[..sample].to_vec(), "answered keys").await;
     audit.asked_again = again.len() as u64;
     let changed = |(asked, now): &&(Asked, Now)| asked.told != now.told || (asked.is_order() && !now.replayed);
     contradictions.extend(again.iter().filter(changed).map(|(asked, _)| asked.key(&crowd.run)));
@@ -74,7 +75,7 @@ pub async fn audit(crowd: &Arc<Crowd>, memories: Vec<Memory>) -> Audit {
             Some(stock) => {
                 audit.units_taken += stock.held + stock.sold;
                 if stock.available + stock.held + stock.sold != stock.total {
-                    audit.findings.push(format!("drop {drop}: available + held + sold is not the total: {stock:?}"));
+                    audit.findings.push(format!("drop {drop}: available + held + sold is not the total: {stock}"));
                 }
                 if stock.held + stock.sold != promised {
                     let taken = stock.held + stock.sold;
@@ -88,7 +89,7 @@ pub async fn audit(crowd: &Arc<Crowd>, memories: Vec<Memory>) -> Audit {
 }
 
 /// Each key's answer of now.
-async fn ask_all(crowd: &Arc<Crowd>, asked: Vec<Asked>) -> Vec<(Asked, Now)> {
+async fn ask_all(crowd: &Arc<Crowd>, asked: Vec<Asked>, what: &'static str) -> Vec<(Asked, Now)> {
     let (asked, next) = (Arc::new(asked), Arc::new(AtomicUsize::new(0)));
     let auditors = (0..AUDITORS.min(asked.len())).map(|_| {
         let (crowd, asked, next) = (Arc::clone(crowd), Arc::clone(&asked), Arc::clone(&next));
@@ -100,10 +101,16 @@ async fn ask_all(crowd: &Arc<Crowd>, asked: Vec<Asked>) -> Vec<(Asked, Now)> {
             told
         })
     });
+    let (total, begun) = (asked.len(), Arc::clone(&next));
+    let progress = progress(move |seconds| {
+        let done = begun.load(Ordering::Relaxed).min(total);
+        (done < total).then(|| format!("{seconds:>4} s  audit: {what} asked again, {done} of {total}"))
+    });
     let mut told = Vec::new();
     for auditor in futures_util::future::join_all(auditors).await {
         told.extend(auditor.expect("an auditor does not panic"));
     }
+    progress.abort();
     told
 }
 
@@ -125,7 +132,7 @@ async fn ask(crowd: &Crowd, line: &mut Option<Line>, request: &mut Request, aske
             && let Ok(answer) = line.exchange(request.as_bytes()).await
         {
             let told = Told::of(answer.status, answer.body);
-            if told != Told::Nothing {
+            if told.is_answer() {
                 return Now { told, replayed: answer.replayed };
             }
         }

@@ -41,6 +41,8 @@ pub struct Crowd {
 pub enum Told {
     /// Nothing: whether it happened is unknown.
     Nothing,
+    /// That it was beyond a quota: nothing has happened, and the key is free.
+    BeyondQuota,
     /// Status, and a hash of the body.
     Answer(u16, u64),
 }
@@ -48,7 +50,10 @@ pub enum Told {
 impl Told {
     /// What to remember of an answer. What asks to wait decides nothing.
     pub fn of(status: u16, body: &[u8]) -> Self {
-        if status >= 500 || status == 429 || (status == 409 && code(body) == "request_in_progress") {
+        if status == 429 {
+            return Self::BeyondQuota;
+        }
+        if status >= 500 || (status == 409 && code(body) == "request_in_progress") {
             return Self::Nothing;
         }
         Self::Answer(status, HASH.hash_one(body))
@@ -56,6 +61,11 @@ impl Told {
 
     fn is_order(self) -> bool {
         matches!(self, Self::Answer(201, _))
+    }
+
+    /// Whether the server has decided about the key.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Answer(..))
     }
 }
 
@@ -118,6 +128,8 @@ pub struct Buyer {
     line: Option<Line>,
     request: Request,
     steps: u32,
+    /// Of its next key.
+    number: u32,
     holds: Vec<Hold>,
     memory: Memory,
 }
@@ -137,6 +149,7 @@ impl Buyer {
             line: None,
             request: Request::default(),
             steps: 0,
+            number: 0,
             holds: Vec::new(),
             memory: Memory::default(),
         }
@@ -199,10 +212,14 @@ impl Buyer {
             return self.again(crowd, at, from).await;
         }
         let drop = self.rng.random_range(0..crowd.stage.drops.len()) as u32;
-        let number = self.memory.asked.len() as u32;
+        let number = self.number;
+        self.number += 1;
         let asked = Asked { task: self.task, number, account, drop, pays, told: Told::Nothing };
         let (told, id) = self.ask(crowd, &asked, Kind::Order, from).await;
-        self.memory.asked.push(Asked { told, ..asked });
+        // What was beyond a quota is no order to account for, and there may be far more of it than the audit could ask again.
+        if told != Told::BeyondQuota {
+            self.memory.asked.push(Asked { told, ..asked });
+        }
         if let Some(id) = id.filter(|_| crowd.options.scenario == Scenario::Abandon && told.is_order()) {
             if self.holds.len() >= HOLDS_MAX {
                 self.holds.swap_remove(0);
@@ -214,9 +231,12 @@ impl Buyer {
     async fn again(&mut self, crowd: &Crowd, at: usize, from: Instant) {
         let asked = self.memory.asked[at];
         let (told, _) = self.ask(crowd, &asked, Kind::Retry, from).await;
+        if !told.is_answer() {
+            return;
+        }
         if asked.told == Told::Nothing {
             self.memory.asked[at].told = told;
-        } else if told != Told::Nothing && told != asked.told {
+        } else if told != asked.told {
             self.memory.contradictions.push(asked.key(&crowd.run));
         }
     }

@@ -4,15 +4,17 @@
 //! - `crowd` asks, over a [`line`](self) a task, when the `pace` of an open loop says so or as fast as answers come; `cores` is where it does.
 //! - `watch` listens meanwhile.
 //! - `tally` counts what it saw, `ceiling` what the client itself can do, `audit` asks everything again.
-//! - `report` and `plot` show it.
+//! - `report`, `page` and `plot` show it; `machine` says where it was.
 
 mod audit;
 mod ceiling;
 mod cores;
 mod crowd;
 mod line;
+mod machine;
 mod options;
 mod pace;
+mod page;
 mod plot;
 mod report;
 mod stage;
@@ -20,20 +22,23 @@ mod tally;
 mod watch;
 
 pub use audit::Audit;
+pub use machine::Machine;
 pub use options::{LoadOptions, Scenario, Shape};
+pub use page::page;
 pub use report::LoadReport;
 pub use tally::{Kind, Row, Second, Verdict, Waits};
 pub use watch::Watched;
 
+use crate::console::{EXIT_INTERRUPTED, EXIT_UNABLE, progress_interval};
 use crate::http::server::raise_open_files;
 use crowd::{Buyer, Crowd};
 use pace::Pace;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tally::Tally;
+use tokio::task::JoinHandle;
 use watch::Watch;
 
 /// Files that the process has open besides its connections.
@@ -51,6 +56,20 @@ pub enum LoadError {
     /// The system refused something.
     #[error("could not {what}: {source}")]
     Io { what: String, source: std::io::Error },
+    /// Ctrl-C. What the crowd had done stays on the server.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl LoadError {
+    /// What the process ends with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Interrupted => EXIT_INTERRUPTED,
+            _ => EXIT_UNABLE,
+        }
+    }
 }
 
 /// The server that is asked.
@@ -76,7 +95,7 @@ impl Target {
     }
 }
 
-/// Runs a rehearsal on a runtime of its own, and writes the files that were asked for. Progress goes to standard error.
+/// Runs a rehearsal on a runtime of its own. Progress goes to standard error; writing the [`LoadReport`] is the caller's.
 ///
 /// # Errors
 /// [`LoadError`] when there is nothing to report. A broken promise is no error: see [`LoadReport::is_clean`].
@@ -89,19 +108,15 @@ pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
         .enable_all()
         .build()
         .map_err(|source| LoadError::Io { what: "start the threads".to_owned(), source })?;
-    let report = runtime.block_on(rehearse(target, options))?;
-    if let Some(path) = options.json.as_deref() {
-        let json = serde_json::to_string_pretty(&report).expect("a report of plain fields") + "\n";
-        if path == Path::new("-") { print!("{json}") } else { write(path, &json)? }
-    }
-    if let Some(path) = options.html.as_deref() {
-        write(path, &plot::page(&report))?;
-    }
-    Ok(report)
-}
-
-fn write(path: &Path, text: &str) -> Result<(), LoadError> {
-    std::fs::write(path, text).map_err(|source| LoadError::Io { what: format!("write {}", path.display()), source })
+    let report = runtime.block_on(async {
+        tokio::select! {
+            report = rehearse(target, options) => report,
+            _ = tokio::signal::ctrl_c() => Err(LoadError::Interrupted),
+        }
+    });
+    // The crowd of a run that was interrupted ends with the process.
+    runtime.shutdown_background();
+    report
 }
 
 /// Each connection is an open file.
@@ -117,6 +132,7 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
     let ceiling = ceiling::measure(options.connections).await;
     let ceiling = ceiling.map_err(|source| LoadError::Io { what: "measure the client".to_owned(), source })?;
     let run = format!("{:08x}", rand::random::<u32>());
+    eprintln!("setting up {} accounts and what they come for", options.accounts);
     let stage = stage::set(&target, options, &run).await?;
     let watch = match options.watchers() {
         0 => None,
@@ -126,7 +142,7 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
     let began = Instant::now();
     let tally = Tally::new(cores::count());
     let crowd = Arc::new(Crowd { target, options: options.clone(), stage, tally, pace, watch, run, began });
-    let display = tokio::spawn(display(Arc::clone(&crowd)));
+    let display = progress(seconds(Arc::clone(&crowd)));
     let shared = Arc::clone(&crowd);
     let buyers = cores::run(options.connections, move |task| Buyer::new(task).work(Arc::clone(&shared))).await;
     let memories = buyers.map_err(|source| LoadError::Io { what: "start the crowd".to_owned(), source })?;
@@ -144,20 +160,30 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
     Ok(LoadReport::new(options, seconds, ceiling, (crowd.tally.rows(), crowd.tally.seconds()), watched, audit))
 }
 
-/// One line a second, for whoever watches.
-async fn display(crowd: Arc<Crowd>) {
-    if !std::io::stderr().is_terminal() {
-        return;
-    }
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if let Some(Second { at, accepted, refused, failed, waits }) = crowd.tally.before(crowd.began.elapsed()) {
-            eprintln!(
-                "{:>4} s  accepted {accepted:>8}  refused {refused:>8}  failed {failed:>6}  p50 {:>8.2} ms  p99 {:>8.2} ms",
-                at + 1,
-                waits.p50,
-                waits.p99
-            );
+/// Says on standard error how far the work is, until it is aborted. `line` gets the seconds
+/// so far, and has nothing to say where it returns `None`.
+fn progress(mut line: impl FnMut(u64) -> Option<String> + Send + 'static) -> JoinHandle<()> {
+    let every = progress_interval();
+    tokio::spawn(async move {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(every).await;
+            if let Some(line) = line(began.elapsed().as_secs()) {
+                eprintln!("{line}");
+            }
         }
+    })
+}
+
+/// The last whole second of the crowd.
+fn seconds(crowd: Arc<Crowd>) -> impl FnMut(u64) -> Option<String> {
+    move |_| {
+        let Second { at, accepted, refused, failed, waits } = crowd.tally.before(crowd.began.elapsed())?;
+        Some(format!(
+            "{:>4} s  accepted {accepted:>8}  refused {refused:>8}  failed {failed:>6}  p50 {:>8.2} ms  p99 {:>8.2} ms",
+            at + 1,
+            waits.p50,
+            waits.p99
+        ))
     }
 }

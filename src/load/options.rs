@@ -1,6 +1,7 @@
 //! What `livedrop load` can be told on its command line.
 
 use super::LoadError;
+use crate::console::JsonReport;
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 const CONNECTIONS: RangeInclusive<u32> = 1..=16_384;
@@ -87,9 +88,8 @@ pub struct LoadOptions {
     /// How many answers are asked for again in the closing audit
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub audit: usize,
-    /// Write the report as JSON here; - is standard output
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub json: JsonReport,
     /// Write the report as a page with plots here
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -145,4 +145,29 @@ fn within<T: PartialOrd + std::fmt::Display>(
         return Ok(());
     }
     Err(LoadError::Option(format!("--{name} must be {} to {}, not {value}", bounds.start(), bounds.end())))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        load: LoadOptions,
+    }
+
+    /// The defaults.
+    pub fn options() -> LoadOptions {
+        Cli::parse_from(["load", "--url", "http://127.0.0.1:1"]).load
+    }
+
+    #[test]
+    fn options_out_of_bounds_are_refused() {
+        assert!(options().validate().is_ok());
+        let refused = LoadOptions { connections: 0, ..options() }.validate().unwrap_err();
+        assert_eq!(refused.to_string(), "--connections must be 1 to 16384, not 0");
+        assert!(LoadOptions { shape: Shape::Spike, ..options() }.validate().is_err());
+    }
 }

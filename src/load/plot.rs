@@ -1,92 +1,109 @@
-//! The report as one page that needs nothing else: answers and waits over time.
+//! One plot: lines over seconds, as HTML that fits any width. The curves are an SVG that stretches, the labels are text beside it, so that they
+//! stay readable on a phone.
 
-use super::report::LoadReport;
-use super::tally::Second;
+use crate::console::text::count;
 use std::fmt::Write;
 
-const WIDTH: f64 = 900.0;
-const HEIGHT: f64 = 260.0;
-/// Room for the labels of the axes.
-const MARGIN: f64 = 60.0;
+/// Both sides of the curves' own coordinates.
+const SIDE: f64 = 1_000.0;
+/// Labels of an axis, the first and the last included.
+const STEPS: usize = 5;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1b1f}\
-    pre{background:#f4f4f6;padding:1rem;overflow:auto}svg{width:100%;height:auto}\
-    text{font:12px system-ui,sans-serif;fill:#555}.grid{stroke:#e2e2e6}polyline{fill:none;stroke-width:2}";
+/// A line of a plot.
+pub(super) struct Curve<'a> {
+    pub name: &'a str,
+    /// The class that gives it a colour and a pattern in the style sheet.
+    pub class: &'a str,
+    /// A value for each second; `None` where there is none to show, and the line has a gap.
+    pub values: Vec<Option<f64>>,
+}
 
-/// A line of a plot: its name, its colour, and its values.
-type Curve<'a> = (&'a str, &'a str, Vec<f64>);
-
-/// The page.
-#[must_use]
-pub fn page(report: &LoadReport) -> String {
-    let over = |value: fn(&Second) -> f64| report.timeline.iter().map(value).collect::<Vec<f64>>();
-    let answers = plot(
-        "answers per second",
-        &[
-            ("accepted", "#0a7d4f", over(|second| second.accepted as f64)),
-            ("refused", "#b36b00", over(|second| second.refused as f64)),
-            ("failed or lost", "#c0262d", over(|second| second.failed as f64)),
-        ],
-    );
-    let waits = plot(
-        "wait in milliseconds",
-        &[
-            ("p50", "#2456c9", over(|second| second.waits.p50)),
-            ("p99", "#8a2be2", over(|second| second.waits.p99)),
-            ("max", "#c0262d", over(|second| second.waits.max)),
-        ],
-    );
+/// A figure with its title (which names the unit of the values), legend and axes.
+pub(super) fn figure(title: &str, curves: &[Curve<'_>]) -> String {
+    let seconds = curves.iter().map(|curve| curve.values.len()).max().unwrap_or_default();
+    let highest =
+        curves.iter().flat_map(|curve| curve.values.iter().flatten()).fold(0.0, |most: f64, value| most.max(*value));
+    let top = rounded_up(highest);
+    let legend: String = curves.iter().map(|Curve { name, class, .. }| legend_of(name, class)).collect();
+    let lines: String = curves.iter().map(|curve| lines(curve, seconds, top)).collect();
     format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>livedrop load</title><style>{STYLE}</style>\
-         <h1>livedrop load</h1><pre>{}</pre><h2>Answers</h2>{answers}<h2>Waits</h2>{waits}</html>\n",
-        escaped(&report.rendered())
+        "<figure><figcaption>{title}</figcaption><ul class=\"legend\">{legend}</ul>\
+         <div class=\"plot\"><div class=\"values\">{}</div><div class=\"area\">\
+         <svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{title} over time\">{}{lines}</svg></div>\
+         <div class=\"times\">{}</div></div></figure>",
+        value_labels(top),
+        grid(),
+        time_labels(seconds)
     )
 }
 
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+fn legend_of(name: &str, class: &str) -> String {
+    format!(
+        "<li><svg class=\"sample\" viewBox=\"0 0 24 10\" aria-hidden=\"true\"><line class=\"{class}\" x1=\"0\" y1=\"5\" x2=\"24\" y2=\"5\"/>\
+         </svg>{name}</li>"
+    )
 }
 
-fn plot(title: &str, curves: &[Curve<'_>]) -> String {
-    let seconds = curves.iter().map(|(_, _, values)| values.len()).max().unwrap_or_default();
-    let highest = curves.iter().flat_map(|(_, _, values)| values).fold(1.0_f64, |highest, value| highest.max(*value));
-    let top = rounded_up(highest);
-    let x = |at: usize| MARGIN + (WIDTH - MARGIN) * at as f64 / seconds.saturating_sub(1).max(1) as f64;
-    let y = |value: f64| HEIGHT - 30.0 - (HEIGHT - 60.0) * value / top;
-    let mut svg = format!("<svg viewBox=\"0 0 {} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">", WIDTH + 20.0);
-    // Writing to a String never fails.
-    for step in 0..=4 {
-        let value = top * f64::from(step) / 4.0;
-        let _ = write!(
-            svg,
-            "<line class=\"grid\" x1=\"{MARGIN}\" x2=\"{WIDTH}\" y1=\"{0:.1}\" y2=\"{0:.1}\"/>\
-             <text x=\"{1}\" y=\"{2:.1}\" text-anchor=\"end\">{value}</text>",
-            y(value),
-            MARGIN - 6.0,
-            y(value) + 4.0
-        );
-    }
-    let _ = write!(
-        svg,
-        "<text x=\"{MARGIN}\" y=\"{0}\">0 s</text><text x=\"{WIDTH}\" y=\"{0}\" text-anchor=\"end\">{1} s</text>",
-        HEIGHT - 8.0,
-        seconds.saturating_sub(1)
-    );
-    for (n, (name, colour, values)) in curves.iter().enumerate() {
-        let points: Vec<String> =
-            values.iter().enumerate().map(|(at, value)| format!("{:.1},{:.1}", x(at), y(*value))).collect();
-        let _ = write!(
-            svg,
-            "<polyline stroke=\"{colour}\" points=\"{}\"/><text x=\"{}\" y=\"14\" style=\"fill:{colour}\">{name}</text>",
-            points.join(" "),
-            MARGIN + 130.0 * n as f64
-        );
-    }
-    svg + "</svg>"
+fn grid() -> String {
+    let line =
+        |step| format!("<line class=\"grid\" x1=\"0\" x2=\"{SIDE}\" y1=\"{0}\" y2=\"{0}\"/>", SIDE * share(step));
+    (0..STEPS).map(line).collect()
 }
 
-/// The next of 1, 2, 4, 8, 10, 20, …: four steps of it are round numbers.
+fn share(step: usize) -> f64 {
+    step as f64 / (STEPS - 1) as f64
+}
+
+fn value_labels(top: f64) -> String {
+    let label = |step| {
+        let value = top * share(step);
+        let text = if top < 4.0 { format!("{value:.2}") } else { count(value.round() as u64) };
+        format!("<span style=\"bottom:{:.1}%\">{text}</span>", share(step) * 100.0)
+    };
+    (0..STEPS).map(label).collect()
+}
+
+/// Seconds since the beginning, at most as many labels as there are seconds.
+fn time_labels(seconds: usize) -> String {
+    let last = seconds.saturating_sub(1);
+    let steps = last.clamp(1, STEPS - 1);
+    let label = |step: usize| {
+        let at = last * step / steps;
+        let left = if last == 0 { 0.0 } else { at as f64 / last as f64 * 100.0 };
+        format!("<span style=\"left:{left:.1}%\">{}</span>", at + 1)
+    };
+    let labels = 0..if last == 0 { 1 } else { steps + 1 };
+    labels.map(label).collect::<String>() + "<em>seconds since the beginning</em>"
+}
+
+/// The runs of values between gaps. One alone is a short line, so that it can be seen.
+fn lines(curve: &Curve<'_>, seconds: usize, top: f64) -> String {
+    let x = |at: usize| SIDE * at as f64 / seconds.saturating_sub(1).max(1) as f64;
+    let y = |value: f64| SIDE - SIDE * value / top;
+    let (mut text, mut points): (String, Vec<(f64, f64)>) = (String::new(), Vec::new());
+    for at in 0..=curve.values.len() {
+        match curve.values.get(at).copied().flatten() {
+            Some(value) => points.push((x(at), y(value))),
+            None if points.is_empty() => {}
+            None => {
+                if let [(x, y)] = points[..] {
+                    points = vec![((x - 4.0).max(0.0), y), ((x + 4.0).min(SIDE), y)];
+                }
+                let points = std::mem::take(&mut points);
+                let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+                // Writing to a String never fails.
+                let _ = write!(text, "<polyline class=\"{}\" points=\"{}\"/>", curve.class, points.join(" "));
+            }
+        }
+    }
+    text
+}
+
+/// The next of 1, 2, 4, 8, 10, 20, …: four steps of it are round numbers. 1 for nothing.
 fn rounded_up(value: f64) -> f64 {
+    if value <= 0.0 {
+        return 1.0;
+    }
     let magnitude = 10_f64.powf(value.log10().floor());
     [1.0, 2.0, 4.0, 8.0, 10.0].map(|step| step * magnitude).into_iter().find(|round| *round >= value).unwrap_or(value)
 }
@@ -97,25 +114,34 @@ mod tests {
 
     #[test]
     fn axes_end_at_round_numbers() {
-        for (value, round) in [(1.0, 1.0), (1.5, 2.0), (3.0, 4.0), (7.9, 8.0), (9.0, 10.0), (24_310.0, 40_000.0)] {
+        for (value, round) in
+            [(0.0, 1.0), (0.3, 0.4), (1.0, 1.0), (1.5, 2.0), (3.0, 4.0), (7.9, 8.0), (9.0, 10.0), (24_310.0, 40_000.0)]
+        {
             assert!((rounded_up(value) - round).abs() < 1e-9, "{value}: {}", rounded_up(value));
         }
     }
 
-    #[test]
-    fn a_plot_stays_within_its_frame() {
-        let svg = plot("x", &[("a", "#000", vec![0.0, 5.0, 7.5]), ("b", "#111", Vec::new())]);
-        let points = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
-        for point in points.split(' ') {
-            let (x, y) = point.split_once(',').unwrap();
-            let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
-            assert!((MARGIN..=WIDTH).contains(&x) && (0.0..=HEIGHT).contains(&y), "{point}");
-        }
-        assert!(plot("nothing", &[]).ends_with("</svg>"));
+    fn curve(values: &[Option<f64>]) -> Curve<'static> {
+        Curve { name: "a", class: "a", values: values.to_vec() }
     }
 
     #[test]
-    fn what_others_say_is_text() {
-        assert_eq!(escaped("<script>&"), "&lt;script&gt;&amp;");
+    fn a_plot_stays_within_its_frame() {
+        let html = figure("x", &[curve(&[Some(0.0), Some(5.0), Some(7.5)]), curve(&[])]);
+        let points = html.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
+        for point in points.split(' ') {
+            let (x, y) = point.split_once(',').unwrap();
+            let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
+            assert!((0.0..=SIDE).contains(&x) && (0.0..=SIDE).contains(&y), "{point}");
+        }
+        assert!(figure("nothing", &[]).ends_with("</figure>"));
+    }
+
+    #[test]
+    fn a_second_without_a_value_is_a_gap_and_no_zero() {
+        let html = lines(&curve(&[Some(4.0), Some(4.0), None, Some(2.0), None]), 5, 4.0);
+        assert_eq!(html.matches("<polyline").count(), 2);
+        assert!(html.contains("points=\"0.0,0.0 250.0,0.0\""), "{html}");
+        assert!(!html.contains(",1000.0"), "nothing is drawn at zero: {html}");
     }
 }

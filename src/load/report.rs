@@ -1,9 +1,11 @@
 //! What the run comes to, for people and for programs.
 
 use super::audit::Audit;
+use super::machine::{Machine, now_ms};
 use super::options::{LoadOptions, Scenario, Shape};
 use super::tally::{Row, Second, Verdict, Waits};
 use super::watch::Watched;
+use crate::domain::Timestamp;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -11,6 +13,12 @@ use std::fmt::Write;
 #[derive(Debug, Serialize)]
 pub struct LoadReport {
     pub url: String,
+    /// When the crowd was let in.
+    pub began_at: Timestamp,
+    /// Of the load driver.
+    pub version: &'static str,
+    /// Where the load driver ran.
+    pub machine: Machine,
     pub scenario: Scenario,
     pub connections: u32,
     pub seconds: f64,
@@ -25,6 +33,7 @@ pub struct LoadReport {
     /// What the client alone reaches here, in answers per second.
     pub client_ceiling: f64,
     pub rows: Vec<Row>,
+    /// Whole seconds; what came after the last of them is in the rows only. A run of less than a second is one.
     pub timeline: Vec<Second>,
     /// Of those who only watched.
     pub watched: Option<Watched>,
@@ -36,7 +45,7 @@ impl LoadReport {
         options: &LoadOptions,
         seconds: f64,
         client_ceiling: f64,
-        (rows, timeline): (Vec<Row>, Vec<Second>),
+        (rows, mut timeline): (Vec<Row>, Vec<Second>),
         watched: Option<Watched>,
         audit: Audit,
     ) -> Self {
@@ -45,8 +54,13 @@ impl LoadReport {
         };
         let (answers, accepted) =
             (of(&|row| row.verdict != Verdict::Lost), of(&|row| row.verdict == Verdict::Accepted));
+        let whole = (seconds as usize).max(1);
+        timeline.truncate(whole);
         Self {
             url: options.url.clone(),
+            began_at: Timestamp::from_millis(now_ms().saturating_sub((seconds * 1_000.0) as i64)),
+            version: env!("CARGO_PKG_VERSION"),
+            machine: Machine::here(),
             scenario: options.scenario,
             connections: options.connections,
             seconds,
@@ -69,17 +83,31 @@ impl LoadReport {
         self.audit.findings.is_empty()
     }
 
+    /// What to do where the run has measured the server's quotas and not the server.
+    pub(super) fn note_of_quotas(&self) -> Option<String> {
+        let beyond: u64 = self.rows.iter().filter(|row| row.code == "rate_limited").map(|row| row.waits.count).sum();
+        (beyond > 0).then(|| {
+            format!(
+                "{beyond} requests were beyond the server's rate limits: start it with --rate-limits off to measure the server \
+                 and not its quotas"
+            )
+        })
+    }
+
     /// For people.
     #[must_use]
     pub fn rendered(&self) -> String {
         let mut text = String::new();
         // Writing to a String never fails.
         let pace =
-            self.rate.map_or("closed loop".to_owned(), |rate| format!("open loop, {rate:.0}/s, {:?}", self.shape));
+            self.rate.map_or("closed loop".to_owned(), |rate| format!("open loop, {rate:.0}/s, {}", name(&self.shape)));
         let _ = writeln!(
             text,
-            "{} · {:?} · {} connections · {:.1} s · {pace}",
-            self.url, self.scenario, self.connections, self.seconds
+            "{} · {} · {} connections · {:.1} s · {pace}",
+            self.url,
+            name(&self.scenario),
+            self.connections,
+            self.seconds
         );
         let _ = writeln!(
             text,
@@ -95,8 +123,8 @@ impl LoadReport {
             let _ = writeln!(
                 text,
                 "{:<8} {:<9} {code:<24} {:>10} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
-                format!("{kind:?}").to_lowercase(),
-                format!("{verdict:?}").to_lowercase(),
+                name(kind),
+                name(verdict),
                 waits.count,
                 waits.p50,
                 waits.p90,
@@ -118,6 +146,9 @@ impl LoadReport {
                 );
             }
         }
+        if let Some(note) = self.note_of_quotas() {
+            let _ = writeln!(text, "\n{note}");
+        }
         let Audit { answered, answered_late, asked_again, units_promised, units_taken, findings } = &self.audit;
         let _ = writeln!(
             text,
@@ -132,4 +163,9 @@ impl LoadReport {
         }
         text
     }
+}
+
+/// The name that something has in the JSON, for people too.
+pub(super) fn name(of: &impl Serialize) -> String {
+    serde_json::to_value(of).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

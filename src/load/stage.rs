@@ -5,6 +5,7 @@ use super::options::{LoadOptions, Scenario};
 use super::{LoadError, Target};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -105,6 +106,13 @@ pub struct Stock {
     pub available: u64,
     pub held: u64,
     pub sold: u64,
+}
+
+impl fmt::Display for Stock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { total, available, held, sold } = self;
+        write!(f, "{available} available + {held} held + {sold} sold, {total} in all")
+    }
 }
 
 /// Asks for it.

@@ -10,6 +10,7 @@ mod people;
 mod tests;
 mod world;
 
+use crate::console::JsonReport;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,9 +30,8 @@ pub struct SimulateOptions {
     /// Steps of each story
     #[arg(long, value_name = "N", default_value_t = 250)]
     pub steps: u32,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub json: JsonReport,
 }
 
 /// How it went.

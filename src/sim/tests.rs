@@ -1,12 +1,13 @@
 //! A fixed set of stories, and some that nobody has heard before.
 
-use super::{SimulateOptions, play, run};
+use super::{JsonReport, SimulateOptions, play, run};
 
 const STEPS: u32 = 250;
 
 #[test]
 fn known_stories_keep_every_promise() {
-    let report = run(&SimulateOptions { seeds: 100, seed: Some(1), steps: STEPS, json: false }).unwrap();
+    let report =
+        run(&SimulateOptions { seeds: 100, seed: Some(1), steps: STEPS, json: JsonReport::default() }).unwrap();
     assert!(report.broken.is_none(), "{}", report.rendered());
     let happened = [
         "power loss",
@@ -37,7 +38,7 @@ fn known_stories_keep_every_promise() {
 
 #[test]
 fn fresh_stories_keep_every_promise() {
-    let report = run(&SimulateOptions { seeds: 20, seed: None, steps: STEPS, json: false }).unwrap();
+    let report = run(&SimulateOptions { seeds: 20, seed: None, steps: STEPS, json: JsonReport::default() }).unwrap();
     assert!(report.broken.is_none(), "{}", report.rendered());
 }
 

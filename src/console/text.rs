@@ -1,5 +1,6 @@
 //! Numbers and colours for people.
 
+use super::understands_escapes;
 use std::io::IsTerminal;
 
 /// Whether text may be coloured.
@@ -12,11 +13,11 @@ pub enum Paint {
 }
 
 impl Paint {
-    /// Colours, unless the user set `NO_COLOR` (no-color.org: present and not empty).
+    /// Colours, unless the user set `NO_COLOR` (no-color.org: present and not empty) or the terminal knows none.
     #[must_use]
     pub fn from_environment() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if refused { Self::Plain } else { Self::Colour }
+        if refused || !understands_escapes() { Self::Plain } else { Self::Colour }
     }
 
     /// Colours for standard output, where that is a terminal.

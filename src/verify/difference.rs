@@ -1,0 +1,107 @@
+//! What differs between an order as the journal tells it and its row, in words.
+
+use crate::domain::OrderView;
+
+/// The fields that differ, each with what both say: `status: the journal says confirmed, the database reserved`. `None`: no difference.
+pub(super) fn of_orders(told: &OrderView, row: &OrderView) -> Option<String> {
+    let fields = fields(told).into_iter().zip(fields(row));
+    let differences: Vec<String> = fields
+        .filter(|((_, told), (_, row))| told != row)
+        .map(|((name, told), (_, row))| format!("{name}: the journal says {told}, the database {row}"))
+        .collect();
+    (!differences.is_empty()).then(|| differences.join("; "))
+}
+
+/// Every field but the id, by the name that it has in the API where it is there.
+fn fields(order: &OrderView) -> Vec<(&'static str, String)> {
+    // A field that is added to an order does not compile until it is compared here.
+    let OrderView {
+        id: _,
+        drop_id,
+        variant_id,
+        buyer,
+        quantity,
+        unit_price,
+        status,
+        release_reason,
+        digest,
+        fingerprint,
+        created_at,
+        expires_at,
+        confirmed_at,
+        released_at,
+        refunded_at,
+        payment_ref,
+        payment_pending,
+        refund_due,
+        failed_trace,
+    } = order;
+    vec![
+        ("drop_id", drop_id.to_string()),
+        ("variant_id", variant_id.to_string()),
+        ("buyer_id", buyer.to_string()),
+        ("quantity", quantity.to_string()),
+        ("unit_price", format!("{} {}", unit_price.amount, unit_price.currency)),
+        ("status", status.as_str().to_owned()),
+        ("release_reason", or_none(release_reason.map(|reason| reason.as_str()))),
+        ("key", digest.0.to_string()),
+        ("fingerprint", format!("{:016x}", fingerprint.0)),
+        ("created_at", created_at.to_string()),
+        ("expires_at", expires_at.to_string()),
+        ("confirmed_at", or_none(*confirmed_at)),
+        ("released_at", or_none(*released_at)),
+        ("refunded_at", or_none(*refunded_at)),
+        ("payment_ref", or_none(payment_ref.as_deref())),
+        ("payment_pending", or_none(payment_pending.as_deref())),
+        ("refund_due", or_none(refund_due.map(|cause| cause.as_str()))),
+        ("failed_trace", or_none(*failed_trace)),
+    ]
+}
+
+fn or_none(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixtures::drop_of;
+    use crate::domain::{Fingerprint, KeyDigest, OrderId, OrderStatus, Timestamp, UserId};
+
+    #[test]
+    fn a_difference_is_told_in_words() {
+        let spec = drop_of(1);
+        let told = OrderView {
+            id: OrderId::for_drop(spec.id),
+            drop_id: spec.id,
+            variant_id: spec.variants[0].id,
+            buyer: UserId::new(),
+            quantity: 1,
+            unit_price: spec.variants[0].price,
+            status: OrderStatus::Reserved,
+            release_reason: None,
+            digest: KeyDigest::of(UserId::new(), "k"),
+            fingerprint: Fingerprint(7),
+            created_at: Timestamp::from_millis(0),
+            expires_at: Timestamp::from_millis(60_000),
+            confirmed_at: None,
+            released_at: None,
+            refunded_at: None,
+            payment_ref: None,
+            payment_pending: None,
+            refund_due: None,
+            failed_trace: None,
+        };
+        assert_eq!(of_orders(&told, &told), None);
+        let row = OrderView {
+            status: OrderStatus::Confirmed,
+            confirmed_at: Some(Timestamp::from_millis(1_000)),
+            ..told.clone()
+        };
+        assert_eq!(
+            of_orders(&told, &row).unwrap(),
+            "status: the journal says reserved, the database confirmed; \
+             confirmed_at: the journal says nothing, the database 1970-01-01T00:00:01.000Z"
+        );
+    }
+}
