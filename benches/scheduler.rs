@@ -30,7 +30,7 @@ async fn bench(count: i64, how: &str, start_ms: impl Fn(i64) -> i64) {
     let journal = journal::<Decisions>(folder.path(), Durability::Always);
     let (clock, scheduler) = (Clock::default(), Scheduler::default());
     let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
-    let running = actix::spawn(scheduler.run(registry.clone(), clock.clone()));
+    let running = actix::spawn(scheduler.run(registry.clone(), clock.clone(), false));
     // Far enough ahead that all are scheduled by then.
     let base = clock.now().plus_millis(1_000);
     let schedule = (0..count).map(async |n| {

@@ -5,17 +5,17 @@
 //!
 //! The process looks for a file that `LIVEDROP_FAILPOINT_FILE` names. From the moment it is there, its one line counts:
 //! `journal.after_sync=abort@17` aborts at the 17th time that the point is reached from then on, `journal.before_sync=error@3`
-//! lets the third sync fail. A file, and not the variable alone, so that a test chooses the moment in a running server.
+//! lets the third sync fail, `scheduler=panic@1` panics at the first. A file, and not the variable alone, so that a test chooses the moment in a running server.
 //!
 //! The crate `fail` does more than this and has no way to abort, which is all that a crash test wants.
 
-/// Marks a place. `failpoint!("a.name")` can only abort; `failpoint!("a.name", error)` may also return an [`std::io::Error`].
+/// Marks a place. `failpoint!("a.name")` can abort or panic; `failpoint!("a.name", error)` may also return an [`std::io::Error`].
 #[cfg(feature = "failpoints")]
 macro_rules! failpoint {
-    ($name:literal) => {
+    ($name:expr) => {
         let _ = $crate::failpoint::reached($name);
     };
-    ($name:literal, error) => {
+    ($name:expr, error) => {
         $crate::failpoint::reached($name)?;
     };
 }
@@ -23,8 +23,10 @@ macro_rules! failpoint {
 /// Nothing, in everything but a test.
 #[cfg(not(feature = "failpoints"))]
 macro_rules! failpoint {
-    ($name:literal) => {};
-    ($name:literal, error) => {};
+    ($name:expr) => {
+        let _ = $name;
+    };
+    ($name:expr, error) => {};
 }
 
 #[cfg(feature = "failpoints")]
@@ -50,6 +52,7 @@ mod armed {
     enum Action {
         Abort,
         Error,
+        Panic,
     }
 
     #[derive(PartialEq, Eq, Debug)]
@@ -66,6 +69,7 @@ mod armed {
             let action = match action {
                 "abort" => Action::Abort,
                 "error" => Action::Error,
+                "panic" => Action::Panic,
                 _ => return None,
             };
             Some(Self { name: name.to_owned(), action, hit: hit.parse().ok()? })
@@ -90,6 +94,7 @@ mod armed {
         let due = HITS.fetch_add(1, Ordering::Relaxed) + 1 == plan.hit;
         match plan.action {
             Action::Abort if due => std::process::abort(),
+            Action::Panic if due => panic!("a test made {name} panic"),
             Action::Error if due => Err(io::Error::other(format!("a test made {name} fail"))),
             _ => Ok(()),
         }
@@ -100,6 +105,7 @@ mod armed {
         let plan = |name: &str, action, hit| Some(Plan { name: name.to_owned(), action, hit });
         assert_eq!(Plan::parse("journal.after_sync=abort@17\n"), plan("journal.after_sync", Action::Abort, 17));
         assert_eq!(Plan::parse("journal.before_sync=error@1"), plan("journal.before_sync", Action::Error, 1));
+        assert_eq!(Plan::parse("scheduler=panic@2"), plan("scheduler", Action::Panic, 2));
         for nothing in ["", "journal.after_sync", "a=abort", "a=sleep@1", "a=abort@x"] {
             assert_eq!(Plan::parse(nothing), None, "{nothing}");
         }

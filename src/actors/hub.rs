@@ -9,7 +9,9 @@ use super::shard::{self, Shard, ToShard};
 use crate::domain::limits::{SESSIONS_ACCEPTED_PER_SECOND_MAX, SESSIONS_MAX, SHARD_QUEUE_MAX};
 use crate::domain::{CreatorId, UserId};
 use actix::Addr;
+use futures_util::FutureExt;
 use std::{
+    panic::AssertUnwindSafe,
     rc::Rc,
     sync::{
         Arc,
@@ -17,7 +19,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Sessions that a draining server closes in a second.
 const DRAINED_PER_SECOND: u32 = 2_000;
@@ -43,6 +45,7 @@ struct Inner {
     shards: AtomicUsize,
     open: AtomicUsize,
     gate: Gate,
+    broken: watch::Sender<bool>,
 }
 
 impl Hub {
@@ -50,7 +53,14 @@ impl Hub {
     #[must_use]
     pub fn new(broadcaster: Addr<Broadcaster>, clock: Clock) -> Self {
         let gate = Gate::new(SESSIONS_ACCEPTED_PER_SECOND_MAX);
-        Self(Arc::new(Inner { broadcaster, clock, shards: AtomicUsize::new(0), open: AtomicUsize::new(0), gate }))
+        let (shards, open) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self(Arc::new(Inner { broadcaster, clock, shards, open, gate, broken: watch::Sender::new(false) }))
+    }
+
+    /// Returns when a worker's sessions can hear nothing any more, which only a new process repairs.
+    pub async fn broken(&self) {
+        // The sender lives as long as we do.
+        let _ = self.0.broken.subscribe().wait_for(|broken| *broken).await;
     }
 
     /// How many sessions are open.
@@ -69,7 +79,13 @@ impl Hub {
         let shard = Rc::new(Shard::new(index, self.clone(), self.0.clock.clone()));
         match self.register(index) {
             Some(queue) if index < SHARDS_MAX => {
-                actix::spawn(shard::run(Rc::downgrade(&shard), queue));
+                let (hub, run) = (self.clone(), shard::run(Rc::downgrade(&shard), queue));
+                actix::spawn(async move {
+                    if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+                        tracing::error!(index, "the task that tells a worker's sessions panicked");
+                        hub.0.broken.send_replace(true);
+                    }
+                });
             }
             _ => tracing::warn!(index, "this worker takes no sessions"),
         }

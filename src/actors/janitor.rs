@@ -12,9 +12,11 @@ const KEYS_KEPT_MS: i64 = 25 * 60 * 60 * 1000;
 /// Keys that are forgotten without a pause.
 const KEYS_AT_ONCE: usize = 10_000;
 
-/// Runs until the task is dropped.
-pub async fn run(registry: Registry, projection: Projection, clock: Clock) {
-    let mut gone: VecDeque<(Timestamp, DropId, Vec<KeyDigest>)> = VecDeque::new();
+/// Drops that have left memory, and when. Oldest first.
+pub type Gone = VecDeque<(Timestamp, DropId, Vec<KeyDigest>)>;
+
+/// Runs until the task is dropped. `gone` is what earlier runs have left.
+pub async fn run(registry: Registry, projection: Projection, clock: Clock, gone: &mut Gone) {
     loop {
         tokio::time::sleep(ROUND).await;
         for handle in registry.all() {

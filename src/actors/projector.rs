@@ -115,8 +115,9 @@ impl Projector {
         (Self { store, tail, pending: None, watermark: sender, trouble, fenced, wanted }, view)
     }
 
-    /// Runs until `stop` says so and everything durable then is projected, or the database will not take it.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Runs until `stop` says so and everything durable then is projected, or the database will not take it. It may be run again
+    /// then, also after a panic: what was in hand is read once more.
+    pub async fn run(&mut self, mut stop: watch::Receiver<bool>) {
         let (mut retries, mut last_try) = (RETRIES, None);
         let mut before = (Instant::now(), self.tail.journal().durable());
         loop {
@@ -204,7 +205,9 @@ impl Projector {
             }
             Err(fatal) => {
                 self.fenced.send_replace(matches!(fatal, StoreError::Fenced { .. }));
-                self.stopped(format!("at record {}: {fatal}", batch.first_sequence))
+                let first = batch.first_sequence;
+                self.pending = Some(batch);
+                self.stopped(format!("at record {first}: {fatal}"))
             }
         }
     }
@@ -319,7 +322,8 @@ mod tests {
             (Fault::nth(1).of(Operation::Open).for_good(), 0, LAST_TRIES),
         ] {
             let (device, journal) = one_record().await;
-            let (projector, view) = Projector::new(Arc::new(MemoryLedger::default()), &journal.handle().reader(), 0);
+            let (mut projector, view) =
+                Projector::new(Arc::new(MemoryLedger::default()), &journal.handle().reader(), 0);
             device.set(Some(fault));
             let began = Instant::now();
             projector.run(watch::channel(true).1).await;

@@ -92,8 +92,13 @@ impl Scheduler {
         }
     }
 
-    /// Runs until the task is dropped.
-    pub async fn run(self, registry: Registry, clock: Clock) {
+    /// Runs until the task is dropped. `again` after a panic: alarms that were due may have been lost with it, so each drop is
+    /// woken once.
+    pub async fn run(self, registry: Registry, clock: Clock, again: bool) {
+        if again {
+            let now = Due::Wall(clock.now());
+            registry.all().into_iter().for_each(|handle| self.arm(now, handle.spec.id));
+        }
         loop {
             let now = clock.moment();
             for drop in self.due(now) {

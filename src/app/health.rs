@@ -1,7 +1,8 @@
 //! What `/readyz` says.
 
+use super::supervisor::Supervisor;
 use crate::actors::Projection;
-use crate::http::health::{Checks, DatabaseCheck, Health, JournalCheck, ProjectorCheck, Readiness};
+use crate::http::health::{Checks, DatabaseCheck, Health, JournalCheck, ProjectorCheck, Readiness, TasksCheck};
 use crate::http::{GoingDown, HealthSource};
 use crate::journal::{JournalReader, Space};
 use crate::service::payments::PaymentProvider;
@@ -20,23 +21,16 @@ const LAG_MAX: u64 = 200_000;
 
 /// Knows how the parts do, from memory.
 pub(super) struct Monitor {
-    reader: JournalReader,
-    projection: Projection,
-    store: Arc<dyn Store>,
-    database_up: AtomicBool,
-    payments: PaymentProvider,
-    going_down: GoingDown,
+    pub reader: JournalReader,
+    pub projection: Projection,
+    pub store: Arc<dyn Store>,
+    pub database_up: AtomicBool,
+    pub payments: PaymentProvider,
+    pub going_down: GoingDown,
+    pub supervisor: Supervisor,
 }
 
 impl Monitor {
-    pub fn new(
-        (reader, projection, store): (JournalReader, Projection, Arc<dyn Store>),
-        payments: PaymentProvider,
-        going_down: GoingDown,
-    ) -> Self {
-        Self { reader, projection, store, database_up: AtomicBool::new(true), payments, going_down }
-    }
-
     /// Looks at the database again and again, so that a probe never has to.
     pub async fn watch_database(self: Arc<Self>) {
         loop {
@@ -57,7 +51,9 @@ impl HealthSource for Monitor {
         let behind = lag_records > LAG_MAX || self.projection.trouble().is_some();
         let projector = worse_if(behind, Health::Degraded);
         // Orders go on without the database, so its absence degrades and no more.
-        let status = journal.max(projector).max(worse_if(!database_up, Health::Degraded));
+        let failing = self.supervisor.failing();
+        let tasks = worse_if(!failing.is_empty(), Health::Degraded);
+        let status = journal.max(projector).max(tasks).max(worse_if(!database_up, Health::Degraded));
         Readiness {
             status,
             payments: self.payments.name(),
@@ -68,6 +64,7 @@ impl HealthSource for Monitor {
                     kind: self.store.kind(),
                 },
                 projector: ProjectorCheck { status: projector, lag_records },
+                tasks: TasksCheck { status: tasks, failing },
             },
         }
     }

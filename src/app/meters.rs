@@ -1,5 +1,6 @@
 //! What `/metrics` shows: the parts' own counters, and gauges that are read when somebody looks.
 
+use super::supervisor::Supervisor;
 use crate::actors::{Hub, Projection, Registry};
 use crate::domain::{DropStatus, StockCounts};
 use crate::http::meters::Meters;
@@ -21,6 +22,7 @@ pub(super) struct Sources {
     /// The broadcaster's.
     pub contradictions: IntCounter,
     pub logins: LoginLog,
+    pub supervisor: Supervisor,
 }
 
 struct Gauges {
@@ -39,6 +41,7 @@ pub(super) fn meters(sources: Sources, orders: &Orders) -> prometheus::Result<Me
     let registry = prometheus::Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;
     sources.reader.meters().register(&registry)?;
+    sources.supervisor.register(&registry)?;
     sources.registry.tally().register(&registry)?;
     orders.outcomes().register(&registry)?;
     registry.register(Box::new(sources.contradictions.clone()))?;

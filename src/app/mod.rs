@@ -9,6 +9,7 @@ mod ownership;
 mod privacy;
 pub mod prompt;
 mod start;
+mod supervisor;
 
 pub use adopt::{adopt, give_back, require_schema};
 pub use privacy::create_data_dir;
@@ -23,6 +24,7 @@ use crate::service::settle::Settler;
 use crate::storage::{Store, StoreError};
 use actix_web::dev::{Server, ServerHandle};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use supervisor::{Lost, Supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info, warn};
@@ -70,6 +72,17 @@ pub enum AppError {
     /// The journal failed while serving.
     #[error("{0}")]
     Poisoned(JournalError),
+    /// Something that must not be missing did not stay up.
+    #[error("the background task {task} does not stay up: {reason}; a restart recovers what was acknowledged")]
+    TaskLost {
+        /// Which.
+        task: &'static str,
+        /// How it ended.
+        reason: String,
+    },
+    /// Nobody listens any more.
+    #[error("the HTTP server ended by itself: {0}")]
+    ServerEnded(String),
 }
 
 impl AppError {
@@ -83,7 +96,8 @@ impl AppError {
 pub struct App {
     /// Where it listens.
     pub address: SocketAddr,
-    server: JoinHandle<io::Result<()>>,
+    /// Until it has ended.
+    server: Option<JoinHandle<io::Result<()>>>,
     handle: ServerHandle,
     journal: Journal<crate::actors::Decisions>,
     reader: JournalReader,
@@ -95,6 +109,7 @@ pub struct App {
     projector: JoinHandle<()>,
     stop_projector: watch::Sender<bool>,
     background: Vec<JoinHandle<()>>,
+    supervisor: Supervisor,
     going_down: GoingDown,
     pulse: heartbeat::Pulse,
     fenced: watch::Receiver<bool>,
@@ -107,6 +122,8 @@ enum Cause {
     Signal(&'static str),
     Poison(String),
     Fenced,
+    TaskLost(Lost),
+    ServerEnded(String),
 }
 
 impl App {
@@ -133,12 +150,15 @@ impl App {
     pub async fn run(mut self) -> Result<(), AppError> {
         let mut poison = self.reader.poisoned();
         let mut fenced = self.fenced.clone();
+        let mut lost = self.supervisor.lost();
         let cause = tokio::select! {
             name = self.signals.next() => Cause::Signal(name),
             Ok(reason) = poison.wait_for(Option::is_some) => {
                 Cause::Poison(reason.as_ref().map_or_else(String::new, ToString::to_string))
             }
             Ok(_) = fenced.wait_for(|fenced| *fenced) => Cause::Fenced,
+            Ok(lost) = lost.wait_for(Option::is_some) => Cause::TaskLost(lost.clone().expect("it was waited for")),
+            reason = end_of(&mut self.server) => Cause::ServerEnded(reason),
         };
         match &cause {
             Cause::Signal(name) => info!(signal = name, "going down: finishing what is in flight"),
@@ -146,9 +166,16 @@ impl App {
                 error!(%reason, "going down: the journal failed; a restart recovers what was acknowledged");
             }
             Cause::Fenced => error!("going down: another server has taken the database over"),
+            Cause::TaskLost(Lost { task, .. }) => error!(task, "going down: a task that must not be missing is lost"),
+            Cause::ServerEnded(reason) => error!(%reason, "going down: the HTTP server ended"),
         }
         self.drain().await?;
-        if matches!(cause, Cause::Fenced) { Err(AppError::Fenced) } else { Ok(()) }
+        match cause {
+            Cause::Signal(_) | Cause::Poison(_) => Ok(()),
+            Cause::Fenced => Err(AppError::Fenced),
+            Cause::TaskLost(Lost { task, reason }) => Err(AppError::TaskLost { task, reason }),
+            Cause::ServerEnded(reason) => Err(AppError::ServerEnded(reason)),
+        }
     }
 
     /// Answers what got in, closes sockets, syncs, projects.
@@ -157,7 +184,9 @@ impl App {
         // Half of the patience for the sessions: what is in flight on other connections has the rest.
         tokio::join!(self.hub.drain(self.patience / 2), self.going_down.farewell());
         self.handle.stop(true).await;
-        if let Ok(Err(error)) = self.server.await {
+        if let Some(server) = self.server
+            && let Ok(Err(error)) = server.await
+        {
             warn!(%error, "the HTTP server did not end well");
         }
         // Charges go on without their client; what the gateway said should still be recorded.
@@ -172,6 +201,7 @@ impl App {
                 "some charges have no outcome yet; the next start asks the gateway"
             );
         }
+        self.supervisor.let_end();
         self.background.iter().for_each(JoinHandle::abort);
         let closed = self.journal.close();
         let _ = self.stop_projector.send(true);
@@ -185,6 +215,18 @@ impl App {
         closed.map_err(AppError::Poisoned)?;
         info!("bye");
         Ok(())
+    }
+}
+
+/// Waits for the end of the server, which does not come by itself, and says why it came.
+async fn end_of(server: &mut Option<JoinHandle<io::Result<()>>>) -> String {
+    let Some(running) = server else { return std::future::pending().await };
+    let ended = running.await;
+    *server = None;
+    match ended {
+        Ok(Ok(())) => "nobody asked it to".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -3,15 +3,16 @@
 use super::health::Monitor;
 use super::heartbeat::Pulse;
 use super::meters::{self, Sources};
+use super::supervisor::{Need, Supervisor};
 use super::{App, AppError, Signals, ownership, privacy, spawn_server};
 use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::place::Epoch;
 use crate::actors::recovery::recover;
 use crate::actors::tail::Run;
-use crate::actors::{Clock, Decisions, Hub, Projector, Registry, Scheduler, Tail, janitor};
+use crate::actors::{Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Tail, janitor};
 use crate::config::Config;
 use crate::domain::limits::{HISTORY_REFILL_RECORDS_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
-use crate::domain::{OrderId, StockBoard};
+use crate::domain::{DropId, OrderId, StockBoard};
 use crate::engine::DropState;
 use crate::http::meters::Meters;
 use crate::http::server::{self, ServerOptions};
@@ -21,7 +22,7 @@ use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::identity;
-use crate::service::inbox::Inbox;
+use crate::service::inbox::{Inbox, MarkWriter};
 use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
@@ -35,12 +36,18 @@ use actix::{Actor, Arbiter};
 use actix_web::rt::spawn;
 use std::{
     net::TcpListener,
-    sync::Arc,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinHandle,
+};
 use tracing::{info, warn};
 
+/// Without its scheduler no drop starts and no hold ends: after so many failures in a row (half a minute) the process ends.
+const SCHEDULER_RESTARTS_MAX: u32 = 8;
 /// How long a start waits for a database that is not up yet.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long it rests between two tries.
@@ -75,27 +82,35 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let (stop_projector, stopped) = watch::channel(false);
     let broadcaster = remember(&reader, first, last, &clock, &recovered.drops);
     let contradictions = broadcaster.contradictions().clone();
-    let hub = start_broadcaster(broadcaster, Tail::new(broadcaster::CURSOR, &reader, last), &clock);
+    let supervisor = Supervisor::default();
+    let hub = start_broadcaster(broadcaster, Tail::new(broadcaster::CURSOR, &reader, last), &clock, &supervisor);
     let gateway = config.payments.gateway();
     info!(payments = config.payments.name(), "{}", config.payments.meaning());
     let settler = Settler::new(Arc::clone(&gateway), config.payment_timeout);
-    let due = Tail::new(refunds::CURSOR, &reader, last);
-    let mut background = resume(&registry, &settler, recovered.drops, last);
-    background.push(spawn(pulse.clone().run()));
-    background.push(spawn(refunds::relay(due, settler.clone(), registry.clone())));
-    background.push(spawn(scheduler.run(registry.clone(), clock.clone())));
-    background.push(spawn(janitor::run(registry.clone(), projection.clone(), clock.clone())));
-    let projector = spawn(projector.run(stopped));
+    let mut background = Background { supervisor: supervisor.clone(), tasks: Vec::new() };
+    let owing = resume(&registry, &settler, recovered.drops, last, &mut background);
+    background.relay_refunds(&reader, last, owing, &settler, &registry);
+    background.follow_time(scheduler, &registry, &projection, &clock);
+    background.tell_sessions(&hub);
+    background.beat(&pulse);
+    let projector = spawn(project(supervisor.clone(), projector, stopped));
 
     let going_down = GoingDown::default();
-    let parts = (reader.clone(), projection.clone(), Arc::clone(&store));
-    let monitor = Arc::new(Monitor::new(parts, config.payments, going_down.clone()));
-    background.push(spawn(Arc::clone(&monitor).watch_database()));
+    let monitor = Arc::new(Monitor {
+        reader: reader.clone(),
+        projection: projection.clone(),
+        store: Arc::clone(&store),
+        database_up: AtomicBool::new(true),
+        payments: config.payments,
+        going_down: going_down.clone(),
+        supervisor: supervisor.clone(),
+    });
+    background.watch_database(&monitor);
     let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), clock.clone());
     let logins = LoginLog::new(clock.clone());
-    background.push(spawn(logins.clone().run(Arc::clone(&store))));
+    background.write_logins(&logins, &store);
     let sources = Sources {
         reader: reader.clone(),
         registry: registry.clone(),
@@ -104,15 +119,16 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         store: Arc::clone(&store),
         contradictions,
         logins: logins.clone(),
+        supervisor: supervisor.clone(),
     };
     let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
     let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());
-    background.push(spawn(marks.run()));
+    background.write_marks(marks);
     let selling = Selling { drops, orders, sales, inbox };
     let secret = signing_secret(config, last, &*store).await?;
     let services = services((config, &secret), &store, &hub, &clock, selling, (monitor, meters), &logins);
     let limits = Limits::new(config.sizes, &config.rate_limits);
-    background.push(spawn(limits.clone().sweep()));
+    background.sweep_limits(&limits);
     let options = ServerOptions {
         workers: config.workers,
         cors_allowed_origins: config.cors_allowed_origins.clone().into(),
@@ -126,7 +142,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let (handle, server) = spawn_server(server);
     Ok(App {
         address,
-        server,
+        server: Some(server),
         handle,
         journal,
         reader,
@@ -137,7 +153,8 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         logins,
         projector,
         stop_projector,
-        background,
+        background: background.tasks,
+        supervisor,
         going_down,
         pulse,
         fenced: projection.fenced(),
@@ -287,34 +304,148 @@ fn remember(reader: &JournalReader, first: u64, last: u64, clock: &Clock, drops:
     broadcaster
 }
 
-fn start_broadcaster(broadcaster: Broadcaster, tail: Tail, clock: &Clock) -> Hub {
+/// The broadcaster's state is its own: without it, or without what feeds it, sessions would hear nothing, and a new process rebuilds it.
+fn start_broadcaster(broadcaster: Broadcaster, tail: Tail, clock: &Clock, supervisor: &Supervisor) -> Hub {
     let arbiter = Arbiter::new();
     let address = Broadcaster::start_in_arbiter(&arbiter.handle(), |_| broadcaster);
-    arbiter.spawn(broadcaster::pump(tail, address.clone()));
+    let (mut tail, fed) = (Some(tail), address.clone());
+    arbiter.spawn(supervisor.clone().keep("broadcaster", Need::Vital { restarts_max: 0 }, move |_| {
+        let (tail, fed) = (tail.take(), fed.clone());
+        async move {
+            if let Some(tail) = tail {
+                broadcaster::pump(tail, fed).await;
+            }
+        }
+    }));
     Hub::new(address, clock.clone())
 }
 
-/// Brings the recovered drops to life, and their unfinished payments and refunds to an end.
+/// Fills SQL until `stopped`. Not among the tasks that are aborted: at the end it projects what is durable.
+async fn project(supervisor: Supervisor, projector: Projector, stopped: watch::Receiver<bool>) {
+    let projector = Rc::new(Mutex::new(projector));
+    let run = move |_| {
+        let (projector, stopped) = (Rc::clone(&projector), stopped.clone());
+        async move { projector.lock().await.run(stopped).await }
+    };
+    supervisor.keep("projector", Need::Useful, run).await;
+}
+
+/// What runs beside the server, each task by the name that `/readyz`, `/metrics` and the log call it.
+struct Background {
+    supervisor: Supervisor,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    fn keep<T: Future<Output = ()> + 'static>(
+        &mut self,
+        task: &'static str,
+        need: Need,
+        begin: impl FnMut(bool) -> T + 'static,
+    ) {
+        self.tasks.push(spawn(self.supervisor.clone().keep(task, need, begin)));
+    }
+
+    /// `owing`: drops that owed refunds at record `last`. Whoever begins again asks all drops.
+    fn relay_refunds(
+        &mut self,
+        reader: &JournalReader,
+        last: u64,
+        owing: Vec<DropId>,
+        settler: &Settler,
+        registry: &Registry,
+    ) {
+        let (mut first, reader) = (Some((Tail::new(refunds::CURSOR, reader, last), owing)), reader.clone());
+        let (settler, registry) = (settler.clone(), registry.clone());
+        self.keep("refunds", Need::Useful, move |_| {
+            let (tail, owing) = first.take().unwrap_or_else(|| {
+                // In this order: what becomes due meanwhile is in both.
+                let tail = Tail::new(refunds::CURSOR, &reader, reader.durable());
+                (tail, registry.all().iter().map(|handle| handle.spec.id).collect())
+            });
+            refunds::relay(tail, settler.clone(), registry.clone(), owing)
+        });
+    }
+
+    /// Starts, ends, expired holds; drops that leave memory.
+    fn follow_time(&mut self, scheduler: Scheduler, registry: &Registry, projection: &Projection, clock: &Clock) {
+        let (drops, time) = (registry.clone(), clock.clone());
+        self.keep("scheduler", Need::Vital { restarts_max: SCHEDULER_RESTARTS_MAX }, move |again| {
+            scheduler.clone().run(drops.clone(), time.clone(), again)
+        });
+        let (registry, projection, clock) = (registry.clone(), projection.clone(), clock.clone());
+        let gone = Rc::new(Mutex::new(janitor::Gone::new()));
+        self.keep("evictor", Need::Useful, move |_| {
+            let (registry, projection, clock, gone) =
+                (registry.clone(), projection.clone(), clock.clone(), Rc::clone(&gone));
+            async move { janitor::run(registry, projection, clock, &mut *gone.lock().await).await }
+        });
+    }
+
+    fn tell_sessions(&mut self, hub: &Hub) {
+        let hub = hub.clone();
+        self.keep("sessions", Need::Vital { restarts_max: 0 }, move |_| {
+            let hub = hub.clone();
+            async move { hub.broken().await }
+        });
+    }
+
+    fn beat(&mut self, pulse: &Pulse) {
+        let pulse = pulse.clone();
+        self.keep("heartbeat", Need::Useful, move |_| pulse.clone().run());
+    }
+
+    fn watch_database(&mut self, monitor: &Arc<Monitor>) {
+        let monitor = Arc::clone(monitor);
+        self.keep("database_watch", Need::Useful, move |_| Arc::clone(&monitor).watch_database());
+    }
+
+    fn write_logins(&mut self, logins: &LoginLog, store: &Arc<dyn Store>) {
+        let (logins, store) = (logins.clone(), Arc::clone(store));
+        self.keep("login_log", Need::Useful, move |_| logins.clone().run(Arc::clone(&store)));
+    }
+
+    fn write_marks(&mut self, marks: MarkWriter) {
+        let marks = Rc::new(Mutex::new(marks));
+        self.keep("inbox_marks", Need::Useful, move |_| {
+            let marks = Rc::clone(&marks);
+            async move { marks.lock().await.run().await }
+        });
+    }
+
+    fn sweep_limits(&mut self, limits: &Limits) {
+        let limits = limits.clone();
+        self.keep("rate_limits", Need::Useful, move |_| limits.clone().sweep());
+    }
+}
+
+/// Brings the recovered drops to life, and their unfinished payments to an end. Returns those that owe refunds.
 fn resume(
     registry: &Registry,
     settler: &Settler,
     drops: Vec<DropState>,
     last: u64,
-) -> Vec<tokio::task::JoinHandle<()>> {
-    let mut tasks = Vec::new();
+    background: &mut Background,
+) -> Vec<DropId> {
+    let mut owing = Vec::new();
     for drop in drops {
         for digest in drop.keys() {
             registry.bind(digest, drop.spec().id);
         }
         let pending: Vec<OrderId> = drop.payments_pending().map(|(order, _)| order).collect();
-        let refunds: Vec<(OrderId, String)> =
-            drop.refunds_due().map(|(order, reference)| (order, reference.to_owned())).collect();
+        let refunds = drop.refunds_due().count();
         let handle = registry.restore(drop, last);
-        if !pending.is_empty() || !refunds.is_empty() {
-            info!(drop = %handle.spec.id, pending = pending.len(), refunds = refunds.len(), "resuming payments");
+        if !pending.is_empty() || refunds > 0 {
+            info!(drop = %handle.spec.id, pending = pending.len(), refunds, "resuming payments");
+        }
+        if refunds > 0 {
+            owing.push(handle.spec.id);
+        }
+        if !pending.is_empty() {
             let settler = settler.clone();
-            tasks.push(spawn(async move { settler.resume(handle, pending, refunds).await }));
+            let ask = move |_| settler.clone().resume(Arc::clone(&handle), pending.clone());
+            background.tasks.push(spawn(background.supervisor.clone().finish("payments_resume", ask)));
         }
     }
-    tasks
+    owing
 }

@@ -110,6 +110,13 @@ pub enum Command {
         /// The buyer.
         buyer: UserId,
     },
+    /// Read orders whose money has to go back, oldest first.
+    RefundsDue {
+        /// From behind this one on.
+        after: Option<OrderId>,
+        /// At most so many.
+        limit: usize,
+    },
 }
 
 /// The answer to a command.
@@ -131,7 +138,7 @@ pub enum Outcome {
         /// Whether the key was known.
         replayed: bool,
     },
-    /// A buyer's orders, newest first.
+    /// Orders: a buyer's, newest first, or those with a refund due, oldest first.
     Orders(Vec<OrderView>),
     /// Done, and the drop is now in this state.
     Done(DropStatus),

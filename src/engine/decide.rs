@@ -57,6 +57,9 @@ impl DropState {
             Command::Tick => Outcome::Done(self.status),
             Command::Find { order } => self.with_order(order, |state, slot| state.answer(slot)),
             Command::OrdersOf { buyer } => Outcome::Orders(self.orders_of(buyer).collect()),
+            Command::RefundsDue { after, limit } => {
+                Outcome::Orders(self.slots_to_refund(after).take(limit).map(|slot| self.view(slot)).collect())
+            }
             Command::Reschedule { starts_at, ends_at } => self.reschedule(now, starts_at, ends_at, events),
             Command::ByHand { actor, command } => self.by_hand(now, actor, *command, events),
         }

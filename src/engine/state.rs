@@ -5,7 +5,7 @@ use crate::domain::{
     DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, Refusal, StockCounts,
     Timestamp, TraceId, UserId, VariantId,
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, ops::Bound, sync::Arc};
 
 /// One variant's stock.
 #[derive(Clone, Debug)]
@@ -210,10 +210,14 @@ impl DropState {
 
     /// Orders whose money has to go back, with the payment's reference.
     pub fn refunds_due(&self) -> impl Iterator<Item = (OrderId, &str)> {
-        self.orders
-            .refunds
-            .keys()
-            .map(|&slot| (self.orders.get(slot).id, self.orders.payment_ref(slot).unwrap_or_default()))
+        self.slots_to_refund(None)
+            .map(|slot| (self.orders.get(slot).id, self.orders.payment_ref(slot).unwrap_or_default()))
+    }
+
+    /// Orders whose money has to go back, oldest first, from behind that one on.
+    pub(super) fn slots_to_refund(&self, after: Option<OrderId>) -> impl Iterator<Item = Slot> {
+        let after = after.and_then(|order| self.orders.find(order)).map_or(Bound::Unbounded, Bound::Excluded);
+        self.orders.refunds.range((after, Bound::Unbounded)).map(|(&slot, _)| slot)
     }
 
     /// Which slot of `variants` an id names; the only one if none is named.

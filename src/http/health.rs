@@ -47,6 +47,8 @@ pub struct Checks {
     pub database: DatabaseCheck,
     /// The cursor between them.
     pub projector: ProjectorCheck,
+    /// What runs in the background.
+    pub tasks: TasksCheck,
 }
 
 /// The journal.
@@ -77,6 +79,15 @@ pub struct ProjectorCheck {
     /// Durable journal records that are not in SQL yet.
     #[schema(minimum = 0)]
     pub lag_records: u64,
+}
+
+/// The background tasks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct TasksCheck {
+    /// Degraded while one of them has failed and does not run steadily again.
+    pub status: Health,
+    /// Their names.
+    pub failing: Vec<&'static str>,
 }
 
 /// Knows how the parts do. Must answer at once, from memory.
@@ -136,6 +147,7 @@ mod tests {
                 journal: JournalCheck { status, durability: "always".into() },
                 database: DatabaseCheck { status: Health::Unavailable, kind: "postgres" },
                 projector: ProjectorCheck { status: Health::Degraded, lag_records: 7 },
+                tasks: TasksCheck { status: Health::Degraded, failing: vec!["scheduler"] },
             },
         };
         assert_eq!(answer(&readiness(Health::Ready)).status(), 200);
@@ -147,6 +159,7 @@ mod tests {
             "journal": {"status": "degraded", "durability": "always"},
             "database": {"status": "unavailable", "kind": "postgres"},
             "projector": {"status": "degraded", "lag_records": 7},
+            "tasks": {"status": "degraded", "failing": ["scheduler"]},
         }});
         assert_eq!(body, expected);
     }

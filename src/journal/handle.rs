@@ -145,7 +145,14 @@ impl<C: Completion> Journal<C> {
         let spawn_error = |thread: &str| RecoveryError::io("start", format!("the thread {thread}"));
         let keeper_shared = Arc::clone(&shared);
         let keeper = thread::Builder::new().name("journal-keeper".into());
-        let keeper = keeper.spawn(move || keeper_shared.keeper.run()).map_err(spawn_error("journal-keeper"))?;
+        let keeper = keeper.spawn(move || {
+            if !keeper_shared.keeper.run() {
+                // Without it no segment is prepared and none is deleted: a full disk that no space would ever cure.
+                keeper_shared
+                    .poison(&JournalError::Poisoned { reason: "the thread that prepares segments panicked".into() });
+            }
+        });
+        let keeper = keeper.map_err(spawn_error("journal-keeper"))?;
         #[expect(
             clippy::disallowed_methods,
             reason = "permits are its bound; one of its own would be a ring of full size"
@@ -326,6 +333,12 @@ impl JournalReader {
     /// nor does an unknown name.
     pub fn advance_cursor(&self, name: &str, sequence: u64) {
         self.shared.advance_cursor(name, sequence);
+    }
+
+    /// Up to where a registered consumer has come.
+    #[must_use]
+    pub fn cursor_position(&self, name: &str) -> Option<u64> {
+        self.shared.cursor_position(name)
     }
 
     /// Whether the next segment could be reserved.

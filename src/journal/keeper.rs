@@ -148,15 +148,17 @@ impl Keeper {
         self.changed.notify_all();
     }
 
-    /// The thread. A panic in here must not leave the writer waiting.
-    pub(super) fn run(&self) {
-        if catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+    /// The thread. A panic in here must not leave the writer waiting. Returns whether it ended as it should.
+    pub(super) fn run(&self) -> bool {
+        let ended = catch_unwind(AssertUnwindSafe(|| self.work())).is_ok();
+        if !ended {
             let mut state = self.state();
             state.closing = true;
             state.reserve = Reserve::Failed(0, io::Error::other("the thread that prepares segments panicked"));
             self.full.store(true, Ordering::Release);
             self.changed.notify_all();
         }
+        ended
     }
 
     fn work(&self) {

@@ -144,6 +144,10 @@ impl Shared {
         self.keeper.purge(lowest.min(self.durable()));
     }
 
+    pub(super) fn cursor_position(&self, name: &str) -> Option<u64> {
+        self.cursors().get(name).copied()
+    }
+
     fn cursors(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -221,7 +221,7 @@ impl Inbox {
 
 impl MarkWriter {
     /// Writes marks and forgets what is too old, for as long as the task lives.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let mut forget = tokio::time::interval(FORGET_EVERY);
         let mut waiting = Vec::new();
         loop {

@@ -38,5 +38,6 @@ mod sessions;
 mod slow;
 mod sse;
 mod starting;
+mod supervision;
 mod tls;
 mod upgrade;

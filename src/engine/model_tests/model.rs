@@ -135,6 +135,11 @@ impl Model {
             Command::OrdersOf { buyer } => {
                 Outcome::Orders(self.views().filter(|order| order.buyer == *buyer).rev().cloned().collect())
             }
+            Command::RefundsDue { after, limit } => {
+                assert_eq!(*after, None, "the plan asks from the beginning");
+                let due = self.views().filter(|order| order.refund_due.is_some());
+                Outcome::Orders(due.take(*limit).cloned().collect())
+            }
             Command::Start => self.turn(clock, &[Phase::Scheduled], Phase::Open),
             Command::End => self.turn(clock, &[Phase::Open], Phase::Ended),
             Command::Cancel => self.turn(clock, &[Phase::Scheduled, Phase::Open], Phase::Cancelled),

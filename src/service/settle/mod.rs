@@ -9,7 +9,7 @@ pub mod refunds;
 mod tests;
 
 use super::drops::ask_failure;
-use super::payments::{Charge, ChargeOutcome, PaymentGateway};
+use super::payments::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
 use super::{Code, Failure};
 use crate::actors::{Answer, AskError, Backoff, DropHandle};
 use crate::domain::{OrderId, OrderView, ReleaseReason, TraceId};
@@ -24,6 +24,8 @@ use tracing::{error, warn};
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
 /// Asking a drop again while it is overloaded: about a minute in all.
 const ASKS_MAX: usize = 20;
+/// How long a look-up or a refund may take: both may be asked again.
+const CALL_MAX: Duration = Duration::from_secs(30);
 /// Calls to the gateway at once, of those that nobody waits for.
 const AT_ONCE_MAX: usize = 64;
 
@@ -135,7 +137,7 @@ impl Settler {
     async fn find_out(&self, handle: &DropHandle, order: OrderId, trace: TraceId) -> Result<Paid, Failure> {
         let mut retries = RETRIES;
         loop {
-            match self.gateway.look_up(order).await {
+            match within_call(self.gateway.look_up(order)).await {
                 Ok(outcome) => return self.record_outcome(handle, order, outcome, trace).await,
                 Err(gateway) => warn!(%order, error = %gateway, "the gateway could not be asked about a charge"),
             }
@@ -167,39 +169,70 @@ impl Settler {
         }
     }
 
-    /// Gives money back and tells the drop.
-    async fn refund(&self, handle: &DropHandle, order: OrderId, reference: &str) {
-        self.give_back(order, reference).await;
-        if let Err(failure) = record(handle, Command::SettleRefund { order }).await {
-            // The refund is idempotent at the gateway and still owed in the journal: the next start settles it.
+    /// Gives money back and tells the drop, in one try. Returns whether it is settled.
+    async fn refund(&self, handle: &DropHandle, order: OrderId, reference: &str) -> bool {
+        if let Err(gateway) = within_call(self.gateway.refund(order, reference)).await {
+            warn!(%order, error = %gateway, "a refund did not go through; trying again later");
+            return false;
+        }
+        let recorded = record(handle, Command::SettleRefund { order }).await;
+        if let Err(failure) = &recorded {
+            // The refund is idempotent at the gateway and still owed by the drop: it is tried again.
             warn!(%order, %failure, "a refund went out and could not be recorded yet");
         }
+        recorded.is_ok()
     }
 
     async fn give_back(&self, order: OrderId, reference: &str) {
         let mut retries = RETRIES;
-        while let Err(gateway) = self.gateway.refund(order, reference).await {
+        while let Err(gateway) = within_call(self.gateway.refund(order, reference)).await {
             warn!(%order, error = %gateway, "a refund did not go through; trying again");
             retries.pause().await;
         }
     }
 
-    /// After recovery: finds out about every payment that had begun, and settles every refund that is owed.
-    pub async fn resume(&self, handle: Arc<DropHandle>, pending: Vec<OrderId>, refunds: Vec<(OrderId, String)>) {
-        let handle = &*handle;
-        let payments = stream::iter(pending).for_each_concurrent(AT_ONCE_MAX, |order| async move {
-            // A client that retries meanwhile is told that the payment runs.
-            if let Some(_charging) = self.claim(order)
-                && let Err(failure) = self.find_out(handle, order, TraceId::random()).await
-            {
-                warn!(%order, %failure, "what became of a payment could not be recorded yet");
+    /// After recovery: finds out about every payment that had begun.
+    pub async fn resume(self, handle: Arc<DropHandle>, pending: Vec<OrderId>) {
+        let (this, handle) = (&self, &*handle);
+        // One try each in turn: an order that the gateway says nothing about holds up no other.
+        let (mut open, mut retries) = (pending, RETRIES);
+        loop {
+            let tried = stream::iter(open).map(|order| async move { (order, this.resume_one(handle, order).await) });
+            open = tried
+                .buffer_unordered(AT_ONCE_MAX)
+                .filter_map(|(order, done)| async move { (!done).then_some(order) })
+                .collect()
+                .await;
+            if open.is_empty() {
+                return;
             }
-        });
-        let refunds = stream::iter(refunds).for_each_concurrent(AT_ONCE_MAX, |(order, reference)| async move {
-            self.refund(handle, order, &reference).await;
-        });
-        tokio::join!(payments, refunds);
+            retries.pause().await;
+        }
     }
+
+    /// Whether what became of an order's payment is known, or somebody else finds it out.
+    async fn resume_one(&self, handle: &DropHandle, order: OrderId) -> bool {
+        // A client that retries meanwhile is told that the payment runs.
+        let Some(_charging) = self.claim(order) else { return true };
+        match within_call(self.gateway.look_up(order)).await {
+            Ok(outcome) => {
+                if let Err(failure) = self.record_outcome(handle, order, outcome, TraceId::random()).await {
+                    warn!(%order, %failure, "what became of a payment could not be recorded yet");
+                }
+                true
+            }
+            Err(gateway) => {
+                warn!(%order, error = %gateway, "the gateway could not be asked about a charge");
+                false
+            }
+        }
+    }
+}
+
+/// A call to the gateway that may be repeated, given up when its time is over.
+async fn within_call<T>(call: impl Future<Output = Result<T, GatewayError>>) -> Result<T, GatewayError> {
+    let late = || GatewayError(format!("no answer in {} s", CALL_MAX.as_secs()));
+    tokio::time::timeout(CALL_MAX, call).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Asks a drop as long as it is merely busy: what the gateway said must be recorded.

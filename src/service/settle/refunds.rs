@@ -1,15 +1,25 @@
 //! The refund relay: every refund that the journal says is due goes to the gateway, whatever made it due (a payment that
 //! came too late, a drop that was called off, an order that was given back).
 //!
-//! It follows the journal while the server runs. What was due before is found by recovery, so its place needs no keeping.
+//! A refund that is due is part of its drop's state until it is settled, and a drop that owes one stays in memory (and its rows
+//! in SQL say so). So the relay keeps nothing of a refund, it only remembers *which drops* owe some, and passes in the journal at once:
+//! a gateway that does not answer holds no segment. Each of those drops has one sweep, which reads what is due from the drop, page
+//! by page, and begins again after a pause as long as a refund did not go through.
 
-use super::{AT_ONCE_MAX, Settler};
-use crate::actors::{Registry, Tail};
-use crate::domain::DropEvent;
+use super::{AT_ONCE_MAX, RETRIES, Settler};
+use crate::actors::{AskError, DropHandle, Registry, Tail};
 use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
+use crate::domain::{DropEvent, DropId, OrderId};
+use crate::engine::{Command, Outcome};
+use futures_util::future::join_all;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::sleep;
+use tracing::error;
 
 /// The name of its place in the journal.
 pub const CURSOR: &str = "refunds";
@@ -17,31 +27,126 @@ pub const CURSOR: &str = "refunds";
 /// Nearly nothing in the journal is a refund, so it is looked through now and then, and not after every `fdatasync`.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Runs until it is aborted, or the journal cannot be read.
-pub async fn relay(mut tail: Tail, settler: Settler, registry: Registry) {
-    let slots = Arc::new(Semaphore::new(AT_ONCE_MAX));
-    while let Some(run) = tail.next().await {
-        let last = run.last_sequence();
-        for record in run.records {
-            let DropEvent::RefundDue { line, payment_ref, .. } = record.event else { continue };
-            // Nothing was paid: the drop has settled it by itself.
-            if payment_ref.is_empty() {
-                continue;
+/// Runs until it is aborted, or the journal cannot be read. `owing` are drops that may owe refunds already.
+pub async fn relay(mut tail: Tail, settler: Settler, registry: Registry, owing: Vec<DropId>) {
+    let mut sweeps = Sweeps {
+        settler,
+        registry,
+        slots: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+        running: HashMap::new(),
+        tasks: JoinSet::new(),
+    };
+    owing.into_iter().for_each(|drop| sweeps.ask(drop));
+    loop {
+        tokio::select! {
+            run = tail.next() => {
+                let Some(run) = run else { return };
+                let last = run.last_sequence();
+                for record in run.records {
+                    // Without a reference nothing was paid: the drop has settled it by itself.
+                    if matches!(&record.event, DropEvent::RefundDue { payment_ref, .. } if !payment_ref.is_empty()) {
+                        sweeps.ask(record.drop);
+                    }
+                }
+                tail.passed(last);
+                if tail.journal().durable() - last < PROJECTOR_BATCH_RECORDS_MAX as u64 {
+                    sleep(LOOK_EVERY).await;
+                }
             }
-            let Some(handle) = registry.get(record.drop) else {
-                tracing::error!(order = %line.order, "a refund is due for a drop that is not in memory");
-                continue;
-            };
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-            let settler = settler.clone();
-            tokio::spawn(async move {
-                settler.refund(&handle, line.order, &payment_ref).await;
-                drop(slot);
-            });
+            Some(ended) = sweeps.tasks.join_next_with_id() => sweeps.ended(ended),
         }
-        tail.passed(last);
-        if tail.journal().durable() - last < PROJECTOR_BATCH_RECORDS_MAX as u64 {
-            tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// One sweep for each drop that owes refunds: no more of them than drops in memory.
+struct Sweeps {
+    settler: Settler,
+    registry: Registry,
+    /// Calls to the gateway at once, of all drops. Each has a bounded time, and who waits is served in turn.
+    slots: Arc<Semaphore>,
+    running: HashMap<Id, (DropId, Arc<AtomicBool>)>,
+    tasks: JoinSet<()>,
+}
+
+impl Sweeps {
+    /// Makes sure that a drop is swept after now.
+    fn ask(&mut self, drop: DropId) {
+        if let Some((_, more)) = self.running.values().find(|(running, _)| *running == drop) {
+            more.store(true, Ordering::Release);
+            return;
         }
+        let Some(handle) = self.registry.get(drop) else {
+            // It left memory, so it owes nothing any more.
+            return;
+        };
+        let more = Arc::new(AtomicBool::new(true));
+        let sweep =
+            Sweep { settler: self.settler.clone(), handle, slots: Arc::clone(&self.slots), more: Arc::clone(&more) };
+        let task = self.tasks.spawn(sweep.run());
+        self.running.insert(task.id(), (drop, more));
+    }
+
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (id, panicked) = match &ended {
+            Ok((id, ())) => (*id, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let Some((drop, more)) = self.running.remove(&id) else { return };
+        if panicked {
+            error!(%drop, "a sweep of refunds panicked; it begins again");
+        }
+        // Something may have become due after its last look.
+        if panicked || more.load(Ordering::Acquire) {
+            self.ask(drop);
+        }
+    }
+}
+
+/// Settles what one drop owes.
+struct Sweep {
+    settler: Settler,
+    handle: Arc<DropHandle>,
+    slots: Arc<Semaphore>,
+    /// Whether something may have become due since the last look.
+    more: Arc<AtomicBool>,
+}
+
+impl Sweep {
+    async fn run(self) {
+        let mut retries = RETRIES;
+        while self.more.swap(false, Ordering::AcqRel) {
+            match self.once().await {
+                Ok(true) => retries.reset(),
+                Ok(false) => {
+                    self.more.store(true, Ordering::Release);
+                    retries.pause().await;
+                }
+                // It left memory, or the process ends: the next start finds what is owed.
+                Err(AskError::Gone | AskError::Stopped | AskError::OutcomeUnknown) => return,
+                Err(AskError::Overloaded | AskError::DiskFull) => {
+                    self.more.store(true, Ordering::Release);
+                    retries.pause().await;
+                }
+            }
+        }
+    }
+
+    /// Tries each refund that is due once. Returns whether all of them went through.
+    async fn once(&self) -> Result<bool, AskError> {
+        let (mut after, mut all) = (None, true);
+        loop {
+            let ask = Command::RefundsDue { after, limit: AT_ONCE_MAX };
+            let Outcome::Orders(page) = self.handle.ask(ask).await?.outcome else { return Ok(all) };
+            let Some(last) = page.last() else { return Ok(all) };
+            after = Some(last.id);
+            let tries = page.into_iter().map(|order| self.refund(order.id, order.payment_ref.unwrap_or_default()));
+            all &= join_all(tries).await.into_iter().all(|settled| settled);
+        }
+    }
+
+    async fn refund(&self, order: OrderId, reference: String) -> bool {
+        // Never closed.
+        let Ok(_slot) = self.slots.acquire().await else { return false };
+        self.settler.refund(&self.handle, order, &reference).await
     }
 }

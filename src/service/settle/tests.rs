@@ -3,7 +3,7 @@
 use super::{Paid, Settler, refunds};
 use crate::actors::{Answer, Clock, Decisions, DropHandle, Projector, Registry, Scheduler, Tail};
 use crate::domain::fixtures::drop_of;
-use crate::domain::{OrderId, OrderStatus, OrderView, ReleaseReason, TraceId, UserId};
+use crate::domain::{DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, TraceId, UserId};
 use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, Outcome, Reserve};
 use crate::journal::{Journal, JournalOptions, MemoryDevice};
@@ -12,7 +12,7 @@ use crate::service::payments::{Charge, ChargeOutcome, GatewayError, PaymentGatew
 use crate::storage;
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ struct Script {
     look_ups: Mutex<VecDeque<Result<ChargeOutcome, GatewayError>>>,
     refund_failures: Mutex<u32>,
     refunded: Mutex<Vec<(OrderId, String)>>,
+    /// Refunds of these get no answer.
+    silent: Mutex<BTreeSet<OrderId>>,
     /// Held by whoever wants charges to wait.
     busy: tokio::sync::Mutex<()>,
 }
@@ -51,6 +53,9 @@ impl PaymentGateway for Script {
     }
 
     async fn refund(&self, order: OrderId, payment_ref: &str) -> Result<(), GatewayError> {
+        if self.silent.lock().unwrap().contains(&order) {
+            std::future::pending::<()>().await;
+        }
         let mut failures = self.refund_failures.lock().unwrap();
         if *failures > 0 {
             *failures -= 1;
@@ -72,10 +77,14 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::of(drop_of(5)).await
+    }
+
+    async fn of(spec: DropSpec) -> Self {
         let options = JournalOptions::in_memory();
         let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
-        let (drop, _) = registry.schedule(drop_of(5)).await.unwrap();
+        let (drop, _) = registry.schedule(spec).await.unwrap();
         let gateway = Arc::new(Script::default());
         let settler = Settler::new(Arc::clone(&gateway) as Arc<dyn PaymentGateway>, Duration::from_secs(30));
         Self { gateway, settler, registry, drop, journal }
@@ -224,7 +233,7 @@ async fn refunds_follow_the_journal_until_the_gateway_has_them() {
         orders.push(world.charge(&order).await.expect("paid").id);
     }
     let tail = Tail::new(refunds::CURSOR, &world.journal.handle().reader(), 0);
-    let relay = actix::spawn(refunds::relay(tail, world.settler.clone(), world.registry.clone()));
+    let relay = actix::spawn(refunds::relay(tail, world.settler.clone(), world.registry.clone(), Vec::new()));
     assert!(matches!(world.ask(Command::Cancel).await, Outcome::Done(_)));
     for &order in &orders {
         while world.look(order).await.status != OrderStatus::Refunded {
@@ -235,6 +244,48 @@ async fn refunds_follow_the_journal_until_the_gateway_has_them() {
     refunded.sort();
     assert_eq!(refunded, orders.iter().map(|&order| (order, "ch_1".to_owned())).collect::<Vec<_>>());
     assert!(world.drop.cell.read().settled);
+    relay.abort();
+}
+
+/// A gateway that says nothing to as many refunds as there are slots holds neither the journal nor the others.
+#[actix::test]
+async fn refunds_without_an_answer_hold_up_nothing() {
+    const STUCK: usize = 70;
+    let world = World::of(drop_of(200)).await;
+    let mut orders = Vec::new();
+    for _ in 0..STUCK + 5 {
+        let order = world.order(None).await.id;
+        world.ask(Command::Confirm { order, payment_ref: "ch_1".into() }).await;
+        orders.push(order);
+    }
+    let (stuck, fine) = orders.split_at(STUCK);
+    *world.gateway.silent.lock().unwrap() = stuck.iter().copied().collect();
+    let reader = world.journal.handle().reader();
+    let tail = Tail::new(refunds::CURSOR, &reader, 0);
+    tokio::time::pause();
+    let relay = actix::spawn(refunds::relay(tail, world.settler.clone(), world.registry.clone(), Vec::new()));
+    world.ask(Command::Cancel).await;
+    // The drop settles what it called off bit by bit.
+    while world.look(orders[STUCK + 4]).await.refund_due.is_none() {
+        world.ask(Command::Tick).await;
+    }
+    let last = reader.durable();
+    while reader.cursor_position(refunds::CURSOR) < Some(last) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for &order in fine {
+        while world.look(order).await.status != OrderStatus::Refunded {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    assert!(stuck.iter().all(|order| !world.gateway.refunded.lock().unwrap().iter().any(|(done, _)| done == order)));
+    world.gateway.silent.lock().unwrap().clear();
+    for &order in stuck {
+        while world.look(order).await.status != OrderStatus::Refunded {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    assert_eq!(world.gateway.refunded.lock().unwrap().len(), orders.len(), "each once");
     relay.abort();
 }
 
@@ -249,9 +300,15 @@ async fn what_was_open_before_a_restart_is_brought_to_an_end() {
     // One after the other, so that the script's answers meet the right questions.
     for (order, outcome) in [(paid_for, paid()), (declined, ChargeOutcome::Declined), (never, ChargeOutcome::Unknown)] {
         world.knows([silent(), Ok(outcome)]);
-        world.settler.resume(Arc::clone(&world.drop), vec![order], Vec::new()).await;
+        world.settler.clone().resume(Arc::clone(&world.drop), vec![order]).await;
     }
-    world.settler.resume(Arc::clone(&world.drop), Vec::new(), vec![(owed, "ch_2".to_owned())]).await;
+    let tail = Tail::new(refunds::CURSOR, &world.journal.handle().reader(), world.journal.handle().reader().durable());
+    let owing = vec![world.drop.spec.id];
+    let relay = actix::spawn(refunds::relay(tail, world.settler.clone(), world.registry.clone(), owing));
+    while world.look(owed).await.status != OrderStatus::Refunded {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    relay.abort();
     assert_eq!(world.look(paid_for).await.status, OrderStatus::Confirmed);
     assert_eq!(world.look(declined).await.release_reason, Some(ReleaseReason::PaymentFailed));
     let never = world.look(never).await;
