@@ -13,7 +13,7 @@ use livedrop::http::openapi;
 use livedrop::load::{self, LoadOptions};
 use livedrop::service::identity;
 use livedrop::sim::{self, SimulateOptions};
-use livedrop::storage::{self, Store};
+use livedrop::storage::{self, SetAsideDrop, Store};
 use livedrop::verify;
 use std::{
     io::{IsTerminal, Write},
@@ -66,6 +66,17 @@ enum Task {
     /// Administrators
     #[command(subcommand)]
     Admin(AdminTask),
+    /// Journal records that the database refused for good and that were set aside. Its server must not run
+    #[command(subcommand)]
+    Projection(ProjectionTask),
+}
+
+#[derive(Subcommand)]
+enum ProjectionTask {
+    /// Name the drops that have some, and the reasons
+    List(Box<ServeArgs>),
+    /// Apply them now that the reason is gone, each drop's in their order (a start tries that, too): exit 1 if some are left
+    Retry(Box<ServeArgs>),
 }
 
 #[derive(Subcommand)]
@@ -150,6 +161,16 @@ fn main() -> ExitCode {
         Task::Restore(args) => run_restore(&args),
         Task::Migrate(args) => run(Box::pin(async move { migrate(&args).await })),
         Task::Adopt(args) => run(Box::pin(async move { adopt(&args).await })),
+        Task::Projection(ProjectionTask::List(args)) => {
+            run(Box::pin(
+                async move { on_database(&args, async |config, store| list_aside(config, &*store).await).await },
+            ))
+        }
+        Task::Projection(ProjectionTask::Retry(args)) => {
+            run(Box::pin(
+                async move { on_database(&args, async |config, store| retry_aside(config, &*store).await).await },
+            ))
+        }
         Task::Admin(AdminTask::Create(args)) => run(Box::pin(create_admin(*args))),
     }
 }
@@ -269,6 +290,33 @@ async fn adopt(args: &AdoptArgs) -> ExitCode {
         Ok(())
     })
     .await
+}
+
+async fn list_aside(config: &Config, store: &dyn Store) -> Result<(), String> {
+    let drops = livedrop::app::projection::list(config, store).await?;
+    print!("{}", said_aside(&drops));
+    Ok(())
+}
+
+async fn retry_aside(config: &Config, store: &dyn Store) -> Result<(), String> {
+    let retried = livedrop::app::projection::retry(config, store).await?;
+    println!("applied {} records", retried.applied);
+    if retried.left.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("some are left\n{}", said_aside(&retried.left).trim_end()))
+    }
+}
+
+fn said_aside(drops: &[SetAsideDrop]) -> String {
+    if drops.is_empty() {
+        return "no record is set aside\n".to_owned();
+    }
+    let line = |drop: &SetAsideDrop| {
+        let SetAsideDrop { drop, first_sequence, records, reason } = drop;
+        format!("drop {drop}: {records} records from {first_sequence} on: {reason}\n")
+    };
+    drops.iter().map(line).collect()
 }
 
 async fn create_admin(args: AdminArgs) -> ExitCode {

@@ -8,7 +8,7 @@ use crate::domain::{
 };
 use crate::engine::DropState;
 use crate::journal::{self, FileDevice, RecoveryError};
-use crate::storage::{DropFilter, DropRow, Store, StoreError};
+use crate::storage::{DropFilter, DropRow, SetAsideDrop, Store, StoreError};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -41,6 +41,8 @@ pub struct VerifyReport {
     pub watermark: u64,
     /// Records that the database does not have yet: the next start projects them.
     pub unprojected_records: u64,
+    /// Drops of which the database refused a record for good: their rows are compared with the journal up to the record before.
+    pub set_aside: Vec<AsideReport>,
     /// Drops compared.
     pub drops: u64,
     /// Orders compared row by row.
@@ -51,6 +53,19 @@ pub struct VerifyReport {
     pub findings: Vec<String>,
     /// How many differences there are.
     pub differences: u64,
+}
+
+/// A drop of which records are set aside.
+#[derive(Debug, Clone, Serialize)]
+pub struct AsideReport {
+    /// Which.
+    pub drop: String,
+    /// The record that was refused.
+    pub first_sequence: u64,
+    /// How many there are, with those that follow it.
+    pub records: u64,
+    /// What the database said.
+    pub reason: String,
 }
 
 impl VerifyReport {
@@ -208,8 +223,16 @@ async fn compare_at(
         ..VerifyReport::default()
     };
     let mut told: HashMap<DropId, Told> = HashMap::new();
+    let aside = set_aside(&mut report, journal, store).await?;
+    let in_sql = |sequence: u64, bytes: &[u8]| {
+        let is_aside = || {
+            let drop = DropRecord::drop_of(bytes).ok();
+            drop.and_then(|drop| aside.get(&drop)).is_some_and(|first| sequence >= *first)
+        };
+        sequence <= watermark && (aside.is_empty() || !is_aside())
+    };
     let mut up_to = |sequence: u64, bytes: &[u8]| {
-        if sequence <= watermark {
+        if in_sql(sequence, bytes) {
             fold(&mut report, &mut told, sequence, bytes);
         }
     };
@@ -218,9 +241,9 @@ async fn compare_at(
     report.last_sequence = survey.last_sequence;
     compare(&mut report, &told, store).await?;
     // What SQL does not have yet is read in a second pass: it may be an hour's worth, and needs no memory so.
-    if survey.last_sequence > watermark {
+    if survey.last_sequence > watermark || !aside.is_empty() {
         let mut after = |sequence: u64, bytes: &[u8]| {
-            if sequence > watermark {
+            if !in_sql(sequence, bytes) {
                 fold(&mut report, &mut told, sequence, bytes);
             }
         };
@@ -236,6 +259,28 @@ async fn compare_at(
         report.confirmed_units.insert(id.to_string(), sold);
     }
     Ok(report)
+}
+
+/// Names what is set aside. Returns each drop's first such record.
+async fn set_aside(
+    report: &mut VerifyReport,
+    journal: Uuid,
+    store: &dyn Store,
+) -> Result<HashMap<DropId, u64>, VerifyError> {
+    let drops = store.set_aside_drops(journal).await?;
+    for SetAsideDrop { drop, first_sequence, records, reason } in &drops {
+        report.find(format!(
+            "drop {drop}: {records} records from {first_sequence} on are set aside, because the database refused it: {reason}; \
+             `livedrop projection retry` applies them once that is repaired"
+        ));
+        report.set_aside.push(AsideReport {
+            drop: drop.to_string(),
+            first_sequence: *first_sequence,
+            records: *records,
+            reason: reason.clone(),
+        });
+    }
+    Ok(drops.into_iter().map(|drop| (drop.drop, drop.first_sequence)).collect())
 }
 
 fn journal_error(error: RecoveryError) -> VerifyError {

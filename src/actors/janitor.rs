@@ -38,7 +38,8 @@ pub async fn run(registry: Registry, projection: Projection, clock: Clock, gone:
 /// and whoever asks reads SQL, which is complete by then.
 async fn retire(registry: &Registry, projection: &Projection, handle: &Arc<DropHandle>) -> Option<Vec<KeyDigest>> {
     let published = handle.cell.read();
-    if !published.settled || published.position > projection.watermark() {
+    let in_sql = published.position <= projection.watermark() && projection.has_all_of(handle.spec.id);
+    if !published.settled || !in_sql {
         return None;
     }
     let keys = registry.retire(handle).await?;

@@ -2,11 +2,12 @@
 //!
 //! - [`drop_actor`]: one live drop, a shell around its [`decider`], reached by its [`mailbox`]. [`registry`] knows which are in memory, [`scheduler`] wakes them.
 //! - [`publish`]: what a decision becomes once it is durable.
-//! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it at its own `pace`, [`broadcaster`] tells the crowd.
+//! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it at its own `pace` ([`aside`]: what SQL refuses), [`broadcaster`] tells the crowd.
 //! - [`hub`] is the broadcaster's front, [`shard`] a worker's sessions, each a [`seat`] with an [`outbox`]. [`history`] is what was
 //!   told lately, [`place`] where in it a client stands.
 
 pub mod announce;
+pub mod aside;
 pub mod backoff;
 pub mod broadcaster;
 pub mod clock;

@@ -2,12 +2,18 @@
 //!
 //! A database that is down delays it and nothing else. It then falls back from the journal's tail in memory to its
 //! segment files, so an outage costs no memory.
+//!
+//! A record that the database refuses for good stops nobody but its own drop. The batch is halved until the record is found; it is set
+//! aside in SQL, with its reason, and so is everything later of the same drop, which builds on it: its rows stay true up to the record
+//! before. Such a drop stays in memory, where it goes on, and recovery replays what is set aside.
 
 use super::pace::Pace;
 use super::tail::{RETRIES, Tail, TailError};
+use crate::domain::{DropId, DropRecord};
 use crate::journal::JournalReader;
-use crate::storage::{Ledger, ProjectionBatch, StoreError};
+use crate::storage::{Aside, Ledger, ProjectionBatch, SetAsideDrop, StoreError};
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -21,12 +27,16 @@ pub const CURSOR: &str = "projector";
 /// How long a database that takes nothing is tried again at the end: it may be the trouble of a moment.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
+/// Drops of which records are set aside; `None` until the database has said which.
+type SharedAside = Arc<Mutex<Option<BTreeMap<DropId, SetAsideDrop>>>>;
+
 /// What others may know of the projector. Cheap to clone.
 #[derive(Clone)]
 pub struct Projection {
     watermark: watch::Receiver<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Receiver<bool>,
+    aside: SharedAside,
     /// The last record that anybody has waited for.
     wanted: watch::Sender<u64>,
     /// The journal's end when this process began.
@@ -49,7 +59,27 @@ impl Projection {
     /// Why it makes no progress, if it doesn't.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.trouble).clone()
+    }
+
+    /// Drops of which records are set aside, in the order of their first one.
+    #[must_use]
+    pub fn set_aside(&self) -> Vec<SetAsideDrop> {
+        let mut drops: Vec<SetAsideDrop> = locked(&self.aside).iter().flatten().map(|(_, drop)| drop.clone()).collect();
+        drops.sort_unstable_by_key(|drop| drop.first_sequence);
+        drops
+    }
+
+    /// Whether records of a drop are known to be set aside.
+    #[must_use]
+    pub fn is_set_aside(&self, drop: DropId) -> bool {
+        locked(&self.aside).as_ref().is_some_and(|drops| drops.contains_key(&drop))
+    }
+
+    /// Whether SQL has all of a drop, up to the watermark: nothing of it is set aside.
+    #[must_use]
+    pub fn has_all_of(&self, drop: DropId) -> bool {
+        locked(&self.aside).as_ref().is_some_and(|drops| !drops.contains_key(&drop))
     }
 
     /// Waits until SQL has everything that was in the journal when this process began, or not longer than `patience`. Until
@@ -81,6 +111,8 @@ pub enum Projected {
     Unavailable,
     /// The database has forgotten rows that it had; the next step goes on from where it stands now.
     Rewound,
+    /// The database refuses a record for good; the next steps find it and go on around it.
+    Refused,
     /// It cannot go on, and [`Projection::trouble`] says why.
     Stopped,
 }
@@ -89,8 +121,9 @@ pub enum Projected {
 pub struct Projector {
     store: Arc<dyn Ledger>,
     tail: Tail,
-    /// A batch that the database has not taken yet.
-    pending: Option<ProjectionBatch>,
+    /// Batches that the database has not taken yet, the last one first.
+    pending: Vec<ProjectionBatch>,
+    aside: SharedAside,
     watermark: watch::Sender<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Sender<bool>,
@@ -103,16 +136,17 @@ impl Projector {
     pub fn new(store: Arc<dyn Ledger>, journal: &JournalReader, watermark: u64) -> (Self, Projection) {
         let trouble = Arc::new(Mutex::new(None));
         let (fenced, sender) = (watch::Sender::new(false), watch::Sender::new(watermark));
-        let wanted = watch::Sender::new(0);
+        let (wanted, aside) = (watch::Sender::new(0), SharedAside::default());
         let view = Projection {
             watermark: sender.subscribe(),
             trouble: Arc::clone(&trouble),
             fenced: fenced.subscribe(),
+            aside: Arc::clone(&aside),
             wanted: wanted.clone(),
             recovered: journal.durable(),
         };
         let tail = Tail::new(CURSOR, journal, watermark);
-        (Self { store, tail, pending: None, watermark: sender, trouble, fenced, wanted }, view)
+        (Self { store, tail, pending: Vec::new(), aside, watermark: sender, trouble, fenced, wanted }, view)
     }
 
     /// Runs until `stop` says so and everything durable then is projected, or the database will not take it. It may be run again
@@ -136,7 +170,7 @@ impl Projector {
                     before = begin;
                     self.rest(pace.rest(), &mut stop).await;
                 }
-                Projected::Rewound => retries.reset(),
+                Projected::Rewound | Projected::Refused => retries.reset(),
                 Projected::Nothing if ending => return,
                 Projected::Nothing => {
                     tokio::select! {
@@ -179,20 +213,30 @@ impl Projector {
 
     /// Brings the next batch to SQL, or the one that did not get there yet.
     pub async fn step(&mut self) -> Projected {
-        let batch = match self.pending.take().map_or_else(|| self.next_batch(), |batch| Ok(Some(batch))) {
+        if locked(&self.aside).is_none()
+            && let Err(step) = self.load_aside().await
+        {
+            return step;
+        }
+        let batch = match self.pending.pop().map_or_else(|| self.next_batch(), |batch| Ok(Some(batch))) {
             Ok(Some(batch)) => batch,
             Ok(None) => return Projected::Nothing,
             Err(error @ TailError::Unreadable(_)) => return self.unavailable(&error.to_string()),
             Err(error @ TailError::Lost(_)) => return self.stopped(error.to_string()),
         };
-        match self.store.project(&batch).await {
+        let aside = self.aside_of(&batch);
+        match self.store.project_around(&batch, &aside).await {
             Ok(()) => {
-                self.done(&batch);
+                self.done(&batch, &aside);
                 Projected::Batch
             }
             Err(StoreError::Unavailable(reason)) => {
-                self.pending = Some(batch);
+                self.pending.push(batch);
                 self.unavailable(&format!("the database is down: {reason}"))
+            }
+            Err(StoreError::Unacceptable(reason)) if aside.len() < batch.records.len() => {
+                self.narrow(batch, reason);
+                Projected::Refused
             }
             Err(StoreError::Gap { first, watermark }) if watermark + 1 < first => {
                 warn!(
@@ -201,12 +245,14 @@ impl Projector {
                 );
                 self.tail.rewind(watermark);
                 self.watermark.send_replace(watermark);
+                self.pending.clear();
+                *locked(&self.aside) = None;
                 Projected::Rewound
             }
             Err(fatal) => {
                 self.fenced.send_replace(matches!(fatal, StoreError::Fenced { .. }));
                 let first = batch.first_sequence;
-                self.pending = Some(batch);
+                self.pending.push(batch);
                 self.stopped(format!("at record {first}: {fatal}"))
             }
         }
@@ -223,7 +269,58 @@ impl Projector {
         }))
     }
 
-    fn done(&self, batch: &ProjectionBatch) {
+    async fn load_aside(&self) -> Result<(), Projected> {
+        match self.store.set_aside_drops(self.tail.journal().journal_id()).await {
+            Ok(drops) => {
+                let drops = drops.into_iter().map(|drop| (drop.drop, drop)).collect();
+                *locked(&self.aside) = Some(drops);
+                Ok(())
+            }
+            Err(StoreError::Unavailable(reason)) => Err(self.unavailable(&format!("the database is down: {reason}"))),
+            Err(fatal) => Err(self.stopped(fatal.to_string())),
+        }
+    }
+
+    /// Which records of a batch follow one that was set aside, or are the one itself.
+    fn aside_of(&self, batch: &ProjectionBatch) -> Aside {
+        let known = locked(&self.aside);
+        let Some(drops) = known.as_ref().filter(|drops| !drops.is_empty()) else { return Aside::new() };
+        let reason = |(sequence, record): (u64, &DropRecord)| {
+            let drop = drops.get(&record.drop).filter(|drop| drop.first_sequence <= sequence)?;
+            let first = drop.first_sequence;
+            let follows = || format!("record {first} of the same drop is set aside");
+            Some((sequence, if first == sequence { drop.reason.clone() } else { follows() }))
+        };
+        (batch.first_sequence..).zip(&batch.records).filter_map(reason).collect()
+    }
+
+    /// Halves a batch that the database refuses, or sets its only record's drop aside.
+    fn narrow(&mut self, mut batch: ProjectionBatch, reason: String) {
+        if let [record] = &batch.records[..] {
+            let (drop, first_sequence) = (record.drop, batch.first_sequence);
+            error!(%drop, record = first_sequence, %reason, "the database refuses a record for good; its drop is set aside");
+            let drop_aside = SetAsideDrop { drop, first_sequence, records: 0, reason };
+            locked(&self.aside).get_or_insert_default().insert(drop, drop_aside);
+            self.pending.push(batch);
+            return;
+        }
+        let second = batch.records.split_off(batch.records.len() / 2);
+        let first_sequence = batch.first_sequence + batch.records.len() as u64;
+        let (journal, epoch) = (batch.journal, batch.epoch);
+        self.pending.push(ProjectionBatch { journal, epoch, first_sequence, records: second });
+        self.pending.push(batch);
+    }
+
+    fn done(&self, batch: &ProjectionBatch, aside: &Aside) {
+        for sequence in aside.keys() {
+            let record = usize::try_from(sequence - batch.first_sequence).ok().and_then(|at| batch.records.get(at));
+            let mut drops = locked(&self.aside);
+            if let (Some(record), Some(drops)) = (record, drops.as_mut())
+                && let Some(drop) = drops.get_mut(&record.drop)
+            {
+                drop.records += 1;
+            }
+        }
         let last = batch.first_sequence + batch.records.len() as u64 - 1;
         self.watermark.send_replace(last);
         self.tail.passed(last);
@@ -246,9 +343,16 @@ impl Projector {
     }
 
     fn set_trouble(&self, trouble: Option<String>) -> Option<String> {
-        std::mem::replace(&mut *self.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble)
+        std::mem::replace(&mut *locked(&self.trouble), trouble)
     }
 }
+
+fn locked<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod isolation_tests;
 
 #[cfg(test)]
 mod tests {

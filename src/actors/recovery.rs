@@ -3,8 +3,10 @@
 use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, event::RecordError};
 use crate::engine::{DropState, state::Restore};
 use crate::journal::{JournalError, JournalReader};
-use crate::storage::{DropRow, Ledger, StoreError};
-use std::collections::{HashMap, hash_map::Entry};
+use crate::storage::{DropRow, Ledger, SetAside, StoreError};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
+use tracing::warn;
+use uuid::Uuid;
 
 /// Rows read at a time.
 const PAGE: u32 = 1_000;
@@ -89,9 +91,9 @@ pub async fn recover(
     for row in store.unsettled_drops().await? {
         drops.insert(row.spec.id, load(store, row).await?);
     }
+    let (aside, mut replayed) = replay_set_aside(store, journal.journal_id(), &mut drops).await?;
     let mut last_at = drops.values().map(DropState::last_at).max().unwrap_or_default();
     let mut cursor = journal.cursor(watermark);
-    let mut replayed = 0;
     while let Some(batch) = cursor.next_batch(BATCH)? {
         for (sequence, bytes) in batch.iter() {
             let record = DropRecord::decode(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
@@ -99,15 +101,43 @@ pub async fn recover(
             last_at = record.at;
             let state = replay(store, &mut drops, record).await?;
             // Memory follows what is still open, not how long the history is.
-            if ends.get(&id) == Some(&sequence) && state.is_settled() {
+            if ends.get(&id) == Some(&sequence) && state.is_settled() && !aside.contains(&id) {
                 drops.remove(&id);
             }
             replayed += 1;
         }
     }
-    let drops: Vec<DropState> = drops.into_values().filter(|drop| !drop.is_settled()).collect();
+    // SQL does not know all of a drop that is set aside, so memory has to, however settled it is.
+    let kept = |drop: &DropState| !drop.is_settled() || aside.contains(&drop.spec().id);
+    let drops: Vec<DropState> = drops.into_values().filter(kept).collect();
     drops.iter().for_each(DropState::assert_invariants);
     Ok(Recovered { drops, replayed, last_at })
+}
+
+/// Replays what SQL has set aside, on top of the rows. Returns which drops that are, and how many records there were.
+async fn replay_set_aside(
+    store: &dyn Ledger,
+    journal: Uuid,
+    drops: &mut HashMap<DropId, DropState>,
+) -> Result<(HashSet<DropId>, u64), RecoveryFailure> {
+    let (mut aside, mut replayed) = (HashSet::new(), 0);
+    for drop in store.set_aside_drops(journal).await? {
+        let id = drop.drop;
+        warn!(drop = %id, records = drop.records, first = drop.first_sequence, reason = %drop.reason,
+            "records are set aside; `livedrop projection retry` applies them once the reason is gone");
+        aside.insert(id);
+        let mut after = 0;
+        loop {
+            let page = store.set_aside(journal, id, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.sequence;
+            for SetAside { record, .. } in page {
+                replay(store, drops, record).await?;
+                replayed += 1;
+            }
+        }
+    }
+    Ok((aside, replayed))
 }
 
 /// The sequence number of each drop's last record. A drop that is settled may still be heard of again (a late payment, a

@@ -19,6 +19,9 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 /// Records that the projector may be behind before it counts as degraded: some seconds of a hot drop.
 const LAG_MAX: u64 = 200_000;
 
+/// Drops that are named, of those with records that are set aside.
+const DROPS_NAMED_MAX: usize = 10;
+
 /// Knows how the parts do, from memory.
 pub(super) struct Monitor {
     pub reader: JournalReader,
@@ -48,7 +51,8 @@ impl HealthSource for Monitor {
             worse_if(failed, Health::Unavailable).max(worse_if(self.reader.space() == Space::Full, Health::Degraded));
         let database_up = self.database_up.load(Ordering::Acquire);
         let lag_records = self.reader.durable().saturating_sub(self.projection.watermark());
-        let behind = lag_records > LAG_MAX || self.projection.trouble().is_some();
+        let aside = self.projection.set_aside();
+        let behind = lag_records > LAG_MAX || self.projection.trouble().is_some() || !aside.is_empty();
         let projector = worse_if(behind, Health::Degraded);
         // Orders go on without the database, so its absence degrades and no more.
         let failing = self.supervisor.failing();
@@ -63,7 +67,12 @@ impl HealthSource for Monitor {
                     status: worse_if(!database_up, Health::Unavailable),
                     kind: self.store.kind(),
                 },
-                projector: ProjectorCheck { status: projector, lag_records },
+                projector: ProjectorCheck {
+                    status: projector,
+                    lag_records,
+                    set_aside_records: aside.iter().map(|drop| drop.records).sum(),
+                    set_aside_drops: aside.iter().take(DROPS_NAMED_MAX).map(|drop| drop.drop.to_string()).collect(),
+                },
                 tasks: TasksCheck { status: tasks, failing },
             },
         }

@@ -30,6 +30,7 @@ struct Gauges {
     queued: IntGauge,
     disk_full: IntGauge,
     lag: IntGauge,
+    aside: IntGauge,
     drops: IntGaugeVec,
     stock: IntGaugeVec,
     unbalanced: IntGauge,
@@ -62,6 +63,10 @@ pub(super) fn meters(sources: Sources, orders: &Orders) -> prometheus::Result<Me
         queued: gauge("livedrop_journal_queued_entries", "Decisions that wait for the disk.")?,
         disk_full: gauge("livedrop_journal_disk_full", "1 while new reservations are refused for lack of space.")?,
         lag: gauge("livedrop_projector_lag_records", "Durable records that are not in SQL yet.")?,
+        aside: gauge(
+            "livedrop_projector_set_aside_records",
+            "Records that the database refused for good, with those of the same drops after them.",
+        )?,
         drops: by("livedrop_drops", "Drops in memory, by where they stand.", "status")?,
         stock: by("livedrop_stock_units", "Units of the drops in memory, by where they are.", "state")?,
         unbalanced: gauge(
@@ -81,6 +86,7 @@ impl Gauges {
         self.queued.set(signed(reader.queued() as u64));
         self.disk_full.set(i64::from(reader.space() == Space::Full));
         self.lag.set(signed(durable.saturating_sub(projection.watermark())));
+        self.aside.set(projection.set_aside().iter().map(|drop| signed(drop.records)).sum());
         self.sessions.set(signed(hub.sessions() as u64));
         let mut drops = [0_i64; DropStatus::ALL.len()];
         let (mut units, mut unbalanced) = ([0_i64; 3], 0);

@@ -7,6 +7,7 @@ mod heartbeat;
 mod meters;
 mod ownership;
 mod privacy;
+pub mod projection;
 pub mod prompt;
 mod start;
 mod supervisor;

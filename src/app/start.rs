@@ -9,7 +9,7 @@ use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::place::Epoch;
 use crate::actors::recovery::recover;
 use crate::actors::tail::Run;
-use crate::actors::{Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Tail, janitor};
+use crate::actors::{Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Tail, aside, janitor};
 use crate::config::Config;
 use crate::domain::limits::{HISTORY_REFILL_RECORDS_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use crate::domain::{DropId, OrderId, StockBoard};
@@ -71,6 +71,10 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let pulse = Pulse::new(Arc::clone(&store), reader.journal_id(), reader.epoch(), address);
     pulse.beat().await;
     let began = Instant::now();
+    let retried = aside::retry(&*store, reader.journal_id(), reader.epoch()).await?;
+    if retried.applied > 0 {
+        info!(records = retried.applied, "what was set aside is in the database now");
+    }
     let recovered = recover(&*store, &reader, watermark, last).await?;
     let took_ms = began.elapsed().as_millis();
     info!(drops = recovered.drops.len(), replayed = recovered.replayed, watermark, last, took_ms, "recovered");

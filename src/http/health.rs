@@ -74,11 +74,16 @@ pub struct DatabaseCheck {
 /// The projector.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct ProjectorCheck {
-    /// Degraded while it is far behind.
+    /// Degraded while it is far behind, or the database refuses records for good.
     pub status: Health,
     /// Durable journal records that are not in SQL yet.
     #[schema(minimum = 0)]
     pub lag_records: u64,
+    /// Records that the database refused for good, with those of the same drops after them.
+    #[schema(minimum = 0)]
+    pub set_aside_records: u64,
+    /// The first ten of these drops.
+    pub set_aside_drops: Vec<String>,
 }
 
 /// The background tasks.
@@ -146,7 +151,12 @@ mod tests {
             checks: Checks {
                 journal: JournalCheck { status, durability: "always".into() },
                 database: DatabaseCheck { status: Health::Unavailable, kind: "postgres" },
-                projector: ProjectorCheck { status: Health::Degraded, lag_records: 7 },
+                projector: ProjectorCheck {
+                    status: Health::Degraded,
+                    lag_records: 7,
+                    set_aside_records: 2,
+                    set_aside_drops: vec!["d".to_owned()],
+                },
                 tasks: TasksCheck { status: Health::Degraded, failing: vec!["scheduler"] },
             },
         };
@@ -158,7 +168,8 @@ mod tests {
         let expected = serde_json::json!({"status": "degraded", "payments": "sandbox", "checks": {
             "journal": {"status": "degraded", "durability": "always"},
             "database": {"status": "unavailable", "kind": "postgres"},
-            "projector": {"status": "degraded", "lag_records": 7},
+            "projector":
+                {"status": "degraded", "lag_records": 7, "set_aside_records": 2, "set_aside_drops": ["d"]},
             "tasks": {"status": "degraded", "failing": ["scheduler"]},
         }});
         assert_eq!(body, expected);

@@ -159,10 +159,15 @@ impl Sales {
 
     async fn projected(&self, handle: Option<&DropHandle>) -> Result<(), Failure> {
         let position = handle.map_or(0, |handle| handle.cell.position());
-        if self.projection.reached(position, PATIENCE).await {
+        let complete = handle.is_none_or(|handle| !self.projection.is_set_aside(handle.spec.id));
+        if self.projection.reached(position, PATIENCE).await && complete {
             return Ok(());
         }
-        let detail = "The database has not caught up with the drop yet";
+        let detail = if complete {
+            "The database has not caught up with the drop yet"
+        } else {
+            "The database refuses a record of the drop; an operator has to look at it"
+        };
         Err(Failure { detail: detail.into(), ..Failure::retry(Code::DatabaseUnavailable, 2) })
     }
 

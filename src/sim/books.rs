@@ -3,7 +3,9 @@
 
 use crate::domain::{DropId, OrderId, OrderView};
 use crate::storage::memory::{MemoryLedger, Tables};
-use crate::storage::{self, DropRow, Ledger, ProjectionBatch, RefusalRow, Store, StoreError, Watermark};
+use crate::storage::{
+    self, Aside, DropRow, Ledger, ProjectionBatch, RefusalRow, SetAside, SetAsideDrop, Store, StoreError, Watermark,
+};
 use async_trait::async_trait;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -126,9 +128,27 @@ impl Ledger for Moody {
         self.there()?.watermark(journal).await
     }
 
-    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError> {
-        self.there()?.project(batch).await?;
+    async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
+        self.there()?.project_around(batch, aside).await?;
         if self.loses.swap(false, Ordering::Relaxed) { Err(silence()) } else { Ok(()) }
+    }
+
+    async fn set_aside_drops(&self, journal: Uuid) -> Result<Vec<SetAsideDrop>, StoreError> {
+        self.there()?.set_aside_drops(journal).await
+    }
+
+    async fn set_aside(
+        &self,
+        journal: Uuid,
+        drop: DropId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<SetAside>, StoreError> {
+        self.there()?.set_aside(journal, drop, after, limit).await
+    }
+
+    async fn apply_set_aside(&self, journal: Uuid, epoch: u32, records: &[SetAside]) -> Result<(), StoreError> {
+        self.there()?.apply_set_aside(journal, epoch, records).await
     }
 
     async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError> {

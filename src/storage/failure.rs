@@ -11,6 +11,7 @@ pub(super) fn from_sqlx(error: sqlx::Error) -> StoreError {
         Error::Database(ref cause) => match sort(cause.as_ref()) {
             Meaning::Unavailable => StoreError::Unavailable(error),
             Meaning::Taken(what) => StoreError::Taken { what },
+            Meaning::Unacceptable => StoreError::Unacceptable(cause.message().to_owned()),
             Meaning::Corrupt => StoreError::Corrupt(error.to_string()),
         },
         Error::Io(_) | Error::Tls(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
@@ -34,7 +35,7 @@ pub(super) fn from_migrate(error: MigrateError) -> StoreError {
 /// An error inside of the projection, where a value that is taken means records that contradict the rows.
 pub(super) fn in_projection(error: StoreError) -> StoreError {
     match error {
-        StoreError::Taken { what } => StoreError::Corrupt(format!("{what} is in the database already")),
+        StoreError::Taken { what } => StoreError::Unacceptable(format!("{what} is in the database already")),
         other => other,
     }
 }
@@ -42,6 +43,7 @@ pub(super) fn in_projection(error: StoreError) -> StoreError {
 enum Meaning {
     Unavailable,
     Taken(&'static str),
+    Unacceptable,
     Corrupt,
 }
 
@@ -51,12 +53,16 @@ fn sort(error: &dyn DatabaseError) -> Meaning {
         return Meaning::Taken(taken(error.constraint().unwrap_or_else(|| error.message())));
     }
     let code = error.code().unwrap_or_default();
-    let passing = match code.parse::<u32>() {
+    let (passing, about_values) = match code.parse::<u32>() {
         // SQLite's result codes are numbers of up to four digits; every SQLSTATE has five characters.
-        Ok(number) if code.len() < 5 => sqlite_passes(number),
-        _ => postgres_passes(&code),
+        Ok(number) if code.len() < 5 => (sqlite_passes(number), sqlite_refuses_values(number)),
+        _ => (postgres_passes(&code), postgres_refuses_values(&code)),
     };
-    if passing { Meaning::Unavailable } else { Meaning::Corrupt }
+    match (passing, about_values) {
+        (true, _) => Meaning::Unavailable,
+        (false, true) => Meaning::Unacceptable,
+        (false, false) => Meaning::Corrupt,
+    }
 }
 
 fn taken(constraint: &str) -> &'static str {
@@ -90,9 +96,35 @@ fn postgres_passes(code: &str) -> bool {
     matches!(code, "3D000" | "25006" | "25P03") || CLASSES.iter().any(|class| code.starts_with(class))
 }
 
+/// Too big, a constraint, a mismatch, out of range: of these values, not of the database.
+fn sqlite_refuses_values(code: u32) -> bool {
+    matches!(code & 0xff, 18 | 19 | 20 | 25)
+}
+
+/// Data exceptions, integrity constraints, program limits (a value that is too long for its index).
+fn postgres_refuses_values(code: &str) -> bool {
+    ["22", "23", "54"].iter().any(|class| code.starts_with(class))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_values_is_told_from_what_is_wrong_with_the_database() {
+        for code in ["22P05", "22021", "22001", "23514", "23502", "54000"] {
+            assert!(postgres_refuses_values(code) && !postgres_passes(code), "{code}");
+        }
+        for code in ["42P01", "42501", "XX001", "53100", "0A000", ""] {
+            assert!(!postgres_refuses_values(code), "{code}");
+        }
+        for code in [18, 19, 275, 1299, 1811, 20, 25] {
+            assert!(sqlite_refuses_values(code) && !sqlite_passes(code), "{code}");
+        }
+        for code in [1, 5, 11, 13, 26, 778] {
+            assert!(!sqlite_refuses_values(code), "{code}");
+        }
+    }
 
     #[test]
     fn what_passes_by_itself_is_told_from_what_does_not() {

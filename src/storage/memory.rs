@@ -1,8 +1,9 @@
 //! A [`Ledger`] in memory, for the simulation: the same fold as the databases', tables that are maps, and a copy is a backup.
 
+use super::aside::AsideRow;
 use super::fold::{DropImage, Fold, Rows, Touched};
-use super::projection::{NOTHING_APPLIED, news};
-use super::{DropRow, Ledger, ProjectionBatch, RefusalRow, StoreError, Watermark};
+use super::projection::{NOTHING_APPLIED, around, news};
+use super::{Aside, DropRow, Ledger, ProjectionBatch, RefusalRow, SetAside, SetAsideDrop, StoreError, Watermark};
 use crate::domain::{DropId, DropRecord, KeyDigest, OrderId, OrderView};
 use async_trait::async_trait;
 use std::{
@@ -24,6 +25,7 @@ pub(crate) struct Tables {
     refusals: BTreeMap<(Uuid, u64), RefusalRow>,
     /// A drop answers a key once, be it with an order or with a refusal.
     keys: BTreeSet<(Uuid, DropId)>,
+    aside: BTreeMap<(Uuid, DropId, u64), AsideRow>,
     /// Epoch and sequence.
     watermarks: BTreeMap<Uuid, (u32, i64)>,
 }
@@ -45,7 +47,7 @@ impl MemoryLedger {
 }
 
 impl Tables {
-    fn project(&mut self, batch: &ProjectionBatch) -> Result<(), StoreError> {
+    fn project(&mut self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
         let (theirs, applied) = self.watermarks.get(&batch.journal).copied().unwrap_or((batch.epoch, NOTHING_APPLIED));
         if theirs > batch.epoch {
             return Err(StoreError::Fenced { ours: batch.epoch, theirs });
@@ -54,18 +56,27 @@ impl Tables {
             return Ok(());
         }
         let (first, records) = news(batch, applied)?;
-        let mut fold = self.read(records);
-        for (sequence, record) in (first..).zip(records) {
-            fold.apply(sequence, record).map_err(|contradiction| StoreError::Corrupt(contradiction.to_string()))?;
+        let (taken, left) = around(first, records, aside);
+        self.apply(batch.journal, &taken)?;
+        for row in left {
+            self.aside.insert((batch.journal, row.drop, row.sequence), row);
         }
-        self.write(batch.journal, fold.finish())?;
         let last = i64::try_from(first).map_or(i64::MAX, |first| first.saturating_add_unsigned(records.len() as u64));
         self.watermarks.insert(batch.journal, (batch.epoch, last - 1));
         Ok(())
     }
 
-    fn read(&self, records: &[DropRecord]) -> Fold {
-        let touched = Touched::by(records);
+    fn apply(&mut self, journal: Uuid, records: &[(u64, &DropRecord)]) -> Result<(), StoreError> {
+        let mut fold = self.read(records);
+        for (sequence, record) in records {
+            fold.apply(*sequence, record)
+                .map_err(|contradiction| StoreError::Unacceptable(contradiction.to_string()))?;
+        }
+        self.write(journal, fold.finish())
+    }
+
+    fn read(&self, records: &[(u64, &DropRecord)]) -> Fold {
+        let touched = Touched::by(records.iter().map(|(_, record)| *record));
         let drops = touched.drops.iter().filter_map(|id| self.drops.get(id));
         let drops = drops.map(|(row, owed, _)| DropImage::stored(row.clone(), *owed)).collect();
         let orders = touched.orders.iter().filter_map(|id| self.orders.get(id)).map(|(view, _)| view.clone()).collect();
@@ -81,7 +92,7 @@ impl Tables {
         for order in rows.placed {
             self.take_key(order.digest, order.view.drop_id)?;
             if self.orders.insert(order.view.id, (order.view, order.digest)).is_some() {
-                return Err(StoreError::Corrupt("an order is in the ledger already".to_owned()));
+                return Err(StoreError::Unacceptable("an order is in the ledger already".to_owned()));
             }
         }
         for view in rows.orders {
@@ -98,7 +109,7 @@ impl Tables {
 
     fn take_key(&mut self, digest: KeyDigest, drop: DropId) -> Result<(), StoreError> {
         let fresh = self.keys.insert((digest.0, drop));
-        if fresh { Ok(()) } else { Err(StoreError::Corrupt("a key is in the ledger already".to_owned())) }
+        if fresh { Ok(()) } else { Err(StoreError::Unacceptable("a key is in the ledger already".to_owned())) }
     }
 }
 
@@ -109,10 +120,48 @@ impl Ledger for MemoryLedger {
         Ok(known.and_then(|(epoch, sequence)| Some(Watermark { sequence: u64::try_from(sequence).ok()?, epoch })))
     }
 
-    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError> {
+    async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
         // A transaction: a copy that takes the place of the tables when all went well.
         let mut tables = self.backup();
-        tables.project(batch)?;
+        tables.project(batch, aside)?;
+        self.restore(tables);
+        Ok(())
+    }
+
+    async fn set_aside_drops(&self, journal: Uuid) -> Result<Vec<SetAsideDrop>, StoreError> {
+        let tables = self.tables();
+        let mut drops: BTreeMap<DropId, SetAsideDrop> = BTreeMap::new();
+        for ((_, drop, sequence), row) in tables.aside.iter().filter(|((of, ..), _)| *of == journal) {
+            let first =
+                || SetAsideDrop { drop: *drop, first_sequence: *sequence, records: 0, reason: row.reason.clone() };
+            drops.entry(*drop).or_insert_with(first).records += 1;
+        }
+        let mut drops: Vec<SetAsideDrop> = drops.into_values().collect();
+        drops.sort_unstable_by_key(|drop| drop.first_sequence);
+        Ok(drops)
+    }
+
+    async fn set_aside(
+        &self,
+        journal: Uuid,
+        drop: DropId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<SetAside>, StoreError> {
+        let tables = self.tables();
+        let rows = tables.aside.range((journal, drop, after + 1)..=(journal, drop, u64::MAX)).take(limit as usize);
+        let read =
+            |row: &AsideRow| DropRecord::decode(&row.bytes).map_err(|error| StoreError::Corrupt(error.to_string()));
+        rows.map(|(_, row)| Ok(SetAside { sequence: row.sequence, record: read(row)? })).collect()
+    }
+
+    async fn apply_set_aside(&self, journal: Uuid, _epoch: u32, records: &[SetAside]) -> Result<(), StoreError> {
+        let mut tables = self.backup();
+        let numbered: Vec<(u64, &DropRecord)> = records.iter().map(|aside| (aside.sequence, &aside.record)).collect();
+        tables.apply(journal, &numbered)?;
+        for SetAside { sequence, record } in records {
+            tables.aside.remove(&(journal, record.drop, *sequence));
+        }
         self.restore(tables);
         Ok(())
     }

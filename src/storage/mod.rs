@@ -7,11 +7,13 @@
 //! - [`model`]: rows, in domain types.
 //! - `accounts`, `catalogue`, `products`, `reading`, `projection`: the operations, written once for both databases over `sql`.
 //! - `inbox`: what waits for people, written with the event or computed when they look.
+//! - `aside`: records that the database refuses for good.
 //! - `fold`: the projection's arithmetic, pure. `memory`: a ledger in memory around it, for the simulation.
 //! - `cache`: single rows in memory, forgotten when they are written.
 //! - `sqlite`, `postgres`: connections, and the few statements that differ. `sqlite::eras`: why SQLite's trees begin anew now and then.
 
 mod accounts;
+mod aside;
 mod audit;
 mod cache;
 mod catalogue;
@@ -98,6 +100,9 @@ pub enum StoreError {
         /// The last one applied.
         watermark: u64,
     },
+    /// The database refuses these very values, or they contradict its rows: no later try can do better, while others go on.
+    #[error("the database refuses it for good: {0}")]
+    Unacceptable(String),
     /// Rows that this program cannot have written, or a query that is wrong.
     #[error("the database holds something unexpected: {0}")]
     Corrupt(String),
@@ -208,7 +213,25 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// Records at or below the watermark are skipped, so a batch may come twice. `Gap` if records are missing
     /// between the watermark and the batch, `Fenced` if a newer epoch has written.
-    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError>;
+    /// `Unacceptable` if one of the records can never be applied; nothing of the batch is then.
+    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError> {
+        self.project_around(batch, &Aside::new()).await
+    }
+    /// The same around some of the records, which are set aside in the same transaction. Whoever sets one aside does so with all
+    /// later ones of the same drop: they build on it.
+    async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError>;
+    /// Drops of which records are set aside, in the order of their first one.
+    async fn set_aside_drops(&self, journal: uuid::Uuid) -> Result<Vec<SetAsideDrop>, StoreError>;
+    /// A drop's records that are set aside, in their order, those after `after`.
+    async fn set_aside(
+        &self,
+        journal: uuid::Uuid,
+        drop: DropId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<SetAside>, StoreError>;
+    /// Applies the first of a drop's records that are set aside, and forgets them, in one transaction. `Unacceptable` as before.
+    async fn apply_set_aside(&self, journal: uuid::Uuid, epoch: u32, records: &[SetAside]) -> Result<(), StoreError>;
 
     /// A drop as projected.
     async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError>;

@@ -376,6 +376,31 @@ pub enum Schema {
     Newer,
 }
 
+/// A journal record that was set aside: the database refused it for good, or one of the same drop before it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SetAside {
+    /// Its place in the journal.
+    pub sequence: u64,
+    /// The record.
+    pub record: DropRecord,
+}
+
+/// A drop of which records were set aside. Its rows are true up to the record before the first of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SetAsideDrop {
+    /// Which.
+    pub drop: DropId,
+    /// The record that was refused.
+    pub first_sequence: u64,
+    /// How many there are, with those that follow it.
+    pub records: u64,
+    /// What the database said, in ASCII.
+    pub reason: String,
+}
+
+/// Which records of a batch to set aside, by sequence number, and why.
+pub type Aside = std::collections::BTreeMap<u64, String>;
+
 /// A run of journal records without a gap.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProjectionBatch {

@@ -1,11 +1,12 @@
 //! The write-behind transaction: journal records in, rows and the journal's watermark out, all or nothing.
 
+use super::aside::AsideRow;
 use super::failure::in_projection;
 use super::fold::{DropImage, Fold, Rows, Touched};
 use super::rows::{self, drop_columns};
 use super::sql::{Columns, Database, Session, args};
-use super::{ProjectionBatch, StoreError, Watermark};
-use super::{audit, inbox};
+use super::{Aside, ProjectionBatch, StoreError, Watermark};
+use super::{aside, audit, inbox};
 use crate::domain::DropRecord;
 use uuid::Uuid;
 
@@ -68,16 +69,23 @@ async fn retire<S: Session>(tx: &mut S, except: Option<Uuid>) -> Result<u64, Sto
 }
 
 /// `fan_out_max`: of a creator with more followers, none gets a line of the inbox of their own.
-pub(super) async fn project<D: Database>(db: &D, batch: &ProjectionBatch, fan_out_max: u32) -> Result<(), StoreError> {
+pub(super) async fn project<D: Database>(
+    db: &D,
+    batch: &ProjectionBatch,
+    aside: &Aside,
+    fan_out_max: u32,
+) -> Result<(), StoreError> {
     let mut tx = db.transaction().await?;
     let applied = take_watermark(&mut tx, batch.journal, batch.epoch).await?;
     if batch.records.is_empty() {
         return Ok(());
     }
     let (first, records) = news(batch, applied)?;
-    if !records.is_empty() {
-        apply(&mut tx, batch.journal, first, records, fan_out_max).await.map_err(in_projection)?;
+    let (taken, left) = around(first, records, aside);
+    if !taken.is_empty() {
+        apply(&mut tx, batch.journal, &taken, fan_out_max).await.map_err(in_projection)?;
     }
+    aside::insert(&mut tx, batch.journal, left).await?;
     let last = first.saturating_add(records.len() as u64);
     let sequence = i64::try_from(last).map_err(|_| StoreError::Corrupt(format!("sequence {last}")))? - 1;
     let sql = "UPDATE watermarks SET epoch = $2, sequence = $3 WHERE journal_id = $1";
@@ -90,7 +98,7 @@ pub(super) async fn project<D: Database>(db: &D, batch: &ProjectionBatch, fan_ou
 
 /// Locks the watermark until the transaction ends, and checks that nobody newer owns it. Returns the last sequence number
 /// applied.
-async fn take_watermark<S: Session>(tx: &mut S, journal: Uuid, epoch: u32) -> Result<i64, StoreError> {
+pub(super) async fn take_watermark<S: Session>(tx: &mut S, journal: Uuid, epoch: u32) -> Result<i64, StoreError> {
     let row = match tx.lock_watermark(journal).await? {
         Some(row) => row,
         None => {
@@ -123,16 +131,31 @@ pub(super) fn news(batch: &ProjectionBatch, applied: i64) -> Result<(u64, &[Drop
     Ok((next, batch.records.get(known..).unwrap_or_default()))
 }
 
-async fn apply<S: Session>(
+/// Which records to apply, with their sequence numbers, and which to set aside.
+pub(super) fn around<'a>(
+    first: u64,
+    records: &'a [DropRecord],
+    aside: &Aside,
+) -> (Vec<(u64, &'a DropRecord)>, Vec<AsideRow>) {
+    let (mut taken, mut left) = (Vec::with_capacity(records.len()), Vec::new());
+    for (sequence, record) in (first..).zip(records) {
+        match aside.get(&sequence) {
+            None => taken.push((sequence, record)),
+            Some(reason) => left.push(AsideRow::of(sequence, record, reason)),
+        }
+    }
+    (taken, left)
+}
+
+pub(super) async fn apply<S: Session>(
     tx: &mut S,
     journal: Uuid,
-    first: u64,
-    records: &[DropRecord],
+    records: &[(u64, &DropRecord)],
     fan_out_max: u32,
 ) -> Result<(), StoreError> {
     let mut fold = read(tx, records).await?;
-    for (sequence, record) in (first..).zip(records) {
-        fold.apply(sequence, record).map_err(|contradiction| StoreError::Corrupt(contradiction.to_string()))?;
+    for (sequence, record) in records {
+        fold.apply(*sequence, record).map_err(|contradiction| StoreError::Unacceptable(contradiction.to_string()))?;
     }
     let rows = fold.finish();
     write(tx, journal, &rows).await?;
@@ -142,8 +165,8 @@ async fn apply<S: Session>(
     Ok(())
 }
 
-async fn read<S: Session>(tx: &mut S, records: &[DropRecord]) -> Result<Fold, StoreError> {
-    let touched = Touched::by(records);
+async fn read<S: Session>(tx: &mut S, records: &[(u64, &DropRecord)]) -> Result<Fold, StoreError> {
+    let touched = Touched::by(records.iter().map(|(_, record)| *record));
     let mut drops = Vec::new();
     if !touched.drops.is_empty() {
         let ids: Vec<Uuid> = touched.drops.iter().map(|id| id.0).collect();

@@ -2,12 +2,13 @@
 
 use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
+use super::{Aside, SetAside, SetAsideDrop};
 use super::{AuditFilter, AuditRow, EntryId, Heartbeat, InboxEntry, InboxView, Mark, OrderNote, Owner, Schema};
 use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch,
     RefreshToken, RefusalRow, Store, StoreError, User, Watermark,
 };
-use super::{accounts, audit, catalogue, inbox, owners, products, projection, reading};
+use super::{accounts, aside, audit, catalogue, inbox, owners, products, projection, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -89,11 +90,27 @@ impl<D: Database> Ledger for SqlStore<D> {
     async fn watermark(&self, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
         timely(projection::watermark(&self.db, journal)).await
     }
-    async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError> {
+    async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
         let mut drops: Vec<DropId> = batch.records.iter().map(|record| record.drop).collect();
         drops.sort_unstable();
         drops.dedup();
-        self.drops.write(drops, timely(projection::project(&self.db, batch, self.fan_out_max))).await
+        self.drops.write(drops, timely(projection::project(&self.db, batch, aside, self.fan_out_max))).await
+    }
+    async fn set_aside_drops(&self, journal: Uuid) -> Result<Vec<SetAsideDrop>, StoreError> {
+        timely(aside::drops(&self.db, journal)).await
+    }
+    async fn set_aside(
+        &self,
+        journal: Uuid,
+        drop: DropId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<SetAside>, StoreError> {
+        timely(aside::records(&self.db, journal, drop, after, limit)).await
+    }
+    async fn apply_set_aside(&self, journal: Uuid, epoch: u32, records: &[SetAside]) -> Result<(), StoreError> {
+        let drops: Vec<DropId> = records.iter().map(|aside| aside.record.drop).collect();
+        self.drops.write(drops, timely(aside::settle(&self.db, journal, epoch, records, self.fan_out_max))).await
     }
     async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError> {
         let over = |row: &DropRow| matches!(row.status, DropStatus::Ended | DropStatus::Cancelled);

@@ -35,6 +35,7 @@ mod recovery;
 #[path = "../support/server.rs"]
 mod server;
 mod sessions;
+mod set_aside;
 mod slow;
 mod sse;
 mod starting;

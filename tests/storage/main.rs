@@ -118,6 +118,7 @@ on_both! {
         a_database_without_unsettled_drops_changes_hands,
         a_batch_that_fails_leaves_nothing,
         contradictions_are_refused,
+        what_is_set_aside_waits_with_its_drop_and_is_applied_later,
         two_projectors_at_once_apply_each_record_once,
         a_key_that_raced_at_two_drops_does_not_stop_the_projection,
         text_that_a_database_cannot_hold_does_not_stop_the_projection,

@@ -3,7 +3,9 @@
 use crate::Database;
 use crate::fixtures::{Journal, Sale, at};
 use livedrop::domain::{DropEvent, DropRecord, RefundCause, Refusal, ReleaseReason, TraceId};
-use livedrop::storage::{DropFilter, KeyAnswer, ProjectionBatch, Store, StoreError, Watermark};
+use livedrop::storage::{
+    Aside, DropFilter, KeyAnswer, ProjectionBatch, SetAside, SetAsideDrop, Store, StoreError, Watermark,
+};
 use uuid::Uuid;
 
 pub async fn migrating_twice_changes_nothing(db: Database) {
@@ -161,7 +163,7 @@ pub async fn a_batch_that_fails_leaves_nothing(db: Database) {
         let mut records = records.clone();
         records.push(last);
         let error = journal.try_project(records).await;
-        assert!(matches!(error, Err(StoreError::Corrupt(_))), "{error:?}");
+        assert!(matches!(error, Err(StoreError::Unacceptable(_))), "{error:?}");
         assert_eq!(picture(&*db.store, &sale).await, before);
         assert_eq!(db.store.drop_row(other.id()).await.unwrap(), None);
         assert_eq!(db.store.order(ask.line.order).await.unwrap(), None);
@@ -169,6 +171,45 @@ pub async fn a_batch_that_fails_leaves_nothing(db: Database) {
     }
     journal.project(records).await;
     assert_eq!(sale.stock(&db, 0).await, (2, 3, 0));
+}
+
+pub async fn what_is_set_aside_waits_with_its_drop_and_is_applied_later(db: Database) {
+    let (mut journal, sale, other) = (Journal::new(&db), Sale::of(&[5]), Sale::of(&[5]));
+    journal.project([sale.opened(), other.opened()].concat()).await;
+    let first = journal.batch(Vec::new()).first_sequence;
+    let (held, there) = (sale.order(0, 1), other.order(0, 2));
+    let records = vec![held.reserved(1, None), there.reserved(1, None), held.confirmed(2, Some("p"), false)];
+    let aside = Aside::from([(first, "no 🎉 here".to_owned()), (first + 2, "it follows".to_owned())]);
+    let before = picture(&*db.store, &sale).await;
+    let batch = journal.batch(records.clone());
+    db.store.project_around(&batch, &aside).await.unwrap();
+    // Again: it is there already.
+    db.store.project_around(&batch, &aside).await.unwrap();
+    assert_eq!(picture(&*db.store, &sale).await, before);
+    assert_eq!(other.stock(&db, 0).await, (3, 2, 0));
+    assert_eq!(db.store.applied(journal.id).await.unwrap(), first + 2);
+
+    let drop = SetAsideDrop { drop: sale.id(), first_sequence: first, records: 2, reason: "no ? here".to_owned() };
+    assert_eq!(db.store.set_aside_drops(journal.id).await.unwrap(), [drop]);
+    assert_eq!(db.store.set_aside_drops(Uuid::now_v7()).await.unwrap(), []);
+    let kept = |at: u64| SetAside { sequence: first + at, record: records[usize::try_from(at).unwrap()].clone() };
+    let (one, two) = (kept(0), kept(2));
+    assert_eq!(db.store.set_aside(journal.id, sale.id(), 0, 9).await.unwrap(), [one.clone(), two.clone()]);
+    assert_eq!(db.store.set_aside(journal.id, sale.id(), first, 9).await.unwrap(), std::slice::from_ref(&two));
+
+    // Not before what it follows, and not by an older epoch.
+    assert!(db.store.apply_set_aside(journal.id, 1, std::slice::from_ref(&two)).await.is_err());
+    assert!(matches!(
+        db.store.apply_set_aside(journal.id, 0, std::slice::from_ref(&one)).await,
+        Err(StoreError::Fenced { ours: 0, theirs: 1 })
+    ));
+    db.store.apply_set_aside(journal.id, 1, std::slice::from_ref(&one)).await.unwrap();
+    assert_eq!(sale.stock(&db, 0).await, (4, 1, 0));
+    assert!(db.store.apply_set_aside(journal.id, 1, &[one]).await.is_err(), "once only");
+    db.store.apply_set_aside(journal.id, 1, &[two]).await.unwrap();
+    assert_eq!(sale.stock(&db, 0).await, (4, 0, 1));
+    assert_eq!(db.store.set_aside_drops(journal.id).await.unwrap(), []);
+    assert_eq!(db.store.applied(journal.id).await.unwrap(), first + 2);
 }
 
 pub async fn contradictions_are_refused(db: Database) {
@@ -198,7 +239,7 @@ pub async fn contradictions_are_refused(db: Database) {
         (stray.reserved(3, None), "an id of another drop"),
     ] {
         let error = journal.try_project(vec![wrong]).await;
-        assert!(matches!(error, Err(StoreError::Corrupt(_))), "{what}: {error:?}");
+        assert!(matches!(error, Err(StoreError::Unacceptable(_))), "{what}: {error:?}");
     }
     assert_eq!(picture(&*db.store, &sale).await, before);
 }

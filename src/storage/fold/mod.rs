@@ -92,7 +92,7 @@ pub(super) struct Rows {
 
 impl Touched {
     /// Looks a batch through.
-    pub fn by(records: &[DropRecord]) -> Self {
+    pub fn by<'a>(records: impl IntoIterator<Item = &'a DropRecord>) -> Self {
         let (mut drops, mut orders) = (HashSet::new(), HashSet::new());
         let mut touched = Self::default();
         for record in records {

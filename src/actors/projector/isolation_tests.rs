@@ -1,0 +1,276 @@
+//! Records that the database refuses for good.
+
+use super::*;
+use crate::actors::aside;
+use crate::actors::recovery::recover;
+use crate::domain::fixtures::drop_of;
+use crate::domain::{DropEvent, OrderView, Timestamp};
+use crate::engine::fixtures::reserve_in;
+use crate::engine::{Command, DropState, Reserve};
+use crate::journal::{Completion, Journal, JournalError, JournalOptions, MemoryDevice, Records};
+use crate::storage::memory::MemoryLedger;
+use crate::storage::{DropRow, RefusalRow, SetAside, Watermark};
+use async_trait::async_trait;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+struct Done(oneshot::Sender<u64>);
+
+impl Completion for Done {
+    fn complete(self, durable: Result<u64, JournalError>) {
+        self.0.send(durable.unwrap()).unwrap();
+    }
+}
+
+/// Refuses orders with this key, as a database does that has no such character.
+const BAD_KEY: &str = "🎉";
+
+/// A ledger that refuses chosen records.
+#[derive(Default)]
+struct Picky {
+    ledger: MemoryLedger,
+    /// Whether it has learned to take them.
+    cured: AtomicBool,
+    /// Whether it does not even set aside.
+    stubborn: AtomicBool,
+    transactions: AtomicUsize,
+}
+
+impl Picky {
+    fn examine<'a>(&self, mut records: impl Iterator<Item = &'a DropRecord>) -> Result<(), StoreError> {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
+        let bad = |record: &DropRecord| matches!(&record.event, DropEvent::Reserved { key, .. } if &**key == BAD_KEY);
+        if !self.cured.load(Ordering::Relaxed) && records.any(bad) {
+            return Err(StoreError::Unacceptable("no such character".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Ledger for Picky {
+    async fn watermark(&self, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
+        self.ledger.watermark(journal).await
+    }
+    async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
+        let numbered = (batch.first_sequence..).zip(&batch.records);
+        let stubborn = self.stubborn.load(Ordering::Relaxed);
+        self.examine(numbered.filter(|(at, _)| stubborn || !aside.contains_key(at)).map(|(_, record)| record))?;
+        self.ledger.project_around(batch, aside).await
+    }
+    async fn set_aside_drops(&self, journal: Uuid) -> Result<Vec<SetAsideDrop>, StoreError> {
+        self.ledger.set_aside_drops(journal).await
+    }
+    async fn set_aside(
+        &self,
+        journal: Uuid,
+        drop: DropId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<SetAside>, StoreError> {
+        self.ledger.set_aside(journal, drop, after, limit).await
+    }
+    async fn apply_set_aside(&self, journal: Uuid, epoch: u32, records: &[SetAside]) -> Result<(), StoreError> {
+        self.examine(records.iter().map(|aside| &aside.record))?;
+        self.ledger.apply_set_aside(journal, epoch, records).await
+    }
+    async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError> {
+        self.ledger.drop_row(id).await
+    }
+    async fn unsettled_drops(&self) -> Result<Vec<DropRow>, StoreError> {
+        self.ledger.unsettled_drops().await
+    }
+    async fn drop_orders(
+        &self,
+        drop: DropId,
+        after: Option<crate::domain::OrderId>,
+        limit: u32,
+    ) -> Result<Vec<OrderView>, StoreError> {
+        self.ledger.drop_orders(drop, after, limit).await
+    }
+    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError> {
+        self.ledger.drop_refusals(drop, after, limit).await
+    }
+}
+
+/// Drops that decide, and the journal that has it.
+struct Story {
+    journal: Journal<Done>,
+    drops: Vec<DropState>,
+}
+
+impl Story {
+    async fn new(drops: usize) -> Self {
+        let (journal, _) = Journal::open(&JournalOptions::in_memory(), Arc::new(MemoryDevice::new()), 0).unwrap();
+        let mut story = Self { journal, drops: Vec::new() };
+        for _ in 0..drops {
+            let spec = drop_of(1_000_000);
+            story.append(vec![record(spec.id, DropEvent::Scheduled(Box::new(spec.clone())))]).await;
+            story.drops.push(DropState::scheduled(spec));
+        }
+        story
+    }
+
+    async fn append(&self, decided: Vec<DropRecord>) {
+        let mut records = Records::default();
+        decided.iter().for_each(|one| records.push(|buffer| one.encode(buffer)).unwrap());
+        let (done, durable) = oneshot::channel();
+        self.journal.handle().try_permit().unwrap().submit(records, Done(done));
+        durable.await.unwrap();
+    }
+
+    /// One order of a drop, with a key.
+    async fn order(&mut self, drop: usize, key: &str) {
+        let state = &mut self.drops[drop];
+        let ask = Reserve { key: key.into(), ..reserve_in(state.spec()) };
+        let mut events = Vec::new();
+        let (_, at) = state.apply(Timestamp::from_millis(1), Command::Reserve(Box::new(ask)), &mut events);
+        let id = state.spec().id;
+        let records = events.into_iter().map(|event| DropRecord { drop: id, at, event }).collect();
+        self.append(records).await;
+    }
+
+    fn id(&self, drop: usize) -> DropId {
+        self.drops[drop].spec().id
+    }
+
+    fn reader(&self) -> JournalReader {
+        self.journal.handle().reader()
+    }
+
+    /// Whether SQL has just what the drop has, but for the keys, which the engine does not keep.
+    async fn in_sql(&self, store: &dyn Ledger, drop: usize) -> bool {
+        let rows = store.drop_orders(self.id(drop), None, u32::MAX).await.unwrap();
+        rows.into_iter().map(without_key).eq(self.drops[drop].orders().map(without_key))
+    }
+}
+
+fn without_key(order: OrderView) -> OrderView {
+    OrderView { key: String::new(), ..order }
+}
+
+fn record(drop: DropId, event: DropEvent) -> DropRecord {
+    DropRecord { drop, at: Timestamp::from_millis(0), event }
+}
+
+async fn to_the_end(projector: &mut Projector) {
+    loop {
+        match projector.step().await {
+            Projected::Batch | Projected::Refused => {}
+            Projected::Nothing => return,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_refused_for_good_stops_its_own_drop_and_no_other() {
+    let mut story = Story::new(3).await;
+    for n in 0..1_500 {
+        story.order(n % 3, if n == 700 { BAD_KEY } else { "k" }).await;
+    }
+    let (bad, good) = (700 % 3, [0, 2]);
+    let store = Arc::new(Picky::default());
+    let (mut projector, view) = Projector::new(store.clone(), &story.reader(), 0);
+    assert!(!view.has_all_of(story.id(bad)), "nobody knows before the database has been asked");
+    to_the_end(&mut projector).await;
+
+    assert_eq!((view.watermark(), view.trouble()), (story.reader().durable(), None));
+    let transactions = store.transactions.load(Ordering::Relaxed);
+    assert!(transactions < 40, "{transactions} transactions for one batch");
+    for drop in good {
+        assert!(story.in_sql(&*store, drop).await && view.has_all_of(story.id(drop)));
+    }
+    let asides = view.set_aside();
+    let [aside] = &asides[..] else { panic!("{asides:?}") };
+    // Every third order from that one on.
+    assert_eq!(
+        (aside.drop, aside.records, &*aside.reason),
+        (story.id(bad), (700..1_500).step_by(3).count() as u64, "no such character")
+    );
+    assert_eq!(store.set_aside_drops(story.reader().journal_id()).await.unwrap(), asides);
+    assert_eq!(store.drop_orders(story.id(bad), None, u32::MAX).await.unwrap().len(), 700 / 3);
+    assert!(!view.has_all_of(story.id(bad)));
+
+    // It goes on like that, also in another process.
+    drop(projector);
+    let (mut projector, view) = Projector::new(store.clone(), &story.reader(), view.watermark());
+    for n in 0..30 {
+        story.order(n % 3, "k").await;
+    }
+    to_the_end(&mut projector).await;
+    assert_eq!(view.set_aside()[0].records, aside.records + 10);
+    assert!(story.in_sql(&*store, 0).await && !story.in_sql(&*store, bad).await);
+}
+
+#[tokio::test]
+async fn recovery_knows_what_is_set_aside_and_a_later_try_applies_it() {
+    let mut story = Story::new(2).await;
+    for n in 0..60 {
+        story.order(n % 2, if n == 11 { BAD_KEY } else { "k" }).await;
+    }
+    let store = Arc::new(Picky::default());
+    let reader = story.reader();
+    let (journal, epoch) = (reader.journal_id(), reader.epoch());
+    let (mut projector, view) = Projector::new(store.clone(), &reader, 0);
+    to_the_end(&mut projector).await;
+    // Not projected yet.
+    story.order(1, "k").await;
+    let recovered = recover(&*store, &reader, view.watermark(), reader.durable()).await.unwrap();
+    assert_eq!(recovered.drops.len(), 2);
+    for state in &recovered.drops {
+        let drop = story.drops.iter().find(|drop| drop.spec().id == state.spec().id).unwrap();
+        assert!(state.orders().map(without_key).eq(drop.orders().map(without_key)));
+        assert!(state.stock().eq(drop.stock()));
+    }
+
+    let again = aside::retry(&*store, journal, epoch).await.unwrap();
+    assert_eq!((again.applied, again.left.len()), (0, 1));
+    store.cured.store(true, Ordering::Relaxed);
+    let again = aside::retry(&*store, journal, epoch).await.unwrap();
+    assert_eq!((again.applied, again.left), (25, Vec::new()));
+    let (mut projector, view) = Projector::new(store.clone(), &reader, view.watermark());
+    to_the_end(&mut projector).await;
+    assert!(story.in_sql(&*store, 0).await && story.in_sql(&*store, 1).await && view.has_all_of(story.id(1)));
+}
+
+#[tokio::test]
+async fn a_drop_that_is_refused_from_its_beginning_is_recovered_too() {
+    let mut story = Story::new(1).await;
+    let store = Arc::new(Picky::default());
+    let reader = story.reader();
+    let batch = ProjectionBatch {
+        journal: reader.journal_id(),
+        epoch: reader.epoch(),
+        first_sequence: 1,
+        records: vec![record(story.id(0), DropEvent::Scheduled(Box::new(story.drops[0].spec().as_ref().clone())))],
+    };
+    store.project_around(&batch, &Aside::from([(1, "its title".to_owned())])).await.unwrap();
+    story.order(0, "k").await;
+    let recovered = recover(&*store, &reader, 1, reader.durable()).await.unwrap();
+    assert_eq!(recovered.drops.iter().map(DropState::order_count).collect::<Vec<_>>(), [1]);
+    let (mut projector, view) = Projector::new(store.clone(), &reader, 1);
+    to_the_end(&mut projector).await;
+    assert_eq!(view.set_aside()[0].records, reader.durable());
+    assert_eq!(aside::retry(&*store, reader.journal_id(), reader.epoch()).await.unwrap().applied, reader.durable());
+    assert!(story.in_sql(&*store, 0).await);
+}
+
+#[tokio::test]
+async fn what_cannot_even_be_set_aside_stops_everything() {
+    let mut story = Story::new(1).await;
+    story.order(0, BAD_KEY).await;
+    let store = Arc::new(Picky { stubborn: AtomicBool::new(true), ..Picky::default() });
+    let (mut projector, view) = Projector::new(store.clone(), &story.reader(), 0);
+    let mut last = Projected::Refused;
+    while matches!(last, Projected::Refused | Projected::Batch) {
+        last = projector.step().await;
+    }
+    assert_eq!(last, Projected::Stopped);
+    assert!(view.trouble().is_some_and(|trouble| trouble.contains("no such character")));
+    // Once it is taken, it goes on from there.
+    store.cured.store(true, Ordering::Relaxed);
+    to_the_end(&mut projector).await;
+    assert_eq!((view.watermark(), view.trouble()), (story.reader().durable(), None));
+}

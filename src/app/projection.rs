@@ -1,0 +1,40 @@
+//! `livedrop projection`: journal records that the database refused for good, beside a server that is stopped.
+
+use crate::actors::aside;
+use crate::config::Config;
+use crate::journal::{self, FileDevice};
+use crate::storage::{SetAsideDrop, Store};
+use uuid::Uuid;
+
+/// Drops of which records are set aside (`livedrop projection list`).
+///
+/// # Errors
+/// One readable line: a server that runs, no journal, or the database.
+pub async fn list(config: &Config, store: &dyn Store) -> Result<Vec<SetAsideDrop>, String> {
+    let journal = resting_journal(config)?;
+    store.set_aside_drops(journal).await.map_err(|error| error.to_string())
+}
+
+/// Applies what is set aside (`livedrop projection retry`).
+///
+/// # Errors
+/// As [`list`].
+pub async fn retry(config: &Config, store: &dyn Store) -> Result<aside::Retried, String> {
+    let journal = resting_journal(config)?;
+    let watermark = store.watermark(journal).await.map_err(|error| error.to_string())?;
+    let epoch = watermark.ok_or("the database knows nothing of this journal")?.epoch;
+    aside::retry(store, journal, epoch).await.map_err(|error| error.to_string())
+}
+
+/// The id of the journal in the data directory, which nobody writes.
+fn resting_journal(config: &Config) -> Result<Uuid, String> {
+    let dir = config.data_dir.join("journal");
+    let device = FileDevice::existing(&dir).map_err(|_| format!("no journal in {}", dir.display()))?;
+    match device.is_locked() {
+        Ok(false) => {}
+        Ok(true) => return Err(format!("a server runs on {}: stop it first", config.data_dir.display())),
+        Err(error) => return Err(format!("cannot see whether a server runs: {error}")),
+    }
+    let known = journal::read_identity(&device).map_err(|error| error.to_string())?;
+    known.map(|known| known.journal_id).ok_or_else(|| format!("no journal in {}", dir.display()))
+}
