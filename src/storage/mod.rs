@@ -44,7 +44,7 @@ pub enum StoreError {
     /// The database cannot be reached, or gave up on us: trying again later may help.
     #[error("the database is not available: {}", reason(.0))]
     Unavailable(#[source] sqlx::Error),
-    /// The database, or what its URL says, cannot be used, and waiting does not change that. Only from [`connect`].
+    /// The database, or what its URL says, cannot be used, and waiting does not change that. Only from [`connect`] and [`Store::migrate`].
     #[error("{0}")]
     Refused(String),
     /// A unique constraint: `what` names the field that is taken (`email`, `handle`).
@@ -100,6 +100,9 @@ pub enum StoreError {
         /// The last one applied.
         watermark: u64,
     },
+    /// The batch would write too many rows in one transaction: a part of it may not. Never of one record.
+    #[error("the batch would write too many rows in one transaction")]
+    TooLarge,
     /// The database refuses these very values, or they contradict its rows: no later try can do better, while others go on.
     #[error("the database refuses it for good: {0}")]
     Unacceptable(String),
@@ -118,6 +121,18 @@ fn reason(error: &sqlx::Error) -> String {
 }
 
 impl StoreError {
+    /// Whether the database took too long, and may do less in that time.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        let Self::Unavailable(error) = self else { return false };
+        match error {
+            sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::TimedOut,
+            // `query_canceled`: a statement's time was over.
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "57014"),
+            _ => false,
+        }
+    }
+
     /// The database cannot be reached, for this reason.
     pub(crate) fn unavailable(kind: std::io::ErrorKind, reason: &'static str) -> Self {
         Self::Unavailable(sqlx::Error::Io(std::io::Error::new(kind, reason)))
@@ -213,7 +228,8 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// Records at or below the watermark are skipped, so a batch may come twice. `Gap` if records are missing
     /// between the watermark and the batch, `Fenced` if a newer epoch has written.
-    /// `Unacceptable` if one of the records can never be applied; nothing of the batch is then.
+    /// `Unacceptable` if one of the records can never be applied, `TooLarge` for a batch that is more than one transaction should write;
+    /// nothing of the batch is applied then.
     async fn project(&self, batch: &ProjectionBatch) -> Result<(), StoreError> {
         self.project_around(batch, &Aside::new()).await
     }

@@ -3,6 +3,7 @@
 use crate::fixtures::{Journal, Sale, user};
 use crate::postgres::PrivatePostgres;
 use livedrop::storage::{Store, StoreError, connect};
+use sqlx::{Connection, Executor, PgConnection};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -46,6 +47,44 @@ async fn an_url_that_is_not_understood_is_told_without_its_password() {
         let Err(StoreError::Refused(text)) = connect(url).await.map(|_| ()) else { panic!("{url}") };
         assert!(!text.contains("secret"), "{text}");
     }
+}
+
+/// It would take most rows, and refuse one some day.
+#[tokio::test]
+async fn a_postgres_that_cannot_hold_our_rows_is_refused_in_one_line() {
+    let server = PrivatePostgres::new();
+    let refusal = async |url: &str| match connect(url).await.unwrap().migrate().await {
+        Err(StoreError::Refused(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    let run = async |url: &str, sql: &'static str| {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        connection.execute(sql).await.unwrap();
+    };
+    let url = server.fresh_database().await;
+    run(&url, "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0").await;
+    let reason = refusal(&server.url("latin")).await;
+    assert!(reason.contains("LATIN1") && reason.contains("UTF8") && !reason.contains('\n'), "{reason}");
+
+    run(&url, "CREATE ROLE guest LOGIN PASSWORD 'guest'").await;
+    run(&url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+    let guest = {
+        let mut guest = url::Url::parse(&url).unwrap();
+        guest.set_username("guest").unwrap();
+        guest.set_password(Some("guest")).unwrap();
+        guest.to_string()
+    };
+    let reason = refusal(&guest).await;
+    assert!(reason.contains("guest may not create tables in the schema public"), "{reason}");
+
+    // Somebody else has made the tables.
+    connect(&url).await.unwrap().migrate().await.unwrap();
+    run(&url, "GRANT CREATE ON SCHEMA public TO guest").await;
+    run(&url, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest").await;
+    let reason = refusal(&guest).await;
+    assert!(reason.contains("guest may not read and write these tables") && reason.contains("watermarks"), "{reason}");
+    run(&url, "GRANT ALL ON ALL TABLES IN SCHEMA public TO guest").await;
+    connect(&guest).await.unwrap().migrate().await.unwrap();
 }
 
 /// The server is killed under a projection and comes back: nothing is half there, and the store needs no help.

@@ -1,6 +1,7 @@
 //! Postgres.
 
 mod opening;
+mod requirements;
 mod target;
 mod write;
 
@@ -121,6 +122,7 @@ impl Database for PostgresDatabase {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
+        requirements::check(self).await?;
         if self.begin.is_some() {
             return self.migrate_in_transaction().await;
         }
