@@ -44,7 +44,9 @@ async fn retry_drop(store: &dyn Ledger, journal: Uuid, epoch: u32, drop: DropId)
                 warn!(%drop, record = first.sequence, %reason, "the database still refuses a record");
                 return Ok(applied);
             }
-            Err(StoreError::Unacceptable(_)) => size = u32::try_from(page.len() / 2).unwrap_or(1).max(1),
+            Err(StoreError::Unacceptable(_) | StoreError::TooLarge) => {
+                size = u32::try_from(page.len() / 2).unwrap_or(1).max(1)
+            }
             Err(error) => return Err(error),
         }
     }

@@ -24,6 +24,9 @@ use tracing::{error, info, warn};
 /// The journal cursor's name.
 pub const CURSOR: &str = "projector";
 
+/// So often a batch may take too long before half of it is tried.
+const SLOW_TRIES: u32 = 3;
+
 /// How long a database that takes nothing is tried again at the end: it may be the trouble of a moment.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
@@ -111,8 +114,8 @@ pub enum Projected {
     Unavailable,
     /// The database has forgotten rows that it had; the next step goes on from where it stands now.
     Rewound,
-    /// The database refuses a record for good; the next steps find it and go on around it.
-    Refused,
+    /// A batch was cut in two: the database refuses a record of it for good, or it is too much for one transaction. The next steps go on.
+    Narrowed,
     /// It cannot go on, and [`Projection::trouble`] says why.
     Stopped,
 }
@@ -123,6 +126,8 @@ pub struct Projector {
     tail: Tail,
     /// Batches that the database has not taken yet, the last one first.
     pending: Vec<ProjectionBatch>,
+    /// The first record of a batch that took too long, and how often it did.
+    slow: (u64, u32),
     aside: SharedAside,
     watermark: watch::Sender<u64>,
     trouble: Arc<Mutex<Option<String>>>,
@@ -146,7 +151,10 @@ impl Projector {
             recovered: journal.durable(),
         };
         let tail = Tail::new(CURSOR, journal, watermark);
-        (Self { store, tail, pending: Vec::new(), aside, watermark: sender, trouble, fenced, wanted }, view)
+        (
+            Self { store, tail, pending: Vec::new(), slow: (0, 0), aside, watermark: sender, trouble, fenced, wanted },
+            view,
+        )
     }
 
     /// Runs until `stop` says so and everything durable then is projected, or the database will not take it. It may be run again
@@ -170,7 +178,7 @@ impl Projector {
                     before = begin;
                     self.rest(pace.rest(), &mut stop).await;
                 }
-                Projected::Rewound | Projected::Refused => retries.reset(),
+                Projected::Rewound | Projected::Narrowed => retries.reset(),
                 Projected::Nothing if ending => return,
                 Projected::Nothing => {
                     tokio::select! {
@@ -230,13 +238,22 @@ impl Projector {
                 self.done(&batch, &aside);
                 Projected::Batch
             }
+            Err(StoreError::TooLarge) if batch.records.len() > 1 => {
+                self.halve(batch);
+                Projected::Narrowed
+            }
+            Err(error) if error.is_timeout() && self.is_too_slow(&batch) => {
+                warn!(records = batch.records.len(), "a batch took too long again; trying half of it");
+                self.halve(batch);
+                Projected::Narrowed
+            }
             Err(StoreError::Unavailable(reason)) => {
                 self.pending.push(batch);
                 self.unavailable(&format!("the database is down: {reason}"))
             }
             Err(StoreError::Unacceptable(reason)) if aside.len() < batch.records.len() => {
                 self.narrow(batch, reason);
-                Projected::Refused
+                Projected::Narrowed
             }
             Err(StoreError::Gap { first, watermark }) if watermark + 1 < first => {
                 warn!(
@@ -294,8 +311,23 @@ impl Projector {
         (batch.first_sequence..).zip(&batch.records).filter_map(reason).collect()
     }
 
+    /// Whether a batch has taken too long so often that a part of it should be tried.
+    fn is_too_slow(&mut self, batch: &ProjectionBatch) -> bool {
+        let (first, times) = self.slow;
+        self.slow = if first == batch.first_sequence { (first, times + 1) } else { (batch.first_sequence, 1) };
+        self.slow.1.is_multiple_of(SLOW_TRIES) && batch.records.len() > 1
+    }
+
+    fn halve(&mut self, mut batch: ProjectionBatch) {
+        let second = batch.records.split_off(batch.records.len() / 2);
+        let first_sequence = batch.first_sequence + batch.records.len() as u64;
+        let (journal, epoch) = (batch.journal, batch.epoch);
+        self.pending.push(ProjectionBatch { journal, epoch, first_sequence, records: second });
+        self.pending.push(batch);
+    }
+
     /// Halves a batch that the database refuses, or sets its only record's drop aside.
-    fn narrow(&mut self, mut batch: ProjectionBatch, reason: String) {
+    fn narrow(&mut self, batch: ProjectionBatch, reason: String) {
         if let [record] = &batch.records[..] {
             let (drop, first_sequence) = (record.drop, batch.first_sequence);
             error!(%drop, record = first_sequence, %reason, "the database refuses a record for good; its drop is set aside");
@@ -304,11 +336,7 @@ impl Projector {
             self.pending.push(batch);
             return;
         }
-        let second = batch.records.split_off(batch.records.len() / 2);
-        let first_sequence = batch.first_sequence + batch.records.len() as u64;
-        let (journal, epoch) = (batch.journal, batch.epoch);
-        self.pending.push(ProjectionBatch { journal, epoch, first_sequence, records: second });
-        self.pending.push(batch);
+        self.halve(batch);
     }
 
     fn done(&self, batch: &ProjectionBatch, aside: &Aside) {

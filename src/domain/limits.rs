@@ -42,6 +42,9 @@ pub const JOURNAL_SEGMENT_BYTES: usize = 64 << 20;
 pub const JOURNAL_TAIL_BYTES_MAX: usize = 32 << 20;
 /// Records that the projector writes in one transaction.
 pub const PROJECTOR_BATCH_RECORDS_MAX: usize = 4_096;
+/// Lines of followers' inboxes that a transaction of the projector writes, unless one record alone has more: a creator's followers each get
+/// one, and the transaction has to end well within the time of a statement.
+pub const PROJECTOR_FAN_OUT_MAX: u64 = 10_000;
 /// Durable records that SQL may not have yet while buyers go first. It catches up with as many in two or three seconds, and the journal keeps
 /// about as many in memory.
 pub const PROJECTOR_BEHIND_MAX: u64 = 150_000;

@@ -30,6 +30,8 @@ pub enum Class {
     Accounts,
     /// Orders and what becomes of them, by user.
     Orders,
+    /// What a creator's followers are told of: drops that are scheduled, moved, started or called off, by user.
+    Announcements,
     /// Everything else that changes something, by user.
     Writes,
     /// Everything else, by user.
@@ -41,8 +43,16 @@ pub enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 7] =
-        [Self::Login, Self::Accounts, Self::Orders, Self::Writes, Self::Reads, Self::Anonymous, Self::Address];
+    const ALL: [Self; 8] = [
+        Self::Login,
+        Self::Accounts,
+        Self::Orders,
+        Self::Announcements,
+        Self::Writes,
+        Self::Reads,
+        Self::Anonymous,
+        Self::Address,
+    ];
 
     /// Its name in the configuration and in `RateLimit` fields.
     #[must_use]
@@ -51,6 +61,7 @@ impl Class {
             Self::Login => "login",
             Self::Accounts => "accounts",
             Self::Orders => "orders",
+            Self::Announcements => "announcements",
             Self::Writes => "writes",
             Self::Reads => "reads",
             Self::Anonymous => "anonymous",
@@ -70,6 +81,7 @@ impl Class {
             "/auth/register" | "/auth/refresh" | "/auth/logout" => Some(Self::Accounts),
             "/orders" => Some(Self::Orders),
             _ if below.starts_with("/orders/") => Some(Self::Orders),
+            _ if announces(below) => Some(Self::Announcements),
             _ => Some(Self::Writes),
         }
     }
@@ -78,6 +90,12 @@ impl Class {
     fn by_address(self, path: &str) -> bool {
         self == Self::Accounts || (self == Self::Login && path == "/api/v1/auth/login")
     }
+}
+
+/// Whether followers hear of what a path changes: each of them gets a line of the inbox.
+fn announces(path: &str) -> bool {
+    let Some(drop) = path.strip_prefix("/drops") else { return false };
+    drop.is_empty() || ["/reschedule", "/start", "/cancel"].iter().any(|change| drop.ends_with(change))
 }
 
 /// The rate of each class; `None` is no limit.
@@ -91,6 +109,7 @@ impl Default for RateLimits {
             Class::Login => Some("60/60"),
             Class::Accounts => Some("2000/40"),
             Class::Orders => Some("100/2"),
+            Class::Announcements => Some("60/60"),
             Class::Writes => Some("300/10"),
             Class::Reads => Some("1000/10"),
             Class::Anonymous => Some("10000/10"),
@@ -226,7 +245,12 @@ mod tests {
             (Method::POST, "/api/v1/orders", Some("orders")),
             (Method::POST, "/api/v1/orders/x/pay", Some("orders")),
             (Method::GET, "/api/v1/orders/x", Some("reads")),
-            (Method::POST, "/api/v1/drops", Some("writes")),
+            (Method::POST, "/api/v1/drops", Some("announcements")),
+            (Method::POST, "/api/v1/drops/x/reschedule", Some("announcements")),
+            (Method::POST, "/api/v1/drops/x/start", Some("announcements")),
+            (Method::POST, "/api/v1/drops/x/cancel", Some("announcements")),
+            (Method::POST, "/api/v1/drops/x/restock", Some("writes")),
+            (Method::POST, "/api/v1/drops/x/end", Some("writes")),
             (Method::DELETE, "/api/v1/creators/x/follow", Some("writes")),
             (Method::HEAD, "/api/v1/drops", Some("reads")),
             (Method::GET, "/nowhere", Some("reads")),

@@ -293,8 +293,8 @@ impl World {
             Projected::Nothing => return Ok(false),
             Projected::Unavailable => ("a projection without an answer", true),
             Projected::Rewound => ("a projection begins again", true),
-            // Its database takes everything that the engine decides.
-            Projected::Refused | Projected::Stopped => {
+            Projected::Narrowed => ("a batch cut in two", true),
+            Projected::Stopped => {
                 return Err(format!("the projector stops: {}", life.projection.trouble().unwrap_or_default()));
             }
         };

@@ -7,25 +7,48 @@
 use super::fold::DropNews;
 use super::sql::{Columns, Database, Session, args};
 use super::{EntryId, InboxEntry, InboxView, Mark, StoreError, rows};
-use crate::domain::{Timestamp, UserId};
+use crate::domain::{CreatorId, Timestamp, UserId};
+use hashbrown::HashMap;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 /// Lines that one statement forgets, so that nobody waits long for it.
 const FORGOTTEN_AT_ONCE: u32 = 5_000;
 
-/// Keeps what happened to a drop, and gives each follower a line where they are few enough. What is there stays as it is: a database that
-/// forgot other rows and is filled again keeps people's marks.
+/// How many follow the creators whom the news are of.
+pub(super) async fn followers<S: Session>(
+    tx: &mut S,
+    news: &[DropNews],
+) -> Result<HashMap<CreatorId, u32>, StoreError> {
+    let mut creators: Vec<Uuid> = news.iter().map(|news| news.creator.0).collect();
+    creators.sort_unstable();
+    creators.dedup();
+    let mut followers = news.iter().map(|news| (news.creator, 0)).collect::<HashMap<_, _>>();
+    if !creators.is_empty() {
+        for row in tx.all_of("SELECT id, follower_count FROM creators WHERE id", &creators, "").await? {
+            let count = u32::try_from(row.int("follower_count")?).unwrap_or(u32::MAX);
+            followers.insert(CreatorId(row.id("id")?), count);
+        }
+    }
+    Ok(followers)
+}
+
+/// Keeps what happened to a drop, and gives each follower a line where they are few enough (`fan_out`, how many they are). What is there
+/// stays as it is: a database that forgot other rows and is filled again keeps people's marks.
+///
+/// The latest times are the ones that count: a drop that is rescheduled takes back what was told of its earlier ones, from whoever has
+/// neither read nor acknowledged it.
 pub(super) async fn tell_followers<S: Session>(
     tx: &mut S,
     journal: Uuid,
     news: &DropNews,
-    fan_out_max: u32,
+    fan_out: Option<u32>,
 ) -> Result<(), StoreError> {
     let DropNews { sequence, kind, at, drop, creator } = *news;
-    let known = tx.one("SELECT follower_count FROM creators WHERE id = $1", args![creator.0]).await?;
-    let followers = known.map_or(Ok(0), |row| row.int("follower_count"))?;
-    let fan_out = followers <= i64::from(fan_out_max);
+    if news.replaces_earlier() {
+        take_back(tx, journal, news).await?;
+    }
+    let (followers, fan_out) = (fan_out.unwrap_or(0), fan_out.is_some());
     let sql = "INSERT INTO drop_news (journal_id, sequence, kind, at, drop_id, creator_id, fanned_out) \
                VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
     tx.run(sql, args![journal, sequence, kind, at, drop.0, creator.0, fan_out]).await?;
@@ -34,6 +57,19 @@ pub(super) async fn tell_followers<S: Session>(
                    SELECT user_id, $1, $2, $3, $4, $5, $6 FROM follows WHERE creator_id = $6 AND created_at <= $4 \
                    ON CONFLICT DO NOTHING";
         tx.run(sql, args![journal, sequence, kind, at, drop.0, creator.0]).await?;
+    }
+    Ok(())
+}
+
+async fn take_back<S: Session>(tx: &mut S, journal: Uuid, news: &DropNews) -> Result<(), StoreError> {
+    let earlier = "SELECT journal_id, sequence FROM drop_news WHERE drop_id = $1 AND kind = 'drop_rescheduled' \
+                   AND (journal_id, sequence) < ($2, $3)";
+    for row in tx.all(earlier, args![news.drop.0, journal, news.sequence]).await? {
+        let id = args![row.id("journal_id")?, row.int("sequence")?];
+        let lines = "DELETE FROM inbox WHERE journal_id = $1 AND sequence = $2 AND read_at IS NULL AND acknowledged_at IS NULL \
+                     AND user_id IN (SELECT user_id FROM follows WHERE creator_id = $3)";
+        tx.run(lines, [id.clone(), args![news.creator.0]].concat()).await?;
+        tx.run("DELETE FROM drop_news WHERE journal_id = $1 AND sequence = $2", id).await?;
     }
     Ok(())
 }

@@ -2,12 +2,13 @@
 
 use super::aside::AsideRow;
 use super::failure::in_projection;
-use super::fold::{DropImage, Fold, Rows, Touched};
+use super::fold::{DropImage, DropNews, Fold, Rows, Touched};
 use super::rows::{self, drop_columns};
 use super::sql::{Columns, Database, Session, args};
 use super::{Aside, ProjectionBatch, StoreError, Watermark};
 use super::{aside, audit, inbox};
 use crate::domain::DropRecord;
+use crate::domain::limits::PROJECTOR_FAN_OUT_MAX;
 use uuid::Uuid;
 
 /// The sequence in a watermark's row of which no record has been applied.
@@ -158,9 +159,15 @@ pub(super) async fn apply<S: Session>(
         fold.apply(*sequence, record).map_err(|contradiction| StoreError::Unacceptable(contradiction.to_string()))?;
     }
     let rows = fold.finish();
+    let followers = inbox::followers(tx, &rows.drop_news).await?;
+    let fan_out = |news: &DropNews| followers.get(&news.creator).copied().filter(|count| *count <= fan_out_max);
+    let lines: u64 = rows.drop_news.iter().filter_map(fan_out).map(u64::from).sum();
+    if lines > PROJECTOR_FAN_OUT_MAX && records.len() > 1 {
+        return Err(StoreError::TooLarge);
+    }
     write(tx, journal, &rows).await?;
     for news in &rows.drop_news {
-        inbox::tell_followers(tx, journal, news, fan_out_max).await?;
+        inbox::tell_followers(tx, journal, news, fan_out(news)).await?;
     }
     Ok(())
 }

@@ -55,9 +55,14 @@ async fn story(database_url: Option<String>, rule: Rule) {
         answers.push((key, drop, order));
     }
     server.until("the drop is set aside", async || aside(&server).await == json!([bad])).await;
-    server.until("the rest is there", async || server.readiness().await.1["checks"]["projector"]["lag_records"] == 0).await;
+    server
+        .until("the rest is there", async || server.readiness().await.1["checks"]["projector"]["lag_records"] == 0)
+        .await;
     let (status, said) = server.readiness().await;
-    assert_eq!((status, &said["status"], &said["checks"]["projector"]["status"]), (200, &json!("degraded"), &json!("degraded")));
+    assert_eq!(
+        (status, &said["status"], &said["checks"]["projector"]["status"]),
+        (200, &json!("degraded"), &json!("degraded"))
+    );
     let counted = said["checks"]["projector"]["set_aside_records"].as_f64().expect("a number");
     // Two orders, each with its confirmation.
     assert!(counted >= 4.0, "{said}");
@@ -75,15 +80,21 @@ async fn story(database_url: Option<String>, rule: Rule) {
     }
     assert_eq!((server.stock(&bad).await, server.stock(&good).await), ((2, 0, 3), (4, 0, 1)));
     assert_eq!(server.order(&ann, "later", &ask(&good)).await.0, 201);
-    server.until("other drops' orders arrive", async || {
-        server.get(&format!("/drops/{good}/orders"), Some(&lucky)).await.1["items"].as_array().map(Vec::len) == Some(2)
-    })
-    .await;
+    server
+        .until("other drops' orders arrive", async || {
+            server.get(&format!("/drops/{good}/orders"), Some(&lucky)).await.1["items"].as_array().map(Vec::len)
+                == Some(2)
+        })
+        .await;
     assert_eq!(aside(&server).await, json!([bad]));
 
     assert_eq!(server.terminate(), Some(0));
     let (code, report) = server.verify();
-    assert_eq!((code, &report["differences"], &report["set_aside"][0]["drop"]), (Some(1), &json!(1), &json!(bad)), "{report}");
+    assert_eq!(
+        (code, &report["differences"], &report["set_aside"][0]["drop"]),
+        (Some(1), &json!(1), &json!(bad)),
+        "{report}"
+    );
     let listed = projection(&server, &url, "list");
     assert!(listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains(&bad), "{listed:?}");
     assert_eq!(projection(&server, &url, "retry").status.code(), Some(1));

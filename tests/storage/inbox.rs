@@ -3,7 +3,7 @@
 use crate::Database;
 use crate::fixtures::{Journal, Sale, at, creator, register, user};
 use livedrop::domain::{CreatorId, DropEvent, DropRecord, RefundCause, ReleaseReason, TraceId, UserId};
-use livedrop::storage::{Concern, EntryId, InboxEntry, InboxView, Mark};
+use livedrop::storage::{Concern, EntryId, InboxEntry, InboxView, Mark, StoreError};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 const SEEDS: std::ops::Range<u64> = 0..6;
@@ -118,6 +118,55 @@ pub async fn marks_are_kept_and_are_nobody_elses(db: Database) {
         assert_eq!(db.store.inbox_unread(unread(ann), 100).await.unwrap(), 1);
         assert_eq!(db.store.inbox(all(bob), None, 9).await.unwrap()[0].read_at, Some(at(13)));
     }
+}
+
+/// Twice: with a line for each follower, and with none.
+pub async fn a_drop_that_is_rescheduled_takes_its_earlier_times_back(db: Database) {
+    for fan_out_max in [u32::MAX, 0] {
+        let db = db.sibling(fan_out_max).await;
+        let (fans, star) = register(&db, 3).await;
+        let [reads, acknowledges, sleeps] = fans[..] else { unreachable!() };
+        for fan in [reads, acknowledges, sleeps] {
+            db.store.follow(fan, star, at(-2_000)).await.unwrap();
+        }
+        let (mut journal, sale, other) = (Journal::new(&db), sale_of(star), sale_of(star));
+        let moved =
+            |sale: &Sale, millis| sale.event(millis, DropEvent::Rescheduled { starts_at: at(millis), ends_at: None });
+        let scheduled = |sale: &Sale| sale.opened().remove(0);
+        journal.project(vec![scheduled(&sale), scheduled(&other), moved(&sale, 1), moved(&other, 1)]).await;
+        let id = |sequence| EntryId { journal: journal.id, sequence };
+        db.store.inbox_mark(Mark::Read, &[(reads, id(3))], at(2)).await.unwrap();
+        db.store.inbox_mark(Mark::Acknowledged, &[(acknowledges, id(3))], at(2)).await.unwrap();
+        // Of one batch only the last is told; it replaces the one before.
+        journal.project(vec![moved(&sale, 3), moved(&sale, 4)]).await;
+        let told = async |fan| -> Vec<u64> {
+            db.store.inbox(all(fan), None, 100).await.unwrap().iter().map(|entry| entry.id.sequence).collect()
+        };
+        assert_eq!(told(sleeps).await, [6, 4, 2, 1]);
+        assert_eq!(told(acknowledges).await, [6, 4, 2, 1]);
+        assert_eq!(told(reads).await, [6, 4, 3, 2, 1], "what somebody has read stays");
+        for millis in 5..25 {
+            journal.project(vec![moved(&sale, millis)]).await;
+        }
+        assert_eq!(told(sleeps).await, [26, 4, 2, 1]);
+        let lines = db.count("SELECT COUNT(*) FROM inbox").await;
+        assert!(lines <= 3 * 4 + 2, "{lines} lines");
+    }
+}
+
+pub async fn a_batch_that_tells_too_many_people_is_for_two_transactions(db: Database) {
+    let (fans, star) = register(&db, 100).await;
+    for fan in fans {
+        db.store.follow(fan, star, at(-2_000)).await.unwrap();
+    }
+    let mut journal = Journal::new(&db);
+    let records: Vec<DropRecord> = (0..101).map(|_| sale_of(star).opened().remove(0)).collect();
+    assert!(matches!(journal.try_project(records.clone()).await, Err(StoreError::TooLarge)));
+    assert_eq!(db.count("SELECT (SELECT COUNT(*) FROM drops) + (SELECT COUNT(*) FROM inbox)").await, 0);
+    for half in records.chunks(51) {
+        journal.project(half.to_vec()).await;
+    }
+    assert_eq!(db.count("SELECT COUNT(*) FROM inbox").await, 10_100);
 }
 
 pub async fn what_is_old_is_forgotten(db: Database) {

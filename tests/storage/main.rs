@@ -91,6 +91,8 @@ on_both! {
         a_buyer_finds_what_became_of_an_order,
         followers_find_what_lasts_since_they_follow,
         marks_are_kept_and_are_nobody_elses,
+        a_drop_that_is_rescheduled_takes_its_earlier_times_back,
+        a_batch_that_tells_too_many_people_is_for_two_transactions,
         what_is_old_is_forgotten,
         nobody_can_tell_whether_it_was_written_or_computed,
     },

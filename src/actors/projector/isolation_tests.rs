@@ -26,12 +26,20 @@ impl Completion for Done {
 /// Refuses orders with this key, as a database does that has no such character.
 const BAD_KEY: &str = "🎉";
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Most {
+    Says,
+    TakesTooLong,
+}
+
 /// A ledger that refuses chosen records.
 #[derive(Default)]
 struct Picky {
     ledger: MemoryLedger,
     /// Whether it has learned to take them.
     cured: AtomicBool,
+    /// How many records it takes at once, if that is bounded; beyond, it says so or takes too long.
+    most: Option<(usize, Most)>,
     /// Whether it does not even set aside.
     stubborn: AtomicBool,
     transactions: AtomicUsize,
@@ -54,6 +62,13 @@ impl Ledger for Picky {
         self.ledger.watermark(journal).await
     }
     async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
+        match self.most {
+            Some((most, Most::Says)) if batch.records.len() > most => return Err(StoreError::TooLarge),
+            Some((most, Most::TakesTooLong)) if batch.records.len() > most => {
+                return Err(StoreError::unavailable(std::io::ErrorKind::TimedOut, "silence"));
+            }
+            _ => {}
+        }
         let numbered = (batch.first_sequence..).zip(&batch.records);
         let stubborn = self.stubborn.load(Ordering::Relaxed);
         self.examine(numbered.filter(|(at, _)| stubborn || !aside.contains_key(at)).map(|(_, record)| record))?;
@@ -157,7 +172,7 @@ fn record(drop: DropId, event: DropEvent) -> DropRecord {
 async fn to_the_end(projector: &mut Projector) {
     loop {
         match projector.step().await {
-            Projected::Batch | Projected::Refused => {}
+            Projected::Batch | Projected::Narrowed => {}
             Projected::Nothing => return,
             other => panic!("{other:?}"),
         }
@@ -263,8 +278,8 @@ async fn what_cannot_even_be_set_aside_stops_everything() {
     story.order(0, BAD_KEY).await;
     let store = Arc::new(Picky { stubborn: AtomicBool::new(true), ..Picky::default() });
     let (mut projector, view) = Projector::new(store.clone(), &story.reader(), 0);
-    let mut last = Projected::Refused;
-    while matches!(last, Projected::Refused | Projected::Batch) {
+    let mut last = Projected::Narrowed;
+    while matches!(last, Projected::Narrowed | Projected::Batch) {
         last = projector.step().await;
     }
     assert_eq!(last, Projected::Stopped);
@@ -273,4 +288,28 @@ async fn what_cannot_even_be_set_aside_stops_everything() {
     store.cured.store(true, Ordering::Relaxed);
     to_the_end(&mut projector).await;
     assert_eq!((view.watermark(), view.trouble()), (story.reader().durable(), None));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_much_is_halved() {
+    for how in [Most::Says, Most::TakesTooLong] {
+        let mut story = Story::new(2).await;
+        for n in 0..100 {
+            story.order(n % 2, "k").await;
+        }
+        let store = Arc::new(Picky { most: Some((10, how)), ..Picky::default() });
+        let (mut projector, view) = Projector::new(store.clone(), &story.reader(), 0);
+        let mut unavailable = 0;
+        loop {
+            match projector.step().await {
+                Projected::Batch | Projected::Narrowed => {}
+                Projected::Unavailable => unavailable += 1,
+                Projected::Nothing => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((view.watermark(), view.trouble()), (story.reader().durable(), None), "{how:?}");
+        assert_eq!(unavailable > 0, how == Most::TakesTooLong);
+        assert!(story.in_sql(&*store, 0).await && story.in_sql(&*store, 1).await);
+    }
 }

@@ -1,6 +1,7 @@
 //! What a record is to those whom it concerns, for their inboxes.
 
 use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, OrderLine, Timestamp};
+use hashbrown::HashSet;
 
 /// What became of somebody's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,23 @@ pub(in crate::storage) struct DropNews {
     pub drop: DropId,
     /// Whose.
     pub creator: CreatorId,
+}
+
+const RESCHEDULED: &str = "drop_rescheduled";
+
+impl DropNews {
+    /// Whether earlier ones of the same kind are of no use any more.
+    pub fn replaces_earlier(&self) -> bool {
+        self.kind == RESCHEDULED
+    }
+}
+
+/// Leaves out what later news of the same batch replace.
+pub(super) fn latest(news: &mut Vec<DropNews>) {
+    let mut replaced = HashSet::new();
+    news.reverse();
+    news.retain(|news| !news.replaces_earlier() || replaced.insert(news.drop));
+    news.reverse();
 }
 
 /// A hold is none: it is the answer to its buyer's own request, who has it before anybody could be told.
