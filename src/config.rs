@@ -11,6 +11,7 @@ use crate::journal::Durability;
 use crate::service::passwords::Hashing;
 use crate::service::payments::PaymentProvider;
 use crate::storage;
+use crate::suggest::nearest;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -286,7 +287,8 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let table: toml::Table = text.parse().map_err(|error| syntax(file, text, &error))?;
         if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(ConfigError(format!("{unknown}: there is no such key ({})", file.display())));
+            let hint = hint(nearest(unknown, KEYS.iter().copied()));
+            return Err(ConfigError(format!("{unknown}: there is no such key{hint} ({})", file.display())));
         }
         let sources = Sources { args, env: &env, file, table: &table };
         let bind = |text: &str| -> Result<SocketAddr, String> {
@@ -347,6 +349,55 @@ impl Config {
         }
         secret::load_or_make(&self.data_dir.join("secret.key"))
     }
+}
+
+/// What the environment's variables of ours begin with.
+const PREFIX: &str = "LIVEDROP_";
+/// Variables that are no keys.
+const OTHER_VARIABLES: &[&str] = &[
+    "LIVEDROP_CONFIG",
+    #[cfg(feature = "failpoints")]
+    "LIVEDROP_FAILPOINT_FILE",
+];
+
+/// Refuses variables of the environment that begin as ours do and are none: whoever sets one believes that it does something.
+///
+/// # Errors
+/// Names the first of them, and what was meant if that can be guessed; never its value, which may be a secret.
+pub fn check_environment() -> Result<(), ConfigError> {
+    known_variables(
+        std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())),
+    )
+}
+
+fn known_variables(environment: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
+    let keys = KEYS.iter().map(|key| format!("{PREFIX}{}", key.to_uppercase()));
+    let known: Vec<String> = keys.chain(OTHER_VARIABLES.iter().map(|&name| name.to_owned())).collect();
+    let ours = environment.filter(|(name, value)| name.starts_with(PREFIX) && !is_service_link(name, value));
+    let mut unknown: Vec<String> = ours.map(|(name, _)| name).filter(|name| !known.contains(name)).collect();
+    unknown.sort_unstable();
+    match unknown.first() {
+        None => Ok(()),
+        Some(name) => {
+            let bare = |name: &'_ str| name.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+            let names: Vec<String> = known.iter().map(|known| bare(known)).collect();
+            let meant = nearest(&bare(name), names.iter().map(String::as_str)).map(|meant| format!("{PREFIX}{meant}"));
+            let hint = hint(meant.as_deref());
+            Err(ConfigError(format!("{name}: there is no such variable{hint} (environment)")))
+        }
+    }
+}
+
+/// Kubernetes sets these in every container beside a service whose name begins with `livedrop`, as Docker's links did.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let port = ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| name.contains(protocol)) && name.contains("_PORT_");
+    name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || port || (name.ends_with("_PORT") && address)
+}
+
+fn hint(meant: Option<&str>) -> String {
+    meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default()
 }
 
 struct Sources<'a> {

@@ -28,4 +28,5 @@ pub mod load;
 pub mod service;
 pub mod sim;
 pub mod storage;
+mod suggest;
 pub mod verify;

@@ -5,11 +5,11 @@ use livedrop::app::admin::{AdminMade, NewAdmin};
 use livedrop::app::prompt::{self, PromptError};
 use livedrop::app::{self, App, AppError};
 use livedrop::backup::{self, BackupOptions};
-use livedrop::config::{Config, LogFormat, ServeArgs};
+use livedrop::config::{self, Config, LogFormat, ServeArgs};
 use livedrop::console::text::Paint;
 use livedrop::console::{EXIT_BROKEN, EXIT_UNABLE, JsonReport, write_file};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
-use livedrop::http::openapi;
+use livedrop::http::{openapi, trace};
 use livedrop::load::{self, LoadOptions};
 use livedrop::service::identity;
 use livedrop::sim::{self, SimulateOptions};
@@ -149,6 +149,9 @@ struct VerifyArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let run = |task: Pin<Box<dyn Future<Output = ExitCode>>>| actix::System::new().block_on(task);
+    if let Err(error) = config::check_environment() {
+        return fail(2, &error);
+    }
     match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
         // These bring runtimes of their own, or need none.
         Task::Simulate(options) => simulate(&options),
@@ -453,4 +456,26 @@ fn log_to_stderr(filter: &str, format: LogFormat) {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
     }
+    log_panics();
+}
+
+/// A panic is one line of the log, in the trace of its request. Backtraces, where the environment asks for them, come besides.
+fn log_panics() {
+    let usual = std::panic::take_hook();
+    let backtraces = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or("(no text)");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("(no name)");
+        if tracing::enabled!(tracing::Level::ERROR) {
+            let trace = trace::current().map(tracing::field::display);
+            tracing::error!(panic = text, place, thread, trace_id = trace, "panicked");
+        } else {
+            eprintln!("livedrop: panicked: {text:?} at {place} in {thread}");
+        }
+        if backtraces {
+            usual(panic);
+        }
+    }));
 }

@@ -12,7 +12,6 @@ mod plot;
 use plot::{Curve, plot};
 use serde_json::Value;
 use std::path::Path;
-use std::process::Command;
 use support::{Serving, measuring};
 
 /// One point: what there was, answers a second, their p99 in milliseconds.
@@ -25,7 +24,7 @@ struct Point {
 
 /// `livedrop load` with these options; its report.
 fn load(server: &Serving, options: &[&str]) -> Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
+    let mut command = support::livedrop();
     let url = format!("http://{}", server.address);
     command.args(["load", "--json", "-", "--url", &url, "--audit", "1000"]).args(options);
     let output = command.output().expect("livedrop load runs");

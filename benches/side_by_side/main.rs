@@ -12,7 +12,6 @@
 use postgres::PrivatePostgres;
 use redis::Redis;
 use serde_json::Value;
-use std::process::Command;
 use support::{Serving, measuring};
 
 mod on_postgres;
@@ -117,7 +116,7 @@ fn round(scale: &Scale, on_postgres: impl Fn(&str) -> Serving) -> [Figures; SYST
 fn load(server: &Serving, scale: &Scale, scenario: &str) -> Figures {
     let url = format!("http://{}", server.address);
     let run = |seconds: u64| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
+        let mut command = support::livedrop();
         command.args(["load", "--url", &url, "--scenario", scenario, "--json", "-"]);
         command.args(["--connections", &scale.connections.to_string(), "--seconds", &seconds.to_string()]);
         let output = command.output().expect("livedrop load runs");

@@ -106,6 +106,15 @@ impl Drop for Process {
     }
 }
 
+/// The program, without what this process is told by the environment.
+pub fn livedrop() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LIVEDROP_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// An HTTP server on a loopback port; it ends when this is dropped.
 pub struct Serving {
     process: Process,
@@ -131,7 +140,7 @@ impl Serving {
 
     /// `livedrop serve` with these further arguments, its data in that folder.
     pub fn livedrop(folder: TempDir, more: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
+        let mut command = livedrop();
         command.args(["serve", "--bind", "127.0.0.1:0", "--password-hashing", "rehearsal", "--log", "warn"]);
         command.args(more).arg("--data-dir").arg(folder.path());
         Self { _folder: Some(folder), ..Self::start(&mut command) }

@@ -77,7 +77,8 @@ fn lists_come_as_arrays_and_with_commas() {
 
 #[test]
 fn an_error_names_the_key_and_its_source() {
-    assert_eq!(refusal("bnid = 'x'"), "bnid: there is no such key (livedrop.toml)");
+    assert_eq!(refusal("bnid = 'x'"), "bnid: there is no such key; did you mean bind? (livedrop.toml)");
+    assert_eq!(refusal("shop = 'x'"), "shop: there is no such key (livedrop.toml)");
     assert_eq!(refusal("workers = 0"), "workers: must be a whole number from 1 to 1024, not \"0\" (livedrop.toml)");
     assert_eq!(refusal("workers = true"), "workers: must not be a boolean (livedrop.toml)");
     assert_eq!(refusal("\n\nlog = "), refusal("\n\nlog = ").replace('\n', " "));
@@ -88,6 +89,35 @@ fn an_error_names_the_key_and_its_source() {
     let args = ServeArgs { payment_timeout_ms: Some("soon".into()), ..ServeArgs::default() };
     let line = load(args, &[], "").unwrap_err().to_string();
     assert!(line.ends_with("not \"soon\" (--payment-timeout-ms)"), "{line}");
+}
+
+#[test]
+fn a_variable_that_is_no_key_is_refused() {
+    let check = |variables: &[(&str, &str)]| {
+        let told = known_variables(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        told.map_err(|error| error.to_string())
+    };
+    let known = [("LIVEDROP_BIND", "x"), ("LIVEDROP_JWT_SECRET", ""), ("LIVEDROP_CONFIG", "a.toml"), ("PATH", "/bin")];
+    assert_eq!(check(&known), Ok(()));
+    let typo = check(&[("LIVEDROP_BINDD", "s3cret"), ("LIVEDROP_BIND", "127.0.0.1:1")]);
+    assert_eq!(
+        typo.unwrap_err(),
+        "LIVEDROP_BINDD: there is no such variable; did you mean LIVEDROP_BIND? (environment)"
+    );
+    let several = check(&[("LIVEDROP_ZEBRA_CROSSING", ""), ("LIVEDROP_A", ""), ("LIVEDROP_", "")]);
+    assert!(several.unwrap_err().starts_with("LIVEDROP_: there is no such variable"));
+    assert!(check(&[("LIVEDROP_bind", "x")]).is_err(), "names are in capitals");
+    // A service called `livedrop`, and one called `livedrop-db`.
+    let links = [
+        ("LIVEDROP_SERVICE_HOST", "10.0.0.1"),
+        ("LIVEDROP_SERVICE_PORT", "80"),
+        ("LIVEDROP_SERVICE_PORT_HTTP", "80"),
+        ("LIVEDROP_PORT", "tcp://10.0.0.1:80"),
+        ("LIVEDROP_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("LIVEDROP_DB_PORT_5432_TCP_ADDR", "10.0.0.2"),
+    ];
+    assert_eq!(check(&links), Ok(()));
+    assert!(check(&[("LIVEDROP_PORT", "8080")]).is_err(), "somebody means `bind`");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr};
-use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Milliseconds since the Unix epoch. As text (and in JSON) RFC 3339 in UTC with exactly three decimals; in binary
 /// encodings a plain integer.
@@ -111,7 +111,8 @@ impl FromStr for Timestamp {
     type Err = NotATimestamp;
     /// Any offset is taken and turned into UTC; digits past the millisecond are cut.
     fn from_str(text: &str) -> Result<Self, NotATimestamp> {
-        let t = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATimestamp)?.to_offset(UtcOffset::UTC);
+        // Not by way of its date in UTC: with an offset, that may lie beyond the years that the library knows.
+        let t = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATimestamp)?;
         let millis = i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| NotATimestamp)?;
         if (0..=LAST_MS).contains(&millis) { Ok(Self(millis)) } else { Err(NotATimestamp) }
     }
@@ -161,6 +162,31 @@ mod tests {
         assert_eq!("2026-01-01T02:30:00.0009+02:30".parse(), Ok(utc));
         for bad in ["", "yesterday", "2026-01-01", "2026-02-30T00:00:00Z", "1969-12-31T23:59:59Z", "2026-01-01 00:00"] {
             assert_eq!(bad.parse::<Timestamp>(), Err(NotATimestamp), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_the_calendar_are_in_or_out_and_nothing_else() {
+        let read = |text: &str| text.parse::<Timestamp>().map(Timestamp::as_millis);
+        assert_eq!(read("9999-12-31T23:59:59.999Z"), Ok(LAST_MS));
+        assert_eq!(read("9999-12-31T23:59:59.999999999Z"), Ok(LAST_MS));
+        assert_eq!(read("9999-12-31T23:59:59+23:59"), Ok(LAST_MS - 999 - 86_340_000));
+        assert_eq!(read("1970-01-01T00:00:00Z"), Ok(0));
+        assert_eq!(read("1970-01-01T23:59:00+23:59"), Ok(0));
+        assert_eq!(read("1969-12-31T00:01:00-23:59"), Ok(0));
+        for hour in 0..24 {
+            for minute in 0..60 {
+                let offset = format!("-{hour:02}:{minute:02}");
+                let beyond = read(&format!("9999-12-31T23:59:59{offset}"));
+                assert_eq!(beyond.is_ok(), (hour, minute) == (0, 0), "{offset}");
+                assert!(read(&format!("0000-01-01T00:00:00{offset}")).is_err(), "{offset}");
+                assert!(read(&format!("0000-01-01T00:00:00+{hour:02}:{minute:02}")).is_err(), "{offset}");
+            }
+        }
+        for bad in
+            ["10000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "9999-12-31T24:00:00Z", "9999-12-31T23:59:59-24:00"]
+        {
+            assert_eq!(read(bad), Err(NotATimestamp), "{bad}");
         }
     }
 

@@ -62,25 +62,31 @@ impl<T: DeserializeOwned + 'static, const BYTES_MAX: usize> FromRequest for Body
     type Future = Reading<T, BYTES_MAX>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let sizes = request.app_data::<web::Data<Sizes>>().map_or_else(Sizes::default, |sizes| ***sizes);
-        let sizes = Sizes { body_bytes_max: sizes.body_bytes_max.min(BYTES_MAX), ..sizes };
+        let sizes = sizes_of(request, BYTES_MAX);
         let whole = announced(request.headers(), &sizes).map(Arrived::of);
-        Reading { payload: payload.take(), sizes, arrived: Some(whole), deadline: None, body: PhantomData }
+        Reading {
+            bytes: Arriving { payload: payload.take(), sizes, arrived: Some(whole), deadline: None },
+            body: PhantomData,
+        }
     }
 }
 
-/// A body that arrives.
-pub struct Reading<T, const BYTES_MAX: usize> {
+fn sizes_of(request: &HttpRequest, bytes_max: usize) -> Sizes {
+    let sizes = request.app_data::<web::Data<Sizes>>().map_or_else(Sizes::default, |sizes| ***sizes);
+    Sizes { body_bytes_max: sizes.body_bytes_max.min(bytes_max), ..sizes }
+}
+
+/// Bytes of a body that arrive.
+struct Arriving {
     payload: Payload,
     sizes: Sizes,
     /// `None` once it is all there.
     arrived: Option<Result<Arrived, Failure>>,
     /// Set by the first wait: most bodies come with their head.
     deadline: Option<Pin<Box<Sleep>>>,
-    body: PhantomData<fn() -> T>,
 }
 
-impl<T, const BYTES_MAX: usize> Reading<T, BYTES_MAX> {
+impl Arriving {
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
         let Some(mut arrived) = self.arrived.take().transpose()? else { return Poll::Pending };
         while let Poll::Ready(chunk) = self.payload.poll_next_unpin(context) {
@@ -99,12 +105,56 @@ impl<T, const BYTES_MAX: usize> Reading<T, BYTES_MAX> {
     }
 }
 
+/// A body that arrives.
+pub struct Reading<T, const BYTES_MAX: usize> {
+    bytes: Arriving,
+    body: PhantomData<fn() -> T>,
+}
+
 impl<T: DeserializeOwned, const BYTES_MAX: usize> Future for Reading<T, BYTES_MAX> {
     type Output = Result<Body<T, BYTES_MAX>, Problem>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let bytes = ready!(self.poll_bytes(context))?;
+        let bytes = ready!(self.bytes.poll_bytes(context))?;
         Poll::Ready(Ok(Body(parse(&bytes)?)))
+    }
+}
+
+/// More than this is no empty object, however it is written.
+const NOTHING_BYTES_MAX: usize = 64;
+
+/// The body of a request whose handler reads none. It must be empty, or an empty object, as some clients send with each POST.
+pub struct Unread(Arriving);
+
+impl Unread {
+    /// Of that request.
+    #[must_use]
+    pub fn of(request: &HttpRequest, payload: Payload) -> Self {
+        let sizes = sizes_of(request, NOTHING_BYTES_MAX);
+        Self(Arriving { payload, sizes, arrived: Some(Ok(Arrived::of(0))), deadline: None })
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// `unexpected_body`, `request_timeout`, `malformed_json` where it breaks off.
+    pub fn poll_nothing(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let unexpected = || Failure::with(Code::UnexpectedBody, "There is no body to be sent here; nothing was done");
+        Poll::Ready(match ready!(self.0.poll_bytes(context)) {
+            Ok(bytes) if is_nothing(&bytes) => Ok(()),
+            Ok(_) => Err(unexpected()),
+            Err(failure) if failure.code == Code::BodyTooLarge => Err(unexpected()),
+            Err(failure) => Err(failure),
+        })
+    }
+}
+
+/// Nothing at all, or `{}`.
+fn is_nothing(bytes: &[u8]) -> bool {
+    match bytes.trim_ascii() {
+        [] => true,
+        [b'{', inner @ .., b'}'] => inner.trim_ascii().is_empty(),
+        _ => false,
     }
 }
 
@@ -220,6 +270,16 @@ mod tests {
         assert_eq!(parse::<Point>(b"{\"x\":\xff}").unwrap_err().code, Code::MalformedJson);
         // Deep nesting is refused by the parser, not by the stack.
         assert_eq!(code(&format!("{{\"x\":{}", "[".repeat(60_000))), Code::ValidationFailed);
+    }
+
+    #[test]
+    async fn nothing_is_empty_or_an_empty_object() {
+        for nothing in ["", " \r\n", "{}", " { \n} "] {
+            assert!(is_nothing(nothing.as_bytes()), "{nothing:?}");
+        }
+        for something in ["{", "}", "[]", "null", "{}{}", "{\"a\":1}", "0", "\u{a0}"] {
+            assert!(!is_nothing(something.as_bytes()), "{something:?}");
+        }
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub fn observe<B>(response: &ServiceResponse<B>, took: Duration) {
     let class = (usize::from(response.status().as_u16()) / 100).clamp(1, CLASSES) - 1;
     let seconds = took.as_secs_f64();
     let of = |pattern: &str| {
-        let services = request.app_data::<web::Data<Services>>()?;
-        Some(services.meters.of(pattern, request.method(), response.status()))
+        let meters = request.app_data::<web::Data<Meters>>()?;
+        Some(meters.of(pattern, request.method(), response.status()))
     };
     let Some(route) = request.app_data::<RouteMeters>() else {
         return of(NO_ROUTE).into_iter().for_each(|histogram| histogram.observe(seconds));

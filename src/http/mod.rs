@@ -2,7 +2,7 @@
 //!
 //! A request passes [`trace`] (its trace, panics, log line, and the [`headers`] of every answer), [`cors`] and [`limits`] (how much one
 //! client may ask), is routed by [`routing`], read by extractors ([`auth`],
-//! [`path`], [`json`], [`pages`], [`idempotency`]), handled by [`mod@routes`], and leaves as a body of [`dto`] or as a
+//! [`path`], [`json`], [`pages`], [`idempotency`]) within a [`guard`], handled by [`mod@routes`], and leaves as a body of [`dto`] or as a
 //! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] the sockets, until
 //! `upgrade` takes one out of HTTP.
 
@@ -13,6 +13,7 @@ pub mod cors;
 pub mod dto;
 pub mod field;
 pub mod going_down;
+pub mod guard;
 pub mod headers;
 pub mod health;
 pub mod idempotency;
@@ -109,6 +110,7 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(web::Data::new(services.accounts.clone()))
             .app_data(web::Data::new(services.trusted_proxies.clone()))
             .app_data(web::Data::new(services.sizes))
+            .app_data(web::Data::new(services.meters.clone()))
             .app_data(web::Data::new(services.hub.open_shard()))
             .app_data(web::Data::new(services))
             .service(operations())
@@ -126,7 +128,7 @@ pub fn routes() -> Vec<(String, &'static str)> {
 
 /// For who runs the server. Tried first: whether a path is one of these is a comparison.
 fn operations() -> Routes {
-    Routes::default()
+    Routes::below("", openapi::query_parameters)
         .service(at("/healthz").get(health::live).done())
         .service(at("/readyz").get(health::ready).done())
         .service(at("/metrics").get(meters::metrics).done())
@@ -134,7 +136,7 @@ fn operations() -> Routes {
 
 /// For who writes a client.
 fn description() -> Routes {
-    Routes::default()
+    Routes::below("", openapi::query_parameters)
         .service(at("/openapi.json").get(openapi::read).done())
         .service(at("/docs").get(openapi::docs::page).done())
         .service(at("/docs/{file}").get(openapi::docs::file).done())
@@ -142,7 +144,7 @@ fn description() -> Routes {
 
 /// Paths are tried in this order, so the hot ones come first.
 fn api() -> Routes {
-    Routes::below("/api/v1")
+    Routes::below("/api/v1", openapi::query_parameters)
         .service(at("/orders").post(orders::place).done())
         .service(at("/orders/{id}").get(orders::get).done())
         .service(at("/orders/{id}/pay").post(orders::pay).done())
@@ -159,8 +161,8 @@ fn api() -> Routes {
         .service(at("/drops/{id}/orders/export").get(sales::export).done())
         .service(at("/orders/{id}/refund").post(sales::refund).done())
         .service(at("/orders/{id}/history").get(sales::history).done())
-        .service(at("/notifications").get(ws::connect).done())
-        .service(at("/notifications/stream").get(sse::stream).done())
+        .service(at("/notifications").get(ws::connect).query(session::PARAMETERS).done())
+        .service(at("/notifications/stream").get(sse::stream).query(session::PARAMETERS).done())
         .service(at("/notifications/ticket").post(notifications::ticket).done())
         .service(at("/auth/register").post(accounts::register).done())
         .service(at("/auth/login").post(accounts::login).done())

@@ -1,6 +1,7 @@
 //! Lists: opaque cursors over keyset pages, and the `Link` to the next one (RFC 8288).
 
 use super::field::FromJson;
+use super::guard::unknown_parameters;
 use super::problem::Problem;
 use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
 use crate::domain::{CreatorId, Currency, DropStatus, ProductStatus, Timestamp};
@@ -68,8 +69,7 @@ impl List {
     }
 }
 
-/// What the query of a list asks for. Parameters that a list does not know are left alone, as URLs collect them, and
-/// an empty one is the same as none.
+/// What the query of a list asks for. An empty parameter is the same as none.
 #[derive(Debug)]
 pub struct Paging {
     /// 1 to `PAGE_LIMIT_MAX`.
@@ -97,7 +97,8 @@ struct Query {
 }
 
 impl Paging {
-    fn of(query: &str) -> Result<Self, Failure> {
+    /// `errors`: what is wrong with it already.
+    fn of(query: &str, mut errors: Vec<FieldError>) -> Result<Self, Failure> {
         let query = web::Query::<Query>::from_query(query)
             .map_err(|error| Failure::with(Code::ValidationFailed, error.to_string()))?
             .into_inner();
@@ -106,9 +107,9 @@ impl Paging {
             Some(text) => text.parse().ok().filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit)),
         };
         Ok(match limit {
-            Some(limit) => Self { limit, errors: Vec::new(), query },
+            Some(limit) => Self { limit, errors, query },
             None => {
-                let errors = vec![wrong("/limit", format!("must be 1 to {PAGE_LIMIT_MAX}"))];
+                errors.push(wrong("/limit", format!("must be 1 to {PAGE_LIMIT_MAX}")));
                 Self { limit: PAGE_LIMIT_DEFAULT, errors, query }
             }
         })
@@ -253,7 +254,7 @@ impl FromRequest for Paging {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Self::of(request.query_string()).map_err(Problem::from))
+        ready(Self::of(request.query_string(), unknown_parameters(request)).map_err(Problem::from))
     }
 }
 
@@ -309,6 +310,10 @@ mod tests {
     use super::*;
     use actix_web::test::TestRequest;
 
+    fn of(query: &str) -> Result<Paging, Failure> {
+        Paging::of(query, Vec::new())
+    }
+
     #[test]
     fn a_cursor_leads_back_within_its_list_only() {
         let id = Uuid::now_v7();
@@ -337,24 +342,28 @@ mod tests {
 
     #[test]
     fn queries_are_checked() {
-        let paging = Paging::of("limit=100&status=sold_out&utm_source=x&cursor=&creator_id=").unwrap();
+        let paging = of("limit=100&status=sold_out&cursor=&creator_id=").unwrap();
         assert_eq!(paging.limit, 100);
         assert_eq!(paging.filter().unwrap(), DropFilter { status: Some(DropStatus::SoldOut), ..DropFilter::default() });
         assert_eq!(paging.after(List::Drops).unwrap(), None);
-        assert_eq!(Paging::of("").unwrap().limit, PAGE_LIMIT_DEFAULT);
-        assert_eq!(Paging::of("limit=1&limit=2").unwrap_err().code, Code::ValidationFailed);
+        assert_eq!(of("").unwrap().limit, PAGE_LIMIT_DEFAULT);
+        assert_eq!(of("limit=1&limit=2").unwrap_err().code, Code::ValidationFailed);
         for bad in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5"] {
-            assert_eq!(Paging::of(bad).unwrap().after(List::Drops).unwrap_err().code, Code::ValidationFailed, "{bad}");
+            assert_eq!(of(bad).unwrap().after(List::Drops).unwrap_err().code, Code::ValidationFailed, "{bad}");
         }
-        let failure = Paging::of("status=LIVE&creator_id=y&limit=0").unwrap().filter().unwrap_err();
+        let failure = of("status=LIVE&creator_id=y&limit=0").unwrap().filter().unwrap_err();
         assert_eq!((failure.code, failure.fields.len()), (Code::ValidationFailed, 3));
-        let failure = Paging::of("cursor=nonsense").unwrap().after(List::Drops).unwrap_err();
+        let unknown = vec![wrong("/staus", "is not a parameter")];
+        let failure = Paging::of("staus=live&limit=0&status=x", unknown).unwrap().filter().unwrap_err();
+        let pointers: Vec<_> = failure.fields.iter().map(|field| field.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/staus", "/limit", "/status"], "everything that is wrong is told");
+        let failure = of("cursor=nonsense").unwrap().after(List::Drops).unwrap_err();
         assert_eq!(failure.code, Code::InvalidCursor);
     }
 
     #[test]
     fn queries_for_products_are_checked() {
-        let filter = |query: &str| Paging::of(query).unwrap().product_filter();
+        let filter = |query: &str| of(query).unwrap().product_filter();
         assert_eq!(filter("").unwrap(), ProductFilter::default());
         let found = filter("status=archived&currency=EUR&price_min=0&price_max=10000000000").unwrap();
         assert_eq!((found.status, found.price_min), (ProductStatus::Archived, Some(0)));

@@ -69,6 +69,7 @@ pub fn status(code: Code) -> StatusCode {
     use Code as C;
     match code {
         C::MalformedJson
+        | C::UnexpectedBody
         | C::ValidationFailed
         | C::IdempotencyKeyMissing
         | C::IdempotencyKeyInvalid

@@ -1,5 +1,6 @@
 //! Paths and methods. What matches no path is a 404 problem, and a known path with another method a 405 with `Allow`.
 
+use super::guard::{Arguments, Guarded, KnownParameters};
 use super::meters::RouteMeters;
 use super::problem::Problem;
 use crate::service::Code;
@@ -12,12 +13,13 @@ pub struct At {
     path: &'static str,
     handlers: Vec<actix_web::Route>,
     methods: Vec<Method>,
+    parameters: Vec<&'static str>,
 }
 
 /// Starts a path.
 #[must_use]
 pub fn at(path: &'static str) -> At {
-    At { path, handlers: Vec::new(), methods: Vec::new() }
+    At { path, handlers: Vec::new(), methods: Vec::new(), parameters: Vec::new() }
 }
 
 impl At {
@@ -74,15 +76,23 @@ impl At {
     {
         self.methods.extend_from_slice(&methods);
         let asked = guard::fn_guard(move |context| methods.contains(&context.head().method));
-        self.handlers.push(web::route().guard(asked).to(handler));
+        self.handlers.push(web::route().guard(asked).to::<_, Arguments<Args>>(Guarded(handler)));
+        self
+    }
+
+    /// Parameters that the query may have, where the API's description does not say it. What a query has besides is refused.
+    #[must_use]
+    pub fn query(mut self, names: &'static [&'static str]) -> Self {
+        self.parameters.extend(names);
         self
     }
 
     /// The finished route. `Allow` is leaked: once a path and worker, for as long as the process lives.
     #[must_use]
     pub fn done(self) -> Route {
-        let methods: Vec<&str> = self.methods.iter().map(Method::as_str).collect();
-        Route { path: self.path, allow: methods.join(", ").leak(), handlers: self.handlers }
+        let Self { path, handlers, methods, parameters } = self;
+        let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        Route { path, allow: names.join(", ").leak(), handlers, methods, parameters }
     }
 }
 
@@ -91,29 +101,40 @@ pub struct Route {
     path: &'static str,
     allow: &'static str,
     handlers: Vec<actix_web::Route>,
+    methods: Vec<Method>,
+    parameters: Vec<&'static str>,
 }
 
 impl Route {
-    fn below(self, prefix: &str) -> Resource {
-        let Self { path, allow, handlers } = self;
+    fn below(self, prefix: &str, described: Described) -> Resource {
+        let Self { path, allow, handlers, methods, parameters } = self;
         let refuse = move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) };
-        let resource = web::resource(format!("{prefix}{path}")).app_data(RouteMeters::default());
+        let path = format!("{prefix}{path}");
+        let known = methods.into_iter().map(|method| {
+            let all = described(&method, &path).iter().chain(&parameters).copied().collect();
+            (method, all)
+        });
+        let known = KnownParameters(known.collect());
+        let resource = web::resource(path).app_data(RouteMeters::default()).app_data(known);
         handlers.into_iter().fold(resource, Resource::route).default_service(web::to(refuse))
     }
 }
 
+/// The query parameters of a method and a whole path, as the API's description has them.
+pub type Described = fn(&Method, &str) -> &'static [&'static str];
+
 /// Paths with what they begin with. They can be listed, so that none is forgotten where they are described.
-#[derive(Default)]
 pub struct Routes {
     prefix: &'static str,
+    described: Described,
     all: Vec<Route>,
 }
 
 impl Routes {
     /// Nothing yet, below that path.
     #[must_use]
-    pub fn below(prefix: &'static str) -> Self {
-        Self { prefix, all: Vec::new() }
+    pub fn below(prefix: &'static str, described: Described) -> Self {
+        Self { prefix, described, all: Vec::new() }
     }
 
     /// One more.
@@ -133,7 +154,7 @@ impl Routes {
 impl HttpServiceFactory for Routes {
     /// Each with its whole path: a scope would be one more router, future and move for each request.
     fn register(self, config: &mut AppService) {
-        self.all.into_iter().for_each(|route| route.below(self.prefix).register(config));
+        self.all.into_iter().for_each(|route| route.below(self.prefix, self.described).register(config));
     }
 }
 
@@ -148,19 +169,53 @@ pub async fn nothing_here() -> Result<&'static str, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::{App, test};
+    use actix_web::dev::Payload;
+    use actix_web::{App, HttpRequest, test};
+    use std::future::{Future, Ready, ready};
+    use std::pin::Pin;
+
+    /// Reads a request and panics: before its future is made, or when that is polled.
+    struct Trap;
+
+    impl FromRequest for Trap {
+        type Error = Problem;
+        type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+        fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+            let later = request.match_info().get("when") == Some("later");
+            assert!(later, "on purpose, at once");
+            Box::pin(async move { if later { panic!("on purpose, later") } else { Ok(Self) } })
+        }
+    }
+
+    /// Takes what is sent, as [`crate::http::json::Body`] does.
+    struct Taken;
+
+    impl FromRequest for Taken {
+        type Error = Problem;
+        type Future = Ready<Result<Self, Problem>>;
+
+        fn from_request(_: &HttpRequest, payload: &mut Payload) -> Self::Future {
+            drop(payload.take());
+            ready(Ok(Self))
+        }
+    }
+
+    fn routes() -> Routes {
+        let described = |method: &Method, path: &str| match (method.as_str(), path) {
+            ("GET", "/api/v1/things/{id}") => ["colour"].as_slice(),
+            _ => &[],
+        };
+        Routes::below("/api/v1", described)
+            .service(at("/things/{id}").get(async || "thing").delete(async || "gone").done())
+            .service(at("/bodies").post(async |_: Taken| "taken").query(&["more"]).done())
+            .service(at("/panics").get(async || if true { panic!("on purpose") } else { "not so" }).done())
+            .service(at("/traps/{when}").get(async |_: Trap| "not so").done())
+    }
 
     #[actix_web::test]
     async fn unknown_paths_and_methods_are_problems() {
-        let app = test::init_service(
-            App::new()
-                .service(
-                    Routes::below("/api/v1")
-                        .service(at("/things/{id}").get(async || "thing").delete(async || "gone").done()),
-                )
-                .default_service(web::to(nothing_here)),
-        )
-        .await;
+        let app = test::init_service(App::new().service(routes()).default_service(web::to(nothing_here))).await;
         let call = async |method: Method, path: &str| {
             let request = test::TestRequest::default().method(method).uri(path).to_request();
             let response = test::call_service(&app, request).await;
@@ -175,5 +230,29 @@ mod tests {
         for path in ["/", "/api/v1", "/api/v1/thing", "/api/v1/things/1/2", "/nope"] {
             assert_eq!(call(Method::GET, path).await, (404, None, problem.clone()), "{path}");
         }
+    }
+
+    #[actix_web::test]
+    async fn every_handler_is_guarded() {
+        let app = test::init_service(App::new().service(routes())).await;
+        let call = async |method: Method, path: &str, body: &'static str| {
+            let request = test::TestRequest::default().method(method).uri(&format!("/api/v1{path}"));
+            test::call_service(&app, request.set_payload(body).to_request()).await.status().as_u16()
+        };
+        for (path, status) in [
+            ("/panics", 500),
+            ("/traps/now", 500),
+            ("/traps/later", 500),
+            ("/things/1?size=2", 400),
+            ("/things/1?colour=red", 200),
+        ] {
+            assert_eq!(call(Method::GET, path, "").await, status, "{path}");
+        }
+        assert_eq!(call(Method::DELETE, "/things/1?colour=red", "").await, 400, "another method's parameter");
+        for (body, status) in [("", 200), (" {} ", 200), ("{\"a\":1}", 400), ("x", 400)] {
+            assert_eq!(call(Method::GET, "/things/1", body).await, status, "{body}");
+        }
+        assert_eq!(call(Method::POST, "/bodies?more=1", "{\"a\":1}").await, 200);
+        assert_eq!(call(Method::POST, "/bodies?less=1", "").await, 400);
     }
 }

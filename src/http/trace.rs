@@ -1,5 +1,5 @@
 //! Every request has a trace: taken from its caller or made here (W3C Trace Context), told in the answer, in every
-//! problem and in every log line. Panics end here, as a 500 problem.
+//! problem and in every log line. A panic that got past the [`guard`](super::guard) ends here, as a 500 problem.
 
 use super::lifeline::{Attended, Body};
 use super::problem::Problem;
@@ -12,7 +12,6 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use futures_util::FutureExt;
 use pin_project_lite::pin_project;
-use std::any::Any;
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -32,7 +31,13 @@ thread_local! {
 /// The trace of the request that this thread is at; outside of one, a new trace.
 #[must_use]
 pub fn current_id() -> TraceId {
-    CURRENT.get().unwrap_or_else(TraceId::random)
+    current().unwrap_or_else(TraceId::random)
+}
+
+/// The trace of the request that this thread is at, if it is at one.
+#[must_use]
+pub fn current() -> Option<TraceId> {
+    CURRENT.get()
 }
 
 pin_project! {
@@ -156,10 +161,8 @@ pub async fn trace<B: MessageBody + 'static>(
             Ok(response.map_body(|_, body| attended.until_sent(body)))
         }
         Ok(Err(error)) => Err(error),
-        Err(panic) => {
-            span.in_scope(|| tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked"));
-            Err(Problem::internal(context.trace).into())
-        }
+        // Not of a handler, see `guard`, but of what is around them. It is logged where it happens.
+        Err(_) => Err(Problem::internal(context.trace).into()),
     }
 }
 
@@ -191,11 +194,6 @@ fn log<B>(span: &Span, response: &ServiceResponse<B>, took: Duration) {
     } else {
         tracing::debug!("answered");
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
 }
 
 #[cfg(test)]

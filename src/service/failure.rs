@@ -33,6 +33,7 @@ macro_rules! codes {
 
 codes! {
     MalformedJson = "malformed_json", "The body is not valid JSON";
+    UnexpectedBody = "unexpected_body", "No body is expected here";
     ValidationFailed = "validation_failed", "Some fields are not valid";
     IdempotencyKeyMissing = "idempotency_key_missing", "The Idempotency-Key header is missing";
     IdempotencyKeyInvalid = "idempotency_key_invalid", "The Idempotency-Key header is not valid";

@@ -290,6 +290,12 @@ pub struct Account {
     pub refresh: String,
 }
 
+/// Panics for an answer that the API's description does not have. `path`: below `/api/v1`.
+#[track_caller]
+pub fn check_documented(method: &Method, path: &str, status: StatusCode, body: &Value) {
+    documented::check(method, path, status, body);
+}
+
 pub async fn answer(response: Response) -> (StatusCode, Value) {
     let status = response.status();
     let text = response.text().await.expect("a body");
@@ -316,6 +322,10 @@ fn client() -> Client {
 
 pub fn livedrop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
+    // What the tests themselves are told (`LIVEDROP_FUZZ_RUNS` …) is nothing that the program knows.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LIVEDROP_")) {
+        command.env_remove(name);
+    }
     command.env("LIVEDROP_PASSWORD_HASHING", "rehearsal").env("LIVEDROP_LOG", "warn").stdin(Stdio::null());
     // Crowds that come from one address; tests of the limits say otherwise by a flag.
     command.env("LIVEDROP_RATE_LIMITS", "off");

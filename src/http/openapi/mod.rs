@@ -21,17 +21,40 @@ use super::meters;
 use super::problem::{ProblemBody, ProblemField};
 use super::routes::{accounts, creators, drops, notifications, orders, products, sales};
 use actix_web::HttpResponse;
+use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 /// As `livedrop openapi` prints it.
 pub static TEXT: LazyLock<String> = LazyLock::new(|| {
-    let text = serde_json::to_string_pretty(&document()).expect("a document of plain values");
+    let text = serde_json::to_string_pretty(&*DOCUMENT).expect("a document of plain values");
     text + "\n"
 });
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
+
+/// The names of an operation's query parameters; none where the document has no such operation.
+#[must_use]
+pub fn query_parameters(method: &Method, path: &str) -> &'static [&'static str] {
+    static ALL: LazyLock<BTreeMap<String, Vec<&str>>> = LazyLock::new(|| {
+        let items = DOCUMENT["paths"].as_object().into_iter().flatten();
+        let operations = items.flat_map(|(path, item)| {
+            item.as_object().into_iter().flatten().map(move |(method, operation)| (method, path, operation))
+        });
+        let named = operations.map(|(method, path, operation)| {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let queries = parameters.filter(|parameter| parameter["in"] == "query");
+            let names = queries.filter_map(|parameter| parameter["name"].as_str()).collect();
+            (format!("{} {path}", method.to_uppercase()), names)
+        });
+        named.collect()
+    });
+    ALL.get(&format!("{method} {path}")).map_or(&[], Vec::as_slice)
+}
 
 #[derive(OpenApi)]
 #[openapi(

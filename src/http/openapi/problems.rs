@@ -47,21 +47,24 @@ impl<const CODES: u128> IntoResponses for Fails<CODES> {
 
 /// What is refused before a handler is asked.
 fn implied(path: &str, operation: &Value) -> Vec<Code> {
-    let mut all = Vec::new();
+    // Of every request: unknown parameters of its query.
+    let mut all = vec![Code::ValidationFailed];
     if path.starts_with("/api/") {
         all.extend([Code::Internal, Code::DatabaseUnavailable, Code::RateLimited, Code::HeadersTooLarge]);
     }
     if operation["security"].as_array().is_some_and(|any| !any.is_empty()) {
         all.extend([Code::Unauthenticated, Code::TokenExpired]);
     }
+    all.push(Code::BodyTooLarge);
     if operation.get("requestBody").is_some() {
-        all.extend([Code::MalformedJson, Code::ValidationFailed, Code::BodyTooLarge, Code::UnsupportedMediaType]);
-        all.push(Code::RequestTimeout);
+        all.extend([Code::MalformedJson, Code::UnsupportedMediaType]);
+    } else {
+        all.extend([Code::UnexpectedBody, Code::MalformedJson]);
     }
+    all.push(Code::RequestTimeout);
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         match (parameter["in"].as_str(), parameter["name"].as_str()) {
-            (Some("query"), Some("cursor")) => all.extend([Code::ValidationFailed, Code::InvalidCursor]),
-            (Some("query"), _) => all.push(Code::ValidationFailed),
+            (Some("query"), Some("cursor")) => all.push(Code::InvalidCursor),
             (Some("header"), Some("Idempotency-Key")) => {
                 all.extend([Code::IdempotencyKeyMissing, Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused]);
                 all.push(Code::RequestInProgress);

@@ -196,6 +196,7 @@ pub async fn delete(accounts: web::Data<Accounts>, caller: Caller, Body(body): B
     security(("bearer" = [])),
 )]
 pub async fn audit(accounts: web::Data<Accounts>, caller: Caller, request: HttpRequest, paging: Paging) -> Answer {
+    failpoint!("http.audit");
     let page = accounts.audit(&caller, paging.audit_filter()?, paging.after(List::Audit)?, paging.limit).await?;
     Ok(pages::answer(&request, List::Audit, &page, |row| row.id, AuditBody::from))
 }
