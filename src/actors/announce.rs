@@ -235,10 +235,11 @@ pub fn drop_now(spec: &DropSpec, board: &StockBoard) -> Bytes {
     encode(&DropNow::new(spec, board))
 }
 
-/// The state of a topic at `position`: its drops, or where a buyer's orders are to be read.
+/// The state of a topic at `position`, told at `now`: its drops, or where a buyer's orders are to be read.
 #[must_use]
-pub fn snapshot(topic: Topic, position: u64, drops: &[Bytes]) -> Bytes {
-    let mut text = format!(r#"{{"type":"snapshot","topic":"{topic}","position":{position},"#).into_bytes();
+pub fn snapshot(topic: Topic, position: u64, now: Timestamp, drops: &[Bytes]) -> Bytes {
+    let head = format!(r#"{{"type":"snapshot","topic":"{topic}","position":{position},"server_time":"{now}","#);
+    let mut text = head.into_bytes();
     match topic {
         Topic::User(_) => text.extend(br#""read":"/api/v1/users/me/orders""#),
         Topic::Drop(_) | Topic::Creator(_) => {
@@ -373,8 +374,9 @@ impl InboxChange {
 
 /// Where the drops of many followed creators are to be read, when there are too many for here.
 #[must_use]
-pub fn snapshot_elsewhere(position: u64) -> Bytes {
-    format!(r#"{{"type":"snapshot","topic":"following","position":{position},"read":"/api/v1/users/me/feed"}}"#).into()
+pub fn snapshot_elsewhere(position: u64, now: Timestamp) -> Bytes {
+    let head = format!(r#"{{"type":"snapshot","topic":"following","position":{position},"server_time":"{now}","#);
+    (head + r#""read":"/api/v1/users/me/feed"}"#).into()
 }
 
 fn encode(notice: &impl Serialize) -> Bytes {

@@ -1,13 +1,59 @@
 //! Money in minor units.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::LazyLock};
 
 /// An ISO 4217 alphabetic code, three upper-case ASCII letters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
+/// Decimals of a currency that the list does not know: what nearly all have. Only what was stored under an older list can have one.
+const EXPONENT_DEFAULT: u8 = 2;
+const LETTERS: usize = 26;
+/// Stands for a code that is no money one can pay with.
+const NOT_TENDER: u8 = u8::MAX;
+
+/// The exponent of each three-letter code, so that an order's answer need not search a list of names.
+static EXPONENTS: LazyLock<Box<[u8]>> = LazyLock::new(|| {
+    let letters = || b'A'..=b'Z';
+    let codes = letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| [a, b, c])));
+    codes.map(|code| tender_exponent(code).unwrap_or(NOT_TENDER)).collect()
+});
+
+/// Funds, metals, test codes and what has been replaced are in ISO 4217 and nobody pays with them.
+fn tender_exponent(code: [u8; 3]) -> Option<u8> {
+    let found = iso_currency::Currency::from_code(std::str::from_utf8(&code).ok()?)?;
+    let tender = !found.is_fund() && !found.is_special() && found.is_superseded().is_none();
+    found.exponent().filter(|_| tender).and_then(|exponent| u8::try_from(exponent).ok())
+}
+
 impl Currency {
+    fn listed_exponent(self) -> Option<u8> {
+        let index = self.0.iter().fold(0, |index, letter| index * LETTERS + usize::from(letter - b'A'));
+        Some(EXPONENTS[index]).filter(|exponent| *exponent != NOT_TENDER)
+    }
+
+    /// Whether ISO 4217 has it, as money that one can pay with. What was stored once stays readable whatever the list says.
+    #[must_use]
+    pub fn is_tender(self) -> bool {
+        self.listed_exponent().is_some()
+    }
+
+    /// All that are tender, in alphabetical order.
+    pub fn all_tender() -> impl Iterator<Item = Currency> {
+        let letter = |number: usize| b'A' + (number % LETTERS) as u8;
+        let listed = EXPONENTS.iter().enumerate().filter(|(_, exponent)| **exponent != NOT_TENDER);
+        listed.map(move |(index, _)| {
+            Self([letter(index / LETTERS / LETTERS), letter(index / LETTERS), letter(index)])
+        })
+    }
+
+    /// How many decimals an amount has: 1999 of USD (2) is 19.99, of JPY (0) 1999, of KWD (3) 1.999.
+    #[must_use]
+    pub fn exponent(self) -> u8 {
+        self.listed_exponent().unwrap_or(EXPONENT_DEFAULT)
+    }
+
     /// The code as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -102,6 +148,21 @@ mod tests {
         for bad in ["", "usd", "US", "USDT", "U$D", "ÄÖ", "€"] {
             assert_eq!(bad.parse::<Currency>(), Err(NotACurrency), "{bad}");
         }
+    }
+
+    #[test]
+    fn currencies_are_those_that_one_can_pay_with() {
+        let currency = |code: &str| code.parse::<Currency>().unwrap();
+        for (code, exponent) in [("USD", 2), ("EUR", 2), ("JPY", 0), ("KRW", 0), ("KWD", 3), ("BHD", 3), ("ISK", 0)] {
+            assert!(currency(code).is_tender(), "{code}");
+            assert_eq!(currency(code).exponent(), exponent, "{code}");
+        }
+        for code in ["ZZZ", "AAA", "XXX", "XTS", "XAU", "XDR", "CLF", "CHE", "USN", "MXV", "HRK", "DEM"] {
+            assert!(!currency(code).is_tender(), "{code}");
+        }
+        assert_eq!(currency("ZZZ").exponent(), 2, "an old record can be read");
+        let all: Vec<Currency> = Currency::all_tender().collect();
+        assert!(all.len() > 150 && all.contains(&currency("USD")) && all.iter().all(|one| one.is_tender()), "{all:?}");
     }
 
     #[test]

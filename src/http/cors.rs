@@ -21,7 +21,8 @@ const SENT: [&str; 8] = [
     "tracestate",
 ];
 /// What pages may read besides what every page may.
-const READ: [&str; 9] = [
+const READ: [&str; 10] = [
+    "date",
     "etag",
     "idempotency-replayed",
     "link",

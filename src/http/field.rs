@@ -94,8 +94,20 @@ parsed!(
     VariantId = "must be the id of a variant (a UUID)",
     Timestamp = "must be an RFC 3339 time, such as 2026-01-31T18:00:00Z",
     Since = "must be the id of an event",
-    Currency = "must be three upper-case letters, such as USD",
 );
+
+impl FromJson for Currency {
+    const WANTED: &'static str = "must be a currency of ISO 4217 that one can pay with, such as USD";
+    fn from_text(text: &str) -> Field<Self> {
+        tender(text).map_or(Field::Wrong(Self::WANTED.into()), Field::Given)
+    }
+}
+
+/// A currency that somebody asks for now; one that is stored may be older than today's list.
+#[must_use]
+pub fn tender(code: &str) -> Option<Currency> {
+    code.parse().ok().filter(|currency: &Currency| currency.is_tender())
+}
 
 /// A field of a change (RFC 7396), where `null` is not the same as absent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -375,6 +387,10 @@ mod tests {
         }
         assert_eq!(field::<String>(r#""gr\u00fcn""#), Field::Given("grün".into()));
         assert!(matches!(field::<DropId>(r#""not an id""#), Field::Wrong(_)));
+        assert!(matches!(field::<Currency>(r#""JPY""#), Field::Given(_)));
+        for no_money in [r#""ZZZ""#, r#""XXX""#, r#""XAU""#, r#""usd""#] {
+            assert!(matches!(field::<Currency>(no_money), Field::Wrong(_)), "{no_money}");
+        }
         assert!(matches!(field::<Timestamp>("1700000000"), Field::Wrong(_)));
         assert!(matches!(field::<Vec<Field<i64>>>(r#"[1,"x"]"#), Field::Given(items) if items.len() == 2));
         assert!(matches!(field::<Nested<MoneyBody>>(r#"[1999,"USD"]"#), Field::Wrong(_)));

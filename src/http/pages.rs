@@ -1,6 +1,6 @@
 //! Lists: opaque cursors over keyset pages, and the `Link` to the next one (RFC 8288).
 
-use super::field::FromJson;
+use super::field::{FromJson, tender};
 use super::guard::unknown_parameters;
 use super::problem::Problem;
 use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
@@ -154,7 +154,7 @@ impl Paging {
                 .read(&mut errors, "/status", "must be active or archived", ProductStatus::parse)
                 .unwrap_or_default(),
             creator: creator_id.read(&mut errors, "/creator_id", CreatorId::WANTED, |text| text.parse().ok()),
-            currency: currency.read(&mut errors, "/currency", Currency::WANTED, |text| text.parse().ok()),
+            currency: currency.read(&mut errors, "/currency", Currency::WANTED, tender),
             price_min: price_min.read(&mut errors, "/price_min", AMOUNT, amount),
             price_max: price_max.read(&mut errors, "/price_max", AMOUNT, amount),
         };

@@ -130,7 +130,8 @@ impl Session {
     /// As [`Session::sign_in`] and [`Session::subscribe`].
     pub fn begin(self: &Rc<Self>, wanted: Wanted) -> Result<(), (Code, String)> {
         let session_id = self.seat.id().to_string();
-        self.say("hello", &Reply::Hello { session_id, heartbeat_ms: HEARTBEAT_MS, reconnect: self.reconnect() });
+        let (server_time, reconnect) = (self.services.tokens.now(), self.reconnect());
+        self.say("hello", &Reply::Hello { session_id, server_time, heartbeat_ms: HEARTBEAT_MS, reconnect });
         let Wanted { access, topics, since } = wanted;
         match access {
             Some(access) => self.sign_in(access, &topics, since),

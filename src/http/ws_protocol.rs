@@ -107,6 +107,8 @@ pub enum Reply<'a> {
     Hello {
         /// Names it in our logs.
         session_id: String,
+        /// What time it is, for a countdown on a machine whose clock is wrong.
+        server_time: Timestamp,
         /// How often we ping.
         heartbeat_ms: u64,
         /// How long to wait before coming back after a close that does not say.
@@ -361,8 +363,13 @@ mod tests {
         let user_id = UserId::new();
         for (reply, expected) in [
             (
-                Reply::Hello { session_id: "7".into(), heartbeat_ms: 25_000, reconnect: Reconnect::of(0) },
-                json!({"type": "hello", "session_id": "7", "heartbeat_ms": 25000,
+                Reply::Hello {
+                    session_id: "7".into(),
+                    server_time: Timestamp::from_millis(1),
+                    heartbeat_ms: 25_000,
+                    reconnect: Reconnect::of(0),
+                },
+                json!({"type": "hello", "session_id": "7", "server_time": "1970-01-01T00:00:00.001Z", "heartbeat_ms": 25000,
                     "reconnect": {"min_ms": 500, "max_ms": 1500}}),
             ),
             (

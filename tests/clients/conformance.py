@@ -109,7 +109,7 @@ def unmasked():
         while chunk := stream.recv(4096):
             received += chunk
         assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in received, "the key's answer of RFC 6455"
-        assert received[received.index(b"\x88") + 2 :][:2] == (1002).to_bytes(2), received
+        assert received[received.rindex(b"\x88") + 2 :][:2] == (1002).to_bytes(2), received
 
 
 async def main():

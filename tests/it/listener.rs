@@ -20,6 +20,8 @@ impl Listener {
         let mut listener = Self(connect_async(url).await.expect("a websocket").0);
         let hello = listener.until("hello").await;
         assert!(hello["reconnect"]["max_ms"].as_u64() > hello["reconnect"]["min_ms"].as_u64(), "{hello}");
+        let server_time: Timestamp = hello["server_time"].as_str().expect("a time").parse().expect("a time");
+        assert!(Timestamp::default() < server_time, "{hello}");
         listener
     }
 

@@ -130,6 +130,48 @@ async fn its_creator_and_admins_change_a_product_and_leave_a_trail() {
 }
 
 #[tokio::test]
+async fn a_price_is_in_money_that_there_is() {
+    let server = Server::start().await;
+    let (maker, _) = server.creator("maker").await;
+    let product = |code: &str| json!({"name": "Mug", "price": {"amount": 500, "currency": code}, "variants": [{"name": "L", "price": {"amount": 7, "currency": code}}]});
+    for (code, exponent) in [("USD", 2), ("JPY", 0), ("KWD", 3)] {
+        let (status, made) = server.post("/products", Some(&maker), product(code)).await;
+        let money = |amount: i64| json!({"amount": amount, "currency": code, "exponent": exponent});
+        assert_eq!((status.as_u16(), &made["price"]), (201, &money(500)), "{made}");
+        assert_eq!(made["variants"][0]["price"], money(7));
+        let drop = json!({"product_id": made["id"], "variants": [{"variant_id": made["variants"][0]["id"], "stock": 1}]});
+        let (_, drop) = server.post("/drops", Some(&maker), drop).await;
+        assert_eq!(drop["variants"][0]["price"], money(7));
+    }
+    for code in ["ZZZ", "XXX", "XTS", "XAU", "HRK", "usd"] {
+        let told = problem(server.post("/products", Some(&maker), product(code)).await, 400, "validation_failed");
+        assert_eq!(pointers(&told), ["/price/currency", "/variants/0/price/currency"], "{code}");
+        problem(server.get(&format!("/products?currency={code}"), None).await, 400, "validation_failed");
+    }
+    // What somebody sends has no exponent: the currency says it.
+    let told = json!({"name": "Mug", "price": {"amount": 500, "currency": "USD", "exponent": 2}});
+    problem(server.post("/products", Some(&maker), told).await, 400, "validation_failed");
+}
+
+#[tokio::test]
+async fn an_exported_table_has_no_formulas() {
+    let server = Server::start().await;
+    let (maker, product) = server.creator("maker").await;
+    let formula = "=HYPERLINK(\"https://evil.example\",\"Refund\")";
+    let drop = json!({"product_id": product, "variants": [{"name": formula, "stock": 1}, {"name": "-1", "stock": 1}, {"name": "M", "stock": 1}]});
+    let (_, drop) = server.post("/drops", Some(&maker), drop).await;
+    for variant in drop["variants"].as_array().expect("variants") {
+        let order = json!({"drop_id": drop["id"], "variant_id": variant["id"], "quantity": 1});
+        assert_eq!(server.order(&maker, variant["id"].as_str().expect("an id"), &order).await.0, 201);
+    }
+    let url = server.url(&format!("/drops/{}/orders/export", drop["id"].as_str().expect("an id")));
+    let table = server.http.get(url).bearer_auth(&maker.token).send().await.expect("an answer").text().await.expect("text");
+    let mut reader = csv::Reader::from_reader(table.as_bytes());
+    let names: Vec<String> = reader.records().map(|line| line.expect("a line")[3].to_owned()).collect();
+    assert_eq!(names, [format!("'{formula}"), "'-1".to_owned(), "M".to_owned()]);
+}
+
+#[tokio::test]
 async fn an_archived_product_gets_no_new_drop_and_keeps_those_it_has() {
     let server = Server::start().await;
     let (maker, product) = server.creator("maker").await;
@@ -228,10 +270,10 @@ async fn a_drop_sells_the_products_variants_each_by_itself() {
         let free = |index: usize| drop["variants"][index]["stock"]["available"].as_u64().expect("a number");
         (drop["status"].as_str().expect("a status").to_owned(), [free(0), free(1), free(2)])
     };
-    assert_eq!(order("1", &large).await.1["total"], json!({"amount": 2199, "currency": "EUR"}));
+    assert_eq!(order("1", &large).await.1["total"], json!({"amount": 2199, "currency": "EUR", "exponent": 2}));
     problem(order("2", &large).await, 409, "sold_out");
     assert_eq!(state().await, ("live".to_owned(), [2, 0, 1]));
-    assert_eq!(order("3", &medium).await.1["unit_price"], json!({"amount": 1999, "currency": "EUR"}));
+    assert_eq!(order("3", &medium).await.1["unit_price"], json!({"amount": 1999, "currency": "EUR", "exponent": 2}));
     assert_eq!(order("4", &shown[2]["id"]).await.1["total"]["amount"], 0);
     assert_eq!(state().await, ("live".to_owned(), [1, 0, 0]));
 

@@ -75,7 +75,10 @@ async fn a_stream_brings_events_and_goes_on_where_it_broke_off() {
     for header in ["200 ok", "content-type: text/event-stream", "cache-control: no-cache", "x-accel-buffering: no"] {
         assert!(stream.head.contains(header), "{header} in {}", stream.head);
     }
-    assert_eq!(stream.next().await.expect("a greeting").kind, "hello");
+    let hello = stream.next().await.expect("a greeting");
+    assert_eq!(hello.kind, "hello");
+    // Both clocks are this machine's; the snapshot comes after the greeting.
+    let greeted = hello.data["server_time"].as_str().expect("a time").to_owned();
     assert_eq!(stream.next().await.expect("a snapshot").data["drops"][0]["status"], "scheduled");
     let last = stream.until("subscribed").await.id.expect("an id");
     server.post(&format!("/drops/{drop}/start"), Some(&maker), json!({})).await;

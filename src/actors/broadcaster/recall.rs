@@ -94,7 +94,7 @@ impl Broadcaster {
             Topic::User(_) => SmallVec::new(),
         };
         let drops: Vec<Bytes> = drops.iter().filter_map(|id| self.drop_now(*id)).collect();
-        announce::snapshot(topic, self.place.told, &drops)
+        announce::snapshot(topic, self.place.told, self.clock.now(), &drops)
     }
 
     fn drop_now(&mut self, id: DropId) -> Option<Bytes> {
@@ -117,7 +117,7 @@ impl Broadcaster {
             bytes += snapshot.len();
             if bytes > REPLAY_BYTES_MAX {
                 snapshots.truncate(usize::from(!recovered));
-                snapshots.push(announce::snapshot_elsewhere(self.place.told));
+                snapshots.push(announce::snapshot_elsewhere(self.place.told, self.clock.now()));
                 break;
             }
             snapshots.push(snapshot);

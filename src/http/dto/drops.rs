@@ -3,7 +3,8 @@
 use crate::domain::limits::{
     HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, NAME_CHARS_MAX, STOCK_PER_VARIANT_MAX, VARIANTS_PER_DROP_MAX,
 };
-use crate::domain::{CreatorId, DropId, DropStatus, Money, ProductId, StockCounts, Timestamp, VariantId};
+use crate::domain::{CreatorId, DropId, DropStatus, ProductId, StockCounts, Timestamp, VariantId};
+use crate::http::dto::MoneyView;
 use crate::http::field::{Checks, Field, MoneyBody, Nested};
 use crate::http::openapi::schema;
 use crate::service::drops::{NewDrop, NewVariant, VARIANT_NAME_DEFAULT};
@@ -225,7 +226,7 @@ pub struct DropBody<'a> {
 struct VariantBody<'a> {
     id: VariantId,
     name: &'a str,
-    price: Money,
+    price: MoneyView,
     stock: StockCounts,
 }
 
@@ -251,7 +252,7 @@ impl<'a> From<&'a DropView> for DropBody<'a> {
                 .map(|(variant, (_, stock))| VariantBody {
                     id: variant.id,
                     name: &variant.name,
-                    price: variant.price,
+                    price: variant.price.into(),
                     stock: *stock,
                 })
                 .collect(),

@@ -2,8 +2,9 @@
 
 use crate::domain::limits::{PAYMENT_METHOD_CHARS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{
-    DropId, Money, OrderId, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, UserId, VariantId,
+    DropId, OrderId, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, UserId, VariantId,
 };
+use crate::http::dto::MoneyView;
 use crate::http::field::{Checks, Field};
 use crate::http::openapi::schema;
 use crate::http::plain::plain;
@@ -75,8 +76,8 @@ pub struct OrderBody<'a> {
     variant_id: VariantId,
     #[schema(minimum = 1)]
     quantity: u32,
-    unit_price: Money,
-    total: Money,
+    unit_price: MoneyView,
+    total: MoneyView,
     status: OrderStatus,
     #[schema(required = true)]
     release_reason: Option<ReleaseReason>,
@@ -122,8 +123,8 @@ impl<'a> From<&'a OrderView> for OrderBody<'a> {
             drop_id: order.drop_id,
             variant_id: order.variant_id,
             quantity: order.quantity,
-            unit_price: order.unit_price,
-            total: order.total(),
+            unit_price: order.unit_price.into(),
+            total: order.total().into(),
             status: order.status,
             release_reason: order.release_reason,
             created_at: order.created_at,
@@ -223,8 +224,7 @@ pub fn export_line(order: &OrderView, variant: &str) -> [String; EXPORT_COLUMNS.
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Fingerprint;
-    use crate::domain::KeyDigest;
+    use crate::domain::{Fingerprint, KeyDigest, Money};
     use crate::http::dto::pointers;
     use crate::http::plain::Plain;
     use serde_json::json;
@@ -274,7 +274,7 @@ mod tests {
         };
         let late = OrderView {
             quantity: u32::MAX,
-            unit_price: Money { amount: i64::MAX, ..held.unit_price },
+            unit_price: Money { amount: i64::MAX / i64::from(u32::MAX), ..held.unit_price },
             status: OrderStatus::Released,
             release_reason: Some(ReleaseReason::PaymentFailed),
             confirmed_at: Some(at(2)),

@@ -5,8 +5,9 @@ use crate::domain::limits::{
     IMAGES_PER_PRODUCT_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX, VARIANTS_PER_PRODUCT_MAX,
 };
 use crate::domain::{
-    Attribute, Attributes, CreatorId, Image, Money, ProductId, ProductStatus, ProductVariant, Timestamp, VariantId,
+    Attribute, Attributes, CreatorId, Image, ProductId, ProductStatus, ProductVariant, Timestamp, VariantId,
 };
+use crate::http::dto::MoneyView;
 use crate::http::field::{Change, Checks, Field, FromJson, MoneyBody, Nested};
 use crate::http::openapi::schema;
 use crate::service::products::{AttributesChange, NewProduct, ProductChange, VariantChange, contradictions};
@@ -251,16 +252,31 @@ pub struct ProductBody<'a> {
     creator_id: CreatorId,
     name: &'a str,
     description: &'a str,
-    price: Money,
+    price: MoneyView,
     #[schema(value_type = Vec<Image>)]
     images: &'a [Image],
     #[schema(value_type = BTreeMap<String, Attribute>)]
     attributes: &'a Attributes,
-    #[schema(value_type = Vec<ProductVariant>)]
-    variants: &'a [ProductVariant],
+    variants: Vec<ProductVariantBody<'a>>,
     status: ProductStatus,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProductVariant)]
+struct ProductVariantBody<'a> {
+    id: VariantId,
+    name: &'a str,
+    /// The product's where there is none.
+    #[schema(required = true)]
+    price: Option<MoneyView>,
+}
+
+impl<'a> From<&'a ProductVariant> for ProductVariantBody<'a> {
+    fn from(ProductVariant { id, name, price }: &'a ProductVariant) -> Self {
+        Self { id: *id, name, price: price.map(MoneyView::from) }
+    }
 }
 
 impl<'a> From<&'a Product> for ProductBody<'a> {
@@ -270,10 +286,10 @@ impl<'a> From<&'a Product> for ProductBody<'a> {
             creator_id: product.creator_id,
             name: &product.name,
             description: &product.description,
-            price: product.price,
+            price: product.price.into(),
             images: &product.images,
             attributes: &product.attributes,
-            variants: &product.variants,
+            variants: product.variants.iter().map(ProductVariantBody::from).collect(),
             status: product.status,
             created_at: product.created_at,
             updated_at: product.updated_at,
@@ -288,7 +304,7 @@ pub struct ProductSummaryBody<'a> {
     id: ProductId,
     creator_id: CreatorId,
     name: &'a str,
-    price: Money,
+    price: MoneyView,
     /// The first one; `null` where there is none.
     #[schema(value_type = Option<Image>, required = true)]
     image: Option<&'a Image>,
@@ -303,7 +319,7 @@ impl<'a> From<&'a ProductSummary> for ProductSummaryBody<'a> {
             id: product.id,
             creator_id: product.creator_id,
             name: &product.name,
-            price: product.price,
+            price: product.price.into(),
             image: product.image.as_ref(),
             status: product.status,
             created_at: product.created_at,

@@ -2,8 +2,8 @@
 
 use super::schema::{CURRENCY, Shape};
 use crate::domain::{
-    Attribute, CreatorId, Currency, DropId, DropStatus, Image, Money, OrderId, OrderStatus, ProductId, ProductStatus,
-    ProductVariant, RefundCause, ReleaseReason, StockCounts, Timestamp, UserId, VariantId,
+    Attribute, CreatorId, Currency, DropId, DropStatus, Image, OrderId, OrderStatus, ProductId, ProductStatus,
+    RefundCause, ReleaseReason, StockCounts, Timestamp, UserId, VariantId,
 };
 use serde_json::json;
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, Object, ObjectBuilder, SchemaFormat, SchemaType, Type};
@@ -55,23 +55,11 @@ shapes! {
         .description(Some("RFC 3339, UTC, with milliseconds"))
         .examples([json!("2026-12-01T18:00:00.000Z")]);
     Currency = ObjectBuilder::new().schema_type(Type::String).pattern(Some(CURRENCY)).examples([json!("USD")]);
-    Money = ObjectBuilder::new()
-        .property("amount", units().description(Some("Minor units")).examples([json!(1999)]))
-        .property("currency", Currency::schema())
-        .required("amount")
-        .required("currency");
     Image = ObjectBuilder::new()
         .property("url", text().examples([json!("https://example.com/jacket.jpg")]))
         .property("alt", ObjectBuilder::new().schema_type(SchemaType::Array(vec![Type::String, Type::Null])))
         .required("url")
         .required("alt");
-    ProductVariant = ObjectBuilder::new()
-        .property("id", VariantId::schema())
-        .property("name", text())
-        .property("price", AnyOfBuilder::new().item(Money::schema()).item(Object::with_type(Type::Null)))
-        .required("id")
-        .required("name")
-        .required("price");
     ProductStatus = one_of([ProductStatus::Active, ProductStatus::Archived].map(ProductStatus::as_str));
     DropStatus = one_of(
         [DropStatus::Scheduled, DropStatus::Live, DropStatus::SoldOut, DropStatus::Ended, DropStatus::Cancelled]

@@ -8,6 +8,7 @@ use crate::domain::limits::{
     PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX,
     STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
 };
+use crate::domain::Currency;
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use utoipa::openapi::schema::{
@@ -242,7 +243,8 @@ pub fn amount() -> Shape {
 }
 
 pub fn currency() -> Shape {
-    of(Type::String).pattern(Some(CURRENCY)).description(Some("ISO 4217")).examples(["USD"]).into()
+    let codes: Vec<String> = Currency::all_tender().map(|currency| currency.to_string()).collect();
+    of(Type::String).enum_values(Some(codes)).description(Some("ISO 4217, what one can pay with")).examples(["USD"]).into()
 }
 
 pub fn price() -> Shape {

@@ -129,9 +129,18 @@ fn encoded(export: Export, format: Format) -> impl Stream<Item = Result<Bytes, F
 fn csv_lines(lines: impl Iterator<Item = [String; EXPORT_COLUMNS.len()]>) -> Result<Bytes, Failure> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for line in lines {
-        writer.write_record(&line).map_err(|_| unwritable())?;
+        writer.write_record(line.map(harmless)).map_err(|_| unwritable())?;
     }
     writer.into_inner().map(Bytes::from).map_err(|_| unwritable())
+}
+
+/// A cell that a spreadsheet does not take for a formula: names are their creators', and whoever opens the table is somebody else. The quote
+/// says that text follows; it is not shown.
+fn harmless(cell: String) -> String {
+    match cell.as_bytes().first() {
+        Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r') => format!("'{cell}"),
+        _ => cell,
+    }
 }
 
 /// Writing to memory does not fail; if it ever does, the export breaks off.
@@ -180,6 +189,17 @@ pub async fn history(services: web::Data<Services>, caller: Caller, Id(id): Id<O
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        let harmless = |text: &str| harmless(text.to_owned());
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "="] {
+            assert_eq!(harmless(formula), format!("'{formula}"), "{formula:?}");
+        }
+        for text in ["", "M", "a=b", "1-2", " =1", "'x"] {
+            assert_eq!(harmless(text), text, "{text:?}");
+        }
+    }
 
     #[test]
     fn an_export_is_a_table_unless_the_query_says_otherwise() {
