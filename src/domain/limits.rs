@@ -121,6 +121,8 @@ pub const FAN_OUT_FOLLOWERS_MAX: u32 = 100_000;
 pub const DATABASE_CONNECTIONS_DEFAULT: u32 = 16;
 /// Connections to Postgres, at most.
 pub const DATABASE_CONNECTIONS_MAX: u32 = 1_000;
+/// Fields of one object that nobody knows, as far as an answer names them.
+pub const UNKNOWN_FIELDS_TOLD_MAX: usize = 32;
 /// Rows of one page.
 pub const PAGE_LIMIT_MAX: u32 = 100;
 /// What the texts of a page's rows may have together, in bytes. A page that would have more is shorter, and the next one goes on there.

@@ -28,6 +28,29 @@ pub struct Reserve {
     pub trace: TraceId,
 }
 
+/// What becomes of a drop's end when its times are moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewEnd {
+    /// It stays.
+    Unchanged,
+    /// There is none any more.
+    Never,
+    /// It is then.
+    At(Timestamp),
+}
+
+impl NewEnd {
+    /// The end, where it was `before`.
+    #[must_use]
+    pub fn after(self, before: Option<Timestamp>) -> Option<Timestamp> {
+        match self {
+            Self::Unchanged => before,
+            Self::Never => None,
+            Self::At(end) => Some(end),
+        }
+    }
+}
+
 /// A command to one drop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -86,10 +109,10 @@ pub enum Command {
     },
     /// Move its times: both before the start, the end until the end.
     Reschedule {
-        /// When it starts by itself.
-        starts_at: Timestamp,
-        /// When it ends by itself, if ever.
-        ends_at: Option<Timestamp>,
+        /// When it starts by itself; as before if absent.
+        starts_at: Option<Timestamp>,
+        /// When it ends by itself.
+        ends_at: NewEnd,
     },
     /// One of the commands above that somebody gives by hand: if it changes anything, that is noted with it.
     ByHand {

@@ -1,7 +1,7 @@
 //! Commands to events.
 
 use super::admission::{self, Applicant, Denial};
-use super::command::{Command, Outcome, Rejection, Reserve};
+use super::command::{Command, NewEnd, Outcome, Rejection, Reserve};
 use super::orders::{Refused, Slot, Used};
 use super::state::DropState;
 use crate::domain::limits::{
@@ -60,7 +60,10 @@ impl DropState {
             Command::RefundsDue { after, limit } => {
                 Outcome::Orders(self.slots_to_refund(after).take(limit).map(|slot| self.view(slot)).collect())
             }
-            Command::Reschedule { starts_at, ends_at } => self.reschedule(now, starts_at, ends_at, events),
+            Command::Reschedule { starts_at, ends_at } => {
+                let (starts_at, ends_at) = self.new_times(starts_at, ends_at);
+                self.reschedule(now, starts_at, ends_at, events)
+            }
             Command::ByHand { actor, command } => self.by_hand(now, actor, *command, events),
         }
     }
@@ -71,7 +74,10 @@ impl DropState {
             Command::End => ManualAct::Ended,
             Command::Cancel => ManualAct::Cancelled,
             Command::Restock { variant, quantity } => ManualAct::Restocked(*variant, *quantity),
-            Command::Reschedule { starts_at, ends_at } => ManualAct::Rescheduled(*starts_at, *ends_at),
+            Command::Reschedule { starts_at, ends_at } => {
+                let (starts_at, ends_at) = self.new_times(*starts_at, *ends_at);
+                ManualAct::Rescheduled(starts_at, ends_at)
+            }
             Command::Refund { order } => ManualAct::Refunded(*order),
             // Nothing else is anybody's doing but the buyer's own.
             _ => return self.decide(now, command, events),
@@ -82,6 +88,10 @@ impl DropState {
             self.emit(now, DropEvent::ByHand { actor, act, request: None }, events);
         }
         outcome
+    }
+
+    fn new_times(&self, starts_at: Option<Timestamp>, ends_at: NewEnd) -> (Timestamp, Option<Timestamp>) {
+        (starts_at.unwrap_or(self.spec.starts_at), ends_at.after(self.spec.ends_at))
     }
 
     fn reschedule(

@@ -27,5 +27,5 @@ mod model_tests;
 #[cfg(test)]
 mod scenario_tests;
 
-pub use command::{Command, Outcome, Rejection, Reserve};
+pub use command::{Command, NewEnd, Outcome, Rejection, Reserve};
 pub use state::DropState;

@@ -5,6 +5,7 @@
 
 use crate::domain::limits::{PRICE_MINOR_MAX, URL_CHARS_MAX};
 use crate::domain::{CreatorId, Currency, DropId, Money, ProductId, Timestamp, VariantId};
+use crate::http::known::Known;
 use crate::http::openapi::schema;
 use crate::service::text::{self, Reason};
 use crate::service::{Failure, FieldError, Since};
@@ -30,6 +31,11 @@ pub enum Field<T> {
 pub trait FromJson: Sized {
     /// "must be …".
     const WANTED: &'static str;
+
+    /// What was in it that nobody knows, by pointers within it; handed out once.
+    fn take_unknown(&mut self) -> Vec<FieldError> {
+        Vec::new()
+    }
 
     /// From a JSON string.
     fn from_text(_text: &str) -> Field<Self> {
@@ -154,12 +160,23 @@ impl<T> Change<T> {
 
 /// An object within a body.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Nested<T>(pub T);
+pub struct Nested<T>(pub Known<T>);
+
+impl<T> Nested<T> {
+    /// Its fields. Of others [`Checks`] has heard.
+    #[must_use]
+    pub fn fields(self) -> T {
+        self.0.fields
+    }
+}
 
 impl<T: DeserializeOwned> FromJson for Nested<T> {
     const WANTED: &'static str = "must be an object";
     fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Field<Self>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(|value| Field::Given(Nested(value)))
+        Known::deserialize(MapAccessDeserializer::new(map)).map(|value| Field::Given(Nested(value)))
+    }
+    fn take_unknown(&mut self) -> Vec<FieldError> {
+        std::mem::take(&mut self.0.unknown)
     }
 }
 
@@ -251,10 +268,15 @@ impl Checks {
     }
 
     /// A field that may be left out.
-    pub fn optional<T>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
+    pub fn optional<T: FromJson>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
         match field {
             Field::Absent => None,
-            Field::Given(value) => Some(value),
+            Field::Given(mut value) => {
+                for FieldError { pointer: below, detail } in value.take_unknown() {
+                    self.wrong(format!("{pointer}{below}"), detail);
+                }
+                Some(value)
+            }
             Field::Wrong(detail) => {
                 self.wrong(pointer, detail);
                 None
@@ -263,7 +285,7 @@ impl Checks {
     }
 
     /// A field that has to be there.
-    pub fn required<T>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
+    pub fn required<T: FromJson>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
         if matches!(field, Field::Absent) {
             self.wrong(pointer, "is required");
         }
@@ -328,7 +350,7 @@ impl Checks {
 
     /// An amount of money, if it is there.
     pub fn money(&mut self, pointer: &str, field: Field<Nested<MoneyBody>>) -> Option<Money> {
-        let Nested(MoneyBody { amount, currency }) = self.optional(pointer, field)?;
+        let MoneyBody { amount, currency } = self.optional(pointer, field)?.fields();
         let amount_pointer = format!("{pointer}/amount");
         let amount = self.required(&amount_pointer, amount);
         let currency = self.required(&format!("{pointer}/currency"), currency);

@@ -1,5 +1,6 @@
 //! Bodies. Of requests: one bounded read, one parse, and a problem for everything that can be wrong with them. Of answers: one buffer.
 
+use super::known::Known;
 use super::plain::Plain;
 use super::problem::Problem;
 use super::sizes::{self, Sizes};
@@ -55,7 +56,7 @@ pub fn answer(status: StatusCode, body: Bytes) -> HttpResponse {
 }
 
 /// A JSON object in the body, of at most so many bytes, or fewer where `web::Data<Sizes>` says so.
-pub struct Body<T, const BYTES_MAX: usize = JSON_BODY_BYTES_MAX>(pub T);
+pub struct Body<T, const BYTES_MAX: usize = JSON_BODY_BYTES_MAX>(pub Known<T>);
 
 impl<T: DeserializeOwned + 'static, const BYTES_MAX: usize> FromRequest for Body<T, BYTES_MAX> {
     type Error = Problem;
@@ -310,7 +311,8 @@ mod tests {
         let app =
             test::init_service(App::new().route(
                 "/",
-                web::post().to(async |Body(point): Body<Point>| HttpResponse::Ok().body(point.x.to_string())),
+                web::post()
+                    .to(async |Body(point): Body<Point>| HttpResponse::Ok().body(point.fields.x.to_string())),
             ))
             .await;
         let send = async |media_type: Option<&str>, body: Vec<u8>| {

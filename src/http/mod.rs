@@ -18,6 +18,7 @@ pub mod headers;
 pub mod health;
 pub mod idempotency;
 pub mod json;
+pub mod known;
 pub mod lifeline;
 pub mod limits;
 pub mod meters;

@@ -9,6 +9,7 @@ use crate::domain::{
     CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, ProductStatus, StockCounts, Timestamp,
     VariantId, VariantSpec,
 };
+pub use crate::engine::NewEnd;
 use crate::engine::{Command, Outcome, Rejection};
 use crate::storage::{DropFilter, DropRow, Product, Store};
 use std::{sync::Arc, time::Duration};
@@ -137,10 +138,9 @@ impl Drops {
         caller: &Caller,
         id: DropId,
         starts_at: Option<Timestamp>,
-        ends_at: Option<Timestamp>,
+        ends_at: NewEnd,
     ) -> Result<DropView, Failure> {
-        let now = self.get(id).await?.spec.starts_at;
-        self.command(caller, id, Command::Reschedule { starts_at: starts_at.unwrap_or(now), ends_at }).await
+        self.command(caller, id, Command::Reschedule { starts_at, ends_at }).await
     }
 
     async fn command(&self, caller: &Caller, id: DropId, command: Command) -> Result<DropView, Failure> {

@@ -116,7 +116,17 @@ async fn a_drop_is_moved_and_everyone_sees_its_new_times() {
     problem(server.post(&path, Some(&maker), json!({"starts_at": "soon"})).await, 400, "validation_failed");
 
     let (status, live) = server.post(&path, Some(&maker), json!({"starts_at": "2020-01-01T00:00:00Z"})).await;
-    assert_eq!((status.as_u16(), &live["status"], &live["ends_at"]), (200, &json!("live"), &json!(null)), "{live}");
+    assert_eq!((status.as_u16(), &live["status"]), (200, &json!("live")), "{live}");
+    assert_eq!(live["ends_at"], "2098-02-01T00:00:00.000Z", "what is left out stays");
+    let (_, same) = server.post(&path, Some(&maker), json!({})).await;
+    assert_eq!((&same["starts_at"], &same["ends_at"]), (&live["starts_at"], &live["ends_at"]));
+    let (status, endless) = server.post(&path, Some(&maker), json!({"ends_at": null})).await;
+    assert_eq!((status.as_u16(), &endless["ends_at"]), (200, &json!(null)), "{endless}");
+    let wrong = json!({"starts_at": null, "ends_at": "soon", "end_at": "2099-01-01T00:00:00Z"});
+    let told = problem(server.post(&path, Some(&maker), wrong).await, 400, "validation_failed");
+    let pointers: Vec<_> = told["errors"].as_array().expect("errors").iter().map(|error| &error["pointer"]).collect();
+    assert_eq!(pointers, ["/end_at", "/starts_at", "/ends_at"], "everything that is wrong is told");
+    assert_eq!(told["errors"][0]["detail"], "is not a field here; did you mean ends_at?");
     problem(
         server.post(&path, Some(&maker), json!({"starts_at": "2099-01-01T00:00:00Z"})).await,
         409,

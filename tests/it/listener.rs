@@ -2,6 +2,7 @@
 
 use crate::server::{Account, SOON, Server};
 use futures_util::{SinkExt, StreamExt};
+use livedrop::domain::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};

@@ -79,7 +79,9 @@ async fn a_stream_brings_events_and_goes_on_where_it_broke_off() {
     assert_eq!(hello.kind, "hello");
     // Both clocks are this machine's; the snapshot comes after the greeting.
     let greeted = hello.data["server_time"].as_str().expect("a time").to_owned();
-    assert_eq!(stream.next().await.expect("a snapshot").data["drops"][0]["status"], "scheduled");
+    let snapshot = stream.next().await.expect("a snapshot");
+    assert_eq!(snapshot.data["drops"][0]["status"], "scheduled");
+    assert!(snapshot.data["server_time"].as_str() >= Some(greeted.as_str()), "{}", snapshot.data);
     let last = stream.until("subscribed").await.id.expect("an id");
     server.post(&format!("/drops/{drop}/start"), Some(&maker), json!({})).await;
     let started = stream.until("drop_started").await;

@@ -7,7 +7,7 @@ use livedrop::domain::stock::StockBoard;
 use livedrop::domain::{
     Actor, DropEvent, DropRecord, Fingerprint, KeyDigest, OrderId, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
 };
-use livedrop::engine::{Command, DropState, Reserve, state::Restore};
+use livedrop::engine::{Command, DropState, NewEnd, Reserve, state::Restore};
 use livedrop::storage::{AuditFilter, ProjectionBatch, Store};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::collections::BTreeSet;
@@ -73,7 +73,7 @@ impl Model {
                 Command::Restock { variant, quantity: rng.random_range(1..6) }
             }
             94 if rng.random_bool(0.7) => {
-                let (starts_at, ends_at) = (self.state.spec().starts_at, Some(at(rng.random_range(5_000..60_000))));
+                let (starts_at, ends_at) = (None, NewEnd::At(at(rng.random_range(5_000..60_000))));
                 let actor = Actor { user: buyers[0], admin: true, origin: "::1".into(), trace: TraceId::random() };
                 Command::ByHand { actor, command: Box::new(Command::Reschedule { starts_at, ends_at }) }
             }

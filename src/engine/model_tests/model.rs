@@ -144,7 +144,10 @@ impl Model {
             Command::End => self.turn(clock, &[Phase::Open], Phase::Ended),
             Command::Cancel => self.turn(clock, &[Phase::Scheduled, Phase::Open], Phase::Cancelled),
             Command::Restock { variant, quantity } => self.restock(*variant, *quantity),
-            Command::Reschedule { starts_at, ends_at } => self.reschedule(clock, *starts_at, *ends_at),
+            Command::Reschedule { starts_at, ends_at } => {
+                let starts_at = starts_at.unwrap_or(self.spec.starts_at);
+                self.reschedule(clock, starts_at, ends_at.after(self.spec.ends_at))
+            }
             Command::ByHand { command, .. } => self.apply(clock, command),
             Command::Tick => Outcome::Done(self.status()),
         }

@@ -5,7 +5,7 @@ use crate::domain::{
     CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, ReleaseReason, Timestamp, TraceId,
     UserId, VariantId, VariantSpec,
 };
-use crate::engine::{Command, Reserve};
+use crate::engine::{Command, NewEnd, Reserve};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -164,13 +164,15 @@ impl World {
             Op::Cancel => Command::Cancel,
             Op::Restock { variant, quantity } => Command::Restock { variant: self.variant(variant), quantity },
             Op::Reschedule { starts_ms, lasts_ms } => {
-                // Half of them leave the start where it is, as an open drop asks for.
-                let starts_at = if starts_ms % 2 == 0 {
-                    self.state.spec().starts_at
-                } else {
-                    Timestamp::from_millis(EPOCH_MS + starts_ms)
+                // Half of them leave the start where it is, as an open drop asks for, and some the end.
+                let starts_at = (starts_ms % 2 == 1).then(|| Timestamp::from_millis(EPOCH_MS + starts_ms));
+                let start = starts_at.unwrap_or(self.state.spec().starts_at);
+                let ends_at = match lasts_ms {
+                    Some(lasts) => NewEnd::At(start.plus_millis(lasts)),
+                    None if starts_ms % 3 == 0 => NewEnd::Unchanged,
+                    None => NewEnd::Never,
                 };
-                Command::Reschedule { starts_at, ends_at: lasts_ms.map(|lasts| starts_at.plus_millis(lasts)) }
+                Command::Reschedule { starts_at, ends_at }
             }
             Op::Tick | Op::Replay | Op::Restore => Command::Tick,
         }

@@ -52,6 +52,16 @@ it_is_moved_before_it_starts: "
     at 81s   drop moves to 50s until 99s        -> no: drop is ended
 "
 
+what_is_not_named_of_its_times_stays: "
+    drop stock=10 starts=100s
+    at 1s    drop moves to 50s until 60s        -> done scheduled, due 50s                                | rescheduled
+    at 2s    drop moves to 55s                  -> done scheduled, due 55s                                | rescheduled
+    at 3s    drop moves to 60s                  -> no: invalid times
+    at 55s   drop ends at 90s                   -> done live, due 90s                                     | started rescheduled
+    at 56s   drop has no end                    -> done live, due never                                   | rescheduled
+    at 57s   drop has no end                    -> already live
+"
+
 it_is_moved_to_now: "
     drop stock=10 starts=100s
     at 5s   drop moves to 5s                    -> done live, due never                                   | rescheduled started

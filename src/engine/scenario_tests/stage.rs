@@ -23,7 +23,7 @@ use crate::domain::{
     VariantSpec,
 };
 use crate::engine::state::Deadlines;
-use crate::engine::{Command, DropState, Outcome, Rejection, Reserve};
+use crate::engine::{Command, DropState, NewEnd, Outcome, Rejection, Reserve};
 use uuid::Uuid;
 
 const EPOCH_MS: i64 = 1_767_225_600_000;
@@ -186,11 +186,15 @@ impl Stage {
             ["drop", "is", "cancelled"] => Command::Cancel,
             ["drop", "ticks"] => Command::Tick,
             ["drop", "moves", "to", starts] => {
-                Command::Reschedule { starts_at: at(starts), ends_at: self.state.spec().ends_at }
+                Command::Reschedule { starts_at: Some(at(starts)), ends_at: NewEnd::Unchanged }
             }
             ["drop", "moves", "to", starts, "until", ends] => {
-                Command::Reschedule { starts_at: at(starts), ends_at: Some(at(ends)) }
+                Command::Reschedule { starts_at: Some(at(starts)), ends_at: NewEnd::At(at(ends)) }
             }
+            ["drop", "ends", "at", ends] => {
+                Command::Reschedule { starts_at: None, ends_at: NewEnd::At(at(ends)) }
+            }
+            ["drop", "has", "no", "end"] => Command::Reschedule { starts_at: None, ends_at: NewEnd::Never },
             ["admin", ref rest @ ..] => {
                 let (user, origin) = (user_id("admin"), "192.0.2.7".into());
                 let actor = Actor { user, admin: true, origin, trace };

@@ -289,7 +289,7 @@ mod tests {
         );
         assert_eq!(
             register(json!({"email": "a@b", "password": "12345678", "display_name": "A", "role": "admin"})),
-            [""]
+            ["/role"]
         );
         let long = "x".repeat(1_000);
         assert_eq!(

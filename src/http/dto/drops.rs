@@ -5,9 +5,9 @@ use crate::domain::limits::{
 };
 use crate::domain::{CreatorId, DropId, DropStatus, ProductId, StockCounts, Timestamp, VariantId};
 use crate::http::dto::MoneyView;
-use crate::http::field::{Checks, Field, MoneyBody, Nested};
+use crate::http::field::{Change, Checks, Field, MoneyBody, Nested};
 use crate::http::openapi::schema;
-use crate::service::drops::{NewDrop, NewVariant, VARIANT_NAME_DEFAULT};
+use crate::service::drops::{NewDrop, NewEnd, NewVariant, VARIANT_NAME_DEFAULT};
 use crate::service::{DropView, Failure, StockView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -140,7 +140,7 @@ fn name_of(variant: &NewVariant) -> Option<&str> {
 }
 
 fn variant(checks: &mut Checks, pointer: &str, body: Field<Nested<NewVariantBody>>) -> Option<NewVariant> {
-    let Nested(body) = checks.required(pointer, body)?;
+    let body = checks.required(pointer, body)?.fields();
     let id = checks.optional(&format!("{pointer}/variant_id"), body.variant_id);
     let name = checks.optional(&format!("{pointer}/name"), body.name);
     let name = checks.line(&format!("{pointer}/name"), name, 1..=NAME_CHARS_MAX);
@@ -178,21 +178,25 @@ impl RestockBody {
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Schedule, examples(json!({"starts_at": "2099-12-03T18:00:00Z", "ends_at": "2099-12-04T18:00:00+01:00"})))]
 pub struct RescheduleBody {
-    #[schema(schema_with = schema::time_or_null)]
-    starts_at: Field<Timestamp>,
-    #[schema(schema_with = schema::time_or_null)]
-    ends_at: Field<Timestamp>,
+    #[schema(schema_with = schema::new_start)]
+    starts_at: Change<Timestamp>,
+    #[schema(schema_with = schema::new_end)]
+    ends_at: Change<Timestamp>,
 }
 
 impl RescheduleBody {
-    /// The start, if it moves, and the end, if there is one.
+    /// The start, if it moves, and what becomes of the end.
     ///
     /// # Errors
     /// `validation_failed`.
-    pub fn validate(self) -> Result<(Option<Timestamp>, Option<Timestamp>), Failure> {
+    pub fn validate(self) -> Result<(Option<Timestamp>, NewEnd), Failure> {
         let mut checks = Checks::default();
-        let starts_at = checks.optional("/starts_at", self.starts_at);
-        let ends_at = checks.optional("/ends_at", self.ends_at);
+        let starts_at = checks.optional("/starts_at", self.starts_at.or_wrong());
+        let ends_at = match self.ends_at {
+            Change::Keep => NewEnd::Unchanged,
+            Change::Clear => NewEnd::Never,
+            Change::To(end) => checks.optional("/ends_at", end).map_or(NewEnd::Unchanged, NewEnd::At),
+        };
         checks.finish(Some((starts_at, ends_at)))
     }
 }
@@ -355,6 +359,19 @@ mod tests {
         assert_eq!(drop_with(json!({"stock": null, "variants": mixed})), ["/variants/1/price/currency"]);
         let many: Vec<_> = (0..65).map(|n| json!({"name": n.to_string(), "stock": 1})).collect();
         assert_eq!(drop_with(json!({"stock": null, "variants": many})), ["/variants"]);
+    }
+
+    #[test]
+    fn in_a_schedule_absent_stays_and_null_empties() {
+        let read = |json: Value| serde_json::from_value::<RescheduleBody>(json).unwrap().validate();
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (start, end) = ("2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z");
+        assert_eq!(read(json!({})), Ok((None, NewEnd::Unchanged)));
+        assert_eq!(read(json!({"starts_at": start})), Ok((Some(time(start)), NewEnd::Unchanged)));
+        assert_eq!(read(json!({"ends_at": null})), Ok((None, NewEnd::Never)));
+        assert_eq!(read(json!({"ends_at": end})), Ok((None, NewEnd::At(time(end)))));
+        let wrong = json!({"starts_at": null, "ends_at": 5, "starts": 1});
+        assert_eq!(pointers(&wrong, RescheduleBody::validate), ["/starts", "/starts_at", "/ends_at"]);
     }
 
     #[test]

@@ -39,7 +39,8 @@ fn pointers<B: serde::de::DeserializeOwned, T>(
     json: &serde_json::Value,
     validate: fn(B) -> Result<T, crate::service::Failure>,
 ) -> Vec<String> {
-    match super::json::parse::<B>(json.to_string().as_bytes()).and_then(validate) {
+    let parsed = super::json::parse::<super::known::Known<B>>(json.to_string().as_bytes());
+    match parsed.and_then(|body| body.validated(validate)) {
         Ok(_) => Vec::new(),
         Err(failure) => failure.fields.into_iter().map(|field| field.pointer).collect(),
     }

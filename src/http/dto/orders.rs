@@ -245,7 +245,8 @@ mod tests {
             order(json!({"drop_id": "x", "variant_id": 3, "quantity": 0, "payment_method": ""})),
             ["/drop_id", "/variant_id", "/quantity", "/payment_method"]
         );
-        assert_eq!(order(json!({"drop_id": drop, "quantity": 1, "price": 0})), [""]);
+        assert_eq!(order(json!({"drop_id": drop, "quantity": 1, "price": 0})), ["/price"]);
+        assert_eq!(order(json!({"quantity": 0, "price": 0, "qty": 1})), ["/price", "/qty", "/drop_id", "/quantity"]);
     }
 
     #[test]

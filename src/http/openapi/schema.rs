@@ -119,6 +119,14 @@ pub fn time_or_null() -> Shape {
     or_null(time_of().description(Some("RFC 3339, any offset, from 1970 on")))
 }
 
+pub fn new_start() -> Shape {
+    time_of().description(Some("RFC 3339, any offset, from 1970 on; if it is left out, the start stays")).into()
+}
+
+pub fn new_end() -> Shape {
+    or_null(time_of().description(Some("RFC 3339, any offset; if it is left out, the end stays, and `null` is no end")))
+}
+
 fn event_id_of() -> ObjectBuilder {
     let text = of(Type::String).pattern(Some(EVENT_ID)).examples(["8f3a0c1d2e4b5a69-41"]);
     text.description(Some("The `id` of an event, as it was told"))

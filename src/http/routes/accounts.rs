@@ -28,7 +28,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
     ),
 )]
 pub async fn register(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): Body<RegisterBody>) -> Answer {
-    let signed_in = accounts.register(&visitor, body.validate()?).await?;
+    let signed_in = accounts.register(&visitor, body.validated(RegisterBody::validate)?).await?;
     Ok(created(HeaderValue::from_static("/api/v1/users/me"), json::write(&SignedInBody::from(&signed_in))?))
 }
 
@@ -46,7 +46,7 @@ pub async fn register(accounts: web::Data<Accounts>, visitor: Visitor, Body(body
     ),
 )]
 pub async fn login(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): Body<LoginBody>) -> Answer {
-    let (email, password) = body.validate()?;
+    let (email, password) = body.validated(LoginBody::validate)?;
     let signed_in = accounts.login(&visitor, &email, password).await?;
     ok(SignedInBody::from(&signed_in))
 }
@@ -66,7 +66,7 @@ pub async fn login(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): 
     ),
 )]
 pub async fn refresh(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody>) -> Answer {
-    let signed_in = accounts.refresh(&body.validate()?).await?;
+    let signed_in = accounts.refresh(&body.validated(RefreshBody::validate)?).await?;
     ok(SignedInBody::from(&signed_in))
 }
 
@@ -83,7 +83,7 @@ pub async fn refresh(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody
     ),
 )]
 pub async fn logout(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody>) -> Answer {
-    accounts.logout(&body.validate()?).await?;
+    accounts.logout(&body.validated(RefreshBody::validate)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -137,7 +137,7 @@ pub async fn logout_everywhere(accounts: web::Data<Accounts>, caller: Caller) ->
     security(("bearer" = [])),
 )]
 pub async fn change(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<AccountChangeBody>) -> Answer {
-    let account = accounts.change(&caller, body.validate()?).await?;
+    let account = accounts.change(&caller, body.validated(AccountChangeBody::validate)?).await?;
     ok(UserBody::from(&account))
 }
 
@@ -156,7 +156,7 @@ pub async fn change(accounts: web::Data<Accounts>, caller: Caller, Body(body): B
     security(("bearer" = [])),
 )]
 pub async fn change_password(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<PasswordBody>) -> Answer {
-    let (current, new) = body.validate()?;
+    let (current, new) = body.validated(PasswordBody::validate)?;
     let signed_in = accounts.change_password(&caller, current, new).await?;
     ok(SignedInBody::from(&signed_in))
 }
@@ -177,7 +177,7 @@ pub async fn change_password(accounts: web::Data<Accounts>, caller: Caller, Body
     security(("bearer" = [])),
 )]
 pub async fn delete(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<DeleteAccountBody>) -> Answer {
-    accounts.delete(&caller, body.validate()?).await?;
+    accounts.delete(&caller, body.validated(DeleteAccountBody::validate)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

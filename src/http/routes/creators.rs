@@ -34,7 +34,7 @@ use actix_web::{HttpRequest, web};
     security(("bearer" = [])),
 )]
 pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewCreatorBody>) -> Answer {
-    let creator = services.creators.open_profile(caller.user, body.validate()?).await?;
+    let creator = services.creators.open_profile(caller.user, body.validated(NewCreatorBody::validate)?).await?;
     Ok(created(location("creators", creator.id.0), json::write(&CreatorBody::from(&creator))?))
 }
 
@@ -77,7 +77,7 @@ pub async fn change(
     Id(id): Id<CreatorId>,
     Body(body): Body<CreatorChangeBody>,
 ) -> Answer {
-    let creator = services.creators.change(&caller, id, body.validate()?).await?;
+    let creator = services.creators.change(&caller, id, body.validated(CreatorChangeBody::validate)?).await?;
     ok(CreatorBody::from(&creator))
 }
 
@@ -185,7 +185,7 @@ pub async fn follow(services: web::Data<Services>, caller: Caller, Id(id): Id<Cr
     security(("bearer" = [])),
 )]
 pub async fn follow_named(services: web::Data<Services>, caller: Caller, Body(body): Body<FollowBody>) -> Answer {
-    let id = body.validate()?;
+    let id = body.validated(FollowBody::validate)?;
     services.creators.follow(caller.user, id).await?;
     ok(FollowingBody { creator_id: id, following: true })
 }

@@ -34,7 +34,7 @@ pub async fn create(
     caller: Caller,
     Body(body): Body<NewDropBody, DROP_BODY_BYTES_MAX>,
 ) -> Answer {
-    let drop = services.drops.create(&caller, body.validate()?).await?;
+    let drop = services.drops.create(&caller, body.validated(NewDropBody::validate)?).await?;
     Ok(created(location("drops", drop.spec.id.0), json::write(&DropBody::from(&drop))?))
 }
 
@@ -169,7 +169,7 @@ pub async fn restock(
     Id(id): Id<DropId>,
     Body(body): Body<RestockBody>,
 ) -> Answer {
-    let (variant, quantity) = body.validate()?;
+    let (variant, quantity) = body.validated(RestockBody::validate)?;
     let drop = services.drops.restock(&caller, id, variant, quantity).await?;
     ok(DropBody::from(&drop))
 }
@@ -181,7 +181,7 @@ pub async fn restock(
     tag = "Drops",
     operation_id = "reschedule_drop",
     summary = "Give it another schedule (its creator, admins)",
-    description = "The whole schedule: without `starts_at` the start stays, without `ends_at` there is no end.",
+    description = "What is left out stays; an end that is `null` goes.",
     params(OfDrop),
     request_body = RescheduleBody,
     responses(
@@ -196,7 +196,7 @@ pub async fn reschedule(
     Id(id): Id<DropId>,
     Body(body): Body<RescheduleBody>,
 ) -> Answer {
-    let (starts_at, ends_at) = body.validate()?;
+    let (starts_at, ends_at) = body.validated(RescheduleBody::validate)?;
     let drop = services.drops.reschedule(&caller, id, starts_at, ends_at).await?;
     ok(DropBody::from(&drop))
 }

@@ -75,7 +75,7 @@ pub async fn list(services: web::Data<Services>, caller: Caller, request: HttpRe
     security(("bearer" = [])),
 )]
 pub async fn acknowledge(services: web::Data<Services>, caller: Caller, Body(body): Body<AcknowledgeBody>) -> Answer {
-    services.inbox.acknowledge(caller.user, body.validate()?, None).await?;
+    services.inbox.acknowledge(caller.user, body.validated(AcknowledgeBody::validate)?, None).await?;
     left(&services, &caller).await
 }
 
@@ -94,7 +94,7 @@ pub async fn acknowledge(services: web::Data<Services>, caller: Caller, Body(bod
     security(("bearer" = [])),
 )]
 pub async fn read(services: web::Data<Services>, caller: Caller, Body(body): Body<ReadBody>) -> Answer {
-    services.inbox.read(caller.user, body.validate()?).await?;
+    services.inbox.read(caller.user, body.validated(ReadBody::validate)?).await?;
     left(&services, &caller).await
 }
 

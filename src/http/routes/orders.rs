@@ -39,7 +39,7 @@ pub async fn place(
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewOrderBody>,
 ) -> Answer {
-    let new = body.validate()?;
+    let new = body.validated(NewOrderBody::validate)?;
     let keyed = services.orders.place(buyer, &key, &new, trace::current_id()).await?;
     match keyed.answer {
         Ok(order) => {
@@ -75,7 +75,7 @@ pub async fn pay(
     Id(id): Id<OrderId>,
     Body(body): Body<PayBody>,
 ) -> Answer {
-    let order = services.orders.pay(buyer, id, body.validate()?, trace::current_id()).await?;
+    let order = services.orders.pay(buyer, id, body.validated(PayBody::validate)?, trace::current_id()).await?;
     ok(OrderBody::from(&order))
 }
 

@@ -33,7 +33,7 @@ pub async fn create(
     caller: Caller,
     Body(body): Body<NewProductBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
-    let product = services.products.create(caller.user, body.validate()?).await?;
+    let product = services.products.create(caller.user, body.validated(NewProductBody::validate)?).await?;
     Ok(created(location("products", product.id.0), json::write(&ProductBody::from(&product))?))
 }
 
@@ -96,7 +96,7 @@ pub async fn change(
     Id(id): Id<ProductId>,
     Body(body): Body<ProductChangeBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
-    let product = services.products.change(&caller, id, &body.validate()?).await?;
+    let product = services.products.change(&caller, id, &body.validated(ProductChangeBody::validate)?).await?;
     ok(ProductBody::from(&product))
 }
 
