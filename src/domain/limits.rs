@@ -151,6 +151,10 @@ pub const ATTRIBUTE_NUMBER_CHARS_MAX: usize = 40;
 pub const ATTRIBUTES_BYTES_MAX: usize = 8 << 10;
 /// Changes of a product that lose against another one at the same time, before the caller hears it.
 pub const PRODUCT_CHANGE_ATTEMPTS_MAX: u32 = 8;
+/// How often a change of a profile is tried when others change it at the same time.
+pub const CREATOR_CHANGE_ATTEMPTS_MAX: u32 = 8;
+/// How often a command that is meant for a drop as it was is tried when the drop changes at the same time.
+pub const DROP_CHANGE_ATTEMPTS_MAX: u32 = 8;
 /// Characters of an e-mail address (RFC 5321 section 4.5.3.1.3, less the angle brackets).
 pub const EMAIL_CHARS_MAX: usize = 254;
 /// Something, an `@` and something.

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod money;
 pub mod order;
 pub mod product;
+pub mod revision;
 pub mod stock;
 pub mod timestamp;
 
@@ -18,5 +19,6 @@ pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, Tra
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
 pub use product::{Attribute, Attributes, Image, ProductStatus, ProductVariant};
+pub use revision::DropRevision;
 pub use stock::{DropStatus, StockBoard, StockCounts};
 pub use timestamp::{Moment, Timestamp};

@@ -43,9 +43,7 @@ impl Currency {
     pub fn all_tender() -> impl Iterator<Item = Currency> {
         let letter = |number: usize| b'A' + (number % LETTERS) as u8;
         let listed = EXPONENTS.iter().enumerate().filter(|(_, exponent)| **exponent != NOT_TENDER);
-        listed.map(move |(index, _)| {
-            Self([letter(index / LETTERS / LETTERS), letter(index / LETTERS), letter(index)])
-        })
+        listed.map(move |(index, _)| Self([letter(index / LETTERS / LETTERS), letter(index / LETTERS), letter(index)]))
     }
 
     /// How many decimals an amount has: 1999 of USD (2) is 19.99, of JPY (0) 1999, of KWD (3) 1.999.

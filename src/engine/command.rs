@@ -1,8 +1,8 @@
 //! What may be asked of a drop, and what it answers.
 
 use crate::domain::{
-    Actor, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, Timestamp,
-    TraceId, UserId, VariantId,
+    Actor, DropRevision, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason,
+    Timestamp, TraceId, UserId, VariantId,
 };
 
 /// Holds units for a buyer, under an idempotency key.
@@ -121,6 +121,13 @@ pub enum Command {
         /// What.
         command: Box<Command>,
     },
+    /// A command that is meant for the drop as it was when somebody looked.
+    If {
+        /// What they saw.
+        revision: Box<DropRevision>,
+        /// What they want then.
+        command: Box<Command>,
+    },
     /// Do what time has made due.
     Tick,
     /// Read an order.
@@ -195,4 +202,6 @@ pub enum Rejection {
     DropIs(DropStatus),
     /// A quantity of zero, or past a bound.
     InvalidQuantity,
+    /// The drop is not any more what the command was meant for.
+    Changed,
 }

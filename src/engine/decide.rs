@@ -65,6 +65,8 @@ impl DropState {
                 self.reschedule(now, starts_at, ends_at, events)
             }
             Command::ByHand { actor, command } => self.by_hand(now, actor, *command, events),
+            Command::If { revision, .. } if self.revision() != *revision => Outcome::Rejected(Rejection::Changed),
+            Command::If { command, .. } => self.decide(now, *command, events),
         }
     }
 

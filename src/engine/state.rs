@@ -2,8 +2,8 @@
 
 use super::orders::{NewOrder, Orders, Refused, Slot};
 use crate::domain::{
-    DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, Refusal, StockCounts,
-    Timestamp, TraceId, UserId, VariantId,
+    DropRevision, DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, Refusal,
+    StockCounts, Timestamp, TraceId, UserId, VariantId,
 };
 use std::{collections::VecDeque, ops::Bound, sync::Arc};
 
@@ -101,6 +101,12 @@ impl DropState {
     /// The stock of each variant, in the spec's order.
     pub fn stock(&self) -> impl Iterator<Item = (VariantId, StockCounts)> + '_ {
         self.spec.variants.iter().zip(&self.variants).map(|(spec, variant)| (spec.id, variant.counts))
+    }
+
+    /// What of it somebody can change by hand.
+    #[must_use]
+    pub fn revision(&self) -> DropRevision {
+        DropRevision::new(&self.spec, self.status, self.variants.iter().map(|variant| variant.counts.total))
     }
 
     /// How many orders it has, settled ones included.

@@ -1,12 +1,22 @@
-//! Pages that clients and proxies may keep, as long as they ask whether they still hold (RFC 9110, section 13; RFC 9111, section 5.2.2.4).
+//! Pages that clients and proxies may keep, as long as they ask whether they still hold, and changes that are meant for what somebody saw
+//! (RFC 9110, section 13; RFC 9111, section 5.2.2.4).
+//!
+//! A tag is the hash of a page. Where a page shows more than somebody can change by hand (followers, live stock), the tag begins with a hash of what
+//! they can, and a dot: `If-None-Match` looks at all of it, `If-Match` at what stands before the dot. So an editor of a drop that sells is not
+//! refused for each order in between.
 
+use super::dto::products::ProductBody;
 use super::json;
 use super::problem::Problem;
 use super::routes::Answer;
 use crate::domain::DropId;
+use crate::service::{Creator, DropView, Product};
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, ETAG, Header, HeaderValue, IF_NONE_MATCH, IfNoneMatch};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::header::{
+    CACHE_CONTROL, ETAG, Header, HeaderValue, IF_MATCH, IF_NONE_MATCH, IfMatch, IfNoneMatch,
+};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -14,6 +24,7 @@ use hashbrown::HashMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
+use std::future::{Ready, ready};
 
 /// Bytes of the hash that a tag has: two versions of a page never share them.
 const TAG_BYTES: usize = 12;
@@ -27,10 +38,18 @@ struct Rendered {
     tag: HeaderValue,
 }
 
+fn hash(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(&Sha256::digest(bytes)[..TAG_BYTES])
+}
+
 impl Rendered {
-    fn of(body: &impl Serialize) -> Result<Self, Problem> {
+    /// `revision`: of what can be changed by hand, where the body shows more.
+    fn of(body: &impl Serialize, revision: Option<&str>) -> Result<Self, Problem> {
         let body = json::write(body)?;
-        let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(&body)[..TAG_BYTES]));
+        let tag = match revision {
+            Some(revision) => format!("\"{revision}.{}\"", hash(&body)),
+            None => format!("\"{}\"", hash(&body)),
+        };
         let tag = HeaderValue::from_maybe_shared(Bytes::from(tag)).expect("letters and digits");
         Ok(Self { body, tag })
     }
@@ -75,9 +94,85 @@ impl Pages {
     }
 }
 
-/// 200 with the page and its tag, or 304 where the client has it already.
-pub fn page(request: &HttpRequest, body: impl Serialize) -> Answer {
-    Ok(answer(request, Rendered::of(&body)?))
+/// 200 with the page and its tag, or 304 where the client has it already. `revision`: see [`Rendered::of`].
+pub fn page(request: &HttpRequest, revision: Option<&str>, body: impl Serialize) -> Answer {
+    Ok(answer(request, Rendered::of(&body, revision)?))
+}
+
+/// What a change answers: the page as it is now, and its tag, for the next change.
+pub fn changed(revision: Option<&str>, body: impl Serialize) -> Answer {
+    let Rendered { body, tag } = Rendered::of(&body, revision)?;
+    let mut answer = json::answer(StatusCode::OK, body);
+    answer.headers_mut().insert(ETAG, tag);
+    Ok(answer)
+}
+
+fn revision_of(shown: &impl Serialize) -> String {
+    hash(&serde_json::to_vec(shown).expect("plain fields"))
+}
+
+/// All of a product can be changed by hand, so this is its whole tag.
+#[must_use]
+pub fn product_revision(product: &Product) -> String {
+    revision_of(&ProductBody::from(product))
+}
+
+/// A profile without its followers.
+#[must_use]
+pub fn creator_revision(creator: &Creator) -> String {
+    revision_of(&(&creator.handle, &creator.display_name, &creator.bio))
+}
+
+/// A drop without what its buyers do.
+#[must_use]
+pub fn drop_revision(drop: &DropView) -> String {
+    revision_of(&drop.revision())
+}
+
+/// The `If-Match` of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Precondition {
+    /// There is none, or it is `*`: whatever is there.
+    Anything,
+    /// One of these revisions. What is malformed or weak is none (RFC 9110, section 13.1.1), so these may be none at all.
+    Revisions(Vec<String>),
+}
+
+impl Precondition {
+    fn of(request: &HttpRequest) -> Self {
+        if !request.headers().contains_key(IF_MATCH) {
+            return Self::Anything;
+        }
+        match IfMatch::parse(request) {
+            Ok(IfMatch::Any) => Self::Anything,
+            Ok(IfMatch::Items(tags)) => {
+                let strong = tags.iter().filter(|tag| !tag.weak);
+                let revision = |tag: &str| tag.split('.').next().unwrap_or_default().to_owned();
+                Self::Revisions(strong.map(|tag| revision(tag.tag())).collect())
+            }
+            Err(_) => Self::Revisions(Vec::new()),
+        }
+    }
+
+    /// What must hold of a thing when it is changed; `None` where it may be anything.
+    pub fn holds<'a, T>(&'a self, revision: fn(&T) -> String) -> Option<Box<dyn Fn(&T) -> bool + Send + Sync + 'a>>
+    where
+        T: 'a,
+    {
+        match self {
+            Self::Anything => None,
+            Self::Revisions(wanted) => Some(Box::new(move |thing| wanted.contains(&revision(thing)))),
+        }
+    }
+}
+
+impl FromRequest for Precondition {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::of(request)))
+    }
 }
 
 /// The same for a page of a drop that says how the drop stands at journal record `position`, 0 where that is not known.
@@ -85,9 +180,12 @@ pub fn page_of<B: Serialize>(
     request: &HttpRequest,
     of: (View, DropId),
     position: u64,
-    body: impl FnOnce() -> B,
+    make: impl FnOnce() -> (Option<String>, B),
 ) -> Answer {
-    let make = || Rendered::of(&body());
+    let make = || {
+        let (revision, body) = make();
+        Rendered::of(&body, revision.as_deref())
+    };
     let page = match request.app_data::<web::Data<Pages>>() {
         Some(pages) => pages.get(of, position, make)?,
         None => make()?,
@@ -122,7 +220,7 @@ mod tests {
     fn asked(held: Option<&str>, body: &str) -> HttpResponse {
         let request =
             held.map_or_else(TestRequest::get, |held| TestRequest::get().insert_header((IF_NONE_MATCH, held)));
-        page(&request.to_http_request(), body).unwrap()
+        page(&request.to_http_request(), None, body).unwrap()
     }
 
     fn header(answer: &HttpResponse, name: HeaderName) -> &str {
@@ -147,10 +245,33 @@ mod tests {
     }
 
     #[test]
+    fn a_change_is_meant_for_what_was_seen() {
+        let wanted = |headers: &[&str]| {
+            let request =
+                headers.iter().fold(TestRequest::post(), |request, value| request.append_header((IF_MATCH, *value)));
+            Precondition::of(&request.to_http_request())
+        };
+        let named = |names: &[&str]| Precondition::Revisions(names.iter().map(|&name| name.to_owned()).collect());
+        assert_eq!(wanted(&[]), Precondition::Anything);
+        assert_eq!(wanted(&["*"]), Precondition::Anything);
+        assert_eq!(wanted(&["\"a.b\""]), named(&["a"]));
+        assert_eq!(wanted(&["\"a\", W/\"b\" , \"c.d\"", "\"e\""]), named(&["a", "c", "e"]));
+        for nothing in ["", "a", "\"", "W/\"a\"", "\"a\" b", "ä"] {
+            let wanted = wanted(&[nothing]);
+            let holds = wanted.holds(|text: &String| text.clone()).unwrap_or_else(|| panic!("{nothing} is anything"));
+            assert!(!holds(&"a".to_owned()), "{nothing}");
+        }
+        let either = named(&["a", "c"]);
+        let holds = either.holds(|text: &String| text.clone()).unwrap();
+        assert!(holds(&"c".to_owned()) && !holds(&"b".to_owned()));
+        assert!(Precondition::Anything.holds(|text: &String| text.clone()).is_none());
+    }
+
+    #[test]
     fn a_page_is_made_again_when_something_has_happened() {
         let (pages, drop, other) = (Pages::default(), DropId::new(), DropId::new());
         let get = |of: (View, DropId), position: u64, text: &str| {
-            let page = pages.get(of, position, || Rendered::of(&text));
+            let page = pages.get(of, position, || Rendered::of(&text, None));
             String::from_utf8(page.unwrap_or_else(|_| panic!("a page")).body.to_vec()).unwrap()
         };
         assert_eq!(get((View::Drop, drop), 5, "new"), "\"new\"");

@@ -308,13 +308,11 @@ mod tests {
 
     #[test]
     async fn media_types_and_sizes_are_checked_before_parsing() {
-        let app =
-            test::init_service(App::new().route(
-                "/",
-                web::post()
-                    .to(async |Body(point): Body<Point>| HttpResponse::Ok().body(point.fields.x.to_string())),
-            ))
-            .await;
+        let app = test::init_service(App::new().route(
+            "/",
+            web::post().to(async |Body(point): Body<Point>| HttpResponse::Ok().body(point.fields.x.to_string())),
+        ))
+        .await;
         let send = async |media_type: Option<&str>, body: Vec<u8>| {
             let mut request = test::TestRequest::post().uri("/").set_payload(body);
             if let Some(media_type) = media_type {

@@ -186,7 +186,9 @@ mod tests {
                 0 => Err(Failure::conflicting(vec![wrong("/x")])),
                 x => Ok(x),
             });
-            told.map_err(|failure| (failure.code, failure.fields.into_iter().map(|field| field.pointer).collect::<Vec<_>>()))
+            told.map_err(|failure| {
+                (failure.code, failure.fields.into_iter().map(|field| field.pointer).collect::<Vec<_>>())
+            })
         };
         use crate::service::Code;
         assert_eq!(pointers(read(r#"{"x":1}"#).unwrap()), Ok(1));

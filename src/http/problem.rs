@@ -106,6 +106,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::OrderAlreadyConfirmed
         | C::HoldExpired
         | C::DropStateConflict => StatusCode::CONFLICT,
+        C::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         C::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         C::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

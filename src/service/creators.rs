@@ -1,8 +1,8 @@
 //! Creators and who follows them.
 
 use super::caller::changed_fields;
-use super::{Caller, Code, Failure, Hub, Object, Page, clock::Clock, to_the_end};
-use crate::domain::limits::{PAGE_BYTES_MAX, PAGE_LIMIT_MAX};
+use super::{Caller, Code, Failure, Hub, Object, OnlyIf, Page, clock::Clock, must_still_hold, to_the_end};
+use crate::domain::limits::{CREATOR_CHANGE_ATTEMPTS_MAX, PAGE_BYTES_MAX, PAGE_LIMIT_MAX};
 use crate::domain::{CreatorId, UserId};
 use crate::storage::{Creator, Store};
 use std::sync::Arc;
@@ -78,20 +78,33 @@ impl Creators {
     /// Changes a profile: its creator's, or any for an admin. The handle stays, for others have written it down.
     ///
     /// # Errors
-    /// `creator_not_found`, `forbidden`, `database_unavailable`.
-    pub async fn change(&self, caller: &Caller, id: CreatorId, change: CreatorChange) -> Result<Creator, Failure> {
-        let old = self.get(id).await?;
-        caller.may_manage(id)?;
+    /// `creator_not_found`, `forbidden`, `precondition_failed`, `overloaded` where others change it all the time,
+    /// `database_unavailable`.
+    pub async fn change(
+        &self,
+        caller: &Caller,
+        id: CreatorId,
+        change: CreatorChange,
+        only_if: OnlyIf<'_, Creator>,
+    ) -> Result<Creator, Failure> {
         let detail = changed_fields(&[("display_name", change.display_name.is_some()), ("bio", change.bio.is_some())]);
-        let mut new = old.clone();
-        new.display_name = change.display_name.unwrap_or(new.display_name);
-        new.bio = change.bio.unwrap_or(new.bio);
-        if new != old {
+        for _ in 0..CREATOR_CHANGE_ATTEMPTS_MAX {
+            let old = self.get(id).await?;
+            caller.may_manage(id)?;
+            must_still_hold(only_if, &old)?;
+            let mut new = old.clone();
+            new.display_name = change.display_name.clone().unwrap_or(new.display_name);
+            new.bio = change.bio.clone().unwrap_or(new.bio);
+            if new == old {
+                return Ok(new);
+            }
             let audit =
                 caller.audit(self.clock.now(), "creator_changed", Object { kind: "creator", id: id.0 }, &detail);
-            self.store.update_creator(&new, &audit).await?;
+            if self.store.update_creator(&new, &old, &audit).await? {
+                return Ok(new);
+            }
         }
-        Ok(new)
+        Err(Failure { detail: "Others are changing this profile".into(), ..Failure::retry(Code::Overloaded, 1) })
     }
 
     /// Newest first, those before `after`.

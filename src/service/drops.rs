@@ -2,9 +2,9 @@
 
 use super::creators::{ROW_BYTES, page_of};
 use super::failure::sql_is_true;
-use super::{Caller, Code, DropView, Failure, Page, StockView};
+use super::{Caller, Code, DropView, Failure, OnlyIf, Page, StockView, must_still_hold};
 use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, publish::Published};
-use crate::domain::limits::QUANTITY_PER_ORDER_MAX;
+use crate::domain::limits::{DROP_CHANGE_ATTEMPTS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{
     CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, ProductStatus, StockCounts, Timestamp,
     VariantId, VariantSpec,
@@ -94,25 +94,30 @@ impl Drops {
     /// Starts it now. Repeated: unchanged.
     ///
     /// # Errors
-    /// `drop_not_found`, `forbidden`, `drop_state_conflict`, `overloaded`.
-    pub async fn start(&self, caller: &Caller, id: DropId) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Start).await
+    /// `drop_not_found`, `forbidden`, `precondition_failed`, `drop_state_conflict`, `overloaded`.
+    pub async fn start(&self, caller: &Caller, id: DropId, only_if: OnlyIf<'_, DropView>) -> Result<DropView, Failure> {
+        self.command(caller, id, Command::Start, only_if).await
     }
 
     /// Ends it now. Repeated: unchanged.
     ///
     /// # Errors
     /// As [`Drops::start`].
-    pub async fn end(&self, caller: &Caller, id: DropId) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::End).await
+    pub async fn end(&self, caller: &Caller, id: DropId, only_if: OnlyIf<'_, DropView>) -> Result<DropView, Failure> {
+        self.command(caller, id, Command::End, only_if).await
     }
 
     /// Calls it off. Repeated: unchanged.
     ///
     /// # Errors
     /// As [`Drops::start`].
-    pub async fn cancel(&self, caller: &Caller, id: DropId) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Cancel).await
+    pub async fn cancel(
+        &self,
+        caller: &Caller,
+        id: DropId,
+        only_if: OnlyIf<'_, DropView>,
+    ) -> Result<DropView, Failure> {
+        self.command(caller, id, Command::Cancel, only_if).await
     }
 
     /// Adds units. `variant` may be left out where there is one.
@@ -125,8 +130,9 @@ impl Drops {
         id: DropId,
         variant: Option<VariantId>,
         quantity: u32,
+        only_if: OnlyIf<'_, DropView>,
     ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Restock { variant, quantity }).await
+        self.command(caller, id, Command::Restock { variant, quantity }, only_if).await
     }
 
     /// Moves start and end: both before the start, the end until the end. `starts_at`: as it is, if absent.
@@ -139,33 +145,61 @@ impl Drops {
         id: DropId,
         starts_at: Option<Timestamp>,
         ends_at: NewEnd,
+        only_if: OnlyIf<'_, DropView>,
     ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Reschedule { starts_at, ends_at }).await
+        self.command(caller, id, Command::Reschedule { starts_at, ends_at }, only_if).await
     }
 
-    async fn command(&self, caller: &Caller, id: DropId, command: Command) -> Result<DropView, Failure> {
-        let Some(handle) = self.registry.get(id) else {
-            return self.command_settled(caller, id, &command).await;
-        };
-        caller.may_manage(handle.spec.creator_id)?;
-        let by_hand = Command::ByHand { actor: caller.actor(), command: Box::new(command.clone()) };
-        match handle.ask(by_hand).await {
-            Ok(answer) => {
-                check(answer.outcome)?;
-                self.projection.reached(answer.sequence, OWN_CHANGE_PATIENCE).await;
-                Ok(view_of(&handle))
+    async fn command(
+        &self,
+        caller: &Caller,
+        id: DropId,
+        command: Command,
+        only_if: OnlyIf<'_, DropView>,
+    ) -> Result<DropView, Failure> {
+        for _ in 0..DROP_CHANGE_ATTEMPTS_MAX {
+            let Some(handle) = self.registry.get(id) else {
+                return self.command_settled(caller, id, &command, only_if).await;
+            };
+            caller.may_manage(handle.spec.creator_id)?;
+            let by_hand = Command::ByHand { actor: caller.actor(), command: Box::new(command.clone()) };
+            // What holds of the drop that is seen here is decided on by the drop itself, if it is still what is seen here.
+            let asked = match only_if {
+                None => by_hand,
+                Some(_) => {
+                    let seen = view_of(&handle);
+                    must_still_hold(only_if, &seen)?;
+                    Command::If { revision: Box::new(seen.revision()), command: Box::new(by_hand) }
+                }
+            };
+            match handle.ask(asked).await {
+                Ok(answer) if answer.outcome == Outcome::Rejected(Rejection::Changed) => {}
+                Ok(answer) => {
+                    check(answer.outcome)?;
+                    self.projection.reached(answer.sequence, OWN_CHANGE_PATIENCE).await;
+                    return Ok(view_of(&handle));
+                }
+                Err(AskError::Gone) => return self.command_settled(caller, id, &command, only_if).await,
+                Err(error) => return Err(ask_failure(error)),
             }
-            Err(AskError::Gone) => self.command_settled(caller, id, &command).await,
-            Err(error) => Err(ask_failure(error)),
         }
+        Err(Failure { detail: "Others are changing this drop".into(), ..Failure::retry(Code::Overloaded, 1) })
     }
 
     /// A settled drop takes no command; asking again for what it already is, is fine.
-    async fn command_settled(&self, caller: &Caller, id: DropId, command: &Command) -> Result<DropView, Failure> {
+    async fn command_settled(
+        &self,
+        caller: &Caller,
+        id: DropId,
+        command: &Command,
+        only_if: OnlyIf<'_, DropView>,
+    ) -> Result<DropView, Failure> {
         let row = self.row(id).await?;
         caller.may_manage(row.spec.creator_id)?;
-        match (command, row.status) {
-            (Command::End, DropStatus::Ended) | (Command::Cancel, DropStatus::Cancelled) => Ok(view_of_row(row)),
+        let (status, view) = (row.status, view_of_row(row));
+        must_still_hold(only_if, &view)?;
+        match (command, status) {
+            (Command::End, DropStatus::Ended) | (Command::Cancel, DropStatus::Cancelled) => Ok(view),
             (_, status) => Err(state_conflict(status)),
         }
     }

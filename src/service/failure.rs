@@ -72,6 +72,7 @@ codes! {
     OrderAlreadyConfirmed = "order_already_confirmed", "The order is confirmed already";
     HoldExpired = "hold_expired", "The hold has expired";
     DropStateConflict = "drop_state_conflict", "The drop is not in a state that allows this";
+    PreconditionFailed = "precondition_failed", "It is not any more what the change was meant for";
     RequestTimeout = "request_timeout", "The request did not arrive in time";
     HeadersTooLarge = "headers_too_large", "The headers are too large";
     BodyTooLarge = "body_too_large", "The body is too large";

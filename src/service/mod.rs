@@ -41,6 +41,20 @@ pub use crate::storage::{
     AuditFilter, AuditRow, Concern, Creator, DropFilter, Phase, Product, ProductFilter, ProductSummary, User,
 };
 
+/// Whether a thing is still what a change was meant for, asked of it as it is when it is changed. Absent: whatever it is.
+pub type OnlyIf<'a, T> = Option<&'a (dyn Fn(&T) -> bool + Send + Sync)>;
+
+/// # Errors
+/// `precondition_failed` where it is not any more.
+fn must_still_hold<T>(only_if: OnlyIf<'_, T>, thing: &T) -> Result<(), Failure> {
+    match only_if {
+        Some(holds) if !holds(thing) => {
+            Err(Failure::with(Code::PreconditionFailed, "If-Match names no version that is current: read it again"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Runs in a task of its own, from now on, what must not stop half-way: the server drops a request whose client hangs up. `broken` is what to
 /// say where the task itself breaks. Who waits for it holds the task's handle, and not what it needs.
 fn to_the_end<T: Send + 'static>(

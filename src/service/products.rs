@@ -1,9 +1,10 @@
 //! Products: what drops sell.
 
 use super::{
-    Caller, Code, Failure, FieldError, Object, Page,
+    Caller, Code, Failure, FieldError, Object, OnlyIf, Page,
     clock::Clock,
     creators::{ROW_BYTES, page_of},
+    must_still_hold,
 };
 use crate::domain::limits::{ATTRIBUTES_BYTES_MAX, ATTRIBUTES_PER_PRODUCT_MAX, PRODUCT_CHANGE_ATTEMPTS_MAX};
 use crate::domain::{
@@ -139,28 +140,44 @@ impl Products {
     /// Changes what is given. Drops that were scheduled before keep the names and prices of their time.
     ///
     /// # Errors
-    /// `product_not_found`, `forbidden`, `conflicting_fields` (variants that it does not have, currencies, the sum of its
+    /// `product_not_found`, `forbidden`, `precondition_failed`, `conflicting_fields` (variants that it does not have, currencies, the sum of its
     /// attributes), `overloaded` where others change it all the time, `database_unavailable`.
-    pub async fn change(&self, caller: &Caller, id: ProductId, change: &ProductChange) -> Result<Product, Failure> {
-        self.rewrite(caller, id, "product_changed", |product| changed(product, change)).await
+    pub async fn change(
+        &self,
+        caller: &Caller,
+        id: ProductId,
+        change: &ProductChange,
+        only_if: OnlyIf<'_, Product>,
+    ) -> Result<Product, Failure> {
+        self.rewrite(caller, id, "product_changed", only_if, |product| changed(product, change)).await
     }
 
     /// Takes it out of the lists; it gets no new drops. Repeated: unchanged.
     ///
     /// # Errors
     /// As [`Products::change`].
-    pub async fn archive(&self, caller: &Caller, id: ProductId) -> Result<Product, Failure> {
+    pub async fn archive(
+        &self,
+        caller: &Caller,
+        id: ProductId,
+        only_if: OnlyIf<'_, Product>,
+    ) -> Result<Product, Failure> {
         let archived = |product: &Product| Ok(Product { status: ProductStatus::Archived, ..product.clone() });
-        self.rewrite(caller, id, "product_archived", archived).await
+        self.rewrite(caller, id, "product_archived", only_if, archived).await
     }
 
     /// Brings it back. Repeated: unchanged.
     ///
     /// # Errors
     /// As [`Products::change`].
-    pub async fn restore(&self, caller: &Caller, id: ProductId) -> Result<Product, Failure> {
+    pub async fn restore(
+        &self,
+        caller: &Caller,
+        id: ProductId,
+        only_if: OnlyIf<'_, Product>,
+    ) -> Result<Product, Failure> {
         let restored = |product: &Product| Ok(Product { status: ProductStatus::Active, ..product.clone() });
-        self.rewrite(caller, id, "product_restored", restored).await
+        self.rewrite(caller, id, "product_restored", only_if, restored).await
     }
 
     /// Reads, changes and writes, again if somebody else wrote in between. A change that changes nothing leaves no trace.
@@ -169,11 +186,13 @@ impl Products {
         caller: &Caller,
         id: ProductId,
         act: &str,
+        only_if: OnlyIf<'_, Product>,
         change: impl Fn(&Product) -> Result<Product, Failure>,
     ) -> Result<Product, Failure> {
         for _ in 0..PRODUCT_CHANGE_ATTEMPTS_MAX {
             let old = self.get(id).await?;
             caller.may_manage(old.creator_id)?;
+            must_still_hold(only_if, &old)?;
             let mut new = change(&old)?;
             if new == old {
                 return Ok(old);

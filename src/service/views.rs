@@ -1,6 +1,6 @@
 //! What reads answer, in domain types.
 
-use crate::domain::{DropSpec, DropStatus, StockCounts, Timestamp, VariantId};
+use crate::domain::{DropRevision, DropSpec, DropStatus, StockCounts, Timestamp, VariantId};
 use smallvec::SmallVec;
 
 /// A drop and its live stock.
@@ -14,6 +14,14 @@ pub struct DropView {
     pub started_at: Option<Timestamp>,
     /// When it ended or was cancelled.
     pub ended_at: Option<Timestamp>,
+}
+
+impl DropView {
+    /// What of it somebody can change by hand.
+    #[must_use]
+    pub fn revision(&self) -> DropRevision {
+        DropRevision::new(&self.spec, self.stock.status, self.stock.variants.iter().map(|(_, stock)| stock.total))
+    }
 }
 
 /// The published stock of a drop: durable, never ahead of the journal.

@@ -24,13 +24,22 @@ pub(super) async fn insert_creator<D: Database>(db: &D, creator: &Creator) -> Re
     tx.commit().await
 }
 
-/// The profile, not the count of its followers.
-pub(super) async fn update_creator<D: Database>(db: &D, creator: &Creator, audit: &AuditRow) -> Result<(), StoreError> {
-    let sql = "UPDATE creators SET display_name = $2, bio = $3 WHERE id = $1";
+/// The profile, not the count of its followers; only over what the change was made from.
+pub(super) async fn update_creator<D: Database>(
+    db: &D,
+    new: &Creator,
+    old: &Creator,
+    audit: &AuditRow,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE creators SET display_name = $2, bio = $3 WHERE id = $1 AND handle = $4 AND display_name = $5 AND bio = $6";
     let mut tx = db.transaction().await?;
-    tx.run(sql, args![creator.id.0, &creator.display_name, &creator.bio]).await?;
+    let from = [&old.handle, &old.display_name, &old.bio];
+    if tx.run(sql, args![new.id.0, &new.display_name, &new.bio, from[0], from[1], from[2]]).await? == 0 {
+        return Ok(false);
+    }
     audit::add(&mut tx, audit).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(true)
 }
 
 pub(super) async fn creator<D: Database>(db: &D, id: CreatorId) -> Result<Option<Creator>, StoreError> {

@@ -333,8 +333,9 @@ pub trait Store: Ledger {
 
     /// Makes an account a creator. `Taken` with `handle` or `creator` (the account has a profile already).
     async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError>;
-    /// Writes a profile's name and text, and a line of the audit trail.
-    async fn update_creator(&self, creator: &Creator, audit: &AuditRow) -> Result<(), StoreError>;
+    /// Writes a profile's name and text, and a line of the audit trail, if the profile still is what the change was made from (its
+    /// followers apart); returns whether it was.
+    async fn update_creator(&self, new: &Creator, old: &Creator, audit: &AuditRow) -> Result<bool, StoreError>;
     /// The profile with that id, its follower count included.
     async fn creator(&self, id: CreatorId) -> Result<Option<Creator>, StoreError>;
     /// Creators in id order (newest first), those before `after` if it is given.

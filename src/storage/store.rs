@@ -227,8 +227,8 @@ impl<D: Database> Store for SqlStore<D> {
     async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError> {
         timely(catalogue::insert_creator(&self.db, creator)).await
     }
-    async fn update_creator(&self, creator: &Creator, audit: &AuditRow) -> Result<(), StoreError> {
-        self.creators.write([creator.id], timely(catalogue::update_creator(&self.db, creator, audit))).await
+    async fn update_creator(&self, new: &Creator, old: &Creator, audit: &AuditRow) -> Result<bool, StoreError> {
+        self.creators.write([new.id], timely(catalogue::update_creator(&self.db, new, old, audit))).await
     }
     async fn creator(&self, id: CreatorId) -> Result<Option<Creator>, StoreError> {
         self.creators.get(id, |_| true, timely(catalogue::creator(&self.db, id))).await

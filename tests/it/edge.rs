@@ -180,7 +180,8 @@ async fn pages_of_configured_origins_may_call() {
         assert_eq!(list.status(), status);
         assert_eq!(header(&list, "access-control-allow-origin"), Some(shop));
         let exposed = header(&list, "access-control-expose-headers").expect("what pages may read");
-        for name in ["date", "etag", "location", "ratelimit", "ratelimit-policy", "retry-after", "idempotency-replayed"] {
+        for name in ["date", "etag", "location", "ratelimit", "ratelimit-policy", "retry-after", "idempotency-replayed"]
+        {
             assert!(exposed.split(',').any(|exposed| exposed.trim().eq_ignore_ascii_case(name)), "{name}: {exposed}");
         }
     }

@@ -139,7 +139,8 @@ async fn a_price_is_in_money_that_there_is() {
         let money = |amount: i64| json!({"amount": amount, "currency": code, "exponent": exponent});
         assert_eq!((status.as_u16(), &made["price"]), (201, &money(500)), "{made}");
         assert_eq!(made["variants"][0]["price"], money(7));
-        let drop = json!({"product_id": made["id"], "variants": [{"variant_id": made["variants"][0]["id"], "stock": 1}]});
+        let drop =
+            json!({"product_id": made["id"], "variants": [{"variant_id": made["variants"][0]["id"], "stock": 1}]});
         let (_, drop) = server.post("/drops", Some(&maker), drop).await;
         assert_eq!(drop["variants"][0]["price"], money(7));
     }
@@ -165,7 +166,8 @@ async fn an_exported_table_has_no_formulas() {
         assert_eq!(server.order(&maker, variant["id"].as_str().expect("an id"), &order).await.0, 201);
     }
     let url = server.url(&format!("/drops/{}/orders/export", drop["id"].as_str().expect("an id")));
-    let table = server.http.get(url).bearer_auth(&maker.token).send().await.expect("an answer").text().await.expect("text");
+    let table =
+        server.http.get(url).bearer_auth(&maker.token).send().await.expect("an answer").text().await.expect("text");
     let mut reader = csv::Reader::from_reader(table.as_bytes());
     let names: Vec<String> = reader.records().map(|line| line.expect("a line")[3].to_owned()).collect();
     assert_eq!(names, [format!("'{formula}"), "'-1".to_owned(), "M".to_owned()]);

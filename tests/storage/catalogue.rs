@@ -31,8 +31,11 @@ pub async fn a_profile_changes_and_keeps_its_followers(db: Database) {
     let old = db.store.creator(star).await.unwrap().unwrap();
     // Somebody follows while the change is made from what was read before.
     db.store.follow(fans[1], star, at(2)).await.unwrap();
-    let new = Creator { display_name: "Ünlü \u{1f980}".to_owned(), bio: String::new(), ..old };
-    db.store.update_creator(&new, &audit(fans[0], 3)).await.unwrap();
+    let new = Creator { display_name: "Ünlü \u{1f980}".to_owned(), bio: String::new(), ..old.clone() };
+    assert!(db.store.update_creator(&new, &old, &audit(fans[0], 3)).await.unwrap());
+    // Another editor, who looked before.
+    let late = Creator { bio: "late".to_owned(), ..old.clone() };
+    assert!(!db.store.update_creator(&late, &old, &audit(fans[0], 4)).await.unwrap());
     assert_eq!(db.store.creator(star).await.unwrap(), Some(Creator { follower_count: 2, ..new }));
     let trail = db.store.audit(AuditFilter { actor: Some(fans[0]), ..AuditFilter::default() }, None, 10).await.unwrap();
     assert_eq!(trail.len(), 1);

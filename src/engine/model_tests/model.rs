@@ -2,8 +2,8 @@
 
 use crate::domain::limits::{QUANTITY_PER_ORDER_MAX, STOCK_PER_VARIANT_MAX};
 use crate::domain::{
-    DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, RefundCause, Refusal,
-    ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    DropRevision, DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, RefundCause,
+    Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 
@@ -49,6 +49,10 @@ impl Model {
             Phase::Ended => DropStatus::Ended,
             Phase::Cancelled => DropStatus::Cancelled,
         }
+    }
+
+    fn revision(&self) -> DropRevision {
+        DropRevision::new(&self.spec, self.status(), self.totals.iter().copied())
     }
 
     pub fn stock(&self, variant: usize) -> StockCounts {
@@ -149,6 +153,13 @@ impl Model {
                 self.reschedule(clock, starts_at, ends_at.after(self.spec.ends_at))
             }
             Command::ByHand { command, .. } => self.apply(clock, command),
+            Command::If { revision, command } => {
+                if self.revision() == **revision {
+                    self.apply(clock, command)
+                } else {
+                    Outcome::Rejected(Rejection::Changed)
+                }
+            }
             Command::Tick => Outcome::Done(self.status()),
         }
     }

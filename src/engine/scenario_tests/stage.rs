@@ -191,9 +191,7 @@ impl Stage {
             ["drop", "moves", "to", starts, "until", ends] => {
                 Command::Reschedule { starts_at: Some(at(starts)), ends_at: NewEnd::At(at(ends)) }
             }
-            ["drop", "ends", "at", ends] => {
-                Command::Reschedule { starts_at: None, ends_at: NewEnd::At(at(ends)) }
-            }
+            ["drop", "ends", "at", ends] => Command::Reschedule { starts_at: None, ends_at: NewEnd::At(at(ends)) },
             ["drop", "has", "no", "end"] => Command::Reschedule { starts_at: None, ends_at: NewEnd::Never },
             ["admin", ref rest @ ..] => {
                 let (user, origin) = (user_id("admin"), "192.0.2.7".into());

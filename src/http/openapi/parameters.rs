@@ -67,6 +67,9 @@ parameters! {
     /// An export.
     ExportQuery = [query("format", names(&["csv", "ndjson"]), "`csv` if it is left out")];
 
+    /// `If-Match`.
+    WithIfMatch = [if_match()];
+
     /// `Idempotency-Key`.
     Keyed = [idempotency_key()];
 }
@@ -137,6 +140,14 @@ fn product_filter() -> Vec<Parameter> {
         query("price_max", amount().into(), "Only those that cost as much or less, in minor units of their currency"),
     ]
     .concat()
+}
+
+fn if_match() -> Vec<Parameter> {
+    let about = "Tags (`ETag`) of the versions that the change is meant for. Where none of them is current the answer is 412 and nothing is done, which \
+                 is decided together with the change. `*` is any. What buyers and followers do makes no other version; `If-Unmodified-Since` is \
+                 not offered and ignored";
+    let tags = ObjectBuilder::new().schema_type(Type::String);
+    parameter("If-Match", ParameterIn::Header, Required::False, tags.into(), about)
 }
 
 fn idempotency_key() -> Vec<Parameter> {

@@ -64,6 +64,7 @@ fn implied(path: &str, operation: &Value) -> Vec<Code> {
     all.push(Code::RequestTimeout);
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         match (parameter["in"].as_str(), parameter["name"].as_str()) {
+            (Some("header"), Some("If-Match")) => all.push(Code::PreconditionFailed),
             (Some("query"), Some("cursor")) => all.push(Code::InvalidCursor),
             (Some("header"), Some("Idempotency-Key")) => {
                 all.extend([Code::IdempotencyKeyMissing, Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused]);

@@ -9,8 +9,7 @@ fn conditional(document: &mut Value) {
     let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
     let operations = items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut());
     for operation in operations.filter(|one| one["operationId"].as_str().is_some_and(|id| CONDITIONAL.contains(&id))) {
-        let tag =
-            json!({"ETag": {"required": true, "schema": {"type": "string"}, "description": "For `If-None-Match`"}});
+        let tag = json!({"ETag": {"required": true, "schema": {"type": "string"}, "description": "For `If-None-Match` and `If-Match`"}});
         operation["responses"]["200"]["headers"] = tag.clone();
         operation["responses"]["304"] = json!({"description": "What the client holds is still true", "headers": tag});
         if let Some(parameters) = operation["parameters"].as_array_mut() {
@@ -20,6 +19,19 @@ fn conditional(document: &mut Value) {
                 "description": "Tags of the versions that the client holds",
                 "schema": {"type": "string"},
             }));
+        }
+    }
+}
+
+/// A change answers the tag of what it made.
+fn tags_of_changes(document: &mut Value) {
+    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
+    for operation in items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut()) {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        if parameters.into_iter().any(|parameter| parameter["name"] == "If-Match") {
+            let about = "For `If-Match` of the next change";
+            operation["responses"]["200"]["headers"]["ETag"] =
+                json!({"required": true, "schema": {"type": "string"}, "description": about});
         }
     }
 }
@@ -91,6 +103,7 @@ pub fn add(document: &mut Value) {
         }
     }
     conditional(document);
+    tags_of_changes(document);
     link(document);
     document["x-streams"] = json!({
         "/api/v1/notifications": {

@@ -2,13 +2,13 @@
 //!
 //! A field of a request that may be left out may also be `null`, which is the same ([`Field`](crate::http::field::Field)).
 
+use crate::domain::Currency;
 use crate::domain::limits::{
     ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX, EMAIL_CHARS_MAX, EMAIL_CHARS_MIN,
     HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, IMAGES_PER_PRODUCT_MAX, INBOX_MARKED_MAX, NAME_CHARS_MAX,
     PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX,
     STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
 };
-use crate::domain::Currency;
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use utoipa::openapi::schema::{
@@ -252,7 +252,11 @@ pub fn amount() -> Shape {
 
 pub fn currency() -> Shape {
     let codes: Vec<String> = Currency::all_tender().map(|currency| currency.to_string()).collect();
-    of(Type::String).enum_values(Some(codes)).description(Some("ISO 4217, what one can pay with")).examples(["USD"]).into()
+    of(Type::String)
+        .enum_values(Some(codes))
+        .description(Some("ISO 4217, what one can pay with"))
+        .examples(["USD"])
+        .into()
 }
 
 pub fn price() -> Shape {

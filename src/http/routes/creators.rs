@@ -4,7 +4,7 @@ use super::{Answer, created, location, ok};
 use crate::domain::{CreatorId, DropId, ProductId, UserId};
 use crate::http::Services;
 use crate::http::auth::Whose;
-use crate::http::conditional;
+use crate::http::conditional::{self, Precondition, creator_revision};
 use crate::http::dto::creators::{
     CreatorBody, CreatorChangeBody, FollowBody, FollowedBody, FollowerBody, FollowingBody, NewCreatorBody,
 };
@@ -12,6 +12,7 @@ use crate::http::dto::{drops::DropBody, products::ProductSummaryBody};
 use crate::http::json::{self, Body};
 use crate::http::openapi::parameters::{
     AndCreator, CreatorsQuery, DropsOfOneQuery, FollowersQuery, FollowingQuery, OfCreator, OfUser, ProductsOfOneQuery,
+    WithIfMatch,
 };
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
@@ -52,7 +53,8 @@ pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): B
     ),
 )]
 pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<CreatorId>) -> Answer {
-    conditional::page(&request, CreatorBody::from(&services.creators.get(id).await?))
+    let creator = services.creators.get(id).await?;
+    conditional::page(&request, Some(&creator_revision(&creator)), CreatorBody::from(&creator))
 }
 
 /// `PATCH /creators/{id}`.
@@ -63,11 +65,11 @@ pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id
     operation_id = "change_creator",
     summary = "Change a profile (its creator, admins)",
     description = "What is left out stays, and so does the handle.",
-    params(OfCreator),
+    params(OfCreator, WithIfMatch),
     request_body = CreatorChangeBody,
     responses(
         (status = 200, description = "The profile as it is now", body = CreatorBody),
-        Fails<{ codes(&[C::CreatorNotFound, C::Forbidden]) }>,
+        Fails<{ codes(&[C::CreatorNotFound, C::Forbidden, C::Overloaded]) }>,
     ),
     security(("bearer" = [])),
 )]
@@ -75,10 +77,13 @@ pub async fn change(
     services: web::Data<Services>,
     caller: Caller,
     Id(id): Id<CreatorId>,
+    precondition: Precondition,
     Body(body): Body<CreatorChangeBody>,
 ) -> Answer {
-    let creator = services.creators.change(&caller, id, body.validated(CreatorChangeBody::validate)?).await?;
-    ok(CreatorBody::from(&creator))
+    let change = body.validated(CreatorChangeBody::validate)?;
+    let only_if = precondition.holds(creator_revision);
+    let creator = services.creators.change(&caller, id, change, only_if.as_deref()).await?;
+    conditional::changed(Some(&creator_revision(&creator)), CreatorBody::from(&creator))
 }
 
 /// `GET /creators`.

@@ -1,17 +1,17 @@
 //! `/drops`.
 
-use super::{Answer, created, location, ok};
+use super::{Answer, created, location};
 use crate::domain::DropId;
 use crate::domain::limits::DROP_BODY_BYTES_MAX;
 use crate::http::Services;
-use crate::http::conditional::{self, View};
+use crate::http::conditional::{self, Precondition, View, drop_revision};
 use crate::http::dto::drops::{DropBody, NewDropBody, RescheduleBody, RestockBody, StockBody};
 use crate::http::json::{self, Body};
-use crate::http::openapi::parameters::{DropsQuery, OfDrop};
+use crate::http::openapi::parameters::{DropsQuery, OfDrop, WithIfMatch};
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
-use crate::service::{Caller, Code as C, DropFilter};
+use crate::service::{Caller, Code as C, DropFilter, DropView};
 use actix_web::{HttpRequest, web};
 
 /// `POST /drops`.
@@ -53,7 +53,9 @@ pub async fn create(
 )]
 pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<DropId>) -> Answer {
     let drop = services.drops.get(id).await?;
-    conditional::page_of(&request, (View::Drop, id), drop.stock.position, || DropBody::from(&drop))
+    conditional::page_of(&request, (View::Drop, id), drop.stock.position, || {
+        (Some(drop_revision(&drop)), DropBody::from(&drop))
+    })
 }
 
 /// `GET /drops/{id}/stock`.
@@ -71,7 +73,7 @@ pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id
 )]
 pub async fn stock(services: web::Data<Services>, request: HttpRequest, Id(id): Id<DropId>) -> Answer {
     let stock = services.drops.stock(id).await?;
-    conditional::page_of(&request, (View::Stock, id), stock.position, || StockBody::new(id, &stock))
+    conditional::page_of(&request, (View::Stock, id), stock.position, || (None, StockBody::new(id, &stock)))
 }
 
 /// `GET /drops`.
@@ -100,15 +102,21 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     tag = "Drops",
     operation_id = "start_drop",
     summary = "Start it now (its creator, admins)",
-    params(OfDrop),
+    params(OfDrop, WithIfMatch),
     responses(
         (status = 200, description = "The drop; repeated: unchanged", body = DropBody),
         Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
-pub async fn start(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
-    ok(DropBody::from(&services.drops.start(&caller, id).await?))
+pub async fn start(
+    services: web::Data<Services>,
+    caller: Caller,
+    Id(id): Id<DropId>,
+    precondition: Precondition,
+) -> Answer {
+    let only_if = precondition.holds(drop_revision);
+    changed(&services.drops.start(&caller, id, only_if.as_deref()).await?)
 }
 
 /// `POST /drops/{id}/end`.
@@ -118,15 +126,21 @@ pub async fn start(services: web::Data<Services>, caller: Caller, Id(id): Id<Dro
     tag = "Drops",
     operation_id = "end_drop",
     summary = "End it now (its creator, admins)",
-    params(OfDrop),
+    params(OfDrop, WithIfMatch),
     responses(
         (status = 200, description = "The drop; repeated: unchanged", body = DropBody),
         Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
-pub async fn end(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
-    ok(DropBody::from(&services.drops.end(&caller, id).await?))
+pub async fn end(
+    services: web::Data<Services>,
+    caller: Caller,
+    Id(id): Id<DropId>,
+    precondition: Precondition,
+) -> Answer {
+    let only_if = precondition.holds(drop_revision);
+    changed(&services.drops.end(&caller, id, only_if.as_deref()).await?)
 }
 
 /// `POST /drops/{id}/cancel`.
@@ -136,15 +150,21 @@ pub async fn end(services: web::Data<Services>, caller: Caller, Id(id): Id<DropI
     tag = "Drops",
     operation_id = "cancel_drop",
     summary = "Call it off: holds are released, sold orders refunded (its creator, admins)",
-    params(OfDrop),
+    params(OfDrop, WithIfMatch),
     responses(
         (status = 200, description = "The drop; repeated: unchanged", body = DropBody),
         Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
-pub async fn cancel(services: web::Data<Services>, caller: Caller, Id(id): Id<DropId>) -> Answer {
-    ok(DropBody::from(&services.drops.cancel(&caller, id).await?))
+pub async fn cancel(
+    services: web::Data<Services>,
+    caller: Caller,
+    Id(id): Id<DropId>,
+    precondition: Precondition,
+) -> Answer {
+    let only_if = precondition.holds(drop_revision);
+    changed(&services.drops.cancel(&caller, id, only_if.as_deref()).await?)
 }
 
 /// `POST /drops/{id}/restock`.
@@ -155,7 +175,7 @@ pub async fn cancel(services: web::Data<Services>, caller: Caller, Id(id): Id<Dr
     operation_id = "restock_drop",
     summary = "Add units (its creator, admins)",
     description = "`variant_id` may be left out where the drop has one variant.",
-    params(OfDrop),
+    params(OfDrop, WithIfMatch),
     request_body = RestockBody,
     responses(
         (status = 200, description = "The drop", body = DropBody),
@@ -167,11 +187,12 @@ pub async fn restock(
     services: web::Data<Services>,
     caller: Caller,
     Id(id): Id<DropId>,
+    precondition: Precondition,
     Body(body): Body<RestockBody>,
 ) -> Answer {
     let (variant, quantity) = body.validated(RestockBody::validate)?;
-    let drop = services.drops.restock(&caller, id, variant, quantity).await?;
-    ok(DropBody::from(&drop))
+    let only_if = precondition.holds(drop_revision);
+    changed(&services.drops.restock(&caller, id, variant, quantity, only_if.as_deref()).await?)
 }
 
 /// `POST /drops/{id}/reschedule`.
@@ -182,7 +203,7 @@ pub async fn restock(
     operation_id = "reschedule_drop",
     summary = "Give it another schedule (its creator, admins)",
     description = "What is left out stays; an end that is `null` goes.",
-    params(OfDrop),
+    params(OfDrop, WithIfMatch),
     request_body = RescheduleBody,
     responses(
         (status = 200, description = "The drop", body = DropBody),
@@ -194,11 +215,16 @@ pub async fn reschedule(
     services: web::Data<Services>,
     caller: Caller,
     Id(id): Id<DropId>,
+    precondition: Precondition,
     Body(body): Body<RescheduleBody>,
 ) -> Answer {
     let (starts_at, ends_at) = body.validated(RescheduleBody::validate)?;
-    let drop = services.drops.reschedule(&caller, id, starts_at, ends_at).await?;
-    ok(DropBody::from(&drop))
+    let only_if = precondition.holds(drop_revision);
+    changed(&services.drops.reschedule(&caller, id, starts_at, ends_at, only_if.as_deref()).await?)
+}
+
+fn changed(drop: &DropView) -> Answer {
+    conditional::changed(Some(&drop_revision(drop)), DropBody::from(drop))
 }
 
 /// `GET /users/me/feed`.

@@ -1,13 +1,13 @@
 //! `/products`.
 
-use super::{Answer, created, location, ok};
+use super::{Answer, created, location};
 use crate::domain::ProductId;
 use crate::domain::limits::PRODUCT_BODY_BYTES_MAX;
 use crate::http::Services;
-use crate::http::conditional;
+use crate::http::conditional::{self, Precondition, product_revision};
 use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody, ProductSummaryBody};
 use crate::http::json::{self, Body};
-use crate::http::openapi::parameters::{OfProduct, ProductsQuery};
+use crate::http::openapi::parameters::{OfProduct, ProductsQuery, WithIfMatch};
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
@@ -51,7 +51,7 @@ pub async fn create(
     ),
 )]
 pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id<ProductId>) -> Answer {
-    conditional::page(&request, ProductBody::from(&services.products.get(id).await?))
+    conditional::page(&request, None, ProductBody::from(&services.products.get(id).await?))
 }
 
 /// `GET /products`.
@@ -82,7 +82,7 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     operation_id = "change_product",
     summary = "Change a product (its creator, admins)",
     description = "A merge (RFC 7396): what is left out stays, `null` empties, attributes are merged by name, everything else is replaced as a whole.",
-    params(OfProduct),
+    params(OfProduct, WithIfMatch),
     request_body = ProductChangeBody,
     responses(
         (status = 200, description = "The product", body = ProductBody),
@@ -94,10 +94,13 @@ pub async fn change(
     services: web::Data<Services>,
     caller: Caller,
     Id(id): Id<ProductId>,
+    precondition: Precondition,
     Body(body): Body<ProductChangeBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
-    let product = services.products.change(&caller, id, &body.validated(ProductChangeBody::validate)?).await?;
-    ok(ProductBody::from(&product))
+    let change = body.validated(ProductChangeBody::validate)?;
+    let only_if = precondition.holds(product_revision);
+    let product = services.products.change(&caller, id, &change, only_if.as_deref()).await?;
+    conditional::changed(None, ProductBody::from(&product))
 }
 
 /// `POST /products/{id}/archive`.
@@ -107,15 +110,22 @@ pub async fn change(
     tag = "Products",
     operation_id = "archive_product",
     summary = "Take a product out of the lists (its creator, admins)",
-    params(OfProduct),
+    params(OfProduct, WithIfMatch),
     responses(
         (status = 200, description = "The product; repeated: unchanged", body = ProductBody),
         Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::Overloaded]) }>,
     ),
     security(("bearer" = [])),
 )]
-pub async fn archive(services: web::Data<Services>, caller: Caller, Id(id): Id<ProductId>) -> Answer {
-    ok(ProductBody::from(&services.products.archive(&caller, id).await?))
+pub async fn archive(
+    services: web::Data<Services>,
+    caller: Caller,
+    Id(id): Id<ProductId>,
+    precondition: Precondition,
+) -> Answer {
+    let only_if = precondition.holds(product_revision);
+    let product = services.products.archive(&caller, id, only_if.as_deref()).await?;
+    conditional::changed(None, ProductBody::from(&product))
 }
 
 /// `POST /products/{id}/restore`.
@@ -125,13 +135,20 @@ pub async fn archive(services: web::Data<Services>, caller: Caller, Id(id): Id<P
     tag = "Products",
     operation_id = "restore_product",
     summary = "Bring a product back (its creator, admins)",
-    params(OfProduct),
+    params(OfProduct, WithIfMatch),
     responses(
         (status = 200, description = "The product; repeated: unchanged", body = ProductBody),
         Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::Overloaded]) }>,
     ),
     security(("bearer" = [])),
 )]
-pub async fn restore(services: web::Data<Services>, caller: Caller, Id(id): Id<ProductId>) -> Answer {
-    ok(ProductBody::from(&services.products.restore(&caller, id).await?))
+pub async fn restore(
+    services: web::Data<Services>,
+    caller: Caller,
+    Id(id): Id<ProductId>,
+    precondition: Precondition,
+) -> Answer {
+    let only_if = precondition.holds(product_revision);
+    let product = services.products.restore(&caller, id, only_if.as_deref()).await?;
+    conditional::changed(None, ProductBody::from(&product))
 }
