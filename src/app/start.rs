@@ -23,6 +23,7 @@ use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::identity;
 use crate::service::inbox::{Inbox, MarkWriter};
+use crate::service::keys::Keys;
 use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
@@ -128,7 +129,9 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
     let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());
     background.write_marks(marks);
-    let selling = Selling { drops, orders, sales, inbox };
+    let keys = Keys::new(Arc::clone(&store), clock.clone());
+    background.forget_keys(&keys);
+    let selling = Selling { drops, orders, sales, inbox, keys };
     let secret = signing_secret(config, last, &*store).await?;
     let services = services((config, &secret), &store, &hub, &clock, selling, (monitor, meters), &logins);
     let limits = Limits::new(config.sizes, &config.rate_limits);
@@ -173,6 +176,7 @@ struct Selling {
     orders: Orders,
     sales: Sales,
     inbox: Inbox,
+    keys: Keys,
 }
 
 /// A new key beside data that others were told of is worth a line: whoever copied the data directory has forgotten it.
@@ -193,7 +197,7 @@ fn services(
     store: &Arc<dyn Store>,
     hub: &Hub,
     clock: &Clock,
-    Selling { drops, orders, sales, inbox }: Selling,
+    Selling { drops, orders, sales, inbox, keys }: Selling,
     (health, meters): (Arc<dyn HealthSource>, Meters),
     logins: &LoginLog,
 ) -> Services {
@@ -210,6 +214,7 @@ fn services(
         orders,
         sales,
         inbox,
+        keys,
         hub: hub.clone(),
         health,
         meters,
@@ -415,6 +420,11 @@ impl Background {
             let marks = Rc::clone(&marks);
             async move { marks.lock().await.run().await }
         });
+    }
+
+    fn forget_keys(&mut self, keys: &Keys) {
+        let keys = keys.clone();
+        self.keep("idempotency_keys", Need::Useful, move |_| keys.clone().forget());
     }
 
     fn sweep_limits(&mut self, limits: &Limits) {

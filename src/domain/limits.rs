@@ -123,6 +123,12 @@ pub const DATABASE_CONNECTIONS_DEFAULT: u32 = 16;
 pub const DATABASE_CONNECTIONS_MAX: u32 = 1_000;
 /// Fields of one object that nobody knows, as far as an answer names them.
 pub const UNKNOWN_FIELDS_TOLD_MAX: usize = 32;
+/// How long the idempotency key of a change other than an order is kept, with its answer.
+pub const KEY_KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Such keys of one user.
+pub const KEPT_KEYS_PER_USER_MAX: u32 = 10_000;
+/// A longer answer is read anew when it is asked for again.
+pub const KEPT_ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Rows of one page.
 pub const PAGE_LIMIT_MAX: u32 = 100;
 /// What the texts of a page's rows may have together, in bytes. A page that would have more is shorter, and the next one goes on there.

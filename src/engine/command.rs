@@ -1,8 +1,8 @@
 //! What may be asked of a drop, and what it answers.
 
 use crate::domain::{
-    Actor, DropRevision, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason,
-    Timestamp, TraceId, UserId, VariantId,
+    Actor, DropRevision, DropStatus, Fingerprint, KeyDigest, KeyedRequest, OrderId, OrderStatus, OrderView, Refusal,
+    ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
 
 /// Holds units for a buyer, under an idempotency key.
@@ -118,6 +118,8 @@ pub enum Command {
     ByHand {
         /// Who.
         actor: Actor,
+        /// The idempotency key that it came with; noted with it.
+        request: Option<Box<KeyedRequest>>,
         /// What.
         command: Box<Command>,
     },

@@ -9,8 +9,8 @@ use crate::domain::limits::{
     SWEEP_ORDERS_MAX,
 };
 use crate::domain::{
-    Actor, DropEvent, DropStatus, ManualAct, Moment, OrderId, OrderLine, OrderStatus, RefundCause, Refusal,
-    ReleaseReason, Timestamp, TraceId, VariantId,
+    Actor, DropEvent, DropStatus, KeyedRequest, ManualAct, Moment, OrderId, OrderLine, OrderStatus, RefundCause,
+    Refusal, ReleaseReason, Timestamp, TraceId, VariantId,
 };
 
 /// Where decided events go. The state has already taken each of them in.
@@ -64,13 +64,22 @@ impl DropState {
                 let (starts_at, ends_at) = self.new_times(starts_at, ends_at);
                 self.reschedule(now, starts_at, ends_at, events)
             }
-            Command::ByHand { actor, command } => self.by_hand(now, actor, *command, events),
+            Command::ByHand { actor, request, command } => {
+                self.by_hand(now, actor, request.map(|request| *request), *command, events)
+            }
             Command::If { revision, .. } if self.revision() != *revision => Outcome::Rejected(Rejection::Changed),
             Command::If { command, .. } => self.decide(now, *command, events),
         }
     }
 
-    fn by_hand(&mut self, now: Moment, actor: Actor, command: Command, events: &mut Events) -> Outcome {
+    fn by_hand(
+        &mut self,
+        now: Moment,
+        actor: Actor,
+        request: Option<KeyedRequest>,
+        command: Command,
+        events: &mut Events,
+    ) -> Outcome {
         let act = match &command {
             Command::Start => ManualAct::Started,
             Command::End => ManualAct::Ended,
@@ -87,7 +96,7 @@ impl DropState {
         let before = events.len();
         let outcome = self.decide(now, command, events);
         if events.len() > before {
-            self.emit(now, DropEvent::ByHand { actor, act, request: None }, events);
+            self.emit(now, DropEvent::ByHand { actor, act, request }, events);
         }
         outcome
     }

@@ -18,6 +18,7 @@ pub mod headers;
 pub mod health;
 pub mod idempotency;
 pub mod json;
+pub mod keyed;
 pub mod known;
 pub mod lifeline;
 pub mod limits;
@@ -46,6 +47,7 @@ use crate::service::accounts::Accounts;
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::inbox::Inbox;
+use crate::service::keys::Keys;
 use crate::service::orders::Orders;
 use crate::service::products::Products;
 use crate::service::sales::Sales;
@@ -80,6 +82,8 @@ pub struct Services {
     pub sales: Sales,
     /// What waits for people.
     pub inbox: Inbox,
+    /// Idempotency keys.
+    pub keys: Keys,
     /// Live sessions.
     pub hub: Hub,
     /// For `/readyz`.

@@ -1,6 +1,7 @@
 //! Creators and who follows them.
 
 use super::caller::changed_fields;
+use super::keys::Attempt;
 use super::{Caller, Code, Failure, Hub, Object, OnlyIf, Page, clock::Clock, must_still_hold, to_the_end};
 use crate::domain::limits::{CREATOR_CHANGE_ATTEMPTS_MAX, PAGE_BYTES_MAX, PAGE_LIMIT_MAX};
 use crate::domain::{CreatorId, UserId};
@@ -52,7 +53,14 @@ impl Creators {
     ///
     /// # Errors
     /// `handle_taken`, `already_a_creator`, `user_not_found`, `database_unavailable`.
-    pub async fn open_profile(&self, caller: UserId, new: NewCreator) -> Result<Creator, Failure> {
+    pub async fn open_profile(&self, caller: UserId, new: NewCreator, attempt: &Attempt) -> Result<Creator, Failure> {
+        // An account has one profile, so it needs no id of the attempt's.
+        if attempt.is_resumed()
+            && let Some(made) = self.store.creator(caller.into()).await?
+        {
+            attempt.found();
+            return Ok(made);
+        }
         // The token outlives an account that is deleted, so it does not prove that there is one.
         self.store.user(caller).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
         let creator = Creator {

@@ -2,6 +2,7 @@
 
 use super::creators::{ROW_BYTES, page_of};
 use super::failure::sql_is_true;
+use super::keys::Attempt;
 use super::{Caller, Code, DropView, Failure, OnlyIf, Page, StockView, must_still_hold};
 use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, publish::Published};
 use crate::domain::limits::{DROP_CHANGE_ATTEMPTS_MAX, QUANTITY_PER_ORDER_MAX};
@@ -77,13 +78,21 @@ impl Drops {
     /// # Errors
     /// `product_not_found`, `forbidden`, `product_archived`, `conflicting_fields` (variants that the product does not have,
     /// currencies), `database_unavailable`, `overloaded`.
-    pub async fn create(&self, caller: &Caller, new: NewDrop) -> Result<DropView, Failure> {
+    pub async fn create(&self, caller: &Caller, new: NewDrop, attempt: &Attempt) -> Result<DropView, Failure> {
+        let id = DropId(attempt.id());
+        if attempt.is_resumed()
+            && let Some(made) = self.find(id).await?
+        {
+            caller.may_manage(made.spec.creator_id)?;
+            attempt.found();
+            return Ok(made);
+        }
         let product = self.store.product(new.product_id).await?.ok_or_else(|| Failure::new(Code::ProductNotFound))?;
         caller.may_manage(product.creator_id)?;
         if product.status == ProductStatus::Archived {
             return Err(Failure::with(Code::ProductArchived, "An archived product gets no new drops"));
         }
-        let spec = spec_of(new, &product, self.clock.now())?;
+        let spec = spec_of(id, new, &product, self.clock.now())?;
         let (handle, _) = self.registry.schedule(spec).await.map_err(ask_failure)?;
         // A drop whose start is not in the future is live in the very answer.
         let answer = handle.ask(Command::Tick).await.map_err(ask_failure)?;
@@ -95,16 +104,28 @@ impl Drops {
     ///
     /// # Errors
     /// `drop_not_found`, `forbidden`, `precondition_failed`, `drop_state_conflict`, `overloaded`.
-    pub async fn start(&self, caller: &Caller, id: DropId, only_if: OnlyIf<'_, DropView>) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Start, only_if).await
+    pub async fn start(
+        &self,
+        caller: &Caller,
+        id: DropId,
+        only_if: OnlyIf<'_, DropView>,
+        attempt: &Attempt,
+    ) -> Result<DropView, Failure> {
+        self.command(caller, id, Command::Start, only_if, attempt).await
     }
 
     /// Ends it now. Repeated: unchanged.
     ///
     /// # Errors
     /// As [`Drops::start`].
-    pub async fn end(&self, caller: &Caller, id: DropId, only_if: OnlyIf<'_, DropView>) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::End, only_if).await
+    pub async fn end(
+        &self,
+        caller: &Caller,
+        id: DropId,
+        only_if: OnlyIf<'_, DropView>,
+        attempt: &Attempt,
+    ) -> Result<DropView, Failure> {
+        self.command(caller, id, Command::End, only_if, attempt).await
     }
 
     /// Calls it off. Repeated: unchanged.
@@ -116,8 +137,9 @@ impl Drops {
         caller: &Caller,
         id: DropId,
         only_if: OnlyIf<'_, DropView>,
+        attempt: &Attempt,
     ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Cancel, only_if).await
+        self.command(caller, id, Command::Cancel, only_if, attempt).await
     }
 
     /// Adds units. `variant` may be left out where there is one.
@@ -128,11 +150,11 @@ impl Drops {
         &self,
         caller: &Caller,
         id: DropId,
-        variant: Option<VariantId>,
-        quantity: u32,
+        (variant, quantity): (Option<VariantId>, u32),
         only_if: OnlyIf<'_, DropView>,
+        attempt: &Attempt,
     ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Restock { variant, quantity }, only_if).await
+        self.command(caller, id, Command::Restock { variant, quantity }, only_if, attempt).await
     }
 
     /// Moves start and end: both before the start, the end until the end. `starts_at`: as it is, if absent.
@@ -143,11 +165,11 @@ impl Drops {
         &self,
         caller: &Caller,
         id: DropId,
-        starts_at: Option<Timestamp>,
-        ends_at: NewEnd,
+        (starts_at, ends_at): (Option<Timestamp>, NewEnd),
         only_if: OnlyIf<'_, DropView>,
+        attempt: &Attempt,
     ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Reschedule { starts_at, ends_at }, only_if).await
+        self.command(caller, id, Command::Reschedule { starts_at, ends_at }, only_if, attempt).await
     }
 
     async fn command(
@@ -156,13 +178,24 @@ impl Drops {
         id: DropId,
         command: Command,
         only_if: OnlyIf<'_, DropView>,
+        attempt: &Attempt,
     ) -> Result<DropView, Failure> {
+        if attempt.is_resumed() && self.was_made(attempt).await? {
+            let drop = self.get(id).await?;
+            caller.may_manage(drop.spec.creator_id)?;
+            attempt.found();
+            return Ok(drop);
+        }
         for _ in 0..DROP_CHANGE_ATTEMPTS_MAX {
             let Some(handle) = self.registry.get(id) else {
                 return self.command_settled(caller, id, &command, only_if).await;
             };
             caller.may_manage(handle.spec.creator_id)?;
-            let by_hand = Command::ByHand { actor: caller.actor(), command: Box::new(command.clone()) };
+            let by_hand = Command::ByHand {
+                actor: caller.actor(),
+                request: attempt.request().map(Box::new),
+                command: Box::new(command.clone()),
+            };
             // What holds of the drop that is seen here is decided on by the drop itself, if it is still what is seen here.
             let asked = match only_if {
                 None => by_hand,
@@ -184,6 +217,12 @@ impl Drops {
             }
         }
         Err(Failure { detail: "Others are changing this drop".into(), ..Failure::retry(Code::Overloaded, 1) })
+    }
+
+    /// Whether the journal has the command of an attempt whose answer is not known.
+    async fn was_made(&self, attempt: &Attempt) -> Result<bool, Failure> {
+        sql_is_true(&self.projection).await?;
+        Ok(self.store.keyed_is_done(attempt.id()).await?)
     }
 
     /// A settled drop takes no command; asking again for what it already is, is fine.
@@ -212,6 +251,14 @@ impl Drops {
         match self.registry.get(id) {
             Some(handle) => Ok(view_of(&handle)),
             None => Ok(view_of_row(self.row(id).await?)),
+        }
+    }
+
+    async fn find(&self, id: DropId) -> Result<Option<DropView>, Failure> {
+        match self.get(id).await {
+            Ok(drop) => Ok(Some(drop)),
+            Err(failure) if failure.code == Code::DropNotFound => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -293,14 +340,14 @@ pub fn ask_failure(error: AskError) -> Failure {
     }
 }
 
-fn spec_of(new: NewDrop, product: &Product, now: Timestamp) -> Result<DropSpec, Failure> {
+fn spec_of(id: DropId, new: NewDrop, product: &Product, now: Timestamp) -> Result<DropSpec, Failure> {
     let starts_at = new.starts_at.unwrap_or(now);
     if new.ends_at.is_some_and(|end| end <= starts_at.max(now)) {
         return Err(ends_too_early());
     }
     let variants = variants_of(new.variants, new.stock_alone, product)?;
     Ok(DropSpec {
-        id: DropId::new(),
+        id,
         creator_id: product.creator_id,
         product_id: product.id,
         title: new.title.unwrap_or_else(|| product.name.clone()),

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod hash_queue;
 pub mod identity;
 pub mod inbox;
+pub mod keys;
 pub mod login_log;
 pub mod orders;
 pub mod outcomes;
@@ -38,7 +39,8 @@ pub use crate::actors::outbox::{Message, Outgoing};
 pub use crate::actors::place::Since;
 pub use crate::actors::shard::{Lifeline, Opening, Seat, Shard};
 pub use crate::storage::{
-    AuditFilter, AuditRow, Concern, Creator, DropFilter, Phase, Product, ProductFilter, ProductSummary, User,
+    AuditFilter, AuditRow, Concern, Creator, DropFilter, KeptAnswer, Phase, Product, ProductFilter, ProductSummary,
+    User,
 };
 
 /// Whether a thing is still what a change was meant for, asked of it as it is when it is changed. Absent: whatever it is.

@@ -1,5 +1,6 @@
 //! Products: what drops sell.
 
+use super::keys::Attempt;
 use super::{
     Caller, Code, Failure, FieldError, Object, OnlyIf, Page,
     clock::Clock,
@@ -90,12 +91,19 @@ impl Products {
     ///
     /// # Errors
     /// `not_a_creator`, `database_unavailable`.
-    pub async fn create(&self, caller: UserId, new: NewProduct) -> Result<Product, Failure> {
+    pub async fn create(&self, caller: UserId, new: NewProduct, attempt: &Attempt) -> Result<Product, Failure> {
+        let id = ProductId(attempt.id());
+        if attempt.is_resumed()
+            && let Some(made) = self.store.product(id).await?
+        {
+            attempt.found();
+            return Ok(made);
+        }
         let creator_id = CreatorId::from(caller);
         self.store.creator(creator_id).await?.ok_or_else(|| Failure::new(Code::NotACreator))?;
         let now = self.clock.now();
         let product = Product {
-            id: ProductId::new(),
+            id,
             creator_id,
             name: new.name,
             description: new.description,

@@ -3,6 +3,7 @@
 use super::creators::page;
 use super::drops::ask_failure;
 use super::failure::sql_is_true;
+use super::keys::Attempt;
 use super::orders::{locate, rejected};
 use super::{Caller, Code, Failure, Page};
 use crate::actors::recovery::RecoveryFailure;
@@ -56,7 +57,7 @@ impl Sales {
     ///
     /// # Errors
     /// `order_not_found` (also for whoever may not know of it), `forbidden` for its buyer, `order_not_confirmed`.
-    pub async fn refund(&self, caller: &Caller, id: OrderId) -> Result<OrderView, Failure> {
+    pub async fn refund(&self, caller: &Caller, id: OrderId, attempt: &Attempt) -> Result<OrderView, Failure> {
         let (handle, order) = locate(&self.registry, &*self.store, &self.projection, id).await?;
         match caller.may_manage(self.creator_of(handle.as_deref(), order.drop_id).await?) {
             Err(refusal) if order.buyer == caller.user => return Err(refusal),
@@ -75,7 +76,11 @@ impl Sales {
             Some(handle) => handle,
             None => self.revive(order.drop_id).await?,
         };
-        let command = Command::ByHand { actor: caller.actor(), command: Box::new(Command::Refund { order: id }) };
+        let command = Command::ByHand {
+            actor: caller.actor(),
+            request: attempt.request().map(Box::new),
+            command: Box::new(Command::Refund { order: id }),
+        };
         match handle.ask(command).await.map_err(ask_failure)?.outcome {
             Outcome::Order { order, .. } => Ok(*order),
             outcome => Err(rejected(&outcome)),

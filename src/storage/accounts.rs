@@ -1,7 +1,7 @@
 //! Accounts and their refresh tokens.
 
 use super::sql::{Columns, Database, Session, args};
-use super::{AuditRow, RefreshToken, StoreError, User, audit, inbox, rows};
+use super::{AuditRow, RefreshToken, StoreError, User, audit, inbox, keys, rows};
 use crate::domain::{Timestamp, UserId};
 use uuid::Uuid;
 
@@ -233,6 +233,7 @@ pub(super) async fn delete_user<D: Database>(db: &D, user: UserId, audit: &Audit
     inbox::delete::<D>(&mut tx, user).await?;
     hash_keys::<D>(&mut tx, user).await?;
     tx.run("DELETE FROM refresh_tokens WHERE user_id = $1", args![user.0]).await?;
+    keys::forget_user(&mut tx, user).await?;
     audit::add(&mut tx, audit).await?;
     // The trail keeps who did what; from where is nobody's concern any more.
     tx.run("UPDATE audit SET origin = '' WHERE actor_id = $1 AND origin <> ''", args![user.0]).await?;

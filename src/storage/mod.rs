@@ -20,6 +20,7 @@ mod catalogue;
 mod failure;
 mod fold;
 mod inbox;
+mod keys;
 pub(crate) mod memory;
 pub mod model;
 mod owners;
@@ -330,6 +331,17 @@ pub trait Store: Ledger {
         after: Option<uuid::Uuid>,
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// Notes that an attempt under an idempotency key begins, unless the key is known.
+    async fn keyed_attempt(&self, attempt: &KeyedAttempt) -> Result<Attempted, StoreError>;
+    /// Keeps the answer to an attempt.
+    async fn keyed_answer(&self, attempt: uuid::Uuid, answer: &KeptAnswer) -> Result<(), StoreError>;
+    /// Forgets an attempt that did nothing.
+    async fn keyed_release(&self, attempt: uuid::Uuid) -> Result<(), StoreError>;
+    /// Whether the projection has come to the journal record of an attempt.
+    async fn keyed_is_done(&self, attempt: uuid::Uuid) -> Result<bool, StoreError>;
+    /// Forgets some of the keys that are older; returns whether there may be more.
+    async fn keyed_forget(&self, before: Timestamp) -> Result<bool, StoreError>;
 
     /// Makes an account a creator. `Taken` with `handle` or `creator` (the account has a profile already).
     async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError>;

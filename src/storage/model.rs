@@ -28,6 +28,52 @@ pub struct User {
     pub private_follows: bool,
 }
 
+/// An attempt at a change under an idempotency key, as it begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyedAttempt {
+    /// Whose key.
+    pub user: UserId,
+    /// Stands for the key and for the route that it was sent to.
+    pub scope: [u8; 32],
+    /// Stands for what was asked for.
+    pub fingerprint: [u8; 32],
+    /// Names the attempt, where its key is new.
+    pub id: Uuid,
+    /// When it begins.
+    pub at: Timestamp,
+}
+
+/// What a key stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Attempted {
+    /// Nothing until now: this attempt.
+    New,
+    /// An attempt that began before.
+    Before {
+        /// Its id.
+        id: Uuid,
+        /// Whether the same was asked for.
+        same: bool,
+        /// What was answered, if that was kept.
+        answer: Option<KeptAnswer>,
+    },
+    /// Nothing, and the user has as many keys as one may have.
+    TooMany,
+}
+
+/// An answer, for whoever asks again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Where what was made lives.
+    pub location: Option<String>,
+    /// Its tag, in quotes.
+    pub etag: Option<String>,
+    /// JSON.
+    pub body: String,
+}
+
 /// One line of the audit trail: who did what to which object, when, and from where. Never changed, never deleted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditRow {

@@ -6,7 +6,7 @@ use super::fold::{DropImage, DropNews, Fold, Rows, Touched};
 use super::rows::{self, drop_columns};
 use super::sql::{Columns, Database, Session, args};
 use super::{Aside, ProjectionBatch, StoreError, Watermark};
-use super::{aside, audit, inbox};
+use super::{aside, audit, inbox, keys};
 use crate::domain::DropRecord;
 use crate::domain::limits::PROJECTOR_FAN_OUT_MAX;
 use uuid::Uuid;
@@ -220,6 +220,9 @@ async fn write<S: Session>(tx: &mut S, journal: Uuid, rows: &Rows) -> Result<(),
     }
     for line in &rows.audits {
         audit::add(tx, line).await?;
+    }
+    for attempt in &rows.keyed {
+        keys::done(tx, *attempt).await?;
     }
     Ok(())
 }

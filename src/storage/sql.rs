@@ -42,6 +42,7 @@ value_from! {
     u64 => |int| Self::Int(Some(int.cast_signed())),
     &str => |text| Self::Text(Some(text.to_owned())),
     Option<&str> => |text| Self::Text(text.map(str::to_owned)),
+    Option<String> => |text| Self::Text(text),
     &String => |text| Self::Text(Some(text.clone())),
     &[u8; 32] => |hash| Self::Bytes(hash.to_vec()),
     Timestamp => |at| Self::Int(Some(at.as_millis())),

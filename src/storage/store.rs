@@ -3,12 +3,15 @@
 use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
 use super::{Aside, SetAside, SetAsideDrop};
-use super::{AuditFilter, AuditRow, EntryId, Heartbeat, InboxEntry, InboxView, Mark, OrderNote, Owner, Schema};
+use super::{
+    Attempted, AuditFilter, AuditRow, EntryId, Heartbeat, InboxEntry, InboxView, KeptAnswer, KeyedAttempt, Mark,
+    OrderNote, Owner, Schema,
+};
 use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch,
     RefreshToken, RefusalRow, Store, StoreError, User, Watermark,
 };
-use super::{accounts, aside, audit, catalogue, inbox, owners, products, projection, reading};
+use super::{accounts, aside, audit, catalogue, inbox, keys, owners, products, projection, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -222,6 +225,22 @@ impl<D: Database> Store for SqlStore<D> {
     }
     async fn audit(&self, filter: AuditFilter, after: Option<Uuid>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         timely(audit::list(&self.db, filter, after, limit)).await
+    }
+
+    async fn keyed_attempt(&self, attempt: &KeyedAttempt) -> Result<Attempted, StoreError> {
+        timely(keys::begin(&self.db, attempt)).await
+    }
+    async fn keyed_answer(&self, attempt: Uuid, answer: &KeptAnswer) -> Result<(), StoreError> {
+        timely(keys::answered(&self.db, attempt, answer)).await
+    }
+    async fn keyed_release(&self, attempt: Uuid) -> Result<(), StoreError> {
+        timely(keys::release(&self.db, attempt)).await
+    }
+    async fn keyed_is_done(&self, attempt: Uuid) -> Result<bool, StoreError> {
+        timely(keys::is_done(&self.db, attempt)).await
+    }
+    async fn keyed_forget(&self, before: Timestamp) -> Result<bool, StoreError> {
+        timely(keys::forget(&self.db, before)).await
     }
 
     async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@ mod extremes;
 mod fuzz;
 mod identity;
 mod inbox;
+mod keys;
 mod lifecycle;
 mod listener;
 mod load;

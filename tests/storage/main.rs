@@ -8,6 +8,7 @@ mod connecting;
 mod effects;
 mod fixtures;
 mod inbox;
+mod keys;
 mod migration;
 mod owners;
 #[path = "../support/packages.rs"]
@@ -72,6 +73,11 @@ on_both! {
         crowds_that_follow_and_unfollow_leave_the_right_count,
         pages_of_followers_neither_repeat_nor_skip,
         text_comes_back_as_it_was,
+    },
+    keys::{
+        a_key_stands_for_its_first_attempt,
+        a_key_is_kept_for_a_day,
+        the_projection_says_which_attempts_the_journal_has,
     },
     effects::{
         scheduling_and_starting,

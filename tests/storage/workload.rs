@@ -75,7 +75,7 @@ impl Model {
             94 if rng.random_bool(0.7) => {
                 let (starts_at, ends_at) = (None, NewEnd::At(at(rng.random_range(5_000..60_000))));
                 let actor = Actor { user: buyers[0], admin: true, origin: "::1".into(), trace: TraceId::random() };
-                Command::ByHand { actor, command: Box::new(Command::Reschedule { starts_at, ends_at }) }
+                Command::ByHand { actor, request: None, command: Box::new(Command::Reschedule { starts_at, ends_at }) }
             }
             94 => Command::Start,
             95 if rng.random_bool(0.2) => Command::End,

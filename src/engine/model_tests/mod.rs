@@ -137,7 +137,8 @@ impl World {
             Command::Reserve(_) => command,
             command if self.serial.is_multiple_of(2) => {
                 let (user, origin, trace) = (plan::buyer(0), "".into(), TraceId::default());
-                Command::ByHand { actor: Actor { user, admin: false, origin, trace }, command: Box::new(command) }
+                let actor = Actor { user, admin: false, origin, trace };
+                Command::ByHand { actor, request: None, command: Box::new(command) }
             }
             command => command,
         };

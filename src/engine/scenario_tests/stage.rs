@@ -196,7 +196,7 @@ impl Stage {
             ["admin", ref rest @ ..] => {
                 let (user, origin) = (user_id("admin"), "192.0.2.7".into());
                 let actor = Actor { user, admin: true, origin, trace };
-                Command::ByHand { actor, command: Box::new(self.command(rest)) }
+                Command::ByHand { actor, request: None, command: Box::new(self.command(rest)) }
             }
             ["drop", "restocks", quantity] => Command::Restock { variant: None, quantity: number(quantity) },
             ["drop", "restocks", quantity, "of", variant] => {

@@ -72,6 +72,8 @@ parameters! {
 
     /// `Idempotency-Key`.
     Keyed = [idempotency_key()];
+    /// `Idempotency-Key`, which may be left out.
+    KeyedOrNot = [optional_key()];
 }
 
 fn parameter(name: &str, place: ParameterIn, required: Required, shape: Shape, about: &str) -> Vec<Parameter> {
@@ -150,10 +152,19 @@ fn if_match() -> Vec<Parameter> {
     parameter("If-Match", ParameterIn::Header, Required::False, tags.into(), about)
 }
 
-fn idempotency_key() -> Vec<Parameter> {
+fn key() -> Shape {
     let key = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
-    let key = key.max_length(Some(IDEMPOTENCY_KEY_CHARS_MAX)).pattern(Some("^[!#-~]([ -~]*[!-~])?$"));
+    key.max_length(Some(IDEMPOTENCY_KEY_CHARS_MAX)).pattern(Some("^[!#-~]([ -~]*[!-~])?$")).into()
+}
+
+fn optional_key() -> Vec<Parameter> {
+    let about = "The same for each try at one change, which is then made once; quoted or bare. For a day the first answer is given again, with \
+                 `Idempotency-Replayed: true`, if it was a success; a request that was refused changed nothing, and its key may be used again";
+    parameter("Idempotency-Key", ParameterIn::Header, Required::False, key(), about)
+}
+
+fn idempotency_key() -> Vec<Parameter> {
     let about = "One for each order that is meant, the same for each try at it (a UUID, say); quoted or bare. The first answer \
                  is kept, refusals included, and given again with `Idempotency-Replayed: true`";
-    parameter("Idempotency-Key", ParameterIn::Header, Required::True, key.into(), about)
+    parameter("Idempotency-Key", ParameterIn::Header, Required::True, key(), about)
 }

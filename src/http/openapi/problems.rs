@@ -67,8 +67,9 @@ fn implied(path: &str, operation: &Value) -> Vec<Code> {
             (Some("header"), Some("If-Match")) => all.push(Code::PreconditionFailed),
             (Some("query"), Some("cursor")) => all.push(Code::InvalidCursor),
             (Some("header"), Some("Idempotency-Key")) => {
-                all.extend([Code::IdempotencyKeyMissing, Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused]);
-                all.push(Code::RequestInProgress);
+                all.extend([Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused, Code::RequestInProgress]);
+                let required = parameter["required"] == true;
+                all.push(if required { Code::IdempotencyKeyMissing } else { Code::Overloaded });
             }
             _ => {}
         }

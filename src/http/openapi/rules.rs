@@ -36,6 +36,21 @@ fn tags_of_changes(document: &mut Value) {
     }
 }
 
+/// A change under a key says whether its answer is the first one again.
+fn replays(document: &mut Value) {
+    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
+    for operation in items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut()) {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let optional = |one: &Value| one["name"] == "Idempotency-Key" && one["required"] != true;
+        if !parameters.into_iter().any(optional) {
+            continue;
+        }
+        let success = if operation["responses"].get("201").is_some() { "201" } else { "200" };
+        operation["responses"][success]["headers"]["Idempotency-Replayed"] =
+            json!({"schema": {"type": "string"}, "description": "`true` where this is the first answer again"});
+    }
+}
+
 /// What can be done next with what a call has made, by the names of operations.
 const NEXT: [(&str, &[&str]); 4] = [
     (
@@ -104,6 +119,7 @@ pub fn add(document: &mut Value) {
     }
     conditional(document);
     tags_of_changes(document);
+    replays(document);
     link(document);
     document["x-streams"] = json!({
         "/api/v1/notifications": {

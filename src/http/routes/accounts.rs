@@ -21,6 +21,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
     tag = "Accounts",
     operation_id = "register",
     summary = "Make an account and sign in",
+    description = "A second try is 409 `email_taken`, after which one signs in; answers with tokens are not kept, so it takes no `Idempotency-Key`.",
     request_body = RegisterBody,
     responses(
         (status = 201, description = "The account, and what it signs in with", body = SignedInBody, headers(("Location" = String, description = "Where it lives"))),
@@ -39,6 +40,7 @@ pub async fn register(accounts: web::Data<Accounts>, visitor: Visitor, Body(body
     tag = "Accounts",
     operation_id = "login",
     summary = "Sign in",
+    description = "It changes nothing, so it takes no `Idempotency-Key`.",
     request_body = LoginBody,
     responses(
         (status = 200, description = "The account, and what it signs in with", body = SignedInBody),
@@ -58,7 +60,7 @@ pub async fn login(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): 
     tag = "Accounts",
     operation_id = "refresh",
     summary = "Exchange a refresh token for a new pair",
-    description = "A refresh token works once; using an old one again ends its login. For ten seconds it is taken for a retry.",
+    description = "A refresh token works once; using an old one again ends its login. For ten seconds it is taken for a retry, so it takes no `Idempotency-Key`.",
     request_body = RefreshBody,
     responses(
         (status = 200, description = "The account, and what it signs in with", body = SignedInBody),
@@ -77,6 +79,7 @@ pub async fn refresh(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody
     tag = "Accounts",
     operation_id = "logout",
     summary = "End this login",
+    description = "Again is as good as once, so it takes no `Idempotency-Key`.",
     request_body = RefreshBody,
     responses(
         (status = 204, description = "It has ended"),
@@ -112,6 +115,7 @@ pub async fn me(accounts: web::Data<Accounts>, caller: Caller) -> Answer {
     tag = "Accounts",
     operation_id = "logout_everywhere",
     summary = "End every login",
+    description = "Again is as good as once, so it takes no `Idempotency-Key`.",
     responses(
         (status = 204, description = "They have ended"),
     ),
@@ -148,6 +152,7 @@ pub async fn change(accounts: web::Data<Accounts>, caller: Caller, Body(body): B
     tag = "Accounts",
     operation_id = "change_password",
     summary = "Change the password",
+    description = "Answers with tokens are not kept, so it takes no `Idempotency-Key`: after a change whose answer was lost, one signs in with the new password.",
     request_body = PasswordBody,
     responses(
         (status = 200, description = "Signed in anew: every other login has ended", body = SignedInBody),

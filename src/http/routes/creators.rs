@@ -10,9 +10,10 @@ use crate::http::dto::creators::{
 };
 use crate::http::dto::{drops::DropBody, products::ProductSummaryBody};
 use crate::http::json::{self, Body};
+use crate::http::keyed::{MaybeKeyed, Repeated, once};
 use crate::http::openapi::parameters::{
-    AndCreator, CreatorsQuery, DropsOfOneQuery, FollowersQuery, FollowingQuery, OfCreator, OfUser, ProductsOfOneQuery,
-    WithIfMatch,
+    AndCreator, CreatorsQuery, DropsOfOneQuery, FollowersQuery, FollowingQuery, KeyedOrNot, OfCreator, OfUser,
+    ProductsOfOneQuery, WithIfMatch,
 };
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
@@ -27,6 +28,7 @@ use actix_web::{HttpRequest, web};
     tag = "Creators",
     operation_id = "create_creator",
     summary = "Become a creator",
+    params(KeyedOrNot),
     request_body = NewCreatorBody,
     responses(
         (status = 201, description = "The profile", body = CreatorBody, headers(("Location" = String, description = "Where it lives"))),
@@ -34,9 +36,18 @@ use actix_web::{HttpRequest, web};
     ),
     security(("bearer" = [])),
 )]
-pub async fn create(services: web::Data<Services>, caller: Caller, Body(body): Body<NewCreatorBody>) -> Answer {
-    let creator = services.creators.open_profile(caller.user, body.validated(NewCreatorBody::validate)?).await?;
-    Ok(created(location("creators", creator.id.0), json::write(&CreatorBody::from(&creator))?))
+pub async fn create(
+    services: web::Data<Services>,
+    caller: Caller,
+    key: MaybeKeyed,
+    Body(body): Body<NewCreatorBody>,
+) -> Answer {
+    let new = body.validated(NewCreatorBody::validate)?;
+    once(&services.keys, &caller, key, (Repeated::ChangesMore, &new), async |attempt| {
+        let creator = services.creators.open_profile(caller.user, new.clone(), attempt).await?;
+        Ok(created(location("creators", creator.id.0), json::write(&CreatorBody::from(&creator))?))
+    })
+    .await
 }
 
 /// `GET /creators/{id}`.
@@ -163,6 +174,7 @@ pub async fn drops(
     tag = "Follows",
     operation_id = "follow",
     summary = "Follow a creator",
+    description = "Again is as good as once, so it takes no `Idempotency-Key`.",
     params(OfCreator),
     responses(
         (status = 200, description = "So it is, whatever it was", body = FollowingBody),
@@ -182,6 +194,7 @@ pub async fn follow(services: web::Data<Services>, caller: Caller, Id(id): Id<Cr
     tag = "Follows",
     operation_id = "follow_named",
     summary = "Follow the creator that the body names",
+    description = "Again is as good as once, so it takes no `Idempotency-Key`.",
     request_body = FollowBody,
     responses(
         (status = 200, description = "So it is, whatever it was", body = FollowingBody),

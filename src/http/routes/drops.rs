@@ -7,7 +7,9 @@ use crate::http::Services;
 use crate::http::conditional::{self, Precondition, View, drop_revision};
 use crate::http::dto::drops::{DropBody, NewDropBody, RescheduleBody, RestockBody, StockBody};
 use crate::http::json::{self, Body};
-use crate::http::openapi::parameters::{DropsQuery, OfDrop, WithIfMatch};
+use crate::http::keyed::Repeated::{ChangesMore, ChangesNothing};
+use crate::http::keyed::{MaybeKeyed, once};
+use crate::http::openapi::parameters::{DropsQuery, KeyedOrNot, OfDrop, WithIfMatch};
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
@@ -22,6 +24,7 @@ use actix_web::{HttpRequest, web};
     operation_id = "create_drop",
     summary = "Put a product on sale (its creator, admins)",
     description = "Either `variants`, or `stock` for a drop of one. Without `starts_at`, or with one that is past, it starts at once.",
+    params(KeyedOrNot),
     request_body = NewDropBody,
     responses(
         (status = 201, description = "The drop", body = DropBody, headers(("Location" = String, description = "Where it lives"))),
@@ -32,10 +35,15 @@ use actix_web::{HttpRequest, web};
 pub async fn create(
     services: web::Data<Services>,
     caller: Caller,
+    key: MaybeKeyed,
     Body(body): Body<NewDropBody, DROP_BODY_BYTES_MAX>,
 ) -> Answer {
-    let drop = services.drops.create(&caller, body.validated(NewDropBody::validate)?).await?;
-    Ok(created(location("drops", drop.spec.id.0), json::write(&DropBody::from(&drop))?))
+    let new = body.validated(NewDropBody::validate)?;
+    once(&services.keys, &caller, key, (ChangesMore, &new), async |attempt| {
+        let drop = services.drops.create(&caller, new.clone(), attempt).await?;
+        Ok(created(location("drops", drop.spec.id.0), json::write(&DropBody::from(&drop))?))
+    })
+    .await
 }
 
 /// `GET /drops/{id}`.
@@ -102,7 +110,7 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     tag = "Drops",
     operation_id = "start_drop",
     summary = "Start it now (its creator, admins)",
-    params(OfDrop, WithIfMatch),
+    params(OfDrop, WithIfMatch, KeyedOrNot),
     responses(
         (status = 200, description = "The drop; repeated: unchanged", body = DropBody),
         Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict]) | codes(ASKS) }>,
@@ -114,9 +122,13 @@ pub async fn start(
     caller: Caller,
     Id(id): Id<DropId>,
     precondition: Precondition,
+    key: MaybeKeyed,
 ) -> Answer {
     let only_if = precondition.holds(drop_revision);
-    changed(&services.drops.start(&caller, id, only_if.as_deref()).await?)
+    once(&services.keys, &caller, key, (ChangesNothing, &()), async |attempt| {
+        changed(&services.drops.start(&caller, id, only_if.as_deref(), attempt).await?)
+    })
+    .await
 }
 
 /// `POST /drops/{id}/end`.
@@ -126,7 +138,7 @@ pub async fn start(
     tag = "Drops",
     operation_id = "end_drop",
     summary = "End it now (its creator, admins)",
-    params(OfDrop, WithIfMatch),
+    params(OfDrop, WithIfMatch, KeyedOrNot),
     responses(
         (status = 200, description = "The drop; repeated: unchanged", body = DropBody),
         Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict]) | codes(ASKS) }>,
@@ -138,9 +150,13 @@ pub async fn end(
     caller: Caller,
     Id(id): Id<DropId>,
     precondition: Precondition,
+    key: MaybeKeyed,
 ) -> Answer {
     let only_if = precondition.holds(drop_revision);
-    changed(&services.drops.end(&caller, id, only_if.as_deref()).await?)
+    once(&services.keys, &caller, key, (ChangesNothing, &()), async |attempt| {
+        changed(&services.drops.end(&caller, id, only_if.as_deref(), attempt).await?)
+    })
+    .await
 }
 
 /// `POST /drops/{id}/cancel`.
@@ -150,7 +166,7 @@ pub async fn end(
     tag = "Drops",
     operation_id = "cancel_drop",
     summary = "Call it off: holds are released, sold orders refunded (its creator, admins)",
-    params(OfDrop, WithIfMatch),
+    params(OfDrop, WithIfMatch, KeyedOrNot),
     responses(
         (status = 200, description = "The drop; repeated: unchanged", body = DropBody),
         Fails<{ codes(&[C::DropNotFound, C::Forbidden, C::DropStateConflict]) | codes(ASKS) }>,
@@ -162,9 +178,13 @@ pub async fn cancel(
     caller: Caller,
     Id(id): Id<DropId>,
     precondition: Precondition,
+    key: MaybeKeyed,
 ) -> Answer {
     let only_if = precondition.holds(drop_revision);
-    changed(&services.drops.cancel(&caller, id, only_if.as_deref()).await?)
+    once(&services.keys, &caller, key, (ChangesNothing, &()), async |attempt| {
+        changed(&services.drops.cancel(&caller, id, only_if.as_deref(), attempt).await?)
+    })
+    .await
 }
 
 /// `POST /drops/{id}/restock`.
@@ -175,7 +195,7 @@ pub async fn cancel(
     operation_id = "restock_drop",
     summary = "Add units (its creator, admins)",
     description = "`variant_id` may be left out where the drop has one variant.",
-    params(OfDrop, WithIfMatch),
+    params(OfDrop, WithIfMatch, KeyedOrNot),
     request_body = RestockBody,
     responses(
         (status = 200, description = "The drop", body = DropBody),
@@ -188,11 +208,15 @@ pub async fn restock(
     caller: Caller,
     Id(id): Id<DropId>,
     precondition: Precondition,
+    key: MaybeKeyed,
     Body(body): Body<RestockBody>,
 ) -> Answer {
     let (variant, quantity) = body.validated(RestockBody::validate)?;
     let only_if = precondition.holds(drop_revision);
-    changed(&services.drops.restock(&caller, id, variant, quantity, only_if.as_deref()).await?)
+    once(&services.keys, &caller, key, (ChangesMore, &(variant, quantity)), async |attempt| {
+        changed(&services.drops.restock(&caller, id, (variant, quantity), only_if.as_deref(), attempt).await?)
+    })
+    .await
 }
 
 /// `POST /drops/{id}/reschedule`.
@@ -203,7 +227,7 @@ pub async fn restock(
     operation_id = "reschedule_drop",
     summary = "Give it another schedule (its creator, admins)",
     description = "What is left out stays; an end that is `null` goes.",
-    params(OfDrop, WithIfMatch),
+    params(OfDrop, WithIfMatch, KeyedOrNot),
     request_body = RescheduleBody,
     responses(
         (status = 200, description = "The drop", body = DropBody),
@@ -216,11 +240,15 @@ pub async fn reschedule(
     caller: Caller,
     Id(id): Id<DropId>,
     precondition: Precondition,
+    key: MaybeKeyed,
     Body(body): Body<RescheduleBody>,
 ) -> Answer {
     let (starts_at, ends_at) = body.validated(RescheduleBody::validate)?;
     let only_if = precondition.holds(drop_revision);
-    changed(&services.drops.reschedule(&caller, id, starts_at, ends_at, only_if.as_deref()).await?)
+    once(&services.keys, &caller, key, (ChangesMore, &(starts_at, ends_at)), async |attempt| {
+        changed(&services.drops.reschedule(&caller, id, (starts_at, ends_at), only_if.as_deref(), attempt).await?)
+    })
+    .await
 }
 
 fn changed(drop: &DropView) -> Answer {

@@ -18,6 +18,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
     tag = "Notifications",
     operation_id = "issue_ticket",
     summary = "A ticket that opens one session, for browsers, which cannot send a header with it",
+    description = "Each is another one and lasts 30 seconds, so it takes no `Idempotency-Key`.",
     responses(
         (status = 201, description = "The ticket", body = TicketBody),
         Fails<{ codes(&[C::Overloaded]) }>,
@@ -66,7 +67,7 @@ pub async fn list(services: web::Data<Services>, caller: Caller, request: HttpRe
     tag = "Notifications",
     operation_id = "acknowledge_notifications",
     summary = "Say that events have arrived: they leave the inbox",
-    description = "As a WebSocket's `ack`, for those who have none. Ids of events that are not in the inbox change nothing.",
+    description = "As a WebSocket's `ack`, for those who have none. Ids of events that are not in the inbox change nothing. Again is as good as once, so it takes no `Idempotency-Key`.",
     request_body = AcknowledgeBody,
     responses(
         (status = 200, description = "So it is, whatever it was", body = UnreadBody),
@@ -86,6 +87,7 @@ pub async fn acknowledge(services: web::Data<Services>, caller: Caller, Body(bod
     tag = "Notifications",
     operation_id = "read_notifications",
     summary = "Mark entries of the inbox as read, on all of one's devices",
+    description = "Again is as good as once, so it takes no `Idempotency-Key`.",
     request_body = ReadBody,
     responses(
         (status = 200, description = "So it is, whatever it was", body = UnreadBody),

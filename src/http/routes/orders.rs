@@ -7,7 +7,8 @@ use crate::http::auth::Own;
 use crate::http::dto::orders::{NewOrderBody, OrderBody, PayBody};
 use crate::http::idempotency::IdempotencyKey;
 use crate::http::json::{self, Body};
-use crate::http::openapi::parameters::{Keyed, OfOrder, OfUser, OrdersQuery};
+use crate::http::keyed::{MaybeKeyed, Repeated, once};
+use crate::http::openapi::parameters::{Keyed, KeyedOrNot, OfOrder, OfUser, OrdersQuery};
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
@@ -61,7 +62,7 @@ pub async fn place(
     tag = "Orders",
     operation_id = "pay_order",
     summary = "Pay a reserved order",
-    params(OfOrder),
+    params(OfOrder, KeyedOrNot),
     request_body = PayBody,
     responses(
         (status = 200, description = "The order; on a confirmed one: the same again", body = OrderBody),
@@ -71,12 +72,17 @@ pub async fn place(
 )]
 pub async fn pay(
     services: web::Data<Services>,
-    Caller { user: buyer, .. }: Caller,
+    caller: Caller,
     Id(id): Id<OrderId>,
+    key: MaybeKeyed,
     Body(body): Body<PayBody>,
 ) -> Answer {
-    let order = services.orders.pay(buyer, id, body.validated(PayBody::validate)?, trace::current_id()).await?;
-    ok(OrderBody::from(&order))
+    let method = body.validated(PayBody::validate)?;
+    once(&services.keys, &caller, key, (Repeated::ChangesNothing, &method), async |_| {
+        let order = services.orders.pay(caller.user, id, method.clone(), trace::current_id()).await?;
+        ok(OrderBody::from(&order))
+    })
+    .await
 }
 
 /// `POST /orders/{id}/cancel`.
@@ -86,16 +92,19 @@ pub async fn pay(
     tag = "Orders",
     operation_id = "cancel_order",
     summary = "Give a reservation back",
-    params(OfOrder),
+    params(OfOrder, KeyedOrNot),
     responses(
         (status = 200, description = "The order; repeated: unchanged", body = OrderBody),
         Fails<{ codes(&[C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed, C::PaymentInProgress]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
-pub async fn cancel(services: web::Data<Services>, Caller { user: buyer, .. }: Caller, Id(id): Id<OrderId>) -> Answer {
-    let order = services.orders.cancel(buyer, id, trace::current_id()).await?;
-    ok(OrderBody::from(&order))
+pub async fn cancel(services: web::Data<Services>, caller: Caller, Id(id): Id<OrderId>, key: MaybeKeyed) -> Answer {
+    once(&services.keys, &caller, key, (Repeated::ChangesNothing, &()), async |_| {
+        let order = services.orders.cancel(caller.user, id, trace::current_id()).await?;
+        ok(OrderBody::from(&order))
+    })
+    .await
 }
 
 /// `GET /orders/{id}`.

@@ -7,7 +7,9 @@ use crate::http::Services;
 use crate::http::conditional::{self, Precondition, product_revision};
 use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody, ProductSummaryBody};
 use crate::http::json::{self, Body};
-use crate::http::openapi::parameters::{OfProduct, ProductsQuery, WithIfMatch};
+use crate::http::keyed::Repeated::{ChangesMore, ChangesNothing};
+use crate::http::keyed::{MaybeKeyed, once};
+use crate::http::openapi::parameters::{KeyedOrNot, OfProduct, ProductsQuery, WithIfMatch};
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
@@ -21,6 +23,7 @@ use actix_web::{HttpRequest, web};
     tag = "Products",
     operation_id = "create_product",
     summary = "Add a product (creators)",
+    params(KeyedOrNot),
     request_body = NewProductBody,
     responses(
         (status = 201, description = "The product", body = ProductBody, headers(("Location" = String, description = "Where it lives"))),
@@ -31,10 +34,15 @@ use actix_web::{HttpRequest, web};
 pub async fn create(
     services: web::Data<Services>,
     caller: Caller,
+    key: MaybeKeyed,
     Body(body): Body<NewProductBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
-    let product = services.products.create(caller.user, body.validated(NewProductBody::validate)?).await?;
-    Ok(created(location("products", product.id.0), json::write(&ProductBody::from(&product))?))
+    let new = body.validated(NewProductBody::validate)?;
+    once(&services.keys, &caller, key, (ChangesMore, &new), async |attempt| {
+        let product = services.products.create(caller.user, new.clone(), attempt).await?;
+        Ok(created(location("products", product.id.0), json::write(&ProductBody::from(&product))?))
+    })
+    .await
 }
 
 /// `GET /products/{id}`.
@@ -110,7 +118,7 @@ pub async fn change(
     tag = "Products",
     operation_id = "archive_product",
     summary = "Take a product out of the lists (its creator, admins)",
-    params(OfProduct, WithIfMatch),
+    params(OfProduct, WithIfMatch, KeyedOrNot),
     responses(
         (status = 200, description = "The product; repeated: unchanged", body = ProductBody),
         Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::Overloaded]) }>,
@@ -122,10 +130,14 @@ pub async fn archive(
     caller: Caller,
     Id(id): Id<ProductId>,
     precondition: Precondition,
+    key: MaybeKeyed,
 ) -> Answer {
     let only_if = precondition.holds(product_revision);
-    let product = services.products.archive(&caller, id, only_if.as_deref()).await?;
-    conditional::changed(None, ProductBody::from(&product))
+    once(&services.keys, &caller, key, (ChangesNothing, &()), async |_| {
+        let product = services.products.archive(&caller, id, only_if.as_deref()).await?;
+        conditional::changed(None, ProductBody::from(&product))
+    })
+    .await
 }
 
 /// `POST /products/{id}/restore`.
@@ -135,7 +147,7 @@ pub async fn archive(
     tag = "Products",
     operation_id = "restore_product",
     summary = "Bring a product back (its creator, admins)",
-    params(OfProduct, WithIfMatch),
+    params(OfProduct, WithIfMatch, KeyedOrNot),
     responses(
         (status = 200, description = "The product; repeated: unchanged", body = ProductBody),
         Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::Overloaded]) }>,
@@ -147,8 +159,12 @@ pub async fn restore(
     caller: Caller,
     Id(id): Id<ProductId>,
     precondition: Precondition,
+    key: MaybeKeyed,
 ) -> Answer {
     let only_if = precondition.holds(product_revision);
-    let product = services.products.restore(&caller, id, only_if.as_deref()).await?;
-    conditional::changed(None, ProductBody::from(&product))
+    once(&services.keys, &caller, key, (ChangesNothing, &()), async |_| {
+        let product = services.products.restore(&caller, id, only_if.as_deref()).await?;
+        conditional::changed(None, ProductBody::from(&product))
+    })
+    .await
 }

@@ -4,7 +4,8 @@ use super::{Answer, ok};
 use crate::domain::{DropId, OrderId};
 use crate::http::Services;
 use crate::http::dto::orders::{EXPORT_COLUMNS, HistoryBody, OrderBody, SoldOrderBody, export_line};
-use crate::http::openapi::parameters::{ExportQuery, OfDrop, OfOrder, SalesQuery};
+use crate::http::keyed::{MaybeKeyed, Repeated, once};
+use crate::http::openapi::parameters::{ExportQuery, KeyedOrNot, OfDrop, OfOrder, SalesQuery};
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
@@ -156,15 +157,18 @@ fn unwritable() -> Failure {
     operation_id = "refund_order",
     summary = "Give a buyer's money back (the drop's creator, admins)",
     description = "`refund_due` at first, `refunded` once the gateway has given the money back; the units are free at once.",
-    params(OfOrder),
+    params(OfOrder, KeyedOrNot),
     responses(
         (status = 200, description = "The order; repeated: unchanged", body = OrderBody),
         Fails<{ codes(&[C::OrderNotFound, C::DropNotFound, C::Forbidden, C::OrderNotConfirmed, C::OrderNotReserved]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
-pub async fn refund(services: web::Data<Services>, caller: Caller, Id(id): Id<OrderId>) -> Answer {
-    ok(OrderBody::from(&services.sales.refund(&caller, id).await?))
+pub async fn refund(services: web::Data<Services>, caller: Caller, Id(id): Id<OrderId>, key: MaybeKeyed) -> Answer {
+    once(&services.keys, &caller, key, (Repeated::ChangesNothing, &()), async |attempt| {
+        ok(OrderBody::from(&services.sales.refund(&caller, id, attempt).await?))
+    })
+    .await
 }
 
 /// `GET /orders/{id}/history`.

@@ -8,6 +8,7 @@ use super::model::{AuditRow, OrderNote, RefusalRow};
 use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView};
 // Ids are ours, so nobody can make them collide on purpose: the faster hash will do.
 use hashbrown::{HashMap, HashSet};
+use uuid::Uuid;
 
 mod audit;
 mod drop_image;
@@ -62,6 +63,7 @@ pub(super) struct Fold {
     orders: HashMap<OrderId, OrderImage>,
     refusals: Vec<RefusalRow>,
     audits: Vec<AuditRow>,
+    keyed: Vec<Uuid>,
     notes: Vec<OrderNote>,
     order_news: Vec<OrderNews>,
     drop_news: Vec<DropNews>,
@@ -82,6 +84,8 @@ pub(super) struct Rows {
     pub refusals: Vec<RefusalRow>,
     /// What was done by hand, in sequence order.
     pub audits: Vec<AuditRow>,
+    /// Attempts under idempotency keys whose records the batch has.
+    pub keyed: Vec<Uuid>,
     /// What the orders' rows do not keep, in sequence order.
     pub notes: Vec<OrderNote>,
     /// For the buyers' inboxes, in sequence order.
@@ -141,7 +145,10 @@ impl Fold {
             }
             DropEvent::Refused { refusal, .. } if !refusal.is_remembered() => {}
             DropEvent::Refused { .. } => self.refuse(sequence, record),
-            DropEvent::ByHand { actor, act, .. } => self.audits.push(audit::line(sequence, record, actor, *act)),
+            DropEvent::ByHand { actor, act, request } => {
+                self.audits.push(audit::line(sequence, record, actor, *act));
+                self.keyed.extend(request.map(|request| request.digest.0));
+            }
             event => {
                 if let Some(id) = event.order() {
                     let order = self.order(id)?;
@@ -231,7 +238,7 @@ impl Fold {
 
     /// The rows to write.
     pub fn finish(self) -> Rows {
-        let Self { drops, mut placed, places: _, orders, refusals, audits, notes, order_news, mut drop_news } = self;
+        let Self { drops, mut placed, places: _, orders, refusals, audits, keyed, notes, order_news, mut drop_news } = self;
         news::latest(&mut drop_news);
         let mut drops: Vec<DropImage> = drops.into_values().collect();
         drops.iter_mut().for_each(DropImage::finish);
@@ -240,6 +247,6 @@ impl Fold {
         placed.sort_by_key(|order| (order.view.id.drop_tag(), order.view.id));
         let mut orders: Vec<OrderImage> = orders.into_values().collect();
         orders.sort_unstable_by_key(|view| view.id);
-        Rows { drops, variants, placed, orders, refusals, audits, notes, order_news, drop_news }
+        Rows { drops, variants, placed, orders, refusals, audits, keyed, notes, order_news, drop_news }
     }
 }
