@@ -43,7 +43,7 @@ impl Bench {
         bench.send(&mut line, "creators", Some(&owner), None, &creator).await;
         let product = json!({"name": "Jacket", "price": {"amount": 1999, "currency": "USD"}});
         let product = bench.send(&mut line, "products", Some(&owner), None, &product).await;
-        let drop = json!({"product_id": product["id"], "stock": 1_000_000, "hold_seconds": 3600});
+        let drop = json!({"product_id": product["id"], "stock": 1_000_000, "hold_seconds": 3600, "per_buyer_limit": 0});
         let drop = bench.send(&mut line, "drops", Some(&owner), None, &drop).await;
         bench.drop = drop["id"].as_str().expect("an id").to_owned();
         bench

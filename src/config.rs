@@ -3,9 +3,10 @@
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
 use crate::domain::limits::{
-    DATABASE_CONNECTIONS_DEFAULT, DATABASE_CONNECTIONS_MAX, FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX,
-    HEAD_BYTES_MAX, PRODUCT_BODY_BYTES_MAX,
+    COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT, DATABASE_CONNECTIONS_MAX, DROPS_PER_CREATOR_DEFAULT,
+    DROPS_PER_CREATOR_MAX, FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX, PRODUCT_BODY_BYTES_MAX,
 };
+use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::Durability;
 use crate::service::passwords::Hashing;
@@ -45,6 +46,8 @@ const KEYS: &[&str] = &[
     "tls_certificate",
     "tls_key",
     "rate_limits",
+    "hold_limits",
+    "drops_per_creator",
     "head_bytes_max",
     "head_timeout_ms",
     "body_bytes_max",
@@ -61,7 +64,7 @@ const KEYS: &[&str] = &[
 /// Keys that may be `true` or `false`.
 const FLAGS: &[&str] = &["accept_empty_database"];
 /// Keys that may be arrays.
-const LISTS: &[&str] = &["ws_allowed_origins", "cors_allowed_origins", "trusted_proxies", "rate_limits"];
+const LISTS: &[&str] = &["ws_allowed_origins", "cors_allowed_origins", "trusted_proxies", "rate_limits", "hold_limits"];
 
 /// The flags of `livedrop serve`. Text, so that a bad one is reported as any other source's; the environment is read
 /// in [`Config::load`].
@@ -115,6 +118,12 @@ pub struct ServeArgs {
     /// off, or changes such as orders=200/2,reads=off to requests/seconds [default: see README.md]
     #[arg(long, value_name = "LIMITS")]
     pub rate_limits: Option<String>,
+    /// off, or changes such as buyer=10,address=off,cool_down=60 to unpaid holds and seconds [default: see README.md; off where rate_limits is]
+    #[arg(long, value_name = "LIMITS")]
+    pub hold_limits: Option<String>,
+    /// Drops that one creator may have scheduled or live [default: 100; any number where rate_limits is off]
+    #[arg(long, value_name = "N")]
+    pub drops_per_creator: Option<String>,
     /// Size of a request's target and headers, 1024 to 65536 [default: 16384]
     #[arg(long, value_name = "BYTES")]
     pub head_bytes_max: Option<String>,
@@ -172,6 +181,8 @@ impl ServeArgs {
             "tls_certificate" => &self.tls_certificate,
             "tls_key" => &self.tls_key,
             "rate_limits" => &self.rate_limits,
+            "hold_limits" => &self.hold_limits,
+            "drops_per_creator" => &self.drops_per_creator,
             "head_bytes_max" => &self.head_bytes_max,
             "head_timeout_ms" => &self.head_timeout_ms,
             "body_bytes_max" => &self.body_bytes_max,
@@ -232,6 +243,10 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How much one user or address may ask.
     pub rate_limits: RateLimits,
+    /// How much of a drop one buyer or address may hold without paying.
+    pub hold_policy: HoldPolicy,
+    /// Drops that one creator may have scheduled or live.
+    pub drops_per_creator: u32,
     /// How large a request may be, and how long its body may take.
     pub sizes: Sizes,
     /// How long the head of a request may take.
@@ -302,6 +317,8 @@ impl Config {
         };
         let seconds = |text: &str| number(text, 1, 3_600).map(Duration::from_secs);
         let bind = sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+        // Who turns quotas off has a crowd that comes from one machine.
+        let crowded = sources.read("rate_limits", str::parse)? == Some(RateLimits::OFF);
         Ok(Self {
             bind,
             database_url: Secret(database_url),
@@ -319,6 +336,14 @@ impl Config {
             cors_allowed_origins: sources.read("cors_allowed_origins", origins)?.unwrap_or_default(),
             trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),
             tls: tls(&sources)?,
+            hold_policy: sources.read("hold_limits", hold_limits)?.unwrap_or(if crowded {
+                HoldPolicy::OFF
+            } else {
+                HoldPolicy::USUAL
+            }),
+            drops_per_creator: sources
+                .read("drops_per_creator", |text| number(text, 1, DROPS_PER_CREATOR_MAX.into()))?
+                .unwrap_or(if crowded { DROPS_PER_CREATOR_MAX } else { DROPS_PER_CREATOR_DEFAULT }),
             rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
             sizes: sizes(&sources)?,
             head_timeout: sources.read("head_timeout_ms", edge_timeout)?.unwrap_or(Duration::from_secs(5)),
@@ -499,6 +524,30 @@ fn sizes(sources: &Sources) -> Result<Sizes, ConfigError> {
             .unwrap_or(default.body_bytes_max),
         body_timeout: sources.read("body_timeout_ms", timeout)?.unwrap_or(default.body_timeout),
     })
+}
+
+/// `off`, or changes to the defaults: `buyer=10,address=off,cool_down=60`, the last in seconds.
+fn hold_limits(text: &str) -> Result<HoldPolicy, String> {
+    if text == "off" {
+        return Ok(HoldPolicy::OFF);
+    }
+    let mut policy = HoldPolicy::USUAL;
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let wrong = || "must be off, or a list of buyer=<holds>, address=<holds>, cool_down=<seconds>".to_owned();
+        let (name, value) = part.split_once('=').ok_or_else(wrong)?;
+        let value = value.trim();
+        let read = |max: u64| if value == "off" { Ok(0) } else { number::<u64>(value, 1, max) };
+        match name.trim() {
+            "buyer" => policy.per_buyer = u16::try_from(read(1_000)?).map_err(|_| wrong())?,
+            "address" => policy.per_network = u32::try_from(read(1_000_000)?).map_err(|_| wrong())?,
+            "cool_down" => {
+                let seconds = read(u64::from(COOL_DOWN_MS_MAX / 1_000))?;
+                policy.cool_down_ms = u32::try_from(seconds * 1_000).map_err(|_| wrong())?;
+            }
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(policy)
 }
 
 fn not_empty(text: &str) -> Result<String, String> {

@@ -60,6 +60,7 @@ pub fn reserve(spec: &DropSpec) -> Reserve {
         quantity: 1,
         payment_method: None,
         trace: TraceId::random(),
+        network: None,
     }
 }
 

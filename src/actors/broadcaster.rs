@@ -95,6 +95,8 @@ pub enum Wish {
     FollowChanged(UserId, CreatorId, bool),
     /// Users did something to their inboxes, which their other sessions should know.
     InboxChanged(Vec<InboxChange>),
+    /// A drop comes back into memory, and stands like this.
+    Watch(Arc<DropSpec>, StockBoard),
     /// Everyone goes, spread over so long.
     Drain(Duration),
 }
@@ -431,6 +433,13 @@ impl Handler<Wish> for Broadcaster {
             Wish::Leave(seat, user) => self.leave(seat, user),
             Wish::FollowChanged(user, creator, follows) => self.follow_changed(user, creator, follows),
             Wish::InboxChanged(changes) => self.tell_devices(changes),
+            Wish::Watch(spec, board) => {
+                if !self.drops.contains_key(&spec.id) {
+                    // What was told of it before is not remembered.
+                    self.history.unknown_until(spec.id, spec.creator_id, self.place.told);
+                    self.insert(spec, board);
+                }
+            }
             Wish::Drain(window) => {
                 for shard in 0..self.shards.len() {
                     self.send(shard, ToShard::Drain(window));

@@ -6,7 +6,7 @@
 
 use super::Tally;
 use super::publish::{AskError, Decisions, DropCell, Published, ReplyTo};
-use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, KeyDigest, Moment};
+use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, KeyDigest, Moment, Timestamp};
 use crate::engine::state::Deadlines;
 use crate::engine::{Command, DropState, Outcome};
 use crate::journal::{JournalHandle, Permit, Records, Space};
@@ -125,12 +125,13 @@ impl Decider {
         batch.replies.push((reply, Outcome::Done(batch.drop.state.status())));
     }
 
-    /// A settled drop agrees to take no more commands, so that it can leave memory: the keys that it remembers.
-    pub fn retire(&mut self) -> Option<Vec<KeyDigest>> {
+    /// A drop agrees to take no more commands, so that it can leave memory, if it is settled or starts after `horizon`: the keys that it
+    /// remembers.
+    pub fn retire(&mut self, horizon: Timestamp) -> Option<Vec<KeyDigest>> {
         let drop = &mut self.drop;
         // What is published may lag behind what is decided: only when both agree is nothing on its way.
         let published = drop.cell.read();
-        drop.retired = drop.state.is_settled() && published == Published::of(&drop.state, published.position);
+        drop.retired = drop.state.can_leave(horizon) && published == Published::of(&drop.state, published.position);
         drop.retired.then(|| drop.state.keys().collect())
     }
 }
@@ -231,7 +232,6 @@ impl Drop for Batch<'_> {
 mod tests {
     use super::*;
     use crate::actors::Answer;
-    use crate::domain::Timestamp;
     use crate::domain::fixtures::drop_of;
     use crate::engine::fixtures::reserve_in;
     use crate::journal::{Journal, JournalOptions, MemoryDevice};

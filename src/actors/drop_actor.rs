@@ -9,7 +9,7 @@ use super::mailbox::Queued;
 use super::publish::{AskError, ReplyTo};
 use super::scheduler::{Due, Scheduler};
 use crate::domain::limits::{DROP_BATCH_MAX, DROP_MAILBOX_MAX};
-use crate::domain::{DropId, KeyDigest};
+use crate::domain::{DropId, KeyDigest, Timestamp};
 use crate::engine::Command;
 use crate::engine::state::Deadlines;
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Message};
@@ -40,10 +40,13 @@ pub struct Announce(
     pub ReplyTo,
 );
 
-/// Asks a settled drop to take no more commands, so that it can leave memory. Answers whether it agreed.
+/// Asks a drop to take no more commands, so that it can leave memory. Answers whether it agreed.
 #[derive(Message)]
 #[rtype(result = "Option<Vec<KeyDigest>>")]
-pub struct Retire;
+pub struct Retire(
+    /// A drop that starts after this may go.
+    pub Timestamp,
+);
 
 /// See the module.
 pub struct DropActor {
@@ -149,9 +152,9 @@ impl Handler<Announce> for DropActor {
 impl Handler<Retire> for DropActor {
     type Result = Option<Vec<KeyDigest>>;
 
-    fn handle(&mut self, _: Retire, _: &mut Self::Context) -> Option<Vec<KeyDigest>> {
+    fn handle(&mut self, Retire(horizon): Retire, _: &mut Self::Context) -> Option<Vec<KeyDigest>> {
         self.decide();
-        self.decider.retire()
+        self.decider.retire(horizon)
     }
 }
 

@@ -7,7 +7,7 @@ use super::fanout::Topic;
 use super::place::Since;
 use super::shard::{self, Shard, ToShard};
 use crate::domain::limits::{SESSIONS_ACCEPTED_PER_SECOND_MAX, SESSIONS_MAX, SHARD_QUEUE_MAX};
-use crate::domain::{CreatorId, UserId};
+use crate::domain::{CreatorId, DropSpec, StockBoard, UserId};
 use actix::Addr;
 use futures_util::FutureExt;
 use std::{
@@ -160,6 +160,11 @@ impl Hub {
     pub async fn follow_changed(&self, user: UserId, creator: CreatorId, follows: bool) {
         // Without a broadcaster there are no sessions either.
         let _ = self.0.broadcaster.send(Wish::FollowChanged(user, creator, follows)).await;
+    }
+
+    /// A drop that was out of memory is about to come back: what happens to it from now on is told.
+    pub fn watch(&self, spec: Arc<DropSpec>, board: StockBoard) {
+        self.0.broadcaster.do_send(Wish::Watch(spec, board));
     }
 
     /// Tells users' sessions what was done to their inboxes. A broadcaster that is too busy does not: they see it when they look.

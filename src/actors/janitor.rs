@@ -1,9 +1,10 @@
-//! Lets settled drops leave memory once SQL has the whole truth about them.
+//! Lets drops leave memory once SQL has the whole truth about them: those that are settled, and those that start far ahead.
 
 use super::clock::Clock;
 use super::projector::Projection;
 use super::registry::{DropHandle, Registry};
-use crate::domain::{DropId, KeyDigest, Timestamp};
+use crate::domain::limits::SLEEP_AHEAD_MS;
+use crate::domain::{DropId, DropStatus, KeyDigest, Timestamp};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 const ROUND: Duration = Duration::from_secs(1);
@@ -19,8 +20,9 @@ pub type Gone = VecDeque<(Timestamp, DropId, Vec<KeyDigest>)>;
 pub async fn run(registry: Registry, projection: Projection, clock: Clock, gone: &mut Gone) {
     loop {
         tokio::time::sleep(ROUND).await;
+        let horizon = clock.now().plus_millis(SLEEP_AHEAD_MS);
         for handle in registry.all() {
-            if let Some(keys) = retire(&registry, &projection, &handle).await {
+            if let Some(Left::Settled(keys)) = retire(&registry, &projection, &handle, horizon).await {
                 gone.push_back((clock.steady(), handle.spec.id, keys));
             }
         }
@@ -34,16 +36,35 @@ pub async fn run(registry: Registry, projection: Projection, clock: Clock, gone:
     }
 }
 
-/// Takes one drop out of memory if it is settled and projected, and returns the keys that it remembers. Between its consent and its removal it answers `Gone`,
+/// Why a drop left memory.
+enum Left {
+    /// It is over. The keys that it remembers.
+    Settled(Vec<KeyDigest>),
+    /// Until its start is near, see [`super::sleepers`]. Its keys stay bound to it.
+    Asleep,
+}
+
+/// Takes one drop out of memory if it may go and is projected. Between its consent and its removal it answers `Gone`,
 /// and whoever asks reads SQL, which is complete by then.
-async fn retire(registry: &Registry, projection: &Projection, handle: &Arc<DropHandle>) -> Option<Vec<KeyDigest>> {
+async fn retire(
+    registry: &Registry,
+    projection: &Projection,
+    handle: &Arc<DropHandle>,
+    horizon: Timestamp,
+) -> Option<Left> {
     let published = handle.cell.read();
-    let in_sql = published.position <= projection.watermark() && projection.has_all_of(handle.spec.id);
-    if !published.settled || !in_sql {
+    let far = published.status == DropStatus::Scheduled && published.spec.starts_at > horizon;
+    // A drop that was just made and is not durable yet has no position.
+    let projected = published.position > 0 && published.position <= projection.watermark();
+    if !(published.settled || far) || !projected || !projection.has_all_of(handle.spec.id) {
         return None;
     }
-    let keys = registry.retire(handle).await?;
+    let keys = registry.retire(handle, horizon).await?;
     registry.remove(handle);
+    if far {
+        tracing::debug!(drop = %handle.spec.id, starts_at = %published.spec.starts_at, "starts far ahead; out of memory");
+        return Some(Left::Asleep);
+    }
     tracing::info!(drop = %handle.spec.id, "settled; out of memory");
-    Some(keys)
+    Some(Left::Settled(keys))
 }

@@ -6,8 +6,8 @@
 
 use super::drop_actor::{Announce, Ask, Asks, DropActor, Retire};
 use super::publish::{AskError, ReplyTo};
-use crate::domain::KeyDigest;
 use crate::domain::limits::DROP_MAILBOX_MAX;
+use crate::domain::{KeyDigest, Timestamp};
 use crate::engine::Command;
 use actix::Addr;
 use actix::prelude::SendError;
@@ -137,9 +137,9 @@ impl Mailbox {
     }
 
     /// Asks the actor to go, see [`Retire`]. That may overtake commands that are still collected.
-    pub async fn retire(&self) -> Option<Vec<KeyDigest>> {
+    pub async fn retire(&self, horizon: Timestamp) -> Option<Vec<KeyDigest>> {
         // One that has stopped has gone.
-        self.address.send(Retire).await.unwrap_or_else(|_| Some(Vec::new()))
+        self.address.send(Retire(horizon)).await.unwrap_or_else(|_| Some(Vec::new()))
     }
 }
 
@@ -221,7 +221,7 @@ mod tests {
         let (_journal, registry) = world();
         let drop = live(&registry, 1).await;
         drop.ask(Command::Cancel).await.unwrap();
-        while registry.retire(&drop).await.is_none() {}
+        while registry.retire(&drop, Timestamp::EPOCH).await.is_none() {}
         let asked = join_all((0..20).map(|_| reserve(&drop)));
         let (answers, ()) = futures_util::future::join(asked, async { registry.remove(&drop) }).await;
         assert!(answers.iter().all(|answer| *answer == Err(AskError::Gone)), "{answers:?}");

@@ -1,6 +1,7 @@
 //! Mailboxes, clocks and cursors around the engine.
 //!
-//! - [`drop_actor`]: one live drop, a shell around its [`decider`], reached by its [`mailbox`]. [`registry`] knows which are in memory, [`scheduler`] wakes them.
+//! - [`drop_actor`]: one live drop, a shell around its [`decider`], reached by its [`mailbox`]. [`registry`] knows which are in memory, [`scheduler`] wakes them, [`sleepers`] brings them
+//!   in before their start.
 //! - [`publish`]: what a decision becomes once it is durable.
 //! - [`tail`]: follows the durable journal. [`projector`] fills SQL from it at its own `pace` ([`aside`]: what SQL refuses), [`broadcaster`] tells the crowd.
 //! - [`hub`] is the broadcaster's front, [`shard`] a worker's sessions, each a [`seat`] with an [`outbox`]. [`history`] is what was
@@ -28,6 +29,7 @@ pub mod registry;
 pub mod scheduler;
 pub mod seat;
 pub mod shard;
+pub mod sleepers;
 pub mod tail;
 pub mod tally;
 
@@ -40,5 +42,6 @@ pub use projector::{Projected, Projection, Projector};
 pub use publish::{Answer, AskError, Decisions};
 pub use registry::{DropHandle, KeyInUse, KeyTaken, Registry};
 pub use scheduler::Scheduler;
+pub use sleepers::Sleepers;
 pub use tail::Tail;
 pub use tally::Tally;

@@ -68,6 +68,13 @@ impl DropCell {
         self.0.read().unwrap_or_else(PoisonError::into_inner).position
     }
 
+    /// Whether it is scheduled or live.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let status = self.0.read().unwrap_or_else(PoisonError::into_inner).status;
+        status == DropStatus::Scheduled || status.is_open()
+    }
+
     fn publish(&self, published: Published) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = published;
     }
@@ -88,6 +95,9 @@ pub enum AskError {
     /// The mailbox or the journal's queue is full. Nothing was decided.
     #[error("the drop is overloaded")]
     Overloaded,
+    /// The creator has as many drops as one may have. Nothing was decided.
+    #[error("too many drops are scheduled or live")]
+    TooManyDrops,
     /// No space for new reservations. Nothing was decided.
     #[error("no space left for new reservations")]
     DiskFull,

@@ -78,6 +78,20 @@ pub async fn recover(
     watermark: u64,
     last: u64,
 ) -> Result<Recovered, RecoveryFailure> {
+    recover_until(store, journal, watermark, last, Timestamp::from_millis(i64::MAX)).await
+}
+
+/// The same without drops that are scheduled to start after `horizon`, unless something has happened to them since the watermark.
+///
+/// # Errors
+/// As [`recover`].
+pub async fn recover_until(
+    store: &dyn Ledger,
+    journal: &JournalReader,
+    watermark: u64,
+    last: u64,
+    horizon: Timestamp,
+) -> Result<Recovered, RecoveryFailure> {
     if watermark > last {
         return Err(RecoveryFailure::JournalBehind { watermark, last });
     }
@@ -88,7 +102,7 @@ pub async fn recover(
         other => other,
     })?;
     let mut drops = HashMap::new();
-    for row in store.unsettled_drops().await? {
+    for row in store.drops_to_load(horizon).await? {
         drops.insert(row.spec.id, load(store, row).await?);
     }
     let (aside, mut replayed) = replay_set_aside(store, journal.journal_id(), &mut drops).await?;

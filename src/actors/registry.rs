@@ -10,7 +10,8 @@ use super::recovery::{self, RecoveryFailure};
 use super::scheduler::{Due, Scheduler};
 use super::tally::Tally;
 use crate::domain::limits::DROPS_IN_MEMORY_MAX;
-use crate::domain::{DropId, DropSpec, KeyDigest, OrderId};
+use crate::domain::{CreatorId, DropId, DropSpec, KeyDigest, OrderId, Timestamp};
+use crate::engine::admission::HoldPolicy;
 use crate::engine::{Command, DropState};
 use crate::journal::JournalHandle;
 use crate::storage::Store;
@@ -72,6 +73,7 @@ const CLAIM_SHARDS: usize = 1_024;
 struct Shared {
     drops: Map<DropId, Arc<DropHandle>>,
     by_tag: Map<u32, SmallVec<[DropId; 1]>>,
+    by_creator: Map<CreatorId, SmallVec<[DropId; 2]>>,
     /// What a buyer's key was used for: a key is one buyer's, over all drops.
     claims: Map<KeyDigest, DropId>,
     /// The keys of requests that have not ended: few enough to stay in a processor's caches, where a claim is gone from when its request ends.
@@ -80,6 +82,7 @@ struct Shared {
     clock: Clock,
     scheduler: Scheduler,
     tally: Tally,
+    policy: HoldPolicy,
     arbiters: Vec<Arbiter>,
     /// Held while a drop comes back, by the drops that share a piece of it.
     reviving: Vec<tokio::sync::Mutex<()>>,
@@ -151,11 +154,23 @@ impl Drop for KeyInUse<'_> {
 }
 
 impl Registry {
-    /// An empty registry whose actors run on `threads` threads.
+    /// An empty registry whose actors run on `threads` threads, and in whose drops anybody may hold anything.
     #[must_use]
     pub fn new(journal: JournalHandle<Decisions>, clock: Clock, scheduler: Scheduler, threads: usize) -> Self {
+        Self::with_policy(journal, clock, scheduler, threads, HoldPolicy::OFF)
+    }
+
+    /// The same, with a policy against hoarding.
+    #[must_use]
+    pub fn with_policy(
+        journal: JournalHandle<Decisions>,
+        clock: Clock,
+        scheduler: Scheduler,
+        threads: usize,
+        policy: HoldPolicy,
+    ) -> Self {
         let arbiters = (0..threads.max(1)).map(|_| Arbiter::new()).collect();
-        let (drops, by_tag) = (Map::default(), Map::default());
+        let (drops, by_tag, by_creator) = (Map::default(), Map::default(), Map::default());
         let claims = Map::with_hasher_and_shard_amount(DefaultHashBuilder::default(), CLAIM_SHARDS);
         let running = DashSet::default();
         let reviving = (0..REVIVING_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect();
@@ -164,12 +179,14 @@ impl Registry {
             shared: Arc::new(Shared {
                 drops,
                 by_tag,
+                by_creator,
                 claims,
                 running,
                 journal,
                 clock,
                 scheduler,
                 tally,
+                policy,
                 arbiters,
                 reviving,
                 orphans: Map::default(),
@@ -202,6 +219,12 @@ impl Registry {
         self.shared.drops.iter().map(|entry| Arc::clone(entry.value())).collect()
     }
 
+    /// Whether drops of a creator are in memory.
+    #[must_use]
+    pub fn has_drops_of(&self, creator: CreatorId) -> bool {
+        self.shared.by_creator.get(&creator).is_some_and(|ids| !ids.is_empty())
+    }
+
     /// How many drops are in memory.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -221,6 +244,13 @@ impl Registry {
     }
 
     fn insert(&self, state: DropState, position: u64, announced: bool) -> Arc<DropHandle> {
+        let spec = state.spec();
+        self.shared.by_creator.entry(spec.creator_id).or_default().push(spec.id);
+        self.insert_counted(state, position, announced)
+    }
+
+    fn insert_counted(&self, mut state: DropState, position: u64, announced: bool) -> Arc<DropHandle> {
+        state.set_hold_policy(self.shared.policy);
         let spec = Arc::clone(state.spec());
         let cell = Arc::new(DropCell::new(Published::of(&state, position)));
         let Shared { journal, clock, scheduler, tally, arbiters, .. } = &*self.shared;
@@ -243,10 +273,36 @@ impl Registry {
     /// # Errors
     /// [`AskError`]; nothing is left in memory then.
     pub async fn schedule(&self, spec: DropSpec) -> Result<(Arc<DropHandle>, u64), AskError> {
+        self.schedule_within(spec, u32::MAX, &[]).await
+    }
+
+    /// The same, unless its creator has `quota` drops that are scheduled or live: in memory, or among `projected`.
+    ///
+    /// # Errors
+    /// [`AskError`]; nothing is left in memory then.
+    pub async fn schedule_within(
+        &self,
+        spec: DropSpec,
+        quota: u32,
+        projected: &[DropId],
+    ) -> Result<(Arc<DropHandle>, u64), AskError> {
         if self.len() >= DROPS_IN_MEMORY_MAX {
             return Err(AskError::Overloaded);
         }
-        let handle = self.insert(DropState::scheduled(spec), 0, false);
+        {
+            // While this is held nobody else adds one of this creator's.
+            let mut theirs = self.shared.by_creator.entry(spec.creator_id).or_default();
+            let elsewhere = projected.iter().filter(|id| !theirs.contains(id)).count();
+            let is_open = |id: &&DropId| self.get(**id).is_none_or(|handle| handle.cell.is_open());
+            let open = theirs.iter().filter(is_open).count() + elsewhere;
+            if open >= quota as usize {
+                drop(theirs);
+                self.shared.by_creator.remove_if(&spec.creator_id, |_, ids| ids.is_empty());
+                return Err(AskError::TooManyDrops);
+            }
+            theirs.push(spec.id);
+        }
+        let handle = self.insert_counted(DropState::scheduled(spec), 0, false);
         match handle.announce().await {
             Ok(answer) => Ok((handle, answer.sequence)),
             Err(error) => {
@@ -266,6 +322,20 @@ impl Registry {
         store: &dyn Store,
         projection: &Projection,
     ) -> Result<Option<Arc<DropHandle>>, RecoveryFailure> {
+        self.revive_after(id, store, projection, |_| ()).await
+    }
+
+    /// The same for one that has not started, too; `before` sees it before anything can happen to it.
+    ///
+    /// # Errors
+    /// As [`Registry::revive`].
+    pub async fn revive_after(
+        &self,
+        id: DropId,
+        store: &dyn Store,
+        projection: &Projection,
+        before: impl FnOnce(&DropState),
+    ) -> Result<Option<Arc<DropHandle>>, RecoveryFailure> {
         // Two actors of one drop would decide twice. Other drops are not kept waiting while this one's rows are read.
         let lock = &self.shared.reviving[id.tag() as usize % REVIVING_LOCKS];
         let _alone = lock.lock().await;
@@ -279,12 +349,13 @@ impl Registry {
         for digest in state.keys() {
             self.bind(digest, id);
         }
+        before(&state);
         Ok(Some(self.restore(state, watermark)))
     }
 
-    /// The keys that a settled drop remembers, if it agreed to take no more commands.
-    pub async fn retire(&self, handle: &DropHandle) -> Option<Vec<KeyDigest>> {
-        handle.mailbox.retire().await
+    /// The keys that a drop remembers which is settled, or starts after `horizon`, if it agreed to take no more commands.
+    pub async fn retire(&self, handle: &DropHandle, horizon: Timestamp) -> Option<Vec<KeyDigest>> {
+        handle.mailbox.retire(horizon).await
     }
 
     /// Takes a drop out of memory. Its actor ends when nobody holds its handle any more: until then it says that it is gone.
@@ -292,6 +363,12 @@ impl Registry {
         let id = handle.spec.id;
         self.shared.drops.remove(&id);
         if let Entry::Occupied(mut entry) = self.shared.by_tag.entry(id.tag()) {
+            entry.get_mut().retain(|other| *other != id);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+        if let Entry::Occupied(mut entry) = self.shared.by_creator.entry(handle.spec.creator_id) {
             entry.get_mut().retain(|other| *other != id);
             if entry.get().is_empty() {
                 entry.remove();

@@ -7,12 +7,16 @@ use super::supervisor::{Need, Supervisor};
 use super::{App, AppError, Signals, ownership, privacy, spawn_server};
 use crate::actors::broadcaster::{self, Broadcaster};
 use crate::actors::place::Epoch;
-use crate::actors::recovery::recover;
+use crate::actors::recovery::recover_until;
 use crate::actors::tail::Run;
-use crate::actors::{Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Tail, aside, janitor};
+use crate::actors::{
+    Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Sleepers, Tail, aside, janitor,
+};
 use crate::config::Config;
-use crate::domain::limits::{HISTORY_REFILL_RECORDS_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
-use crate::domain::{DropId, OrderId, StockBoard};
+use crate::domain::limits::{
+    HISTORY_REFILL_RECORDS_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX, WAKE_AHEAD_MS,
+};
+use crate::domain::{DropId, OrderId, StockBoard, Timestamp};
 use crate::engine::DropState;
 use crate::http::meters::Meters;
 use crate::http::server::{self, ServerOptions};
@@ -76,13 +80,14 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     if retried.applied > 0 {
         info!(records = retried.applied, "what was set aside is in the database now");
     }
-    let recovered = recover(&*store, &reader, watermark, last).await?;
+    let horizon = Clock::default().now().plus_millis(WAKE_AHEAD_MS);
+    let recovered = recover_until(&*store, &reader, watermark, last, horizon).await?;
     let took_ms = began.elapsed().as_millis();
     info!(drops = recovered.drops.len(), replayed = recovered.replayed, watermark, last, took_ms, "recovered");
 
     let clock = Clock::not_before(recovered.last_at);
     let scheduler = Scheduler::default();
-    let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
+    let registry = Registry::with_policy(journal.handle(), clock.clone(), scheduler.clone(), 1, config.hold_policy);
     let (projector, projection) = Projector::new(store.clone(), &reader, watermark);
     let (stop_projector, stopped) = watch::channel(false);
     let broadcaster = remember(&reader, first, last, &clock, &recovered.drops);
@@ -113,9 +118,12 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     background.watch_database(&monitor);
     let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
-    let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), clock.clone());
     let logins = LoginLog::new(clock.clone());
     background.write_logins(&logins, &store);
+    let sleepers = Sleepers::new(registry.clone(), Arc::clone(&store), projection.clone(), hub.clone());
+    background.wake_drops(&sleepers, &clock, horizon);
+    let quota = config.drops_per_creator;
+    let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), sleepers, clock.clone(), quota);
     let sources = Sources {
         reader: reader.clone(),
         registry: registry.clone(),
@@ -388,6 +396,13 @@ impl Background {
             let (registry, projection, clock, gone) =
                 (registry.clone(), projection.clone(), clock.clone(), Rc::clone(&gone));
             async move { janitor::run(registry, projection, clock, &mut *gone.lock().await).await }
+        });
+    }
+
+    fn wake_drops(&mut self, sleepers: &Sleepers, clock: &Clock, until: Timestamp) {
+        let (sleepers, clock) = (sleepers.clone(), clock.clone());
+        self.keep("sleepers", Need::Vital { restarts_max: SCHEDULER_RESTARTS_MAX }, move |_| {
+            sleepers.clone().run(clock.clone(), until)
         });
     }
 

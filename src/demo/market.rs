@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration, time::Instant};
 use tokio::sync::watch;
 
 /// Refusals that time alone cures.
-const NOT_REMEMBERED: [&str; 1] = ["drop_not_started"];
+const NOT_REMEMBERED: [&str; 3] = ["drop_not_started", "too_many_holds", "hold_cooldown"];
 
 /// Where the sale stands for the crowd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,16 @@ pub const PRICE_MINOR_MAX: i64 = 10_000_000_000;
 pub const KEYS_PER_DROP_MAX: usize = 20_000_000;
 /// Refusals remembered per drop; a crowd that keeps asking a sold-out drop with new keys ends here, with 503.
 pub const REFUSALS_PER_DROP_MAX: usize = 4_000_000;
+/// Units that one buyer may hold and own in a drop whose creator does not say.
+pub const PER_BUYER_LIMIT_DEFAULT: u32 = 10;
+/// Unpaid holds of one buyer in one drop, where the operator does not say.
+pub const HOLDS_PER_BUYER_DEFAULT: u16 = 5;
+/// Unpaid holds from one address (of IPv6: from one /64) in one drop, where the operator does not say: households and offices have one.
+pub const HOLDS_PER_ADDRESS_DEFAULT: u32 = 50;
+/// How long a buyer whose hold ran out unpaid waits for the next, in milliseconds; twice as long each further time.
+pub const COOL_DOWN_MS_DEFAULT: u32 = 30_000;
+/// The longest such wait: an hour.
+pub const COOL_DOWN_MS_MAX: u32 = 3_600_000;
 /// Holds that run at the same time in one drop.
 pub const HOLDS_PER_DROP_MAX: usize = 10_000_000;
 /// Characters of an idempotency key (IETF draft practice).
@@ -184,8 +194,16 @@ pub const FAILED_LOGINS_APART_MAX: usize = 16;
 pub const FAILED_LOGINS_WRITTEN_EVERY_MS: u64 = 10_000;
 /// Logins that come before a registration where both wait.
 pub const PASSWORD_LOGINS_PER_REGISTRATION: u32 = 3;
-/// Drops kept in memory (scheduled, live, or with unsettled holds).
+/// Drops kept in memory (to start soon, live, or with unsettled holds).
 pub const DROPS_IN_MEMORY_MAX: usize = 50_000;
+/// Drops of one creator that are scheduled or live, where the operator does not say.
+pub const DROPS_PER_CREATOR_DEFAULT: u32 = 100;
+/// The most that an operator may set.
+pub const DROPS_PER_CREATOR_MAX: u32 = 1_000_000;
+/// So long before its start a drop comes into memory, in milliseconds: six hours, so that a database that is away for some of them delays no start.
+pub const WAKE_AHEAD_MS: i64 = 6 * 60 * 60 * 1_000;
+/// A drop that starts later than this leaves memory, in milliseconds from now. Beyond the above, so that none goes and comes back.
+pub const SLEEP_AHEAD_MS: i64 = WAKE_AHEAD_MS + 60 * 60 * 1_000;
 /// Requests of a rate limit that may come at once.
 pub const RATE_QUOTA_MAX: u32 = 1_000_000;
 /// How long a rate limit may take to be whole again: a day.
@@ -194,6 +212,9 @@ pub const RATE_WINDOW_SECONDS_MAX: u32 = 86_400;
 pub const RATE_KEYS_MAX: usize = 1 << 20;
 
 const _: () = {
+    // An order in memory counts its units in 16 bits, its variants in 8, and its buyer's holds in 16.
+    assert!(QUANTITY_PER_ORDER_MAX <= u16::MAX as u32 && VARIANTS_PER_DROP_MAX <= u8::MAX as usize + 1);
+    assert!(COOL_DOWN_MS_DEFAULT <= COOL_DOWN_MS_MAX);
     // A full stock times the highest price must fit, whatever one order asks for.
     assert!(PRICE_MINOR_MAX.checked_mul(QUANTITY_PER_ORDER_MAX as i64).is_some());
     // Summing all variants of a drop must not overflow a u32.

@@ -4,6 +4,7 @@ use crate::domain::{
     Actor, DropRevision, DropStatus, Fingerprint, KeyDigest, KeyedRequest, OrderId, OrderStatus, OrderView, Refusal,
     ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
+use std::num::NonZeroU32;
 
 /// Holds units for a buyer, under an idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +27,8 @@ pub struct Reserve {
     pub payment_method: Option<Box<str>>,
     /// The request's trace, kept with a refusal.
     pub trace: TraceId,
+    /// Stands for the network that it comes from, if that is known. Never recorded.
+    pub network: Option<NonZeroU32>,
 }
 
 /// What becomes of a drop's end when its times are moved.
@@ -190,6 +193,17 @@ pub enum Rejection {
         /// When it will.
         starts_at: Timestamp,
     },
+    /// A hold of the buyer ran out unpaid lately. Time alone cures that, so the key stays free.
+    CoolingDown {
+        /// Until when, by the wall clock.
+        until: Timestamp,
+        /// In how many milliseconds that is.
+        left_ms: u32,
+    },
+    /// The buyer has as many unpaid holds as one may have. The key stays free.
+    TooManyHolds,
+    /// The buyer's network has. The key stays free.
+    TooManyHoldsFromNetwork,
     /// A bound of this drop is reached (orders, refusals or holds).
     Full,
     /// No such order in this drop.

@@ -1,9 +1,9 @@
 //! Commands to events.
 
-use super::admission::{self, Applicant, Denial};
+use super::admission::{self, Applicant, Denial, HoldPolicy, Holder};
 use super::command::{Command, NewEnd, Outcome, Rejection, Reserve};
 use super::orders::{Refused, Slot, Used};
-use super::state::DropState;
+use super::state::{DropState, Hold};
 use crate::domain::limits::{
     HOLDS_PER_DROP_MAX, KEYS_PER_DROP_MAX, QUANTITY_PER_ORDER_MAX, REFUSALS_PER_DROP_MAX, STOCK_PER_VARIANT_MAX,
     SWEEP_ORDERS_MAX,
@@ -139,8 +139,8 @@ impl DropState {
 
     fn line(&self, slot: Slot) -> OrderLine {
         let order = self.orders.get(slot);
-        let variant = self.spec.variants[usize::from(order.variant)].id;
-        OrderLine { order: order.id, buyer: order.buyer, variant, quantity: order.quantity }
+        let variant = self.spec.variants[usize::from(order.variant())].id;
+        OrderLine { order: order.id, buyer: order.buyer, variant, quantity: order.quantity() }
     }
 
     fn with_order(&mut self, id: OrderId, then: impl FnOnce(&mut Self, Slot) -> Outcome) -> Outcome {
@@ -161,7 +161,7 @@ impl DropState {
         }
         let mut budget = SWEEP_ORDERS_MAX;
         while budget > 0 {
-            let Some(&slot) = self.holds.front() else { break };
+            let Some(&Hold { slot, .. }) = self.holds.front() else { break };
             if self.orders.get(slot).status == OrderStatus::Reserved {
                 if !self.is_hold_over(now, slot) {
                     break;
@@ -191,6 +191,7 @@ impl DropState {
         let reason = if cancelled { ReleaseReason::Cancelled } else { ReleaseReason::Expired };
         let line = self.line(slot);
         self.emit(now, DropEvent::Released { line, reason, trace: TraceId::default() }, events);
+        self.orders.struck_at(slot, now.steady);
         self.note_stock(now, events);
     }
 
@@ -221,7 +222,7 @@ impl DropState {
         if full {
             return Outcome::Rejected(Rejection::Full);
         }
-        match self.may_reserve(&ask) {
+        match self.may_reserve(now, &ask) {
             Ok(variant) => self.hold(now, ask, variant, events),
             Err(Denial::NotNow(why)) => Outcome::Rejected(why),
             Err(_) if self.orders.refusals() >= REFUSALS_PER_DROP_MAX => Outcome::Rejected(Rejection::Full),
@@ -246,15 +247,22 @@ impl DropState {
         })
     }
 
-    fn may_reserve(&self, ask: &Reserve) -> Result<u16, Denial> {
+    fn may_reserve(&self, now: Moment, ask: &Reserve) -> Result<u16, Denial> {
         let variant = self.variant_index(ask.variant).ok_or(Refusal::UnknownVariant)?;
+        let (units, holds, strikes) = self.orders.standing_of(ask.buyer);
         admission::first_come(&Applicant {
             status: self.status,
             starts_at: self.spec.starts_at,
-            units: self.orders.units_of(ask.buyer),
+            units,
             quantity: ask.quantity,
             per_buyer_limit: self.spec.per_buyer_limit,
         })?;
+        if self.policy != HoldPolicy::OFF {
+            let from_network = ask.network.and_then(|network| self.by_network.get(&network).copied()).unwrap_or(0);
+            let strikes = strikes.map(|strikes| (strikes.count, strikes.at));
+            let holder = Holder { holds, from_network, strikes };
+            admission::may_hold(self.policy, &holder, now).map_err(Denial::NotNow)?;
+        }
         match self.variants[usize::from(variant)].counts.available {
             available if available >= ask.quantity => Ok(variant),
             0 => Err(Refusal::SoldOut.into()),
@@ -268,6 +276,8 @@ impl DropState {
         let free = unit_price.is_zero();
         let (id, buyer, quantity) = (ask.order, ask.buyer, ask.quantity);
         let hold_ms = i64::from(self.spec.hold_ms);
+        // What is free is not held: it is paid at once.
+        let network = ask.network.filter(|_| self.policy.per_network > 0);
         let reserved = DropEvent::Reserved {
             order: id,
             buyer,
@@ -281,8 +291,12 @@ impl DropState {
             payment_method: if free { None } else { ask.payment_method },
         };
         self.emit(now, reserved, events);
-        if let Some(&slot) = self.holds.back() {
-            self.orders.run_out(slot, now.steady.plus_millis(hold_ms));
+        if let Some(hold) = self.holds.back_mut() {
+            self.orders.run_out(hold.slot, now.steady.plus_millis(hold_ms));
+            hold.network = network;
+        }
+        if let Some(network) = network {
+            *self.by_network.entry(network).or_default() += 1;
         }
         if free {
             let line = OrderLine { order: id, buyer, variant: variant_id, quantity };
@@ -330,7 +344,7 @@ impl DropState {
                 state.emit(now, DropEvent::RefundDue { line, payment_ref, cause, was_sold: false }, events);
                 return state.answer(slot);
             }
-            let (retaken, variant) = (retake == Retake::Possible, state.orders.get(slot).variant);
+            let (retaken, variant) = (retake == Retake::Possible, state.orders.get(slot).variant());
             let line = state.line(slot);
             state.emit(now, DropEvent::Confirmed { line, payment_ref: Some(payment_ref), retaken }, events);
             if retaken {
@@ -348,12 +362,12 @@ impl DropState {
             status: self.status,
             starts_at: self.spec.starts_at,
             units: self.orders.units_of(order.buyer),
-            quantity: order.quantity,
+            quantity: order.quantity(),
             per_buyer_limit: self.spec.per_buyer_limit,
         };
         order.reason == Some(ReleaseReason::Expired)
             && admission::first_come(&applicant).is_ok()
-            && self.variants[usize::from(order.variant)].counts.available >= order.quantity
+            && self.variants[usize::from(order.variant())].counts.available >= order.quantity()
     }
 
     fn release(
@@ -370,6 +384,7 @@ impl DropState {
                 OrderStatus::Reserved => {
                     let line = state.line(slot);
                     state.emit(now, DropEvent::Released { line, reason, trace }, events);
+                    state.orders.struck_at(slot, now.steady);
                     state.note_stock(now, events);
                     state.answer(slot)
                 }

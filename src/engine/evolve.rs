@@ -1,10 +1,11 @@
 //! Events to state. The only place where a drop changes.
 
 use super::orders::{NewOrder, Refused, Slot};
-use super::state::DropState;
+use super::state::{DropState, Hold};
 use crate::domain::{
     DropEvent, DropId, DropStatus, OrderId, OrderStatus, ReleaseReason, Timestamp, TraceId, VariantId,
 };
+use hashbrown::hash_map::Entry;
 use std::sync::Arc;
 
 /// A count of units.
@@ -140,13 +141,13 @@ impl DropState {
         if let Some(method) = payment_method {
             self.orders.paying.insert(slot, method.clone());
         }
-        self.holds.push_back(slot);
+        self.holds.push_back(Hold { slot, network: None });
     }
 
     fn on_confirmed(&mut self, at: Timestamp, id: OrderId, payment_ref: Option<&str>, retaken: bool) {
         let slot = self.known(id);
         let order = self.orders.get_mut(slot);
-        let (quantity, variant, buyer) = (order.quantity, order.variant, order.buyer);
+        let (quantity, variant, buyer) = (order.quantity(), order.variant(), order.buyer);
         order.status = OrderStatus::Confirmed;
         order.reason = None;
         order.settled_at = at;
@@ -158,17 +159,20 @@ impl DropState {
         if retaken {
             take(drop, "available", &mut counts.available, quantity);
             take(drop, "free", &mut self.free, quantity);
-            self.orders.change_units(buyer, i64::from(quantity));
+            self.orders.change_units(buyer, i64::from(quantity), false);
         } else {
             take(drop, "held", &mut counts.held, quantity);
             take(drop, "held in all", &mut self.held, quantity);
+            self.orders.change_units(buyer, 0, true);
+            self.leave_network(slot);
         }
+        self.orders.pardon(buyer);
     }
 
     fn on_released(&mut self, at: Timestamp, id: OrderId, reason: ReleaseReason, trace: TraceId) {
         let slot = self.known(id);
         let order = self.orders.get_mut(slot);
-        let (quantity, variant, buyer) = (order.quantity, order.variant, order.buyer);
+        let (quantity, variant, buyer) = (order.quantity(), order.variant(), order.buyer);
         order.status = OrderStatus::Released;
         order.reason = Some(reason);
         order.settled_at = at;
@@ -178,19 +182,23 @@ impl DropState {
         }
         take(self.spec.id, "held", &mut self.variants[usize::from(variant)].counts.held, quantity);
         take(self.spec.id, "held in all", &mut self.held, quantity);
-        self.orders.change_units(buyer, -i64::from(quantity));
+        self.orders.change_units(buyer, -i64::from(quantity), true);
+        if self.orders.get(slot).was_held_in_vain(reason, at) {
+            self.orders.strike(slot, at);
+        }
+        self.leave_network(slot);
         self.give_back(variant, quantity);
     }
 
     fn on_refund_due(&mut self, slot: Slot, payment_ref: &str) {
         let order = self.orders.get(slot);
-        let (quantity, variant, buyer) = (order.quantity, order.variant, order.buyer);
+        let (quantity, variant, buyer) = (order.quantity(), order.variant(), order.buyer);
         let was_sold = order.status == OrderStatus::Confirmed;
         self.orders.set_payment_ref(slot, Some(payment_ref).filter(|text| !text.is_empty()));
         self.orders.paying.remove(&slot);
         if was_sold {
             take(self.spec.id, "sold", &mut self.variants[usize::from(variant)].counts.sold, quantity);
-            self.orders.change_units(buyer, -i64::from(quantity));
+            self.orders.change_units(buyer, -i64::from(quantity), false);
             self.give_back(variant, quantity);
         }
     }
@@ -202,6 +210,24 @@ impl DropState {
         let order = self.orders.get_mut(slot);
         if order.status == OrderStatus::Confirmed {
             order.status = OrderStatus::Refunded;
+        }
+    }
+
+    /// A hold is over: its network has one less.
+    fn leave_network(&mut self, slot: Slot) {
+        if self.by_network.is_empty() {
+            return;
+        }
+        // Holds that were made since the process started lie one behind the other, and these alone have a network.
+        let behind = self.holds.back().and_then(|last| last.slot.checked_sub(slot)).map_or(usize::MAX, |n| n as usize);
+        let at = self.holds.len().checked_sub(1).and_then(|last| last.checked_sub(behind));
+        let hold = at.and_then(|at| self.holds.get_mut(at)).filter(|hold| hold.slot == slot);
+        let Some(network) = hold.and_then(|hold| hold.network.take()) else { return };
+        if let Entry::Occupied(mut entry) = self.by_network.entry(network) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
         }
     }
 

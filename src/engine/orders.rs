@@ -36,13 +36,17 @@ pub(super) struct Order {
     pub settled_at: Timestamp,
     hold_ms: u32,
     payment_ref: Option<TextAt>,
-    pub quantity: u32,
-    pub variant: u16,
+    quantity: u16,
+    variant: u8,
     pub status: OrderStatus,
     pub reason: Option<ReleaseReason>,
     previous_of_buyer: Slot,
-    /// What its buyer holds or owns in this drop. Kept in the newest order of each buyer alone.
+    /// What its buyer holds or owns in this drop. Kept in the newest order of each buyer alone, as the two below.
     units_of_buyer: u32,
+    /// How many unpaid holds its buyer has. Once it is at its maximum it stays there: no policy admits so many.
+    holds_of_buyer: u16,
+    /// Whether its buyer is in `Orders::struck`.
+    buyer_is_struck: bool,
 }
 
 // Millions of them stay in memory until their drop is settled.
@@ -52,6 +56,24 @@ impl Order {
     /// When its hold ends, as its buyer was told.
     pub fn expires_at(&self) -> Timestamp {
         self.created_at.plus_millis(i64::from(self.hold_ms))
+    }
+
+    /// How many units.
+    pub fn quantity(&self) -> u32 {
+        self.quantity.into()
+    }
+
+    /// Its variant's place in the spec.
+    pub fn variant(&self) -> u16 {
+        self.variant.into()
+    }
+
+    /// Whether it was held for long and not paid: it ran out, or its buyer gave it back when most of its time had passed. By the journal's times, so that
+    /// a replay says the same.
+    pub fn was_held_in_vain(&self, reason: ReleaseReason, at: Timestamp) -> bool {
+        let most = i64::from(self.hold_ms / 2);
+        reason == ReleaseReason::Expired
+            || (reason == ReleaseReason::Cancelled && at.millis_since(self.created_at) >= most)
     }
 
     /// When its hold ends by the steady clock, where it is reserved.
@@ -96,6 +118,19 @@ impl Used<'_> {
     }
 }
 
+/// A buyer whose holds ran out unpaid, and who has not paid since.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Strikes {
+    /// How many times in a row. Holds that had been made before the last time it happened do not count again.
+    pub count: u8,
+    /// When it last counted: by the steady clock where that is known, else as the journal has it.
+    pub at: Timestamp,
+    /// The order that it last counted for.
+    pub by: Slot,
+    /// The first order that counts again.
+    after: Slot,
+}
+
 /// All orders and refusals of one drop.
 #[derive(Default)]
 pub(super) struct Orders {
@@ -118,6 +153,8 @@ pub(super) struct Orders {
     pub refunded: HashMap<Slot, Timestamp>,
     /// Traces of the requests whose payment failed.
     pub failed: HashMap<Slot, TraceId>,
+    /// Buyers whose holds ran out unpaid. Their newest order says that they are here.
+    struck: HashMap<UserId, Strikes>,
 }
 
 impl Orders {
@@ -178,7 +215,15 @@ impl Orders {
 
     /// Units that `buyer` holds or owns.
     pub fn units_of(&self, buyer: UserId) -> u32 {
-        self.newest_of(buyer).map_or(0, |slot| self.get(slot).units_of_buyer)
+        self.standing_of(buyer).0
+    }
+
+    /// The same, how many unpaid holds that are, and whether holds have run out unpaid.
+    pub fn standing_of(&self, buyer: UserId) -> (u32, u16, Option<Strikes>) {
+        let Some(newest) = self.newest_of(buyer) else { return (0, 0, None) };
+        let newest = self.get(newest);
+        let strikes = if newest.buyer_is_struck { self.struck.get(&buyer).copied() } else { None };
+        (newest.units_of_buyer, newest.holds_of_buyer, strikes)
     }
 
     /// The slots of a buyer's orders, newest first.
@@ -198,6 +243,10 @@ impl Orders {
         let slot = Slot::try_from(self.slots.len()).expect("KEYS_PER_DROP_MAX is below 2^32");
         let previous = self.link_buyer(new.buyer, slot);
         let hold_ms = new.expires_at.millis_since(new.created_at);
+        let (units, holds, struck) = previous.map_or((0, 0, false), |slot| {
+            let newest = self.get(slot);
+            (newest.units_of_buyer, newest.holds_of_buyer, newest.buyer_is_struck)
+        });
         self.slots.push(Order {
             id: new.id,
             buyer: new.buyer,
@@ -208,14 +257,14 @@ impl Orders {
             settled_at: new.expires_at,
             hold_ms: u32::try_from(hold_ms).expect("a hold lasts at most HOLD_MS_MAX"),
             payment_ref: None,
-            quantity: new.quantity,
-            variant: new.variant,
+            quantity: u16::try_from(new.quantity).expect("QUANTITY_PER_ORDER_MAX fits into 16 bits"),
+            variant: u8::try_from(new.variant).expect("VARIANTS_PER_DROP_MAX fits into 8 bits"),
             status: OrderStatus::Reserved,
             reason: None,
             previous_of_buyer: previous.unwrap_or(NONE),
-            units_of_buyer: (previous.map_or(0, |slot| self.get(slot).units_of_buyer))
-                .checked_add(new.quantity)
-                .expect("a buyer has no more units than the drop"),
+            units_of_buyer: units.checked_add(new.quantity).expect("a buyer has no more units than the drop"),
+            holds_of_buyer: holds.saturating_add(1),
+            buyer_is_struck: struck,
         });
         self.by_id.push(new.id, self.hash(new.id.0));
         self.by_key.insert(self.hash(new.digest.0), slot);
@@ -242,11 +291,92 @@ impl Orders {
         }
     }
 
-    /// Counts `delta` units more (or fewer) for a buyer that has an order here.
-    pub fn change_units(&mut self, buyer: UserId, delta: i64) {
+    /// Counts `units` more (or fewer) for a buyer that has an order here, and a hold less where one `has_ended`.
+    pub fn change_units(&mut self, buyer: UserId, units: i64, has_ended: bool) {
         let newest = self.newest_of(buyer).expect("a buyer with an order");
-        let units = &mut self.get_mut(newest).units_of_buyer;
-        *units = u32::try_from(i64::from(*units) + delta).expect("units never fall below zero");
+        self.change_units_in(newest, units, has_ended);
+    }
+
+    /// The same for the buyer whose newest order this is.
+    pub fn change_units_in(&mut self, newest: Slot, units: i64, has_ended: bool) {
+        let Order { units_of_buyer, holds_of_buyer, .. } = self.get_mut(newest);
+        *units_of_buyer = u32::try_from(i64::from(*units_of_buyer) + units).expect("units never fall below zero");
+        if has_ended && *holds_of_buyer < u16::MAX {
+            *holds_of_buyer = holds_of_buyer.checked_sub(1).expect("holds never fall below zero");
+        }
+    }
+
+    /// A hold was held in vain, see [`Order::was_held_in_vain`].
+    pub fn strike(&mut self, slot: Slot, at: Timestamp) {
+        let (buyer, after) = (self.get(slot).buyer, self.next_slot());
+        let strikes = match self.struck.get(&buyer) {
+            // Made before it last counted: that was one time.
+            Some(known) if slot < known.after => return,
+            Some(known) => Strikes { count: known.count.saturating_add(1), at, by: slot, after },
+            None => Strikes { count: 1, at, by: slot, after },
+        };
+        self.set_struck(buyer, Some(strikes));
+    }
+
+    /// The same moment by the steady clock, if that hold has counted.
+    pub fn struck_at(&mut self, slot: Slot, steady: Timestamp) {
+        let buyer = self.get(slot).buyer;
+        if let Some(strikes) = self.struck.get_mut(&buyer).filter(|strikes| strikes.by == slot) {
+            strikes.at = steady;
+        }
+    }
+
+    /// Somebody paid.
+    pub fn pardon(&mut self, buyer: UserId) {
+        if !self.struck.is_empty() && self.struck.contains_key(&buyer) {
+            self.set_struck(buyer, None);
+        }
+    }
+
+    fn set_struck(&mut self, buyer: UserId, strikes: Option<Strikes>) {
+        let newest = self.newest_of(buyer).expect("a buyer with an order");
+        self.get_mut(newest).buyer_is_struck = strikes.is_some();
+        match strikes {
+            Some(strikes) => _ = self.struck.insert(buyer, strikes),
+            None => _ = self.struck.remove(&buyer),
+        }
+    }
+
+    fn next_slot(&self) -> Slot {
+        Slot::try_from(self.slots.len()).expect("KEYS_PER_DROP_MAX is below 2^32")
+    }
+
+    /// Finds out from the orders alone what their events have said of strikes, where these are not at hand.
+    pub fn find_strikes(&mut self) {
+        let mut vain: Vec<(Timestamp, Slot)> = (self.iter())
+            .filter(|(_, order)| order.status == OrderStatus::Released)
+            .filter(|(_, order)| order.reason.is_some_and(|reason| order.was_held_in_vain(reason, order.settled_at)))
+            .map(|(slot, order)| (order.settled_at, slot))
+            .collect();
+        vain.sort_unstable();
+        // The same slots by buyer, in the order of time: what a buyer paid between two of them is looked for once.
+        let mut of: HashMap<UserId, Vec<(Timestamp, Slot)>> = HashMap::new();
+        for (at, slot) in vain {
+            of.entry(self.get(slot).buyer).or_default().push((at, slot));
+        }
+        for (buyer, vain) in of {
+            let orders: Vec<Slot> = self.slots_of(buyer).collect();
+            let is_paid = |order: &Order| matches!(order.status, OrderStatus::Confirmed | OrderStatus::Refunded);
+            let paid = orders.iter().map(|&slot| self.get(slot)).filter(|order| is_paid(order));
+            let paid_at = paid.map(|order| order.settled_at).max();
+            let mut strikes: Option<Strikes> = None;
+            for (at, slot) in vain.into_iter().filter(|(at, _)| paid_at.is_none_or(|paid| paid <= *at)) {
+                let known = strikes.filter(|known| self.get(slot).created_at < known.at);
+                if known.is_none() {
+                    let count = strikes.map_or(0, |strikes| strikes.count).saturating_add(1);
+                    // Orders that the buyer has made since count again.
+                    let later = orders.iter().copied().filter(|&order| self.get(order).created_at >= at);
+                    let after = later.min().unwrap_or_else(|| self.next_slot());
+                    strikes = Some(Strikes { count, at, by: slot, after });
+                }
+            }
+            self.set_struck(buyer, strikes);
+        }
     }
 
     /// What an order was paid with.

@@ -1,11 +1,13 @@
 //! A drop in memory.
 
+use super::admission::HoldPolicy;
 use super::orders::{NewOrder, Orders, Refused, Slot};
 use crate::domain::{
     DropRevision, DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, Refusal,
     StockCounts, Timestamp, TraceId, UserId, VariantId,
 };
-use std::{collections::VecDeque, ops::Bound, sync::Arc};
+use hashbrown::HashMap;
+use std::{collections::VecDeque, num::NonZeroU32, ops::Bound, sync::Arc};
 
 /// One variant's stock.
 #[derive(Clone, Debug)]
@@ -13,6 +15,14 @@ pub(super) struct Variant {
     pub counts: StockCounts,
     /// Whether `stock_low` was told since the free units were last above the threshold.
     pub low: bool,
+}
+
+/// A hold that was made, in the order of making.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold {
+    pub slot: Slot,
+    /// Where it counts, while it is unpaid.
+    pub network: Option<NonZeroU32>,
 }
 
 /// One drop: its stock, its orders, its keys.
@@ -31,7 +41,11 @@ pub struct DropState {
     pub(super) orders: Orders,
     /// Holds in the order in which they run out by the steady clock. All last equally long, so that is the order in which they were made;
     /// entries of settled orders are dropped when they come to the front.
-    pub(super) holds: VecDeque<Slot>,
+    pub(super) holds: VecDeque<Hold>,
+    /// What keeps buyers from hoarding.
+    pub(super) policy: HoldPolicy,
+    /// Unpaid holds from each network, of those that were made since the process started.
+    pub(super) by_network: HashMap<NonZeroU32, u32>,
     /// Where the search for orders to refund goes on in a cancelled drop.
     pub(super) refund_cursor: Slot,
 }
@@ -69,9 +83,28 @@ impl DropState {
             variants,
             orders: Orders::default(),
             holds: VecDeque::new(),
+            policy: HoldPolicy::OFF,
+            by_network: HashMap::new(),
             refund_cursor: 0,
             spec: Arc::new(spec),
         }
+    }
+
+    /// From now on nobody hoards, by this policy. Without one, everybody may.
+    pub fn set_hold_policy(&mut self, policy: HoldPolicy) {
+        self.policy = policy;
+    }
+
+    /// How many times in a row holds of a buyer ran out unpaid.
+    #[must_use]
+    pub fn strikes_of(&self, buyer: UserId) -> u8 {
+        self.orders.standing_of(buyer).2.map_or(0, |strikes| strikes.count)
+    }
+
+    /// How many unpaid holds a buyer has.
+    #[must_use]
+    pub fn holds_of(&self, buyer: UserId) -> u16 {
+        self.orders.standing_of(buyer).1
     }
 
     /// As scheduled.
@@ -123,6 +156,12 @@ impl DropState {
         over && self.held == 0 && owes_nothing && !self.has_sold_to_refund()
     }
 
+    /// Whether it need not be in memory: settled, or scheduled to start after `horizon`.
+    #[must_use]
+    pub fn can_leave(&self, horizon: Timestamp) -> bool {
+        self.is_settled() || (self.status == DropStatus::Scheduled && self.spec.starts_at > horizon)
+    }
+
     fn has_sold_to_refund(&self) -> bool {
         self.status == DropStatus::Cancelled && self.variants.iter().any(|variant| variant.counts.sold > 0)
     }
@@ -137,7 +176,7 @@ impl DropState {
         };
         let sweeping = self.status == DropStatus::Cancelled && (self.held > 0 || self.has_sold_to_refund());
         // Settled ones at the front are few: whatever is decided next takes them off.
-        let first = || self.holds.iter().find_map(|&slot| self.orders.get(slot).runs_out_at());
+        let first = || self.holds.iter().find_map(|&Hold { slot, .. }| self.orders.get(slot).runs_out_at());
         let steady = if sweeping { Some(Timestamp::EPOCH) } else { first() };
         Deadlines { wall, steady }
     }
@@ -150,7 +189,7 @@ impl DropState {
 
     /// Every hold, with the time at which it runs out by the steady clock.
     pub fn holds(&self) -> impl Iterator<Item = (OrderId, Timestamp)> + '_ {
-        self.holds.iter().filter_map(|&slot| {
+        self.holds.iter().filter_map(|&Hold { slot, .. }| {
             let order = self.orders.get(slot);
             Some((order.id, order.runs_out_at()?))
         })
@@ -160,7 +199,7 @@ impl DropState {
     /// hold lasts longer from now on than a new one, and so they stay in the order in which they run out.
     pub fn resume(&mut self, steady: Timestamp) {
         let latest = steady.plus_millis(self.spec.hold_ms.into());
-        for &slot in &self.holds {
+        for &Hold { slot, .. } in &self.holds {
             if self.orders.get(slot).runs_out_at().is_some_and(|at| at > latest) {
                 self.orders.run_out(slot, latest);
             }
@@ -170,10 +209,11 @@ impl DropState {
 
     /// What a replay ends with: holds that were made before and after the wall clock was set come in the order in which they run out.
     pub fn order_holds(&mut self) {
-        let mut holds: Vec<(Timestamp, Slot)> =
-            (self.holds.iter()).filter_map(|&slot| Some((self.orders.get(slot).runs_out_at()?, slot))).collect();
-        holds.sort_unstable();
-        self.holds = holds.into_iter().map(|(_, slot)| slot).collect();
+        let mut holds: Vec<(Timestamp, Slot, Hold)> = (self.holds.iter())
+            .filter_map(|&hold| Some((self.orders.get(hold.slot).runs_out_at()?, hold.slot, hold)))
+            .collect();
+        holds.sort_unstable_by_key(|&(at, slot, _)| (at, slot));
+        self.holds = holds.into_iter().map(|(.., hold)| hold).collect();
     }
 
     /// An order as it is now.
@@ -239,14 +279,14 @@ impl DropState {
 
     pub(super) fn view(&self, slot: Slot) -> OrderView {
         let order = self.orders.get(slot);
-        let variant = &self.spec.variants[usize::from(order.variant)];
+        let variant = &self.spec.variants[usize::from(order.variant())];
         let confirmed = matches!(order.status, OrderStatus::Confirmed | OrderStatus::Refunded);
         OrderView {
             id: order.id,
             drop_id: self.spec.id,
             variant_id: variant.id,
             buyer: order.buyer,
-            quantity: order.quantity,
+            quantity: order.quantity(),
             unit_price: variant.price,
             status: order.status,
             release_reason: order.reason,
@@ -272,13 +312,16 @@ impl DropState {
         let mut expected: Vec<StockCounts> =
             self.variants.iter().map(|v| StockCounts { held: 0, sold: 0, ..v.counts }).collect();
         for (slot, order) in self.orders.iter() {
-            let counts = &mut expected[usize::from(order.variant)];
+            let counts = &mut expected[usize::from(order.variant())];
             match order.status {
-                OrderStatus::Reserved => counts.held += order.quantity,
-                OrderStatus::Confirmed if !self.orders.refunds.contains_key(&slot) => counts.sold += order.quantity,
+                OrderStatus::Reserved => counts.held += order.quantity(),
+                OrderStatus::Confirmed if !self.orders.refunds.contains_key(&slot) => counts.sold += order.quantity(),
                 _ => {}
             }
         }
+        let in_networks: u64 = self.by_network.values().map(|&holds| u64::from(holds)).sum();
+        let told = self.holds.iter().filter(|hold| hold.network.is_some()).count() as u64;
+        assert_eq!(in_networks, told, "holds from networks are counted wrong");
         for (variant, expected) in self.variants.iter().zip(&expected) {
             assert!(variant.counts.balances(), "the stock equation does not hold: {:?}", variant.counts);
             assert_eq!(variant.counts, *expected, "stock and orders disagree");
@@ -334,9 +377,8 @@ impl Restore {
         });
         let counts_for_buyer =
             row.status == OrderStatus::Reserved || (row.status == OrderStatus::Confirmed && row.refund_due.is_none());
-        if !counts_for_buyer {
-            state.orders.change_units(row.buyer, -i64::from(row.quantity));
-        }
+        let units = if counts_for_buyer { 0 } else { -i64::from(row.quantity) };
+        state.orders.change_units_in(slot, units, row.status != OrderStatus::Reserved);
         state.orders.set_payment_ref(slot, row.payment_ref.as_deref());
         let order = state.orders.get_mut(slot);
         order.status = row.status;
@@ -369,8 +411,9 @@ impl Restore {
     pub fn finish(mut self) -> DropState {
         let state = &mut self.0;
         let reserved = state.orders.iter().filter(|(_, order)| order.status == OrderStatus::Reserved);
-        state.holds = reserved.map(|(slot, _)| slot).collect();
+        state.holds = reserved.map(|(slot, _)| Hold { slot, network: None }).collect();
         state.order_holds();
+        state.orders.find_strikes();
         self.0
     }
 }

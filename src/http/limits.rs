@@ -102,6 +102,11 @@ fn announces(path: &str) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RateLimits([Option<Rate>; Class::ALL.len()]);
 
+impl RateLimits {
+    /// No quotas.
+    pub const OFF: Self = Self([None; Class::ALL.len()]);
+}
+
 impl Default for RateLimits {
     /// For people, and for many of them behind one address. See README.md.
     fn default() -> Self {
@@ -125,7 +130,7 @@ impl FromStr for RateLimits {
     /// `off`, or changes to the defaults: `orders=200/2,reads=off`.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.trim() == "off" {
-            return Ok(Self([None; Class::ALL.len()]));
+            return Ok(Self::OFF);
         }
         let mut limits = Self::default();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {

@@ -1,7 +1,7 @@
 //! Failures on the wire: `application/problem+json` (RFC 9457).
 
 use super::{headers, trace};
-use crate::domain::TraceId;
+use crate::domain::{Timestamp, TraceId};
 use crate::service::{Code, Failure};
 use actix_web::http::{
     StatusCode,
@@ -91,6 +91,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::HandleTaken
         | C::AccountHasDrops
         | C::AlreadyACreator
+        | C::TooManyDrops
         | C::ProductArchived
         | C::DropNotStarted
         | C::DropEnded
@@ -99,6 +100,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::NotEnoughStock
         | C::ConflictingFields
         | C::LimitExceeded
+        | C::TooManyHolds
         | C::RequestInProgress
         | C::PaymentInProgress
         | C::OrderNotConfirmed
@@ -112,7 +114,7 @@ pub fn status(code: Code) -> StatusCode {
         C::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         C::IdempotencyKeyReused | C::PaymentMethodUnknown => StatusCode::UNPROCESSABLE_ENTITY,
-        C::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        C::RateLimited | C::HoldCooldown => StatusCode::TOO_MANY_REQUESTS,
         C::Overloaded | C::DatabaseUnavailable | C::ShuttingDown | C::OutcomeUnknown | C::DiskFull => {
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -139,6 +141,9 @@ pub struct ProblemBody<'a> {
     /// Free units, where `code` is `not_enough_stock`.
     #[serde(skip_serializing_if = "Option::is_none")]
     available: Option<u32>,
+    /// From when on it can be tried again, where that is known to the moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_at: Option<Timestamp>,
 }
 
 /// One field that is not valid.
@@ -154,7 +159,8 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let Failure { code, detail, fields, retry_after, trace, available } = &self.failure;
+        let Failure { code, detail, fields, retry_after, trace, more } = &self.failure;
+        let more = more.as_deref().copied().unwrap_or_default();
         let status = self.status_code();
         let body = ProblemBody {
             r#type: format!("{TYPE_BASE}{}", code.as_str()),
@@ -164,7 +170,8 @@ impl ResponseError for Problem {
             code: code.as_str(),
             trace_id: trace.unwrap_or_else(trace::current_id).to_string(),
             errors: fields.iter().map(|f| ProblemField { pointer: &f.pointer, detail: &f.detail }).collect(),
-            available: *available,
+            available: more.available,
+            retry_at: more.retry_at,
         };
         let mut response = HttpResponse::build(status);
         // Some refusals are heuristically cacheable (404, 405): what is not there now may be there the next moment.

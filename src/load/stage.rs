@@ -153,7 +153,8 @@ pub async fn set(target: &Target, options: &LoadOptions, run: &str) -> Result<St
         let product = json!({"name": "Rehearsal", "price": {"amount": 1999, "currency": "USD"}});
         let product = text(&must(target, &mut line, "/products", Some(token), &product).await?, "/id")?;
         for _ in 0..count {
-            let drop = json!({"product_id": product, "stock": options.stock, "hold_seconds": 3_600});
+            let drop =
+                json!({"product_id": product, "stock": options.stock, "hold_seconds": 3_600, "per_buyer_limit": 0});
             drops.push(text(&must(target, &mut line, "/drops", Some(token), &drop).await?, "/id")?);
         }
         products.push(product);

@@ -4,7 +4,9 @@ use super::creators::{ROW_BYTES, page_of};
 use super::failure::sql_is_true;
 use super::keys::Attempt;
 use super::{Caller, Code, DropView, Failure, OnlyIf, Page, StockView, must_still_hold};
-use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, publish::Published};
+use crate::actors::{
+    AskError, Clock, DropHandle, Projection, Registry, Sleepers, publish::Published, recovery::RecoveryFailure,
+};
 use crate::domain::limits::{DROP_CHANGE_ATTEMPTS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{
     CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, ProductStatus, StockCounts, Timestamp,
@@ -17,6 +19,10 @@ use std::{sync::Arc, time::Duration};
 
 /// How long a creator's own change waits to be in the listings before it answers.
 const OWN_CHANGE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a drop is asked that leaves memory while it is asked, and how long that takes at the most.
+const GONE_TRIES: u32 = 5;
+const GONE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a variant is called that its creator does not name.
 pub const VARIANT_NAME_DEFAULT: &str = "default";
@@ -63,22 +69,32 @@ pub struct Drops {
     store: Arc<dyn Store>,
     registry: Registry,
     projection: Projection,
+    sleepers: Sleepers,
     clock: Clock,
+    /// Drops that one creator may have scheduled or live.
+    quota: u32,
 }
 
 impl Drops {
-    /// Over these.
+    /// Over these; one creator may have `quota` drops scheduled or live.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, registry: Registry, projection: Projection, clock: Clock) -> Self {
-        Self { store, registry, projection, clock }
+    pub fn new(
+        store: Arc<dyn Store>,
+        registry: Registry,
+        projection: Projection,
+        sleepers: Sleepers,
+        clock: Clock,
+        quota: u32,
+    ) -> Self {
+        Self { store, registry, projection, sleepers, clock, quota }
     }
 
     /// Schedules a drop of one of the caller's products.
     ///
     /// # Errors
     /// `product_not_found`, `forbidden`, `product_archived`, `conflicting_fields` (variants that the product does not have,
-    /// currencies), `database_unavailable`, `overloaded`.
-    pub async fn create(&self, caller: &Caller, new: NewDrop, attempt: &Attempt) -> Result<DropView, Failure> {
+    /// currencies), `too_many_drops`, `database_unavailable`, `overloaded`.
+        pub async fn create(&self, caller: &Caller, new: NewDrop, attempt: &Attempt) -> Result<DropView, Failure> {
         let id = DropId(attempt.id());
         if attempt.is_resumed()
             && let Some(made) = self.find(id).await?
@@ -93,10 +109,22 @@ impl Drops {
             return Err(Failure::with(Code::ProductArchived, "An archived product gets no new drops"));
         }
         let spec = spec_of(id, new, &product, self.clock.now())?;
-        let (handle, _) = self.registry.schedule(spec).await.map_err(ask_failure)?;
-        // A drop whose start is not in the future is live in the very answer.
-        let answer = handle.ask(Command::Tick).await.map_err(ask_failure)?;
-        self.projection.reached(answer.sequence, OWN_CHANGE_PATIENCE).await;
+        let projected = self.store.open_drops_of(spec.creator_id, self.quota.saturating_add(1)).await?;
+        let scheduled = self.registry.schedule_within(spec, self.quota, &projected).await;
+        let (handle, sequence) = scheduled.map_err(|error| match error {
+            AskError::TooManyDrops => {
+                let detail = format!("a creator has at most {} drops scheduled or live", self.quota);
+                Failure::with(Code::TooManyDrops, detail)
+            }
+            error => ask_failure(error),
+        })?;
+        // A drop whose start is not in the future is live in the very answer; one that starts far ahead may be out of memory already.
+        let sequence = match handle.ask(Command::Tick).await {
+            Ok(answer) => answer.sequence,
+            Err(AskError::Gone) => sequence,
+            Err(error) => return Err(ask_failure(error)),
+        };
+        self.projection.reached(sequence, OWN_CHANGE_PATIENCE).await;
         Ok(view_of(&handle))
     }
 
@@ -186,8 +214,9 @@ impl Drops {
             attempt.found();
             return Ok(drop);
         }
+        let mut gone = 0;
         for _ in 0..DROP_CHANGE_ATTEMPTS_MAX {
-            let Some(handle) = self.registry.get(id) else {
+            let Some(handle) = self.awake(id).await? else {
                 return self.command_settled(caller, id, &command, only_if).await;
             };
             caller.may_manage(handle.spec.creator_id)?;
@@ -212,6 +241,11 @@ impl Drops {
                     self.projection.reached(answer.sequence, OWN_CHANGE_PATIENCE).await;
                     return Ok(view_of(&handle));
                 }
+                // It leaves memory this moment; what is true of it then, SQL knows.
+                Err(AskError::Gone) if gone < GONE_TRIES => {
+                    gone += 1;
+                    tokio::time::sleep(GONE_PAUSE).await;
+                }
                 Err(AskError::Gone) => return self.command_settled(caller, id, &command, only_if).await,
                 Err(error) => return Err(ask_failure(error)),
             }
@@ -223,6 +257,17 @@ impl Drops {
     async fn was_made(&self, attempt: &Attempt) -> Result<bool, Failure> {
         sql_is_true(&self.projection).await?;
         Ok(self.store.keyed_is_done(attempt.id()).await?)
+    }
+
+    /// The drop in memory, woken where it sleeps.
+    async fn awake(&self, id: DropId) -> Result<Option<Arc<DropHandle>>, Failure> {
+        if let Some(handle) = self.registry.get(id) {
+            return Ok(Some(handle));
+        }
+        if self.row(id).await?.status != DropStatus::Scheduled {
+            return Ok(None);
+        }
+        self.sleepers.wake(id).await.map_err(not_revived)
     }
 
     /// A settled drop takes no command; asking again for what it already is, is fine.
@@ -291,15 +336,25 @@ impl Drops {
         Ok(Page { items: items.into_iter().map(live).collect(), more })
     }
 
-    /// Whether a creator has drops that are not settled.
+    /// Whether a creator has drops in memory, which are not settled, or were a moment ago.
     #[must_use]
     pub fn has_open(&self, creator: CreatorId) -> bool {
-        self.registry.all().iter().any(|handle| handle.spec.creator_id == creator)
+        self.registry.has_drops_of(creator)
     }
 
     async fn row(&self, id: DropId) -> Result<DropRow, Failure> {
         sql_is_true(&self.projection).await?;
         self.store.drop_row(id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))
+    }
+}
+
+pub(super) fn not_revived(failure: RecoveryFailure) -> Failure {
+    match failure {
+        RecoveryFailure::Store(error) => Failure::from(error),
+        other => {
+            tracing::error!(error = %other, "a drop could not be brought back into memory");
+            Failure::new(Code::Internal)
+        }
     }
 }
 
@@ -330,6 +385,7 @@ fn state_conflict(status: DropStatus) -> Failure {
 pub fn ask_failure(error: AskError) -> Failure {
     match error {
         AskError::Overloaded => Failure::retry(Code::Overloaded, 1),
+        AskError::TooManyDrops => Failure::new(Code::TooManyDrops),
         AskError::Stopped => Failure::retry(Code::ShuttingDown, 1),
         AskError::DiskFull => Failure::retry(Code::DiskFull, 5),
         AskError::OutcomeUnknown => Failure {

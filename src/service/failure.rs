@@ -1,7 +1,7 @@
 //! Why a use case did not do what was asked, in terms that every protocol can translate.
 
 use crate::actors::Projection;
-use crate::domain::{Refusal, TraceId};
+use crate::domain::{Refusal, Timestamp, TraceId};
 use crate::storage::StoreError;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -58,6 +58,7 @@ codes! {
     HandleTaken = "handle_taken", "The handle is taken";
     AccountHasDrops = "account_has_drops", "The account has drops that are not over";
     ProductArchived = "product_archived", "The product is archived";
+    TooManyDrops = "too_many_drops", "Too many drops are scheduled or live";
     AlreadyACreator = "already_a_creator", "The account is a creator already";
     DropNotStarted = "drop_not_started", "The drop has not started";
     DropEnded = "drop_ended", "The drop has ended";
@@ -65,6 +66,8 @@ codes! {
     SoldOut = "sold_out", "Sold out";
     NotEnoughStock = "not_enough_stock", "Fewer units are free than were asked for";
     LimitExceeded = "limit_exceeded", "The limit per buyer is reached";
+    TooManyHolds = "too_many_holds", "Too many unpaid holds";
+    HoldCooldown = "hold_cooldown", "A hold ran out unpaid lately";
     RequestInProgress = "request_in_progress", "A request with this key is still running";
     PaymentInProgress = "payment_in_progress", "A payment for this order is still running";
     OrderNotReserved = "order_not_reserved", "The order is not reserved any more";
@@ -127,8 +130,17 @@ pub struct Failure {
     pub retry_after: Option<u32>,
     /// The trace of the request that got this answer first, where it is a replay.
     pub trace: Option<TraceId>,
-    /// How many units were free, where `code` is `not_enough_stock`.
+    /// What few codes have to say. Boxed: a failure is a part of whatever may fail.
+    pub more: Option<Box<More>>,
+}
+
+/// What few failures say beyond the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct More {
+    /// How many units were free, where the code is `not_enough_stock`.
     pub available: Option<u32>,
+    /// From when on it can be tried again, where that is known to the moment.
+    pub retry_at: Option<Timestamp>,
 }
 
 impl Failure {
@@ -141,13 +153,19 @@ impl Failure {
     /// A failure with a detail of its own.
     #[must_use]
     pub fn with(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, trace: None, available: None }
+        Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, trace: None, more: None }
     }
 
     /// A failure that a client may try again after so many seconds.
     #[must_use]
     pub fn retry(code: Code, after_s: u32) -> Self {
         Self { retry_after: Some(after_s), ..Self::new(code) }
+    }
+
+    /// The same, and from when on it can be tried again.
+    #[must_use]
+    pub fn until(self, retry_at: Timestamp) -> Self {
+        Self { more: Some(Box::new(More { retry_at: Some(retry_at), available: None })), ..self }
     }
 
     /// Fields that are right one by one and not together, or not for what they are about.

@@ -2,7 +2,7 @@
 
 use super::creators::page;
 use super::drops::ask_failure;
-use super::failure::sql_is_true;
+use super::failure::{More, sql_is_true};
 use super::outcomes::Outcomes;
 use super::payments::PaymentGateway;
 use super::recent::Recent;
@@ -15,6 +15,9 @@ use crate::domain::{
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 use crate::storage::{KeyAnswer, Store};
 use futures_util::future::join_all;
+use hashbrown::DefaultHashBuilder;
+use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -42,6 +45,8 @@ struct Asked<'a> {
     /// Of the buyer's key.
     digest: KeyDigest,
     trace: TraceId,
+    /// Stands for where it comes from, if that is known.
+    network: Option<NonZeroU32>,
 }
 
 /// Why a drop in memory has not answered.
@@ -96,6 +101,8 @@ pub struct Orders {
     settler: Settler,
     outcomes: Outcomes,
     recent: Recent,
+    /// Another one each time that the process starts.
+    networks: DefaultHashBuilder,
 }
 
 impl Orders {
@@ -108,10 +115,19 @@ impl Orders {
         gateway: Arc<dyn PaymentGateway>,
         settler: Settler,
     ) -> Self {
-        Self { store, registry, projection, gateway, settler, outcomes: Outcomes::default(), recent: Recent::default() }
+        Self {
+            store,
+            registry,
+            projection,
+            gateway,
+            settler,
+            outcomes: Outcomes::default(),
+            recent: Recent::default(),
+            networks: DefaultHashBuilder::default(),
+        }
     }
 
-    /// Places an order under an idempotency key (1 to 255 printable ASCII characters, unquoted).
+    /// Places an order under an idempotency key (1 to 255 printable ASCII characters, unquoted). `network`: where it comes from, as one client.
     ///
     /// # Errors
     /// Outer: nothing was decided, or not yet (try again with the key). Inner: the answer, which the key keeps.
@@ -121,14 +137,21 @@ impl Orders {
         key: &'a str,
         new: &'a NewOrder,
         trace: TraceId,
+        network: Option<u128>,
     ) -> impl Future<Output = Result<Keyed, Failure>> + 'a {
         // Not an `async fn`, which would keep what it was given beside this.
-        let asked = Asked { buyer, key, new, digest: KeyDigest::of(buyer, key), trace };
+        let asked = Asked { buyer, key, new, digest: KeyDigest::of(buyer, key), trace, network: self.tag_of(network) };
         async move {
             let result = self.place_once(&asked).await;
             self.outcomes.count(&result);
             result
         }
+    }
+
+    /// What a drop is told of a network: enough to count it, and nothing that anybody could read.
+    fn tag_of(&self, network: Option<u128>) -> Option<NonZeroU32> {
+        let hash = self.networks.hash_one(network?);
+        Some(NonZeroU32::MIN.saturating_add((hash >> 32) as u32))
     }
 
     /// How many of them went which way.
@@ -143,8 +166,9 @@ impl Orders {
             return self.place_claimed(asked).await;
         }
         let (this, key, new) = (self.clone(), asked.key.to_owned(), asked.new.clone());
-        let Asked { buyer, digest, trace, .. } = *asked;
-        let paying = async move { this.place_claimed(&Asked { buyer, key: &key, new: &new, digest, trace }).await };
+        let Asked { buyer, digest, trace, network, .. } = *asked;
+        let paying =
+            async move { this.place_claimed(&Asked { buyer, key: &key, new: &new, digest, trace, network }).await };
         to_the_end(unknown, paying).await
     }
 
@@ -198,6 +222,7 @@ impl Orders {
             quantity: new.quantity,
             payment_method: new.payment_method.as_deref().map(Into::into),
             trace: asked.trace,
+            network: asked.network,
         });
         // A new order that pays at once is nobody else's to charge from its first moment.
         let charging = new.payment_method.as_ref().and_then(|_| self.settler.claim(reserve.order));
@@ -250,6 +275,11 @@ impl Orders {
                 Ok(Keyed { answer: Err(refused(row.refusal, row.trace)), replayed: true })
             }
             Some(_) => Err(Failure::new(Code::IdempotencyKeyReused)),
+            // It sleeps until its start is near.
+            None if row.status == crate::domain::DropStatus::Scheduled => {
+                let starts_at = row.spec.starts_at;
+                Err(rejected(&Outcome::Rejected(Rejection::NotStarted { starts_at })))
+            }
             None if row.status == crate::domain::DropStatus::Cancelled => {
                 Ok(Keyed { answer: Err(refused(Refusal::DropCancelled, trace)), replayed: false })
             }
@@ -436,10 +466,14 @@ fn paid_order(paid: Paid, id: OrderId) -> Result<Box<OrderView>, Failure> {
 }
 
 fn refused(refusal: Refusal, trace: TraceId) -> Failure {
-    let failure = Failure { trace: Some(trace), available: refusal.available(), ..Failure::new(refusal.into()) };
+    let failure = Failure { trace: Some(trace), ..Failure::new(refusal.into()) };
     match refusal.available() {
-        Some(available) => Failure { detail: format!("only {available} free").into(), ..failure },
         None => failure,
+        Some(units) => Failure {
+            detail: format!("only {units} free").into(),
+            more: Some(Box::new(More { available: Some(units), retry_at: None })),
+            ..failure
+        },
     }
 }
 
@@ -447,8 +481,21 @@ pub(super) fn rejected(outcome: &Outcome) -> Failure {
     match outcome {
         Outcome::Rejected(Rejection::KeyReused) => Failure::new(Code::IdempotencyKeyReused),
         Outcome::Rejected(Rejection::NotStarted { starts_at }) => {
-            Failure::with(Code::DropNotStarted, format!("it starts at {starts_at}; the key stays free"))
+            let detail = format!("it starts at {starts_at}; the key stays free");
+            Failure::with(Code::DropNotStarted, detail).until(*starts_at)
         }
+        Outcome::Rejected(Rejection::CoolingDown { until, left_ms }) => {
+            let detail = format!("a hold ran out unpaid; the next one may be made at {until}; the key stays free");
+            let retry_after = Some(left_ms.div_ceil(1_000));
+            Failure { retry_after, ..Failure::with(Code::HoldCooldown, detail).until(*until) }
+        }
+        Outcome::Rejected(Rejection::TooManyHolds) => {
+            Failure::with(Code::TooManyHolds, "pay or cancel what you hold in this drop; the key stays free")
+        }
+        Outcome::Rejected(Rejection::TooManyHoldsFromNetwork) => Failure {
+            detail: "too many unpaid holds in this drop come from your network; the key stays free".into(),
+            ..Failure::retry(Code::TooManyHolds, 5)
+        },
         Outcome::Rejected(Rejection::Full) => Failure::retry(Code::Overloaded, 5),
         Outcome::Rejected(Rejection::UnknownVariant) => Failure::new(Code::UnknownVariant),
         Outcome::Rejected(Rejection::UnknownOrder) => Failure::new(Code::OrderNotFound),

@@ -1,12 +1,11 @@
 //! The seller's side of orders: what was sold in a drop, refunds, and what happened to an order.
 
 use super::creators::page;
-use super::drops::ask_failure;
+use super::drops::{ask_failure, not_revived};
 use super::failure::sql_is_true;
 use super::keys::Attempt;
 use super::orders::{locate, rejected};
 use super::{Caller, Code, Failure, Page};
-use crate::actors::recovery::RecoveryFailure;
 use crate::actors::{DropHandle, Projection, Registry};
 use crate::domain::{CreatorId, DropId, OrderId, OrderStatus, OrderView, Timestamp, VariantId};
 use crate::engine::{Command, Outcome};
@@ -89,15 +88,7 @@ impl Sales {
 
     async fn revive(&self, id: DropId) -> Result<Arc<DropHandle>, Failure> {
         let revived = self.registry.revive(id, &*self.store, &self.projection).await;
-        revived
-            .map_err(|failure| match failure {
-                RecoveryFailure::Store(error) => Failure::from(error),
-                other => {
-                    tracing::error!(drop = %id, error = %other, "a settled drop could not be brought back");
-                    Failure::new(Code::Internal)
-                }
-            })?
-            .ok_or_else(|| Failure::new(Code::DropNotFound))
+        revived.map_err(not_revived)?.ok_or_else(|| Failure::new(Code::DropNotFound))
     }
 
     /// What happened to an order, oldest first: for its buyer, the creator and admins.

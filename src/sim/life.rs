@@ -8,13 +8,17 @@ use crate::actors::publish::{Answer, AskError, Decisions, Published};
 use crate::actors::recovery::recover;
 use crate::actors::{Decider, Projection, Projector};
 use crate::domain::{DropId, KeyDigest, OrderId, OrderStatus, ReleaseReason};
-use crate::engine::Command;
+use crate::engine::admission::HoldPolicy;
+use crate::engine::{Command, DropState};
 use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
 use crate::storage::Ledger;
 use rand::Rng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// Tight enough that the few buyers of a story meet it.
+pub(super) const POLICY: HoldPolicy = HoldPolicy { per_buyer: 3, per_network: 5, cool_down_ms: 2_000 };
 
 /// A decision whose client has not read its answer.
 pub(super) struct Flying {
@@ -150,10 +154,14 @@ impl World {
             self.held.extend(reserved.map(|order| ((index, order.id), order.expires_at.min(latest))));
         }
         self.note(&[found.last_sequence, watermark, recovered.replayed, recovered.drops.len() as u64]);
-        let mut drops = recovered.drops;
-        drops.iter_mut().for_each(|state| state.resume(self.now.steady));
-        let drops = drops.into_iter();
-        let drops = drops.map(|state| (state.spec().id, Decider::alone(state, true, journal.handle()))).collect();
+        let drops = recovered.drops.into_iter();
+        let steady = self.now.steady;
+        let alive = |mut state: DropState| {
+            state.set_hold_policy(POLICY);
+            state.resume(steady);
+            (state.spec().id, Decider::alone(state, true, journal.handle()))
+        };
+        let drops = drops.map(alive).collect();
         let (projector, projection) = Projector::new(database.clone(), &reader, watermark);
         let (flying, syncing) = (Vec::new(), false);
         self.life = Some(Life { device, journal, database, projector, projection, drops, flying, syncing });

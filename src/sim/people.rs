@@ -1,7 +1,7 @@
 //! Buyers, the gateway, and whoever runs the drops.
 
 use super::auditor::Finding;
-use super::life::Flying;
+use super::life::{Flying, POLICY};
 use super::world::{Asked, World};
 use crate::actors::Decider;
 use crate::domain::{
@@ -10,6 +10,7 @@ use crate::domain::{
 };
 use crate::engine::{Command, DropState, Reserve};
 use rand::Rng;
+use std::num::NonZeroU32;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -45,7 +46,9 @@ impl World {
         };
         let life = self.life.as_mut().expect("a life");
         let (sender, reply) = oneshot::channel();
-        let mut decider = Decider::alone(DropState::scheduled(spec.clone()), false, life.journal.handle());
+        let mut state = DropState::scheduled(spec.clone());
+        state.set_hold_policy(POLICY);
+        let mut decider = Decider::alone(state, false, life.journal.handle());
         decider.announce(sender);
         if !decider.is_announced() {
             return Err("no permit for a new drop".to_owned());
@@ -63,6 +66,7 @@ impl World {
         let variant = variants[self.dice.random_range(0..variants.len())].id;
         let quantity = self.dice.random_range(1..4);
         let method = self.dice.random_bool(0.7).then_some("pm");
+        let buyer_number = buyer;
         let (buyer, key) = (UserId(Uuid::from_u128(u128::from(buyer) + 1)), format!("{drop}-{key}"));
         let reserve = Reserve {
             order: OrderId(Uuid::nil()),
@@ -74,6 +78,7 @@ impl World {
             quantity,
             payment_method: method.map(Into::into),
             trace: TraceId::default(),
+            network: NonZeroU32::new(buyer_number / 2 + 1),
         };
         // Each key is one request for good; asking again is `retry`.
         if self.asked.iter().any(|asked| asked.reserve.digest == reserve.digest) {

@@ -30,6 +30,8 @@ fn known_stories_keep_every_promise() {
         "the clock is set ahead",
         "the clock is set back",
         "a hold runs out",
+        "a buyer cools down",
+        "too many holds",
     ];
     for what in happened {
         assert!(report.seen.contains_key(what), "no {what:?} in {:?}", report.seen);

@@ -6,14 +6,14 @@
 
 use super::auditor::{Auditor, Finding, Told};
 use super::books::{Books, Moody};
-use super::life::{Flying, Life, Payment};
+use super::life::{Flying, Life, POLICY, Payment};
 use crate::actors::Projected;
 use crate::actors::publish::Answer;
 use crate::domain::{
     DropEvent, DropId, DropRecord, DropSpec, DropStatus, KeyDigest, Moment, OrderId, OrderStatus, OrderView,
-    ReleaseReason, Timestamp,
+    ReleaseReason, Timestamp, UserId,
 };
-use crate::engine::{Command, DropState, Outcome, Reserve};
+use crate::engine::{Command, DropState, Outcome, Rejection, Reserve};
 use crate::journal::{MemoryDevice, scan};
 use crate::storage::{Ledger, StoreError};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -206,6 +206,14 @@ impl World {
                     Some(Payment::Ends(_)) | None => Ok(()),
                 }
             }
+            Outcome::Rejected(Rejection::CoolingDown { .. }) => {
+                self.count("a buyer cools down");
+                Ok(())
+            }
+            Outcome::Rejected(Rejection::TooManyHolds | Rejection::TooManyHoldsFromNetwork) => {
+                self.count("too many holds");
+                Ok(())
+            }
             Outcome::Refused { refusal, trace, .. } => {
                 self.note(&[2, refusal.as_str().len() as u64, u64::from(refusal.available().unwrap_or(0))]);
                 match digest {
@@ -259,6 +267,14 @@ impl World {
             _ => {}
         }
         let holds: BTreeSet<OrderId> = state.holds().map(|(order, _)| order).collect();
+        let mut of_buyer: BTreeMap<UserId, u16> = BTreeMap::new();
+        for buyer in holds.iter().filter_map(|order| Some(state.order(*order)?.buyer)) {
+            let holds = of_buyer.entry(buyer).or_default();
+            *holds += 1;
+            if *holds > POLICY.per_buyer || *holds > state.holds_of(buyer) {
+                return Err(format!("buyer {buyer} has {holds} unpaid holds in drop {drop}"));
+            }
+        }
         for &order in &holds {
             let fresh = steady.plus_millis(i64::from(spec.hold_ms));
             let until = *self.held.entry((drop, order)).or_insert(fresh);

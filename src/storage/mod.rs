@@ -34,7 +34,7 @@ mod sqlite;
 mod store;
 
 use crate::domain::limits::{DATABASE_CONNECTIONS_DEFAULT, FAN_OUT_FOLLOWERS_DEFAULT};
-use crate::domain::{CreatorId, DropId, OrderId, OrderView, ProductId, Timestamp, UserId};
+use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 pub use model::*;
 use std::sync::Arc;
@@ -254,6 +254,11 @@ pub trait Ledger: Send + Sync + 'static {
     async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError>;
     /// Drops that recovery has to load: those not settled (scheduled, open, with holds, or with refunds due).
     async fn unsettled_drops(&self) -> Result<Vec<DropRow>, StoreError>;
+    /// Of these, what has to be in memory: all but those that are scheduled to start after `horizon`.
+    async fn drops_to_load(&self, horizon: Timestamp) -> Result<Vec<DropRow>, StoreError> {
+        let sleeps = |row: &DropRow| row.status == DropStatus::Scheduled && row.spec.starts_at > horizon;
+        Ok(self.unsettled_drops().await?.into_iter().filter(|row| !sleeps(row)).collect())
+    }
     /// Every order of a drop in id order, those after `after`.
     async fn drop_orders(&self, drop: DropId, after: Option<OrderId>, limit: u32)
     -> Result<Vec<OrderView>, StoreError>;
@@ -405,6 +410,15 @@ pub trait Store: Ledger {
     /// Returns how many were not retired before.
     async fn disown(&self) -> Result<u64, StoreError>;
 
+    /// Drops that are scheduled to start up to `until`, with their starts, the earliest first, those after `after`.
+    async fn scheduled_drops(
+        &self,
+        after: (Timestamp, DropId),
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, DropId)>, StoreError>;
+    /// Drops of a creator that are scheduled or live.
+    async fn open_drops_of(&self, creator: CreatorId, limit: u32) -> Result<Vec<DropId>, StoreError>;
     /// Drops, newest id first, those before `after`, filtered.
     async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Vec<DropRow>, StoreError>;
 

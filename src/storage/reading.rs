@@ -3,9 +3,9 @@
 use super::catalogue::{before, past};
 use super::fold::DropImage;
 use super::rows::{self, drop_columns};
-use super::sql::{Database, Session, Value, args};
+use super::sql::{Columns, Database, Session, Value, args};
 use super::{DropFilter, DropRow, KeyAnswer, OrderNote, Phase, RefusalRow, StoreError};
-use crate::domain::{DropId, KeyDigest, OrderId, OrderView, UserId};
+use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, Timestamp, UserId};
 use sqlx::AssertSqlSafe;
 
 /// A page of drops in a subquery, joined with all variants of each. One statement, so that status and stock are of one
@@ -76,6 +76,34 @@ pub(super) async fn drops<D: Database>(
 
 pub(super) async fn unsettled_drops<D: Database>(db: &D) -> Result<Vec<DropRow>, StoreError> {
     drop_rows(&db.session().await?.all(drops_where!("NOT settled"), args![]).await?)
+}
+
+pub(super) async fn drops_to_load<D: Database>(db: &D, horizon: Timestamp) -> Result<Vec<DropRow>, StoreError> {
+    let sql = drops_where!("NOT settled AND (status <> 'scheduled' OR starts_at <= $1)");
+    drop_rows(&db.session().await?.all(sql, args![horizon]).await?)
+}
+
+pub(super) async fn scheduled_drops<D: Database>(
+    db: &D,
+    (at, id): (Timestamp, DropId),
+    until: Timestamp,
+    limit: u32,
+) -> Result<Vec<(Timestamp, DropId)>, StoreError> {
+    let sql = "SELECT id, starts_at FROM drops WHERE status = 'scheduled' AND (starts_at, id) > ($1, $2) \
+               AND starts_at <= $3 ORDER BY starts_at, id LIMIT $4";
+    let rows = db.session().await?.all(sql, args![at, id.0, until, limit]).await?;
+    rows.iter().map(|row| Ok((Timestamp::from_millis(row.int("starts_at")?), DropId(row.id("id")?)))).collect()
+}
+
+pub(super) async fn open_drops_of<D: Database>(
+    db: &D,
+    creator: CreatorId,
+    limit: u32,
+) -> Result<Vec<DropId>, StoreError> {
+    let sql = "SELECT id FROM drops WHERE creator_id = $1 AND NOT settled \
+               AND status <> 'ended' AND status <> 'cancelled' LIMIT $2";
+    let rows = db.session().await?.all(sql, args![creator.0, limit]).await?;
+    rows.iter().map(|row| row.id("id").map(DropId)).collect()
 }
 
 pub(super) async fn drop_orders<D: Database>(

@@ -122,6 +122,9 @@ impl<D: Database> Ledger for SqlStore<D> {
     async fn unsettled_drops(&self) -> Result<Vec<DropRow>, StoreError> {
         timely(reading::unsettled_drops(&self.db)).await
     }
+    async fn drops_to_load(&self, horizon: Timestamp) -> Result<Vec<DropRow>, StoreError> {
+        timely(reading::drops_to_load(&self.db, horizon)).await
+    }
     async fn drop_orders(
         &self,
         drop: DropId,
@@ -325,6 +328,17 @@ impl<D: Database> Store for SqlStore<D> {
         timely(projection::disown(&self.db)).await
     }
 
+    async fn scheduled_drops(
+        &self,
+        after: (Timestamp, DropId),
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, DropId)>, StoreError> {
+        timely(reading::scheduled_drops(&self.db, after, until, limit)).await
+    }
+    async fn open_drops_of(&self, creator: CreatorId, limit: u32) -> Result<Vec<DropId>, StoreError> {
+        timely(reading::open_drops_of(&self.db, creator, limit)).await
+    }
     async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Vec<DropRow>, StoreError> {
         timely(reading::drops(&self.db, filter, after, limit)).await
     }

@@ -111,7 +111,7 @@ impl Crowd {
 
     /// Opens a drop.
     pub async fn open(&self, server: &Server, stock: u64) -> Sale {
-        let body = json!({"product_id": self.product, "stock": stock, "hold_seconds": 3_600});
+        let body = json!({"product_id": self.product, "stock": stock, "hold_seconds": 3_600, "per_buyer_limit": 0});
         let (status, drop) = server.post("/drops", Some(&self.maker), body).await;
         assert_eq!(status, 201, "{drop}");
         Sale { drop: drop["id"].as_str().expect("an id").to_owned(), stock, orders: Vec::new() }

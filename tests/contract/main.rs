@@ -41,7 +41,8 @@ async fn stocked(server: &Server, root: &Account) {
     let product = json!({"name": "Winter jacket", "price": {"amount": 1999, "currency": "USD"}});
     let (_, product) = server.post("/products", Some(root), product).await;
     for starts_at in ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"] {
-        let drop = json!({"product_id": product["id"], "stock": 1_000_000, "starts_at": starts_at});
+        let drop =
+            json!({"product_id": product["id"], "stock": 1_000_000, "starts_at": starts_at, "per_buyer_limit": 0});
         let (status, drop) = server.post("/drops", Some(root), drop).await;
         assert_eq!(status, 201, "{drop}");
         for (key, method) in [("reserved", json!(null)), ("paid", json!("pm_sandbox_ok"))] {

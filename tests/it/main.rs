@@ -1,5 +1,6 @@
 //! One integration binary: a real server process on a free port, spoken to over real HTTP and WebSocket.
 
+mod abuse;
 mod accounts;
 mod admin;
 mod authorization;

@@ -134,6 +134,7 @@ on_both! {
     },
     reading::{
         drops_are_filtered_and_paged,
+        drops_that_wait_are_found_by_their_start,
         orders_of_a_buyer_and_of_a_drop_are_paged,
         a_key_leads_to_its_answer,
         what_a_buyer_did_is_found_in_every_era,

@@ -2,8 +2,9 @@
 
 use crate::Database;
 use crate::fixtures::{Journal, Sale, at, register};
-use livedrop::domain::{DropEvent, DropId, DropStatus, OrderId, Refusal, UserId};
+use livedrop::domain::{CreatorId, DropEvent, DropId, DropStatus, OrderId, Refusal, Timestamp, UserId};
 use livedrop::storage::{DropFilter, DropRow, InboxView, KeyAnswer, Phase};
+use std::collections::BTreeSet;
 
 pub async fn drops_are_filtered_and_paged(db: Database) {
     let mut journal = Journal::new(&db);
@@ -72,6 +73,41 @@ pub async fn drops_are_filtered_and_paged(db: Database) {
     let open: Vec<DropRow> = all.into_iter().filter(|row| row.status != DropStatus::Ended).collect();
     assert_eq!(unsettled, open);
     assert_eq!(db.store.drop_row(DropId::new()).await.unwrap(), None);
+}
+
+pub async fn drops_that_wait_are_found_by_their_start(db: Database) {
+    let mut journal = Journal::new(&db);
+    let creator = CreatorId(uuid::Uuid::now_v7());
+    // Two start at once, one is live, one is over.
+    let mut sales: Vec<Sale> = [30, 10, 20, 20, 5, 6]
+        .map(|starts| {
+            let mut sale = Sale::of(&[5]);
+            (sale.spec.creator_id, sale.spec.starts_at) = (creator, at(starts));
+            sale
+        })
+        .into();
+    let mut records: Vec<_> =
+        sales.iter().map(|sale| sale.event(0, DropEvent::Scheduled(Box::new(sale.spec.clone())))).collect();
+    records.extend([sales[4].event(5, DropEvent::Started), sales[5].event(6, DropEvent::Started)]);
+    records.push(sales[5].event(7, DropEvent::Ended));
+    journal.project(records).await;
+    let open: BTreeSet<DropId> = db.store.open_drops_of(creator, 9).await.unwrap().into_iter().collect();
+    assert_eq!(open, sales[..5].iter().map(Sale::id).collect());
+    assert_eq!(db.store.open_drops_of(creator, 2).await.unwrap().len(), 2);
+    assert_eq!(db.store.open_drops_of(CreatorId(uuid::Uuid::now_v7()), 9).await.unwrap(), []);
+    let loaded = db.store.drops_to_load(at(20)).await.unwrap();
+    let loaded: BTreeSet<DropId> = loaded.into_iter().map(|row| row.spec.id).collect();
+    assert_eq!(loaded, sales[1..5].iter().map(Sale::id).collect());
+    sales.truncate(4);
+    let mut wanted: Vec<(Timestamp, DropId)> = sales.iter().map(|sale| (sale.spec.starts_at, sale.id())).collect();
+    wanted.sort_unstable();
+    let mut found = Vec::new();
+    let mut after = (at(0), DropId::new());
+    while let Some(&next) = db.store.scheduled_drops(after, at(29), 1).await.unwrap().first() {
+        found.push(next);
+        after = next;
+    }
+    assert_eq!(found, wanted[..3]);
 }
 
 pub async fn orders_of_a_buyer_and_of_a_drop_are_paged(db: Database) {

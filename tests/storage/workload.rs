@@ -101,6 +101,7 @@ impl Model {
             quantity,
             payment_method: payment_method.map(Into::into),
             trace: TraceId::random(),
+            network: None,
         }))
     }
 

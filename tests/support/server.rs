@@ -248,7 +248,7 @@ impl Server {
     /// A live drop of that much stock; `more` overrides fields.
     pub async fn live_drop(&self, stock: u32, more: Value) -> (Account, String) {
         let (creator, product) = self.creator("maker").await;
-        let mut body = json!({"product_id": product, "stock": stock, "hold_seconds": 60});
+        let mut body = json!({"product_id": product, "stock": stock, "hold_seconds": 60, "per_buyer_limit": 0});
         body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         let (status, drop) = self.post("/drops", Some(&creator), body).await;
         assert_eq!(status, 201, "{drop}");

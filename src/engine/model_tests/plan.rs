@@ -7,6 +7,7 @@ use crate::domain::{
 };
 use crate::engine::{Command, NewEnd, Reserve};
 use proptest::prelude::*;
+use std::num::NonZeroU32;
 use uuid::Uuid;
 
 pub const BUYERS: u8 = 4;
@@ -214,6 +215,7 @@ fn ask(drop: DropId, index: u8, key: u8, variant: Option<VariantId>, quantity: u
         quantity,
         payment_method: method.map(Into::into),
         trace: TraceId::default(),
+        network: NonZeroU32::new(u32::from(index) / 2 + 1),
     }
 }
 

@@ -14,6 +14,7 @@ macro_rules! stories {
 }
 
 mod crowds;
+mod hoarding;
 mod keys;
 mod payments;
 mod sales;

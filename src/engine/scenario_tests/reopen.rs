@@ -50,6 +50,7 @@ pub fn assert_same(left: &DropState, right: &DropState) {
     for (left_view, right_view) in left.orders().zip(right.orders()) {
         assert_eq!(left_view, right_view);
         assert_eq!(left.units_of(left_view.buyer), right.units_of(left_view.buyer));
+        assert_eq!(left.holds_of(left_view.buyer), right.holds_of(left_view.buyer));
     }
     assert_eq!(left.orders.refusals(), right.orders.refusals());
     assert!(left.refunds_due().eq(right.refunds_due()), "refunds owed differ");

@@ -1,7 +1,7 @@
 //! Plays a story. Its first line sets the drop, every other line is one step:
 //!
 //! ```text
-//! drop stock=M:2,S:1 price=1999 limit=2 low=1 hold=60s starts=0s ends=100s
+//! drop stock=M:2,S:1 price=1999 limit=2 low=1 hold=60s starts=0s ends=100s holds=3 network=9 cool=30s
 //! at 1s  alice reserves 1 of M with k1  -> reserved, M available 1 held 1 sold 0  | reserved stock_low
 //! ```
 //!
@@ -22,18 +22,31 @@ use crate::domain::{
     OrderStatus, OrderView, ProductId, ReleaseReason, StockBoard, StockCounts, Timestamp, TraceId, UserId, VariantId,
     VariantSpec,
 };
+use crate::engine::admission::HoldPolicy;
 use crate::engine::state::Deadlines;
 use crate::engine::{Command, DropState, NewEnd, Outcome, Rejection, Reserve};
+use std::num::NonZeroU32;
 use uuid::Uuid;
 
 const EPOCH_MS: i64 = 1_767_225_600_000;
 /// The variant of a drop that names none.
 const ONLY: &str = "only";
 
+/// Plays a story as it is.
+pub fn play_once(story: &str) {
+    let (head, steps) = told(story);
+    Stage::new(head).play(&steps, None);
+}
+
+fn told(story: &str) -> (&str, Vec<&str>) {
+    let mut lines = story.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    (lines.next().expect("a story begins with its drop"), lines.collect())
+}
+
 /// Plays a story once as it is, and once for each way to restart the drop after each of its steps.
 pub fn play(story: &str) {
-    let lines: Vec<&str> = story.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
-    let (head, steps) = lines.split_first().expect("a story begins with its drop");
+    let (head, steps) = told(story);
+    let steps = steps.as_slice();
     Stage::new(head).play(steps, None);
     // A restart sets the steady clock anew: what a story then sees of a clock that was set is the model's to say.
     let restarts = if story.contains("clock steps") { 0 } else { steps.len().saturating_sub(1) };
@@ -51,6 +64,7 @@ enum Reopen {
 
 struct Stage {
     spec: DropSpec,
+    policy: HoldPolicy,
     state: DropState,
     board: StockBoard,
     journal: Vec<DropRecord>,
@@ -66,9 +80,12 @@ struct Stage {
 
 impl Stage {
     fn new(head: &str) -> Self {
-        let spec = parse_drop(head);
+        let (spec, policy) = parse_drop(head);
+        let mut state = DropState::scheduled(spec.clone());
+        state.set_hold_policy(policy);
         Self {
-            state: DropState::scheduled(spec.clone()),
+            state,
+            policy,
             board: StockBoard::new(&spec),
             journal: Vec::new(),
             told: spec.variants.iter().map(|variant| StockCounts::full(variant.stock)).collect(),
@@ -91,6 +108,7 @@ impl Stage {
                     Reopen::Replay => replayed(&self.spec, &self.journal),
                     Reopen::Restore => restored(&self.state, &self.journal),
                 };
+                self.state.set_hold_policy(self.policy);
                 self.state.assert_invariants();
                 self.reopened = true;
             }
@@ -120,7 +138,11 @@ impl Stage {
         assert_eq!(stock, self.told, "stock after {line:?}");
         assert_eq!(self.state.is_settled(), clauses.contains(&"settled"), "settled after {line:?}");
         self.state.assert_invariants();
-        assert_same(&self.state, &replayed(&self.spec, &self.journal));
+        let again = replayed(&self.spec, &self.journal);
+        assert_same(&self.state, &again);
+        for order in again.orders() {
+            assert_eq!(self.state.strikes_of(order.buyer), again.strikes_of(order.buyer), "strikes after {line:?}");
+        }
     }
 
     // --- asking -----------------------------------------------------------------------------------------------------
@@ -225,12 +247,13 @@ impl Stage {
     }
 
     fn reserve(&self, buyer: &str, quantity: &str, rest: &[&str], trace: TraceId) -> Command {
-        let (mut variant, mut key, mut method) = (None, "", None);
+        let (mut variant, mut key, mut method, mut network) = (None, "", None, None);
         for pair in rest.chunks(2) {
             match *pair {
                 ["of", name] => variant = Some(variant_id(name)),
                 ["with", text] => key = text,
                 ["by", name] => method = Some(name),
+                ["from", name] => network = NonZeroU32::new(number(name)),
                 _ => panic!("nobody understands {rest:?}"),
             }
         }
@@ -246,6 +269,7 @@ impl Stage {
             quantity,
             payment_method: method.map(Into::into),
             trace,
+            network,
         }))
     }
 
@@ -311,6 +335,10 @@ impl Stage {
             Outcome::Rejected(Rejection::NotStarted { starts_at }) => {
                 assert_eq!(*starts_at, self.state.spec().starts_at);
                 "no: not started".to_owned()
+            }
+            Outcome::Rejected(Rejection::CoolingDown { until, left_ms }) => {
+                assert_eq!(*until, self.moment().wall.plus_millis((*left_ms).into()));
+                format!("no: {}s to cool down", left_ms.div_ceil(1_000))
             }
             Outcome::Rejected(Rejection::InvalidTimes) => "no: invalid times".to_owned(),
             Outcome::Rejected(Rejection::DropIs(status)) => format!("no: drop is {}", status.as_str()),
@@ -386,7 +414,8 @@ pub fn name(event: &DropEvent) -> &'static str {
 
 // --- words ----------------------------------------------------------------------------------------------------------
 
-fn parse_drop(head: &str) -> DropSpec {
+fn parse_drop(head: &str) -> (DropSpec, HoldPolicy) {
+    let mut policy = HoldPolicy::OFF;
     let mut words = head.split_whitespace();
     assert_eq!(words.next(), Some("drop"), "a story begins with its drop");
     let mut spec = DropSpec {
@@ -410,6 +439,9 @@ fn parse_drop(head: &str) -> DropSpec {
             ("limit", value) => spec.per_buyer_limit = number(value),
             ("low", value) => spec.low_stock_threshold = number(value),
             ("hold", value) => spec.hold_ms = u32::try_from(millis(value)).expect("a short hold"),
+            ("holds", value) => policy.per_buyer = u16::try_from(number(value)).expect("few holds"),
+            ("network", value) => policy.per_network = number(value),
+            ("cool", value) => policy.cool_down_ms = u32::try_from(millis(value)).expect("a short wait"),
             ("starts", value) => spec.starts_at = at(value),
             ("ends", value) => spec.ends_at = Some(at(value)),
             _ => panic!("nobody understands {word:?}"),
@@ -420,7 +452,7 @@ fn parse_drop(head: &str) -> DropSpec {
         .map(|part| part.split_once(':').unwrap_or((ONLY, part)))
         .map(|(name, stock)| VariantSpec { id: variant_id(name), name: name.to_owned(), stock: number(stock), price })
         .collect();
-    spec
+    (spec, policy)
 }
 
 fn number(text: &str) -> u32 {

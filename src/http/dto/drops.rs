@@ -1,7 +1,8 @@
 //! Drops on the wire.
 
 use crate::domain::limits::{
-    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, NAME_CHARS_MAX, STOCK_PER_VARIANT_MAX, VARIANTS_PER_DROP_MAX,
+    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, NAME_CHARS_MAX, PER_BUYER_LIMIT_DEFAULT, STOCK_PER_VARIANT_MAX,
+    VARIANTS_PER_DROP_MAX,
 };
 use crate::domain::{CreatorId, DropId, DropStatus, ProductId, StockCounts, Timestamp, VariantId};
 use crate::http::dto::MoneyView;
@@ -68,7 +69,7 @@ impl NewDropBody {
             checks.conflict("/ends_at", "must be after starts_at");
         }
         let units = 0..=STOCK_PER_VARIANT_MAX;
-        let per_buyer_limit = checks.number("/per_buyer_limit", self.per_buyer_limit, units.clone()).unwrap_or(0);
+        let per_buyer_limit = checks.number("/per_buyer_limit", self.per_buyer_limit, units.clone());
         let low_stock_threshold = checks.number("/low_stock_threshold", self.low_stock_threshold, units).unwrap_or(0);
         let hold = checks.number("/hold_seconds", self.hold_seconds, HOLD_MS_MIN / 1_000..=HOLD_MS_MAX / 1_000);
         let stock_alone = matches!(self.variants, Field::Absent);
@@ -78,7 +79,7 @@ impl NewDropBody {
             title,
             variants,
             stock_alone,
-            per_buyer_limit,
+            per_buyer_limit: per_buyer_limit.unwrap_or(PER_BUYER_LIMIT_DEFAULT),
             low_stock_threshold,
             hold_ms: hold.map_or(HOLD_MS_DEFAULT, |seconds| seconds * 1_000),
             starts_at,
@@ -319,7 +320,7 @@ mod tests {
             serde_json::from_value(json!({"product_id": ProductId(uuid::Uuid::now_v7()), "stock": 100})).unwrap();
         let new = body.validate().unwrap();
         assert_eq!((new.variants.len(), name_of(&new.variants[0]), new.variants[0].stock), (1, Some("default"), 100));
-        assert_eq!((new.hold_ms, new.per_buyer_limit, new.low_stock_threshold), (300_000, 0, 0));
+        assert_eq!((new.hold_ms, new.per_buyer_limit, new.low_stock_threshold), (300_000, 10, 0));
         assert!(new.title.is_none() && new.starts_at.is_none() && new.ends_at.is_none());
     }
 

@@ -143,6 +143,9 @@ fn example(code: Code) -> Value {
     if matches!(code, Code::ValidationFailed | Code::ConflictingFields) {
         value["errors"] = json!([{"pointer": "/quantity", "detail": "must be 1 to 1000"}]);
     }
+    if matches!(code, Code::DropNotStarted | Code::HoldCooldown) {
+        value["retry_at"] = json!("2099-12-01T18:00:00.000Z");
+    }
     if code == Code::NotEnoughStock {
         value["available"] = json!(1);
     }

@@ -6,8 +6,9 @@ use crate::domain::Currency;
 use crate::domain::limits::{
     ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX, EMAIL_CHARS_MAX, EMAIL_CHARS_MIN,
     HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, IMAGES_PER_PRODUCT_MAX, INBOX_MARKED_MAX, NAME_CHARS_MAX,
-    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX,
-    STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
+    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PER_BUYER_LIMIT_DEFAULT, PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX,
+    REFRESH_TOKEN_CHARS_MAX, STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX,
+    VARIANTS_PER_PRODUCT_MAX,
 };
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
@@ -217,7 +218,7 @@ pub fn units_or_null() -> Shape {
 }
 
 pub fn per_buyer_limit() -> Shape {
-    or_null(whole(0..=STOCK_PER_VARIANT_MAX).default(Some(json!(0))).description(Some("0: none")))
+    or_null(whole(0..=STOCK_PER_VARIANT_MAX).default(Some(json!(PER_BUYER_LIMIT_DEFAULT))).description(Some("0: none")))
 }
 
 pub fn low_stock_threshold() -> Shape {

@@ -28,7 +28,7 @@ use actix_web::{HttpRequest, web};
     request_body = NewDropBody,
     responses(
         (status = 201, description = "The drop", body = DropBody, headers(("Location" = String, description = "Where it lives"))),
-        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::ProductArchived, C::ConflictingFields]) | codes(ASKS) }>,
+        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::ProductArchived, C::TooManyDrops, C::ConflictingFields]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]

@@ -14,6 +14,7 @@ use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
 use crate::http::problem::Problem;
 use crate::http::trace;
+use crate::service::caller::network;
 use crate::service::{Caller, Code as C};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, web};
@@ -30,18 +31,18 @@ use actix_web::{HttpRequest, web};
     request_body = NewOrderBody,
     responses(
         (status = 201, description = "The order: `reserved`, or `confirmed` where it is paid or free", body = OrderBody, headers(("Location" = String, description = "Where it lives"), ("Idempotency-Replayed" = Option<String>, description = "`true` where this is the first answer again"))),
-        Fails<{ codes(&[C::DropNotFound, C::DropNotStarted, C::DropEnded, C::DropCancelled, C::SoldOut, C::NotEnoughStock, C::LimitExceeded, C::UnknownVariant, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::HoldExpired, C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed]) | codes(ASKS) }>,
+        Fails<{ codes(&[C::DropNotFound, C::DropNotStarted, C::DropEnded, C::DropCancelled, C::SoldOut, C::NotEnoughStock, C::LimitExceeded, C::TooManyHolds, C::HoldCooldown, C::UnknownVariant, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::HoldExpired, C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
 pub async fn place(
     services: web::Data<Services>,
-    Caller { user: buyer, .. }: Caller,
+    caller: Caller,
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewOrderBody>,
 ) -> Answer {
     let new = body.validated(NewOrderBody::validate)?;
-    let keyed = services.orders.place(buyer, &key, &new, trace::current_id()).await?;
+    let keyed = services.orders.place(caller.user, &key, &new, caller.trace, caller.origin.map(network)).await?;
     match keyed.answer {
         Ok(order) => {
             let mut response = created(location("orders", order.id.0), json::write_plain(&OrderBody::from(&*order)));

@@ -3,7 +3,7 @@
 use super::{Paid, Settler, refunds};
 use crate::actors::{Answer, Clock, Decisions, DropHandle, Projector, Registry, Scheduler, Tail};
 use crate::domain::fixtures::drop_of;
-use crate::domain::{DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, TraceId, UserId};
+use crate::domain::{DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId, UserId};
 use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, Outcome, Reserve};
 use crate::journal::{Journal, JournalOptions, MemoryDevice};
@@ -202,7 +202,7 @@ async fn an_order_that_waits_is_small() {
     let world = World::new().await;
     let (orders, _folder) = world.orders().await;
     let new = NewOrder { drop_id: world.drop.spec.id, variant_id: None, quantity: 1, payment_method: None };
-    let waits = orders.place(UserId::new(), "key", &new, TraceId::random());
+    let waits = orders.place(UserId::new(), "key", &new, TraceId::random(), None);
     // With the handler and what has read the request around it, about 1,000: past that, glibc has no ready piece of memory.
     assert!(size_of_val(&waits) <= 480, "{}", size_of_val(&waits));
 }
@@ -215,9 +215,9 @@ async fn a_payment_goes_on_when_its_client_hangs_up() {
     let new =
         NewOrder { drop_id: world.drop.spec.id, variant_id: None, quantity: 1, payment_method: Some("pm".to_owned()) };
     world.charges([Ok(paid())]);
-    world.hang_up(orders.place(buyer, "at once", &new, trace), buyer, 1).await;
+    world.hang_up(orders.place(buyer, "at once", &new, trace, None), buyer, 1).await;
 
-    let held = orders.place(buyer, "later", &NewOrder { payment_method: None, ..new }, trace).await.unwrap();
+    let held = orders.place(buyer, "later", &NewOrder { payment_method: None, ..new }, trace, None).await.unwrap();
     world.charges([Ok(paid())]);
     world.hang_up(orders.pay(buyer, held.answer.unwrap().id, "pm".to_owned(), trace), buyer, 2).await;
 }
@@ -324,7 +324,7 @@ async fn money_that_comes_when_the_drop_has_left_memory_goes_back() {
     let order = world.order(None).await;
     world.ask(Command::Release { order: order.id, reason: ReleaseReason::Cancelled, trace: TraceId::random() }).await;
     world.ask(Command::End).await;
-    assert!(world.registry.retire(&world.drop).await.is_some());
+    assert!(world.registry.retire(&world.drop, Timestamp::EPOCH).await.is_some());
     world.charges([Ok(paid())]);
     let charging = world.settler.claim(order.id).unwrap();
     let failure = world.settler.charge(charging, &world.drop, &order, "pm", TraceId::random()).await;
