@@ -3,8 +3,9 @@
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
 use crate::domain::limits::{
-    COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT, DATABASE_CONNECTIONS_MAX, DROPS_PER_CREATOR_DEFAULT,
-    DROPS_PER_CREATOR_MAX, FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX, PRODUCT_BODY_BYTES_MAX,
+    CONNECTIONS_PER_ADDRESS_DEFAULT, COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT, DATABASE_CONNECTIONS_MAX,
+    DROPS_PER_CREATOR_DEFAULT, DROPS_PER_CREATOR_MAX, FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX,
+    PRODUCT_BODY_BYTES_MAX,
 };
 use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
@@ -53,6 +54,8 @@ const KEYS: &[&str] = &[
     "body_bytes_max",
     "body_timeout_ms",
     "keep_alive_ms",
+    "send_timeout_ms",
+    "connections_per_address_max",
     "fan_out_followers",
     "workers",
     "payments",
@@ -139,6 +142,12 @@ pub struct ServeArgs {
     /// How long a connection may wait for its next request, at least 1000 [default: 75000]
     #[arg(long, value_name = "MS")]
     pub keep_alive_ms: Option<String>,
+    /// In each such time a client must take some of an answer that waits for it, at least 1000 [default: 20000]
+    #[arg(long, value_name = "MS")]
+    pub send_timeout_ms: Option<String>,
+    /// Connections of one client address; 0 is no limit, trusted proxies have none [default: 1024]
+    #[arg(long, value_name = "N")]
+    pub connections_per_address_max: Option<String>,
     /// Creators with more followers than this are celebrities: followers' inboxes are computed when they look [default: 1000]
     #[arg(long, value_name = "N")]
     pub fan_out_followers: Option<String>,
@@ -188,6 +197,8 @@ impl ServeArgs {
             "body_bytes_max" => &self.body_bytes_max,
             "body_timeout_ms" => &self.body_timeout_ms,
             "keep_alive_ms" => &self.keep_alive_ms,
+            "send_timeout_ms" => &self.send_timeout_ms,
+            "connections_per_address_max" => &self.connections_per_address_max,
             "fan_out_followers" => &self.fan_out_followers,
             "workers" => &self.workers,
             "payments" => &self.payments,
@@ -253,6 +264,10 @@ pub struct Config {
     pub head_timeout: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
+    /// In each such time a client must take some of an answer that waits for it.
+    pub send_timeout: Duration,
+    /// Connections of one client address; no limit if absent.
+    pub connections_per_address_max: Option<NonZeroUsize>,
     /// Followers up to which each gets a line of the inbox when something happens.
     pub fan_out_followers: u32,
     /// HTTP threads; one a core if absent.
@@ -350,6 +365,12 @@ impl Config {
             // Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection
             // just when the next request is on its way.
             keep_alive: sources.read("keep_alive_ms", edge_timeout)?.unwrap_or(Duration::from_secs(75)),
+            send_timeout: sources.read("send_timeout_ms", edge_timeout)?.unwrap_or(Duration::from_secs(20)),
+            connections_per_address_max: NonZeroUsize::new(
+                sources
+                    .read("connections_per_address_max", |text| number(text, 0, 1_000_000))?
+                    .unwrap_or(CONNECTIONS_PER_ADDRESS_DEFAULT),
+            ),
             fan_out_followers: sources
                 .read("fan_out_followers", |text| number(text, 0, FAN_OUT_FOLLOWERS_MAX.into()))?
                 .unwrap_or(FAN_OUT_FOLLOWERS_DEFAULT),

@@ -39,7 +39,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("actix_web_actors", &["src/http/ws.rs", "src/http/ws/"]),
     ("actix_web", &["src/http/", "src/app"]),
     ("sqlx::", &["src/storage/"]),
-    ("rustls::", &["src/http/tls.rs", "src/http/server.rs"]),
+    ("rustls::", &["src/http/tls.rs", "src/http/server.rs", "src/http/transport/"]),
+    ("h2::", &["src/http/transport/http2"]),
 ];
 
 /// Clocks and randomness that the pure layers must not touch.

@@ -147,9 +147,12 @@ impl Serving {
         Self { _folder: Some(folder), ..Self::start(&mut command) }
     }
 
-    /// `livedrop serve` in a folder of its own, without limits on how often one client asks: a few accounts stand for a crowd.
+    /// `livedrop serve` in a folder of its own, without limits on how often one client asks and how many connections it has: a few accounts stand for a crowd.
     pub fn unlimited() -> Self {
-        Self::livedrop(TempDir::new().expect("a temporary folder"), &["--rate-limits", "off"])
+        Self::livedrop(
+            TempDir::new().expect("a temporary folder"),
+            &["--rate-limits", "off", "--connections-per-address-max", "0"],
+        )
     }
 
     /// Its process.

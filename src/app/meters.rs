@@ -3,6 +3,7 @@
 use super::supervisor::Supervisor;
 use crate::actors::{Hub, Projection, Registry};
 use crate::domain::{DropStatus, StockCounts};
+use crate::http::Connections;
 use crate::http::meters::Meters;
 use crate::journal::{JournalReader, Space};
 use crate::service::login_log::LoginLog;
@@ -23,6 +24,7 @@ pub(super) struct Sources {
     pub contradictions: IntCounter,
     pub logins: LoginLog,
     pub supervisor: Supervisor,
+    pub connections: Connections,
 }
 
 struct Gauges {
@@ -48,6 +50,7 @@ pub(super) fn meters(sources: Sources, orders: &Orders) -> prometheus::Result<Me
     registry.register(Box::new(sources.contradictions.clone()))?;
     sources.store.register_meters(&registry)?;
     sources.logins.register_meters(&registry)?;
+    sources.connections.register(&registry)?;
     let gauge = |name: &str, help: &str| {
         let gauge = IntGauge::new(name, help)?;
         registry.register(Box::new(gauge.clone()))?;

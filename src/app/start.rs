@@ -20,7 +20,8 @@ use crate::domain::{DropId, OrderId, StockBoard, Timestamp};
 use crate::engine::DropState;
 use crate::http::meters::Meters;
 use crate::http::server::{self, ServerOptions};
-use crate::http::{GoingDown, HealthSource, Limits, Services, TlsFiles};
+use crate::http::transport::connection::descriptors_per_connection;
+use crate::http::{ConnectionBounds, Connections, GoingDown, HealthSource, Limits, Services, TlsConfig, TlsFiles};
 use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
@@ -40,6 +41,7 @@ use crate::storage::{self, Store, StoreError, StoreOptions};
 use actix::{Actor, Arbiter};
 use actix_web::rt::spawn;
 use std::{
+    io,
     net::TcpListener,
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
@@ -67,6 +69,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     // Bound first: a port that is taken must not cost a recovery.
     let listener = TcpListener::bind(config.bind).map_err(AppError::io(format!("listen on {}", config.bind)))?;
     let address = listener.local_addr().map_err(AppError::io("read the socket's address"))?;
+    let connections = connections(config)?;
     let store = open_store(config).await?;
     let (journal, first, last) = open_journal(config, &*store).await?;
     let reader = journal.handle().reader();
@@ -133,6 +136,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         contradictions,
         logins: logins.clone(),
         supervisor: supervisor.clone(),
+        connections: connections.clone(),
     };
     let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
     let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());
@@ -144,15 +148,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let services = services((config, &secret), &store, &hub, &clock, selling, (monitor, meters), &logins);
     let limits = Limits::new(config.sizes, &config.rate_limits);
     background.sweep_limits(&limits);
-    let options = ServerOptions {
-        workers: config.workers,
-        cors_allowed_origins: config.cors_allowed_origins.clone().into(),
-        tls,
-        head_timeout: config.head_timeout,
-        keep_alive: config.keep_alive,
-        shutdown: config.shutdown,
-    };
-    let server = server::build(services, listener, options, going_down.clone(), limits)
+    let server = server::build(services, listener, options(config, tls, connections), going_down.clone(), limits)
         .map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
     Ok(App {
@@ -176,6 +172,33 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         patience: config.shutdown,
         signals,
     })
+}
+
+fn options(config: &Config, tls: Option<TlsConfig>, connections: Connections) -> ServerOptions {
+    ServerOptions {
+        workers: config.workers,
+        cors_allowed_origins: config.cors_allowed_origins.clone().into(),
+        tls,
+        head_timeout: config.head_timeout,
+        keep_alive: config.keep_alive,
+        send_timeout: config.send_timeout,
+        connections,
+        shutdown: config.shutdown,
+    }
+}
+
+/// How many connections there may be: what the system lets us open, less what everything else needs.
+fn connections(config: &Config) -> Result<Connections, AppError> {
+    let open_files = server::raise_open_files().map_err(AppError::io("read and raise the limit of open files"))?;
+    let free = open_files.saturating_sub(config.database_connections.into());
+    let bounds = ConnectionBounds::of(free, descriptors_per_connection(), config.connections_per_address_max)
+        .ok_or_else(|| {
+            AppError::io("serve")(io::Error::other(format!(
+                "the limit of open files (ulimit -n) is {open_files}: too few"
+            )))
+        })?;
+    info!(open_files, connections = bounds.open_max, per_address = bounds.per_address_max, "connections are bounded");
+    Ok(Connections::new(bounds, config.trusted_proxies.clone()))
 }
 
 /// The use cases over the registry.

@@ -84,6 +84,26 @@ pub const FOLLOWED_PER_SESSION_MAX: usize = 10_000;
 pub const SESSIONS_PER_USER_MAX: usize = 16;
 /// Websocket sessions of the whole process.
 pub const SESSIONS_MAX: usize = 200_000;
+/// Connections that may send requests. One that has become a WebSocket session does not count any more.
+pub const REQUEST_CONNECTIONS_MAX: usize = 20_000;
+/// Connections below which a server is of no use.
+pub const CONNECTIONS_MIN: usize = 64;
+/// Connections of one client address, where the operator does not say: a crowd behind one address fits, and one address is not all.
+pub const CONNECTIONS_PER_ADDRESS_DEFAULT: usize = 1_024;
+/// Descriptors that connections leave to everything else: the journal's segments and its readers, the database and its pool, the log, the workers.
+pub const DESCRIPTORS_RESERVED: usize = 256;
+/// Requests that one HTTP/2 connection may have at once (RFC 9113, section 6.5.2, advises against less than 100).
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 100;
+/// Bytes of answers that are in memory because their clients did not take them yet, over all connections. Past it large answers are 503.
+pub const UNSENT_BYTES_MAX: usize = 256 << 20;
+/// Of these, one connection's; one answer alone may be larger.
+pub const UNSENT_BYTES_PER_CONNECTION_MAX: usize = 16 << 20;
+/// Shorter answers do not count: what else a connection needs is more.
+pub const COUNTED_ANSWER_BYTES_MIN: u64 = 32 << 10;
+/// Bytes a second that a client must take while its answer waits for it.
+pub const SEND_BYTES_PER_SECOND_MIN: u64 = 4 << 10;
+/// The same while more than half of [`UNSENT_BYTES_MAX`] is taken.
+pub const SEND_BYTES_PER_SECOND_CROWDED: u64 = 64 << 10;
 /// `stock_changed` events a second and drop; in between only the latest stock counts.
 pub const STOCK_CHANGED_PER_SECOND_MAX: u32 = 20;
 /// Messages of `stock_changed` that one worker sends in a second: about a fifth of its time. Past it stock is told less often, so that a crowd that
@@ -228,6 +248,11 @@ const _: () = {
     assert!(JOURNAL_RECORD_BYTES_MAX < JOURNAL_FRAME_BYTES_MAX);
     assert!(JOURNAL_FRAME_BYTES_MAX * 2 <= JOURNAL_SEGMENT_BYTES);
     assert!(JOURNAL_FRAME_BYTES_MAX <= JOURNAL_TAIL_BYTES_MAX);
+    // One connection alone cannot take the room of all.
+    assert!(UNSENT_BYTES_PER_CONNECTION_MAX * 4 <= UNSENT_BYTES_MAX);
+    assert!(COUNTED_ANSWER_BYTES_MIN <= UNSENT_BYTES_PER_CONNECTION_MAX as u64);
+    assert!(SEND_BYTES_PER_SECOND_MIN <= SEND_BYTES_PER_SECOND_CROWDED);
+    assert!(CONNECTIONS_MIN <= REQUEST_CONNECTIONS_MAX);
     // One session's queue holds at least one largest message.
     assert!(WS_MESSAGE_BYTES_MAX <= WS_QUEUE_BYTES_MAX);
     // What was missed fits into the queue of a session that has just opened.

@@ -7,12 +7,14 @@
 use actix_web::dev::ServiceResponse;
 use actix_web::http::ConnectionType;
 use std::{
+    cell::RefCell,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 /// A server that nobody asked for this long has answered what was sent before.
@@ -29,9 +31,31 @@ struct State {
     set: AtomicBool,
     /// Counted only from then on, so that busy cores do not fight over it.
     answered: AtomicU64,
+    /// Whether the farewell is over.
+    over: watch::Sender<bool>,
+}
+
+thread_local! {
+    /// Of the server that has this thread for a worker.
+    static HERE: RefCell<Option<GoingDown>> = const { RefCell::new(None) };
+}
+
+/// Waits until this thread's server waits for nobody any more: what has not arrived by then was not there when the signal came. Never ends
+/// on a thread without a server.
+pub async fn over() {
+    let here = HERE.with_borrow(|here| here.as_ref().map(|going_down| going_down.0.over.subscribe()));
+    let Some(mut over) = here else { return std::future::pending().await };
+    if over.wait_for(|over| *over).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 impl GoingDown {
+    /// Makes this thread one of the server's workers.
+    pub fn serve_here(&self) {
+        HERE.set(Some(self.clone()));
+    }
+
     /// From now on answers are the last on their connection.
     pub fn set(&self) {
         self.0.set.store(true, Ordering::Release);
@@ -43,8 +67,13 @@ impl GoingDown {
         self.0.set.load(Ordering::Acquire)
     }
 
-    /// Waits until what was sent before is read and answered.
+    /// Waits until what was sent before is read and answered. Requests whose bodies are not there then are given up.
     pub async fn farewell(&self) {
+        self.until_quiet().await;
+        self.0.over.send_replace(true);
+    }
+
+    async fn until_quiet(&self) {
         let deadline = Instant::now() + FAREWELL_MAX;
         let answered = || self.0.answered.load(Ordering::Relaxed);
         let mut before = answered();

@@ -1,5 +1,6 @@
 //! Bodies. Of requests: one bounded read, one parse, and a problem for everything that can be wrong with them. Of answers: one buffer.
 
+use super::going_down;
 use super::known::Known;
 use super::plain::Plain;
 use super::problem::Problem;
@@ -22,7 +23,8 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::time::{Sleep, sleep};
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// Room for most answers, so that writing one does not move it.
 const ANSWER_BYTES: usize = 512;
@@ -66,7 +68,7 @@ impl<T: DeserializeOwned + 'static, const BYTES_MAX: usize> FromRequest for Body
         let sizes = sizes_of(request, BYTES_MAX);
         let whole = announced(request.headers(), &sizes).map(Arrived::of);
         Reading {
-            bytes: Arriving { payload: payload.take(), sizes, arrived: Some(whole), deadline: None },
+            bytes: Arriving { payload: payload.take(), sizes, arrived: Some(whole), end: None },
             body: PhantomData,
         }
     }
@@ -84,7 +86,7 @@ struct Arriving {
     /// `None` once it is all there.
     arrived: Option<Result<Arrived, Failure>>,
     /// Set by the first wait: most bodies come with their head.
-    deadline: Option<Pin<Box<Sleep>>>,
+    end: Option<Pin<Box<dyn Future<Output = Failure>>>>,
 }
 
 impl Arriving {
@@ -97,9 +99,9 @@ impl Arriving {
             }
         }
         let patience = self.sizes.body_timeout;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
-        if deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(Failure::with(Code::RequestTimeout, "The body did not arrive in time")));
+        let end = self.end.get_or_insert_with(|| Box::pin(end_of_waiting(patience)));
+        if let Poll::Ready(failure) = end.as_mut().poll(context) {
+            return Poll::Ready(Err(failure));
         }
         self.arrived = Some(Ok(arrived));
         Poll::Pending
@@ -132,7 +134,7 @@ impl Unread {
     #[must_use]
     pub fn of(request: &HttpRequest, payload: Payload) -> Self {
         let sizes = sizes_of(request, NOTHING_BYTES_MAX);
-        Self(Arriving { payload, sizes, arrived: Some(Ok(Arrived::of(0))), deadline: None })
+        Self(Arriving { payload, sizes, arrived: Some(Ok(Arrived::of(0))), end: None })
     }
 
     /// Waits for its end.
@@ -156,6 +158,14 @@ fn is_nothing(bytes: &[u8]) -> bool {
         [] => true,
         [b'{', inner @ .., b'}'] => inner.trim_ascii().is_empty(),
         _ => false,
+    }
+}
+
+/// Why a body is not waited for any longer.
+async fn end_of_waiting(patience: Duration) -> Failure {
+    tokio::select! {
+        () = sleep(patience) => Failure::with(Code::RequestTimeout, "The body did not arrive in time"),
+        () = going_down::over() => Failure::with(Code::ShuttingDown, "The body had not arrived when the server was told to stop"),
     }
 }
 

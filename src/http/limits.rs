@@ -4,6 +4,7 @@
 use super::problem::Problem;
 use super::quota::{Left, Quotas, Rate};
 use super::sizes::Sizes;
+use super::transport::unsent::{self, Pieces};
 use super::{auth, client};
 use crate::service::caller::network;
 use crate::service::{Code, Failure};
@@ -198,7 +199,7 @@ impl Limits {
     }
 
     /// A middleware, for [`actix_web::middleware::from_fn`]: 431 or 413 for what is too
-    /// large, 429 past a quota, and on every answer what is left of it.
+    /// large, 429 past a quota, 503 for a large answer that there is no room for, and on every answer what is left of the quota.
     ///
     /// # Errors
     /// What the handler says.
@@ -206,7 +207,7 @@ impl Limits {
         self: Rc<Self>,
         request: ServiceRequest,
         next: Next<B>,
-    ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    ) -> Result<ServiceResponse<EitherBody<Pieces<B>>>, Error> {
         let taken = self.take(&request);
         let wait_s = taken.iter().flatten().filter_map(|(_, left)| left.retry_after_s).max();
         let refusal = match wait_s {
@@ -215,7 +216,7 @@ impl Limits {
         };
         let mut response = match refusal {
             Some(refusal) => request.into_response(Problem::from(refusal).error_response().map_into_right_body()),
-            None => next.call(request).await?.map_into_left_body(),
+            None => unsent::count(next.call(request).await?),
         };
         for (quotas, left) in taken.into_iter().flatten() {
             tell(response.headers_mut(), quotas, left);

@@ -3,7 +3,7 @@
 //! A request passes [`trace`] (its trace, panics, log line, and the [`headers`] of every answer), [`cors`] and [`limits`] (how much one
 //! client may ask), is routed by [`routing`], read by extractors ([`auth`],
 //! [`path`], [`json`], [`pages`], [`idempotency`]) within a [`guard`], handled by [`mod@routes`], and leaves as a body of [`dto`] or as a
-//! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] the sockets, until
+//! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] and [`transport`] the sockets, until
 //! `upgrade` takes one out of HTTP.
 
 pub mod auth;
@@ -37,6 +37,7 @@ pub mod sizes;
 pub mod sse;
 pub mod tls;
 pub mod trace;
+pub mod transport;
 mod upgrade;
 pub mod ws;
 mod ws_frames;
@@ -63,7 +64,8 @@ use routes::{accounts, creators, drops, notifications, orders, products, sales};
 use routing::{Routes, at};
 pub use sizes::Sizes;
 use std::sync::Arc;
-pub use tls::{TlsError, TlsFiles};
+pub use tls::{TlsConfig, TlsError, TlsFiles};
+pub use transport::{ConnectionBounds, Connections};
 
 /// Everything that handlers ask.
 #[derive(Clone)]

@@ -1,17 +1,20 @@
 //! The sockets: how many, how patient, and how a dead one is noticed.
 
+use super::transport::Connections;
+use super::transport::accept::{Door, Encrypted, HTTP_2, Plain};
+use super::transport::connection::Connection;
+use super::transport::socket::Socket;
+use super::transport::watch::Timeouts;
 use super::upgrade::Application;
-use super::{GoingDown, Limits, Services, configure, cors, lifeline, trace};
+use super::{GoingDown, Limits, Services, configure, cors, trace};
 use actix_codec::{AsyncRead, AsyncWrite};
 use actix_http::h1::ExpectHandler;
-use actix_http::{HttpService, Request, TlsAcceptorConfig};
-use actix_server::{GracefulShutdownSignal, Server};
+use actix_http::{HttpService, Request};
+use actix_server::Server;
 use actix_service::{IntoServiceFactory, Service, ServiceFactory};
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::rt::net::TcpStream;
 use actix_web::{App, Error};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt;
@@ -21,21 +24,16 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// For the other side to close after us.
 pub(super) const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections that the kernel holds until they are accepted: a crowd arrives within one second.
 const BACKLOG: i32 = 4_096;
-/// Connections that may ask for something, over all workers. One that has become a WebSocket session does not count any more:
-/// these have a bound of their own (`SESSIONS_MAX`).
-const REQUEST_CONNECTIONS_MAX: usize = 20_000;
 /// What is collected for one write. A connection's buffer grows to a power of two above it and stays there, and a burst of events
 /// fills it on every event stream.
 pub(super) const WRITE_BUFFER_BYTES: usize = 15 << 10;
-/// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`). It ends the sessions of clients that vanished
-/// without a word, also those that a full socket has frozen.
-const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
-
 /// What the server needs to know besides its services.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -50,8 +48,12 @@ pub struct ServerOptions {
     pub head_timeout: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
+    /// In each such time a client must take some of an answer that waits for it.
+    pub send_timeout: Duration,
     /// How long connections may take to finish once the server is told to stop.
     pub shutdown: Duration,
+    /// Which connections get in, and what they may hold.
+    pub connections: Connections,
 }
 
 /// Builds the server on a socket that is already bound. It takes no signals: its owner stops it by its handle.
@@ -65,9 +67,6 @@ pub fn build(
     going_down: GoingDown,
     limits: Limits,
 ) -> io::Result<Server> {
-    if let Err(error) = raise_open_files() {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
     // Again, only to set the length of the queue: std has its own opinion (128).
     rustix::net::listen(&listener, BACKLOG)?;
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -75,6 +74,7 @@ pub fn build(
     let origins = Arc::clone(&options.cors_allowed_origins);
     let tls = options.tls.is_some();
     let app = move || {
+        going_down.serve_here();
         // This worker's own: a count of owners that workers share would go from core to core with every request.
         let (going_down, limits) = (Rc::new(going_down.clone()), Rc::new(limits.clone()));
         App::new()
@@ -93,22 +93,35 @@ pub fn build(
     };
     let server = Server::build()
         .workers(workers)
-        .max_concurrent_connections(REQUEST_CONNECTIONS_MAX.div_ceil(workers))
+        .max_concurrent_connections(options.connections.bounds().accepted_per_worker_max(workers))
         .shutdown_timeout(options.shutdown.as_secs())
         .disable_signals();
+    let idle = options.keep_alive + options.head_timeout;
     let sockets = Sockets {
         address: listener.local_addr()?,
-        head_timeout: options.head_timeout,
-        keep_alive: options.keep_alive,
-        going_down: server.graceful_shutdown_signal(),
+        door: Door {
+            connections: options.connections,
+            head_timeout: options.head_timeout,
+            keep_alive: options.keep_alive,
+            timeouts: Timeouts { idle, send: options.send_timeout },
+            stopping: server.graceful_shutdown_signal(),
+        },
     };
     let server = match options.tls {
         // HTTP/2 for those who ask for it (ALPN).
-        Some(tls) => server.listen("https", listener, move || {
-            let patience = TlsAcceptorConfig::default().handshake_timeout(sockets.head_timeout);
-            sockets.serve(app()).rustls_0_23_with_config(tls.clone(), patience)
+        Some(mut tls) => {
+            tls.alpn_protocols = [HTTP_2, b"http/1.1"].map(<[u8]>::to_vec).into();
+            let acceptor = TlsAcceptor::from(Arc::new(tls));
+            server.listen("https", listener, move || {
+                let app = Application::new(app().into_factory());
+                let http1 = sockets.http1::<TlsStream<Socket>, _, _>(&app);
+                Encrypted { door: sockets.door.clone(), acceptor: acceptor.clone(), http1, app }
+            })?
+        }
+        None => server.listen("http", listener, move || {
+            let app = Application::new(app().into_factory());
+            Plain { door: sockets.door.clone(), http1: sockets.http1::<Socket, _, _>(&app) }
         })?,
-        None => server.listen("http", listener, move || sockets.serve(app()).tcp())?,
     };
     Ok(server.run())
 }
@@ -117,17 +130,12 @@ pub fn build(
 #[derive(Clone)]
 struct Sockets {
     address: SocketAddr,
-    head_timeout: Duration,
-    keep_alive: Duration,
-    going_down: GracefulShutdownSignal,
+    door: Door,
 }
 
 impl Sockets {
-    /// HTTP for one application. What it upgrades leaves HTTP together with its socket, which [`actix_web::HttpServer`] has no way to ask for.
-    fn serve<T, S, B>(
-        &self,
-        app: impl IntoServiceFactory<S, Request>,
-    ) -> HttpService<T, Application<S>, B, ExpectHandler, Application<S>>
+    /// HTTP/1.1 for one application. What it upgrades leaves HTTP together with its socket, which [`actix_web::HttpServer`] has no way to ask for.
+    fn http1<T, S, B>(&self, app: &Application<S>) -> HttpService<T, Application<S>, B, ExpectHandler, Application<S>>
     where
         T: Wire,
         S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -136,43 +144,38 @@ impl Sockets {
         <S::Service as Service<Request>>::Future: 'static,
         B: MessageBody + 'static,
     {
-        let app = Application::new(app.into_factory());
-        let going_down = self.going_down.clone();
-        let idle_max = self.keep_alive + self.head_timeout;
+        let stopping = self.door.stopping.clone();
         HttpService::build()
             .graceful_shutdown_signal(move || {
-                let going_down = going_down.clone();
-                async move { going_down.notified().await }
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
             })
             .local_addr(self.address)
-            .keep_alive(self.keep_alive)
-            .client_request_timeout(self.head_timeout)
+            .keep_alive(self.door.keep_alive)
+            .client_request_timeout(self.door.head_timeout)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
             .h1_write_buffer_size(WRITE_BUFFER_BYTES)
-            .on_connect_ext(move |connection: &T, extensions| {
-                tune(connection.socket());
-                lifeline::attach(connection.socket(), extensions, idle_max);
-            })
+            .on_connect_ext(|wire: &T, extensions| _ = extensions.insert(Arc::clone(wire.connection())))
             .upgrade(app.clone())
-            .finish(app)
+            .finish(app.clone())
     }
 }
 
-/// A connection, encrypted or not.
+/// A connection's stream of bytes, encrypted or not.
 trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// The socket beneath.
-    fn socket(&self) -> &TcpStream;
+    /// What is known of the connection.
+    fn connection(&self) -> &Arc<Connection>;
 }
 
-impl Wire for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
+impl Wire for Socket {
+    fn connection(&self) -> &Arc<Connection> {
+        Self::connection(self)
     }
 }
 
-impl Wire for TlsStream<TcpStream> {
-    fn socket(&self) -> &TcpStream {
-        self.get_ref().0
+impl Wire for TlsStream<Socket> {
+    fn connection(&self) -> &Arc<Connection> {
+        self.get_ref().0.connection()
     }
 }
 
@@ -185,12 +188,4 @@ pub fn raise_open_files() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum.unwrap_or(u64::MAX))
-}
-
-/// A socket that cannot be tuned still works, so this fails in silence: it is gone, most likely.
-fn tune(socket: &TcpStream) {
-    // Answers and events are written whole: waiting for more to send would only delay them.
-    let _ = socket.set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, UNACKNOWLEDGED_MS_MAX);
 }

@@ -4,6 +4,7 @@
 use super::Services;
 use super::problem::Problem;
 use super::session::{Session, Wanted};
+use super::transport::unsent::EventStream;
 use super::ws_protocol::Closing;
 use crate::service::{Code, Failure, Message, Outgoing};
 use actix_web::http::header::{CACHE_CONTROL, ContentType};
@@ -32,12 +33,14 @@ pub async fn stream(request: HttpRequest, services: web::Data<Services>) -> Resu
     session.begin(wanted).map_err(refused)?;
     let retry_ms = session.reconnect().draw(rand::random());
     let greeting = Some(Bytes::from(format!("retry: {retry_ms}\n\n")));
-    Ok(HttpResponse::Ok()
+    let mut answer = HttpResponse::Ok()
         .content_type(ContentType(mime()))
         .insert_header((CACHE_CONTROL, "no-cache"))
         // nginx would collect events until its buffer is full.
         .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(Events { session, greeting, over: false }))
+        .streaming(Events { session, greeting, over: false });
+    answer.extensions_mut().insert(EventStream);
+    Ok(answer)
 }
 
 fn mime() -> actix_web::mime::Mime {

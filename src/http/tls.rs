@@ -7,6 +7,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What connections are encrypted with.
+pub type TlsConfig = ServerConfig;
+
 /// Where certificate and key are. Both are PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsFiles {

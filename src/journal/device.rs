@@ -122,6 +122,12 @@ impl fmt::Debug for DeviceLock {
     }
 }
 
+/// Whether the process or the system has no descriptor left. It says nothing about the disk, and passes when others close theirs.
+pub(super) fn lacks_descriptor(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error).is_some_and(|errno| errno == Errno::MFILE || errno == Errno::NFILE)
+}
+
 /// Reads a file from `offset` to its end.
 pub(super) fn read_to_end(file: &dyn DeviceFile, offset: u64) -> io::Result<Vec<u8>> {
     let bytes = usize::try_from(file.len()?.saturating_sub(offset)).map_err(io::Error::other)?;

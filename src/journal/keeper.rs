@@ -2,7 +2,7 @@
 //! background, so that neither is ever waited for on the way to a reply.
 
 use super::{
-    device::{Device, DeviceFile},
+    device::{Device, DeviceFile, lacks_descriptor},
     segment::{file_name, temporary_name},
 };
 use std::{
@@ -110,7 +110,8 @@ impl Keeper {
         self.changed.notify_all();
     }
 
-    /// Takes the prepared segment; waits while it is being prepared, and has a failed one tried once more.
+    /// Takes the prepared segment; waits while it is being prepared, and has a failed one tried once more. Where no descriptor is left it
+    /// waits until there is one: that passes, and nothing is wrong with the journal.
     pub(super) fn take(&self) -> io::Result<Box<dyn DeviceFile>> {
         let mut state = self.state();
         let mut tried = false;
@@ -118,6 +119,11 @@ impl Keeper {
             match std::mem::replace(&mut state.reserve, Reserve::Idle) {
                 Reserve::Ready(_, file) => return Ok(file),
                 Reserve::Idle => return Err(io::Error::other("no segment is being prepared")),
+                Reserve::Failed(index, error) if lacks_descriptor(&error) && !state.closing => {
+                    state.reserve = Reserve::Failed(index, error);
+                    // The thread tries again by itself, every second.
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
                 Reserve::Failed(_, error) if tried || state.closing => return Err(error),
                 Reserve::Failed(index, _) => {
                     tried = true;

@@ -79,8 +79,13 @@ async fn full(database_url: Option<String>, cycles: u64) -> Outcome {
     };
     let extra = ["--journal-segment-mib", "8"].map(str::to_owned).to_vec();
     let data = disk.place.path().join("data");
-    let mut server =
-        Server::set_up(Setup { database_url: database_url.clone(), extra, data: Some(data.clone()), quiet: true });
+    let mut server = Server::set_up(Setup {
+        database_url: database_url.clone(),
+        extra,
+        data: Some(data.clone()),
+        quiet: true,
+        ..Setup::default()
+    });
     let crowd = Crowd::gather(&server, CLIENTS).await;
     for cycle in 0..cycles {
         one_cycle(&disk, &server, &crowd, &data, database_url.as_deref())

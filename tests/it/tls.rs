@@ -10,15 +10,15 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
 /// A certificate for this machine, and the two files that the server reads.
-struct Identity {
-    certificate: PathBuf,
+pub struct Identity {
+    pub certificate: PathBuf,
     key: PathBuf,
-    root: Certificate,
+    pub root: Certificate,
     _folder: TempDir,
 }
 
 impl Identity {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
@@ -29,7 +29,7 @@ impl Identity {
         Self { certificate, key, root, _folder: folder }
     }
 
-    fn setup(&self) -> Setup {
+    pub fn setup(&self) -> Setup {
         let path = |path: &Path| path.to_str().expect("text").to_owned();
         let flags = [("--tls-certificate", &self.certificate), ("--tls-key", &self.key)];
         let extra = flags.into_iter().flat_map(|(flag, file)| [flag.to_owned(), path(file)]).collect();

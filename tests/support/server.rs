@@ -32,6 +32,8 @@ pub struct Setup {
     pub data: Option<PathBuf>,
     /// Whether it logs into [`Server::log`] and not into the test's own output.
     pub quiet: bool,
+    /// How many files it may open, if not as many as the test.
+    pub open_files: Option<u64>,
 }
 
 const FAILPOINT: &str = "failpoint";
@@ -109,6 +111,11 @@ impl Server {
     /// How it ended. Waits for that.
     pub fn ended(&mut self) -> ExitStatus {
         self.child.wait().expect("its end")
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its memory that is really there, in KiB.
@@ -328,8 +335,21 @@ pub fn livedrop() -> Command {
     }
     command.env("LIVEDROP_PASSWORD_HASHING", "rehearsal").env("LIVEDROP_LOG", "warn").stdin(Stdio::null());
     // Crowds that come from one address; tests of the limits say otherwise by a flag.
-    command.env("LIVEDROP_RATE_LIMITS", "off");
+    command.env("LIVEDROP_RATE_LIMITS", "off").env("LIVEDROP_CONNECTIONS_PER_ADDRESS_MAX", "0");
     command
+}
+
+/// The same command, in a shell that lowers the limit of open files first.
+fn limited(command: Command, open_files: Option<u64>) -> Command {
+    let Some(open_files) = open_files else { return command };
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {open_files}; exec \"$0\" \"$@\"")]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        shell.env(name, value.expect("nothing is removed"));
+    }
+    shell.stdin(Stdio::null()).stdout(Stdio::piped());
+    shell
 }
 
 /// The process and its base URL once it listens; how it ended if it does not come to that.
@@ -340,6 +360,7 @@ fn spawn(data: &Path, bind: &str, setup: &Setup, scratch: &Path) -> Result<(Chil
     if let Some(url) = &setup.database_url {
         command.args(["--database-url", url]);
     }
+    let mut command = limited(command, setup.open_files);
     if setup.quiet {
         let log = File::options().create(true).append(true).open(scratch.join(LOG)).expect("a log file");
         command.stderr(log);

@@ -1,9 +1,12 @@
 //! `/docs`: the document as a page, Swagger UI from the binary. Nothing comes from elsewhere: a browser behind a firewall sees it too.
 
 use crate::http::problem::Problem;
+use crate::http::transport::unsent::Shared;
 use crate::service::Code;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use actix_web::{HttpResponse, web};
+use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use utoipa_swagger_ui::Config;
 
@@ -16,8 +19,6 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Files change with the server only, and their names do not: an hour is a compromise.
 const CACHED: &str = "public, max-age=3600";
-
-static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
 
 /// `GET /docs`.
 pub async fn page() -> HttpResponse {
@@ -35,11 +36,32 @@ pub async fn file(name: web::Path<String>) -> Result<HttpResponse, Problem> {
     if name == "start.js" {
         return Ok(cached("text/javascript; charset=utf-8").body(START));
     }
-    let known = FILES.contains(&name.as_str());
-    let found = known.then(|| utoipa_swagger_ui::serve(&name, Arc::clone(&CONFIG)).ok().flatten()).flatten();
-    let file = found.ok_or(Code::NotFound)?;
-    Ok(cached(&file.content_type).body(file.bytes.into_owned()))
+    let known = FILES.iter().position(|known| *known == name).ok_or(Code::NotFound)?;
+    let file = PACKAGED[known].as_ref().ok_or(Code::NotFound)?;
+    let mut answer = cached(&file.media_type).body(file.bytes.clone());
+    // All who read it read the same memory.
+    answer.extensions_mut().insert(Shared);
+    Ok(answer)
 }
+
+/// A file of the package.
+struct Packaged {
+    media_type: String,
+    bytes: Bytes,
+}
+
+/// [`FILES`], read once.
+static PACKAGED: LazyLock<[Option<Packaged>; FILES.len()]> = LazyLock::new(|| {
+    let config = Arc::new(Config::from("/openapi.json"));
+    FILES.map(|name| {
+        let file = utoipa_swagger_ui::serve(name, Arc::clone(&config)).ok().flatten()?;
+        let bytes = match file.bytes {
+            Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+            Cow::Owned(bytes) => Bytes::from(bytes),
+        };
+        Some(Packaged { media_type: file.content_type, bytes })
+    })
+});
 
 fn cached(media_type: &str) -> actix_web::HttpResponseBuilder {
     let mut response = HttpResponse::Ok();

@@ -51,15 +51,17 @@ fn implied(path: &str, operation: &Value) -> Vec<Code> {
     let mut all = vec![Code::ValidationFailed];
     if path.starts_with("/api/") {
         all.extend([Code::Internal, Code::DatabaseUnavailable, Code::RateLimited, Code::HeadersTooLarge]);
+        // Where answers wait for slow clients, a large one has no room.
+        all.push(Code::Overloaded);
     }
     if operation["security"].as_array().is_some_and(|any| !any.is_empty()) {
         all.extend([Code::Unauthenticated, Code::TokenExpired]);
     }
     all.push(Code::BodyTooLarge);
     if operation.get("requestBody").is_some() {
-        all.extend([Code::MalformedJson, Code::UnsupportedMediaType]);
+        all.extend([Code::MalformedJson, Code::UnsupportedMediaType, Code::ShuttingDown]);
     } else {
-        all.extend([Code::UnexpectedBody, Code::MalformedJson]);
+        all.extend([Code::UnexpectedBody, Code::MalformedJson, Code::ShuttingDown]);
     }
     all.push(Code::RequestTimeout);
     for parameter in operation["parameters"].as_array().into_iter().flatten() {

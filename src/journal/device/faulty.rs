@@ -36,6 +36,8 @@ pub struct Fault {
     pub for_good: bool,
     /// The error that is reported.
     pub kind: io::ErrorKind,
+    /// The system's number of it, where callers look at that.
+    pub errno: Option<i32>,
     /// With a seed, a failing write still writes some subset of its 512-byte sectors.
     pub tear: Option<u64>,
 }
@@ -44,7 +46,7 @@ impl Fault {
     /// The `nth` operation of any kind fails once.
     #[must_use]
     pub fn nth(nth: u64) -> Self {
-        Self { operation: None, nth, for_good: false, kind: io::ErrorKind::Other, tear: None }
+        Self { operation: None, nth, for_good: false, kind: io::ErrorKind::Other, errno: None, tear: None }
     }
 
     /// Only operations of this kind count.
@@ -63,6 +65,13 @@ impl Fault {
     #[must_use]
     pub fn torn(self, seed: u64) -> Self {
         Self { tear: Some(seed), ..self }
+    }
+
+    /// No descriptor is left for a new file until the fault is cleared.
+    #[must_use]
+    pub fn no_descriptor() -> Self {
+        let errno = Some(rustix::io::Errno::MFILE.raw_os_error());
+        Self { errno, ..Self::nth(1).of(Operation::Create).for_good() }
     }
 
     /// No new file fits until the fault is cleared.
@@ -139,7 +148,10 @@ impl FaultyDevice {
 
 impl Fault {
     fn error(&self, operation: Operation) -> io::Error {
-        io::Error::new(self.kind, format!("injected {operation:?} failure"))
+        match self.errno {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::new(self.kind, format!("injected {operation:?} failure")),
+        }
     }
 }
 

@@ -1,11 +1,15 @@
 //! The real device: a directory of the file system.
+//!
+//! What a rotation needs is open beforehand: the directory itself, and a few descriptors that are given up for a file where the process or the
+//! system has no other left. So a crowd that takes every descriptor does not stop the journal.
 
-use super::{Device, DeviceFile, DeviceLock};
+use super::{Device, DeviceFile, DeviceLock, lacks_descriptor};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 const LOCK_FILE: &str = "LOCK";
@@ -15,11 +19,62 @@ const DIRECTORY_MODE: u32 = 0o700;
 const ZEROS_BYTES: usize = 256 << 10;
 /// New files are synced in steps, so that preparing a segment never floods the disk under the writer's own syncs.
 const SYNC_EVERY_BYTES: u64 = 4 << 20;
+/// Descriptors kept for want of others: the next segment, `journal.meta`, and a file for each of those who read the journal.
+const SPARES: usize = 8;
 
 /// Files in a directory.
 #[derive(Clone, Debug)]
 pub struct FileDevice {
     directory: PathBuf,
+    open: Arc<Open>,
+}
+
+/// What is open for as long as the device is used.
+#[derive(Debug)]
+struct Open {
+    directory: File,
+    /// Duplicates of it, of no use but to be closed.
+    spares: Mutex<Vec<File>>,
+}
+
+impl Open {
+    fn new(directory: &Path) -> io::Result<Arc<Self>> {
+        let open = Self { directory: File::open(directory)?, spares: Mutex::default() };
+        open.refill();
+        Ok(Arc::new(open))
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<File>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As many spares as there may be, as far as there are descriptors.
+    fn refill(&self) {
+        let mut spares = self.spares();
+        while spares.len() < SPARES
+            && let Ok(spare) = self.directory.try_clone()
+        {
+            spares.push(spare);
+        }
+    }
+
+    /// Opens a file, in the place of a spare where there is no other. Others may be faster than we are to take that place, so each is tried.
+    fn with_spares<T>(&self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match open() {
+                Err(error) if lacks_descriptor(&error) => {
+                    let spare = self.spares().pop();
+                    if spare.is_none() {
+                        return Err(error);
+                    }
+                }
+                opened => {
+                    self.refill();
+                    return opened;
+                }
+            }
+        }
+    }
 }
 
 impl FileDevice {
@@ -35,7 +90,7 @@ impl FileDevice {
             fs::DirBuilder::new().mode(DIRECTORY_MODE).create(&directory)?;
             File::open(parent)?.sync_all()?;
         }
-        Ok(Self { directory })
+        Ok(Self { open: Open::new(&directory)?, directory })
     }
 
     /// Uses `directory` as it is: for a look that must not change anything.
@@ -45,7 +100,7 @@ impl FileDevice {
     pub fn existing(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         fs::read_dir(&directory)?;
-        Ok(Self { directory })
+        Ok(Self { open: Open::new(&directory)?, directory })
     }
 
     /// Whether a process has taken it for itself. Changes nothing.
@@ -85,16 +140,20 @@ impl Device for FileDevice {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DeviceFile>> {
-        Ok(Box::new(OpenOptions::new().read(true).write(true).open(self.path(name))?))
+        let path = self.path(name);
+        Ok(Box::new(self.open.with_spares(|| OpenOptions::new().read(true).write(true).open(&path))?))
     }
 
     fn open_read_only(&self, name: &str) -> io::Result<Box<dyn DeviceFile>> {
-        Ok(Box::new(File::open(self.path(name))?))
+        let path = self.path(name);
+        Ok(Box::new(self.open.with_spares(|| File::open(&path))?))
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DeviceFile>> {
+        let path = self.path(name);
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).mode(FILE_MODE).open(self.path(name))?;
+        options.read(true).write(true).create_new(true).mode(FILE_MODE);
+        let file = self.open.with_spares(|| options.open(&path))?;
         if bytes > 0 {
             reserve(&file, bytes)?;
         }
@@ -122,7 +181,7 @@ impl Device for FileDevice {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        File::open(&self.directory)?.sync_all()
+        self.open.directory.sync_all()
     }
 
     fn describe(&self, name: &str) -> String {
@@ -199,6 +258,31 @@ mod tests {
         device.create("a", 1).unwrap();
         let mode = |name: &str| fs::metadata(device.path(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!([mode(""), mode(LOCK_FILE), mode("a")], [0o700, 0o600, 0o600]);
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_a_spare_where_no_descriptor_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let device = FileDevice::new(directory.path()).unwrap();
+        let spares = || device.open.spares().len();
+        assert_eq!(spares(), SPARES);
+        let mut left = None;
+        let mut fails = 3;
+        let opened = device.open.with_spares(|| {
+            if fails == 0 {
+                left = Some(spares());
+                return Ok(7);
+            }
+            fails -= 1;
+            Err(io::Error::from_raw_os_error(if fails == 1 { 23 } else { 24 }))
+        });
+        assert_eq!((opened.unwrap(), left), (7, Some(SPARES - 3)));
+        assert_eq!(spares(), SPARES, "there were descriptors again");
+        let none = device.open.with_spares(|| Err::<(), _>(io::Error::from_raw_os_error(24)));
+        assert!(lacks_descriptor(&none.unwrap_err()) && spares() == 0, "all of them were tried");
+        device.create("a", 0).unwrap();
+        assert_eq!(spares(), SPARES);
+        assert_eq!(device.open("b").err().unwrap().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

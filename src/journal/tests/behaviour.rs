@@ -253,6 +253,30 @@ fn a_disk_that_stays_full_ends_in_a_clear_error_and_nothing_half_written() {
 }
 
 #[test]
+fn a_journal_without_a_descriptor_waits_for_one() {
+    let memory = MemoryDevice::new();
+    let device = FaultyDevice::new(Arc::new(memory.clone()));
+    let (journal, _) = open(device.clone());
+    let handle = journal.handle();
+    device.set(Some(Fault::no_descriptor()));
+    let appending = {
+        let handle = handle.clone();
+        std::thread::spawn(move || append_numbered(&handle, 1, 400))
+    };
+    // It tries again by itself.
+    while handle.space() == Space::Ok || device.failures() < 3 {
+        std::thread::yield_now();
+    }
+    assert_eq!(*handle.poisoned().borrow(), None);
+    assert!(!appending.is_finished(), "the next segment is needed");
+    device.set(None);
+    appending.join().unwrap();
+    assert_eq!(handle.space(), Space::Ok);
+    journal.close().unwrap();
+    assert_eq!(restart(&memory).last_sequence, 400);
+}
+
+#[test]
 fn two_processes_never_share_a_journal() {
     let device = MemoryDevice::new();
     let (journal, _) = open(device.clone());

@@ -1,0 +1,12 @@
+//! Connections: which get in, how much they may hold, how slow they may be, and HTTP/2.
+
+pub mod accept;
+pub mod admission;
+pub mod connection;
+pub mod http2;
+pub mod metrics;
+pub mod socket;
+pub mod unsent;
+pub mod watch;
+
+pub use admission::{ConnectionBounds, Connections};
