@@ -112,38 +112,13 @@ impl<C: Completion> Journal<C> {
         device: Arc<dyn Device>,
         proven_durable: u64,
     ) -> Result<(Self, Recovered), RecoveryError> {
-        let started = Instant::now();
-        check(options)?;
-        let lock = device.lock().map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => RecoveryError::Locked { place: device.describe("LOCK") },
-            _ => RecoveryError::io("lock", device.describe("LOCK"))(error),
-        })?;
-        let found = survey(&*device, proven_durable, &mut |_, _| {})?;
-        let ready = prepare(&device, &found, options.segment_bytes as u64)?;
-        let recovered = recovered(&found, &ready, started);
-        let shared = Arc::new(Shared::new(Start {
-            device,
-            journal_id: ready.identity.journal_id,
-            epoch: ready.identity.epoch,
-            durability: options.durability,
-            tail_bytes: options.tail_bytes,
-            segment_bytes: options.segment_bytes as u64,
-            queue_entries: options.queue_entries,
-            durable: found.last_sequence,
-        }));
-        ready.segments.iter().for_each(|header| shared.keeper.catalog.add(header.base_sequence, header.index));
-        Ok((Self::start(options, shared, ready, lock)?, recovered))
+        let (opened, recovered) = Opened::open(options, device, proven_durable, true)?;
+        Ok((Self::start(opened)?, recovered))
     }
 
-    fn start(
-        options: &JournalOptions,
-        shared: Arc<Shared>,
-        ready: Ready,
-        lock: DeviceLock,
-    ) -> Result<Self, RecoveryError> {
-        shared.keeper.want(ready.log.next_index());
+    fn start(Opened { handle, writer, lock }: Opened<C>) -> Result<Self, RecoveryError> {
         let spawn_error = |thread: &str| RecoveryError::io("start", format!("the thread {thread}"));
-        let keeper_shared = Arc::clone(&shared);
+        let keeper_shared = Arc::clone(&handle.shared);
         let keeper = thread::Builder::new().name("journal-keeper".into());
         let keeper = keeper.spawn(move || {
             if !keeper_shared.keeper.run() {
@@ -153,16 +128,6 @@ impl<C: Completion> Journal<C> {
             }
         });
         let keeper = keeper.map_err(spawn_error("journal-keeper"))?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "permits are its bound; one of its own would be a ring of full size"
-        )]
-        let (sender, receiver) = unbounded();
-        let room = options.segment_bytes - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES;
-        let frame_bytes_max = JOURNAL_FRAME_BYTES_MAX.min(room);
-        let writer = Writer::new(Arc::clone(&shared), receiver, ready.log, ready.identity, frame_bytes_max);
-        let reader = JournalReader { shared };
-        let handle = JournalHandle { sender, reader };
         let spawned = thread::Builder::new().name("journal-writer".into()).spawn(move || writer.run());
         // From here on dropping the journal ends whatever was started.
         let mut journal = Self { handle, writer: None, keeper: Some(keeper), _lock: lock };
@@ -211,6 +176,56 @@ impl<C: Completion> Drop for Journal<C> {
     fn drop(&mut self) {
         // The writer has logged its failure.
         let _ = self.stop();
+    }
+}
+
+/// A journal that is open and has nobody yet who moves it.
+pub(super) struct Opened<C: Completion> {
+    pub(super) handle: JournalHandle<C>,
+    pub(super) writer: Writer<C>,
+    pub(super) lock: DeviceLock,
+}
+
+impl<C: Completion> Opened<C> {
+    /// Locks, verifies and repairs.
+    pub(super) fn open(
+        options: &JournalOptions,
+        device: Arc<dyn Device>,
+        proven_durable: u64,
+        has_threads: bool,
+    ) -> Result<(Self, Recovered), RecoveryError> {
+        let started = Instant::now();
+        check(options)?;
+        let lock = device.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => RecoveryError::Locked { place: device.describe("LOCK") },
+            _ => RecoveryError::io("lock", device.describe("LOCK"))(error),
+        })?;
+        let found = survey(&*device, proven_durable, &mut |_, _| {})?;
+        let ready = prepare(&device, &found, options.segment_bytes as u64)?;
+        let recovered = recovered(&found, &ready, started);
+        let shared = Arc::new(Shared::new(Start {
+            device,
+            journal_id: ready.identity.journal_id,
+            epoch: ready.identity.epoch,
+            durability: options.durability,
+            tail_bytes: options.tail_bytes,
+            segment_bytes: options.segment_bytes as u64,
+            queue_entries: options.queue_entries,
+            durable: found.last_sequence,
+            has_threads,
+        }));
+        ready.segments.iter().for_each(|header| shared.keeper.catalog.add(header.base_sequence, header.index));
+        shared.keeper.want(ready.log.next_index());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "permits are its bound; one of its own would be a ring of full size"
+        )]
+        let (sender, receiver) = unbounded();
+        let room = options.segment_bytes - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES;
+        let frame_bytes_max = JOURNAL_FRAME_BYTES_MAX.min(room);
+        let writer = Writer::new(Arc::clone(&shared), receiver, ready.log, ready.identity, frame_bytes_max);
+        let handle = JournalHandle { sender, reader: JournalReader { shared } };
+        Ok((Self { handle, writer, lock }, recovered))
     }
 }
 

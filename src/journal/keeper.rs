@@ -72,6 +72,8 @@ pub(super) struct Keeper {
     state: Mutex<State>,
     changed: Condvar,
     full: AtomicBool,
+    /// Whether [`Keeper::run`] has a thread. Without one, those who ask for something do it themselves.
+    has_thread: bool,
 }
 
 struct State {
@@ -94,10 +96,10 @@ enum Job {
 }
 
 impl Keeper {
-    pub(super) fn new(device: Arc<dyn Device>, segment_bytes: u64) -> Self {
+    pub(super) fn new(device: Arc<dyn Device>, segment_bytes: u64, has_thread: bool) -> Self {
         let state = Mutex::new(State { reserve: Reserve::Idle, purge: None, closing: false });
         let (catalog, changed, full) = (Catalog::default(), Condvar::new(), AtomicBool::new(false));
-        Self { device, segment_bytes, catalog, state, changed, full }
+        Self { device, segment_bytes, catalog, state, changed, full, has_thread }
     }
 
     pub(super) fn space(&self) -> Space {
@@ -108,6 +110,9 @@ impl Keeper {
     pub(super) fn want(&self, index: u64) {
         self.state().reserve = Reserve::Wanted(index);
         self.changed.notify_all();
+        if !self.has_thread {
+            self.finish_prepare(index, self.prepare(index));
+        }
     }
 
     /// Takes the prepared segment; waits while it is being prepared, and has a failed one tried once more. Where no descriptor is left it
@@ -119,12 +124,12 @@ impl Keeper {
             match std::mem::replace(&mut state.reserve, Reserve::Idle) {
                 Reserve::Ready(_, file) => return Ok(file),
                 Reserve::Idle => return Err(io::Error::other("no segment is being prepared")),
-                Reserve::Failed(index, error) if lacks_descriptor(&error) && !state.closing => {
+                Reserve::Failed(index, error) if lacks_descriptor(&error) && !state.closing && self.has_thread => {
                     state.reserve = Reserve::Failed(index, error);
                     // The thread tries again by itself, every second.
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
-                Reserve::Failed(_, error) if tried || state.closing => return Err(error),
+                Reserve::Failed(_, error) if tried || state.closing || !self.has_thread => return Err(error),
                 Reserve::Failed(index, _) => {
                     tried = true;
                     state.reserve = Reserve::Wanted(index);
@@ -143,9 +148,18 @@ impl Keeper {
         if self.catalog.passed(sequence).is_none() {
             return;
         }
+        if !self.has_thread {
+            return self.delete_passed(sequence);
+        }
         let mut state = self.state();
         state.purge = state.purge.max(Some(sequence));
         self.changed.notify_all();
+    }
+
+    fn delete_passed(&self, sequence: u64) {
+        if let Err(error) = self.delete_up_to(sequence) {
+            tracing::warn!(%error, sequence, "cannot delete an old journal segment, trying again later");
+        }
     }
 
     /// Ends the thread.
@@ -172,9 +186,7 @@ impl Keeper {
             match self.next_job() {
                 Job::Prepare(index) => self.finish_prepare(index, self.prepare(index)),
                 Job::Purge(sequence) => {
-                    if let Err(error) = self.delete_up_to(sequence) {
-                        tracing::warn!(%error, sequence, "cannot delete an old journal segment, trying again later");
-                    }
+                    self.delete_passed(sequence);
                     // There may be space now.
                     let mut state = self.state();
                     if let Reserve::Failed(index, _) = state.reserve {

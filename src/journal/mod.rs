@@ -11,7 +11,7 @@
 //! - `reader`, [`recovery`], `repair`: read what is there, decide what it means, and only then change anything.
 //! - `log`, `keeper`, `writer`: append and rotate; reserve and delete segments in the background; the thread.
 //! - `tail`, [`cursor`]: what consumers read. [`copy`]: what a backup reads, from outside of the process.
-//! - [`handle`]: what the rest of the program holds.
+//! - [`handle`]: what the rest of the program holds; [`stepped`]: the same without threads, for simulations.
 //!
 //! Deliberately absent: retrying a failed write or sync, recycling segments, skipping damaged frames, and any knowledge of
 //! what a record means.
@@ -33,6 +33,7 @@ pub mod recovery;
 mod repair;
 pub mod segment;
 mod shared;
+pub mod stepped;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -49,4 +50,5 @@ pub use keeper::Space;
 pub use meters::Meters;
 pub use records::{Records, TooLarge};
 pub use recovery::{CutTail, Finding, Survey, scan};
+pub use stepped::SteppedJournal;
 pub use writer::Completion;

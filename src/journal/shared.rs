@@ -41,12 +41,14 @@ pub(super) struct Start {
     pub(super) segment_bytes: u64,
     pub(super) queue_entries: usize,
     pub(super) durable: u64,
+    /// Whether the journal works by itself, see [`super::stepped`].
+    pub(super) has_threads: bool,
 }
 
 impl Shared {
     pub(super) fn new(start: Start) -> Self {
         Self {
-            keeper: Keeper::new(Arc::clone(&start.device), start.segment_bytes),
+            keeper: Keeper::new(Arc::clone(&start.device), start.segment_bytes, start.has_threads),
             device: start.device,
             journal_id: start.journal_id,
             epoch: start.epoch,

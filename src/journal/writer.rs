@@ -92,6 +92,52 @@ impl<C: Completion> Writer<C> {
         Self { shared, receiver, log, identity, frame_bytes_max, batch, carry: None, closing: false, sync_due: None }
     }
 
+    /// The first half of a turn, without a thread: takes what is queued and writes it. Returns the last sequence before it, for
+    /// [`Self::finish_queued`]; `None` where nothing is queued, or where it failed and everybody has heard so.
+    pub(super) fn write_queued(&mut self) -> Option<u64> {
+        if self.shared.is_stopped() {
+            self.refuse_queued(None);
+            return None;
+        }
+        let bytes = self.carry.take().map_or(0, |entry| {
+            let bytes = entry.records.as_bytes().len();
+            self.batch.push_back(entry);
+            bytes
+        });
+        self.collect_queued(bytes);
+        if self.batch.is_empty() {
+            return None;
+        }
+        let written = self.write_frame();
+        self.or_poison(written)
+    }
+
+    /// The second half: syncs, publishes, completes.
+    pub(super) fn finish_queued(&mut self, before: u64) {
+        let finished = self.finish_frame(before);
+        self.or_poison(finished);
+    }
+
+    /// The end, without a thread.
+    pub(super) fn close_queued(&mut self) -> Result<(), JournalError> {
+        if self.shared.is_stopped() {
+            return Err(self.shared.refusal());
+        }
+        self.shared.stop();
+        let sealed = self.seal().map_err(|error| failed("close", &error));
+        self.refuse_queued(None);
+        sealed
+    }
+
+    fn or_poison<T>(&mut self, outcome: Result<T, JournalError>) -> Option<T> {
+        outcome
+            .inspect_err(|failure| {
+                self.shared.poison(failure);
+                self.refuse_queued(Some(failure));
+            })
+            .ok()
+    }
+
     /// The thread: serves until it is closed or fails, and answers everything that comes after.
     pub(super) fn run(mut self) -> Result<(), JournalError> {
         let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
@@ -139,6 +185,12 @@ impl<C: Completion> Writer<C> {
                 Err(RecvTimeoutError::Timeout) => return false,
             }
         }
+        self.collect_queued(bytes);
+        true
+    }
+
+    /// Takes what is queued, up to one frame, behind the `bytes` that it has already.
+    fn collect_queued(&mut self, mut bytes: usize) {
         while !self.closing
             && let Ok(message) = self.receiver.try_recv()
         {
@@ -154,14 +206,19 @@ impl<C: Completion> Writer<C> {
                 Message::Close => self.closing = true,
             }
         }
-        true
     }
 
     /// One frame: write, sync as the durability asks, publish, complete.
     fn commit(&mut self) -> Result<(), JournalError> {
+        let first = self.write_frame()?;
+        self.finish_frame(first)
+    }
+
+    /// Writes the batch. Returns the last sequence before it.
+    fn write_frame(&mut self) -> Result<u64, JournalError> {
         let payload_bytes = self.batch.iter().map(|entry| entry.records.as_bytes().len()).sum::<usize>();
         let count = self.batch.iter().map(|entry| entry.records.count()).sum::<u32>();
-        let mut sequence = self.log.last_sequence();
+        let before = self.log.last_sequence();
         if count > 0 {
             if payload_bytes > self.frame_bytes_max {
                 return Err(unknown("an entry is larger than a segment"));
@@ -174,6 +231,12 @@ impl<C: Completion> Writer<C> {
             self.shared.tail.push(chunk);
             self.shared.meters.frame(count, payload_bytes);
         }
+        Ok(before)
+    }
+
+    /// Syncs, publishes and completes what [`Self::write_frame`] wrote.
+    fn finish_frame(&mut self, before: u64) -> Result<(), JournalError> {
+        let mut sequence = before;
         self.sync_if_due().map_err(|error| failed("sync", &error))?;
         failpoint!("journal.before_reply");
         while let Some(entry) = self.batch.pop_front() {
@@ -239,25 +302,39 @@ impl<C: Completion> Writer<C> {
 
     /// Answers those whose frame failed, those queued behind, and those yet to come, until the journal is closed.
     fn refuse_the_rest(&mut self, failure: Option<&JournalError>) {
-        // A completion that panics must not keep the others from their answer.
-        let answer = |entry: Entry<C>, error: JournalError| {
-            let _ = catch_unwind(AssertUnwindSafe(|| entry.complete(Err(error))));
-        };
-        for entry in self.batch.drain(..) {
-            answer(entry, failure.cloned().unwrap_or(JournalError::Closed));
+        self.refuse_queued(failure);
+        while !self.closing
+            && let Ok(message) = self.receiver.recv()
+        {
+            self.refuse(message);
+        }
+        self.refuse_queued(None);
+    }
+
+    /// Answers those whose frame failed and those queued behind.
+    fn refuse_queued(&mut self, failure: Option<&JournalError>) {
+        for entry in std::mem::take(&mut self.batch) {
+            refuse(entry, failure.cloned().unwrap_or(JournalError::Closed));
         }
         if let Some(entry) = self.carry.take() {
-            answer(entry, self.shared.refusal());
+            refuse(entry, self.shared.refusal());
         }
-        loop {
-            let message = if self.closing { self.receiver.try_recv().ok() } else { self.receiver.recv().ok() };
-            match message {
-                Some(Message::Append(entry)) => answer(entry, self.shared.refusal()),
-                Some(Message::Close) => self.closing = true,
-                None => return,
-            }
+        while let Ok(message) = self.receiver.try_recv() {
+            self.refuse(message);
         }
     }
+
+    fn refuse(&mut self, message: Message<C>) {
+        match message {
+            Message::Append(entry) => refuse(entry, self.shared.refusal()),
+            Message::Close => self.closing = true,
+        }
+    }
+}
+
+/// A completion that panics must not keep the others from their answer.
+fn refuse<C: Completion>(entry: Entry<C>, error: JournalError) {
+    let _ = catch_unwind(AssertUnwindSafe(|| entry.complete(Err(error))));
 }
 
 fn failed(doing: &str, error: &io::Error) -> JournalError {

@@ -7,6 +7,7 @@ use crate::storage::{
     self, Aside, DropRow, Ledger, ProjectionBatch, RefusalRow, SetAside, SetAsideDrop, Store, StoreError, Watermark,
 };
 use async_trait::async_trait;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +16,27 @@ use uuid::Uuid;
 
 /// Where the rows are.
 enum Place {
-    File { path: PathBuf, open: Option<Arc<dyn Store>> },
+    File { path: PathBuf, open: Option<Arc<dyn Store>>, _folder: Folder },
     Memory { ledger: Arc<MemoryLedger>, backup: Option<Tables> },
+}
+
+/// A story's folder, deleted with it: in memory where the system has such a place.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> io::Result<Self> {
+        let shared = Path::new("/dev/shm");
+        let parent = if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() };
+        let folder = parent.join(format!("livedrop-simulation-{}", Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// See the module.
@@ -26,9 +46,11 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// An empty SQLite file in this folder.
-    pub fn in_a_file(folder: &Path, runtime: Arc<Runtime>) -> Self {
-        Self { runtime, place: Place::File { path: folder.join("livedrop.db"), open: None } }
+    /// An empty SQLite file in a folder of its own.
+    pub fn in_a_file(runtime: Arc<Runtime>) -> io::Result<Self> {
+        let folder = Folder::new()?;
+        let path = folder.0.join("livedrop.db");
+        Ok(Self { runtime, place: Place::File { path, open: None, _folder: folder } })
     }
 
     /// Empty tables in memory.
@@ -40,7 +62,7 @@ impl Books {
     pub fn open(&mut self) -> Result<Arc<Moody>, String> {
         let ledger: Arc<dyn Ledger> = match &mut self.place {
             Place::Memory { ledger, .. } => ledger.clone(),
-            Place::File { path, open } => {
+            Place::File { path, open, .. } => {
                 let url = format!("sqlite://{}", path.display());
                 let store = self.runtime.block_on(async {
                     let store = storage::connect(&url).await.map_err(|error| error.to_string())?;

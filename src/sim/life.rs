@@ -10,7 +10,7 @@ use crate::actors::{Decider, Projection, Projector};
 use crate::domain::{DropId, KeyDigest, OrderId, OrderStatus, ReleaseReason};
 use crate::engine::admission::HoldPolicy;
 use crate::engine::{Command, DropState};
-use crate::journal::{Durability, Journal, JournalOptions, MemoryDevice};
+use crate::journal::{Durability, JournalOptions, MemoryDevice, SteppedJournal};
 use crate::storage::Ledger;
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 
 /// Tight enough that the few buyers of a story meet it.
 pub(super) const POLICY: HoldPolicy = HoldPolicy { per_buyer: 3, per_network: 5, cool_down_ms: 2_000 };
+/// Small, so that a story goes from one segment to the next.
+const SEGMENT_BYTES: usize = 16 << 10;
 
 /// A decision whose client has not read its answer.
 pub(super) struct Flying {
@@ -68,23 +70,19 @@ impl Flying {
 /// From one start to the next crash.
 pub(super) struct Life {
     pub device: SimDevice,
-    pub journal: Journal<Decisions>,
+    pub journal: SteppedJournal<Decisions>,
     pub database: Arc<Moody>,
     pub projector: Projector,
     pub projection: Projection,
     pub drops: BTreeMap<DropId, Decider>,
     pub flying: Vec<Flying>,
-    /// The journal's thread stands before the sync of a frame: what is submitted now waits for the next one.
-    pub syncing: bool,
 }
 
 impl Life {
-    /// A decision is on its way.
+    /// A decision is on its way. It is written at once, unless a frame waits for its sync: then it goes into the next one.
     pub fn flies(&mut self, flying: Flying) {
         self.flying.push(flying);
-        if !self.syncing {
-            self.settle();
-        }
+        self.write();
     }
 
     /// When nothing is on its way, everybody can read what was decided, and no more.
@@ -98,19 +96,15 @@ impl Life {
         Ok(())
     }
 
-    /// Waits until the journal's thread stands before a sync, or has answered everything.
-    pub fn settle(&mut self) {
-        let flying = &mut self.flying;
-        self.syncing = self.device.wait_for_sync(|| flying.iter_mut().all(Flying::has_landed));
+    fn write(&mut self) {
+        self.journal.write();
         self.flying.iter_mut().for_each(|flying| _ = flying.has_landed());
     }
 
-    /// Lets the sync happen before which the journal's thread stands.
+    /// Lets the sync happen before which the journal stands, and the next frame be written.
     pub fn pass(&mut self) {
-        if self.syncing {
-            self.device.pass();
-        }
-        self.settle();
+        self.journal.finish();
+        self.write();
     }
 }
 
@@ -121,11 +115,10 @@ impl World {
 
     pub(super) fn start(&mut self, image: MemoryDevice) -> Finding {
         let device = SimDevice::new(image);
-        device.open_gate();
         let options = JournalOptions {
             dir: "unused".into(),
             durability: Durability::Always,
-            segment_bytes: 1 << 20,
+            segment_bytes: SEGMENT_BYTES,
             tail_bytes: 1 << 14,
             queue_entries: 64,
         };
@@ -137,13 +130,13 @@ impl World {
             }
             None => 0,
         };
-        let opened = Journal::open(&options, Arc::new(device.clone()), watermark);
+        let opened = SteppedJournal::open(&options, Arc::new(device.clone()), watermark);
         let (journal, found) = opened.map_err(|error| format!("the journal refuses: {error}"))?;
         let reader = journal.handle().reader();
+        // The audits read the story from its first record on.
+        reader.register_cursor("audit", 0);
         let recovered = self.runtime.block_on(recover(&*database, &reader, watermark, found.last_sequence));
         let recovered = recovered.map_err(|error| format!("recovery: {error}"))?;
-        device.wait_until_prepared();
-        device.close_gate();
         // As a server's clock does when it starts. Of a hold it is known what its buyer was told.
         self.now.steady = self.now.wall.max(recovered.last_at);
         self.held.clear();
@@ -163,8 +156,7 @@ impl World {
         };
         let drops = drops.map(alive).collect();
         let (projector, projection) = Projector::new(database.clone(), &reader, watermark);
-        let (flying, syncing) = (Vec::new(), false);
-        self.life = Some(Life { device, journal, database, projector, projection, drops, flying, syncing });
+        self.life = Some(Life { device, journal, database, projector, projection, drops, flying: Vec::new() });
         self.after_start()
     }
 
@@ -228,16 +220,12 @@ impl World {
                 self.count("clean end");
                 self.land_all()?;
                 let Life { device, journal, .. } = self.life.take().expect("a life");
-                device.open_gate();
                 journal.close().map_err(|error| format!("a clean end fails: {error}"))?;
                 let image = device.after_power_loss(seed);
                 return self.restart(image);
             }
         };
-        let Life { device, journal, flying, .. } = self.life.take().expect("a life");
-        drop(flying);
-        device.kill();
-        drop(journal);
+        self.life = None;
         self.restart(image)
     }
 

@@ -10,12 +10,19 @@ mod people;
 mod tests;
 mod world;
 
-use crate::console::JsonReport;
+use crate::console::text::count;
+use crate::console::{JsonReport, progress_interval};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Instant;
+use tokio::runtime::{Builder, Runtime};
 use world::World;
 
 /// What to simulate.
@@ -69,9 +76,17 @@ pub type Played = (BTreeMap<&'static str, u64>, u64);
 ///
 /// # Errors
 /// The step, and the promise that is broken.
-pub fn play(seed: u64, steps: u32, folder: &Path) -> Result<Played, (u32, String)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| (0, e.to_string()))?;
-    let mut world = World::new(seed, folder, Arc::new(runtime)).map_err(|what| (0, what))?;
+pub fn play(seed: u64, steps: u32) -> Result<Played, (u32, String)> {
+    let runtime = runtime().map_err(|error| (0, error.to_string()))?;
+    play_on(&runtime, seed, steps)
+}
+
+fn runtime() -> io::Result<Arc<Runtime>> {
+    Builder::new_current_thread().enable_all().build().map(Arc::new)
+}
+
+fn play_on(runtime: &Arc<Runtime>, seed: u64, steps: u32) -> Result<Played, (u32, String)> {
+    let mut world = World::new(seed, Arc::clone(runtime)).map_err(|what| (0, what))?;
     for step in 0..steps {
         world.step().map_err(|what| (step, what))?;
     }
@@ -80,41 +95,99 @@ pub fn play(seed: u64, steps: u32, folder: &Path) -> Result<Played, (u32, String
     Ok((seen.clone(), trace))
 }
 
-/// Plays all stories, up to the first broken promise.
-///
-/// # Errors
-/// Where there is no place for their databases.
-pub fn run(options: &SimulateOptions) -> std::io::Result<SimulationReport> {
-    let began = Instant::now();
-    let first_seed = options.seed.unwrap_or_else(|| rand::random::<u32>().into());
-    let mut report = SimulationReport { first_seed, seeds: 0, seen: BTreeMap::new(), broken: None, took: 0.0 };
-    for seed in first_seed..first_seed.saturating_add(options.seeds) {
-        let folder = scratch()?;
-        let played = play(seed, options.steps, &folder);
-        std::fs::remove_dir_all(&folder)?;
-        match played {
-            Ok((seen, _)) => {
-                report.seeds += 1;
-                seen.into_iter().for_each(|(what, times)| *report.seen.entry(what).or_default() += times);
-            }
-            Err((step, what)) => {
-                let replay = format!("livedrop simulate --seed {seed} --seeds 1 --steps {}", options.steps);
-                report.broken = Some(Broken { seed, step, what, replay });
-                break;
-            }
-        }
-    }
-    report.took = began.elapsed().as_secs_f64();
-    Ok(report)
+/// What the threads that play have in common.
+struct Stage {
+    options: SimulateOptions,
+    first_seed: u64,
+    /// Stories that somebody plays or has played.
+    taken: AtomicU64,
+    /// Stories that were played to their end.
+    played: AtomicU64,
+    /// Nobody begins another one: a promise is broken.
+    over: AtomicBool,
+    seen: Mutex<(BTreeMap<&'static str, u64>, Vec<Broken>)>,
 }
 
-/// A folder for one story's database: in memory where the system has such a place.
-fn scratch() -> std::io::Result<std::path::PathBuf> {
-    let shared = Path::new("/dev/shm");
-    let parent = if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() };
-    let folder = parent.join(format!("livedrop-simulation-{}", uuid::Uuid::new_v4().simple()));
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
+impl Stage {
+    /// One thread's part: a story after the other, until there are no more.
+    fn work(&self) -> io::Result<()> {
+        let runtime = runtime()?;
+        let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
+        while !self.over.load(Ordering::Relaxed) {
+            let number = self.taken.fetch_add(1, Ordering::Relaxed);
+            let Some(seed) = self.first_seed.checked_add(number).filter(|_| number < self.options.seeds) else { break };
+            match play_on(&runtime, seed, self.options.steps) {
+                Ok((of_story, _)) => {
+                    of_story.into_iter().for_each(|(what, times)| *seen.entry(what).or_default() += times);
+                    self.played.fetch_add(1, Ordering::Relaxed);
+                }
+                Err((step, what)) => {
+                    let replay = format!("livedrop simulate --seed {seed} --seeds 1 --steps {}", self.options.steps);
+                    self.over.store(true, Ordering::Relaxed);
+                    self.result().1.push(Broken { seed, step, what, replay });
+                }
+            }
+        }
+        let mut result = self.result();
+        seen.into_iter().for_each(|(what, times)| *result.0.entry(what).or_default() += times);
+        Ok(())
+    }
+
+    fn result(&self) -> MutexGuard<'_, (BTreeMap<&'static str, u64>, Vec<Broken>)> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn progress(&self, seconds: f64) -> String {
+        let (played, all) = (self.played.load(Ordering::Relaxed), self.options.seeds);
+        let left = all.saturating_sub(played) as f64 * seconds / played.max(1) as f64;
+        format!(
+            "{seconds:>5.0} s  {} of {} stories, {:.0} a second, {left:.0} s to go",
+            count(played),
+            count(all),
+            played as f64 / seconds.max(0.001)
+        )
+    }
+}
+
+/// Plays all stories on all cores, up to the first broken promise; progress goes to standard error.
+///
+/// # Errors
+/// Where there is no place for their databases, or no thread.
+pub fn run(options: &SimulateOptions) -> io::Result<SimulationReport> {
+    let (began, first_seed) = (Instant::now(), options.seed.unwrap_or_else(|| rand::random::<u32>().into()));
+    let stage = Stage {
+        options: options.clone(),
+        first_seed,
+        taken: AtomicU64::new(0),
+        played: AtomicU64::new(0),
+        over: AtomicBool::new(false),
+        seen: Mutex::default(),
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let (done, playing) = std::sync::mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores)
+            .map(|_| {
+                let done = done.clone();
+                let stage = &stage;
+                scope.spawn(move || {
+                    // Dropped with the thread, also where it panics: then nobody plays any more.
+                    let _playing = done;
+                    stage.work()
+                })
+            })
+            .collect();
+        drop(done);
+        let every = progress_interval();
+        while playing.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{}", stage.progress(began.elapsed().as_secs_f64()));
+        }
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })?;
+    let seeds = stage.played.load(Ordering::Relaxed);
+    let (seen, broken) = stage.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let broken = broken.into_iter().min_by_key(|broken| broken.seed);
+    Ok(SimulationReport { first_seed, seeds, seen, broken, took: began.elapsed().as_secs_f64() })
 }
 
 impl SimulationReport {
@@ -122,11 +195,11 @@ impl SimulationReport {
     #[must_use]
     pub fn rendered(&self) -> String {
         let mut text = format!(
-            "{} stories from seed {} on, {:.1} s ({:.0} a minute)\n",
-            self.seeds,
+            "{} stories from seed {} on, {:.1} s ({:.0} a second)\n",
+            count(self.seeds),
             self.first_seed,
             self.took,
-            self.seeds as f64 / self.took.max(0.001) * 60.0
+            self.seeds as f64 / self.took.max(0.001)
         );
         for (what, times) in &self.seen {
             text += &format!("  {times:>9}  {what}\n");

@@ -1,0 +1,129 @@
+//! A journal without threads: it moves when its owner says so, on the owner's thread, and stops between a write and its sync. Simulations
+//! crash it exactly there, thousands of times a second.
+
+use super::device::{Device, DeviceLock};
+use super::error::{JournalError, RecoveryError};
+use super::handle::{JournalHandle, JournalOptions, Opened, Recovered};
+use super::writer::{Completion, Writer};
+use std::sync::Arc;
+
+/// An open journal that only [`SteppedJournal::write`] and [`SteppedJournal::finish`] move. The bytes, recovery, handles and readers are
+/// those of [`super::Journal`]. Dropping it leaves the device as it is, as a killed process would.
+pub struct SteppedJournal<C: Completion> {
+    handle: JournalHandle<C>,
+    writer: Writer<C>,
+    /// The last sequence before the frame that is written and not synced.
+    unsynced: Option<u64>,
+    _lock: DeviceLock,
+}
+
+impl<C: Completion> SteppedJournal<C> {
+    /// Locks, verifies and repairs the journal, as [`super::Journal::open`] does.
+    ///
+    /// # Errors
+    /// [`RecoveryError`]; the lock is free again.
+    pub fn open(
+        options: &JournalOptions,
+        device: Arc<dyn Device>,
+        proven_durable: u64,
+    ) -> Result<(Self, Recovered), RecoveryError> {
+        let (Opened { handle, writer, lock }, recovered) = Opened::open(options, device, proven_durable, false)?;
+        Ok((Self { handle, writer, unsynced: None, _lock: lock }, recovered))
+    }
+
+    /// A handle to append with.
+    #[must_use]
+    pub fn handle(&self) -> JournalHandle<C> {
+        self.handle.clone()
+    }
+
+    /// Whether a frame is written and not synced.
+    #[must_use]
+    pub fn is_syncing(&self) -> bool {
+        self.unsynced.is_some()
+    }
+
+    /// Writes what is queued as one frame, unless one still waits for its sync. A failure poisons, and everybody who waits hears so.
+    pub fn write(&mut self) {
+        if self.unsynced.is_none() {
+            self.unsynced = self.writer.write_queued();
+        }
+    }
+
+    /// Syncs the frame that is written, publishes it and completes its entries. A failure poisons, as above.
+    pub fn finish(&mut self) {
+        if let Some(before) = self.unsynced.take() {
+            self.writer.finish_queued(before);
+        }
+    }
+
+    /// A clean end: everything that is queued becomes durable first.
+    ///
+    /// # Errors
+    /// The failure that poisoned the journal, now or earlier.
+    pub fn close(mut self) -> Result<(), JournalError> {
+        loop {
+            self.finish();
+            self.write();
+            if !self.is_syncing() {
+                return self.writer.close_queued();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MemoryDevice, Records};
+    use super::*;
+    use std::sync::Mutex;
+
+    type Told = Arc<Mutex<Vec<Result<u64, JournalError>>>>;
+
+    fn open(device: &MemoryDevice) -> SteppedJournal<Box<dyn FnOnce(Result<u64, JournalError>) + Send>> {
+        SteppedJournal::open(&JournalOptions::in_memory(), Arc::new(device.clone()), 0).unwrap().0
+    }
+
+    fn submit(journal: &SteppedJournal<Box<dyn FnOnce(Result<u64, JournalError>) + Send>>, told: &Told) {
+        let (mut records, told) = (Records::new(), Arc::clone(told));
+        records.push(|buffer| buffer.extend_from_slice(b"a record")).unwrap();
+        let handle = journal.handle();
+        handle.try_permit().unwrap().submit(records, Box::new(move |outcome| told.lock().unwrap().push(outcome)));
+    }
+
+    #[test]
+    fn nothing_is_told_between_a_write_and_its_sync() {
+        let (device, told) = (MemoryDevice::new(), Told::default());
+        let mut journal = open(&device);
+        submit(&journal, &told);
+        assert!(!journal.is_syncing(), "it moves when it is told to");
+        journal.write();
+        submit(&journal, &told);
+        assert!(journal.is_syncing() && told.lock().unwrap().is_empty());
+        let lost = device.crash(None);
+        journal.finish();
+        assert_eq!(*told.lock().unwrap(), [Ok(1)]);
+        assert_eq!(journal.handle().durable(), 1);
+        journal.close().unwrap();
+        assert_eq!(*told.lock().unwrap(), [Ok(1), Ok(2)]);
+        assert_eq!(open(&lost).handle().durable(), 0, "what was not synced is gone");
+        assert_eq!(open(&device.crash(None)).handle().durable(), 2);
+    }
+
+    #[test]
+    fn segments_follow_each_other_and_a_dropped_journal_answers() {
+        let (device, told) = (MemoryDevice::new(), Told::default());
+        let options = JournalOptions { segment_bytes: 8_192, ..JournalOptions::in_memory() };
+        let (mut journal, _) = SteppedJournal::open(&options, Arc::new(device.clone()), 0).unwrap();
+        for _ in 0..200 {
+            submit(&journal, &told);
+            journal.write();
+            journal.finish();
+        }
+        assert_eq!(journal.handle().durable(), 200);
+        submit(&journal, &told);
+        drop(journal);
+        assert_eq!(told.lock().unwrap().last(), Some(&Err(JournalError::Closed)));
+        assert_eq!(open(&device.crash(None)).handle().durable(), 200);
+    }
+}
