@@ -27,6 +27,8 @@ pub const CURSOR: &str = "projector";
 /// So often a batch may take too long before half of it is tried.
 const SLOW_TRIES: u32 = 3;
 
+/// How often an idle projector looks whether the database still has what it had.
+const IDLE_LOOK: Duration = Duration::from_secs(5);
 /// How long a database that takes nothing is tried again at the end: it may be the trouble of a moment.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 
@@ -183,6 +185,9 @@ impl Projector {
                 Projected::Nothing => {
                     tokio::select! {
                         more = self.tail.wait() => if !more { return },
+                        () = tokio::time::sleep(IDLE_LOOK) => {
+                            self.look_again().await;
+                        }
                         changed = stop.changed() => if changed.is_err() { return },
                     }
                 }
@@ -217,6 +222,31 @@ impl Projector {
             _ = wanted.wait_for(|wanted| *wanted > watermark) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
+    }
+
+    /// Where there is nothing to project: whether the database still has what it had. One that was restored from a copy meanwhile is
+    /// filled again by the next steps.
+    pub async fn look_again(&mut self) -> Projected {
+        let reached = *self.watermark.borrow();
+        match self.store.applied(self.tail.journal().journal_id()).await {
+            Ok(watermark) if watermark < reached => self.rewind(watermark),
+            Ok(_) => {
+                self.set_trouble(None);
+                Projected::Nothing
+            }
+            Err(StoreError::Unavailable(reason)) => self.unavailable(&format!("the database is down: {reason}")),
+            Err(error) => self.unavailable(&error.to_string()),
+        }
+    }
+
+    fn rewind(&mut self, watermark: u64) -> Projected {
+        let had = *self.watermark.borrow();
+        warn!(watermark, had, "the database has forgotten rows that it had; filling it again from the journal");
+        self.tail.rewind(watermark);
+        self.watermark.send_replace(watermark);
+        self.pending.clear();
+        *locked(&self.aside) = None;
+        Projected::Rewound
     }
 
     /// Brings the next batch to SQL, or the one that did not get there yet.
@@ -255,17 +285,7 @@ impl Projector {
                 self.narrow(batch, reason);
                 Projected::Narrowed
             }
-            Err(StoreError::Gap { first, watermark }) if watermark + 1 < first => {
-                warn!(
-                    watermark,
-                    first, "the database has forgotten rows that it had; filling it again from the journal"
-                );
-                self.tail.rewind(watermark);
-                self.watermark.send_replace(watermark);
-                self.pending.clear();
-                *locked(&self.aside) = None;
-                Projected::Rewound
-            }
+            Err(StoreError::Gap { first, watermark }) if watermark + 1 < first => self.rewind(watermark),
             Err(fatal) => {
                 self.fenced.send_replace(matches!(fatal, StoreError::Fenced { .. }));
                 let first = batch.first_sequence;

@@ -321,6 +321,16 @@ impl World {
         Ok(more)
     }
 
+    /// What the projector does when there is nothing to project: the database may have forgotten rows meanwhile. Returns whether it has.
+    fn look_again(&mut self) -> Result<bool, String> {
+        let (life, runtime) = (self.life.as_mut().expect("a life"), &self.runtime);
+        let again = runtime.block_on(life.projector.look_again()) == Projected::Rewound;
+        if again {
+            self.count("an idle projection begins again");
+        }
+        Ok(again)
+    }
+
     /// Reads what a buyer could read, and compares the journal with itself.
     pub(super) fn look_around(&mut self) -> Finding {
         self.land_all()?;
@@ -367,7 +377,7 @@ impl World {
             self.land_all()?;
         }
         self.database().set_away(false);
-        while self.project()? {}
+        while self.project()? || self.look_again()? {}
         let records = self.records()?;
         records.iter().for_each(|record| self.note(&[kind_of(&record.event)]));
         Auditor::audit_journal(&records)?;

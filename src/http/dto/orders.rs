@@ -275,6 +275,7 @@ mod tests {
         };
         let late = OrderView {
             quantity: u32::MAX,
+            // The largest whose total there is.
             unit_price: Money { amount: i64::MAX / i64::from(u32::MAX), ..held.unit_price },
             status: OrderStatus::Released,
             release_reason: Some(ReleaseReason::PaymentFailed),
