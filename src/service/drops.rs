@@ -94,7 +94,7 @@ impl Drops {
     /// # Errors
     /// `product_not_found`, `forbidden`, `product_archived`, `conflicting_fields` (variants that the product does not have,
     /// currencies), `too_many_drops`, `database_unavailable`, `overloaded`.
-        pub async fn create(&self, caller: &Caller, new: NewDrop, attempt: &Attempt) -> Result<DropView, Failure> {
+    pub async fn create(&self, caller: &Caller, new: NewDrop, attempt: &Attempt) -> Result<DropView, Failure> {
         let id = DropId(attempt.id());
         if attempt.is_resumed()
             && let Some(made) = self.find(id).await?

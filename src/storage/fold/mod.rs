@@ -238,7 +238,8 @@ impl Fold {
 
     /// The rows to write.
     pub fn finish(self) -> Rows {
-        let Self { drops, mut placed, places: _, orders, refusals, audits, keyed, notes, order_news, mut drop_news } = self;
+        let Self { drops, mut placed, places: _, orders, refusals, audits, keyed, notes, order_news, mut drop_news } =
+            self;
         news::latest(&mut drop_news);
         let mut drops: Vec<DropImage> = drops.into_values().collect();
         drops.iter_mut().for_each(DropImage::finish);
