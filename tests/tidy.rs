@@ -134,3 +134,16 @@ fn files_hold_one_idea() {
         .collect();
     assert!(long.is_empty(), "split these:\n{}", long.join("\n"));
 }
+
+#[test]
+fn each_migration_has_a_number_of_its_own() {
+    for database in ["sqlite", "postgres"] {
+        let folder = root().join("migrations").join(database);
+        let mut numbers: Vec<String> = fs::read_dir(folder)
+            .expect("a readable folder")
+            .map(|entry| entry.expect("a readable entry").file_name().to_string_lossy()[..4].to_owned())
+            .collect();
+        numbers.sort();
+        assert!(numbers.windows(2).all(|pair| pair[0] != pair[1]), "{database}: {numbers:?}");
+    }
+}
