@@ -126,12 +126,15 @@ impl Database for PostgresDatabase {
         if self.begin.is_some() {
             return self.migrate_in_transaction().await;
         }
-        // A migration may take longer than a statement of ours ever should. Its connection is closed in any case, and
-        // with it goes the lock under which two processes that start at once migrate one after the other.
-        let options = self.options.clone().options([("statement_timeout", "0")]);
-        let pool = pool(1).connect_with(options).await.map_err(from_sqlx)?;
-        let result = MIGRATIONS.run(&pool).await.map_err(from_migrate);
-        pool.close().await;
+        // One of the pool's: the role may be allowed no other. A migration may take longer than a statement of ours ever should, so the
+        // connection is closed in any case, and with it goes the lock under which two processes that start at once migrate one after
+        // the other.
+        let _place = self.places.take().await?;
+        let mut connection = self.pool.acquire().await.map_err(from_sqlx)?.detach();
+        sqlx::query("SET statement_timeout = 0").execute(&mut connection).await.map_err(from_sqlx)?;
+        let result = MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(from_migrate);
+        // A server that is gone needs no goodbye.
+        let _ = connection.close().await;
         result
     }
 
