@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::process::Output;
 
-/// A rule by which a database refuses orders with one key, and its end.
+/// A rule by which a database refuses orders of two units, and its end.
 struct Rule {
     made: &'static str,
     ended: &'static str,
 }
 
 const SQLITE: Rule = Rule {
-    made: "CREATE TRIGGER no_bad_key BEFORE INSERT ON orders WHEN NEW.key = 'bad' BEGIN SELECT RAISE(ABORT, 'no such key'); END",
-    ended: "DROP TRIGGER no_bad_key",
+    made: "CREATE TRIGGER no_pairs BEFORE INSERT ON orders WHEN NEW.quantity = 2 BEGIN SELECT RAISE(ABORT, 'no pairs'); END",
+    ended: "DROP TRIGGER no_pairs",
 };
 const POSTGRES: Rule = Rule {
-    made: "ALTER TABLE orders ADD CONSTRAINT no_bad_key CHECK (key <> 'bad')",
-    ended: "ALTER TABLE orders DROP CONSTRAINT no_bad_key",
+    made: "ALTER TABLE orders ADD CONSTRAINT no_pairs CHECK (quantity <> 2)",
+    ended: "ALTER TABLE orders DROP CONSTRAINT no_pairs",
 };
 
 async fn run(url: &str, sql: &'static str) {
@@ -47,10 +47,13 @@ async fn story(database_url: Option<String>, rule: Rule) {
     let (unlucky, bad) = server.live_drop(5, json!({})).await;
     let (lucky, good) = server.live_drop(5, json!({})).await;
     let ann = server.account("ann").await;
-    let ask = |drop: &str| json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let ask = |key: &str, drop: &str| {
+        let quantity = if key == "bad" { 2 } else { 1 };
+        json!({"drop_id": drop, "quantity": quantity, "payment_method": "pm_sandbox_ok"})
+    };
     let mut answers = Vec::new();
     for (key, drop) in [("before", &bad), ("bad", &bad), ("after", &bad), ("elsewhere", &good)] {
-        let (status, order) = server.order(&ann, key, &ask(drop)).await;
+        let (status, order) = server.order(&ann, key, &ask(key, drop)).await;
         assert_eq!(status, 201, "{order}");
         answers.push((key, drop, order));
     }
@@ -76,10 +79,10 @@ async fn story(database_url: Option<String>, rule: Rule) {
     server.kill();
     server.restart();
     for (key, drop, first) in &answers {
-        assert_eq!(server.order(&ann, key, &ask(drop)).await.1["id"], first["id"], "{key}");
+        assert_eq!(server.order(&ann, key, &ask(key, drop)).await.1["id"], first["id"], "{key}");
     }
-    assert_eq!((server.stock(&bad).await, server.stock(&good).await), ((2, 0, 3), (4, 0, 1)));
-    assert_eq!(server.order(&ann, "later", &ask(&good)).await.0, 201);
+    assert_eq!((server.stock(&bad).await, server.stock(&good).await), ((1, 0, 4), (4, 0, 1)));
+    assert_eq!(server.order(&ann, "later", &ask("later", &good)).await.0, 201);
     server
         .until("other drops' orders arrive", async || {
             server.get(&format!("/drops/{good}/orders"), Some(&lucky)).await.1["items"].as_array().map(Vec::len)
