@@ -138,6 +138,9 @@ pub enum Precondition {
     Revisions(Vec<String>),
 }
 
+/// Whether a thing is still what a client has seen, see [`crate::service::OnlyIf`].
+type Condition<'a, T> = Box<dyn Fn(&T) -> bool + Send + Sync + 'a>;
+
 impl Precondition {
     fn of(request: &HttpRequest) -> Self {
         if !request.headers().contains_key(IF_MATCH) {
@@ -155,7 +158,7 @@ impl Precondition {
     }
 
     /// What must hold of a thing when it is changed; `None` where it may be anything.
-    pub fn holds<'a, T>(&'a self, revision: fn(&T) -> String) -> Option<Box<dyn Fn(&T) -> bool + Send + Sync + 'a>>
+    pub fn holds<'a, T>(&'a self, revision: fn(&T) -> String) -> Option<Condition<'a, T>>
     where
         T: 'a,
     {
