@@ -78,13 +78,15 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    type Told = Arc<Mutex<Vec<Result<u64, JournalError>>>>;
+    type Outcome = Result<u64, JournalError>;
+    type Told = Arc<Mutex<Vec<Outcome>>>;
+    type Teller = Box<dyn FnOnce(Outcome) + Send>;
 
-    fn open(device: &MemoryDevice) -> SteppedJournal<Box<dyn FnOnce(Result<u64, JournalError>) + Send>> {
+    fn open(device: &MemoryDevice) -> SteppedJournal<Teller> {
         SteppedJournal::open(&JournalOptions::in_memory(), Arc::new(device.clone()), 0).unwrap().0
     }
 
-    fn submit(journal: &SteppedJournal<Box<dyn FnOnce(Result<u64, JournalError>) + Send>>, told: &Told) {
+    fn submit(journal: &SteppedJournal<Teller>, told: &Told) {
         let (mut records, told) = (Records::new(), Arc::clone(told));
         records.push(|buffer| buffer.extend_from_slice(b"a record")).unwrap();
         let handle = journal.handle();
