@@ -109,7 +109,11 @@ impl Drops {
             return Err(Failure::with(Code::ProductArchived, "An archived product gets no new drops"));
         }
         let spec = spec_of(id, new, &product, self.clock.now())?;
-        let projected = self.store.open_drops_of(spec.creator_id, self.quota.saturating_add(1)).await?;
+        // Without a quota nobody counts.
+        let projected = match self.quota.checked_add(1) {
+            Some(limit) => self.store.open_drops_of(spec.creator_id, limit).await?,
+            None => Vec::new(),
+        };
         let scheduled = self.registry.schedule_within(spec, self.quota, &projected).await;
         let (handle, sequence) = scheduled.map_err(|error| match error {
             AskError::TooManyDrops => {
