@@ -115,7 +115,7 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// How much of a drop one buyer or address may hold without paying.
     pub hold_policy: HoldPolicy,
-    /// Drops that one creator may have scheduled or live.
+    /// Drops that one creator may have scheduled or live; `u32::MAX` is no quota.
     pub drops_per_creator: u32,
     /// How large a request may be, and how long its body may take.
     pub sizes: Sizes,
@@ -217,7 +217,7 @@ impl Config {
             }),
             drops_per_creator: sources
                 .read("drops_per_creator", |text| number(text, 1, DROPS_PER_CREATOR_MAX.into()))?
-                .unwrap_or(if crowded { DROPS_PER_CREATOR_MAX } else { DROPS_PER_CREATOR_DEFAULT }),
+                .unwrap_or(if crowded { u32::MAX } else { DROPS_PER_CREATOR_DEFAULT }),
             rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
             sizes: sizes(&sources)?,
             head_timeout: sources.read("head_timeout_ms", edge_timeout)?.unwrap_or(Duration::from_secs(5)),

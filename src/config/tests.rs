@@ -49,7 +49,7 @@ fn nothing_said_means_defaults() {
 fn limits_of_holds_are_read_and_follow_those_of_rates() {
     let of =
         |file: &str| load(ServeArgs::default(), &[], file).map(|config| (config.hold_policy, config.drops_per_creator));
-    let off = (HoldPolicy::OFF, 1_000_000);
+    let off = (HoldPolicy::OFF, u32::MAX);
     assert_eq!(of("rate_limits = 'off'").unwrap(), off);
     assert_eq!(of("rate_limits = 'reads=off'").unwrap(), (HoldPolicy::USUAL, 100));
     let told = HoldPolicy { per_buyer: 7, per_network: 0, ..HoldPolicy::USUAL };
