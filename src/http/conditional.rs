@@ -94,7 +94,7 @@ impl Pages {
     }
 }
 
-/// 200 with the page and its tag, or 304 where the client has it already. `revision`: see [`Rendered::of`].
+/// 200 with the page and its tag, or 304 where the client has it already. `revision`: see `Rendered::of`.
 pub fn page(request: &HttpRequest, revision: Option<&str>, body: impl Serialize) -> Answer {
     Ok(answer(request, Rendered::of(&body, revision)?))
 }

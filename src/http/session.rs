@@ -19,7 +19,7 @@ pub const HEARTBEAT_MS: u64 = 25_000;
 /// When to ask for the followed creators again after the database did not answer.
 const FOLLOWED_RETRY: Duration = Duration::from_secs(5);
 
-/// What the address of a session may say, as [`Query`] reads it.
+/// What the address of a session may say, as `Query` reads it.
 pub const PARAMETERS: &[&str] = &["ticket", "topics", "since", "last_event_id"];
 
 /// What an address may say of a session: a browser can add nothing else to it.

@@ -16,7 +16,7 @@ pub fn line(text: String, chars: RangeInclusive<usize>) -> Result<String, Reason
     checked(text, chars, false)
 }
 
-/// Text of several lines, otherwise as [`line`].
+/// Text of several lines, otherwise as [`line()`].
 ///
 /// # Errors
 /// What is wrong with it.
