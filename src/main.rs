@@ -7,13 +7,13 @@ use livedrop::app::{self, App, AppError};
 use livedrop::backup::{self, BackupOptions};
 use livedrop::config::{self, Config, LogFormat, ServeArgs};
 use livedrop::console::text::Paint;
-use livedrop::console::{EXIT_BROKEN, EXIT_UNABLE, JsonReport, write_file};
+use livedrop::console::{self, EXIT_BROKEN, EXIT_UNABLE, JsonReport, write_file};
 use livedrop::demo::{self, AuditVerdict, DemoOptions};
 use livedrop::http::{openapi, trace};
 use livedrop::load::{self, LoadOptions};
 use livedrop::service::identity;
 use livedrop::sim::{self, SimulateOptions};
-use livedrop::storage::{self, SetAsideDrop, Store};
+use livedrop::storage::{self, Schema, SetAsideDrop, Store, StoreError};
 use livedrop::verify;
 use std::{
     io::{IsTerminal, Write},
@@ -245,15 +245,25 @@ async fn migrate(args: &ServeArgs) -> ExitCode {
         app::create_data_dir(&config.data_dir).map_err(|error| error.to_string())?;
         let store = storage::connect(config.database_url.expose()).await.map_err(|error| error.to_string())?;
         let migrated = async {
+            let before = store.schema().await?;
             store.migrate().await?;
-            identity::key_accounts(&*store).await
+            identity::key_accounts(&*store).await?;
+            Ok::<_, StoreError>(before)
         };
-        let migrated = migrated.await.map(drop).map_err(|error| error.to_string());
+        let migrated = migrated.await.map_err(|error| error.to_string());
         store.close().await;
         migrated
     };
     match done.await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(before) => {
+            let done = match before {
+                Schema::Absent => "the schema is made",
+                Schema::Older => "the schema is brought up to date",
+                Schema::Current | Schema::Newer => "the schema was up to date",
+            };
+            console::print(&format!("{done}\n"));
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(1, &error),
     }
 }
@@ -430,7 +440,7 @@ async fn audit(data_dir: &Path, url: Option<String>) -> Result<AuditVerdict, Str
 }
 
 async fn examine(data_dir: &Path, url: Option<String>) -> Result<verify::VerifyReport, String> {
-    let url = url.unwrap_or_else(|| format!("sqlite://{}", data_dir.join("livedrop.db").display()));
+    let url = url.unwrap_or_else(|| storage::sqlite_url(&data_dir.join("livedrop.db")));
     let store = storage::connect_existing(&url).await.map_err(|error| error.to_string())?;
     let report = verify::verify(data_dir, &*store).await.map_err(|error| error.to_string());
     store.close().await;

@@ -155,3 +155,17 @@ async fn a_stop_does_not_wait_for_a_database_that_is_silent() {
     let (code, report) = server.verify();
     assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
 }
+
+#[test]
+fn a_migration_says_what_it_did() {
+    let data = tempfile::tempdir().expect("a folder");
+    // A percent sign is none of the URL's.
+    let folder = data.path().join("50% off");
+    for said in ["the schema is made\n", "the schema was up to date\n"] {
+        let output = livedrop().args(["migrate", "--data-dir"]).arg(&folder).output().expect("it runs");
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()), (Some(0), said));
+    }
+    let verified = livedrop().args(["verify", "--data-dir"]).arg(&folder).output().expect("it runs");
+    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert!(verified.status.code() == Some(2) && said.contains("no journal"), "the database is found: {said}");
+}
