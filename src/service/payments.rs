@@ -105,6 +105,9 @@ pub const SLOW: Duration = Duration::from_secs(2);
 const NEVER: Duration = Duration::from_secs(60);
 
 impl Sandbox {
+    /// All that it knows.
+    pub const METHODS: [&str; 4] = ["pm_sandbox_ok", "pm_sandbox_slow", "pm_sandbox_declined", "pm_sandbox_timeout"];
+
     /// The reference follows from the order, so the sandbox needs no memory to be idempotent.
     fn paid(order: OrderId) -> ChargeOutcome {
         ChargeOutcome::Paid(format!("ch_sandbox_{}", order.0.simple()))
@@ -114,7 +117,7 @@ impl Sandbox {
 #[async_trait]
 impl PaymentGateway for Sandbox {
     fn accepts(&self, method: &str) -> bool {
-        matches!(method, "pm_sandbox_ok" | "pm_sandbox_declined" | "pm_sandbox_timeout" | "pm_sandbox_slow")
+        Self::METHODS.contains(&method)
     }
 
     async fn charge(&self, charge: &Charge) -> Result<ChargeOutcome, GatewayError> {

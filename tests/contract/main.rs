@@ -1,9 +1,12 @@
-//! The API against its own description: a validator reads the document, schemathesis calls everything in it.
+//! The API against its own description: a validator and linters read the document, generators make clients of it, schemathesis calls
+//! everything in it.
 //!
 //! `LIVEDROP_CONTRACT_EXAMPLES` (default 40) is how many requests it thinks up for an operation, and
 //! `LIVEDROP_CONTRACT_SEED` (default 1) from where.
 
+mod clients;
 mod examples;
+mod linters;
 #[path = "../support/packages.rs"]
 mod packages;
 #[path = "../support/server.rs"]
@@ -13,7 +16,7 @@ mod tools;
 use serde_json::{Value, json};
 use server::{Account, Server, livedrop};
 use std::{env, fs, path::PathBuf};
-use tools::{said, scratch, tool};
+use tools::{said, scratch, tool, written};
 
 /// As `livedrop openapi` prints it.
 fn document() -> Value {
@@ -57,6 +60,10 @@ async fn stocked(server: &Server, root: &Account) {
 /// What schemathesis says: whether it found nothing, and its report.
 fn schemathesis(document: &str, who: &Account, arguments: &[&str]) -> (bool, String) {
     let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemathesis.toml");
+    // The configuration names them from where it lies.
+    let hooks = scratch().join("tests/contract/hooks.py");
+    fs::create_dir_all(hooks.parent().expect("a folder")).expect("a folder below target");
+    fs::write(hooks, include_str!("hooks.py")).expect("a file");
     let mut command = tool("schemathesis");
     command.arg("--config-file").arg(config).args(["run", document, "--checks", "all"]);
     command.args(["--continue-on-failure", "--request-timeout", "20", "--header"]);
@@ -67,8 +74,7 @@ fn schemathesis(document: &str, who: &Account, arguments: &[&str]) -> (bool, Str
 
 #[test]
 fn the_document_is_valid_for_others_too() {
-    let file = scratch().join("openapi.json");
-    fs::write(&file, document().to_string()).expect("a file");
+    let file = written("openapi.json", &document());
     let output = tool("openapi-spec-validator").args(["--schema", "3.1"]).arg(&file).output().expect("it to run");
     assert!(output.status.success(), "{}", said(&output));
 }
@@ -106,11 +112,21 @@ async fn schemathesis_finds_what_is_not_so() {
     let mut wrong = document();
     wrong["paths"]["/api/v1/users/me"]["get"]["responses"]["200"] = json!({"description": "nothing", "content": {
         "application/json": {"schema": {"type": "object", "required": ["no_such_field"]}}}});
-    let file = scratch().join("wrong.json");
-    fs::write(&file, wrong.to_string()).expect("a file");
+    let file = written("wrong.json", &wrong);
     let only = ["--url", &server.base, "--include-operation-id", "get_me"];
     let (clean, report) = schemathesis(file.to_str().expect("a path of text"), &root, &only);
     assert!(!clean && report.contains("no_such_field"), "{report}");
+    // Codes stand beside the reference to what all problems share: they count, too.
+    let mut wrong = document();
+    let refused = wrong["paths"]["/api/v1/drops/{id}"]["get"]["responses"]["404"]["$ref"].as_str().expect("a response")
+        [1..]
+        .to_owned();
+    let refused = wrong.pointer_mut(&refused).expect("a response of all");
+    refused["content"]["application/problem+json"]["schema"]["properties"]["code"]["enum"] = json!(["no_such_code"]);
+    let file = written("wrong-code.json", &wrong);
+    let only = ["--url", &server.base, "--include-operation-id", "get_drop"];
+    let (clean, report) = schemathesis(file.to_str().expect("a path of text"), &root, &only);
+    assert!(!clean && report.contains("no_such_code"), "{report}");
 }
 
 #[tokio::test]

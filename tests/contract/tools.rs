@@ -1,7 +1,10 @@
-//! The tools of others that the document is held against: Python packages in an environment of their own, made once.
+//! The tools of others that the document is held against: packages of Python and Node in environments of their own, made once.
 
 use crate::packages;
+use serde_json::Value;
 use std::{
+    env,
+    ffi::OsString,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -10,6 +13,9 @@ use std::{
 
 /// Every package with its version, so that a run today and one in a year check the same.
 const REQUIREMENTS: &str = include_str!("requirements.txt");
+/// The same for Node: what is asked for, and every package with its version and digest.
+const NODE_PACKAGES: [(&str, &str); 2] =
+    [("package.json", include_str!("package.json")), ("package-lock.json", include_str!("package-lock.json"))];
 
 /// Where tools may write.
 pub fn scratch() -> PathBuf {
@@ -18,11 +24,36 @@ pub fn scratch() -> PathBuf {
     folder
 }
 
-/// A tool of the environment.
+/// A document as a file, for tools to read. `name` is of one test alone, since tests run at the same time.
+pub fn written(name: &str, document: &Value) -> PathBuf {
+    let file = scratch().join(name);
+    fs::write(&file, document.to_string()).expect("a file");
+    file
+}
+
+/// A tool of Python.
 pub fn tool(name: &str) -> Command {
     static BIN: LazyLock<PathBuf> = LazyLock::new(|| environment().join("bin"));
-    let mut command = Command::new(BIN.join(name));
-    command.current_dir(scratch()).env("PYTHONDONTWRITEBYTECODE", "1").env("NO_COLOR", "1").env("COLUMNS", "160");
+    let mut command = command(&BIN, name);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// A tool of Node.
+pub fn node_tool(name: &str) -> Command {
+    static BIN: LazyLock<PathBuf> = LazyLock::new(|| node_packages().join("node_modules/.bin"));
+    let mut command = command(&BIN, name);
+    command.env("REDOCLY_TELEMETRY", "off").env("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true");
+    command
+}
+
+/// A program of that folder, which finds the others there.
+fn command(folder: &Path, name: &str) -> Command {
+    let others = env::var_os("PATH").unwrap_or_default();
+    let path: OsString =
+        env::join_paths([folder.to_owned()].into_iter().chain(env::split_paths(&others))).expect("a path");
+    let mut command = Command::new(folder.join(name));
+    command.current_dir(scratch()).env("PATH", path).env("NO_COLOR", "1").env("COLUMNS", "160");
     command
 }
 
@@ -53,8 +84,33 @@ fn environment() -> PathBuf {
     folder
 }
 
+/// The folder with Node's packages, made now if it is not there or is another one.
+fn node_packages() -> PathBuf {
+    let folder = scratch().join("node");
+    let lock = File::create(scratch().join("node.lock")).expect("a lock file");
+    lock.lock().expect("the lock");
+    let installed = folder.join("installed.json");
+    let wanted = NODE_PACKAGES[1].1;
+    if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+        return folder;
+    }
+    packages::need("node", "nodejs");
+    packages::need("npm", "npm");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder below target");
+    for (name, text) in NODE_PACKAGES {
+        fs::write(folder.join(name), text).expect("a list of packages");
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(&folder);
+    run(&mut npm, "install tests/contract/package-lock.json");
+    fs::write(&installed, wanted).expect("a note of what is installed");
+    folder
+}
+
 fn run(command: &mut Command, what: &str) {
-    const NEEDS: &str = "the contract tests need Python 3.11 with venv, and a package index for their first run";
+    const NEEDS: &str =
+        "the contract tests need Python 3.11 with venv, Node 20 with npm, and package indexes for their first run";
     match command.output() {
         Ok(output) if output.status.success() => {}
         Ok(output) => panic!("cannot {what} ({}): {NEEDS}\n{}", output.status, said(&output)),

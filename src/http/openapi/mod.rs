@@ -4,6 +4,7 @@
 //! Handlers say what they read and answer (`#[utoipa::path]`), bodies what they hold ([`schema`], `domain`). What their
 //! extractors refuse is added by [`problems`], and `rules` has what the derived schemas cannot say.
 
+mod clients;
 pub mod docs;
 mod domain;
 pub mod parameters;
@@ -145,7 +146,14 @@ pub fn document() -> Value {
     let mut document = serde_json::to_value(api).expect("a document of plain values");
     problems::complete(&mut document);
     rules::add(&mut document);
+    clients::complete(&mut document);
     document
+}
+
+/// Every operation of the document.
+fn operations_mut(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
+    items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut())
 }
 
 /// `GET /openapi.json`.

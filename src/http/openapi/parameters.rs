@@ -1,5 +1,6 @@
 //! What paths and queries may say.
 
+use super::clients::EXAMPLE_ID;
 use super::schema::{self, Shape};
 use crate::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, ProductId, ProductStatus};
@@ -105,6 +106,7 @@ fn page(list: List) -> Vec<Parameter> {
     let limit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(PAGE_LIMIT_MAX));
     let limit = limit.default(Some(json!(PAGE_LIMIT_DEFAULT)));
     let cursor = ObjectBuilder::new().schema_type(Type::String).pattern(Some(list.cursor_pattern()));
+    let cursor = cursor.examples([json!(list.cursor(EXAMPLE_ID))]);
     [
         query("limit", limit.into(), "How many at most"),
         query("cursor", cursor.into(), "`next_cursor` of the page before, as it is"),
@@ -154,7 +156,8 @@ fn if_match() -> Vec<Parameter> {
 
 fn key() -> Shape {
     let key = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1));
-    key.max_length(Some(IDEMPOTENCY_KEY_CHARS_MAX)).pattern(Some("^[!#-~]([ -~]*[!-~])?$")).into()
+    let key = key.max_length(Some(IDEMPOTENCY_KEY_CHARS_MAX)).pattern(Some("^[!#-~]([ -~]*[!-~])?$"));
+    key.examples([json!("8e03978e-40d5-43dd-bc93-6894a57f9324")]).into()
 }
 
 fn optional_key() -> Vec<Parameter> {

@@ -82,7 +82,7 @@ fn implied(path: &str, operation: &Value) -> Vec<Code> {
 /// Gives every operation its problems, and the document what they share: one example a code, and one response for each
 /// set of codes.
 pub fn complete(document: &mut Value) {
-    let mut shared = Map::new();
+    let (mut shared, mut used) = (Map::new(), Vec::new());
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (path, item) in paths {
         for operation in item.as_object_mut().into_iter().flat_map(|item| item.values_mut()) {
@@ -97,6 +97,7 @@ pub fn complete(document: &mut Value) {
                 by_status.entry(status(code).as_u16()).or_default().push(code);
             }
             for (status, codes) in by_status {
+                used.extend_from_slice(&codes);
                 let names: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
                 let key = format!("{status}.{}", names.join("."));
                 responses.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{key}")}));
@@ -105,8 +106,9 @@ pub fn complete(document: &mut Value) {
         }
     }
     document["components"]["responses"] = shared.into();
+    let used = Code::ALL.iter().filter(|code| used.contains(code));
     document["components"]["examples"] =
-        Code::ALL.iter().map(|code| (code.as_str().to_owned(), example(*code))).collect::<Map<_, _>>().into();
+        used.map(|code| (code.as_str().to_owned(), example(*code))).collect::<Map<_, _>>().into();
 }
 
 fn response(status: u16, codes: &[Code]) -> Value {
@@ -116,8 +118,11 @@ fn response(status: u16, codes: &[Code]) -> Value {
         .iter()
         .map(|name| ((*name).to_owned(), json!({"$ref": format!("#/components/examples/{name}")})))
         .collect();
-    let this = json!({"type": "object", "properties": {"status": {"const": status}, "code": {"enum": names}}});
-    let schema = json!({"allOf": [{"$ref": "#/components/schemas/Problem"}, this]});
+    // Beside the reference, not in an `allOf`: generators of clients then have one type of problem, not one for each route and status.
+    let schema = json!({
+        "$ref": "#/components/schemas/Problem",
+        "properties": {"status": {"const": status}, "code": {"enum": names}},
+    });
     let mut response = json!({
         "description": lines.join("; "),
         "content": {"application/problem+json": {"schema": schema, "examples": examples}},

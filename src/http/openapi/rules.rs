@@ -1,14 +1,15 @@
 //! What the derived schemas cannot say.
 
+use super::operations_mut;
 use serde_json::{Value, json};
 
 /// What clients may keep and ask for again, by its tag.
 const CONDITIONAL: [&str; 4] = ["get_creator", "get_product", "get_drop", "get_stock"];
 
 fn conditional(document: &mut Value) {
-    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
-    let operations = items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut());
-    for operation in operations.filter(|one| one["operationId"].as_str().is_some_and(|id| CONDITIONAL.contains(&id))) {
+    for operation in
+        operations_mut(document).filter(|one| one["operationId"].as_str().is_some_and(|id| CONDITIONAL.contains(&id)))
+    {
         let tag = json!({"ETag": {"required": true, "schema": {"type": "string"}, "description": "For `If-None-Match` and `If-Match`"}});
         operation["responses"]["200"]["headers"] = tag.clone();
         operation["responses"]["304"] = json!({"description": "What the client holds is still true", "headers": tag});
@@ -25,8 +26,7 @@ fn conditional(document: &mut Value) {
 
 /// A change answers the tag of what it made.
 fn tags_of_changes(document: &mut Value) {
-    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
-    for operation in items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut()) {
+    for operation in operations_mut(document) {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
         if parameters.into_iter().any(|parameter| parameter["name"] == "If-Match") {
             let about = "For `If-Match` of the next change";
@@ -38,8 +38,7 @@ fn tags_of_changes(document: &mut Value) {
 
 /// A change under a key says whether its answer is the first one again.
 fn replays(document: &mut Value) {
-    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
-    for operation in items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut()) {
+    for operation in operations_mut(document) {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
         let optional = |one: &Value| one["name"] == "Idempotency-Key" && one["required"] != true;
         if !parameters.into_iter().any(optional) {
@@ -76,8 +75,7 @@ const NEXT: [(&str, &[&str]); 4] = [
 ];
 
 fn link(document: &mut Value) {
-    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
-    for operation in items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut()) {
+    for operation in operations_mut(document) {
         let next = NEXT.iter().find(|(made, _)| operation["operationId"] == *made);
         let links = next.into_iter().flat_map(|(_, next)| *next).map(|name| {
             let link = json!({"operationId": name, "parameters": {"id": "$response.body#/id"}});
@@ -90,6 +88,15 @@ fn link(document: &mut Value) {
     }
 }
 
+/// Says that a body has either of two fields, where `null` is as good as absent. Not with `oneOf`, of which generators of clients make two
+/// types instead of one. Fields beside the two are named in the body itself, so each part says that it allows them.
+fn one_of_two(body: &mut Value, one: &str, other: &str) {
+    let given = |name: &str| json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}, "additionalProperties": true});
+    body["if"] = given(one);
+    body["then"] = json!({"properties": {other: {"type": "null"}}, "additionalProperties": true});
+    body["else"] = given(other);
+}
+
 /// Adds it.
 pub fn add(document: &mut Value) {
     let schemas = &mut document["components"]["schemas"];
@@ -100,19 +107,16 @@ pub fn add(document: &mut Value) {
     }
     new["description"] = json!("One variant of a new product.");
     schemas["NewProductVariant"] = new;
-    // Either of two fields, where `null` is as good as absent.
-    let either = |one: &str, kind: &str, other: &str| json!({"required": [one], "properties": {one: {"type": kind}, other: {"type": "null"}}});
-    schemas["NewDrop"]["oneOf"] = json!([either("stock", "integer", "variants"), either("variants", "array", "stock")]);
-    schemas["ReadMark"]["oneOf"] = json!([either("ids", "array", "up_to"), either("up_to", "string", "ids")]);
+    one_of_two(&mut schemas["NewDrop"], "stock", "variants");
+    one_of_two(&mut schemas["ReadMark"], "ids", "up_to");
     for (name, page) in schemas.as_object_mut().into_iter().flatten() {
         if let Some(item) = name.strip_prefix("Page_") {
             page["properties"]["items"]["items"] = json!({"$ref": format!("#/components/schemas/{item}")});
         }
     }
     // A parameter that is empty is as good as none, as forms send them.
-    let items = document["paths"].as_object_mut().into_iter().flatten().map(|(_, item)| item);
-    let operations = items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut());
-    for parameter in operations.filter_map(|operation| operation.get_mut("parameters")?.as_array_mut()).flatten() {
+    let parameters = operations_mut(document).filter_map(|operation| operation.get_mut("parameters")?.as_array_mut());
+    for parameter in parameters.flatten() {
         if parameter["in"] == "query" {
             parameter["allowEmptyValue"] = json!(true);
         }

@@ -10,7 +10,8 @@ use crate::domain::limits::{
     REFRESH_TOKEN_CHARS_MAX, STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX,
     VARIANTS_PER_PRODUCT_MAX,
 };
-use serde_json::{Value, json};
+use crate::service::payments::Sandbox;
+use serde_json::Value;
 use std::ops::RangeInclusive;
 use utoipa::openapi::schema::{
     AdditionalProperties, AnyOfBuilder, Array, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type,
@@ -20,11 +21,12 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 /// What a schema function returns.
 pub type Shape = RefOr<Schema>;
 
-/// Characters that cannot be seen or change the direction of others, for a class of a pattern. Those beyond `\uffff` stand for themselves:
-/// no escape for them means the same in all dialects. Some are taken where emoji and scripts need them, see [`crate::service::text`].
+/// Characters that cannot be seen or change the direction of others, for a class of a pattern. Those beyond `\uffff` are not there: a range of
+/// them is an error where JavaScript reads a pattern without its `u` flag. Some are taken where emoji and scripts need them, see
+/// [`crate::service::text`].
 macro_rules! hidden {
     () => {
-        "\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufff8\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}"
+        "\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufff8"
     };
 }
 
@@ -58,9 +60,6 @@ const YEAR: &str = "^(19[7-9][0-9]|[2-9][0-9]{3})-";
 /// An absolute web address whose host is a name, with a path, all in ASCII (RFC 3986): what clients should send, and what
 /// does not grow in its normal form. Others are taken too; which of those are right only a parser can tell.
 const WEB_ADDRESS: &str = "^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9]+(-[A-Za-z0-9]+)*\\.)*[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*(:[1-5]?[0-9]{1,4})?/[A-Za-z0-9._~:/?#@!$&()*+,;=%-]*$";
-/// What the sandbox takes for good.
-const PAYMENT_METHODS: [&str; 2] = ["pm_sandbox_ok", "pm_sandbox_slow"];
-
 fn of(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
 }
@@ -93,7 +92,7 @@ fn whole(range: RangeInclusive<u32>) -> ObjectBuilder {
 }
 
 fn line_of(chars_max: usize) -> ObjectBuilder {
-    of(Type::String).min_length(Some(1)).max_length(Some(chars_max)).pattern(Some(LINE))
+    of(Type::String).min_length(Some(1)).max_length(Some(chars_max)).pattern(Some(LINE)).examples(["Winter jacket"])
 }
 
 fn uuid_of() -> ObjectBuilder {
@@ -186,7 +185,7 @@ pub fn known_password() -> Shape {
 }
 
 pub fn refresh_token() -> Shape {
-    line_of(REFRESH_TOKEN_CHARS_MAX).into()
+    line_of(REFRESH_TOKEN_CHARS_MAX).examples(["Zk1hc3RlciBvZiBhbGwgcmVmcmVzaCB0b2tlbnMu"]).into()
 }
 
 pub fn handle() -> Shape {
@@ -202,7 +201,7 @@ pub fn name_or_null() -> Shape {
 }
 
 pub fn text_or_null() -> Shape {
-    or_null(of(Type::String).max_length(Some(TEXT_CHARS_MAX)).pattern(Some(LINES)))
+    or_null(of(Type::String).max_length(Some(TEXT_CHARS_MAX)).pattern(Some(LINES)).examples(["Warm, and made to last"]))
 }
 
 pub fn quantity() -> Shape {
@@ -217,24 +216,29 @@ pub fn units_or_null() -> Shape {
     or_null(whole(1..=STOCK_PER_VARIANT_MAX).description(Some("Of the one variant; instead of `variants`")))
 }
 
+/// A number that may be left out. What it then is stands in the description: of a `default` generators of clients make a field that is
+/// required, or one that is always sent.
+fn whole_or(range: RangeInclusive<u32>, default: u32, about: &str) -> Shape {
+    or_null(whole(range).description(Some(format!("{about}; {default} if it is left out"))).examples([default]))
+}
+
 pub fn per_buyer_limit() -> Shape {
-    or_null(whole(0..=STOCK_PER_VARIANT_MAX).default(Some(json!(PER_BUYER_LIMIT_DEFAULT))).description(Some("0: none")))
+    whole_or(0..=STOCK_PER_VARIANT_MAX, PER_BUYER_LIMIT_DEFAULT, "How many units one buyer may have; 0: no limit")
 }
 
 pub fn low_stock_threshold() -> Shape {
-    or_null(whole(0..=STOCK_PER_VARIANT_MAX).default(Some(json!(0))).description(Some("0: never")))
+    whole_or(0..=STOCK_PER_VARIANT_MAX, 0, "From how many free units on followers hear that stock is low; 0: never")
 }
 
 pub fn hold_seconds() -> Shape {
-    let seconds = whole(HOLD_MS_MIN / 1_000..=HOLD_MS_MAX / 1_000);
-    or_null(seconds.default(Some(json!(HOLD_MS_DEFAULT / 1_000))).description(Some("For how long an order is held")))
+    whole_or(HOLD_MS_MIN / 1_000..=HOLD_MS_MAX / 1_000, HOLD_MS_DEFAULT / 1_000, "For how long an order is held")
 }
 
 fn method() -> ObjectBuilder {
-    let text = of(Type::String).enum_values(Some(PAYMENT_METHODS));
+    let text = of(Type::String).enum_values(Some(Sandbox::METHODS));
     text.description(Some(
-        "Of the sandbox. `pm_sandbox_slow` pays after two seconds. Two more stand for trouble: `pm_sandbox_declined` (402 \
-         `payment_declined`) and `pm_sandbox_timeout` (504 `payment_timeout`)",
+        "Of the sandbox: `pm_sandbox_ok` pays, `pm_sandbox_slow` pays after two seconds, `pm_sandbox_declined` is declined (402 `payment_declined`), \
+         `pm_sandbox_timeout` never answers (504 `payment_timeout`)",
     ))
 }
 
@@ -276,7 +280,10 @@ pub fn web_address() -> Shape {
 }
 
 pub fn alt_or_null() -> Shape {
-    let text = of(Type::String).max_length(Some(ATTRIBUTE_TEXT_CHARS_MAX)).pattern(Some(LINE_OR_BLANK));
+    let text = of(Type::String)
+        .max_length(Some(ATTRIBUTE_TEXT_CHARS_MAX))
+        .pattern(Some(LINE_OR_BLANK))
+        .examples(["Red, from the front"]);
     or_null(text.description(Some("What it shows")))
 }
 
@@ -287,10 +294,10 @@ pub fn images_or_null() -> Shape {
 
 /// Of a product. One that is `null` goes, or is not there in the first place.
 pub fn attributes_or_null() -> Shape {
-    let text = of(Type::String).max_length(Some(ATTRIBUTE_TEXT_CHARS_MAX)).pattern(Some(LINES));
+    let text = of(Type::String).max_length(Some(ATTRIBUTE_TEXT_CHARS_MAX)).pattern(Some(LINES)).examples(["wool"]);
     let value = AnyOfBuilder::new().item(text).item(of(Type::Number)).item(of(Type::Boolean)).item(of(Type::Null));
     let all = of(Type::Object)
-        .property_names(Some(Schema::from(line_of(ATTRIBUTE_NAME_CHARS_MAX).build())))
+        .property_names(Some(Schema::from(line_of(ATTRIBUTE_NAME_CHARS_MAX).examples(["material"]).build())))
         .additional_properties(Some(AdditionalProperties::RefOr(value.into())))
         .max_properties(Some(2 * ATTRIBUTES_PER_PRODUCT_MAX));
     or_null(
