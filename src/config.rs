@@ -17,7 +17,7 @@ use crate::suggest::nearest;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -115,8 +115,8 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// How much of a drop one buyer or address may hold without paying.
     pub hold_policy: HoldPolicy,
-    /// Drops that one creator may have scheduled or live; `u32::MAX` is no quota.
-    pub drops_per_creator: u32,
+    /// Drops that one creator may have scheduled or live, if there is a bound.
+    pub drops_per_creator: Option<NonZeroU32>,
     /// How large a request may be, and how long its body may take.
     pub sizes: Sizes,
     /// How long the head of a request may take.
@@ -217,7 +217,8 @@ impl Config {
             }),
             drops_per_creator: sources
                 .read("drops_per_creator", |text| number(text, 1, DROPS_PER_CREATOR_MAX.into()))?
-                .unwrap_or(if crowded { u32::MAX } else { DROPS_PER_CREATOR_DEFAULT }),
+                .or((!crowded).then_some(DROPS_PER_CREATOR_DEFAULT))
+                .and_then(NonZeroU32::new),
             rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
             sizes: sizes(&sources)?,
             head_timeout: sources.read("head_timeout_ms", edge_timeout)?.unwrap_or(Duration::from_secs(5)),

@@ -5,7 +5,10 @@ use crate::domain::{DropSpec, DropStatus, StockCounts, Timestamp, VariantId};
 use crate::engine::{DropState, Outcome};
 use crate::journal::{Completion, JournalError};
 use smallvec::SmallVec;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, PoisonError, RwLock},
+};
 use tokio::sync::oneshot;
 
 /// The stock of each variant; inline for the common drop with one.
@@ -96,8 +99,11 @@ pub enum AskError {
     #[error("the drop is overloaded")]
     Overloaded,
     /// The creator has as many drops as one may have. Nothing was decided.
-    #[error("too many drops are scheduled or live")]
-    TooManyDrops,
+    #[error("a creator has at most {quota} drops scheduled or live")]
+    TooManyDrops {
+        /// How many one may have.
+        quota: NonZeroU32,
+    },
     /// No space for new reservations. Nothing was decided.
     #[error("no space left for new reservations")]
     DiskFull,

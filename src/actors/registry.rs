@@ -19,6 +19,7 @@ use actix::{Actor, Arbiter};
 use dashmap::{DashMap, DashSet, mapref::entry::Entry};
 use hashbrown::DefaultHashBuilder;
 use smallvec::SmallVec;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -273,17 +274,17 @@ impl Registry {
     /// # Errors
     /// [`AskError`]; nothing is left in memory then.
     pub async fn schedule(&self, spec: DropSpec) -> Result<(Arc<DropHandle>, u64), AskError> {
-        self.schedule_within(spec, u32::MAX, &[]).await
+        self.schedule_within(spec, None, &[]).await
     }
 
-    /// The same, unless its creator has `quota` drops that are scheduled or live: in memory, or among `projected`.
+    /// The same, unless its creator has `quota` drops that are scheduled or live: in memory, or among `projected`. Without a quota none are counted.
     ///
     /// # Errors
     /// [`AskError`]; nothing is left in memory then.
     pub async fn schedule_within(
         &self,
         spec: DropSpec,
-        quota: u32,
+        quota: Option<NonZeroU32>,
         projected: &[DropId],
     ) -> Result<(Arc<DropHandle>, u64), AskError> {
         if self.len() >= DROPS_IN_MEMORY_MAX {
@@ -292,13 +293,15 @@ impl Registry {
         {
             // While this is held nobody else adds one of this creator's.
             let mut theirs = self.shared.by_creator.entry(spec.creator_id).or_default();
-            let elsewhere = projected.iter().filter(|id| !theirs.contains(id)).count();
-            let is_open = |id: &&DropId| self.get(**id).is_none_or(|handle| handle.cell.is_open());
-            let open = theirs.iter().filter(is_open).count() + elsewhere;
-            if open >= quota as usize {
-                drop(theirs);
-                self.shared.by_creator.remove_if(&spec.creator_id, |_, ids| ids.is_empty());
-                return Err(AskError::TooManyDrops);
+            if let Some(quota) = quota {
+                let elsewhere = projected.iter().filter(|id| !theirs.contains(id)).count();
+                let is_open = |id: &&DropId| self.get(**id).is_none_or(|handle| handle.cell.is_open());
+                let open = theirs.iter().filter(is_open).count() + elsewhere;
+                if open >= quota.get() as usize {
+                    drop(theirs);
+                    self.shared.by_creator.remove_if(&spec.creator_id, |_, ids| ids.is_empty());
+                    return Err(AskError::TooManyDrops { quota });
+                }
             }
             theirs.push(spec.id);
         }

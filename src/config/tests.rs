@@ -1,6 +1,7 @@
 use super::*;
 use crate::engine::admission::HoldPolicy;
 use std::io::ErrorKind;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 
 fn load(args: ServeArgs, env: &[(&str, &str)], file: &str) -> Result<Config, ConfigError> {
@@ -39,7 +40,7 @@ fn nothing_said_means_defaults() {
     assert_eq!(config.rate_limits, RateLimits::default());
     assert_eq!(config.database_connections, 16);
     assert_eq!(config.payments, PaymentProvider::Sandbox);
-    assert_eq!((config.hold_policy, config.drops_per_creator), (HoldPolicy::USUAL, 100));
+    assert_eq!((config.hold_policy, config.drops_per_creator), (HoldPolicy::USUAL, NonZeroU32::new(100)));
     assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
     assert_eq!(config.shutdown, Duration::from_secs(30));
     assert_eq!((config.log.as_str(), config.log_format), ("info", LogFormat::Text));
@@ -49,12 +50,12 @@ fn nothing_said_means_defaults() {
 fn limits_of_holds_are_read_and_follow_those_of_rates() {
     let of =
         |file: &str| load(ServeArgs::default(), &[], file).map(|config| (config.hold_policy, config.drops_per_creator));
-    let off = (HoldPolicy::OFF, u32::MAX);
+    let off = (HoldPolicy::OFF, None);
     assert_eq!(of("rate_limits = 'off'").unwrap(), off);
-    assert_eq!(of("rate_limits = 'reads=off'").unwrap(), (HoldPolicy::USUAL, 100));
+    assert_eq!(of("rate_limits = 'reads=off'").unwrap(), (HoldPolicy::USUAL, NonZeroU32::new(100)));
     let told = HoldPolicy { per_buyer: 7, per_network: 0, ..HoldPolicy::USUAL };
     let file = "rate_limits = 'off'\nhold_limits = ['buyer=7', 'address=off']\ndrops_per_creator = 3";
-    assert_eq!(of(file).unwrap(), (told, 3));
+    assert_eq!(of(file).unwrap(), (told, NonZeroU32::new(3)));
     let waits = HoldPolicy { cool_down_ms: 3_600_000, ..HoldPolicy::USUAL };
     assert_eq!(of("hold_limits = 'cool_down=3600'").unwrap().0, waits);
     for bad in ["on", "buyer", "buyer=0", "buyer=1001", "cool_down=3601", "seller=1", "buyer=1,off"] {

@@ -15,7 +15,7 @@ use crate::domain::{
 pub use crate::engine::NewEnd;
 use crate::engine::{Command, Outcome, Rejection};
 use crate::storage::{DropFilter, DropRow, Product, Store};
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 /// How long a creator's own change waits to be in the listings before it answers.
 const OWN_CHANGE_PATIENCE: Duration = Duration::from_secs(2);
@@ -63,6 +63,51 @@ pub struct NewDrop {
     pub ends_at: Option<Timestamp>,
 }
 
+/// A change of a drop that its creator makes by hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropChange {
+    /// Starts it now.
+    Start,
+    /// Ends it now.
+    End,
+    /// Calls it off.
+    Cancel,
+    /// Adds units.
+    Restock {
+        /// May be left out where there is one.
+        variant: Option<VariantId>,
+        /// 1 to `STOCK_PER_VARIANT_MAX`.
+        quantity: u32,
+    },
+    /// Moves start and end: both before the start, the end until the end.
+    Reschedule {
+        /// As it is, if absent.
+        starts_at: Option<Timestamp>,
+        /// After the start, and in the future.
+        ends_at: NewEnd,
+    },
+}
+
+impl DropChange {
+    /// Whether it is the same to make it twice as to make it once.
+    #[must_use]
+    pub fn is_idempotent(self) -> bool {
+        matches!(self, Self::Start | Self::End | Self::Cancel)
+    }
+}
+
+impl From<DropChange> for Command {
+    fn from(change: DropChange) -> Self {
+        match change {
+            DropChange::Start => Self::Start,
+            DropChange::End => Self::End,
+            DropChange::Cancel => Self::Cancel,
+            DropChange::Restock { variant, quantity } => Self::Restock { variant, quantity },
+            DropChange::Reschedule { starts_at, ends_at } => Self::Reschedule { starts_at, ends_at },
+        }
+    }
+}
+
 /// The drop use cases.
 #[derive(Clone)]
 pub struct Drops {
@@ -71,12 +116,12 @@ pub struct Drops {
     projection: Projection,
     sleepers: Sleepers,
     clock: Clock,
-    /// Drops that one creator may have scheduled or live.
-    quota: u32,
+    /// Drops that one creator may have scheduled or live, if there is a bound.
+    quota: Option<NonZeroU32>,
 }
 
 impl Drops {
-    /// Over these; one creator may have `quota` drops scheduled or live.
+    /// One creator may have `quota` drops scheduled or live; any number, if absent.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -84,7 +129,7 @@ impl Drops {
         projection: Projection,
         sleepers: Sleepers,
         clock: Clock,
-        quota: u32,
+        quota: Option<NonZeroU32>,
     ) -> Self {
         Self { store, registry, projection, sleepers, clock, quota }
     }
@@ -109,19 +154,12 @@ impl Drops {
             return Err(Failure::with(Code::ProductArchived, "An archived product gets no new drops"));
         }
         let spec = spec_of(id, new, &product, self.clock.now())?;
-        // Without a quota nobody counts.
-        let projected = match self.quota.checked_add(1) {
-            Some(limit) => self.store.open_drops_of(spec.creator_id, limit).await?,
+        let projected = match self.quota {
+            Some(quota) => self.store.open_drops_of(spec.creator_id, quota.get().saturating_add(1)).await?,
             None => Vec::new(),
         };
         let scheduled = self.registry.schedule_within(spec, self.quota, &projected).await;
-        let (handle, sequence) = scheduled.map_err(|error| match error {
-            AskError::TooManyDrops => {
-                let detail = format!("a creator has at most {} drops scheduled or live", self.quota);
-                Failure::with(Code::TooManyDrops, detail)
-            }
-            error => ask_failure(error),
-        })?;
+        let (handle, sequence) = scheduled.map_err(ask_failure)?;
         // A drop whose start is not in the future is live in the very answer; one that starts far ahead may be out of memory already.
         let sequence = match handle.ask(Command::Tick).await {
             Ok(answer) => answer.sequence,
@@ -132,83 +170,16 @@ impl Drops {
         Ok(view_of(&handle))
     }
 
-    /// Starts it now. Repeated: unchanged.
+    /// Makes a change. One that was made already changes nothing.
     ///
     /// # Errors
-    /// `drop_not_found`, `forbidden`, `precondition_failed`, `drop_state_conflict`, `overloaded`.
-    pub async fn start(
+    /// `drop_not_found`, `forbidden`, `precondition_failed`, `drop_state_conflict`, `overloaded`. Of a restock: `unknown_variant`, and
+    /// `conflicting_fields` past the bound on a variant's stock. Of other times: `conflicting_fields` where the end is not after the start or is past.
+    pub async fn change(
         &self,
         caller: &Caller,
         id: DropId,
-        only_if: OnlyIf<'_, DropView>,
-        attempt: &Attempt,
-    ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Start, only_if, attempt).await
-    }
-
-    /// Ends it now. Repeated: unchanged.
-    ///
-    /// # Errors
-    /// As [`Drops::start`].
-    pub async fn end(
-        &self,
-        caller: &Caller,
-        id: DropId,
-        only_if: OnlyIf<'_, DropView>,
-        attempt: &Attempt,
-    ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::End, only_if, attempt).await
-    }
-
-    /// Calls it off. Repeated: unchanged.
-    ///
-    /// # Errors
-    /// As [`Drops::start`].
-    pub async fn cancel(
-        &self,
-        caller: &Caller,
-        id: DropId,
-        only_if: OnlyIf<'_, DropView>,
-        attempt: &Attempt,
-    ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Cancel, only_if, attempt).await
-    }
-
-    /// Adds units. `variant` may be left out where there is one.
-    ///
-    /// # Errors
-    /// As [`Drops::start`]; `unknown_variant`; `conflicting_fields` past the bound on a variant's stock.
-    pub async fn restock(
-        &self,
-        caller: &Caller,
-        id: DropId,
-        (variant, quantity): (Option<VariantId>, u32),
-        only_if: OnlyIf<'_, DropView>,
-        attempt: &Attempt,
-    ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Restock { variant, quantity }, only_if, attempt).await
-    }
-
-    /// Moves start and end: both before the start, the end until the end. `starts_at`: as it is, if absent.
-    ///
-    /// # Errors
-    /// As [`Drops::start`]; `conflicting_fields` where the end is not after the start or is past.
-    pub async fn reschedule(
-        &self,
-        caller: &Caller,
-        id: DropId,
-        (starts_at, ends_at): (Option<Timestamp>, NewEnd),
-        only_if: OnlyIf<'_, DropView>,
-        attempt: &Attempt,
-    ) -> Result<DropView, Failure> {
-        self.command(caller, id, Command::Reschedule { starts_at, ends_at }, only_if, attempt).await
-    }
-
-    async fn command(
-        &self,
-        caller: &Caller,
-        id: DropId,
-        command: Command,
+        change: DropChange,
         only_if: OnlyIf<'_, DropView>,
         attempt: &Attempt,
     ) -> Result<DropView, Failure> {
@@ -221,13 +192,13 @@ impl Drops {
         let mut gone = 0;
         for _ in 0..DROP_CHANGE_ATTEMPTS_MAX {
             let Some(handle) = self.awake(id).await? else {
-                return self.command_settled(caller, id, &command, only_if).await;
+                return self.change_settled(caller, id, change, only_if).await;
             };
             caller.may_manage(handle.spec.creator_id)?;
             let by_hand = Command::ByHand {
                 actor: caller.actor(),
                 request: attempt.request().map(Box::new),
-                command: Box::new(command.clone()),
+                command: Box::new(change.into()),
             };
             // What holds of the drop that is seen here is decided on by the drop itself, if it is still what is seen here.
             let asked = match only_if {
@@ -250,7 +221,7 @@ impl Drops {
                     gone += 1;
                     tokio::time::sleep(GONE_PAUSE).await;
                 }
-                Err(AskError::Gone) => return self.command_settled(caller, id, &command, only_if).await,
+                Err(AskError::Gone) => return self.change_settled(caller, id, change, only_if).await,
                 Err(error) => return Err(ask_failure(error)),
             }
         }
@@ -275,19 +246,19 @@ impl Drops {
     }
 
     /// A settled drop takes no command; asking again for what it already is, is fine.
-    async fn command_settled(
+    async fn change_settled(
         &self,
         caller: &Caller,
         id: DropId,
-        command: &Command,
+        change: DropChange,
         only_if: OnlyIf<'_, DropView>,
     ) -> Result<DropView, Failure> {
         let row = self.row(id).await?;
         caller.may_manage(row.spec.creator_id)?;
         let (status, view) = (row.status, view_of_row(row));
         must_still_hold(only_if, &view)?;
-        match (command, status) {
-            (Command::End, DropStatus::Ended) | (Command::Cancel, DropStatus::Cancelled) => Ok(view),
+        match (change, status) {
+            (DropChange::End, DropStatus::Ended) | (DropChange::Cancel, DropStatus::Cancelled) => Ok(view),
             (_, status) => Err(state_conflict(status)),
         }
     }
@@ -389,7 +360,7 @@ fn state_conflict(status: DropStatus) -> Failure {
 pub fn ask_failure(error: AskError) -> Failure {
     match error {
         AskError::Overloaded => Failure::retry(Code::Overloaded, 1),
-        AskError::TooManyDrops => Failure::new(Code::TooManyDrops),
+        AskError::TooManyDrops { .. } => Failure::with(Code::TooManyDrops, error.to_string()),
         AskError::Stopped => Failure::retry(Code::ShuttingDown, 1),
         AskError::DiskFull => Failure::retry(Code::DiskFull, 5),
         AskError::OutcomeUnknown => Failure {

@@ -160,32 +160,22 @@ impl Products {
         self.rewrite(caller, id, "product_changed", only_if, |product| changed(product, change)).await
     }
 
-    /// Takes it out of the lists; it gets no new drops. Repeated: unchanged.
+    /// Takes it out of the lists, where it gets no new drops, or brings it back. Repeated: unchanged.
     ///
     /// # Errors
     /// As [`Products::change`].
-    pub async fn archive(
+    pub async fn set_status(
         &self,
         caller: &Caller,
         id: ProductId,
+        status: ProductStatus,
         only_if: OnlyIf<'_, Product>,
     ) -> Result<Product, Failure> {
-        let archived = |product: &Product| Ok(Product { status: ProductStatus::Archived, ..product.clone() });
-        self.rewrite(caller, id, "product_archived", only_if, archived).await
-    }
-
-    /// Brings it back. Repeated: unchanged.
-    ///
-    /// # Errors
-    /// As [`Products::change`].
-    pub async fn restore(
-        &self,
-        caller: &Caller,
-        id: ProductId,
-        only_if: OnlyIf<'_, Product>,
-    ) -> Result<Product, Failure> {
-        let restored = |product: &Product| Ok(Product { status: ProductStatus::Active, ..product.clone() });
-        self.rewrite(caller, id, "product_restored", only_if, restored).await
+        let act = match status {
+            ProductStatus::Active => "product_restored",
+            ProductStatus::Archived => "product_archived",
+        };
+        self.rewrite(caller, id, act, only_if, |product| Ok(Product { status, ..product.clone() })).await
     }
 
     /// Reads, changes and writes, again if somebody else wrote in between. A change that changes nothing leaves no trace.

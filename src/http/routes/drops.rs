@@ -1,10 +1,10 @@
 //! `/drops`.
 
-use super::{Answer, created, location};
+use super::{Answer, Changing, created, location};
 use crate::domain::DropId;
 use crate::domain::limits::DROP_BODY_BYTES_MAX;
 use crate::http::Services;
-use crate::http::conditional::{self, Precondition, View, drop_revision};
+use crate::http::conditional::{self, View, drop_revision};
 use crate::http::dto::drops::{DropBody, NewDropBody, RescheduleBody, RestockBody, StockBody};
 use crate::http::json::{self, Body};
 use crate::http::keyed::Repeated::{ChangesMore, ChangesNothing};
@@ -13,7 +13,8 @@ use crate::http::openapi::parameters::{DropsQuery, KeyedOrNot, OfDrop, WithIfMat
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
-use crate::service::{Caller, Code as C, DropFilter, DropView};
+use crate::service::drops::DropChange;
+use crate::service::{Caller, Code as C, DropFilter};
 use actix_web::{HttpRequest, web};
 
 /// `POST /drops`.
@@ -117,18 +118,8 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     ),
     security(("bearer" = [])),
 )]
-pub async fn start(
-    services: web::Data<Services>,
-    caller: Caller,
-    Id(id): Id<DropId>,
-    precondition: Precondition,
-    key: MaybeKeyed,
-) -> Answer {
-    let only_if = precondition.holds(drop_revision);
-    once(&services.keys, &caller, key, (ChangesNothing, &()), async |attempt| {
-        changed(&services.drops.start(&caller, id, only_if.as_deref(), attempt).await?)
-    })
-    .await
+pub async fn start(asked: Changing<DropId>) -> Answer {
+    change(asked, DropChange::Start).await
 }
 
 /// `POST /drops/{id}/end`.
@@ -145,18 +136,8 @@ pub async fn start(
     ),
     security(("bearer" = [])),
 )]
-pub async fn end(
-    services: web::Data<Services>,
-    caller: Caller,
-    Id(id): Id<DropId>,
-    precondition: Precondition,
-    key: MaybeKeyed,
-) -> Answer {
-    let only_if = precondition.holds(drop_revision);
-    once(&services.keys, &caller, key, (ChangesNothing, &()), async |attempt| {
-        changed(&services.drops.end(&caller, id, only_if.as_deref(), attempt).await?)
-    })
-    .await
+pub async fn end(asked: Changing<DropId>) -> Answer {
+    change(asked, DropChange::End).await
 }
 
 /// `POST /drops/{id}/cancel`.
@@ -173,18 +154,8 @@ pub async fn end(
     ),
     security(("bearer" = [])),
 )]
-pub async fn cancel(
-    services: web::Data<Services>,
-    caller: Caller,
-    Id(id): Id<DropId>,
-    precondition: Precondition,
-    key: MaybeKeyed,
-) -> Answer {
-    let only_if = precondition.holds(drop_revision);
-    once(&services.keys, &caller, key, (ChangesNothing, &()), async |attempt| {
-        changed(&services.drops.cancel(&caller, id, only_if.as_deref(), attempt).await?)
-    })
-    .await
+pub async fn cancel(asked: Changing<DropId>) -> Answer {
+    change(asked, DropChange::Cancel).await
 }
 
 /// `POST /drops/{id}/restock`.
@@ -203,20 +174,9 @@ pub async fn cancel(
     ),
     security(("bearer" = [])),
 )]
-pub async fn restock(
-    services: web::Data<Services>,
-    caller: Caller,
-    Id(id): Id<DropId>,
-    precondition: Precondition,
-    key: MaybeKeyed,
-    Body(body): Body<RestockBody>,
-) -> Answer {
+pub async fn restock(asked: Changing<DropId>, Body(body): Body<RestockBody>) -> Answer {
     let (variant, quantity) = body.validated(RestockBody::validate)?;
-    let only_if = precondition.holds(drop_revision);
-    once(&services.keys, &caller, key, (ChangesMore, &(variant, quantity)), async |attempt| {
-        changed(&services.drops.restock(&caller, id, (variant, quantity), only_if.as_deref(), attempt).await?)
-    })
-    .await
+    change(asked, DropChange::Restock { variant, quantity }).await
 }
 
 /// `POST /drops/{id}/reschedule`.
@@ -235,24 +195,19 @@ pub async fn restock(
     ),
     security(("bearer" = [])),
 )]
-pub async fn reschedule(
-    services: web::Data<Services>,
-    caller: Caller,
-    Id(id): Id<DropId>,
-    precondition: Precondition,
-    key: MaybeKeyed,
-    Body(body): Body<RescheduleBody>,
-) -> Answer {
+pub async fn reschedule(asked: Changing<DropId>, Body(body): Body<RescheduleBody>) -> Answer {
     let (starts_at, ends_at) = body.validated(RescheduleBody::validate)?;
-    let only_if = precondition.holds(drop_revision);
-    once(&services.keys, &caller, key, (ChangesMore, &(starts_at, ends_at)), async |attempt| {
-        changed(&services.drops.reschedule(&caller, id, (starts_at, ends_at), only_if.as_deref(), attempt).await?)
-    })
-    .await
+    change(asked, DropChange::Reschedule { starts_at, ends_at }).await
 }
 
-fn changed(drop: &DropView) -> Answer {
-    conditional::changed(Some(&drop_revision(drop)), DropBody::from(drop))
+async fn change((services, caller, Id(id), precondition, key): Changing<DropId>, change: DropChange) -> Answer {
+    let only_if = precondition.holds(drop_revision);
+    let repeated = if change.is_idempotent() { ChangesNothing } else { ChangesMore };
+    once(&services.keys, &caller, key, (repeated, &change), async |attempt| {
+        let drop = services.drops.change(&caller, id, change, only_if.as_deref(), attempt).await?;
+        conditional::changed(Some(&drop_revision(&drop)), DropBody::from(&drop))
+    })
+    .await
 }
 
 /// `GET /users/me/feed`.

@@ -8,17 +8,25 @@ pub mod orders;
 pub mod products;
 pub mod sales;
 
+use super::Services;
+use super::conditional::Precondition;
 use super::json;
+use super::keyed::MaybeKeyed;
+use super::path::Id;
 use super::problem::Problem;
-use actix_web::HttpResponse;
+use crate::service::Caller;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, LOCATION};
+use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use serde::Serialize;
 use uuid::{Uuid, fmt::Hyphenated};
 
 /// What every handler returns.
 pub type Answer = Result<HttpResponse, Problem>;
+
+/// A change that somebody asks of the one of an id, once for each key.
+type Changing<T> = (web::Data<Services>, Caller, Id<T>, Precondition, MaybeKeyed);
 
 /// 200 with this body.
 fn ok(body: impl Serialize) -> Answer {

@@ -1,8 +1,8 @@
 //! `/products`.
 
-use super::{Answer, created, location};
-use crate::domain::ProductId;
+use super::{Answer, Changing, created, location};
 use crate::domain::limits::PRODUCT_BODY_BYTES_MAX;
+use crate::domain::{ProductId, ProductStatus};
 use crate::http::Services;
 use crate::http::conditional::{self, Precondition, product_revision};
 use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody, ProductSummaryBody};
@@ -125,19 +125,8 @@ pub async fn change(
     ),
     security(("bearer" = [])),
 )]
-pub async fn archive(
-    services: web::Data<Services>,
-    caller: Caller,
-    Id(id): Id<ProductId>,
-    precondition: Precondition,
-    key: MaybeKeyed,
-) -> Answer {
-    let only_if = precondition.holds(product_revision);
-    once(&services.keys, &caller, key, (ChangesNothing, &()), async |_| {
-        let product = services.products.archive(&caller, id, only_if.as_deref()).await?;
-        conditional::changed(None, ProductBody::from(&product))
-    })
-    .await
+pub async fn archive(asked: Changing<ProductId>) -> Answer {
+    set_status(asked, ProductStatus::Archived).await
 }
 
 /// `POST /products/{id}/restore`.
@@ -154,16 +143,17 @@ pub async fn archive(
     ),
     security(("bearer" = [])),
 )]
-pub async fn restore(
-    services: web::Data<Services>,
-    caller: Caller,
-    Id(id): Id<ProductId>,
-    precondition: Precondition,
-    key: MaybeKeyed,
+pub async fn restore(asked: Changing<ProductId>) -> Answer {
+    set_status(asked, ProductStatus::Active).await
+}
+
+async fn set_status(
+    (services, caller, Id(id), precondition, key): Changing<ProductId>,
+    status: ProductStatus,
 ) -> Answer {
     let only_if = precondition.holds(product_revision);
     once(&services.keys, &caller, key, (ChangesNothing, &()), async |_| {
-        let product = services.products.restore(&caller, id, only_if.as_deref()).await?;
+        let product = services.products.set_status(&caller, id, status, only_if.as_deref()).await?;
         conditional::changed(None, ProductBody::from(&product))
     })
     .await

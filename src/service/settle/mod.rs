@@ -245,7 +245,7 @@ async fn record(handle: &DropHandle, command: Command) -> Result<Paid, Failure> 
                 return reread(handle, &command).await;
             }
             Ok(_) => return Err(Failure::new(Code::OrderNotFound)),
-            Err(AskError::Overloaded | AskError::DiskFull | AskError::TooManyDrops) => retries.pause().await,
+            Err(AskError::Overloaded | AskError::DiskFull | AskError::TooManyDrops { .. }) => retries.pause().await,
             Err(AskError::Gone) => return Err(Failure::new(Code::DropNotFound)),
             // The gateway has spoken, and nobody wrote it down: the next start asks it again.
             Err(AskError::Stopped | AskError::OutcomeUnknown) => return Err(ask_failure(AskError::OutcomeUnknown)),

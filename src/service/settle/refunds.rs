@@ -123,7 +123,7 @@ impl Sweep {
                 }
                 // It left memory, or the process ends: the next start finds what is owed.
                 Err(AskError::Gone | AskError::Stopped | AskError::OutcomeUnknown) => return,
-                Err(AskError::Overloaded | AskError::DiskFull | AskError::TooManyDrops) => {
+                Err(AskError::Overloaded | AskError::DiskFull | AskError::TooManyDrops { .. }) => {
                     self.more.store(true, Ordering::Release);
                     retries.pause().await;
                 }
