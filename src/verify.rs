@@ -3,9 +3,7 @@
 //! It checks every frame, folds the journal through the engine, compares the result at the watermark with SQL row by
 //! row, and checks the stock equation of every drop on the way.
 
-use crate::domain::{
-    DropEvent, DropId, DropRecord, DropStatus, OrderStatus, OrderView, StockBoard, StockCounts, VariantId,
-};
+use crate::domain::{DropEvent, DropId, DropRecord, OrderStatus, OrderView, StockBoard};
 use crate::engine::DropState;
 use crate::journal::{self, FileDevice, RecoveryError};
 use crate::storage::{DropFilter, DropRow, SetAsideDrop, Store, StoreError};
@@ -16,7 +14,7 @@ use std::{
 };
 use uuid::Uuid;
 
-mod difference;
+pub(crate) mod difference;
 
 /// Findings listed in full; the rest is counted.
 const FINDINGS_MAX: usize = 100;
@@ -405,18 +403,10 @@ async fn compare_drop(
     if told.state.order_count() != seen {
         report.find(format!("drop {id}: {} orders in the journal, {seen} in the database", told.state.order_count()));
     }
-    let stocks: Vec<_> = row.variants.iter().map(|variant| (variant.id, variant.stock)).collect();
-    if told.state.status() != row.status || !told.state.stock().eq(stocks.iter().copied()) {
-        let (journal, database) = (in_words(told.state.status(), told.state.stock()), in_words(row.status, stocks));
-        report.find(format!("drop {id}: the journal says {journal}; the database {database}"));
+    if let Some(difference) = difference::of_drops(&told.state, row) {
+        report.find(format!("drop {id} differs in {difference}"));
     }
     Ok(())
-}
-
-/// A drop's status and stock: `live, variant 0198…: 3 available + 1 held + 6 sold = 10`.
-fn in_words(status: DropStatus, stock: impl IntoIterator<Item = (VariantId, StockCounts)>) -> String {
-    let stock = stock.into_iter().map(|(variant, counts)| format!(", variant {variant}: {counts}"));
-    status.as_str().to_owned() + &stock.collect::<String>()
 }
 
 fn compare_order(report: &mut VerifyReport, told: Option<OrderView>, row: OrderView) {

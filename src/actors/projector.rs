@@ -186,7 +186,9 @@ impl Projector {
                     tokio::select! {
                         more = self.tail.wait() => if !more { return },
                         () = tokio::time::sleep(IDLE_LOOK) => {
-                            self.look_again().await;
+                            if self.look_again().await == Projected::Stopped {
+                                return;
+                            }
                         }
                         changed = stop.changed() => if changed.is_err() { return },
                     }
@@ -234,9 +236,18 @@ impl Projector {
                 self.set_trouble(None);
                 Projected::Nothing
             }
-            Err(StoreError::Unavailable(reason)) => self.unavailable(&format!("the database is down: {reason}")),
-            Err(error) => self.unavailable(&error.to_string()),
+            Err(error) => self.failed(error, None),
         }
+    }
+
+    /// What a failure of the database means to the projector: an outage passes, everything else is for an operator. `first` is the record that it
+    /// was about, if it was about one.
+    fn failed(&self, error: StoreError, first: Option<u64>) -> Projected {
+        if let StoreError::Unavailable(reason) = error {
+            return self.unavailable(&format!("the database is down: {reason}"));
+        }
+        self.fenced.send_replace(matches!(error, StoreError::Fenced { .. }));
+        self.stopped(first.map_or_else(|| error.to_string(), |first| format!("at record {first}: {error}")))
     }
 
     fn rewind(&mut self, watermark: u64) -> Projected {
@@ -277,20 +288,15 @@ impl Projector {
                 self.halve(batch);
                 Projected::Narrowed
             }
-            Err(StoreError::Unavailable(reason)) => {
-                self.pending.push(batch);
-                self.unavailable(&format!("the database is down: {reason}"))
-            }
             Err(StoreError::Unacceptable(reason)) if aside.len() < batch.records.len() => {
                 self.narrow(batch, reason);
                 Projected::Narrowed
             }
             Err(StoreError::Gap { first, watermark }) if watermark + 1 < first => self.rewind(watermark),
-            Err(fatal) => {
-                self.fenced.send_replace(matches!(fatal, StoreError::Fenced { .. }));
+            Err(error) => {
                 let first = batch.first_sequence;
                 self.pending.push(batch);
-                self.stopped(format!("at record {first}: {fatal}"))
+                self.failed(error, Some(first))
             }
         }
     }
@@ -313,8 +319,7 @@ impl Projector {
                 *locked(&self.aside) = Some(drops);
                 Ok(())
             }
-            Err(StoreError::Unavailable(reason)) => Err(self.unavailable(&format!("the database is down: {reason}"))),
-            Err(fatal) => Err(self.stopped(fatal.to_string())),
+            Err(error) => Err(self.failed(error, None)),
         }
     }
 

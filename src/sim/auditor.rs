@@ -5,6 +5,7 @@ use crate::domain::{
     DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, TraceId, VariantId,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 /// What a key was answered first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +14,15 @@ pub enum Told {
     Order(OrderId),
     /// A refusal, and the trace in it.
     Refused(Refusal, TraceId),
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order(id) => write!(f, "order {id}"),
+            Self::Refused(refusal, trace) => write!(f, "{} (trace {trace})", refusal.as_str()),
+        }
+    }
 }
 
 /// What one order's buyer knows of it.
@@ -28,7 +38,7 @@ impl Known {
     fn allows(&self, order: &OrderView) -> Finding {
         let id = order.id;
         if self.confirmed && !is_sold(order) {
-            return Err(format!("order {id} was confirmed and is {:?} now", order.status));
+            return Err(format!("order {id} was confirmed and is {} now", order.status.as_str()));
         }
         if self.refunded && order.refunded_at.is_none() {
             return Err(format!("order {id} was refunded and is not any more"));
@@ -69,7 +79,7 @@ impl Auditor {
     /// A client reads an answer to a key.
     pub fn answered(&mut self, digest: KeyDigest, told: Told) -> Finding {
         match self.answers.insert(digest, told) {
-            Some(first) if first != told => Err(format!("a key was answered {first:?} and then {told:?}")),
+            Some(first) if first != told => Err(format!("a key was answered {first} and then {told}")),
             _ => Ok(()),
         }
     }
@@ -137,7 +147,7 @@ impl Auditor {
                     return Err(format!("order {} is confirmed and not paid for", order.id));
                 }
                 OrderStatus::Released | OrderStatus::Refunded if paid_for => {
-                    return Err(format!("order {} is {:?}, and its money was kept", order.id, order.status));
+                    return Err(format!("order {} is {}, and its money was kept", order.id, order.status.as_str()));
                 }
                 OrderStatus::Reserved => return Err(format!("order {} is still held", order.id)),
                 _ => {}

@@ -89,11 +89,17 @@ impl Life {
     pub fn shows_what_it_decided(&self) -> Finding {
         for (id, decider) in &self.drops {
             let shown = decider.published();
-            if shown != Published::of(decider.state(), shown.position) {
-                return Err(format!("drop {id} shows {shown:?}, which is not what it decided"));
+            let decided = Published::of(decider.state(), shown.position);
+            if shown != decided {
+                return Err(format!("drop {id} shows {}, and decided {}", in_words(&shown), in_words(&decided)));
             }
         }
         Ok(())
+    }
+
+    /// What the projector said when it stopped.
+    pub fn why_the_projector_stops(&self) -> String {
+        format!("the projector stops: {}", self.projection.trouble().unwrap_or_default())
     }
 
     fn write(&mut self) {
@@ -106,6 +112,11 @@ impl Life {
         self.journal.finish();
         self.write();
     }
+}
+
+fn in_words(shown: &Published) -> String {
+    let stock: Vec<String> = shown.variants.iter().map(|(variant, stock)| format!("{variant}: {stock}")).collect();
+    format!("{} at record {}, {}", shown.status.as_str(), shown.position, stock.join(", "))
 }
 
 impl World {

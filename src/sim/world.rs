@@ -16,6 +16,7 @@ use crate::domain::{
 use crate::engine::{Command, DropState, Outcome, Rejection, Reserve};
 use crate::journal::{MemoryDevice, scan};
 use crate::storage::{Ledger, StoreError};
+use crate::verify::difference;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -307,28 +308,29 @@ impl World {
             self.database().lose_an_answer();
         }
         let (life, runtime) = (self.life.as_mut().expect("a life"), &self.runtime);
-        let (what, more) = match runtime.block_on(life.projector.step()) {
-            Projected::Batch => ("a batch projected", true),
+        let what = match runtime.block_on(life.projector.step()) {
+            Projected::Batch => "a batch projected",
             Projected::Nothing => return Ok(false),
-            Projected::Unavailable => ("a projection without an answer", true),
-            Projected::Rewound => ("a projection begins again", true),
-            Projected::Narrowed => ("a batch cut in two", true),
-            Projected::Stopped => {
-                return Err(format!("the projector stops: {}", life.projection.trouble().unwrap_or_default()));
-            }
+            Projected::Unavailable => "a projection without an answer",
+            Projected::Rewound => "a projection begins again",
+            Projected::Narrowed => "a batch cut in two",
+            Projected::Stopped => return Err(life.why_the_projector_stops()),
         };
         self.count(what);
-        Ok(more)
+        Ok(true)
     }
 
     /// What the projector does when there is nothing to project: the database may have forgotten rows meanwhile. Returns whether it has.
     fn look_again(&mut self) -> Result<bool, String> {
         let (life, runtime) = (self.life.as_mut().expect("a life"), &self.runtime);
-        let again = runtime.block_on(life.projector.look_again()) == Projected::Rewound;
-        if again {
-            self.count("an idle projection begins again");
+        match runtime.block_on(life.projector.look_again()) {
+            Projected::Rewound => {
+                self.count("an idle projection begins again");
+                Ok(true)
+            }
+            Projected::Stopped => Err(life.why_the_projector_stops()),
+            _ => Ok(false),
         }
-        Ok(again)
     }
 
     /// Reads what a buyer could read, and compares the journal with itself.
@@ -396,14 +398,23 @@ impl World {
             });
             let (row, rows) = read.map_err(|error| error.to_string())?;
             let row = row.ok_or_else(|| format!("drop {id} is not in the database"))?;
-            let stock: Vec<_> = row.variants.iter().map(|variant| (variant.id, variant.stock)).collect();
-            if row.status != state.status() || stock != state.stock().collect::<Vec<_>>() {
-                return Err(format!("drop {id}: SQL has {:?} {stock:?}", row.status));
+            if let Some(difference) = difference::of_drops(&state, &row) {
+                return Err(format!("drop {id} differs in {difference}"));
             }
-            let mut expected: Vec<OrderView> = state.orders().collect();
-            expected.sort_by_key(|order| order.id);
-            if rows != expected {
-                return Err(format!("drop {id}: the orders in SQL are not the journal's"));
+            if rows.len() != state.order_count() {
+                return Err(format!(
+                    "drop {id}: {} orders in the journal, {} in the database",
+                    state.order_count(),
+                    rows.len()
+                ));
+            }
+            for row in &rows {
+                let order = state.order(row.id);
+                let order =
+                    order.ok_or_else(|| format!("order {} is in the database and not in the journal", row.id))?;
+                if let Some(difference) = difference::of_orders(&order, row) {
+                    return Err(format!("order {} differs in {difference}", row.id));
+                }
             }
         }
         Ok(())

@@ -1,19 +1,47 @@
-//! What differs between an order as the journal tells it and its row, in words.
+//! What differs between a drop or an order as the journal tells it and its row, in words.
 
-use crate::domain::OrderView;
+use crate::domain::{DropStatus, OrderView, StockCounts, VariantId};
+use crate::engine::DropState;
+use crate::storage::DropRow;
+
+/// A name and a value.
+type Field = (String, String);
+
+/// What differs in a drop's status and stock, as [`of_orders`] says it. `None`: no difference.
+pub(crate) fn of_drops(told: &DropState, row: &DropRow) -> Option<String> {
+    let stored = || row.variants.iter().map(|variant| (variant.id, variant.stock));
+    if told.status() == row.status && told.stock().eq(stored()) {
+        return None;
+    }
+    Some(between(&drop_fields(told.status(), told.stock()), &drop_fields(row.status, stored())))
+}
+
+fn drop_fields(status: DropStatus, stock: impl Iterator<Item = (VariantId, StockCounts)>) -> Vec<Field> {
+    let stock = stock.map(|(variant, counts)| (format!("stock of variant {variant}"), counts.to_string()));
+    std::iter::once(("status".to_owned(), status.as_str().to_owned())).chain(stock).collect()
+}
 
 /// The fields that differ, each with what both say: `status: the journal says confirmed, the database reserved`. `None`: no difference.
-pub(super) fn of_orders(told: &OrderView, row: &OrderView) -> Option<String> {
-    let fields = fields(told).into_iter().zip(fields(row));
+pub(crate) fn of_orders(told: &OrderView, row: &OrderView) -> Option<String> {
+    (told != row).then(|| between(&order_fields(told), &order_fields(row)))
+}
+
+/// The fields that differ. One that only one side has is `nothing` on the other.
+fn between(told: &[Field], row: &[Field]) -> String {
+    let value = |fields: &[Field], name: &str| {
+        or_none(fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()))
+    };
+    let only_in_row = row.iter().filter(|(name, _)| !told.iter().any(|(other, _)| other == name));
+    let fields = told.iter().chain(only_in_row).map(|(name, _)| (name, value(told, name), value(row, name)));
     let differences: Vec<String> = fields
-        .filter(|((_, told), (_, row))| told != row)
-        .map(|((name, told), (_, row))| format!("{name}: the journal says {told}, the database {row}"))
+        .filter(|(_, told, row)| told != row)
+        .map(|(name, told, row)| format!("{name}: the journal says {told}, the database {row}"))
         .collect();
-    (!differences.is_empty()).then(|| differences.join("; "))
+    differences.join("; ")
 }
 
 /// Every field but the id, by the name that it has in the API where it is there.
-fn fields(order: &OrderView) -> Vec<(&'static str, String)> {
+fn order_fields(order: &OrderView) -> Vec<Field> {
     // A field that is added to an order does not compile until it is compared here.
     let OrderView {
         id: _,
@@ -36,7 +64,7 @@ fn fields(order: &OrderView) -> Vec<(&'static str, String)> {
         refund_due,
         failed_trace,
     } = order;
-    vec![
+    let fields = [
         ("drop_id", drop_id.to_string()),
         ("variant_id", variant_id.to_string()),
         ("buyer_id", buyer.to_string()),
@@ -55,7 +83,8 @@ fn fields(order: &OrderView) -> Vec<(&'static str, String)> {
         ("payment_pending", or_none(payment_pending.as_deref())),
         ("refund_due", or_none(refund_due.map(|cause| cause.as_str()))),
         ("failed_trace", or_none(*failed_trace)),
-    ]
+    ];
+    fields.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 fn or_none(value: Option<impl ToString>) -> String {
@@ -67,9 +96,35 @@ mod tests {
     use super::*;
     use crate::domain::fixtures::drop_of;
     use crate::domain::{Fingerprint, KeyDigest, OrderId, OrderStatus, Timestamp, UserId};
+    use crate::storage::VariantRow;
 
     #[test]
-    fn a_difference_is_told_in_words() {
+    fn a_drops_difference_is_told_in_words() {
+        let spec = drop_of(2);
+        let told = DropState::scheduled(spec.clone());
+        let variant = |id, stock: u32| VariantRow { id, stock: StockCounts::full(stock), low: false };
+        let row = |status, variants| DropRow {
+            status,
+            variants,
+            started_at: None,
+            ended_at: None,
+            last_event_at: spec.created_at,
+            spec: spec.clone(),
+        };
+        let [id, other] = [spec.variants[0].id, VariantId::new()];
+        assert_eq!(of_drops(&told, &row(DropStatus::Scheduled, vec![variant(id, 2)])), None);
+        assert_eq!(
+            of_drops(&told, &row(DropStatus::Live, vec![variant(id, 2), variant(other, 1)])).unwrap(),
+            format!(
+                "status: the journal says scheduled, the database live; \
+                 stock of variant {other}: the journal says nothing, the database {}",
+                StockCounts::full(1)
+            )
+        );
+    }
+
+    #[test]
+    fn an_orders_difference_is_told_in_words() {
         let spec = drop_of(1);
         let told = OrderView {
             id: OrderId::for_drop(spec.id),

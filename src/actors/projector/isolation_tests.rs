@@ -43,9 +43,15 @@ struct Picky {
     /// Whether it does not even set aside.
     stubborn: AtomicBool,
     transactions: AtomicUsize,
+    /// What it answers to questions, while it is set.
+    failure: Mutex<Option<fn() -> StoreError>>,
 }
 
 impl Picky {
+    fn fails(&self) -> Result<(), StoreError> {
+        locked(&self.failure).map_or(Ok(()), |failure| Err(failure()))
+    }
+
     fn examine<'a>(&self, mut records: impl Iterator<Item = &'a DropRecord>) -> Result<(), StoreError> {
         self.transactions.fetch_add(1, Ordering::Relaxed);
         let bad = |record: &DropRecord| matches!(&record.event, DropEvent::Reserved { key, .. } if &**key == BAD_KEY);
@@ -59,6 +65,7 @@ impl Picky {
 #[async_trait]
 impl Ledger for Picky {
     async fn watermark(&self, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
+        self.fails()?;
         self.ledger.watermark(journal).await
     }
     async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
@@ -69,12 +76,14 @@ impl Ledger for Picky {
             }
             _ => {}
         }
+        self.fails()?;
         let numbered = (batch.first_sequence..).zip(&batch.records);
         let stubborn = self.stubborn.load(Ordering::Relaxed);
         self.examine(numbered.filter(|(at, _)| stubborn || !aside.contains_key(at)).map(|(_, record)| record))?;
         self.ledger.project_around(batch, aside).await
     }
     async fn set_aside_drops(&self, journal: Uuid) -> Result<Vec<SetAsideDrop>, StoreError> {
+        self.fails()?;
         self.ledger.set_aside_drops(journal).await
     }
     async fn set_aside(
@@ -308,4 +317,33 @@ async fn a_batch_that_is_too_much_is_halved() {
         assert_eq!(unavailable > 0, how == Most::TakesTooLong);
         assert!(story.in_sql(&*store, 0).await && story.in_sql(&*store, 1).await);
     }
+}
+
+#[tokio::test]
+async fn a_failure_means_the_same_to_every_question() {
+    let failures: [(fn() -> StoreError, Projected, bool); 3] = [
+        (|| StoreError::unavailable(std::io::ErrorKind::TimedOut, "silence"), Projected::Unavailable, false),
+        (|| StoreError::Corrupt("no such table".to_owned()), Projected::Stopped, false),
+        (|| StoreError::Fenced { ours: 1, theirs: 2 }, Projected::Stopped, true),
+    ];
+    let story = Story::new(2).await;
+    let store = Arc::new(Picky::default());
+    let (mut projector, view) = Projector::new(store.clone(), &story.reader(), 0);
+    // Asks which drops are set aside; then it knows, and brings its batch.
+    for _ in 0..2 {
+        for (failure, meaning, fenced) in failures {
+            *locked(&store.failure) = Some(failure);
+            assert_eq!((projector.step().await, projector.look_again().await), (meaning, meaning), "{:?}", failure());
+            if meaning == Projected::Stopped {
+                assert_eq!(*view.fenced().borrow(), fenced);
+            }
+            assert!(view.trouble().is_some());
+        }
+        *locked(&store.failure) = None;
+        assert_eq!(projector.look_again().await, Projected::Nothing);
+        assert_eq!(view.trouble(), None);
+        projector.load_aside().await.unwrap();
+    }
+    to_the_end(&mut projector).await;
+    assert_eq!(view.watermark(), 2);
 }
