@@ -148,8 +148,9 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let services = services((config, &secret), &store, &hub, &clock, selling, (monitor, meters), &logins);
     let limits = Limits::new(config.sizes, &config.rate_limits);
     background.sweep_limits(&limits);
-    let server = server::build(services, listener, options(config, tls, connections), going_down.clone(), limits)
-        .map_err(AppError::io("start the HTTP server"))?;
+    let server =
+        server::build(services, listener, options(config, tls, connections, &supervisor), going_down.clone(), limits)
+            .map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
     Ok(App {
         address,
@@ -174,7 +175,12 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     })
 }
 
-fn options(config: &Config, tls: Option<TlsConfig>, connections: Connections) -> ServerOptions {
+fn options(
+    config: &Config,
+    tls: Option<TlsConfig>,
+    connections: Connections,
+    supervisor: &Supervisor,
+) -> ServerOptions {
     ServerOptions {
         workers: config.workers,
         cors_allowed_origins: config.cors_allowed_origins.clone().into(),
@@ -184,6 +190,7 @@ fn options(config: &Config, tls: Option<TlsConfig>, connections: Connections) ->
         send_timeout: config.send_timeout,
         connections,
         shutdown: config.shutdown,
+        keep: supervisor.for_workers(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! task begins again after a pause. What must not be missing, and does not come back, ends the process: a restart recovers.
 
 use crate::actors::Backoff;
+use crate::http::KeepTask;
 use futures_util::FutureExt;
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::{
@@ -131,6 +132,12 @@ impl Supervisor {
             warn!(task, %reason, again_in_ms = pause.as_millis(), "a background task ended; it begins again");
             sleep(pause).await;
         }
+    }
+
+    /// The same for tasks of the server's workers.
+    pub fn for_workers(&self) -> KeepTask {
+        let supervisor = self.clone();
+        Arc::new(move |task, mut begin| Box::pin(supervisor.clone().keep(task, Need::Useful, move |_| begin())))
     }
 
     /// Runs what `begin` makes, which ends by itself, and again if it panics.

@@ -65,7 +65,7 @@ use routing::{Routes, at};
 pub use sizes::Sizes;
 use std::sync::Arc;
 pub use tls::{TlsConfig, TlsError, TlsFiles};
-pub use transport::{ConnectionBounds, Connections};
+pub use transport::{ConnectionBounds, Connections, KeepTask};
 
 /// Everything that handlers ask.
 #[derive(Clone)]

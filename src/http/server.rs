@@ -4,7 +4,7 @@ use super::transport::Connections;
 use super::transport::accept::{Door, Encrypted, HTTP_2, Plain};
 use super::transport::connection::Connection;
 use super::transport::socket::Socket;
-use super::transport::watch::Timeouts;
+use super::transport::watch::{KeepTask, Timeouts};
 use super::upgrade::Application;
 use super::{GoingDown, Limits, Services, configure, cors, trace};
 use actix_codec::{AsyncRead, AsyncWrite};
@@ -35,7 +35,7 @@ const BACKLOG: i32 = 4_096;
 /// fills it on every event stream.
 pub(super) const WRITE_BUFFER_BYTES: usize = 15 << 10;
 /// What the server needs to know besides its services.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerOptions {
     /// Threads; the machine's cores if absent.
     pub workers: Option<NonZeroUsize>,
@@ -54,6 +54,8 @@ pub struct ServerOptions {
     pub shutdown: Duration,
     /// Which connections get in, and what they may hold.
     pub connections: Connections,
+    /// Keeps the workers' background tasks going.
+    pub keep: KeepTask,
 }
 
 /// Builds the server on a socket that is already bound. It takes no signals: its owner stops it by its handle.
@@ -104,6 +106,7 @@ pub fn build(
             head_timeout: options.head_timeout,
             keep_alive: options.keep_alive,
             timeouts: Timeouts { idle, send: options.send_timeout },
+            keep: options.keep,
             stopping: server.graceful_shutdown_signal(),
         },
     };

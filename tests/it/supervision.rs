@@ -32,7 +32,7 @@ async fn is_named_and_counted(server: &Server, task: &str) {
 #[tokio::test]
 async fn a_task_that_panics_is_named_counted_and_begun_again() {
     let mut server = Server::set_up(Setup { quiet: true, ..Setup::default() });
-    for task in ["inbox_marks", "rate_limits", "database_watch", "evictor"] {
+    for task in ["inbox_marks", "rate_limits", "database_watch", "evictor", "connection_watch"] {
         restart_with_a_panic(&mut server, task);
         is_named_and_counted(&server, task).await;
     }

@@ -5,7 +5,7 @@ use super::connection::Connection;
 use super::http2;
 use super::metrics::Refusal;
 use super::socket::Socket;
-use super::watch::{self, Timeouts};
+use super::watch::{self, KeepTask, Timeouts};
 use actix_http::error::DispatchError;
 use actix_http::{Protocol, Request};
 use actix_server::GracefulShutdownSignal;
@@ -45,6 +45,8 @@ pub struct Door {
     pub keep_alive: Duration,
     /// When the watch ends a connection.
     pub timeouts: Timeouts,
+    /// Keeps the watch going.
+    pub keep: KeepTask,
     /// Told once the server stops.
     pub stopping: GracefulShutdownSignal,
 }
@@ -62,7 +64,7 @@ impl Door {
         };
         tune(&io);
         let connection = Arc::new(Connection::new(&io, admission, watch::round())?);
-        watch::add(&connection, self.timeouts);
+        watch::add(&connection, self.timeouts, &self.keep);
         Some(Socket::new(io, peer, connection))
     }
 }

@@ -10,3 +10,4 @@ pub mod unsent;
 pub mod watch;
 
 pub use admission::{ConnectionBounds, Connections};
+pub use watch::KeepTask;

@@ -6,6 +6,7 @@
 use super::connection::Connection;
 use super::metrics::Abort;
 use crate::domain::limits::{SEND_BYTES_PER_SECOND_CROWDED, SEND_BYTES_PER_SECOND_MIN};
+use futures_util::future::LocalBoxFuture;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -58,13 +59,18 @@ pub(crate) fn round() -> u32 {
     WATCH.with(|watch| watch.round.get())
 }
 
+/// Runs a worker's background task of that name for as long as the worker lives: what the closure makes, and again where that panics or ends.
+pub type KeepTask = Arc<dyn Fn(&'static str, BeginTask) -> LocalBoxFuture<'static, ()> + Send + Sync>;
+/// Begins a background task, also once more.
+pub type BeginTask = Box<dyn FnMut() -> LocalBoxFuture<'static, ()>>;
+
 /// Watches over a new connection of this worker until it is gone or becomes a session. It is ended up to an eighth later than
-/// the timeouts say.
-pub(super) fn add(connection: &Arc<Connection>, timeouts: Timeouts) {
+/// the timeouts say. The first one begins the rounds, which `keep` goes on with.
+pub(super) fn add(connection: &Arc<Connection>, timeouts: Timeouts, keep: &KeepTask) {
     WATCH.with(|watch| {
         let mut connections = watch.connections.borrow_mut();
         if connections.capacity() == 0 {
-            actix_web::rt::spawn(walk(timeouts));
+            actix_web::rt::spawn(keep("connection_watch", Box::new(move || Box::pin(walk(timeouts)))));
         }
         connections.push(Arc::downgrade(connection));
     });
