@@ -192,7 +192,8 @@ impl Config {
         let seconds = |text: &str| number(text, 1, 3_600).map(Duration::from_secs);
         let bind = sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
         // Who turns quotas off has a crowd that comes from one machine.
-        let crowded = sources.read("rate_limits", str::parse)? == Some(RateLimits::OFF);
+        let rate_limits: RateLimits = sources.read("rate_limits", str::parse)?.unwrap_or_default();
+        let crowded = rate_limits.are_off();
         Ok(Self {
             bind,
             database_url: Secret(database_url),
@@ -219,7 +220,7 @@ impl Config {
                 .read("drops_per_creator", |text| number(text, 1, DROPS_PER_CREATOR_MAX.into()))?
                 .or((!crowded).then_some(DROPS_PER_CREATOR_DEFAULT))
                 .and_then(NonZeroU32::new),
-            rate_limits: sources.read("rate_limits", str::parse)?.unwrap_or_default(),
+            rate_limits,
             sizes: sizes(&sources)?,
             head_timeout: sources.read("head_timeout_ms", edge_timeout)?.unwrap_or(Duration::from_secs(5)),
             // Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection

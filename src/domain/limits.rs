@@ -100,6 +100,8 @@ pub const UNSENT_BYTES_MAX: usize = 256 << 20;
 pub const UNSENT_BYTES_PER_CONNECTION_MAX: usize = 16 << 20;
 /// Shorter answers do not count: what else a connection needs is more.
 pub const COUNTED_ANSWER_BYTES_MIN: u64 = 32 << 10;
+/// Bytes of request bodies that have arrived in part, over all connections. Past it a body that does not come at once is 503.
+pub const ARRIVING_BYTES_MAX: usize = 64 << 20;
 /// Bytes a second that a client must take while its answer waits for it.
 pub const SEND_BYTES_PER_SECOND_MIN: u64 = 4 << 10;
 /// The same while more than half of [`UNSENT_BYTES_MAX`] is taken.
@@ -277,6 +279,8 @@ const _: () = {
     // The largest body that any route takes.
     assert!(DROP_BODY_BYTES_MAX <= PRODUCT_BODY_BYTES_MAX && JSON_BODY_BYTES_MAX <= PRODUCT_BODY_BYTES_MAX);
     assert!(HEAD_BYTES_DEFAULT <= HEAD_BYTES_MAX);
+    // Many of the largest bodies may arrive at the same time; in memory one takes up to twice its length.
+    assert!(16 * 2 * PRODUCT_BODY_BYTES_MAX <= ARRIVING_BYTES_MAX);
     // Even the fastest rate has an interval between two requests, in nanoseconds.
     assert!(1_000_000_000 / RATE_QUOTA_MAX >= 1);
     // One drop's mailbox alone cannot overrun the journal's queue.

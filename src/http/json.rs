@@ -6,6 +6,7 @@ use super::plain::Plain;
 use super::problem::Problem;
 use super::sizes::{self, Sizes};
 use super::trace;
+use super::transport::arriving::ArrivingRoom;
 use crate::domain::limits::JSON_BODY_BYTES_MAX;
 use crate::service::{Code, Failure, FieldError};
 use actix_web::body::BoxBody;
@@ -66,11 +67,8 @@ impl<T: DeserializeOwned + 'static, const BYTES_MAX: usize> FromRequest for Body
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let sizes = sizes_of(request, BYTES_MAX);
-        let whole = announced(request.headers(), &sizes).map(Arrived::of);
-        Reading {
-            bytes: Arriving { payload: payload.take(), sizes, arrived: Some(whole), end: None },
-            body: PhantomData,
-        }
+        let arrived = check(request.headers(), &sizes).map(|()| Arrived::default());
+        Reading { bytes: Arriving::of(request, payload.take(), sizes, arrived), body: PhantomData }
     }
 }
 
@@ -85,11 +83,22 @@ struct Arriving {
     sizes: Sizes,
     /// `None` once it is all there.
     arrived: Option<Result<Arrived, Failure>>,
+    request: HttpRequest,
     /// Set by the first wait: most bodies come with their head.
-    end: Option<Pin<Box<dyn Future<Output = Failure>>>>,
+    wait: Option<Wait>,
+}
+
+/// What a body needs whose rest is still to come.
+struct Wait {
+    end: Pin<Box<dyn Future<Output = Failure>>>,
+    room: ArrivingRoom,
 }
 
 impl Arriving {
+    fn of(request: &HttpRequest, payload: Payload, sizes: Sizes, arrived: Result<Arrived, Failure>) -> Self {
+        Self { payload, sizes, arrived: Some(arrived), request: request.clone(), wait: None }
+    }
+
     fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
         let Some(mut arrived) = self.arrived.take().transpose()? else { return Poll::Pending };
         while let Poll::Ready(chunk) = self.payload.poll_next_unpin(context) {
@@ -98,11 +107,14 @@ impl Arriving {
                 Some(chunk) => arrived.add(chunk.map_err(broken_off)?, &self.sizes)?,
             }
         }
-        let patience = self.sizes.body_timeout;
-        let end = self.end.get_or_insert_with(|| Box::pin(end_of_waiting(patience)));
-        if let Poll::Ready(failure) = end.as_mut().poll(context) {
+        let wait = self.wait.get_or_insert_with(|| Wait {
+            end: Box::pin(end_of_waiting(self.sizes.body_timeout)),
+            room: ArrivingRoom::of(&self.request),
+        });
+        if let Poll::Ready(failure) = wait.end.as_mut().poll(context) {
             return Poll::Ready(Err(failure));
         }
+        wait.room.hold(arrived.bytes_taken())?;
         self.arrived = Some(Ok(arrived));
         Poll::Pending
     }
@@ -134,7 +146,7 @@ impl Unread {
     #[must_use]
     pub fn of(request: &HttpRequest, payload: Payload) -> Self {
         let sizes = sizes_of(request, NOTHING_BYTES_MAX);
-        Self(Arriving { payload, sizes, arrived: Some(Ok(Arrived::of(0))), end: None })
+        Self(Arriving::of(request, payload, sizes, Ok(Arrived::default())))
     }
 
     /// Waits for its end.
@@ -173,16 +185,18 @@ fn broken_off(error: PayloadError) -> Failure {
     Failure::with(Code::MalformedJson, format!("The body did not arrive: {error}"))
 }
 
-/// What has come of a body. Most come in one chunk, which is then handed on without a copy.
+/// What has come of a body. Most come in one chunk, which is then handed on without a copy. Of a longer one no more is taken than has come, whatever it
+/// says of its length.
+#[derive(Default)]
 struct Arrived {
-    announced: usize,
     first: Bytes,
     more: BytesMut,
 }
 
 impl Arrived {
-    fn of(announced: usize) -> Self {
-        Self { announced, first: Bytes::new(), more: BytesMut::new() }
+    /// In memory.
+    fn bytes_taken(&self) -> usize {
+        self.first.len() + self.more.capacity()
     }
 
     fn add(&mut self, chunk: Bytes, sizes: &Sizes) -> Result<(), Failure> {
@@ -194,7 +208,7 @@ impl Arrived {
             return Ok(());
         }
         if self.more.is_empty() {
-            self.more.reserve(self.announced.max(self.first.len() + chunk.len()));
+            self.more.reserve(self.first.len() + chunk.len());
             self.more.extend_from_slice(&std::mem::take(&mut self.first));
         }
         self.more.extend_from_slice(&chunk);
@@ -206,8 +220,8 @@ impl Arrived {
     }
 }
 
-/// How long the body says it is (0 where it does not), if it is of a kind that we read.
-fn announced(headers: &HeaderMap, sizes: &Sizes) -> Result<usize, Failure> {
+/// Whether a body is of a kind that we read, and not longer than we do.
+fn check(headers: &HeaderMap, sizes: &Sizes) -> Result<(), Failure> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let media_type = text(CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim();
     let json = media_type.eq_ignore_ascii_case("application/json")
@@ -221,11 +235,7 @@ fn announced(headers: &HeaderMap, sizes: &Sizes) -> Result<usize, Failure> {
     if headers.contains_key(CONTENT_ENCODING) && text(CONTENT_ENCODING) != Some("identity") {
         return Err(Failure::with(Code::UnsupportedMediaType, "Content-Encoding must be identity"));
     }
-    let length = sizes::announced(headers);
-    if length > sizes.body_bytes_max as u64 {
-        return Err(sizes.body_too_large());
-    }
-    Ok(length as usize)
+    if sizes::announced(headers) > sizes.body_bytes_max as u64 { Err(sizes.body_too_large()) } else { Ok(()) }
 }
 
 /// Parses one JSON object.
@@ -296,23 +306,16 @@ mod tests {
     #[test]
     async fn a_body_in_pieces_is_one_body() {
         let sizes = Sizes { body_bytes_max: 6, ..Sizes::default() };
-        let whole = |announced: usize, chunks: &[&'static str]| {
-            let mut arrived = Arrived::of(announced);
+        let whole = |chunks: &[&'static str]| {
+            let mut arrived = Arrived::default();
             let added = chunks.iter().try_for_each(|chunk| arrived.add(Bytes::from_static(chunk.as_bytes()), &sizes));
             added.map(|()| arrived.whole()).map_err(|failure| failure.code)
         };
-        for (announced, chunks) in [
-            (0, [].as_slice()),
-            (6, &["abcdef"]),
-            (6, &["", "ab", "", "cd", "ef", ""]),
-            // It may be wrong about its length, or say nothing.
-            (2, &["a", "bcdef"]),
-            (0, &["ab", "c"]),
-        ] {
-            assert_eq!(whole(announced, chunks), Ok(chunks.concat().into()), "{chunks:?}");
+        for chunks in [[].as_slice(), &["abcdef"], &["", "ab", "", "cd", "ef", ""], &["a", "bcdef"], &["ab", "c"]] {
+            assert_eq!(whole(chunks), Ok(chunks.concat().into()), "{chunks:?}");
         }
         for chunks in [["abcdefg"].as_slice(), &["abcdef", "g"], &["a", "b", "cdefg"]] {
-            assert_eq!(whole(0, chunks), Err(Code::BodyTooLarge), "{chunks:?}");
+            assert_eq!(whole(chunks), Err(Code::BodyTooLarge), "{chunks:?}");
         }
     }
 

@@ -19,6 +19,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How much a creator may announce where there are no rate limits.
+const ANNOUNCEMENTS_WITHOUT_LIMITS: &str = "600/60";
 /// How often quotas that are whole again are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -104,8 +106,18 @@ fn announces(path: &str) -> bool {
 pub struct RateLimits([Option<Rate>; Class::ALL.len()]);
 
 impl RateLimits {
-    /// No quotas.
-    pub const OFF: Self = Self([None; Class::ALL.len()]);
+    /// No quotas but the one of announcements: what they write to followers' inboxes stays.
+    fn off() -> Self {
+        let mut limits = Self([None; Class::ALL.len()]);
+        limits.0[Class::Announcements as usize] = Some(ANNOUNCEMENTS_WITHOUT_LIMITS.parse().expect("a rate"));
+        limits
+    }
+
+    /// Whether nothing is counted that a request of its own costs.
+    #[must_use]
+    pub fn are_off(&self) -> bool {
+        Class::ALL.iter().all(|&class| class == Class::Announcements || self.0[class as usize].is_none())
+    }
 }
 
 impl Default for RateLimits {
@@ -128,13 +140,11 @@ impl Default for RateLimits {
 impl FromStr for RateLimits {
     type Err = String;
 
-    /// `off`, or changes to the defaults: `orders=200/2,reads=off`.
+    /// Changes to the defaults, `orders=200/2,reads=off`; after `off`, to none: `off,announcements=off`.
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.trim() == "off" {
-            return Ok(Self::OFF);
-        }
-        let mut limits = Self::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();
+        let mut limits = if parts.next_if_eq(&"off").is_some() { Self::off() } else { Self::default() };
+        for part in parts {
             let (name, rate) = part.split_once('=').ok_or("must be off, or a list of <class>=<requests>/<seconds>")?;
             let class = Class::ALL.into_iter().find(|class| class.name() == name.trim()).ok_or_else(|| {
                 let known = Class::ALL.map(Class::name).join(", ");
@@ -269,7 +279,10 @@ mod tests {
     fn limits_are_read() {
         let limits = |text: &str| text.parse::<RateLimits>();
         assert_eq!(limits("").unwrap(), RateLimits::default());
-        assert!(limits(" off ").unwrap().0.iter().all(Option::is_none));
+        let off = limits(" off ").unwrap();
+        assert!(off.are_off() && !limits("reads=off").unwrap().are_off());
+        assert_eq!(off.0.iter().flatten().map(Rate::to_string).collect::<Vec<_>>(), ["600/60"]);
+        assert!(limits("off, announcements=off").unwrap().0.iter().all(Option::is_none));
         let changed = limits("orders=7/1, reads=off").unwrap();
         let rate = |class: Class| changed.0[class as usize].map(|rate| rate.to_string());
         assert_eq!(rate(Class::Orders).as_deref(), Some("7/1"));

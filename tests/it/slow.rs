@@ -2,11 +2,13 @@
 //! are gone within half a minute.
 
 use crate::listener::Listener;
+use crate::metrics::{sample, text};
 use crate::server::{Account, Server};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 /// How long a client that does not read may keep its connection: less than a ping takes to notice it.
 const GONE_WITHIN: Duration = Duration::from_secs(15);
@@ -136,4 +138,58 @@ async fn a_client_that_trickles_is_cut_too() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     trickle.abort();
+}
+
+/// Sends all of a body of 1 MiB but its last byte, and returns the head of the answer, if one comes.
+async fn upload_all_but_the_end(address: String, token: String) -> String {
+    let mut stream = TcpStream::connect(&address).await.expect("a connection");
+    let head = format!(
+        "POST /api/v1/products HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        1 << 20
+    );
+    stream.write_all(head.as_bytes()).await.expect("an open connection");
+    // A server that has answered may close before it has taken everything.
+    let _ = stream.write_all(&vec![b' '; (1 << 20) - 1]).await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => answer.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(answer).expect("text").to_ascii_lowercase()
+}
+
+#[tokio::test]
+async fn uploads_that_do_not_end_take_bounded_memory_and_stop_nobody() {
+    const UPLOADS: usize = 200;
+    let server = Server::with(None, &["--body-timeout-ms", "60000"]).await;
+    let (maker, product) = server.creator("maker").await;
+    let address = server.base.trim_start_matches("http://").to_owned();
+    let resident_kib = server.resident_kib();
+    let mut uploads = JoinSet::new();
+    for _ in 0..UPLOADS {
+        uploads.spawn(upload_all_but_the_end(address.clone(), maker.token.clone()));
+    }
+    // 64 MiB are the bound, and each takes from one to two.
+    let measured = async |name: &str| sample(&text(&server).await, name);
+    server.until("there is no room for more", async || measured("livedrop_bodies_refused_total").await >= 130.0).await;
+    let arriving = measured("livedrop_arriving_bytes").await;
+    assert!((1.0..=f64::from(64 << 20)).contains(&arriving), "{arriving}");
+    let grown_kib = server.resident_kib().saturating_sub(resident_kib);
+    assert!(grown_kib < 192 << 10, "{grown_kib} KiB for {UPLOADS} uploads");
+    // What comes at once is served all the same.
+    let (status, drop) = server.post("/drops", Some(&maker), json!({"product_id": product, "stock": 1})).await;
+    assert_eq!(status, 201, "{drop}");
+    let refused = loop {
+        let answer = uploads.join_next().await.expect("an upload").expect("no panic");
+        // One that was reset before it could read tells nothing.
+        if !answer.is_empty() {
+            break answer;
+        }
+    };
+    assert!(refused.starts_with("http/1.1 503") && refused.contains("\r\nretry-after: 5\r\n"), "{refused}");
+    uploads.shutdown().await;
+    server.until("the room is given back", async || measured("livedrop_arriving_bytes").await < 1.0).await;
 }

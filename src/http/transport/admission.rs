@@ -5,7 +5,7 @@
 
 use super::metrics::{ConnectionMetrics, Refusal};
 use crate::domain::limits::{
-    CONNECTIONS_MIN, DESCRIPTORS_RESERVED, REQUEST_CONNECTIONS_MAX, SESSIONS_MAX, UNSENT_BYTES_MAX,
+    ARRIVING_BYTES_MAX, CONNECTIONS_MIN, DESCRIPTORS_RESERVED, REQUEST_CONNECTIONS_MAX, SESSIONS_MAX, UNSENT_BYTES_MAX,
 };
 use crate::http::client::TrustedProxies;
 use crate::service::caller::network;
@@ -58,6 +58,7 @@ struct State {
     by_address: DashMap<u128, usize>,
     /// Bytes of large answers that wait for their clients.
     unsent: AtomicUsize,
+    arriving: AtomicUsize,
     metrics: ConnectionMetrics,
 }
 
@@ -78,6 +79,7 @@ impl Connections {
             requesting: AtomicUsize::new(0),
             by_address: DashMap::new(),
             unsent: AtomicUsize::new(0),
+            arriving: AtomicUsize::new(0),
             metrics: ConnectionMetrics::default(),
         }))
     }
@@ -153,6 +155,22 @@ impl Connections {
     pub(super) fn give_back_unsent(&self, bytes: usize) {
         give_back(&self.0.unsent, bytes);
         self.0.metrics.unsent_bytes.sub(signed(bytes));
+    }
+
+    /// Takes room for a part of a body whose rest is still to come. Whether there was some; where not, it is counted as refused.
+    pub(super) fn take_arriving(&self, bytes: usize) -> bool {
+        let taken = take(&self.0.arriving, bytes, ARRIVING_BYTES_MAX);
+        if taken {
+            self.0.metrics.arriving_bytes.add(signed(bytes));
+        } else {
+            self.0.metrics.bodies_refused.inc();
+        }
+        taken
+    }
+
+    pub(super) fn give_back_arriving(&self, bytes: usize) {
+        give_back(&self.0.arriving, bytes);
+        self.0.metrics.arriving_bytes.sub(signed(bytes));
     }
 
     /// Whether more than half of the room for unsent answers is taken.

@@ -33,6 +33,10 @@ pub struct ConnectionMetrics {
     pub unsent_bytes: IntGauge,
     /// Large answers that were refused for lack of room.
     pub answers_refused: IntCounter,
+    /// Bytes of request bodies that have arrived in part.
+    pub arriving_bytes: IntGauge,
+    /// Requests that were refused because their bodies had no room.
+    pub bodies_refused: IntCounter,
     refused: IntCounterVec,
     aborted: IntCounterVec,
 }
@@ -48,6 +52,15 @@ impl Default for ConnectionMetrics {
             answers_refused: IntCounter::new(
                 "livedrop_answers_refused_total",
                 "Large answers that were replaced by 503, because too many bytes waited for slow clients.",
+            )
+            .expect("a valid name"),
+            arriving_bytes: gauge(
+                "livedrop_arriving_bytes",
+                "Bytes of request bodies of which the rest has not arrived yet.",
+            ),
+            bodies_refused: IntCounter::new(
+                "livedrop_bodies_refused_total",
+                "Requests that were answered 503, because too many bodies were arriving slowly.",
             )
             .expect("a valid name"),
             refused: by_reason("livedrop_connections_refused_total", "Connections refused at once, by reason."),
@@ -89,6 +102,8 @@ impl ConnectionMetrics {
         registry.register(Box::new(self.open.clone()))?;
         registry.register(Box::new(self.unsent_bytes.clone()))?;
         registry.register(Box::new(self.answers_refused.clone()))?;
+        registry.register(Box::new(self.arriving_bytes.clone()))?;
+        registry.register(Box::new(self.bodies_refused.clone()))?;
         registry.register(Box::new(self.refused.clone()))?;
         registry.register(Box::new(self.aborted.clone()))
     }

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod admission;
+pub mod arriving;
 pub mod connection;
 pub mod http2;
 pub mod metrics;

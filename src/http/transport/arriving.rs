@@ -1,0 +1,79 @@
+//! Request bodies that arrive slowly: what has come of them counts until they are whole or given up.
+//!
+//! A body that comes with its head, as most do, takes no room. Where many wait for their rest, a body that needs more room is refused, so that
+//! slow uploads take bounded memory however many connections there are.
+
+use super::connection::Connection;
+use crate::http::lifeline;
+use crate::service::{Code, Failure};
+use actix_web::HttpRequest;
+use std::sync::Arc;
+
+/// Seconds after which a client may send again what had no room.
+const RETRY_AFTER_S: u32 = 5;
+
+/// The room that one body takes while its rest is still to come.
+pub struct ArrivingRoom {
+    connection: Option<Arc<Connection>>,
+    bytes: usize,
+}
+
+impl ArrivingRoom {
+    /// None yet.
+    #[must_use]
+    pub fn of(request: &HttpRequest) -> Self {
+        Self { connection: lifeline::connection(request), bytes: 0 }
+    }
+
+    /// Makes it at least `bytes`.
+    ///
+    /// # Errors
+    /// `overloaded` where there is not so much.
+    pub fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
+        let more = bytes.saturating_sub(self.bytes);
+        let Some(connection) = self.connection.as_deref().filter(|_| more > 0) else { return Ok(()) };
+        if !connection.connections().take_arriving(more) {
+            let detail = "Too many bodies are arriving slowly; nothing was done".into();
+            return Err(Failure { detail, ..Failure::retry(Code::Overloaded, RETRY_AFTER_S) });
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for ArrivingRoom {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.connections().give_back_arriving(self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::tests::connected;
+    use super::*;
+    use crate::domain::limits::ARRIVING_BYTES_MAX;
+    use actix_web::HttpMessage;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn bodies_share_the_room_and_give_it_back() {
+        let (connection, _client, _owned) = connected(false);
+        let connection = Arc::new(connection);
+        let request = TestRequest::post().to_http_request();
+        request.extensions_mut().insert(Arc::clone(&connection));
+        let metrics = connection.connections().metrics();
+        let (mut first, mut second) = (ArrivingRoom::of(&request), ArrivingRoom::of(&request));
+        assert!(first.hold(0).is_ok() && first.hold(10).is_ok() && first.hold(5).is_ok());
+        assert_eq!(metrics.arriving_bytes.get(), 10);
+        assert!(second.hold(ARRIVING_BYTES_MAX - 10).is_ok());
+        let refused = first.hold(11).unwrap_err();
+        assert_eq!((refused.code, refused.retry_after), (Code::Overloaded, Some(RETRY_AFTER_S)));
+        assert_eq!((metrics.arriving_bytes.get(), metrics.bodies_refused.get()), (ARRIVING_BYTES_MAX as i64, 1));
+        drop(second);
+        assert!(first.hold(11).is_ok());
+        drop(first);
+        assert_eq!(metrics.arriving_bytes.get(), 0);
+    }
+}
