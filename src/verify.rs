@@ -345,7 +345,7 @@ async fn compare(
 ) -> Result<(), VerifyError> {
     let mut after = None;
     loop {
-        let rows = store.drops(DropFilter::default(), after, PAGE).await?;
+        let rows = store.drops(DropFilter::default(), after, PAGE).await?.rows;
         let Some(last) = rows.last() else { break };
         after = Some(last.spec.id);
         for row in rows {

@@ -8,8 +8,8 @@ use super::projector::Projection;
 use super::recovery::RecoveryFailure;
 use super::registry::{DropHandle, Registry};
 use crate::domain::limits::WAKE_AHEAD_MS;
-use crate::domain::{DropId, StockBoard, Timestamp};
-use crate::storage::Store;
+use crate::domain::{DropId, DropSpec, StockBoard, Timestamp};
+use crate::storage::{Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -17,6 +17,23 @@ use uuid::Uuid;
 const ROUND: Duration = Duration::from_secs(60);
 /// Drops that are looked for at a time.
 const PAGE: u32 = 500;
+
+/// Every drop that starts after `horizon`, as SQL has it. Whoever subscribes to one wants to see it.
+///
+/// # Errors
+/// Where the rows cannot be read.
+pub async fn asleep(store: &dyn Store, horizon: Timestamp) -> Result<Vec<(Arc<DropSpec>, StockBoard)>, StoreError> {
+    let (mut after, mut all) = ((horizon, DropId(Uuid::max())), Vec::new());
+    loop {
+        let rows = store.sleeping_drops(after, PAGE).await?;
+        let Some(last) = rows.last() else { return Ok(all) };
+        after = (last.spec.starts_at, last.spec.id);
+        all.extend(rows.into_iter().map(|row| {
+            let variants = row.variants.iter().map(|variant| (variant.id, variant.stock)).collect();
+            (Arc::new(row.spec), StockBoard { status: row.status, variants })
+        }));
+    }
+}
 
 /// Wakes drops. Cheap to clone.
 #[derive(Clone)]
@@ -90,7 +107,7 @@ mod tests {
     use crate::actors::place::Epoch;
     use crate::actors::{Decisions, Projector, Scheduler};
     use crate::domain::fixtures::drop_of;
-    use crate::domain::{DropEvent, DropRecord, DropSpec};
+    use crate::domain::{DropEvent, DropRecord};
     use crate::journal::{Journal, JournalOptions, MemoryDevice};
     use crate::storage::{ProjectionBatch, connect};
     use actix::Actor;
@@ -119,6 +136,9 @@ mod tests {
         };
         store.claim(batch.journal, batch.epoch).await.unwrap();
         store.project(&batch).await.unwrap();
+        let sleeping = asleep(&*store, at(6)).await.unwrap();
+        let sleeping: Vec<DropId> = sleeping.iter().map(|(spec, _)| spec.id).collect();
+        assert_eq!(sleeping, [specs[3].id, specs[4].id]);
         let clock = Clock::default();
         let (_projector, projection) = Projector::new(store.clone(), &reader, 5);
         let registry = Registry::new(journal.handle(), clock.clone(), Scheduler::default(), 1);

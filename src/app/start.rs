@@ -10,13 +10,13 @@ use crate::actors::place::Epoch;
 use crate::actors::recovery::recover_until;
 use crate::actors::tail::Run;
 use crate::actors::{
-    Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Sleepers, Tail, aside, janitor,
+    Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Sleepers, Tail, aside, janitor, sleepers,
 };
 use crate::config::Config;
 use crate::domain::limits::{
     HISTORY_REFILL_RECORDS_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX, WAKE_AHEAD_MS,
 };
-use crate::domain::{DropId, OrderId, StockBoard, Timestamp};
+use crate::domain::{DropId, DropSpec, OrderId, StockBoard, Timestamp};
 use crate::engine::DropState;
 use crate::http::meters::Meters;
 use crate::http::server::{self, ServerOptions};
@@ -93,7 +93,8 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let registry = Registry::with_policy(journal.handle(), clock.clone(), scheduler.clone(), 1, config.hold_policy);
     let (projector, projection) = Projector::new(store.clone(), &reader, watermark);
     let (stop_projector, stopped) = watch::channel(false);
-    let broadcaster = remember(&reader, first, last, &clock, &recovered.drops);
+    let asleep = sleepers::asleep(&*store, horizon).await?;
+    let broadcaster = remember(&reader, (first, last), &clock, asleep, &recovered.drops);
     let contradictions = broadcaster.contradictions().clone();
     let supervisor = Supervisor::default();
     let hub = start_broadcaster(broadcaster, Tail::new(broadcaster::CURSOR, &reader, last), &clock, &supervisor);
@@ -328,7 +329,13 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
 
 /// A broadcaster that knows the drops and, as far as the journal still has it, what was told about them lately. What cannot be
 /// read is as good as forgotten: whoever comes back gets a snapshot.
-fn remember(reader: &JournalReader, first: u64, last: u64, clock: &Clock, drops: &[DropState]) -> Broadcaster {
+fn remember(
+    reader: &JournalReader,
+    (first, last): (u64, u64),
+    clock: &Clock,
+    asleep: Vec<(Arc<DropSpec>, StockBoard)>,
+    drops: &[DropState],
+) -> Broadcaster {
     let mut broadcaster = Broadcaster::new(Epoch::of(reader), last, clock.clone());
     let after = (first - 1).max(last.saturating_sub(HISTORY_REFILL_RECORDS_MAX));
     let mut history = reader.cursor(after);
@@ -347,7 +354,8 @@ fn remember(reader: &JournalReader, first: u64, last: u64, clock: &Clock, drops:
         let board = StockBoard { status: drop.status(), variants: drop.stock().collect() };
         (Arc::clone(drop.spec()), board)
     });
-    broadcaster.watch(known.collect(), last);
+    // Of a drop that something happened to since, memory knows better.
+    broadcaster.watch(asleep.into_iter().chain(known).collect(), last);
     broadcaster
 }
 

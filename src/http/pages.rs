@@ -282,7 +282,8 @@ pub fn answer<'a, T, B: Serialize>(
 
 /// The cursor after a page, if it is not the last.
 pub fn next_cursor<T>(list: List, page: &Page<T>, id: fn(&T) -> Uuid) -> Option<String> {
-    page.items.last().filter(|_| page.more).map(|last| list.cursor(id(last)))
+    let last = page.stopped_at.or_else(|| page.items.last().map(id));
+    last.filter(|_| page.more).map(|last| list.cursor(last))
 }
 
 /// An answer that leads to the page after.
@@ -387,11 +388,14 @@ mod tests {
         let request = TestRequest::get().uri("/api/v1/drops?status=live&cursor=old&limit=2").to_http_request();
         let items = vec![Uuid::now_v7(), Uuid::now_v7()];
         let cursor = List::Drops.cursor(items[1]);
-        let page = Page { items, more: true };
+        let page = Page { items, more: true, stopped_at: None };
         let response = answer(&request, List::Drops, &page, |id| *id, |id| id.to_string());
         let link = response.headers().get(LINK).unwrap().to_str().unwrap();
         assert_eq!(link, format!("</api/v1/drops?status=live&limit=2&cursor={cursor}>; rel=\"next\""));
 
+        let ended = Page { stopped_at: Some(Uuid::max()), ..page };
+        assert_ne!(next_cursor(List::Products, &ended, |id| *id), None);
+        let page = Page { stopped_at: None, ..ended };
         let last = Page { more: false, ..page };
         assert!(answer(&request, List::Drops, &last, |id| *id, |id| id.to_string()).headers().get(LINK).is_none());
     }

@@ -5,7 +5,7 @@ use super::keys::Attempt;
 use super::{Caller, Code, Failure, Hub, Object, OnlyIf, Page, clock::Clock, must_still_hold, to_the_end};
 use crate::domain::limits::{CREATOR_CHANGE_ATTEMPTS_MAX, PAGE_BYTES_MAX, PAGE_LIMIT_MAX};
 use crate::domain::{CreatorId, UserId};
-use crate::storage::{Creator, Store};
+use crate::storage::{Creator, Found, Store};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -224,7 +224,7 @@ impl Creators {
             if last || all.len() > max {
                 let more = all.len() > max;
                 all.truncate(max);
-                return Ok(Page { items: all, more });
+                return Ok(Page { items: all, more, stopped_at: None });
             }
         }
     }
@@ -237,7 +237,7 @@ pub(super) const ROW_BYTES: usize = 400;
 pub(super) fn page<T>(mut rows: Vec<T>, limit: u32) -> Page<T> {
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
-    Page { items: rows, more }
+    Page { items: rows, more, stopped_at: None }
 }
 
 /// As [`page`], and ends sooner where the rows that it has weigh more than `PAGE_BYTES_MAX`: the next page goes on from there.
@@ -257,9 +257,31 @@ pub(super) fn page_of<T>(rows: Vec<T>, limit: u32, weigh: fn(&T) -> usize) -> Pa
     page
 }
 
+/// As [`page_of`], of a search that may have ended early: then the next page goes on where it ended.
+pub(super) fn page_found<T>(Found { rows, stopped_at }: Found<T>, limit: u32, weigh: fn(&T) -> usize) -> Page<T> {
+    let page = page_of(rows, limit, weigh);
+    if page.more { page } else { Page { more: stopped_at.is_some(), stopped_at, ..page } }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{PAGE_BYTES_MAX, page, page_of};
+    use super::{Found, PAGE_BYTES_MAX, page, page_found, page_of};
+    use uuid::Uuid;
+
+    #[test]
+    fn a_page_goes_on_where_its_search_ended() {
+        let found = |rows: &[usize], stopped_at| {
+            let page = page_found(Found { rows: rows.to_vec(), stopped_at }, 2, |size| *size);
+            (page.items, page.more, page.stopped_at)
+        };
+        let end = Some(Uuid::max());
+        assert_eq!(found(&[], None), (vec![], false, None));
+        assert_eq!(found(&[], end), (vec![], true, end));
+        assert_eq!(found(&[1, 2], end), (vec![1, 2], true, end));
+        // What does not fit any more comes first.
+        assert_eq!(found(&[1, 2, 3], None), (vec![1, 2], true, None));
+        assert_eq!(found(&[1, PAGE_BYTES_MAX], end), (vec![1], true, None));
+    }
 
     #[test]
     fn a_page_ends_where_its_bytes_do() {

@@ -1,6 +1,6 @@
 //! Drops: schedule, run, read.
 
-use super::creators::{ROW_BYTES, page_of};
+use super::creators::{ROW_BYTES, page_found};
 use super::failure::sql_is_true;
 use super::keys::Attempt;
 use super::{Caller, Code, DropView, Failure, OnlyIf, Page, StockView, must_still_hold};
@@ -303,12 +303,13 @@ impl Drops {
             let variants = row.spec.variants.iter().map(|variant| ROW_BYTES / 2 + variant.name.len()).sum::<usize>();
             ROW_BYTES + row.spec.title.len() + variants
         };
-        let Page { items, more } = page_of(self.store.drops(filter, after, limit + 1).await?, limit, weigh);
+        let found = self.store.drops(filter, after, limit + 1).await?;
+        let Page { items, more, stopped_at } = page_found(found, limit, weigh);
         let live = |row: DropRow| match self.registry.get(row.spec.id) {
             Some(handle) => view_of(&handle),
             None => view_of_row(row),
         };
-        Ok(Page { items: items.into_iter().map(live).collect(), more })
+        Ok(Page { items: items.into_iter().map(live).collect(), more, stopped_at })
     }
 
     /// Whether a creator has drops in memory, which are not settled, or were a moment ago.

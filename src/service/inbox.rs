@@ -121,9 +121,9 @@ impl Inbox {
                 None => Vec::new(),
             },
         };
-        let Page { items, more } = page(rows, limit);
+        let Page { items, more, .. } = page(rows, limit);
         let items = items.into_iter().map(|entry| Notification { id: self.name(entry.id), entry }).collect();
-        Ok(InboxPage { page: Page { items, more }, unread: self.unread(user).await? })
+        Ok(InboxPage { page: Page { items, more, stopped_at: None }, unread: self.unread(user).await? })
     }
 
     /// How many are unread, counted up to `INBOX_UNREAD_MAX`.

@@ -350,9 +350,9 @@ impl Orders {
         self.own_are_projected(buyer).await?;
         let watermark = self.projection.watermark();
         let rows = self.store.orders_of(buyer, after, limit + 1).await?;
-        let Page { items, more } = page(rows, limit);
+        let Page { items, more, .. } = page(rows, limit);
         let items = join_all(items.into_iter().map(|row| self.as_it_is_now(row, watermark))).await;
-        Ok(Page { items, more })
+        Ok(Page { items, more, stopped_at: None })
     }
 
     /// Waits until SQL has every order of a buyer that was answered.

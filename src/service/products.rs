@@ -4,7 +4,7 @@ use super::keys::Attempt;
 use super::{
     Caller, Code, Failure, FieldError, Object, OnlyIf, Page,
     clock::Clock,
-    creators::{ROW_BYTES, page_of},
+    creators::{ROW_BYTES, page_found},
     must_still_hold,
 };
 use crate::domain::limits::{ATTRIBUTES_BYTES_MAX, ATTRIBUTES_PER_PRODUCT_MAX, PRODUCT_CHANGE_ATTEMPTS_MAX};
@@ -142,7 +142,7 @@ impl Products {
             let image = product.image.iter().map(|image| image.url.len() + image.alt.as_ref().map_or(0, String::len));
             ROW_BYTES + product.name.len() + image.sum::<usize>()
         };
-        Ok(page_of(self.store.products(filter, after, limit + 1).await?, limit, weigh))
+        Ok(page_found(self.store.products(filter, after, limit + 1).await?, limit, weigh))
     }
 
     /// Changes what is given. Drops that were scheduled before keep the names and prices of their time.

@@ -2,6 +2,7 @@
 
 use crate::domain::{DropRevision, DropSpec, DropStatus, StockCounts, Timestamp, VariantId};
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 /// A drop and its live stock.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ impl StockView {
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// Whether rows follow; the cursor is the last item's id.
+    /// Whether rows may follow; the cursor is the last item's id.
     pub more: bool,
+    /// In place of the last item's id, where the search went on behind it and found nothing so far.
+    pub stopped_at: Option<Uuid>,
 }

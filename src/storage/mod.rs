@@ -6,6 +6,7 @@
 //!
 //! - [`model`]: rows, in domain types.
 //! - `accounts`, `catalogue`, `products`, `reading`, `projection`: the operations, written once for both databases over `sql`.
+//! - `search`: lists that are filtered by a range.
 //! - `inbox`: what waits for people, written with the event or computed when they look.
 //! - `aside`: records that the database refuses for good.
 //! - `fold`: the projection's arithmetic, pure. `memory`: a ledger in memory around it, for the simulation.
@@ -29,6 +30,7 @@ mod products;
 mod projection;
 mod reading;
 mod rows;
+mod search;
 mod sql;
 mod sqlite;
 mod store;
@@ -377,13 +379,13 @@ pub trait Store: Ledger {
     async fn product(&self, id: ProductId) -> Result<Option<Product>, StoreError>;
     /// Rewrites a product that is still at `from_version`, with its line of the audit trail. Returns whether it was.
     async fn update_product(&self, product: &Product, from_version: u32, audit: &AuditRow) -> Result<bool, StoreError>;
-    /// Summaries of products, newest id first, those before `after`, filtered.
+    /// Summaries of products, newest id first, those before `after`, filtered. A page of a range of prices may be shorter than `limit`.
     async fn products(
         &self,
         filter: ProductFilter,
         after: Option<ProductId>,
         limit: u32,
-    ) -> Result<Vec<ProductSummary>, StoreError>;
+    ) -> Result<Found<ProductSummary>, StoreError>;
 
     /// Makes the database this journal's, before anything is loaded from it: two servers that sold the same drops would
     /// oversell them. Any other journal is retired, and a server that still runs with it is fenced.
@@ -417,10 +419,12 @@ pub trait Store: Ledger {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<(Timestamp, DropId)>, StoreError>;
+    /// Drops that are scheduled, the earliest start first, those after `after`.
+    async fn sleeping_drops(&self, after: (Timestamp, DropId), limit: u32) -> Result<Vec<DropRow>, StoreError>;
     /// Drops of a creator that are scheduled or live.
     async fn open_drops_of(&self, creator: CreatorId, limit: u32) -> Result<Vec<DropId>, StoreError>;
-    /// Drops, newest id first, those before `after`, filtered.
-    async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Vec<DropRow>, StoreError>;
+    /// Drops, newest id first, those before `after`, filtered. A page of a range of starts may be shorter than `limit`.
+    async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Found<DropRow>, StoreError>;
 
     /// An order as projected.
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError>;

@@ -320,6 +320,15 @@ pub struct DropRow {
     pub variants: Vec<VariantRow>,
 }
 
+/// Rows of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found<T> {
+    /// In the list's order.
+    pub rows: Vec<T>,
+    /// Where the search ended before it had as many as were asked for: the row of this id is the last that it looked at, and others may follow.
+    pub stopped_at: Option<Uuid>,
+}
+
 /// Which drops to list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DropFilter {

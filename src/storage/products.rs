@@ -1,11 +1,11 @@
 //! Products.
 
 use super::catalogue::before;
-use super::sql::{Database, Session, Value, args};
-use super::{AuditRow, Product, ProductFilter, ProductSummary, StoreError, audit, rows};
+use super::search::{Condition, Search};
+use super::sql::{Database, Session, args};
+use super::{AuditRow, Found, Product, ProductFilter, ProductSummary, StoreError, audit, rows};
 use crate::domain::ProductId;
 use serde::Serialize;
-use sqlx::AssertSqlSafe;
 
 fn json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
@@ -59,32 +59,28 @@ pub(super) async fn list<D: Database>(
     filter: ProductFilter,
     after: Option<ProductId>,
     limit: u32,
-) -> Result<Vec<ProductSummary>, StoreError> {
-    let mut args = args![before(after.map(|id| id.0)), limit, filter.status.as_str()];
+) -> Result<Found<ProductSummary>, StoreError> {
+    let mut conditions: Vec<Condition> = vec![("status = ?", Some(filter.status.as_str().into()))];
+    if let Some(currency) = filter.currency {
+        conditions.push(("price_currency = ?", Some(currency.as_str().into())));
+    }
+    // A creator's products have no index by price.
+    let mut indexed = Some(conditions.len());
+    if let Some(creator) = filter.creator {
+        conditions.push(("creator_id = ?", Some(creator.0.into())));
+        indexed = None;
+    }
+    let min = filter.price_min.map(|amount| ("price_amount >= ?", Some(amount.into())));
+    let max = filter.price_max.map(|amount| ("price_amount <= ?", Some(amount.into())));
+    let range = min.into_iter().chain(max).collect();
+    let search = Search { table: "products", conditions, column: "price_amount", range, indexed };
     // Not what a summary leaves out: that lies on pages of its own, which are not read then.
-    let mut sql = format!(
+    let head = format!(
         "SELECT id, creator_id, name, price_amount, price_currency, {} AS image, status, created_at, updated_at \
-         FROM products WHERE id < $1 AND status = $3",
+         FROM products WHERE",
         D::FIRST_IMAGE
     );
-    // The value's number follows the condition.
-    let mut only = |condition: &str, value: Value| {
-        args.push(value);
-        sql += &format!(" AND {condition} ${}", args.len());
-    };
-    if let Some(creator) = filter.creator {
-        only("creator_id =", creator.0.into());
-    }
-    if let Some(currency) = filter.currency {
-        only("price_currency =", currency.as_str().into());
-    }
-    if let Some(amount) = filter.price_min {
-        only("price_amount >=", amount.into());
-    }
-    if let Some(amount) = filter.price_max {
-        only("price_amount <=", amount.into());
-    }
-    sql += " ORDER BY id DESC LIMIT $2";
-    // Made of the texts above alone: what a caller says is always a value.
-    db.browse().await?.all(AssertSqlSafe(sql), args).await?.iter().map(rows::product_summary).collect()
+    let summaries = |rows: &[<D::Session as Session>::Row]| rows.iter().map(rows::product_summary).collect();
+    let from = before(after.map(|id| id.0));
+    search.page(&mut db.browse().await?, (&head, ""), (from, limit), summaries).await
 }

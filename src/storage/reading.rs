@@ -3,10 +3,10 @@
 use super::catalogue::{before, past};
 use super::fold::DropImage;
 use super::rows::{self, drop_columns};
-use super::sql::{Columns, Database, Session, Value, args};
-use super::{DropFilter, DropRow, KeyAnswer, OrderNote, Phase, RefusalRow, StoreError};
+use super::search::{Condition, Search};
+use super::sql::{Columns, Database, Session, args};
+use super::{DropFilter, DropRow, Found, KeyAnswer, OrderNote, Phase, RefusalRow, StoreError};
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, Timestamp, UserId};
-use sqlx::AssertSqlSafe;
 
 /// A page of drops in a subquery, joined with all variants of each. One statement, so that status and stock are of one
 /// moment.
@@ -36,42 +36,30 @@ pub(super) async fn drops<D: Database>(
     filter: DropFilter,
     after: Option<DropId>,
     limit: u32,
-) -> Result<Vec<DropRow>, StoreError> {
-    let mut args = args![before(after.map(|id| id.0)), limit];
-    let mut conditions = String::from("id < $1");
-    // `?` stands for the value.
-    let mut only = |condition: &str, value: Value| {
-        args.push(value);
-        conditions += " AND ";
-        conditions += &condition.replace('?', &format!("${}", args.len()));
-    };
+) -> Result<Found<DropRow>, StoreError> {
+    let mut conditions: Vec<Condition> = Vec::new();
     if let Some(status) = filter.status {
-        only("status = ?", status.as_str().into());
+        conditions.push(("status = ?", Some(status.as_str().into())));
     }
     if let Some(creator) = filter.creator {
-        only("creator_id = ?", creator.0.into());
+        conditions.push(("creator_id = ?", Some(creator.0.into())));
     }
     if let Some(user) = filter.followed_by {
-        only("creator_id IN (SELECT creator_id FROM follows WHERE user_id = ?)", user.0.into());
+        let followed = "creator_id IN (SELECT creator_id FROM follows WHERE user_id = ?)";
+        conditions.push((followed, Some(user.0.into())));
     }
-    if let Some(from) = filter.starts_from {
-        only("starts_at >= ?", from.into());
-    }
-    if let Some(before) = filter.starts_before {
-        only("starts_at < ?", before.into());
-    }
-    conditions += match filter.phase {
-        None => "",
-        Some(Phase::Upcoming) => " AND status = 'scheduled'",
-        Some(Phase::Live) => " AND status IN ('live', 'sold_out')",
-        Some(Phase::Over) => " AND status IN ('ended', 'cancelled')",
-    };
-    let head = concat!("SELECT ", drop_columns!(), " FROM (SELECT * FROM drops WHERE ");
-    let tail =
-        " ORDER BY id DESC LIMIT $2) d LEFT JOIN drop_variants v ON v.drop_id = d.id ORDER BY d.id DESC, v.ordinal";
-    // Made of the texts above alone: what a caller says is always a value.
-    let sql = AssertSqlSafe(format!("{head}{conditions}{tail}"));
-    drop_rows(&db.browse().await?.all(sql, args).await?)
+    conditions.extend(filter.phase.map(|phase| match phase {
+        Phase::Upcoming => ("status = 'scheduled'", None),
+        Phase::Live => ("status IN ('live', 'sold_out')", None),
+        Phase::Over => ("status IN ('ended', 'cancelled')", None),
+    }));
+    let from = filter.starts_from.map(|from| ("starts_at >= ?", Some(from.into())));
+    let before_then = filter.starts_before.map(|before| ("starts_at < ?", Some(before.into())));
+    let range = from.into_iter().chain(before_then).collect();
+    let search = Search { table: "drops", conditions, column: "starts_at", range, indexed: Some(0) };
+    let head = concat!("SELECT ", drop_columns!(), " FROM (SELECT * FROM drops WHERE");
+    let tail = ") d LEFT JOIN drop_variants v ON v.drop_id = d.id ORDER BY d.id DESC, v.ordinal";
+    search.page(&mut db.browse().await?, (head, tail), (before(after.map(|id| id.0)), limit), drop_rows).await
 }
 
 pub(super) async fn unsettled_drops<D: Database>(db: &D) -> Result<Vec<DropRow>, StoreError> {
@@ -81,6 +69,22 @@ pub(super) async fn unsettled_drops<D: Database>(db: &D) -> Result<Vec<DropRow>,
 pub(super) async fn drops_to_load<D: Database>(db: &D, horizon: Timestamp) -> Result<Vec<DropRow>, StoreError> {
     let sql = drops_where!("NOT settled AND (status <> 'scheduled' OR starts_at <= $1)");
     drop_rows(&db.session().await?.all(sql, args![horizon]).await?)
+}
+
+/// Those that [`drops_to_load`] leaves out, by start.
+pub(super) async fn sleeping_drops<D: Database>(
+    db: &D,
+    (at, id): (Timestamp, DropId),
+    limit: u32,
+) -> Result<Vec<DropRow>, StoreError> {
+    let sql = concat!(
+        "SELECT ",
+        drop_columns!(),
+        " FROM (SELECT * FROM drops WHERE status = 'scheduled' AND (starts_at, id) > ($1, $2) \
+         ORDER BY starts_at, id LIMIT $3) d \
+         LEFT JOIN drop_variants v ON v.drop_id = d.id ORDER BY d.starts_at, d.id, v.ordinal"
+    );
+    drop_rows(&db.session().await?.all(sql, args![at, id.0, limit]).await?)
 }
 
 pub(super) async fn scheduled_drops<D: Database>(

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
-use super::{Aside, SetAside, SetAsideDrop};
+use super::{Aside, Found, SetAside, SetAsideDrop};
 use super::{
     Attempted, AuditFilter, AuditRow, EntryId, Heartbeat, InboxEntry, InboxView, KeptAnswer, KeyedAttempt, Mark,
     OrderNote, Owner, Schema,
@@ -299,7 +299,7 @@ impl<D: Database> Store for SqlStore<D> {
         filter: ProductFilter,
         after: Option<ProductId>,
         limit: u32,
-    ) -> Result<Vec<ProductSummary>, StoreError> {
+    ) -> Result<Found<ProductSummary>, StoreError> {
         timely(products::list(&self.db, filter, after, limit)).await
     }
 
@@ -339,7 +339,10 @@ impl<D: Database> Store for SqlStore<D> {
     async fn open_drops_of(&self, creator: CreatorId, limit: u32) -> Result<Vec<DropId>, StoreError> {
         timely(reading::open_drops_of(&self.db, creator, limit)).await
     }
-    async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Vec<DropRow>, StoreError> {
+    async fn sleeping_drops(&self, after: (Timestamp, DropId), limit: u32) -> Result<Vec<DropRow>, StoreError> {
+        timely(reading::sleeping_drops(&self.db, after, limit)).await
+    }
+    async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Found<DropRow>, StoreError> {
         timely(reading::drops(&self.db, filter, after, limit)).await
     }
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError> {

@@ -140,3 +140,49 @@ async fn a_follower_comes_back_for_the_drops_of_whom_it_follows() {
     let missed = comes_back(&server, &fan, &format!("drop:{drop}"), &since).await;
     assert_eq!(kinds(&missed), ["drop_started", "authenticated"], "once, although two topics bring it");
 }
+
+/// Segments of the journal, the oldest first.
+fn segments(server: &Server) -> Vec<String> {
+    let files = std::fs::read_dir(server.data.join("journal")).expect("a journal").flatten();
+    let mut names: Vec<String> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| name.ends_with(".seg"));
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn a_drop_that_starts_far_ahead_is_shown_after_a_restart_that_does_not_read_of_it() {
+    let flags = ["--rate-limits", "off,announcements=off", "--journal-segment-mib", "8"];
+    let mut server = Server::with(None, &flags).await;
+    let (maker, product) = server.creator("maker").await;
+    let far = json!({"product_id": product, "stock": 5, "starts_at": "2099-01-01T00:00:00Z"});
+    let (status, drop) = server.post("/drops", Some(&maker), far).await;
+    assert_eq!(status, 201, "{drop}");
+    let topic = format!("drop:{}", drop["id"].as_str().expect("an id"));
+    let first = segments(&server)[0].clone();
+    // Some 22 KiB of the journal each.
+    let variants: Vec<Value> =
+        (10..74).map(|n| json!({"name": format!("{}{n}", "語".repeat(118)), "stock": 1})).collect();
+    let large = json!({"product_id": product, "variants": variants, "starts_at": "2099-01-01T00:00:00Z"});
+    for _ in 0..800 {
+        let (status, answer) = server.post("/drops", Some(&maker), large.clone()).await;
+        assert_eq!(status, 201, "{answer}");
+        if !segments(&server).contains(&first) {
+            break;
+        }
+    }
+    server.until("the first segment is gone", async || !segments(&server).contains(&first)).await;
+    let told = async |server: &Server| {
+        let mut told = subscribe(&mut Listener::connect(server).await, &topic, None).await;
+        told[0]["drops"].take()
+    };
+    let before = told(&server).await;
+    assert_eq!(before[0]["stock"], json!({"total": 5, "available": 5, "held": 0, "sold": 0}));
+    server.kill();
+    server.restart();
+    assert_eq!(told(&server).await, before);
+    // Nobody woke it for that, and its creator can still do something with it.
+    post(&server, &maker, &format!("/drops/{}/restock", drop["id"].as_str().expect("an id")), json!({"quantity": 1}))
+        .await;
+    assert_eq!(told(&server).await[0]["stock"]["total"], 6);
+}

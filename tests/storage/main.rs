@@ -25,7 +25,7 @@ mod throughput;
 mod workload;
 
 use livedrop::storage::{Store, StoreOptions, connect, connect_with};
-use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use std::sync::Arc;
 
 /// A test on each database: an async function that takes a [`Database`] as one of these functions makes it.
@@ -114,6 +114,7 @@ on_both! {
         products_are_filtered_and_paged,
         a_row_from_before_has_the_defaults,
         prices_are_in_every_index_of_a_list,
+        a_price_is_looked_for_within_bounds,
     },
     projection::{
         migrating_twice_changes_nothing,
@@ -135,6 +136,7 @@ on_both! {
     reading::{
         drops_are_filtered_and_paged,
         drops_that_wait_are_found_by_their_start,
+        drops_of_a_time_are_looked_for_within_bounds,
         orders_of_a_buyer_and_of_a_drop_are_paged,
         a_key_leads_to_its_answer,
         what_a_buyer_did_is_found_in_every_era,
@@ -237,6 +239,24 @@ impl Database {
         } else {
             PgConnection::connect(&self.url).await?.execute(sql).await.map(|_| ())
         }
+    }
+
+    /// The indexes that a query goes through, as the database explains it.
+    pub async fn indexes_of(&self, sql: &str) -> Vec<String> {
+        let (before, plan): (&[&str], Vec<String>) = if self.url.starts_with("sqlite") {
+            let mut sqlite = SqliteConnection::connect(&self.url).await.expect("the database opens");
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&mut sqlite).await;
+            (&["INDEX "], rows.expect("a plan").iter().map(|row| row.get("detail")).collect())
+        } else {
+            let mut postgres = PgConnection::connect(&self.url).await.expect("the database opens");
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {sql}"))).fetch_all(&mut postgres).await;
+            (&["Scan using ", "Bitmap Index Scan on "], rows.expect("a plan").iter().map(|row| row.get(0)).collect())
+        };
+        let named = |step: &String| {
+            let (_, name) = before.iter().find_map(|before| step.split_once(before))?;
+            name.split(' ').next().map(str::to_owned)
+        };
+        plan.iter().filter_map(named).collect()
     }
 
     /// Another store on the same database, as another process would have.

@@ -125,7 +125,7 @@ pub async fn products_are_filtered_and_paged(db: Database) {
             .collect();
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let page = db.store.products(filter, after, 2).await.unwrap();
+            let page = db.store.products(filter, after, 2).await.unwrap().rows;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             seen.extend(page);
@@ -139,7 +139,7 @@ pub async fn a_row_from_before_has_the_defaults(db: Database) {
     let sql = "INSERT INTO products (id, creator_id, name, description, price_amount, price_currency, created_at) \
                SELECT id, id, 'Jacket', '', 5, 'EUR', 1800000000000 FROM creators";
     db.raw(sql).await.unwrap();
-    let listed = db.store.products(ProductFilter::default(), None, 10).await.unwrap();
+    let listed = db.store.products(ProductFilter::default(), None, 10).await.unwrap().rows;
     let never = Timestamp::from_millis(0);
     let before = Product { id: ProductId(star.0), updated_at: never, ..product(star, "Jacket", money(5)) };
     assert_eq!(listed, [summary(&before)]);
@@ -154,4 +154,46 @@ pub async fn prices_are_in_every_index_of_a_list(db: Database) {
         "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%products USING btree (%, id, price_amount)'"
     };
     assert_eq!(db.count(of_lists).await, 4);
+}
+
+/// Seven thousand products, the oldest first: the first 1,500 at one price, the others at another, and one at a third.
+const MANY_IN_SQLITE: &str = "\
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 7000) \
+    INSERT INTO products (id, creator_id, name, description, price_amount, price_currency, created_at) \
+    SELECT unhex(printf('%032x', i)), (SELECT id FROM creators), 'Jacket', '', \
+    CASE WHEN i = 3000 THEN 9 WHEN i <= 1500 THEN 7 ELSE 5 END, 'EUR', 1800000000000 FROM n; ANALYZE";
+const MANY_IN_POSTGRES: &str = "\
+    INSERT INTO products (id, creator_id, name, description, price_amount, price_currency, created_at) \
+    SELECT lpad(to_hex(i), 32, '0')::uuid, (SELECT id FROM creators), 'Jacket', '', \
+    CASE WHEN i = 3000 THEN 9 WHEN i <= 1500 THEN 7 ELSE 5 END, 'EUR', 1800000000000 FROM generate_series(1, 7000) i; \
+    ANALYZE";
+
+pub async fn a_price_is_looked_for_within_bounds(db: Database) {
+    let (_, star) = register(&db, 0).await;
+    db.raw(if db.store.kind() == "sqlite" { MANY_IN_SQLITE } else { MANY_IN_POSTGRES }).await.unwrap();
+    let id = |n: u128| ProductId(uuid::Uuid::from_u128(n));
+    let page = async |price: i64, creator, after| {
+        let filter =
+            ProductFilter { price_min: Some(price), price_max: Some(price), creator, ..ProductFilter::default() };
+        let found = db.store.products(filter, after, 3).await.unwrap();
+        (found.rows.iter().map(|row| row.id).collect::<Vec<_>>(), found.stopped_at.map(ProductId))
+    };
+    for creator in [None, Some(star)] {
+        assert_eq!(page(5, creator, None).await, (vec![id(7_000), id(6_999), id(6_998)], None));
+        // Of many the newest are looked for first, and a page that has looked at 5,000 in vain ends.
+        assert_eq!(page(7, creator, None).await, (vec![], Some(id(2_001))));
+        assert_eq!(page(7, creator, Some(id(2_001))).await, (vec![id(1_500), id(1_499), id(1_498)], None));
+        assert_eq!(page(7, creator, Some(id(3))).await, (vec![id(2), id(1)], None));
+    }
+    // Few are found at once, and so is it that there are none.
+    assert_eq!(page(9, None, None).await, (vec![id(3_000)], None));
+    assert_eq!(page(9, None, Some(id(3_000))).await, (vec![], None));
+    assert_eq!(page(8, None, None).await, (vec![], None));
+    let count = "SELECT id FROM products WHERE TRUE AND status = 'active' AND TRUE AND price_amount >= 6 ORDER BY price_amount LIMIT 1001";
+    assert_eq!(db.indexes_of(count).await, ["products_by_price"]);
+    // All are of one currency, so either does.
+    let count = "SELECT id FROM products WHERE TRUE AND status = 'active' AND price_currency = 'EUR' AND TRUE AND price_amount >= 6 \
+                 ORDER BY price_amount LIMIT 1001";
+    let [index] = &db.indexes_of(count).await[..] else { panic!("one index") };
+    assert!(["products_by_price", "products_by_currency_and_price"].contains(&&**index), "{index}");
 }

@@ -317,5 +317,5 @@ pub async fn a_projection_survives_reopening(db: Database) {
     store.migrate().await.unwrap();
     assert_eq!(picture(&*store, &sale).await, before);
     assert_eq!(store.watermark(journal.id).await.unwrap().unwrap().sequence, journal.next - 1);
-    assert_eq!(store.drops(DropFilter::default(), None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.drops(DropFilter::default(), None, 10).await.unwrap().rows.len(), 1);
 }

@@ -26,7 +26,7 @@ pub async fn drops_are_filtered_and_paged(db: Database) {
     }
     sales.reverse();
     let ids = |rows: &[DropRow]| rows.iter().map(|row| row.spec.id).collect::<Vec<DropId>>();
-    let all = db.store.drops(DropFilter::default(), None, 100).await.unwrap();
+    let all = db.store.drops(DropFilter::default(), None, 100).await.unwrap().rows;
     assert_eq!(ids(&all), sales.iter().map(Sale::id).collect::<Vec<_>>());
     assert!(all.iter().zip(&sales).all(|(row, sale)| row.spec == sale.spec), "variants in the spec's order");
     let none = DropFilter::default();
@@ -61,7 +61,7 @@ pub async fn drops_are_filtered_and_paged(db: Database) {
             .collect();
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let page = db.store.drops(filter, after, 2).await.unwrap();
+            let page = db.store.drops(filter, after, 2).await.unwrap().rows;
             let Some(last) = page.last() else { break };
             after = Some(last.spec.id);
             seen.extend(page);
@@ -204,4 +204,44 @@ pub async fn what_a_buyer_did_is_found_in_every_era(db: Database) {
     }
     assert_eq!(db.store.drop_orders(sale.id(), None, 100).await.unwrap().len(), 24);
     assert_eq!(db.store.drop_refusals(sale.id(), None, 100).await.unwrap().len(), 4);
+}
+
+/// Seven thousand drops that are over, the oldest first: the first 1,500 of one time, the others of another, and one of a third.
+const MANY_IN_SQLITE: &str = "\
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 7000) \
+    INSERT INTO drops (id, creator_id, product_id, title, per_buyer_limit, low_stock_threshold, hold_ms, starts_at, created_at, status, \
+    last_event_at, obligations, settled) \
+    SELECT unhex(printf('%032x', i)), unhex(printf('%032x', 1)), unhex(printf('%032x', 2)), 'A drop', 0, 0, 1000, \
+    CASE WHEN i = 3000 THEN 9 WHEN i <= 1500 THEN 7 ELSE 5 END, 0, 'ended', 9, 0, 1 FROM n; ANALYZE";
+const MANY_IN_POSTGRES: &str = "\
+    INSERT INTO drops (id, creator_id, product_id, title, per_buyer_limit, low_stock_threshold, hold_ms, starts_at, created_at, status, \
+    last_event_at, obligations, settled) \
+    SELECT lpad(to_hex(i), 32, '0')::uuid, lpad('1', 32, '0')::uuid, lpad('2', 32, '0')::uuid, 'A drop', 0, 0, 1000, \
+    CASE WHEN i = 3000 THEN 9 WHEN i <= 1500 THEN 7 ELSE 5 END, 0, 'ended', 9, 0, TRUE FROM generate_series(1, 7000) i; ANALYZE";
+
+pub async fn drops_of_a_time_are_looked_for_within_bounds(db: Database) {
+    db.raw(if db.store.kind() == "sqlite" { MANY_IN_SQLITE } else { MANY_IN_POSTGRES }).await.unwrap();
+    let id = |n: u128| DropId(uuid::Uuid::from_u128(n));
+    let page = async |starts: i64, filter: DropFilter, after| {
+        let time = Timestamp::from_millis;
+        let filter = DropFilter { starts_from: Some(time(starts)), starts_before: Some(time(starts + 1)), ..filter };
+        let found = db.store.drops(filter, after, 3).await.unwrap();
+        (found.rows.iter().map(|row| row.spec.id).collect::<Vec<_>>(), found.stopped_at.map(DropId))
+    };
+    let none = DropFilter::default();
+    for filter in [none, DropFilter { phase: Some(Phase::Over), creator: Some(CreatorId(id(1).0)), ..none }] {
+        assert_eq!(page(5, filter, None).await, (vec![id(7_000), id(6_999), id(6_998)], None));
+        // Of many the newest are looked for first, and a page that has looked at 5,000 in vain ends.
+        assert_eq!(page(7, filter, None).await, (vec![], Some(id(2_001))));
+        assert_eq!(page(7, filter, Some(id(2_001))).await, (vec![id(1_500), id(1_499), id(1_498)], None));
+        // Few are found at once, and so is it that there are none.
+        assert_eq!(page(9, filter, None).await, (vec![id(3_000)], None));
+        assert_eq!(page(9, filter, Some(id(3_000))).await, (vec![], None));
+        assert_eq!(page(8, filter, None).await, (vec![], None));
+    }
+    assert_eq!(page(9, DropFilter { phase: Some(Phase::Live), ..none }, None).await, (vec![], None));
+    let count = "SELECT id FROM drops WHERE TRUE AND TRUE AND starts_at >= 6 ORDER BY starts_at LIMIT 1001";
+    assert_eq!(db.indexes_of(count).await, ["drops_by_start"]);
+    let page = "SELECT * FROM drops WHERE TRUE AND TRUE AND starts_at >= 8 ORDER BY starts_at LIMIT 2000";
+    assert_eq!(db.indexes_of(page).await, ["drops_by_start"]);
 }

@@ -92,6 +92,7 @@ pub async fn stock(services: web::Data<Services>, request: HttpRequest, Id(id): 
     tag = "Drops",
     operation_id = "list_drops",
     summary = "All drops, newest first",
+    description = "A page of a range of starts in which few of many are may be shorter than `limit`, and even empty: go on while there is a `next_cursor`.",
     params(DropsQuery),
     responses(
         (status = 200, description = "One page", body = PageBody<DropBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),

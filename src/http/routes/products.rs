@@ -69,7 +69,7 @@ pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id
     tag = "Products",
     operation_id = "list_products",
     summary = "All products, newest first",
-    description = "Summaries: descriptions, attributes, variants and further images are in each product. A page whose rows are large is shorter than `limit`: go on while there is a `next_cursor`.",
+    description = "Summaries: descriptions, attributes, variants and further images are in each product. A page whose rows are large, or of which few are in the range of prices, may be shorter than `limit`, and even empty: go on while there is a `next_cursor`.",
     params(ProductsQuery),
     responses(
         (status = 200, description = "One page", body = PageBody<ProductSummaryBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
