@@ -43,8 +43,7 @@ const KEYS: &[&str] = &[
     "password_hashing",
     "access_token_seconds",
     "jwt_secret",
-    "ws_allowed_origins",
-    "cors_allowed_origins",
+    "allowed_origins",
     "trusted_proxies",
     "tls_certificate",
     "tls_key",
@@ -69,7 +68,11 @@ const KEYS: &[&str] = &[
 /// Keys that may be `true` or `false`.
 const FLAGS: &[&str] = &["accept_empty_database"];
 /// Keys that may be arrays.
-const LISTS: &[&str] = &["ws_allowed_origins", "cors_allowed_origins", "trusted_proxies", "rate_limits", "hold_limits"];
+const LISTS: &[&str] = &["allowed_origins", "trusted_proxies", "rate_limits", "hold_limits"];
+
+/// Keys of before, and what each is now.
+const RENAMED: &[(&str, &str)] =
+    &[("ws_allowed_origins", "allowed_origins"), ("cors_allowed_origins", "allowed_origins")];
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,10 +106,8 @@ pub struct Config {
     pub access_token_seconds: u32,
     /// What access tokens are signed with, see [`Config::signing_secret`].
     pub jwt_secret: Option<Secret>,
-    /// Origins whose pages may open a WebSocket; empty: the server's own host.
-    pub ws_allowed_origins: Vec<String>,
-    /// Origins whose pages may read our answers.
-    pub cors_allowed_origins: Vec<String>,
+    /// Origins besides the server's own whose pages may read our answers and open WebSockets.
+    pub allowed_origins: Vec<String>,
     /// Networks of proxies that are believed about their clients' addresses.
     pub trusted_proxies: TrustedProxies,
     /// What HTTPS is served with; plain HTTP if absent.
@@ -176,6 +177,9 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let table: toml::Table = text.parse().map_err(|error| syntax(file, text, &error))?;
         if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            if let Some(now) = renamed(unknown) {
+                return Err(ConfigError(format!("{unknown}: is {now} now ({})", file.display())));
+            }
             let hint = hint(nearest(unknown, KEYS.iter().copied()));
             return Err(ConfigError(format!("{unknown}: there is no such key{hint} ({})", file.display())));
         }
@@ -207,8 +211,7 @@ impl Config {
             password_hashing: sources.read("password_hashing", hashing)?.unwrap_or(Hashing::Owasp),
             access_token_seconds: sources.read("access_token_seconds", |text| number(text, 1, 900))?.unwrap_or(900),
             jwt_secret: sources.read("jwt_secret", secret)?,
-            ws_allowed_origins: sources.read("ws_allowed_origins", origins)?.unwrap_or_default(),
-            cors_allowed_origins: sources.read("cors_allowed_origins", origins)?.unwrap_or_default(),
+            allowed_origins: sources.read("allowed_origins", origins)?.unwrap_or_default(),
             trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),
             tls: tls(&sources)?,
             hold_policy: sources.read("hold_limits", hold_limits)?.unwrap_or(if crowded {
@@ -288,12 +291,20 @@ fn known_variables(environment: impl Iterator<Item = (String, String)>) -> Resul
         None => Ok(()),
         Some(name) => {
             let bare = |name: &'_ str| name.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+            if let Some(now) = renamed(&bare(name).to_lowercase()) {
+                return Err(ConfigError(format!("{name}: is {PREFIX}{} now (environment)", now.to_uppercase())));
+            }
             let names: Vec<String> = known.iter().map(|known| bare(known)).collect();
             let meant = nearest(&bare(name), names.iter().map(String::as_str)).map(|meant| format!("{PREFIX}{meant}"));
             let hint = hint(meant.as_deref());
             Err(ConfigError(format!("{name}: there is no such variable{hint} (environment)")))
         }
     }
+}
+
+/// What a key of before is now.
+fn renamed(key: &str) -> Option<&'static str> {
+    RENAMED.iter().find(|(before, _)| *before == key).map(|(_, now)| *now)
 }
 
 /// Kubernetes sets these in every container beside a service whose name begins with `livedrop`, as Docker's links did.

@@ -19,6 +19,7 @@ use crate::domain::limits::{
 use crate::domain::{DropId, DropSpec, OrderId, StockBoard, Timestamp};
 use crate::engine::DropState;
 use crate::http::meters::Meters;
+use crate::http::origins::Origins;
 use crate::http::server::{self, ServerOptions};
 use crate::http::transport::connection::descriptors_per_connection;
 use crate::http::{ConnectionBounds, Connections, GoingDown, HealthSource, Limits, Services, TlsConfig, TlsFiles};
@@ -184,7 +185,6 @@ fn options(
 ) -> ServerOptions {
     ServerOptions {
         workers: config.workers,
-        cors_allowed_origins: config.cors_allowed_origins.clone().into(),
         tls,
         head_timeout: config.head_timeout,
         keep_alive: config.keep_alive,
@@ -259,7 +259,7 @@ fn services(
         meters,
         tokens,
         tickets: Tickets::new(clock.clone()),
-        ws_allowed_origins: config.ws_allowed_origins.clone().into(),
+        origins: Origins::new(&config.allowed_origins),
         trusted_proxies: config.trusted_proxies.clone(),
         sizes: config.sizes,
     }

@@ -36,12 +36,9 @@ pub struct ServeArgs {
     /// How long an access token lasts, 1 to 900 [default: 900]
     #[arg(long, value_name = "SECONDS")]
     pub access_token_seconds: Option<String>,
-    /// Origins whose pages may open a WebSocket, comma-separated [default: the server's own host]
+    /// Origins besides the server's own whose pages may call the API and open WebSockets, comma-separated [default: none]
     #[arg(long, value_name = "ORIGINS")]
-    pub ws_allowed_origins: Option<String>,
-    /// Origins whose pages may call the API and read its answers, comma-separated [default: none]
-    #[arg(long, value_name = "ORIGINS")]
-    pub cors_allowed_origins: Option<String>,
+    pub allowed_origins: Option<String>,
     /// Networks of proxies that are believed about their clients' addresses, comma-separated [default: none]
     #[arg(long, value_name = "NETWORKS")]
     pub trusted_proxies: Option<String>,
@@ -117,8 +114,7 @@ impl ServeArgs {
             "journal_segment_mib" => &self.journal_segment_mib,
             "password_hashing" => &self.password_hashing,
             "access_token_seconds" => &self.access_token_seconds,
-            "ws_allowed_origins" => &self.ws_allowed_origins,
-            "cors_allowed_origins" => &self.cors_allowed_origins,
+            "allowed_origins" => &self.allowed_origins,
             "trusted_proxies" => &self.trusted_proxies,
             "tls_certificate" => &self.tls_certificate,
             "tls_key" => &self.tls_key,

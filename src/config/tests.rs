@@ -31,8 +31,7 @@ fn nothing_said_means_defaults() {
     assert_eq!(config.password_hashing, Hashing::Owasp);
     assert_eq!(config.access_token_seconds, 900);
     assert_eq!((config.jwt_secret.clone(), config.workers), (None, None));
-    assert!(config.ws_allowed_origins.is_empty() && config.trusted_proxies.is_empty());
-    assert!(config.cors_allowed_origins.is_empty());
+    assert!(config.allowed_origins.is_empty() && config.trusted_proxies.is_empty());
     assert_eq!(config.tls, None);
     assert_eq!((config.sizes, config.head_timeout), (Sizes::default(), Duration::from_secs(5)));
     assert_eq!((config.keep_alive, config.fan_out_followers), (Duration::from_secs(75), 1_000));
@@ -90,10 +89,21 @@ fn a_flag_is_true_or_false() {
 #[test]
 fn lists_come_as_arrays_and_with_commas() {
     let wanted = ["https://a.example", "http://localhost:3000"];
-    let from_array = from_file("ws_allowed_origins = ['https://a.example/', 'http://localhost:3000']").unwrap();
-    assert_eq!(from_array.ws_allowed_origins, wanted);
-    let env = [("LIVEDROP_WS_ALLOWED_ORIGINS", "https://a.example, http://localhost:3000,")];
-    assert_eq!(load(ServeArgs::default(), &env, "").unwrap().ws_allowed_origins, wanted);
+    let from_array = from_file("allowed_origins = ['https://a.example/', 'http://localhost:3000']").unwrap();
+    assert_eq!(from_array.allowed_origins, wanted);
+    let env = [("LIVEDROP_ALLOWED_ORIGINS", "https://a.example, http://localhost:3000,")];
+    assert_eq!(load(ServeArgs::default(), &env, "").unwrap().allowed_origins, wanted);
+}
+
+#[test]
+fn a_key_of_before_names_the_one_of_now() {
+    for before in ["ws_allowed_origins", "cors_allowed_origins"] {
+        let line = format!("{before} = ['https://shop.example']");
+        assert_eq!(refusal(&line), format!("{before}: is allowed_origins now (livedrop.toml)"));
+        let variable = format!("LIVEDROP_{}", before.to_uppercase());
+        let refused = known_variables([(variable.clone(), "https://shop.example".to_owned())].into_iter()).unwrap_err();
+        assert_eq!(refused.to_string(), format!("{variable}: is LIVEDROP_ALLOWED_ORIGINS now (environment)"));
+    }
 }
 
 #[test]
@@ -161,11 +171,10 @@ fn every_key_refuses_nonsense() {
         "password_hashing = 'md5'",
         "access_token_seconds = 901",
         "jwt_secret = 'short'",
-        "ws_allowed_origins = ['*']",
-        "ws_allowed_origins = [1]",
-        "ws_allowed_origins = ['https://a.example/path']",
-        "cors_allowed_origins = ['*']",
-        "cors_allowed_origins = ['null']",
+        "allowed_origins = ['*']",
+        "allowed_origins = [1]",
+        "allowed_origins = ['https://a.example/path']",
+        "allowed_origins = ['null']",
         "trusted_proxies = ['10.0.0.0/8', 'proxy.example']",
         "rate_limits = 'on'",
         "rate_limits = ['orders=100']",

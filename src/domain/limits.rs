@@ -161,6 +161,8 @@ pub const KEY_KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
 pub const KEPT_KEYS_PER_USER_MAX: u32 = 10_000;
 /// A longer answer is read anew when it is asked for again.
 pub const KEPT_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Log lines a minute about pages of refused origins.
+pub const REFUSED_ORIGINS_LOGGED_PER_MINUTE_MAX: usize = 8;
 /// Rows of one page.
 pub const PAGE_LIMIT_MAX: u32 = 100;
 /// What the texts of a page's rows may have together, in bytes. A page that would have more is shorter, and the next one goes on there.

@@ -196,15 +196,25 @@ pub fn page_of<B: Serialize>(
     Ok(answer(request, page))
 }
 
-fn answer(request: &HttpRequest, Rendered { body, tag }: Rendered) -> HttpResponse {
-    let held = request.headers().contains_key(IF_NONE_MATCH)
+/// The tag of a page that is compiled in.
+pub(super) fn tag_of(page: &[u8]) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(format!("\"{}\"", hash(page)))).expect("letters and digits")
+}
+
+/// Whether the client says that it has the page of that tag.
+pub(super) fn holds(request: &HttpRequest, tag: &HeaderValue) -> bool {
+    request.headers().contains_key(IF_NONE_MATCH)
         && match IfNoneMatch::parse(request) {
             Ok(IfNoneMatch::Any) => true,
             // Ours is strong: weak comparison leaves the words alone (RFC 9110, section 8.8.3.2).
-            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|held| format!("\"{}\"", held.tag()) == tag),
+            Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|held| format!("\"{}\"", held.tag()) == *tag),
             // What is malformed is as good as nothing: the page is always a right answer.
             Err(_) => false,
-        };
+        }
+}
+
+fn answer(request: &HttpRequest, Rendered { body, tag }: Rendered) -> HttpResponse {
+    let held = holds(request, &tag);
     let mut answer =
         if held { HttpResponse::new(StatusCode::NOT_MODIFIED) } else { json::answer(StatusCode::OK, body) };
     let headers = answer.headers_mut();

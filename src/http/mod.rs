@@ -7,6 +7,7 @@
 //! `upgrade` takes one out of HTTP.
 
 pub mod auth;
+mod browser;
 pub mod client;
 pub mod conditional;
 pub mod cors;
@@ -24,6 +25,7 @@ pub mod lifeline;
 pub mod limits;
 pub mod meters;
 pub mod openapi;
+pub mod origins;
 pub mod pages;
 pub mod path;
 pub mod plain;
@@ -60,6 +62,7 @@ pub use client::TrustedProxies;
 pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
 pub use limits::{Limits, RateLimits};
+use origins::Origins;
 use routes::{accounts, creators, drops, notifications, orders, products, sales};
 use routing::{Routes, at};
 pub use sizes::Sizes;
@@ -96,8 +99,8 @@ pub struct Services {
     pub tokens: Tokens,
     /// Tickets for sessions.
     pub tickets: Tickets,
-    /// Origins (`https://shop.example`) whose pages may open a WebSocket; empty: the server's own host only.
-    pub ws_allowed_origins: Arc<[String]>,
+    /// Pages of which other origins may call.
+    pub origins: Origins,
     /// Whose word about a client's address counts.
     pub trusted_proxies: TrustedProxies,
     /// How large a request may be.
@@ -144,6 +147,8 @@ fn operations() -> Routes {
 /// For who writes a client.
 fn description() -> Routes {
     Routes::below("", openapi::query_parameters)
+        .service(at("/livedrop.js").get(browser::script).done())
+        .service(at("/livedrop.d.ts").get(browser::types).done())
         .service(at("/openapi.json").get(openapi::read).done())
         .service(at("/docs").get(openapi::docs::page).done())
         .service(at("/docs/{file}").get(openapi::docs::file).done())

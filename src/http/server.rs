@@ -39,8 +39,6 @@ pub(super) const WRITE_BUFFER_BYTES: usize = 15 << 10;
 pub struct ServerOptions {
     /// Threads; the machine's cores if absent.
     pub workers: Option<NonZeroUsize>,
-    /// Origins whose pages may read our answers.
-    pub cors_allowed_origins: Arc<[String]>,
     /// What connections are encrypted with, see [`super::tls`]; plain HTTP if absent.
     pub tls: Option<rustls::ServerConfig>,
     /// For the head of a request, counted from the connection's beginning, or from where `keep_alive` ends. For a body, see
@@ -73,18 +71,20 @@ pub fn build(
     rustix::net::listen(&listener, BACKLOG)?;
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = options.workers.unwrap_or_else(cores).get();
-    let origins = Arc::clone(&options.cors_allowed_origins);
+    let origins = services.origins.clone();
     let tls = options.tls.is_some();
     let app = move || {
         going_down.serve_here();
         // This worker's own: a count of owners that workers share would go from core to core with every request.
         let (going_down, limits) = (Rc::new(going_down.clone()), Rc::new(limits.clone()));
+        let refused = origins.clone();
         App::new()
             .wrap(from_fn(move |request, next| Rc::clone(&limits).keep(request, next)))
-            .wrap(Condition::new(!origins.is_empty(), cors::allow(&origins)))
-            .wrap(Condition::new(!origins.is_empty(), from_fn(cors::refuse)))
+            .wrap(Condition::new(!origins.allowed().is_empty(), cors::allow(origins.allowed())))
+            .wrap(Condition::new(!origins.allowed().is_empty(), from_fn(cors::refuse)))
             .wrap(from_fn(move |request, next| {
                 let going_down = Rc::clone(&going_down);
+                refused.log_refused(&request);
                 async move {
                     let mut response = trace::trace(tls, request, next).await?;
                     going_down.last_words(&mut response);

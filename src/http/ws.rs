@@ -34,7 +34,7 @@ const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 /// Before the upgrade: `forbidden` (origin), `validation_failed`, `unauthenticated`, `token_expired`, `overloaded`.
 pub async fn connect(request: HttpRequest, services: web::Data<Services>) -> Result<HttpResponse, Problem> {
     let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("(not text)"));
-    if !ws_protocol::origin_allowed(header(ORIGIN), header(HOST), &services.ws_allowed_origins) {
+    if !services.origins.allow(header(ORIGIN), header(HOST)) {
         return Err(Failure::with(Code::Forbidden, "The origin may not open a WebSocket here").into());
     }
     // Whoever says who they are and is not hears that first.

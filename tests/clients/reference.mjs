@@ -1,20 +1,16 @@
-// The browser's client of docs/REALTIME.md, to the letter, with what a browser would have around it.
-// Usage: reference.mjs ADDRESS TOPICS TOKEN. Prints what it hears, one message a line.
-import { readFileSync } from "node:fs";
+// `livedrop.js` with what a browser would have around it. Usage: reference.mjs ADDRESS TOPICS TOKEN. Prints what it hears, one message a line.
 import { WebSocket as Socket } from "ws";
+import { LiveDrop } from "../../src/http/browser/livedrop.js";
 
 const [address, topics, token] = process.argv.slice(2);
-const page = readFileSync(new URL("../../docs/REALTIME.md", import.meta.url), "utf8");
-const source = /```js\n([^]*?)```/.exec(page)[1];
-const location = { host: address };
-const inPage = (path, options) => fetch(`http://${address}${path}`, options);
-class WebSocket extends Socket {
+globalThis.WebSocket = class extends Socket {
   constructor(url) {
-    // Pages of the real site are served over TLS.
-    super(url.replace("wss:", "ws:"));
+    super(url);
     this.on("error", () => {});
   }
-}
-const listen = new Function("location", "fetch", "WebSocket", `${source}; return listen;`)(location, inPage, WebSocket);
-const print = (message) => console.log(JSON.stringify(message));
-await listen(topics.split(","), print, token && (async () => token));
+};
+const base = `http://${address}`;
+const login = { access_token: token, refresh_token: "", user: { id: "", email: "", display_name: "", role: "" }, renew_at: null };
+const kept = new Map([[`livedrop:${base}:login`, JSON.stringify(login)]]);
+const storage = { length: 0, key: () => null, getItem: (name) => kept.get(name) ?? null, setItem: (name, text) => kept.set(name, text), removeItem: (name) => kept.delete(name) };
+new LiveDrop({ base, storage }).watch(topics.split(","), (message) => console.log(JSON.stringify(message)));

@@ -112,3 +112,27 @@ fn types_for_typescript_are_whole_and_compile() {
     let output = compile.arg(folder.join("use.ts")).arg(&types).output().expect("tsc to run");
     assert!(output.status.success(), "{}", said(&output));
 }
+
+#[test]
+fn the_client_for_browsers_has_its_types() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/browser");
+    let made = scratch().join("browser");
+    let mut compile = node_tool("tsc");
+    compile.args([
+        "--allowJs",
+        "--checkJs",
+        "--strict",
+        "--target",
+        "es2022",
+        "--module",
+        "es2022",
+        "--moduleResolution",
+        "bundler",
+    ]);
+    compile.args(["--lib", "es2023,dom,dom.iterable", "--declaration", "--emitDeclarationOnly", "--outDir"]).arg(&made);
+    let output = compile.arg(source.join("livedrop.js")).output().expect("tsc to run");
+    assert!(output.status.success(), "{}", said(&output));
+    let read = |file: std::path::PathBuf| fs::read_to_string(file).expect("a file");
+    let (made, shipped) = (made.join("livedrop.d.ts"), source.join("livedrop.d.ts"));
+    assert_eq!(read(made.clone()), read(shipped), "copy {} to src/http/browser", made.display());
+}

@@ -36,6 +36,8 @@ const TABLE: &[Row] = &[
     ("GET", "/readyz", "", "let", ALL),
     ("GET", "/metrics", "", "let", ALL),
     ("GET", "/openapi.json", "", "let", ALL),
+    ("GET", "/livedrop.js", "", "let", ALL),
+    ("GET", "/livedrop.d.ts", "", "let", ALL),
     ("GET", "/docs", "", "let", ALL),
     ("GET", "/docs/swagger-ui.css", "", "let", ALL),
     ("POST", "/api/v1/auth/register", r#"{"email":"{new}@example.com","password":"correct horse","display_name":"x"}"#, "let", ALL),

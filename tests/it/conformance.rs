@@ -2,6 +2,7 @@
 //! the build folder; where that is not possible the tests fail and say so.
 
 use crate::listener::Listener;
+use crate::node::{run, script};
 use crate::packages;
 use crate::server::Server;
 use serde_json::{Value, json};
@@ -15,16 +16,8 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio_tungstenite::connect_async;
 
 const WEBSOCKETS: &str = "websockets==15.0.1";
-const NODE_PACKAGES: [&str; 5] =
-    ["ws@8.18.3", "eventsource@3.0.7", "@asyncapi/parser@3.6.3", "ajv@8.20.0", "ajv-formats@3.0.1"];
 /// For a client that waits before it comes back.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn run(what: &str, command: &mut std::process::Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
-    let said = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{what}:\n{}", said());
-}
 
 /// A Python with `websockets`.
 fn python() -> &'static Path {
@@ -42,39 +35,6 @@ fn python() -> &'static Path {
         }
         python
     })
-}
-
-/// A folder in which Node finds its packages, and our clients beside them.
-fn node() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
-        let known = folder.join(NODE_PACKAGES.join("+").replace('/', "-"));
-        if !known.exists() {
-            std::fs::create_dir_all(&folder).expect("a folder");
-            std::fs::write(folder.join("package.json"), "{}").expect("a package");
-            packages::need("node", "nodejs");
-            packages::need("npm", "npm");
-            let what = "this test needs node and npm, and a package registry (apt-get install nodejs npm)";
-            let install = ["install", "--silent", "--no-audit", "--no-fund", "--save-exact"];
-            run(what, std::process::Command::new("npm").args(install).args(NODE_PACKAGES).current_dir(&folder));
-            std::fs::write(known, "").expect("a mark");
-        }
-        folder
-    })
-}
-
-/// One of our programs for Node. They lie in the repository, and look for their packages where they lie.
-fn script(name: &str) -> PathBuf {
-    let folder = node().join("tests/clients");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    std::fs::create_dir_all(node().join("docs")).expect("a folder");
-    for page in ["docs/REALTIME.md", "docs/asyncapi.yaml"] {
-        std::fs::copy(root.join(page), node().join(page)).expect("the page");
-    }
-    std::fs::copy(root.join("tests/clients").join(name), folder.join(name)).expect("a client");
-    folder.join(name)
 }
 
 fn address(server: &Server) -> &str {
@@ -130,7 +90,7 @@ fn kinds(messages: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_documented_client_misses_nothing_over_a_crash() {
+async fn the_shipped_client_misses_nothing_over_a_crash() {
     let mut server = Server::start().await;
     let (maker, drop) = server.live_drop(5, json!({})).await;
     let restock = async |server: &Server| {

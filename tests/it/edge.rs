@@ -161,7 +161,7 @@ async fn preflight(server: &Server, origin: &str, headers: &str) -> Response {
 #[tokio::test]
 async fn pages_of_configured_origins_may_call() {
     let shop = "https://shop.example";
-    let server = Server::with(None, &["--cors-allowed-origins", shop, "--rate-limits", "anonymous=1/3600"]).await;
+    let server = Server::with(None, &["--allowed-origins", shop, "--rate-limits", "anonymous=1/3600"]).await;
     let asked = preflight(&server, shop, "authorization, content-type, idempotency-key").await;
     assert_eq!(asked.status(), 200);
     assert_eq!(header(&asked, "access-control-allow-origin"), Some(shop));

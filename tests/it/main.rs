@@ -5,7 +5,10 @@ mod accounts;
 mod admin;
 mod authorization;
 mod backup;
+mod browser;
 mod caching;
+#[path = "../support/chromium.rs"]
+mod chromium;
 mod conformance;
 mod connections;
 mod crash;
@@ -25,6 +28,8 @@ mod load;
 mod metrics;
 #[path = "../support/mutate.rs"]
 mod mutate;
+#[path = "../support/node.rs"]
+mod node;
 mod notifications;
 mod orders;
 mod ownership;

@@ -117,7 +117,7 @@ async fn a_variable_that_does_not_exist_is_refused_at_the_start() {
 #[tokio::test]
 async fn a_panic_is_an_answer_like_any_other() {
     let shop = "https://shop.example";
-    let extra = ["--cors-allowed-origins", shop].map(str::to_owned).to_vec();
+    let extra = ["--allowed-origins", shop].map(str::to_owned).to_vec();
     let server = Server::set_up(Setup { quiet: true, extra, ..Setup::default() });
     let admin = server.admin().await;
     server.arm("http.audit=panic@1");
