@@ -203,6 +203,87 @@ async fn a_refused_token_ends_the_login_once() {
     assert_eq!(page.run(quiet).await, 0);
 }
 
+/// Sockets that are opened, told who is there, and closed with what is next in `closes`.
+const SOCKETS: &str = "
+    globalThis.sockets = [];
+    globalThis.closes = [];
+    globalThis.WebSocket = class {
+      static OPEN = 1;
+      readyState = 1;
+      constructor(url) {
+        sockets.push({ url, at: performance.now() });
+        const say = (message) => this.onmessage?.({ data: JSON.stringify(message) });
+        setTimeout(() => {
+          const next = closes.shift();
+          say({ type: 'hello', server_time: new Date(live.now()).toISOString(), heartbeat_ms: 25000, reconnect: { min_ms: 100, max_ms: 200 } });
+          if (!next?.before) say({ type: 'authenticated', id: 'last' });
+          if (next) this.onclose?.({ code: next.code, reason: JSON.stringify({ retry_ms: next.retry_ms }) });
+        }, 20);
+      }
+      send() {}
+      close() {}
+    };";
+
+#[tokio::test]
+async fn closes_are_answered_as_they_are_meant() {
+    let browser = Chromium::start().await;
+    let origin = browser.origin("shop.test");
+    let server = server(&origin, 900).await;
+    let page = browser.open("closes", &origin, "").await;
+    load(&page, &server).await;
+    let buyer = server.account("buyer").await;
+    page.run(SOCKETS).await;
+    let begin = async |closes: Value| {
+        log_in(&page, &buyer).await;
+        let script = format!(
+            "told.length = 0; sockets.length = 0; closes.push(...{closes}); globalThis.unwatch = live.watch(['drop:x'], () => {{}})"
+        );
+        page.run(&script).await;
+    };
+    let quiet = "const before = sockets.length; await new Promise((go) => setTimeout(go, 2500)); return sockets.length - before";
+    let told = "return told.map(({ type, reason, code }) => [type, reason, code].filter((one) => one !== undefined))";
+
+    // Mistakes of a client: the same again would end the same way.
+    for code in [1002, 1007, 1009, 4400] {
+        begin(json!([{"code": code}])).await;
+        page.until("told.some(({ type }) => type === 'stopped')").await;
+        assert_eq!(page.run(told).await, json!([["online"], ["stopped", "closed", code]]));
+        assert_eq!((page.run(quiet).await, page.run("return sockets.length").await), (json!(0), json!(1)), "{code}");
+        page.run("unwatch()").await;
+    }
+    // What passes: it comes back when it was told to, with what it has seen.
+    for code in [1012, 4000, 4001] {
+        begin(json!([{"code": code, "retry_ms": 700}])).await;
+        page.until("sockets.length === 2").await;
+        let waited = page.run("return sockets[1].at - sockets[0].at").await.as_f64().expect("a time");
+        assert!(waited >= 700.0, "{code} after {waited} ms");
+        assert!(page.run("return sockets[1].url").await.as_str().expect("an address").contains("since=last"));
+        page.run("unwatch()").await;
+    }
+    begin(json!([{"code": 1006}])).await;
+    page.until("sockets.length === 2").await;
+    page.run("unwatch()").await;
+    // A token that has ended: another one, at once.
+    let before = page.run("return asked('/auth/refresh')").await.as_u64().expect("a number");
+    begin(json!([{"code": 4401}])).await;
+    page.until("sockets.length === 2").await;
+    assert_eq!(page.run("return asked('/auth/refresh')").await, before + 1);
+    assert!(page.run("return live.user").await.is_object());
+    page.run("unwatch()").await;
+    // A new one that is refused as well.
+    begin(json!([{"code": 4401, "before": true}, {"code": 4401, "before": true}, {"code": 4401, "before": true}]))
+        .await;
+    page.until("told.some(({ type }) => type === 'logout')").await;
+    assert_eq!(page.run("return told.at(-1).reason").await, "refused");
+    assert_eq!((page.run(quiet).await, page.run("return sockets.length").await), (json!(0), json!(2)));
+    page.run("unwatch(); closes.length = 0").await;
+    // The login was revoked.
+    begin(json!([{"code": 4403}])).await;
+    page.until("told.some(({ type }) => type === 'logout')").await;
+    assert_eq!(page.run(told).await, json!([["online"], ["stopped", "logout"], ["logout", "revoked"]]));
+    assert_eq!((page.run(quiet).await, page.run("return sockets.length").await), (json!(0), json!(1)));
+}
+
 #[tokio::test]
 async fn a_refresh_that_must_wait_keeps_the_login() {
     let browser = Chromium::start().await;
@@ -309,6 +390,12 @@ async fn a_reload_never_buys_twice() {
     // The other tab was told of the same order, or came when that one was through and bought on its own.
     let expected = if theirs == taps[0] { 2 } else { 3 };
     assert_eq!(orders["items"].as_array().map(Vec::len), Some(expected), "{orders}");
+
+    // The server asks for patience, and gets it.
+    let busy = "globalThis.busy ? real(url, init) : (globalThis.busy = true, Promise.resolve(new Response('{}', { status: 503, headers: { 'retry-after': '1' } })))";
+    page.run(&stub("/orders", busy)).await;
+    let patient = page.run(&format!("const began = performance.now(); const {{ status }} = await {order}; return [status, performance.now() - began]")).await;
+    assert!(patient[0] == "confirmed" && patient[1].as_f64() >= Some(1_000.0), "{patient}");
 
     // A refusal is an outcome: the next try is another order.
     let declined =
