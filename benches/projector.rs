@@ -44,7 +44,7 @@ async fn catch_up(url: &str, orders: u32, pays: bool) -> String {
     let mut history = History::new(history::open(folder.path()));
     // Before the first record: whoever projects it must find it.
     let reader = history.journal().handle().reader();
-    reader.register_cursor(livedrop::actors::projector::CURSOR, 0);
+    reader.register_cursor(livedrop::actors::consumers::projector::ABOUT.name, 0);
     history.sale(orders, pays, false);
     let last = history.written();
     reader.durable_watch().wait_for(|durable| *durable >= last).await.expect("the journal runs");

@@ -5,11 +5,11 @@
 use crate::domain::limits::{
     CONNECTIONS_PER_ADDRESS_DEFAULT, COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT, DATABASE_CONNECTIONS_MAX,
     DROPS_PER_CREATOR_DEFAULT, DROPS_PER_CREATOR_MAX, FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX,
-    PRODUCT_BODY_BYTES_MAX,
+    LAG_BYTES_DEFAULT, LAG_BYTES_MAX, LAG_DEFAULT, LAG_MAX, PRODUCT_BODY_BYTES_MAX,
 };
 use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
-use crate::journal::Durability;
+use crate::journal::{Durability, LagBounds};
 use crate::service::passwords::Hashing;
 use crate::service::payments::PaymentProvider;
 use crate::storage;
@@ -40,6 +40,8 @@ const KEYS: &[&str] = &[
     "database_connections",
     "durability",
     "journal_segment_mib",
+    "consumer_lag_mib",
+    "consumer_lag_minutes",
     "password_hashing",
     "access_token_seconds",
     "jwt_secret",
@@ -100,6 +102,8 @@ pub struct Config {
     pub durability: Durability,
     /// Size of a journal segment.
     pub journal_segment_bytes: usize,
+    /// What the journal keeps for consumers that lag.
+    pub consumer_lag: LagBounds,
     /// How much work a password is.
     pub password_hashing: Hashing,
     /// How long an access token lasts, at most 900.
@@ -208,6 +212,7 @@ impl Config {
             durability: sources.read("durability", durability)?.unwrap_or(Durability::Always),
             journal_segment_bytes: sources.read("journal_segment_mib", |text| number(text, 8, 1_024))?.unwrap_or(64)
                 << 20,
+            consumer_lag: consumer_lag(&sources)?,
             password_hashing: sources.read("password_hashing", hashing)?.unwrap_or(Hashing::Owasp),
             access_token_seconds: sources.read("access_token_seconds", |text| number(text, 1, 900))?.unwrap_or(900),
             jwt_secret: sources.read("jwt_secret", secret)?,
@@ -259,6 +264,15 @@ impl Config {
         }
         secret::load_or_make(&self.data_dir.join("secret.key"))
     }
+}
+
+fn consumer_lag(sources: &Sources<'_>) -> Result<LagBounds, ConfigError> {
+    let mib = sources.read("consumer_lag_mib", |text| number::<u64>(text, 0, LAG_BYTES_MAX >> 20))?;
+    let minutes = sources.read("consumer_lag_minutes", |text| number::<u64>(text, 1, LAG_MAX.as_secs() / 60))?;
+    Ok(LagBounds {
+        bytes: mib.map_or(LAG_BYTES_DEFAULT, |mib| mib << 20),
+        age: minutes.map_or(LAG_DEFAULT, |minutes| Duration::from_secs(minutes * 60)),
+    })
 }
 
 /// What the environment's variables of ours begin with.

@@ -3,10 +3,10 @@
 
 use crate::support::{START_MS, journal, place, reserve, spec};
 use actix::{Actor, Arbiter};
-use livedrop::actors::broadcaster::{self, Broadcaster};
+use livedrop::actors::broadcaster::{Broadcaster, Pump};
+use livedrop::actors::consumers::{Run, runner};
 use livedrop::actors::place::Epoch;
-use livedrop::actors::tail::Run;
-use livedrop::actors::{Clock, Decisions, Registry, Scheduler, Tail};
+use livedrop::actors::{Clock, Decisions, Registry, Scheduler};
 use livedrop::domain::{DropEvent, DropRecord, Timestamp};
 use livedrop::journal::Durability;
 use std::time::{Duration, Instant};
@@ -19,12 +19,14 @@ pub async fn orders_per_second(orders: u64, in_flight: u64, telling: bool) -> f6
     let reader = journal.handle().reader();
     reader.register_cursor("bench", 0);
     let arbiter = Arbiter::new();
+    let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
+    let stop = tokio::sync::watch::Sender::new(false);
     if telling {
         let broadcaster = Broadcaster::new(Epoch::of(&reader), 0, Clock::default());
         let address = Broadcaster::start_in_arbiter(&arbiter.handle(), |_| broadcaster);
-        arbiter.spawn(broadcaster::pump(Tail::new(broadcaster::CURSOR, &reader, 0), address));
+        let (mut pump, stopped) = (Pump::new(&reader, 0, address, registry.clone()), stop.subscribe());
+        arbiter.spawn(async move { runner::run(&mut pump, stopped).await });
     }
-    let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
     let (drop, _) = registry.schedule(spec(100_000_000)).await.expect("a drop");
     let rate = orders as f64 / place(&[drop], orders, in_flight).await.as_secs_f64();
     registry.stop();

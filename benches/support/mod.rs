@@ -5,7 +5,6 @@ pub mod history;
 
 use futures_util::future::join_all;
 use livedrop::actors::DropHandle;
-use livedrop::domain::limits::{JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX};
 use livedrop::domain::{
     CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, Timestamp, TraceId, UserId,
     VariantId, VariantSpec,
@@ -163,13 +162,7 @@ impl Serving {
 
 /// A journal in that folder, with the server's own bounds.
 pub fn journal<C: Completion>(dir: &Path, durability: Durability) -> Journal<C> {
-    let options = JournalOptions {
-        dir: dir.to_owned(),
-        durability,
-        segment_bytes: 64 << 20,
-        tail_bytes: JOURNAL_TAIL_BYTES_MAX,
-        queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
-    };
+    let options = JournalOptions { durability, ..JournalOptions::new(dir) };
     Journal::open_directory(&options, 0).expect("a journal").0
 }
 

@@ -6,14 +6,16 @@
 
 use super::announce::{self, InboxChange, Moment, Notice, OrderFact};
 use super::clock::Clock;
+use super::consumers::Run;
 use super::fanout::{CloseCause, Topic};
 use super::history::History;
 use super::place::{Epoch, Place, Since};
 use super::shard::{ToShard, Told};
-use super::tail::{Run, Tail};
 use crate::domain::limits::{SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX, STOCK_MESSAGES_PER_SECOND_MAX};
 use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, StockBoard, Timestamp, UserId};
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
+pub use pump::{ABOUT, Pump};
+
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use prometheus::IntCounter;
@@ -28,15 +30,8 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// The name of its place in the journal.
-pub const CURSOR: &str = "broadcaster";
-
 /// Sessions' wishes that wait for the broadcaster.
 pub const MAILBOX_MAX: usize = 65_536;
-
-/// Messages that may wait for a shard before the journal is read on. What is not read waits in the journal.
-const SHARD_BACKLOG_MAX: usize = 1_024;
-const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
 /// Shards are told apart by one bit each.
 pub const SHARDS_MAX: usize = 128;
@@ -104,6 +99,8 @@ pub enum Wish {
 struct Watched {
     spec: Arc<DropSpec>,
     board: StockBoard,
+    /// Up to which record the board is known from elsewhere than the records: these change nothing in it.
+    known: u64,
     /// When and at which position the stock last changed without being told.
     untold: Option<(Timestamp, u64)>,
     /// As a snapshot shows it, until it changes.
@@ -193,7 +190,7 @@ impl Broadcaster {
                 self.history.unknown_until(id, creator, last);
                 self.strangers.remove(&id);
             }
-            self.insert(spec, board);
+            self.insert(spec, board, 0);
         }
         // Nobody can say whose drops these were, so nobody is told that they have missed nothing.
         let strangers = std::mem::take(&mut self.strangers);
@@ -201,9 +198,9 @@ impl Broadcaster {
         self.forget_finished();
     }
 
-    fn insert(&mut self, spec: Arc<DropSpec>, board: StockBoard) {
+    fn insert(&mut self, spec: Arc<DropSpec>, board: StockBoard, known: u64) {
         let (id, creator) = (spec.id, spec.creator_id);
-        if self.drops.insert(id, Watched { spec, board, untold: None, now: None }).is_none() {
+        if self.drops.insert(id, Watched { spec, board, known, untold: None, now: None }).is_none() {
             self.by_creator.entry(creator).or_default().push(id);
         }
     }
@@ -214,8 +211,10 @@ impl Broadcaster {
 
     fn on_record(&mut self, record: &DropRecord, position: u64) {
         self.place.told = position;
-        if let DropEvent::Scheduled(spec) = &record.event {
-            self.insert(Arc::new((**spec).clone()), StockBoard::new(spec));
+        if let DropEvent::Scheduled(spec) = &record.event
+            && self.drops.get(&record.drop).is_none_or(|watched| watched.known < position)
+        {
+            self.insert(Arc::new((**spec).clone()), StockBoard::new(spec), 0);
         }
         let notice = announce::notice(&record.event);
         if let Notice::Order(kind, line) = notice {
@@ -227,17 +226,19 @@ impl Broadcaster {
             }
             return;
         };
-        if let DropEvent::Rescheduled { starts_at, ends_at } = &record.event {
+        let news = position > watched.known;
+        if news && let DropEvent::Rescheduled { starts_at, ends_at } = &record.event {
             let spec = Arc::make_mut(&mut watched.spec);
             (spec.starts_at, spec.ends_at) = (*starts_at, *ends_at);
             watched.now = None;
         }
-        let changed = watched.board.fold(&record.event).unwrap_or_else(|| {
-            self.contradictions.inc();
-            let (drop, kind) = (record.drop, record.event.kind());
-            tracing::error!(%drop, position, kind, board = ?watched.board, "what is told of a drop's stock is wrong: a record cannot follow");
-            false
-        });
+        let changed = news
+            && watched.board.fold(&record.event).unwrap_or_else(|| {
+                self.contradictions.inc();
+                let (drop, kind) = (record.drop, record.event.kind());
+                tracing::error!(%drop, position, kind, board = ?watched.board, "what is told of a drop's stock is wrong: a record cannot follow");
+                false
+            });
         if changed {
             watched.now = None;
         }
@@ -437,7 +438,7 @@ impl Handler<Wish> for Broadcaster {
                 if !self.drops.contains_key(&spec.id) {
                     // What was told of it before is not remembered.
                     self.history.unknown_until(spec.id, spec.creator_id, self.place.told);
-                    self.insert(spec, board);
+                    self.insert(spec, board, 0);
                 }
             }
             Wish::Drain(window) => {
@@ -449,33 +450,7 @@ impl Handler<Wish> for Broadcaster {
     }
 }
 
-/// Carries durable records to the broadcaster, one run at a time, for as long as both are there.
-pub async fn pump(mut tail: Tail, broadcaster: Addr<Broadcaster>) {
-    while let Some(run) = tail.next().await {
-        let last = run.last_sequence();
-        let Ok(mut backlog) = broadcaster.send(Durable(run)).await else { return };
-        tail.passed(last);
-        while backlog > SHARD_BACKLOG_MAX {
-            tokio::time::sleep(BACKLOG_PAUSE).await;
-            let Ok(left) = broadcaster.send(Backlog).await else { return };
-            backlog = left;
-        }
-    }
-}
-
-/// How many messages wait for the slowest shard.
-#[derive(Message)]
-#[rtype(result = "usize")]
-struct Backlog;
-
-impl Handler<Backlog> for Broadcaster {
-    type Result = usize;
-
-    fn handle(&mut self, _: Backlog, _: &mut Self::Context) -> usize {
-        self.backlog()
-    }
-}
-
+mod pump;
 mod recall;
 #[cfg(test)]
 mod tests;

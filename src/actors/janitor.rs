@@ -1,7 +1,7 @@
 //! Lets drops leave memory once SQL has the whole truth about them: those that are settled, and those that start far ahead.
 
 use super::clock::Clock;
-use super::projector::Projection;
+use super::consumers::projector::Projection;
 use super::registry::{DropHandle, Registry};
 use crate::domain::limits::SLEEP_AHEAD_MS;
 use crate::domain::{DropId, DropStatus, KeyDigest, Timestamp};

@@ -1,10 +1,10 @@
 //! Which drops are in memory, and how to reach them.
 
 use super::clock::Clock;
+use super::consumers::projector::Projection;
 use super::decider::Decider;
 use super::drop_actor::{Ask, DropActor};
 use super::mailbox::{Mailbox, Queued};
-use super::projector::Projection;
 use super::publish::{Answer, AskError, Decisions, DropCell, Published};
 use super::recovery::{self, RecoveryFailure};
 use super::scheduler::{Due, Scheduler};
@@ -12,13 +12,13 @@ use super::tally::Tally;
 use crate::domain::limits::DROPS_IN_MEMORY_MAX;
 use crate::domain::{CreatorId, DropId, DropSpec, KeyDigest, OrderId, Timestamp};
 use crate::engine::admission::HoldPolicy;
-use crate::engine::{Command, DropState};
-use crate::journal::JournalHandle;
+use crate::engine::{Command, DropState, Outcome};
+use crate::journal::{JournalHandle, Records};
 use crate::storage::Store;
 use actix::{Actor, Arbiter};
 use dashmap::{DashMap, DashSet, mapref::entry::Entry};
 use hashbrown::DefaultHashBuilder;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -218,6 +218,24 @@ impl Registry {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<DropHandle>> {
         self.shared.drops.iter().map(|entry| Arc::clone(entry.value())).collect()
+    }
+
+    /// All drops in memory as they are published, each true at its own position, and a journal record up to which none of them lacks
+    /// anything.
+    ///
+    /// # Errors
+    /// [`AskError`] where the journal takes nothing now.
+    pub async fn snapshot(&self) -> Result<(u64, Vec<Published>), AskError> {
+        let journal = &self.shared.journal;
+        let after = journal.durable();
+        let (reply, behind) = oneshot::channel();
+        let barrier = Decisions { publish: None, replies: smallvec![(reply, Outcome::Orders(Vec::new()))] };
+        journal.try_permit().ok_or(AskError::Overloaded)?.submit(Records::new(), barrier);
+        // It completes behind everything that was durable before it, so all of that is published then.
+        behind.await.unwrap_or(Err(AskError::Stopped))?;
+        let published = self.all().into_iter().map(|handle| handle.cell.read());
+        // One at position 0 is not in the journal yet.
+        Ok((after, published.filter(|published| published.position > 0).collect()))
     }
 
     /// Whether drops of a creator are in memory.

@@ -3,8 +3,8 @@
 
 use super::backoff::Backoff;
 use super::clock::Clock;
+use super::consumers::projector::Projection;
 use super::hub::Hub;
-use super::projector::Projection;
 use super::recovery::RecoveryFailure;
 use super::registry::{DropHandle, Registry};
 use crate::domain::limits::WAKE_AHEAD_MS;

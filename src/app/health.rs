@@ -1,8 +1,12 @@
 //! What `/readyz` says.
 
+use super::consumers::Roster;
 use super::supervisor::Supervisor;
 use crate::actors::Projection;
-use crate::http::health::{Checks, DatabaseCheck, Health, JournalCheck, ProjectorCheck, Readiness, TasksCheck};
+use crate::actors::consumers::{Lag, Progress};
+use crate::http::health::{
+    Checks, ConsumerCheck, ConsumersCheck, DatabaseCheck, Health, JournalCheck, ProjectorCheck, Readiness, TasksCheck,
+};
 use crate::http::{GoingDown, HealthSource};
 use crate::journal::{JournalReader, Space};
 use crate::service::payments::PaymentProvider;
@@ -31,6 +35,7 @@ pub(super) struct Monitor {
     pub payments: PaymentProvider,
     pub going_down: GoingDown,
     pub supervisor: Supervisor,
+    pub consumers: Roster,
 }
 
 impl Monitor {
@@ -41,6 +46,30 @@ impl Monitor {
             tokio::time::sleep(PING_EVERY).await;
         }
     }
+}
+
+/// Each consumer of the journal. One that has skipped records is degraded until it has caught up.
+fn consumers(roster: &Roster) -> ConsumersCheck {
+    let check = |(progress, lag): (&Progress, Lag)| {
+        let trouble = progress.trouble();
+        let (gaps, skipped_records) = progress.gaps();
+        let degraded = trouble.is_some() || (gaps > 0 && lag.records > 0);
+        ConsumerCheck {
+            name: progress.about().name,
+            status: if degraded { Health::Degraded } else { Health::Ready },
+            lag_records: lag.records,
+            lag_bytes: lag.bytes,
+            lag_ms: u64::try_from(lag.age.as_millis()).unwrap_or(u64::MAX),
+            errors: progress.errors(),
+            last_error: progress.last_error(),
+            gaps,
+            skipped_records,
+            last_gap: progress.last_gap().map(|gap| [gap.first, gap.last]),
+        }
+    };
+    let each: Vec<ConsumerCheck> = roster.each().map(check).collect();
+    let status = each.iter().map(|consumer| consumer.status).max().unwrap_or(Health::Ready);
+    ConsumersCheck { status, each }
 }
 
 impl HealthSource for Monitor {
@@ -57,7 +86,9 @@ impl HealthSource for Monitor {
         // Orders go on without the database, so its absence degrades and no more.
         let failing = self.supervisor.failing();
         let tasks = worse_if(!failing.is_empty(), Health::Degraded);
-        let status = journal.max(projector).max(tasks).max(worse_if(!database_up, Health::Degraded));
+        let consumers = consumers(&self.consumers);
+        let status =
+            journal.max(projector).max(tasks).max(consumers.status).max(worse_if(!database_up, Health::Degraded));
         Readiness {
             status,
             payments: self.payments.name(),
@@ -73,6 +104,7 @@ impl HealthSource for Monitor {
                     set_aside_records: aside.iter().map(|drop| drop.records).sum(),
                     set_aside_drops: aside.iter().take(DROPS_NAMED_MAX).map(|drop| drop.drop.to_string()).collect(),
                 },
+                consumers,
                 tasks: TasksCheck { status: tasks, failing },
             },
         }

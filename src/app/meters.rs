@@ -1,5 +1,6 @@
 //! What `/metrics` shows: the parts' own counters, and gauges that are read when somebody looks.
 
+use super::consumers::Roster;
 use super::supervisor::Supervisor;
 use crate::actors::{Hub, Projection, Registry};
 use crate::domain::{DropStatus, StockCounts};
@@ -10,7 +11,7 @@ use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
 use crate::storage::Store;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use std::sync::Arc;
 
 /// Whose state the gauges show.
@@ -25,6 +26,7 @@ pub(super) struct Sources {
     pub logins: LoginLog,
     pub supervisor: Supervisor,
     pub connections: Connections,
+    pub consumers: Roster,
 }
 
 struct Gauges {
@@ -37,6 +39,69 @@ struct Gauges {
     stock: IntGaugeVec,
     unbalanced: IntGauge,
     sessions: IntGauge,
+    consumers: ConsumerGauges,
+}
+
+/// By consumer.
+struct ConsumerGauges {
+    records: IntGaugeVec,
+    bytes: IntGaugeVec,
+    seconds: GaugeVec,
+    failing: IntGaugeVec,
+    errors: IntCounterVec,
+    gaps: IntCounterVec,
+    skipped: IntCounterVec,
+}
+
+impl ConsumerGauges {
+    fn register(registry: &prometheus::Registry) -> prometheus::Result<Self> {
+        let options = |name: &str, help: &str| Opts::new(format!("livedrop_consumer_{name}"), help);
+        let by_name = |name: &str, help: &str| {
+            let gauge = IntGaugeVec::new(options(name, help), &["consumer"])?;
+            registry.register(Box::new(gauge.clone()))?;
+            prometheus::Result::Ok(gauge)
+        };
+        let counted = |name: &str, help: &str| {
+            let counter = IntCounterVec::new(options(name, help), &["consumer"])?;
+            registry.register(Box::new(counter.clone()))?;
+            prometheus::Result::Ok(counter)
+        };
+        let seconds = GaugeVec::new(
+            options(
+                "lag_seconds",
+                "The oldest durable record that the consumer has not passed is not older than this.",
+            ),
+            &["consumer"],
+        )?;
+        registry.register(Box::new(seconds.clone()))?;
+        Ok(Self {
+            records: by_name("lag_records", "Durable journal records that the consumer has not passed.")?,
+            bytes: by_name("lag_bytes", "About how many bytes of journal these are.")?,
+            seconds,
+            failing: by_name("failing", "1 while the consumer makes no progress; /readyz says why.")?,
+            errors: counted("errors_total", "How often a step of the consumer failed.")?,
+            gaps: counted(
+                "gaps_total",
+                "How often it skipped records that the journal did not keep for it any longer.",
+            )?,
+            skipped: counted("skipped_records_total", "How many records it skipped.")?,
+        })
+    }
+
+    fn refresh(&self, roster: &Roster) {
+        for (progress, lag) in roster.each() {
+            let name = &[progress.about().name];
+            let (gaps, skipped) = progress.gaps();
+            self.records.with_label_values(name).set(signed(lag.records));
+            self.bytes.with_label_values(name).set(signed(lag.bytes));
+            self.seconds.with_label_values(name).set(lag.age.as_secs_f64());
+            self.failing.with_label_values(name).set(i64::from(progress.trouble().is_some()));
+            for (counter, count) in [(&self.errors, progress.errors()), (&self.gaps, gaps), (&self.skipped, skipped)] {
+                let counter = counter.with_label_values(name);
+                counter.inc_by(count.saturating_sub(counter.get()));
+            }
+        }
+    }
 }
 
 /// The meters of a server.
@@ -77,6 +142,7 @@ pub(super) fn meters(sources: Sources, orders: &Orders) -> prometheus::Result<Me
             "Variants in memory for which available + held + sold is not the total. Anything but 0 is a bug.",
         )?,
         sessions: gauge("livedrop_sessions", "Open real-time sessions.")?,
+        consumers: ConsumerGauges::register(&registry)?,
     };
     Meters::new(registry, move || gauges.refresh(&sources))
 }
@@ -91,6 +157,7 @@ impl Gauges {
         self.lag.set(signed(durable.saturating_sub(projection.watermark())));
         self.aside.set(projection.set_aside().iter().map(|drop| signed(drop.records)).sum());
         self.sessions.set(signed(hub.sessions() as u64));
+        self.consumers.refresh(&sources.consumers);
         let mut drops = [0_i64; DropStatus::ALL.len()];
         let (mut units, mut unbalanced) = ([0_i64; 3], 0);
         for handle in registry.all() {

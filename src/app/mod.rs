@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod adopt;
+pub mod consumers;
 mod health;
 mod heartbeat;
 mod meters;
@@ -108,7 +109,7 @@ pub struct App {
     store: Arc<dyn Store>,
     logins: LoginLog,
     projector: JoinHandle<()>,
-    stop_projector: watch::Sender<bool>,
+    stop_consumers: watch::Sender<bool>,
     background: Vec<JoinHandle<()>>,
     supervisor: Supervisor,
     going_down: GoingDown,
@@ -205,7 +206,7 @@ impl App {
         self.supervisor.let_end();
         self.background.iter().for_each(JoinHandle::abort);
         let closed = self.journal.close();
-        let _ = self.stop_projector.send(true);
+        let _ = self.stop_consumers.send(true);
         if tokio::time::timeout(self.patience, self.projector).await.is_err() {
             warn!("the projector did not finish; the next start projects the rest");
         }

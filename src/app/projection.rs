@@ -1,6 +1,6 @@
 //! `livedrop projection`: journal records that the database refused for good, beside a server that is stopped.
 
-use crate::actors::aside;
+use crate::actors::consumers::aside;
 use crate::config::Config;
 use crate::journal::{self, FileDevice};
 use crate::storage::{SetAsideDrop, Store};

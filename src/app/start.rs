@@ -1,21 +1,18 @@
 //! From a configuration to a running server.
 
+use super::consumers::Consumers;
 use super::health::Monitor;
 use super::heartbeat::Pulse;
 use super::meters::{self, Sources};
 use super::supervisor::{Need, Supervisor};
 use super::{App, AppError, Signals, ownership, privacy, spawn_server};
-use crate::actors::broadcaster::{self, Broadcaster};
+use crate::actors::broadcaster::Broadcaster;
+use crate::actors::consumers::{Run, aside};
 use crate::actors::place::Epoch;
 use crate::actors::recovery::recover_until;
-use crate::actors::tail::Run;
-use crate::actors::{
-    Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Sleepers, Tail, aside, janitor, sleepers,
-};
+use crate::actors::{Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Sleepers, janitor, sleepers};
 use crate::config::Config;
-use crate::domain::limits::{
-    HISTORY_REFILL_RECORDS_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_TAIL_BYTES_MAX, WAKE_AHEAD_MS,
-};
+use crate::domain::limits::{HISTORY_REFILL_RECORDS_MAX, WAKE_AHEAD_MS};
 use crate::domain::{DropId, DropSpec, OrderId, StockBoard, Timestamp};
 use crate::engine::DropState;
 use crate::http::meters::Meters;
@@ -35,11 +32,10 @@ use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
 use crate::service::products::Products;
 use crate::service::sales::Sales;
-use crate::service::settle::{Settler, refunds};
+use crate::service::settle::Settler;
 use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
 use crate::storage::{self, Store, StoreError, StoreOptions};
-use actix::{Actor, Arbiter};
 use actix_web::rt::spawn;
 use std::{
     io,
@@ -93,22 +89,24 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let scheduler = Scheduler::default();
     let registry = Registry::with_policy(journal.handle(), clock.clone(), scheduler.clone(), 1, config.hold_policy);
     let (projector, projection) = Projector::new(store.clone(), &reader, watermark);
-    let (stop_projector, stopped) = watch::channel(false);
+    let (stop_consumers, stopped) = watch::channel(false);
     let asleep = sleepers::asleep(&*store, horizon).await?;
     let broadcaster = remember(&reader, (first, last), &clock, asleep, &recovered.drops);
     let contradictions = broadcaster.contradictions().clone();
     let supervisor = Supervisor::default();
-    let hub = start_broadcaster(broadcaster, Tail::new(broadcaster::CURSOR, &reader, last), &clock, &supervisor);
+    let mut consumers = Consumers::new(supervisor.clone(), stopped);
+    let hub = consumers.broadcast(broadcaster, &reader, last, &registry, &clock);
     let gateway = config.payments.gateway();
     info!(payments = config.payments.name(), "{}", config.payments.meaning());
     let settler = Settler::new(Arc::clone(&gateway), config.payment_timeout);
     let mut background = Background { supervisor: supervisor.clone(), tasks: Vec::new() };
     let owing = resume(&registry, &settler, recovered.drops, last, &mut background);
-    background.relay_refunds(&reader, last, owing, &settler, &registry);
+    background.tasks.push(consumers.relay_refunds(&reader, last, owing, &settler, &registry));
     background.follow_time(scheduler, &registry, &projection, &clock);
     background.tell_sessions(&hub);
     background.beat(&pulse);
-    let projector = spawn(project(supervisor.clone(), projector, stopped));
+    let projector = consumers.project(projector);
+    let roster = consumers.roster(&reader, &clock);
 
     let going_down = GoingDown::default();
     let monitor = Arc::new(Monitor {
@@ -119,6 +117,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         payments: config.payments,
         going_down: going_down.clone(),
         supervisor: supervisor.clone(),
+        consumers: roster.clone(),
     });
     background.watch_database(&monitor);
     let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
@@ -139,6 +138,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         logins: logins.clone(),
         supervisor: supervisor.clone(),
         connections: connections.clone(),
+        consumers: roster,
     };
     let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
     let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());
@@ -166,7 +166,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         store,
         logins,
         projector,
-        stop_projector,
+        stop_consumers,
         background: background.tasks,
         supervisor,
         going_down,
@@ -311,11 +311,10 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
         None => 0,
     };
     let options = JournalOptions {
-        dir,
         durability: config.durability,
         segment_bytes: config.journal_segment_bytes,
-        tail_bytes: JOURNAL_TAIL_BYTES_MAX,
-        queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
+        lag_bounds: config.consumer_lag,
+        ..JournalOptions::new(dir)
     };
     let (journal, found) = Journal::open(&options, Arc::new(device), proven_durable)?;
     if let Some(cut) = &found.cut {
@@ -359,32 +358,6 @@ fn remember(
     broadcaster
 }
 
-/// The broadcaster's state is its own: without it, or without what feeds it, sessions would hear nothing, and a new process rebuilds it.
-fn start_broadcaster(broadcaster: Broadcaster, tail: Tail, clock: &Clock, supervisor: &Supervisor) -> Hub {
-    let arbiter = Arbiter::new();
-    let address = Broadcaster::start_in_arbiter(&arbiter.handle(), |_| broadcaster);
-    let (mut tail, fed) = (Some(tail), address.clone());
-    arbiter.spawn(supervisor.clone().keep("broadcaster", Need::Vital { restarts_max: 0 }, move |_| {
-        let (tail, fed) = (tail.take(), fed.clone());
-        async move {
-            if let Some(tail) = tail {
-                broadcaster::pump(tail, fed).await;
-            }
-        }
-    }));
-    Hub::new(address, clock.clone())
-}
-
-/// Fills SQL until `stopped`. Not among the tasks that are aborted: at the end it projects what is durable.
-async fn project(supervisor: Supervisor, projector: Projector, stopped: watch::Receiver<bool>) {
-    let projector = Rc::new(Mutex::new(projector));
-    let run = move |_| {
-        let (projector, stopped) = (Rc::clone(&projector), stopped.clone());
-        async move { projector.lock().await.run(stopped).await }
-    };
-    supervisor.keep("projector", Need::Useful, run).await;
-}
-
 /// What runs beside the server, each task by the name that `/readyz`, `/metrics` and the log call it.
 struct Background {
     supervisor: Supervisor,
@@ -399,27 +372,6 @@ impl Background {
         begin: impl FnMut(bool) -> T + 'static,
     ) {
         self.tasks.push(spawn(self.supervisor.clone().keep(task, need, begin)));
-    }
-
-    /// `owing`: drops that owed refunds at record `last`. Whoever begins again asks all drops.
-    fn relay_refunds(
-        &mut self,
-        reader: &JournalReader,
-        last: u64,
-        owing: Vec<DropId>,
-        settler: &Settler,
-        registry: &Registry,
-    ) {
-        let (mut first, reader) = (Some((Tail::new(refunds::CURSOR, reader, last), owing)), reader.clone());
-        let (settler, registry) = (settler.clone(), registry.clone());
-        self.keep("refunds", Need::Useful, move |_| {
-            let (tail, owing) = first.take().unwrap_or_else(|| {
-                // In this order: what becomes due meanwhile is in both.
-                let tail = Tail::new(refunds::CURSOR, &reader, reader.durable());
-                (tail, registry.all().iter().map(|handle| handle.spec.id).collect())
-            });
-            refunds::relay(tail, settler.clone(), registry.clone(), owing)
-        });
     }
 
     /// Starts, ends, expired holds; drops that leave memory.

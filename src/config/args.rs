@@ -30,6 +30,12 @@ pub struct ServeArgs {
     /// Size of a journal segment, 8 to 1024 [default: 64]
     #[arg(long, value_name = "MIB")]
     pub journal_segment_mib: Option<String>,
+    /// Journal that is kept for consumers that lag, in whole segments; what pins it is kept anyway [default: 2048]
+    #[arg(long, value_name = "MIB")]
+    pub consumer_lag_mib: Option<String>,
+    /// How long it is kept for them, 1 to 43200 [default: 1440]
+    #[arg(long, value_name = "MINUTES")]
+    pub consumer_lag_minutes: Option<String>,
     /// owasp, or rehearsal for tests and load rehearsals only [default: owasp]
     #[arg(long, value_name = "COST")]
     pub password_hashing: Option<String>,
@@ -112,6 +118,8 @@ impl ServeArgs {
             "database_connections" => &self.database_connections,
             "durability" => &self.durability,
             "journal_segment_mib" => &self.journal_segment_mib,
+            "consumer_lag_mib" => &self.consumer_lag_mib,
+            "consumer_lag_minutes" => &self.consumer_lag_minutes,
             "password_hashing" => &self.password_hashing,
             "access_token_seconds" => &self.access_token_seconds,
             "allowed_origins" => &self.allowed_origins,

@@ -2,6 +2,8 @@
 //!
 //! At a bound the answer is a clear refusal, never growth and never a silent drop.
 
+use std::time::Duration;
+
 /// Variants that one drop may sell.
 pub const VARIANTS_PER_DROP_MAX: usize = 64;
 /// Units of one variant, restocks included.
@@ -50,6 +52,14 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 64 << 10;
 pub const JOURNAL_SEGMENT_BYTES: usize = 64 << 20;
 /// Bytes of durable frames kept in memory for consumers that keep up.
 pub const JOURNAL_TAIL_BYTES_MAX: usize = 32 << 20;
+/// Bytes of the journal that are kept for consumers that lag, where the operator does not say: some fifteen million records.
+pub const LAG_BYTES_DEFAULT: u64 = 2 << 30;
+/// The most that an operator may allow: a tebibyte.
+pub const LAG_BYTES_MAX: u64 = 1 << 40;
+/// The longest that an operator may allow: thirty days.
+pub const LAG_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// How long, where the operator does not say: a day.
+pub const LAG_DEFAULT: Duration = Duration::from_secs(86_400);
 /// Records that the projector writes in one transaction.
 pub const PROJECTOR_BATCH_RECORDS_MAX: usize = 4_096;
 /// Lines of followers' inboxes that a transaction of the projector writes, unless one record alone has more: a creator's followers each get

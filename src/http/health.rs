@@ -47,6 +47,8 @@ pub struct Checks {
     pub database: DatabaseCheck,
     /// The cursor between them.
     pub projector: ProjectorCheck,
+    /// What follows the journal.
+    pub consumers: ConsumersCheck,
     /// What runs in the background.
     pub tasks: TasksCheck,
 }
@@ -84,6 +86,47 @@ pub struct ProjectorCheck {
     pub set_aside_records: u64,
     /// The first ten of these drops.
     pub set_aside_drops: Vec<String>,
+}
+
+/// The consumers of the journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct ConsumersCheck {
+    /// The worst of them.
+    pub status: Health,
+    /// One by one.
+    pub each: Vec<ConsumerCheck>,
+}
+
+/// A consumer of the journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct ConsumerCheck {
+    /// As metrics and the log call it.
+    #[schema(example = "projector")]
+    pub name: &'static str,
+    /// Degraded while it makes no progress, or has skipped records and not caught up since.
+    pub status: Health,
+    /// Durable journal records that it has not passed.
+    #[schema(minimum = 0)]
+    pub lag_records: u64,
+    /// About how many bytes of journal these are.
+    #[schema(minimum = 0)]
+    pub lag_bytes: u64,
+    /// The oldest of them is not older than so many milliseconds.
+    #[schema(minimum = 0)]
+    pub lag_ms: u64,
+    /// How often it failed since the process began.
+    #[schema(minimum = 0)]
+    pub errors: u64,
+    /// Why it last did.
+    pub last_error: Option<String>,
+    /// How often it skipped records that the journal did not keep for it any longer.
+    #[schema(minimum = 0)]
+    pub gaps: u64,
+    /// How many records these were.
+    #[schema(minimum = 0)]
+    pub skipped_records: u64,
+    /// The first and the last record of the latest gap.
+    pub last_gap: Option<[u64; 2]>,
 }
 
 /// The background tasks.
@@ -157,6 +200,21 @@ mod tests {
                     set_aside_records: 2,
                     set_aside_drops: vec!["d".to_owned()],
                 },
+                consumers: ConsumersCheck {
+                    status: Health::Degraded,
+                    each: vec![ConsumerCheck {
+                        name: "events",
+                        status: Health::Degraded,
+                        lag_records: 3,
+                        lag_bytes: 400,
+                        lag_ms: 5,
+                        errors: 6,
+                        last_error: Some("no space".to_owned()),
+                        gaps: 1,
+                        skipped_records: 9,
+                        last_gap: Some([11, 19]),
+                    }],
+                },
                 tasks: TasksCheck { status: Health::Degraded, failing: vec!["scheduler"] },
             },
         };
@@ -170,6 +228,9 @@ mod tests {
             "database": {"status": "unavailable", "kind": "postgres"},
             "projector":
                 {"status": "degraded", "lag_records": 7, "set_aside_records": 2, "set_aside_drops": ["d"]},
+            "consumers": {"status": "degraded", "each": [{
+                "name": "events", "status": "degraded", "lag_records": 3, "lag_bytes": 400, "lag_ms": 5, "errors": 6,
+                "last_error": "no space", "gaps": 1, "skipped_records": 9, "last_gap": [11, 19]}]},
             "tasks": {"status": "degraded", "failing": ["scheduler"]},
         }});
         assert_eq!(body, expected);

@@ -11,12 +11,14 @@ use super::{
     records::Records,
     recovery::{CutTail, Finding, Survey, survey},
     repair::{Ready, prepare},
+    retention::{Hold, LagBounds},
     segment::{SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES},
     shared::{Held, Shared, Start},
     writer::{Completion, Entry, Message, Writer},
 };
 use crate::domain::limits::{
     JOURNAL_FRAME_BYTES_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_SEGMENT_BYTES, JOURNAL_TAIL_BYTES_MAX,
+    LAG_BYTES_DEFAULT, LAG_DEFAULT,
 };
 use crossbeam::channel::{Sender, unbounded};
 use std::{io, ops::Deref, path::PathBuf, sync::Arc, thread, time::Instant};
@@ -39,6 +41,8 @@ pub struct JournalOptions {
     pub tail_bytes: usize,
     /// Decisions on their way at the same time; past it there are no permits.
     pub queue_entries: usize,
+    /// What is kept for consumers that lag.
+    pub lag_bounds: LagBounds,
 }
 
 impl JournalOptions {
@@ -57,6 +61,7 @@ impl JournalOptions {
             segment_bytes: JOURNAL_SEGMENT_BYTES,
             tail_bytes: JOURNAL_TAIL_BYTES_MAX,
             queue_entries: JOURNAL_QUEUE_ENTRIES_MAX,
+            lag_bounds: LagBounds { bytes: LAG_BYTES_DEFAULT, age: LAG_DEFAULT },
         }
     }
 }
@@ -211,6 +216,8 @@ impl<C: Completion> Opened<C> {
             tail_bytes: options.tail_bytes,
             segment_bytes: options.segment_bytes as u64,
             queue_entries: options.queue_entries,
+            lag_bounds: options.lag_bounds,
+            active_bytes: ready.log.offset(),
             durable: found.last_sequence,
             has_threads,
         }));
@@ -338,10 +345,22 @@ impl JournalReader {
         Cursor::new(Arc::clone(&self.shared), after)
     }
 
-    /// Keeps all records after `sequence` for a durable consumer. Register every consumer before advancing any: segments are
-    /// deleted once all *registered* ones have passed them, and never while there is none.
+    /// Keeps all records after `sequence` for a consumer. Register every consumer before advancing any: segments are
+    /// deleted once all *registered* ones have passed them, and never while none of them pins.
     pub fn register_cursor(&self, name: &str, sequence: u64) {
-        self.shared.register_cursor(name, sequence);
+        self.shared.keeper.retention.register(name, sequence, Hold::Pins);
+    }
+
+    /// Keeps records after `sequence` for a consumer, as far as the bounds for those that lag allow. It may find them
+    /// [`Gone`](JournalError::Gone).
+    pub fn register_lagging(&self, name: &str, sequence: u64) {
+        self.shared.keeper.retention.register(name, sequence, Hold::Lags);
+    }
+
+    /// About how many bytes of segments are behind `sequence`.
+    #[must_use]
+    pub fn bytes_after(&self, sequence: u64) -> u64 {
+        self.shared.bytes_after(sequence)
     }
 
     /// Says that a registered consumer has durably applied everything up to `sequence`. A lower one than before changes nothing,
@@ -353,7 +372,7 @@ impl JournalReader {
     /// Up to where a registered consumer has come.
     #[must_use]
     pub fn cursor_position(&self, name: &str) -> Option<u64> {
-        self.shared.cursor_position(name)
+        self.shared.keeper.retention.position(name)
     }
 
     /// Whether the next segment could be reserved.

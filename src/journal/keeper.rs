@@ -3,6 +3,7 @@
 
 use super::{
     device::{Device, DeviceFile, lacks_descriptor},
+    retention::{LagBounds, Retention},
     segment::{file_name, temporary_name},
 };
 use std::{
@@ -13,7 +14,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long to wait before trying again to prepare a segment that did not fit.
@@ -28,18 +29,25 @@ pub enum Space {
     Full,
 }
 
-/// Which segments there are: number by base sequence.
+/// Which segments there are, by base sequence.
 #[derive(Default)]
-pub(super) struct Catalog(Mutex<BTreeMap<u64, u64>>);
+pub(super) struct Catalog(Mutex<BTreeMap<u64, Segment>>);
+
+#[derive(Clone, Copy)]
+struct Segment {
+    index: u64,
+    /// When this process first knew it.
+    since: Instant,
+}
 
 impl Catalog {
     pub(super) fn add(&self, base_sequence: u64, index: u64) {
-        self.lock().insert(base_sequence, index);
+        self.lock().insert(base_sequence, Segment { index, since: Instant::now() });
     }
 
     /// The number of the segment that holds `sequence`, or will.
     pub(super) fn locate(&self, sequence: u64) -> Option<u64> {
-        self.lock().range(..=sequence).next_back().map(|(_, index)| *index)
+        self.lock().range(..=sequence).next_back().map(|(_, segment)| segment.index)
     }
 
     pub(super) fn oldest_sequence(&self) -> u64 {
@@ -50,16 +58,45 @@ impl Catalog {
     fn passed(&self, passed: u64) -> Option<(u64, u64)> {
         let segments = self.lock();
         let mut oldest = segments.iter();
-        let (base, index) = oldest.next()?;
+        let (base, segment) = oldest.next()?;
         let (next_base, _) = oldest.next()?;
-        (*next_base <= passed.saturating_add(1)).then_some((*base, *index))
+        (*next_base <= passed.saturating_add(1)).then_some((*base, segment.index))
+    }
+
+    /// The record up to which segments of this size are out of bounds; 0 where none is.
+    fn out_of_bounds(&self, bounds: LagBounds, segment_bytes: u64) -> u64 {
+        let segments = self.lock();
+        let kept = usize::try_from((bounds.bytes / segment_bytes).max(1)).unwrap_or(usize::MAX);
+        let of_bytes = segments.keys().rev().nth(kept - 1).filter(|_| segments.len() > kept);
+        // A segment is as old as the one after it: that is when it was full.
+        let of_age = segments.iter().rev().find(|(_, segment)| segment.since.elapsed() >= bounds.age);
+        of_bytes.max(of_age.map(|(base, _)| base)).map_or(0, |base| base - 1)
+    }
+
+    /// Bytes of segments with records after `sequence`, the active one with `active_bytes` in it. Within a segment records count as
+    /// equally large.
+    pub(super) fn bytes_after(&self, sequence: u64, durable: u64, segment_bytes: u64, active_bytes: u64) -> u64 {
+        let segments = self.lock();
+        let mut end = durable;
+        let mut bytes = 0;
+        for (nth, base) in segments.keys().rev().enumerate() {
+            let size = if nth == 0 { active_bytes } else { segment_bytes };
+            let records = end.saturating_sub(*base - 1);
+            let wanted = end.saturating_sub(sequence.max(*base - 1));
+            bytes += (u128::from(size) * u128::from(wanted) / u128::from(records.max(1))) as u64;
+            if *base <= sequence.saturating_add(1) {
+                break;
+            }
+            end = base - 1;
+        }
+        bytes
     }
 
     fn forget(&self, base_sequence: u64) {
         self.lock().remove(&base_sequence);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Segment>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -68,7 +105,9 @@ impl Catalog {
 pub(super) struct Keeper {
     device: Arc<dyn Device>,
     segment_bytes: u64,
+    bounds: LagBounds,
     pub(super) catalog: Catalog,
+    pub(super) retention: Retention,
     state: Mutex<State>,
     changed: Condvar,
     full: AtomicBool,
@@ -96,10 +135,11 @@ enum Job {
 }
 
 impl Keeper {
-    pub(super) fn new(device: Arc<dyn Device>, segment_bytes: u64, has_thread: bool) -> Self {
+    pub(super) fn new(device: Arc<dyn Device>, segment_bytes: u64, bounds: LagBounds, has_thread: bool) -> Self {
         let state = Mutex::new(State { reserve: Reserve::Idle, purge: None, closing: false });
         let (catalog, changed, full) = (Catalog::default(), Condvar::new(), AtomicBool::new(false));
-        Self { device, segment_bytes, catalog, state, changed, full, has_thread }
+        let retention = Retention::default();
+        Self { device, segment_bytes, bounds, catalog, retention, state, changed, full, has_thread }
     }
 
     pub(super) fn space(&self) -> Space {
@@ -111,7 +151,7 @@ impl Keeper {
         self.state().reserve = Reserve::Wanted(index);
         self.changed.notify_all();
         if !self.has_thread {
-            self.finish_prepare(index, self.prepare(index));
+            self.finish_prepare(index, self.prepare_making_room(index));
         }
     }
 
@@ -143,8 +183,9 @@ impl Keeper {
         }
     }
 
-    /// Lets go of the segments whose records are all at or below `sequence`.
-    pub(super) fn purge(&self, sequence: u64) {
+    /// Lets go of the segments that nobody needs.
+    pub(super) fn purge(&self) {
+        let sequence = self.retention.floor(self.catalog.out_of_bounds(self.bounds, self.segment_bytes));
         if self.catalog.passed(sequence).is_none() {
             return;
         }
@@ -184,7 +225,7 @@ impl Keeper {
     fn work(&self) {
         loop {
             match self.next_job() {
-                Job::Prepare(index) => self.finish_prepare(index, self.prepare(index)),
+                Job::Prepare(index) => self.finish_prepare(index, self.prepare_making_room(index)),
                 Job::Purge(sequence) => {
                     self.delete_passed(sequence);
                     // There may be space now.
@@ -226,6 +267,20 @@ impl Keeper {
                 }
                 Reserve::Idle | Reserve::Ready(..) => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
+        }
+    }
+
+    /// Where it cannot be prepared, what is only kept for consumers that lag makes room: no order is refused for their sake.
+    fn prepare_making_room(&self, index: u64) -> io::Result<Box<dyn DeviceFile>> {
+        let made = self.prepare(index);
+        let floor = self.retention.floor(u64::MAX);
+        match made {
+            Err(error) if !lacks_descriptor(&error) && self.catalog.passed(floor).is_some() => {
+                tracing::warn!(%error, index, "no room for the next journal segment: what is kept for consumers that lag goes");
+                self.delete_passed(floor);
+                self.prepare(index)
+            }
+            made => made,
         }
     }
 

@@ -62,6 +62,11 @@ impl Log {
         self.durable
     }
 
+    /// Where the next frame goes.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     pub(super) fn next_index(&self) -> u64 {
         self.index + 1
     }

@@ -1,13 +1,12 @@
 //! What the writer, the handles and the cursors have in common.
 
-use super::{durability::Durability, error::JournalError, keeper::Keeper, meters::Meters, tail::Tail};
+use super::{
+    durability::Durability, error::JournalError, keeper::Keeper, meters::Meters, retention::LagBounds, tail::Tail,
+};
 use crate::journal::device::Device;
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -21,6 +20,9 @@ pub(super) struct Shared {
     pub(super) tail: Tail,
     pub(super) keeper: Keeper,
     pub(super) meters: Meters,
+    /// Where the next frame goes in the active segment. Only for those who ask how far behind a consumer is.
+    pub(super) active_bytes: AtomicU64,
+    segment_bytes: u64,
     durable: AtomicU64,
     durable_watch: watch::Sender<u64>,
     /// No more permits: poisoned or closed.
@@ -28,7 +30,6 @@ pub(super) struct Shared {
     poison: watch::Sender<Option<JournalError>>,
     permits: AtomicUsize,
     permits_max: usize,
-    cursors: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What a journal starts with.
@@ -39,6 +40,8 @@ pub(super) struct Start {
     pub(super) durability: Durability,
     pub(super) tail_bytes: usize,
     pub(super) segment_bytes: u64,
+    pub(super) lag_bounds: LagBounds,
+    pub(super) active_bytes: u64,
     pub(super) queue_entries: usize,
     pub(super) durable: u64,
     /// Whether the journal works by itself, see [`super::stepped`].
@@ -48,7 +51,9 @@ pub(super) struct Start {
 impl Shared {
     pub(super) fn new(start: Start) -> Self {
         Self {
-            keeper: Keeper::new(Arc::clone(&start.device), start.segment_bytes, start.has_threads),
+            keeper: Keeper::new(Arc::clone(&start.device), start.segment_bytes, start.lag_bounds, start.has_threads),
+            active_bytes: AtomicU64::new(start.active_bytes),
+            segment_bytes: start.segment_bytes,
             device: start.device,
             journal_id: start.journal_id,
             epoch: start.epoch,
@@ -62,7 +67,6 @@ impl Shared {
             poison: watch::Sender::new(None),
             permits: AtomicUsize::new(0),
             permits_max: start.queue_entries,
-            cursors: Mutex::default(),
         }
     }
 
@@ -132,26 +136,16 @@ impl Shared {
         self.permits.fetch_sub(places, Ordering::AcqRel);
     }
 
-    pub(super) fn register_cursor(&self, name: &str, sequence: u64) {
-        self.cursors().insert(name.to_owned(), sequence);
-    }
-
     pub(super) fn advance_cursor(&self, name: &str, sequence: u64) {
-        let mut cursors = self.cursors();
-        let Some(position) = cursors.get_mut(name) else { return };
-        *position = sequence.max(*position);
-        let lowest = cursors.values().copied().min().unwrap_or(0);
-        drop(cursors);
         // Even a consumer's word does not go beyond what is durable.
-        self.keeper.purge(lowest.min(self.durable()));
+        if self.keeper.retention.advance(name, sequence.min(self.durable())) {
+            self.keeper.purge();
+        }
     }
 
-    pub(super) fn cursor_position(&self, name: &str) -> Option<u64> {
-        self.cursors().get(name).copied()
-    }
-
-    fn cursors(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn bytes_after(&self, sequence: u64) -> u64 {
+        let active = self.active_bytes.load(Ordering::Relaxed);
+        self.keeper.catalog.bytes_after(sequence, self.durable(), self.segment_bytes, active)
     }
 }
 

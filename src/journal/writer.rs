@@ -13,7 +13,7 @@ use std::{
     collections::VecDeque,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -230,6 +230,7 @@ impl<C: Completion> Writer<C> {
             let chunk = self.log.append(payload_bytes, count, parts).map_err(|error| failed("write", &error))?;
             self.shared.tail.push(chunk);
             self.shared.meters.frame(count, payload_bytes);
+            self.shared.active_bytes.store(self.log.offset(), Ordering::Relaxed);
         }
         Ok(before)
     }

@@ -10,7 +10,7 @@ use crate::actors::{Decider, Projection, Projector};
 use crate::domain::{DropId, KeyDigest, OrderId, OrderStatus, ReleaseReason};
 use crate::engine::admission::HoldPolicy;
 use crate::engine::{Command, DropState};
-use crate::journal::{Durability, JournalOptions, MemoryDevice, SteppedJournal};
+use crate::journal::{JournalOptions, MemoryDevice, SteppedJournal};
 use crate::storage::Ledger;
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -127,11 +127,10 @@ impl World {
     pub(super) fn start(&mut self, image: MemoryDevice) -> Finding {
         let device = SimDevice::new(image);
         let options = JournalOptions {
-            dir: "unused".into(),
-            durability: Durability::Always,
             segment_bytes: SEGMENT_BYTES,
             tail_bytes: 1 << 14,
             queue_entries: 64,
+            ..JournalOptions::new("unused")
         };
         let database = self.books.open()?;
         let known = crate::journal::read_identity(&device).map_err(|error| error.to_string())?;

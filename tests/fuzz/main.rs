@@ -11,7 +11,7 @@ use livedrop::domain::{
 };
 use livedrop::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use livedrop::journal::segment::SEGMENT_HEADER_BYTES;
-use livedrop::journal::{Device, Durability, Journal, JournalOptions, MemoryDevice, Records, scan};
+use livedrop::journal::{Device, Journal, JournalOptions, MemoryDevice, Records, scan};
 use peak_alloc::PeakAlloc;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::collections::BTreeSet;
@@ -137,11 +137,10 @@ type Files = Vec<(String, Vec<u8>)>;
 
 fn options() -> JournalOptions {
     JournalOptions {
-        dir: "unused".into(),
-        durability: Durability::Always,
         segment_bytes: SEGMENT_HEADER_BYTES + 512,
         tail_bytes: 1 << 16,
         queue_entries: 64,
+        ..JournalOptions::new("unused")
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::support::*;
 use crate::journal::{
-    Device, Durability, Fault, FaultyDevice, Finding, Journal, JournalError, JournalOptions, MemoryDevice,
+    Device, Durability, Fault, FaultyDevice, Finding, Journal, JournalError, JournalOptions, LagBounds, MemoryDevice,
     RecoveryError, Space, read_identity, scan, segment::file_name,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 fn all(cursor: &mut crate::journal::Cursor, records_max: usize) -> Vec<(u64, Vec<u8>)> {
     let mut found = Vec::new();
@@ -323,4 +323,81 @@ fn it_runs_on_real_files() {
             journal.close().unwrap();
         }
     }
+}
+
+/// Segments until the background has done what was asked.
+fn wait_until(what: impl Fn() -> bool) {
+    while !what() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_consumer_that_lags_holds_segments_up_to_the_bound_and_finds_a_gap() {
+    let device = MemoryDevice::new();
+    let bounds = LagBounds { bytes: 3 * options().segment_bytes as u64, age: Duration::from_secs(3_600) };
+    let (journal, _) = open_with(&JournalOptions { lag_bounds: bounds, tail_bytes: 0, ..options() }, device.clone());
+    let handle = journal.handle();
+    handle.register_cursor("sql", 0);
+    handle.register_lagging("hangs", 0);
+    let segments = || device.list().unwrap().iter().filter(|name| name.ends_with(".seg")).count();
+    let mut most = 0;
+    for last in 1..=400 {
+        append_numbered(&handle, last, last);
+        handle.advance_cursor("sql", last);
+        most = most.max(segments());
+    }
+    // While one is deleted the next may be there.
+    wait_until(|| segments() <= 3);
+    assert!((3..=5).contains(&most), "{most}");
+    assert_eq!(handle.cursor_position("hangs"), Some(0));
+    let mut cursor = handle.cursor(0);
+    let Err(JournalError::Gone { after: 0, oldest }) = cursor.next_batch(1) else { panic!("a gap") };
+    let kept = handle.cursor(oldest - 1).next_batch(1_000).unwrap().unwrap();
+    assert_eq!((kept.first_sequence, kept.last_sequence()), (oldest, 400), "what comes after the gap is whole");
+    let (all, half) = (handle.bytes_after(oldest - 1), handle.bytes_after(oldest - 1 + kept.len() as u64 / 2));
+    let segment = options().segment_bytes as u64;
+    assert!((2 * segment..=3 * segment).contains(&all) && (all / 3..all * 2 / 3).contains(&half), "{all} {half}");
+    assert_eq!(handle.bytes_after(400), 0);
+}
+
+#[test]
+fn what_is_too_old_is_not_kept_for_those_that_lag() {
+    let bounds = LagBounds { bytes: u64::MAX, age: Duration::ZERO };
+    let device = MemoryDevice::new();
+    let (journal, _) = open_with(&JournalOptions { lag_bounds: bounds, ..options() }, device.clone());
+    let handle = journal.handle();
+    handle.register_cursor("sql", 0);
+    handle.register_lagging("hangs", 0);
+    append_numbered(&handle, 1, 100);
+    assert!(device.bytes(&file_name(1)).is_some(), "the one that pins has not passed it");
+    handle.advance_cursor("sql", 100);
+    wait_until(|| device.bytes(&file_name(1)).is_none());
+}
+
+#[test]
+fn a_full_disk_has_the_room_of_those_that_lag() {
+    let memory = MemoryDevice::new();
+    let device = FaultyDevice::new(Arc::new(memory.clone()));
+    let (journal, _) = open(device.clone());
+    let handle = journal.handle();
+    handle.register_cursor("sql", 0);
+    handle.register_lagging("hangs", 0);
+    append_numbered(&handle, 1, 100);
+    handle.advance_cursor("sql", 100);
+    assert!(memory.bytes(&file_name(1)).is_some(), "kept for the one that lags");
+    device.set(Some(Fault::disk_full()));
+    let mut last = 100;
+    while memory.bytes(&file_name(1)).is_some() {
+        if handle.space() == Space::Ok {
+            last += 1;
+            append_numbered(&handle, last, last);
+        }
+        std::thread::yield_now();
+    }
+    device.set(None);
+    wait_until(|| handle.space() == Space::Ok);
+    append_numbered(&handle, last + 1, last + 40);
+    journal.close().unwrap();
+    assert_eq!(restart(&memory).last_sequence, last + 40);
 }

@@ -1,8 +1,8 @@
 //! What the tests share: a small journal in memory, entries that wait for their answer, and the records of an image.
 
 use crate::journal::{
-    Device, Durability, Journal, JournalError, JournalHandle, JournalOptions, MemoryDevice, Records, Recovered,
-    RecoveryError, Survey, recovery, segment::SEGMENT_HEADER_BYTES,
+    Device, Journal, JournalError, JournalHandle, JournalOptions, MemoryDevice, Records, Recovered, RecoveryError,
+    Survey, recovery, segment::SEGMENT_HEADER_BYTES,
 };
 use crossbeam::channel::{Receiver, bounded};
 use std::sync::Arc;
@@ -13,11 +13,10 @@ pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
 /// Segments with room for about a dozen small frames.
 pub fn options() -> JournalOptions {
     JournalOptions {
-        dir: "unused".into(),
-        durability: Durability::Always,
         segment_bytes: SEGMENT_HEADER_BYTES + 1024,
         tail_bytes: 1 << 20,
         queue_entries: 1024,
+        ..JournalOptions::new("unused")
     }
 }
 

@@ -7,12 +7,15 @@
 //! by page, and begins again after a pause as long as a refund did not go through.
 
 use super::{AT_ONCE_MAX, RETRIES, Settler};
-use crate::actors::{AskError, DropHandle, Registry, Tail};
+use crate::actors::consumers::{About, Consumer, Progress, Retention, Step, Tail, TailError};
+use crate::actors::{AskError, DropHandle, Registry};
 use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
 use crate::domain::{DropEvent, DropId, OrderId};
 use crate::engine::{Command, Outcome};
+use crate::journal::JournalReader;
 use futures_util::future::join_all;
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,40 +24,88 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::error;
 
-/// The name of its place in the journal.
-pub const CURSOR: &str = "refunds";
+/// See the module.
+pub const ABOUT: About = About {
+    name: "refunds",
+    effect: "gives money back that the journal says is due",
+    offset: "none: what is due is part of the drops' state",
+    retention: Retention::Rereads,
+};
 
 /// Nearly nothing in the journal is a refund, so it is looked through now and then, and not after every `fdatasync`.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Runs until it is aborted, or the journal cannot be read. `owing` are drops that may owe refunds already.
-pub async fn relay(mut tail: Tail, settler: Settler, registry: Registry, owing: Vec<DropId>) {
-    let mut sweeps = Sweeps {
-        settler,
-        registry,
-        slots: Arc::new(Semaphore::new(AT_ONCE_MAX)),
-        running: HashMap::new(),
-        tasks: JoinSet::new(),
-    };
-    owing.into_iter().for_each(|drop| sweeps.ask(drop));
-    loop {
-        tokio::select! {
-            run = tail.next() => {
-                let Some(run) = run else { return };
-                let last = run.last_sequence();
-                for record in run.records {
+/// See the module.
+pub struct Relay {
+    tail: Tail,
+    sweeps: Sweeps,
+}
+
+impl Relay {
+    /// Begins after this record. `owing` are drops that may owe refunds already.
+    #[must_use]
+    pub fn new(
+        progress: Arc<Progress>,
+        journal: &JournalReader,
+        after: u64,
+        owing: Vec<DropId>,
+        (settler, registry): (Settler, Registry),
+    ) -> Self {
+        let slots = Arc::new(Semaphore::new(AT_ONCE_MAX));
+        let mut sweeps = Sweeps { settler, registry, slots, running: HashMap::new(), tasks: JoinSet::new() };
+        owing.into_iter().for_each(|drop| sweeps.ask(drop));
+        Self { tail: Tail::new(progress, journal, after), sweeps }
+    }
+
+    /// The same, at the end of the journal, where it is not known what is owed: all drops are asked.
+    #[must_use]
+    pub fn of_state(progress: Arc<Progress>, journal: &JournalReader, with: (Settler, Registry)) -> Self {
+        let mut relay = Self::new(progress, journal, journal.durable(), Vec::new(), with);
+        relay.sweeps.ask_all();
+        relay
+    }
+}
+
+impl Consumer for Relay {
+    fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    async fn work(&mut self) -> Step {
+        match self.tail.try_next() {
+            Ok(Some(run)) => {
+                for record in &run.records {
                     // Without a reference nothing was paid: the drop has settled it by itself.
                     if matches!(&record.event, DropEvent::RefundDue { payment_ref, .. } if !payment_ref.is_empty()) {
-                        sweeps.ask(record.drop);
+                        self.sweeps.ask(record.drop);
                     }
                 }
-                tail.passed(last);
-                if tail.journal().durable() - last < PROJECTOR_BATCH_RECORDS_MAX as u64 {
-                    sleep(LOOK_EVERY).await;
-                }
+                self.tail.passed(run.last_sequence(), run.last_at());
+                Step::Worked
             }
-            Some(ended) = sweeps.tasks.join_next_with_id() => sweeps.ended(ended),
+            Ok(None) => Step::Idle,
+            Err(TailError::Skipped(_)) => {
+                // In this order: what becomes due meanwhile is in both.
+                self.tail.go_on_after(self.tail.journal().durable());
+                self.sweeps.ask_all();
+                Step::Again
+            }
+            Err(error) => Step::from(&error),
         }
+    }
+
+    async fn rest(&mut self) {
+        let behind = self.tail.journal().durable() - self.tail.progress().passed();
+        if behind < PROJECTOR_BATCH_RECORDS_MAX as u64 {
+            tokio::select! {
+                () = sleep(LOOK_EVERY) => {}
+                () = self.sweeps.attend() => {}
+            }
+        }
+    }
+
+    async fn idle(&mut self) {
+        self.sweeps.attend().await;
     }
 }
 
@@ -69,6 +120,21 @@ struct Sweeps {
 }
 
 impl Sweeps {
+    /// Begins again what has to, for ever.
+    async fn attend(&mut self) {
+        loop {
+            match self.tasks.join_next_with_id().await {
+                Some(ended) => self.ended(ended),
+                None => pending().await,
+            }
+        }
+    }
+
+    fn ask_all(&mut self) {
+        let drops: Vec<DropId> = self.registry.all().iter().map(|handle| handle.spec.id).collect();
+        drops.into_iter().for_each(|drop| self.ask(drop));
+    }
+
     /// Makes sure that a drop is swept after now.
     fn ask(&mut self, drop: DropId) {
         if let Some((_, more)) = self.running.values().find(|(running, _)| *running == drop) {

@@ -1,10 +1,11 @@
 //! Payments and refunds against a gateway that plays a script, over real drops and a journal in memory.
 
 use super::{Paid, Settler, refunds};
-use crate::actors::{Answer, Clock, Decisions, DropHandle, Projector, Registry, Scheduler, Tail};
+use crate::actors::consumers::{Progress, runner};
+use crate::actors::{Answer, Clock, Decisions, DropHandle, Projector, Registry, Scheduler};
 use crate::domain::fixtures::drop_of;
 use crate::domain::{
-    DropEvent, DropRecord, DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
+    DropEvent, DropId, DropRecord, DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
 };
 use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, DropState, Outcome, Reserve};
@@ -92,6 +93,18 @@ impl World {
         let gateway = Arc::new(Script::default());
         let settler = Settler::new(Arc::clone(&gateway) as Arc<dyn PaymentGateway>, Duration::from_secs(30));
         Self { gateway, settler, registry, drop, journal, disk }
+    }
+
+    /// A refund relay that runs, from after this record.
+    fn relay(&self, after: u64, owing: Vec<DropId>) -> (tokio::task::JoinHandle<()>, Arc<Progress>) {
+        let (progress, reader) = (Progress::new(&refunds::ABOUT), self.journal.handle().reader());
+        let with = (self.settler.clone(), self.registry.clone());
+        let mut relay = refunds::Relay::new(Arc::clone(&progress), &reader, after, owing, with);
+        let run = async move {
+            let never = tokio::sync::watch::Sender::new(false);
+            runner::run(&mut relay, never.subscribe()).await;
+        };
+        (actix::spawn(run), progress)
     }
 
     /// The use cases over an empty database.
@@ -245,8 +258,7 @@ async fn refunds_follow_the_journal_until_the_gateway_has_them() {
         world.charges([Ok(paid())]);
         orders.push(world.charge(&order).await.expect("paid").id);
     }
-    let tail = Tail::new(refunds::CURSOR, &world.journal.handle().reader(), 0);
-    let relay = actix::spawn(refunds::relay(tail, world.settler.clone(), world.registry.clone(), Vec::new()));
+    let (relay, _) = world.relay(0, Vec::new());
     assert!(matches!(world.ask(Command::Cancel).await, Outcome::Done(_)));
     for &order in &orders {
         while world.look(order).await.status != OrderStatus::Refunded {
@@ -274,16 +286,15 @@ async fn refunds_without_an_answer_hold_up_nothing() {
     let (stuck, fine) = orders.split_at(STUCK);
     *world.gateway.silent.lock().unwrap() = stuck.iter().copied().collect();
     let reader = world.journal.handle().reader();
-    let tail = Tail::new(refunds::CURSOR, &reader, 0);
     tokio::time::pause();
-    let relay = actix::spawn(refunds::relay(tail, world.settler.clone(), world.registry.clone(), Vec::new()));
+    let (relay, progress) = world.relay(0, Vec::new());
     world.ask(Command::Cancel).await;
     // The drop settles what it called off bit by bit.
     while world.look(orders[STUCK + 4]).await.refund_due.is_none() {
         world.ask(Command::Tick).await;
     }
     let last = reader.durable();
-    while reader.cursor_position(refunds::CURSOR) < Some(last) {
+    while progress.passed() < last {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for &order in fine {
@@ -315,9 +326,7 @@ async fn what_was_open_before_a_restart_is_brought_to_an_end() {
         world.knows([silent(), Ok(outcome)]);
         world.settler.clone().resume(Arc::clone(&world.drop), vec![order]).await;
     }
-    let tail = Tail::new(refunds::CURSOR, &world.journal.handle().reader(), world.journal.handle().reader().durable());
-    let owing = vec![world.drop.spec.id];
-    let relay = actix::spawn(refunds::relay(tail, world.settler.clone(), world.registry.clone(), owing));
+    let (relay, _) = world.relay(world.journal.handle().reader().durable(), vec![world.drop.spec.id]);
     while world.look(owed).await.status != OrderStatus::Refunded {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

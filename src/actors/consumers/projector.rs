@@ -8,8 +8,8 @@
 //! before. Such a drop stays in memory, where it goes on, and recovery replays what is set aside.
 
 use super::pace::Pace;
-use super::tail::{RETRIES, Tail, TailError};
-use crate::domain::{DropId, DropRecord};
+use super::{About, Consumer, Progress, Retention, Step, Tail, TailError};
+use crate::domain::{DropId, DropRecord, Timestamp};
 use crate::journal::JournalReader;
 use crate::storage::{Aside, Ledger, ProjectionBatch, SetAsideDrop, StoreError};
 use std::{
@@ -19,18 +19,21 @@ use std::{
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-/// The journal cursor's name.
-pub const CURSOR: &str = "projector";
+/// See the module.
+pub const ABOUT: About = About {
+    name: "projector",
+    effect: "fills SQL",
+    offset: "in SQL, in the transaction of the rows",
+    retention: Retention::Pins,
+};
 
 /// So often a batch may take too long before half of it is tried.
 const SLOW_TRIES: u32 = 3;
 
 /// How often an idle projector looks whether the database still has what it had.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
-/// How long a database that takes nothing is tried again at the end: it may be the trouble of a moment.
-const LAST_TRIES: Duration = Duration::from_secs(5);
 
 /// Drops of which records are set aside; `None` until the database has said which.
 type SharedAside = Arc<Mutex<Option<BTreeMap<DropId, SetAsideDrop>>>>;
@@ -135,6 +138,12 @@ pub struct Projector {
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Sender<bool>,
     wanted: watch::Sender<u64>,
+    /// When the last batch began, and what was durable then.
+    before: Option<(Instant, u64)>,
+    /// How long it rests now.
+    rest: Duration,
+    /// Whether the next step looks at the database although there is nothing to project.
+    look: bool,
 }
 
 impl Projector {
@@ -152,78 +161,30 @@ impl Projector {
             wanted: wanted.clone(),
             recovered: journal.durable(),
         };
-        let tail = Tail::new(CURSOR, journal, watermark);
+        let tail = Tail::new(Progress::new(&ABOUT), journal, watermark);
         (
-            Self { store, tail, pending: Vec::new(), slow: (0, 0), aside, watermark: sender, trouble, fenced, wanted },
+            Self {
+                store,
+                tail,
+                pending: Vec::new(),
+                slow: (0, 0),
+                aside,
+                watermark: sender,
+                trouble,
+                fenced,
+                wanted,
+                before: None,
+                rest: Duration::ZERO,
+                look: false,
+            },
             view,
         )
     }
 
-    /// Runs until `stop` says so and everything durable then is projected, or the database will not take it. It may be run again
-    /// then, also after a panic: what was in hand is read once more.
-    pub async fn run(&mut self, mut stop: watch::Receiver<bool>) {
-        let (mut retries, mut last_try) = (RETRIES, None);
-        let mut before = (Instant::now(), self.tail.journal().durable());
-        loop {
-            // Asked before the look at the journal: nothing becomes durable after the end is announced, but until then it may.
-            let ending = *stop.borrow();
-            let begin = (Instant::now(), self.tail.journal().durable());
-            match self.step().await {
-                Projected::Batch => {
-                    retries.reset();
-                    let pace = Pace {
-                        took: begin.0.elapsed(),
-                        cycle: begin.0 - before.0,
-                        arrived: begin.1 - before.1,
-                        behind: self.tail.journal().durable() - *self.watermark.borrow(),
-                    };
-                    before = begin;
-                    self.rest(pace.rest(), &mut stop).await;
-                }
-                Projected::Rewound | Projected::Narrowed => retries.reset(),
-                Projected::Nothing if ending => return,
-                Projected::Nothing => {
-                    tokio::select! {
-                        more = self.tail.wait() => if !more { return },
-                        () = tokio::time::sleep(IDLE_LOOK) => {
-                            if self.look_again().await == Projected::Stopped {
-                                return;
-                            }
-                        }
-                        changed = stop.changed() => if changed.is_err() { return },
-                    }
-                }
-                Projected::Unavailable if ending => {
-                    let last_try = *last_try.get_or_insert_with(|| {
-                        retries.reset();
-                        Instant::now() + LAST_TRIES
-                    });
-                    if Instant::now() >= last_try {
-                        warn!("SQL does not get the rest; the journal keeps it for the next start");
-                        return;
-                    }
-                    retries.pause().await;
-                }
-                Projected::Unavailable => tokio::select! {
-                    () = retries.pause() => {}
-                    Ok(_) = stop.wait_for(|stop| *stop) => {}
-                },
-                Projected::Stopped => return,
-            }
-        }
-    }
-
-    /// Rests, but not while somebody waits for SQL, nor at the end.
-    async fn rest(&self, rest: Duration, stop: &mut watch::Receiver<bool>) {
-        if rest.is_zero() {
-            return;
-        }
-        let (mut wanted, watermark) = (self.wanted.subscribe(), *self.watermark.borrow());
-        tokio::select! {
-            () = tokio::time::sleep(rest) => {}
-            _ = wanted.wait_for(|wanted| *wanted > watermark) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
+    /// How it does.
+    #[must_use]
+    pub fn progress(&self) -> &Arc<Progress> {
+        self.tail.progress()
     }
 
     /// Where there is nothing to project: whether the database still has what it had. One that was restored from a copy meanwhile is
@@ -253,7 +214,7 @@ impl Projector {
     fn rewind(&mut self, watermark: u64) -> Projected {
         let had = *self.watermark.borrow();
         warn!(watermark, had, "the database has forgotten rows that it had; filling it again from the journal");
-        self.tail.rewind(watermark);
+        self.tail.go_on_after(watermark);
         self.watermark.send_replace(watermark);
         self.pending.clear();
         *locked(&self.aside) = None;
@@ -271,7 +232,7 @@ impl Projector {
             Ok(Some(batch)) => batch,
             Ok(None) => return Projected::Nothing,
             Err(error @ TailError::Unreadable(_)) => return self.unavailable(&error.to_string()),
-            Err(error @ TailError::Lost(_)) => return self.stopped(error.to_string()),
+            Err(error @ (TailError::Skipped(_) | TailError::Lost(_))) => return self.stopped(error.to_string()),
         };
         let aside = self.aside_of(&batch);
         match self.store.project_around(&batch, &aside).await {
@@ -376,27 +337,68 @@ impl Projector {
         }
         let last = batch.first_sequence + batch.records.len() as u64 - 1;
         self.watermark.send_replace(last);
-        self.tail.passed(last);
-        if self.set_trouble(None).is_some() {
-            info!(watermark = last, "rows arrive in the database again");
-        }
+        self.tail.passed(last, batch.records.last().map_or(Timestamp::EPOCH, |record| record.at));
+        self.set_trouble(None);
     }
 
     fn unavailable(&self, reason: &str) -> Projected {
-        if self.set_trouble(Some(reason.to_owned())).is_none() {
-            warn!(%reason, "orders go on, rows wait in the journal");
-        }
+        self.set_trouble(Some(reason.to_owned()));
         Projected::Unavailable
     }
 
     fn stopped(&self, reason: String) -> Projected {
-        error!(%reason, "the projector stops");
         self.set_trouble(Some(reason));
         Projected::Stopped
     }
 
-    fn set_trouble(&self, trouble: Option<String>) -> Option<String> {
-        std::mem::replace(&mut *locked(&self.trouble), trouble)
+    fn set_trouble(&self, trouble: Option<String>) {
+        *locked(&self.trouble) = trouble;
+    }
+
+    /// How long to rest after a batch that began then.
+    fn pace(&mut self, began: (Instant, u64)) -> Duration {
+        let before = self.before.replace(began).unwrap_or(began);
+        let behind = self.tail.journal().durable() - *self.watermark.borrow();
+        Pace { took: began.0.elapsed(), cycle: began.0 - before.0, arrived: began.1 - before.1, behind }.rest()
+    }
+}
+
+impl Consumer for Projector {
+    fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    async fn work(&mut self) -> Step {
+        let began = (Instant::now(), self.tail.journal().durable());
+        let projected = if std::mem::take(&mut self.look) { self.look_again().await } else { self.step().await };
+        let reason = || locked(&self.trouble).clone().unwrap_or_default();
+        match projected {
+            Projected::Batch => {
+                self.rest = self.pace(began);
+                Step::Worked
+            }
+            Projected::Rewound | Projected::Narrowed => Step::Again,
+            Projected::Nothing => Step::Idle,
+            Projected::Unavailable => Step::Unavailable(reason()),
+            Projected::Stopped => Step::Stopped(reason()),
+        }
+    }
+
+    /// Not while somebody waits for SQL.
+    async fn rest(&mut self) {
+        if self.rest.is_zero() {
+            return;
+        }
+        let (mut wanted, watermark) = (self.wanted.subscribe(), *self.watermark.borrow());
+        tokio::select! {
+            () = tokio::time::sleep(self.rest) => {}
+            _ = wanted.wait_for(|wanted| *wanted > watermark) => {}
+        }
+    }
+
+    async fn idle(&mut self) {
+        tokio::time::sleep(IDLE_LOOK).await;
+        self.look = true;
     }
 }
 
@@ -409,9 +411,10 @@ mod isolation_tests;
 
 #[cfg(test)]
 mod tests {
+    use super::super::runner::{self, LAST_TRIES};
     use super::*;
+    use crate::domain::DropEvent;
     use crate::domain::fixtures::drop_of;
-    use crate::domain::{DropEvent, DropRecord, Timestamp};
     use crate::journal::{Completion, Fault, FaultyDevice, Journal, JournalError, JournalOptions, Operation};
     use crate::journal::{MemoryDevice, Records};
     use crate::storage::memory::MemoryLedger;
@@ -429,30 +432,31 @@ mod tests {
     async fn a_rest_ends_with_its_time_or_for_who_waits_or_at_the_end() {
         let (journal, _) =
             Journal::<Done>::open(&JournalOptions::in_memory(), Arc::new(MemoryDevice::new()), 0).unwrap();
-        let (projector, view) = Projector::new(Arc::new(MemoryLedger::default()), &journal.handle().reader(), 5);
-        let (stop, mut stopped) = watch::channel(false);
+        let (mut projector, view) = Projector::new(Arc::new(MemoryLedger::default()), &journal.handle().reader(), 5);
         let long = Duration::from_secs(3_600);
+        projector.rest = long;
+        let (stop, mut stopped) = watch::channel(false);
         let began = Instant::now();
-        projector.rest(long, &mut stopped).await;
+        runner::rest(&mut projector, &mut stopped).await;
         assert_eq!(began.elapsed(), long);
 
         // What is there already hurries nobody.
         assert!(view.reached(5, long).await);
-        projector.rest(long, &mut stopped).await;
+        runner::rest(&mut projector, &mut stopped).await;
         assert_eq!(began.elapsed(), 2 * long);
 
         let patience = Duration::from_secs(1);
         let (reached, rested) = tokio::join!(view.reached(6, patience), async {
-            projector.rest(long, &mut stopped).await;
+            runner::rest(&mut projector, &mut stopped).await;
             began.elapsed()
         });
         assert_eq!((reached, rested), (false, 2 * long));
         // It is wanted still.
-        projector.rest(long, &mut stopped).await;
+        runner::rest(&mut projector, &mut stopped).await;
         assert_eq!(began.elapsed(), 2 * long + patience);
         projector.watermark.send_replace(6);
         stop.send_replace(true);
-        projector.rest(long, &mut stopped).await;
+        runner::rest(&mut projector, &mut stopped).await;
         assert_eq!(began.elapsed(), 2 * long + patience);
     }
 
@@ -483,7 +487,7 @@ mod tests {
                 Projector::new(Arc::new(MemoryLedger::default()), &journal.handle().reader(), 0);
             device.set(Some(fault));
             let began = Instant::now();
-            projector.run(watch::channel(true).1).await;
+            runner::run(&mut projector, watch::channel(true).1).await;
             assert_eq!(view.watermark(), watermark);
             assert!((waited..2 * waited).contains(&began.elapsed()), "{:?}", began.elapsed());
         }
@@ -499,9 +503,5 @@ mod tests {
         assert!(view.trouble().is_some_and(|trouble| trouble.contains("cannot be read")), "{:?}", view.trouble());
         assert_eq!((projector.step().await, view.trouble(), view.watermark()), (Projected::Batch, None, 1));
         assert_eq!(projector.step().await, Projected::Nothing);
-
-        let mut tail = Tail::new("another", &reader, 0);
-        device.set(Some(Fault::nth(1).of(Operation::Open)));
-        assert_eq!(tail.next().await.map(|run| run.last_sequence()), Some(1));
     }
 }

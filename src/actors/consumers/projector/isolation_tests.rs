@@ -1,7 +1,7 @@
 //! Records that the database refuses for good.
 
 use super::*;
-use crate::actors::aside;
+use crate::actors::consumers::aside;
 use crate::actors::recovery::recover;
 use crate::domain::fixtures::drop_of;
 use crate::domain::{DropEvent, OrderView, Timestamp};

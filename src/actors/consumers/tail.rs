@@ -1,0 +1,140 @@
+//! Where a consumer reads: the durable journal, from its offset on.
+
+use super::{About, Gap, Progress, Retention};
+use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
+use crate::domain::{DropRecord, Timestamp};
+use crate::journal::{Cursor, JournalError, JournalReader};
+use std::sync::Arc;
+use tracing::error;
+
+/// A run of durable records, decoded.
+pub struct Run {
+    /// The sequence number of the first.
+    pub first_sequence: u64,
+    /// One after the other, at least one.
+    pub records: Vec<DropRecord>,
+}
+
+impl Run {
+    /// The next records of a cursor, if there are some already.
+    ///
+    /// # Errors
+    /// [`TailError`]; the place stays where the records could not be read.
+    pub fn next(cursor: &mut Cursor) -> Result<Option<Self>, TailError> {
+        let batch = cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX).map_err(|error| match error {
+            JournalError::Gone { after, oldest } => TailError::Skipped(Gap { first: after + 1, last: oldest - 1 }),
+            error => TailError::Unreadable(error),
+        })?;
+        let Some(batch) = batch else { return Ok(None) };
+        let mut records = Vec::with_capacity(batch.len());
+        for (sequence, bytes) in batch.iter() {
+            let record = DropRecord::decode(bytes);
+            records.push(record.map_err(|error| TailError::Lost(format!("journal record {sequence}: {error}")))?);
+        }
+        Ok(Some(Self { first_sequence: batch.first_sequence, records }))
+    }
+
+    /// The sequence number of the last.
+    #[must_use]
+    pub fn last_sequence(&self) -> u64 {
+        self.first_sequence + self.records.len() as u64 - 1
+    }
+
+    /// When the last was decided.
+    #[must_use]
+    pub fn last_at(&self) -> Timestamp {
+        self.records.last().map_or(Timestamp::EPOCH, |record| record.at)
+    }
+}
+
+/// Why there is no next run.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TailError {
+    /// The file could not be read this time.
+    #[error("the journal cannot be read: {0}")]
+    Unreadable(JournalError),
+    /// The journal has deleted records that come next. The following try reads what comes after them.
+    #[error("records {} to {} are not in the journal any more", .0.first, .0.last)]
+    Skipped(Gap),
+    /// No later try can do better.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// A consumer's place in the journal.
+pub struct Tail {
+    journal: JournalReader,
+    cursor: Cursor,
+    progress: Arc<Progress>,
+}
+
+impl Tail {
+    /// Follows from after this sequence number. The journal keeps what is not [passed](Tail::passed) yet, as long as the consumer's retention
+    /// says.
+    #[must_use]
+    pub fn new(progress: Arc<Progress>, journal: &JournalReader, after: u64) -> Self {
+        let About { name, retention, .. } = progress.about();
+        match retention {
+            Retention::Pins => journal.register_cursor(name, after),
+            Retention::Lags => journal.register_lagging(name, after),
+            Retention::Rereads => {}
+        }
+        progress.begins_after(after);
+        Self { cursor: journal.cursor(after), journal: journal.clone(), progress }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn about(&self) -> &'static About {
+        self.progress.about()
+    }
+
+    /// How the consumer does.
+    #[must_use]
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Whose journal it is.
+    #[must_use]
+    pub fn journal(&self) -> &JournalReader {
+        &self.journal
+    }
+
+    /// The next records, if there are some already.
+    ///
+    /// # Errors
+    /// [`TailError`]; the place stays, or is after what is gone. To one that pins nothing may be gone, so that is
+    /// [`TailError::Lost`].
+    pub fn try_next(&mut self) -> Result<Option<Run>, TailError> {
+        let next = Run::next(&mut self.cursor);
+        let Err(skipped @ TailError::Skipped(gap)) = &next else { return next };
+        if self.about().retention == Retention::Pins {
+            return Err(TailError::Lost(skipped.to_string()));
+        }
+        error!(
+            consumer = self.about().name,
+            first = gap.first,
+            last = gap.last,
+            records = gap.records(),
+            "gap: the journal did not keep these records for it any longer; it goes on after them"
+        );
+        self.progress.skips(*gap);
+        self.go_on_after(gap.last);
+        next
+    }
+
+    /// Goes on after this sequence number instead.
+    pub fn go_on_after(&mut self, sequence: u64) {
+        self.cursor = self.journal.cursor(sequence);
+        self.progress.begins_after(sequence);
+    }
+
+    /// Everything up to this record, which was decided at that time, has had its effect: the journal need not keep it for this consumer.
+    pub fn passed(&self, sequence: u64, at: Timestamp) {
+        self.progress.passes(sequence, at);
+        if self.about().retention != Retention::Rereads {
+            self.journal.advance_cursor(self.about().name, sequence);
+        }
+    }
+}
