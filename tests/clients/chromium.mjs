@@ -29,18 +29,18 @@ const commands = {
   // The value of an asynchronous function's body.
   run: ({ page, script }) => pages.get(page).evaluate(`(async () => { ${script} })()`),
   reload: ({ page }) => pages.get(page).reload(),
-  screenshot: ({ page, path }) => pages.get(page).screenshot({ path }),
 };
 
 const answer = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
 answer({ port: host.address().port });
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, command, ...rest } = JSON.parse(line);
-  // Not awaited: one page may wait for what another is told.
-  Promise.resolve(commands[command](rest)).then(
-    (value) => answer({ id, value: command === "run" ? value : null }),
-    (error) => answer({ id, error: String(error) }),
-  );
+  try {
+    const value = await commands[command](rest);
+    answer({ id, value: command === "run" ? value : null });
+  } catch (error) {
+    answer({ id, error: String(error) });
+  }
 }
 await browser.close();
 process.exit();

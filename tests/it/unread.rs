@@ -115,6 +115,21 @@ async fn a_variable_that_does_not_exist_is_refused_at_the_start() {
 }
 
 #[tokio::test]
+async fn a_name_of_before_is_refused_with_the_one_of_now() {
+    for before in ["ws-allowed-origins", "cors-allowed-origins"] {
+        let flag = format!("--{before}");
+        let output = livedrop().args(["serve", &flag, "https://shop.example"]).output().expect("livedrop to run");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("'--allowed-origins'"), "{flag}: {said}");
+        let variable = format!("LIVEDROP_{}", before.replace('-', "_").to_uppercase());
+        let output = livedrop().arg("serve").env(&variable, "https://shop.example").output().expect("livedrop to run");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let line = format!("livedrop: {variable}: is LIVEDROP_ALLOWED_ORIGINS now (environment)\n");
+        assert_eq!((output.status.code(), said.as_ref()), (Some(2), line.as_str()));
+    }
+}
+
+#[tokio::test]
 async fn a_panic_is_an_answer_like_any_other() {
     let shop = "https://shop.example";
     let extra = ["--allowed-origins", shop].map(str::to_owned).to_vec();
