@@ -10,6 +10,7 @@ use crate::domain::limits::{
 use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::{Durability, LagBounds};
+use crate::service::events::EventsUrl;
 use crate::service::passwords::Hashing;
 use crate::service::payments::PaymentProvider;
 use crate::storage;
@@ -42,6 +43,7 @@ const KEYS: &[&str] = &[
     "journal_segment_mib",
     "consumer_lag_mib",
     "consumer_lag_minutes",
+    "events_url",
     "password_hashing",
     "access_token_seconds",
     "jwt_secret",
@@ -104,6 +106,8 @@ pub struct Config {
     pub journal_segment_bytes: usize,
     /// What the journal keeps for consumers that lag.
     pub consumer_lag: LagBounds,
+    /// Where events go; nowhere if absent.
+    pub events_url: Option<EventsUrl>,
     /// How much work a password is.
     pub password_hashing: Hashing,
     /// How long an access token lasts, at most 900.
@@ -213,6 +217,7 @@ impl Config {
             journal_segment_bytes: sources.read("journal_segment_mib", |text| number(text, 8, 1_024))?.unwrap_or(64)
                 << 20,
             consumer_lag: consumer_lag(&sources)?,
+            events_url: sources.read("events_url", str::parse)?,
             password_hashing: sources.read("password_hashing", hashing)?.unwrap_or(Hashing::Owasp),
             access_token_seconds: sources.read("access_token_seconds", |text| number(text, 1, 900))?.unwrap_or(900),
             jwt_secret: sources.read("jwt_secret", secret)?,

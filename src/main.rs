@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use livedrop::app::admin::{AdminMade, NewAdmin};
+use livedrop::app::offsets::{self, Position};
 use livedrop::app::prompt::{self, PromptError};
 use livedrop::app::{self, App, AppError};
 use livedrop::backup::{self, BackupOptions};
@@ -69,6 +70,38 @@ enum Task {
     /// Journal records that the database refused for good and that were set aside. Its server must not run
     #[command(subcommand)]
     Projection(ProjectionTask),
+    /// What follows the journal, such as the sending of events. Its server must not run
+    #[command(subcommand)]
+    Consumers(ConsumersTask),
+}
+
+#[derive(Subcommand)]
+enum ConsumersTask {
+    /// Name them, with the record up to which each has come and what its target refused
+    List(Box<ServeArgs>),
+    /// Move one that keeps an offset of its own
+    Reset(Box<ResetArgs>),
+    /// Send again what its target refused for good: exit 1 if some is refused still
+    Retry(Box<ConsumerArgs>),
+}
+
+#[derive(clap::Args)]
+struct ConsumerArgs {
+    /// Which
+    name: String,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(clap::Args)]
+struct ResetArgs {
+    /// Which
+    name: String,
+    /// Where to: start (the oldest record that is kept), end, or the last record that needs nothing any more
+    #[arg(long, value_name = "POSITION")]
+    to: Position,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 #[derive(Subcommand)]
@@ -174,6 +207,16 @@ fn main() -> ExitCode {
                 async move { on_database(&args, async |config, store| retry_aside(config, &*store).await).await },
             ))
         }
+        Task::Consumers(ConsumersTask::List(args)) => run(Box::pin(async move {
+            on_database(&args, async |config, store| {
+                println!("{:<12} {:<8} {:>12} {:>6}", "consumer", "keeps", "offset", "dead");
+                offsets::list(config, &*store).await?.iter().for_each(|listed| println!("{listed}"));
+                Ok(())
+            })
+            .await
+        })),
+        Task::Consumers(ConsumersTask::Reset(args)) => reset_consumer(&args),
+        Task::Consumers(ConsumersTask::Retry(args)) => run(Box::pin(async move { retry_consumer(&args).await })),
         Task::Admin(AdminTask::Create(args)) => run(Box::pin(create_admin(*args))),
     }
 }
@@ -330,6 +373,33 @@ fn said_aside(drops: &[SetAsideDrop]) -> String {
         format!("drop {drop}: {records} records from {first_sequence} on: {reason}\n")
     };
     drops.iter().map(line).collect()
+}
+
+fn reset_consumer(ResetArgs { name, to, serve }: &ResetArgs) -> ExitCode {
+    match Config::load(serve) {
+        Err(error) => fail(2, &error),
+        Ok(config) => match offsets::reset(&config, name, *to) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(1, &error),
+        },
+    }
+}
+
+async fn retry_consumer(ConsumerArgs { name, serve }: &ConsumerArgs) -> ExitCode {
+    let config = match Config::load(serve) {
+        Err(error) => return fail(2, &error),
+        Ok(config) => config,
+    };
+    match offsets::retry(&config, name).await {
+        Err(error) => fail(1, &error),
+        Ok(retried) => {
+            println!("taken {}", retried.taken);
+            match retried.left {
+                None => ExitCode::SUCCESS,
+                Some((left, reason)) => fail(1, &format!("{left} are left: {reason}")),
+            }
+        }
+    }
 }
 
 async fn create_admin(args: AdminArgs) -> ExitCode {

@@ -11,6 +11,7 @@ pub mod announce;
 pub mod backoff;
 pub mod broadcaster;
 pub mod clock;
+pub mod cloud_event;
 pub mod consumers;
 pub mod decider;
 pub mod drop_actor;

@@ -7,18 +7,19 @@ use crate::actors::consumers::{About, Lag, Progress, projector, runner};
 use crate::actors::{Clock, Hub, Projector, Registry};
 use crate::domain::DropId;
 use crate::journal::JournalReader;
+use crate::service::events::{self, Events, EventsUrl, HttpTarget, Kept};
 use crate::service::settle::Settler;
 use crate::service::settle::refunds::{self, Relay};
 use actix::{Actor, Arbiter};
 use actix_web::rt::spawn;
-use std::{rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinHandle,
 };
 
 /// All there are.
-pub const ALL: [&About; 3] = [&projector::ABOUT, &broadcaster::ABOUT, &refunds::ABOUT];
+pub const ALL: [&About; 4] = [&projector::ABOUT, &broadcaster::ABOUT, &refunds::ABOUT, &events::ABOUT];
 
 /// Starts consumers, each under the supervisor by its own name.
 pub(super) struct Consumers {
@@ -96,9 +97,32 @@ impl Consumers {
         spawn(self.supervisor.clone().keep(refunds::ABOUT.name, Need::Useful, run))
     }
 
+    /// Sends events to another system. `first`: the journal's oldest record.
+    ///
+    /// # Errors
+    /// Where what it keeps in the data directory cannot be read or written.
+    pub fn send_events(
+        &mut self,
+        reader: &JournalReader,
+        first: u64,
+        kept: Kept,
+        url: EventsUrl,
+    ) -> io::Result<JoinHandle<()>> {
+        let (after, progress) = (kept.resume(reader, first)?, Progress::new(&events::ABOUT));
+        progress.sets_aside(kept.dead.all()?.len());
+        self.running.push(Arc::clone(&progress));
+        let consumer = Events::new(progress, reader, after, kept, HttpTarget::new(url));
+        let (consumer, stopped) = (Rc::new(Mutex::new(consumer)), self.stopped.clone());
+        let run = move |_| {
+            let (consumer, stopped) = (Rc::clone(&consumer), stopped.clone());
+            async move { runner::run(&mut *consumer.lock().await, stopped).await }
+        };
+        Ok(spawn(self.supervisor.clone().keep(events::ABOUT.name, Need::Useful, run)))
+    }
+
     /// Those that were started.
     pub fn roster(&self, reader: &JournalReader, clock: &Clock) -> Roster {
-        debug_assert!(ALL.iter().all(|about| self.running.iter().any(|running| running.about() == *about)));
+        debug_assert!(self.running.iter().all(|running| ALL.contains(&running.about())));
         Roster { running: self.running.clone().into(), reader: reader.clone(), clock: clock.clone() }
     }
 }

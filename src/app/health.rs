@@ -53,7 +53,7 @@ fn consumers(roster: &Roster) -> ConsumersCheck {
     let check = |(progress, lag): (&Progress, Lag)| {
         let trouble = progress.trouble();
         let (gaps, skipped_records) = progress.gaps();
-        let degraded = trouble.is_some() || (gaps > 0 && lag.records > 0);
+        let degraded = trouble.is_some() || progress.dead_letters() > 0 || (gaps > 0 && lag.records > 0);
         ConsumerCheck {
             name: progress.about().name,
             status: if degraded { Health::Degraded } else { Health::Ready },
@@ -64,6 +64,7 @@ fn consumers(roster: &Roster) -> ConsumersCheck {
             last_error: progress.last_error(),
             gaps,
             skipped_records,
+            dead_letters: progress.dead_letters(),
             last_gap: progress.last_gap().map(|gap| [gap.first, gap.last]),
         }
     };

@@ -51,6 +51,7 @@ struct ConsumerGauges {
     errors: IntCounterVec,
     gaps: IntCounterVec,
     skipped: IntCounterVec,
+    dead: IntGaugeVec,
 }
 
 impl ConsumerGauges {
@@ -85,6 +86,7 @@ impl ConsumerGauges {
                 "How often it skipped records that the journal did not keep for it any longer.",
             )?,
             skipped: counted("skipped_records_total", "How many records it skipped.")?,
+            dead: by_name("dead_letters", "Effects that its target refused for good, and that are set aside.")?,
         })
     }
 
@@ -96,6 +98,7 @@ impl ConsumerGauges {
             self.bytes.with_label_values(name).set(signed(lag.bytes));
             self.seconds.with_label_values(name).set(lag.age.as_secs_f64());
             self.failing.with_label_values(name).set(i64::from(progress.trouble().is_some()));
+            self.dead.with_label_values(name).set(signed(progress.dead_letters()));
             for (counter, count) in [(&self.errors, progress.errors()), (&self.gaps, gaps), (&self.skipped, skipped)] {
                 let counter = counter.with_label_values(name);
                 counter.inc_by(count.saturating_sub(counter.get()));

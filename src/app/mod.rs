@@ -6,6 +6,7 @@ pub mod consumers;
 mod health;
 mod heartbeat;
 mod meters;
+pub mod offsets;
 mod ownership;
 mod privacy;
 pub mod projection;

@@ -2,16 +2,15 @@
 
 use crate::actors::consumers::aside;
 use crate::config::Config;
-use crate::journal::{self, FileDevice};
+use crate::journal::{self, FileDevice, Identity};
 use crate::storage::{SetAsideDrop, Store};
-use uuid::Uuid;
 
 /// Drops of which records are set aside (`livedrop projection list`).
 ///
 /// # Errors
 /// One readable line: a server that runs, no journal, or the database.
 pub async fn list(config: &Config, store: &dyn Store) -> Result<Vec<SetAsideDrop>, String> {
-    let journal = resting_journal(config)?;
+    let journal = resting_journal(config)?.journal_id;
     store.set_aside_drops(journal).await.map_err(|error| error.to_string())
 }
 
@@ -20,14 +19,14 @@ pub async fn list(config: &Config, store: &dyn Store) -> Result<Vec<SetAsideDrop
 /// # Errors
 /// As [`list`].
 pub async fn retry(config: &Config, store: &dyn Store) -> Result<aside::Retried, String> {
-    let journal = resting_journal(config)?;
+    let journal = resting_journal(config)?.journal_id;
     let watermark = store.watermark(journal).await.map_err(|error| error.to_string())?;
     let epoch = watermark.ok_or("the database knows nothing of this journal")?.epoch;
     aside::retry(store, journal, epoch).await.map_err(|error| error.to_string())
 }
 
-/// The id of the journal in the data directory, which nobody writes.
-fn resting_journal(config: &Config) -> Result<Uuid, String> {
+/// The journal in the data directory, which nobody writes.
+pub(super) fn resting_journal(config: &Config) -> Result<Identity, String> {
     let dir = config.data_dir.join("journal");
     let device = FileDevice::existing(&dir).map_err(|_| format!("no journal in {}", dir.display()))?;
     match device.is_locked() {
@@ -36,5 +35,5 @@ fn resting_journal(config: &Config) -> Result<Uuid, String> {
         Err(error) => return Err(format!("cannot see whether a server runs: {error}")),
     }
     let known = journal::read_identity(&device).map_err(|error| error.to_string())?;
-    known.map(|known| known.journal_id).ok_or_else(|| format!("no journal in {}", dir.display()))
+    known.ok_or_else(|| format!("no journal in {}", dir.display()))
 }

@@ -24,6 +24,7 @@ use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
+use crate::service::events::Kept;
 use crate::service::identity;
 use crate::service::inbox::{Inbox, MarkWriter};
 use crate::service::keys::Keys;
@@ -106,6 +107,10 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     background.tell_sessions(&hub);
     background.beat(&pulse);
     let projector = consumers.project(projector);
+    if let Some(url) = config.events_url.clone() {
+        let sending = consumers.send_events(&reader, first, Kept::new(data_dir), url);
+        background.tasks.push(sending.map_err(AppError::io("read or write what the consumer events keeps"))?);
+    }
     let roster = consumers.roster(&reader, &clock);
 
     let going_down = GoingDown::default();

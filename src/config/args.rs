@@ -36,6 +36,9 @@ pub struct ServeArgs {
     /// How long it is kept for them, 1 to 43200 [default: 1440]
     #[arg(long, value_name = "MINUTES")]
     pub consumer_lag_minutes: Option<String>,
+    /// Where events go as CloudEvents, such as http://collector:8088/events (see docs/EVENTS.md) [default: none]
+    #[arg(long, value_name = "URL")]
+    pub events_url: Option<String>,
     /// owasp, or rehearsal for tests and load rehearsals only [default: owasp]
     #[arg(long, value_name = "COST")]
     pub password_hashing: Option<String>,
@@ -120,6 +123,7 @@ impl ServeArgs {
             "journal_segment_mib" => &self.journal_segment_mib,
             "consumer_lag_mib" => &self.consumer_lag_mib,
             "consumer_lag_minutes" => &self.consumer_lag_minutes,
+            "events_url" => &self.events_url,
             "password_hashing" => &self.password_hashing,
             "access_token_seconds" => &self.access_token_seconds,
             "allowed_origins" => &self.allowed_origins,

@@ -60,6 +60,8 @@ pub const LAG_BYTES_MAX: u64 = 1 << 40;
 pub const LAG_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// How long, where the operator does not say: a day.
 pub const LAG_DEFAULT: Duration = Duration::from_secs(86_400);
+/// Effects that one consumer sets aside because its target refuses them for good; past it the consumer waits for its operator.
+pub const DEAD_LETTERS_MAX: usize = 1_000;
 /// Records that the projector writes in one transaction.
 pub const PROJECTOR_BATCH_RECORDS_MAX: usize = 4_096;
 /// Lines of followers' inboxes that a transaction of the projector writes, unless one record alone has more: a creator's followers each get

@@ -103,7 +103,7 @@ pub struct ConsumerCheck {
     /// As metrics and the log call it.
     #[schema(example = "projector")]
     pub name: &'static str,
-    /// Degraded while it makes no progress, or has skipped records and not caught up since.
+    /// Degraded while it makes no progress, has effects set aside, or has skipped records and not caught up since.
     pub status: Health,
     /// Durable journal records that it has not passed.
     #[schema(minimum = 0)]
@@ -125,6 +125,9 @@ pub struct ConsumerCheck {
     /// How many records these were.
     #[schema(minimum = 0)]
     pub skipped_records: u64,
+    /// Effects that its target refused for good, and that are set aside.
+    #[schema(minimum = 0)]
+    pub dead_letters: u64,
     /// The first and the last record of the latest gap.
     pub last_gap: Option<[u64; 2]>,
 }
@@ -212,6 +215,7 @@ mod tests {
                         last_error: Some("no space".to_owned()),
                         gaps: 1,
                         skipped_records: 9,
+                        dead_letters: 2,
                         last_gap: Some([11, 19]),
                     }],
                 },
@@ -230,7 +234,7 @@ mod tests {
                 {"status": "degraded", "lag_records": 7, "set_aside_records": 2, "set_aside_drops": ["d"]},
             "consumers": {"status": "degraded", "each": [{
                 "name": "events", "status": "degraded", "lag_records": 3, "lag_bytes": 400, "lag_ms": 5, "errors": 6,
-                "last_error": "no space", "gaps": 1, "skipped_records": 9, "last_gap": [11, 19]}]},
+                "last_error": "no space", "gaps": 1, "skipped_records": 9, "dead_letters": 2, "last_gap": [11, 19]}]},
             "tasks": {"status": "degraded", "failing": ["scheduler"]},
         }});
         assert_eq!(body, expected);

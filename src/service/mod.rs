@@ -5,6 +5,7 @@ pub mod caller;
 pub use crate::actors::clock;
 pub mod creators;
 pub mod drops;
+pub mod events;
 pub mod failure;
 pub mod hash_queue;
 pub mod identity;

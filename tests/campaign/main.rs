@@ -6,6 +6,7 @@
 
 mod backups;
 mod cited;
+mod consumers;
 mod crowd;
 mod database;
 mod disk;
@@ -18,6 +19,8 @@ mod postgres;
 #[path = "../support/server.rs"]
 mod server;
 mod shutdown;
+#[path = "../support/target.rs"]
+mod target;
 
 use futures_util::FutureExt;
 use std::{
@@ -107,7 +110,7 @@ fn lanes() -> Vec<Vec<Row>> {
         database::rows(),
         disk::rows(),
         cited::rows(),
-        backups::rows(),
+        backups::rows().into_iter().chain(consumers::rows()).collect(),
     ]
 }
 

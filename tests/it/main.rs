@@ -11,6 +11,7 @@ mod caching;
 mod chromium;
 mod conformance;
 mod connections;
+mod consumers;
 mod crash;
 mod creators;
 mod database;
@@ -51,6 +52,8 @@ mod slow;
 mod sse;
 mod starting;
 mod supervision;
+#[path = "../support/target.rs"]
+mod target;
 mod tls;
 mod unread;
 mod upgrade;

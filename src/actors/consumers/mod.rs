@@ -6,8 +6,11 @@
 //!
 //! - [`projector`] fills SQL, at its own `pace`; [`aside`]: what SQL refuses.
 //! - The broadcaster's pump (`actors::broadcaster`) feeds real time. The refund relay (`service::settle::refunds`) pays money back.
+//! - `service::events` sends events to other systems. [`offsets`] and [`dead_letters`] are what such a consumer keeps in files.
 
 pub mod aside;
+pub mod dead_letters;
+pub mod offsets;
 mod pace;
 pub mod progress;
 pub mod projector;

@@ -48,6 +48,7 @@ pub struct Progress {
     errors: AtomicU64,
     gaps: AtomicU64,
     skipped: AtomicU64,
+    dead_letters: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -64,8 +65,9 @@ impl Progress {
     #[must_use]
     pub fn new(about: &'static About) -> Arc<Self> {
         let state = State { caught_up: Instant::now(), trouble: None, last_error: None, last_gap: None };
-        let [passed, errors, gaps, skipped] = [const { AtomicU64::new(0) }; 4];
-        Arc::new(Self { about, passed, passed_at: AtomicI64::new(0), errors, gaps, skipped, state: Mutex::new(state) })
+        let [passed, errors, gaps, skipped, dead_letters] = [const { AtomicU64::new(0) }; 5];
+        let (passed_at, state) = (AtomicI64::new(0), Mutex::new(state));
+        Arc::new(Self { about, passed, passed_at, errors, gaps, skipped, dead_letters, state })
     }
 
     /// Whose it is.
@@ -136,6 +138,17 @@ impl Progress {
     #[must_use]
     pub fn gaps(&self) -> (u64, u64) {
         (self.gaps.load(Ordering::Relaxed), self.skipped.load(Ordering::Relaxed))
+    }
+
+    /// So many effects were refused for good, and are set aside with their reasons.
+    pub fn sets_aside(&self, all: usize) {
+        self.dead_letters.store(all as u64, Ordering::Relaxed);
+    }
+
+    /// How many are set aside.
+    #[must_use]
+    pub fn dead_letters(&self) -> u64 {
+        self.dead_letters.load(Ordering::Relaxed)
     }
 
     /// Why it makes no progress now, if it doesn't.

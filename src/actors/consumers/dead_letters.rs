@@ -1,0 +1,119 @@
+//! What a target refuses for good, each with its reason, in a file beside the consumer's offset: nothing is dropped, and nothing behind it
+//! waits. `livedrop consumers list` counts them, `livedrop consumers retry` sends them again.
+
+use super::offsets::{FOLDER, replace};
+use crate::domain::limits::DEAD_LETTERS_MAX;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// One of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The event's id.
+    pub id: String,
+    /// What the target said.
+    pub reason: String,
+    /// The event, as it was sent.
+    pub event: Box<RawValue>,
+}
+
+/// One consumer's.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    path: PathBuf,
+}
+
+impl DeadLetters {
+    /// Those of a consumer, in a data directory.
+    #[must_use]
+    pub fn new(data_dir: &Path, consumer: &str) -> Self {
+        Self { path: data_dir.join(FOLDER).join(format!("{consumer}.dead.ndjson")) }
+    }
+
+    /// All of them, oldest first, each once.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or is not one of ours.
+    pub fn all(&self) -> io::Result<Vec<DeadLetter>> {
+        let text = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text?,
+        };
+        let mut letters: Vec<DeadLetter> = Vec::new();
+        for line in text.lines() {
+            let wrong = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", self.path.display()));
+            let letter: DeadLetter = serde_json::from_str(line).map_err(wrong)?;
+            if letters.iter().all(|known| known.id != letter.id) {
+                letters.push(letter);
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Adds one, durably, unless it is there already. Returns how many there are.
+    ///
+    /// # Errors
+    /// Where it is not known to be on disk, or there are [`DEAD_LETTERS_MAX`] already.
+    pub fn add(&self, letter: DeadLetter) -> io::Result<usize> {
+        let mut letters = self.all()?;
+        if letters.iter().any(|known| known.id == letter.id) {
+            return Ok(letters.len());
+        }
+        if letters.len() >= DEAD_LETTERS_MAX {
+            return Err(io::Error::other(format!("there are {DEAD_LETTERS_MAX} dead letters already")));
+        }
+        letters.push(letter);
+        self.keep(&letters)?;
+        Ok(letters.len())
+    }
+
+    /// Keeps these and no others.
+    ///
+    /// # Errors
+    /// Where they are not known to be on disk; those before may be there still.
+    pub fn keep(&self, letters: &[DeadLetter]) -> io::Result<()> {
+        let mut text = Vec::new();
+        for letter in letters {
+            serde_json::to_writer(&mut text, letter)?;
+            text.push(b'\n');
+        }
+        replace(&self.path, &text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(id: &str, reason: &str) -> DeadLetter {
+        DeadLetter {
+            id: id.to_owned(),
+            reason: reason.to_owned(),
+            event: RawValue::from_string("{\"a\":1}".to_owned()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn each_is_kept_once_and_goes_when_it_was_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(folder.path(), "events");
+        assert!(letters.all().unwrap().is_empty());
+        assert_eq!(letters.add(letter("7-0", "400")).unwrap(), 1);
+        assert_eq!(letters.add(letter("9-0", "422 \"no\"\n")).unwrap(), 2);
+        assert_eq!(letters.add(letter("7-0", "again, after a crash")).unwrap(), 2);
+        let all = letters.all().unwrap();
+        let said: Vec<(&str, &str, &str)> =
+            all.iter().map(|letter| (&*letter.id, &*letter.reason, letter.event.get())).collect();
+        assert_eq!(said, [("7-0", "400", "{\"a\":1}"), ("9-0", "422 \"no\"\n", "{\"a\":1}")]);
+        letters.keep(&all[1..]).unwrap();
+        assert_eq!(letters.all().unwrap().len(), 1);
+        let full: Vec<DeadLetter> = (0..DEAD_LETTERS_MAX).map(|n| letter(&n.to_string(), "")).collect();
+        letters.keep(&full).unwrap();
+        assert!(letters.add(letter("one more", "")).is_err());
+        assert_eq!(letters.add(letter("9", "")).unwrap(), DEAD_LETTERS_MAX);
+    }
+}

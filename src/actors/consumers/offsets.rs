@@ -1,0 +1,120 @@
+//! An offset in a file, for a consumer whose effect is outside of the database: it goes on while SQL is away. Stored after the effect was
+//! acknowledged, so what was done between a store and a crash is done again.
+
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+use uuid::Uuid;
+
+/// The folder below the data directory with what consumers keep.
+pub const FOLDER: &str = "consumers";
+
+/// What the file says. It is a consumer's by its name, and of this opening of that journal or an earlier one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    journal: Uuid,
+    epoch: u32,
+    sequence: u64,
+}
+
+/// Where one consumer's offset is kept.
+#[derive(Clone, Debug)]
+pub struct OffsetFile {
+    path: PathBuf,
+}
+
+impl OffsetFile {
+    /// That of a consumer, in a data directory.
+    #[must_use]
+    pub fn new(data_dir: &Path, consumer: &str) -> Self {
+        Self { path: data_dir.join(FOLDER).join(format!("{consumer}.offset")) }
+    }
+
+    /// The last record that had its effect, if one is known. An offset of another journal, or of an opening that this journal has not come
+    /// to, means nothing here and is not taken: its numbers are those of other records.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or is not one of ours.
+    pub fn load(&self, journal: Uuid, epoch: u32) -> io::Result<Option<u64>> {
+        let text = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        let wrong = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", self.path.display()));
+        let kept: Kept = serde_json::from_str(&text).map_err(wrong)?;
+        if kept.journal == journal && kept.epoch <= epoch {
+            return Ok(Some(kept.sequence));
+        }
+        tracing::warn!(
+            file = %self.path.display(), of = %kept.journal, of_epoch = kept.epoch,
+            "an offset of another journal is not taken"
+        );
+        Ok(None)
+    }
+
+    /// Keeps an offset: all of it or, after a crash, the one before.
+    ///
+    /// # Errors
+    /// Where it is not known to be on disk; the one before may be there still.
+    pub fn store(&self, journal: Uuid, epoch: u32, sequence: u64) -> io::Result<()> {
+        let text = serde_json::to_string(&Kept { journal, epoch, sequence }).map_err(io::Error::other)?;
+        replace(&self.path, text.as_bytes())
+    }
+
+    /// Forgets it: the consumer begins at the journal's end at the next start.
+    ///
+    /// # Errors
+    /// Where the file cannot be removed.
+    pub fn forget(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Puts a file in the place of another, durably, or leaves that as it is.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_this_journals_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, journal) = (OffsetFile::new(folder.path(), "events"), Uuid::from_u128(1));
+        assert_eq!(file.load(journal, 1).unwrap(), None);
+        file.store(journal, 2, 7).unwrap();
+        file.store(journal, 3, 1_041).unwrap();
+        assert_eq!(file.load(journal, 3).unwrap(), Some(1_041));
+        assert_eq!(file.load(journal, 4).unwrap(), Some(1_041), "a later opening of the same journal");
+        assert_eq!(file.load(journal, 2).unwrap(), None, "an opening that has not been: the journal is an older copy");
+        assert_eq!(file.load(Uuid::from_u128(2), 3).unwrap(), None, "another journal");
+        assert_eq!(OffsetFile::new(folder.path(), "bus").load(journal, 3).unwrap(), None, "another consumer");
+
+        // A crash while it is written leaves the one before.
+        fs::write(folder.path().join("consumers/events.new"), "{\"jour").unwrap();
+        assert_eq!(file.load(journal, 3).unwrap(), Some(1_041));
+        file.store(journal, 3, 1_042).unwrap();
+        assert_eq!(file.load(journal, 3).unwrap(), Some(1_042));
+        fs::write(folder.path().join("consumers/events.offset"), "1042").unwrap();
+        assert_eq!(file.load(journal, 3).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        file.forget().unwrap();
+        file.forget().unwrap();
+        assert_eq!(file.load(journal, 3).unwrap(), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! `livedrop consumers`: what follows the journal, where it stands, and how to move it. Beside a server that is stopped; of one that runs
+//! `/readyz` and `/metrics` say more.
+
+use super::consumers::ALL;
+use super::projection::resting_journal;
+use crate::actors::consumers::About;
+use crate::actors::consumers::projector;
+use crate::config::Config;
+use crate::journal::Identity;
+use crate::service::events::{self, HttpTarget, Kept, Retried};
+use crate::storage::Store;
+use std::{fmt, str::FromStr};
+
+/// Where a consumer is moved to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Position {
+    /// The oldest record that the journal has when it is opened next.
+    Start,
+    /// The journal's end when it is opened next.
+    End,
+    /// After this record.
+    After(u64),
+}
+
+impl FromStr for Position {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "start" => Ok(Self::Start),
+            "end" => Ok(Self::End),
+            number => number
+                .parse()
+                .ok()
+                .filter(|sequence| *sequence > 0)
+                .map(Self::After)
+                .ok_or_else(|| "start, end, or the last record that needs nothing any more".to_owned()),
+        }
+    }
+}
+
+/// One consumer, as `livedrop consumers list` shows it.
+pub struct Listed {
+    about: &'static About,
+    /// The record up to which it has come, where that is kept.
+    offset: Option<u64>,
+    dead_letters: usize,
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let About { name, effect, offset, retention } = self.about;
+        let at = self.offset.map_or_else(|| "-".to_owned(), |sequence| sequence.to_string());
+        let retention = format!("{retention:?}").to_lowercase();
+        write!(f, "{name:<12} {retention:<8} {at:>12} {:>6}  {effect}; offset {offset}", self.dead_letters)
+    }
+}
+
+/// All consumers (`livedrop consumers list`).
+///
+/// # Errors
+/// One readable line: a server that runs, no journal, a file, or the database.
+pub async fn list(config: &Config, store: &dyn Store) -> Result<Vec<Listed>, String> {
+    let Identity { journal_id, epoch, .. } = resting_journal(config)?;
+    let kept = Kept::new(&config.data_dir);
+    let mut listed = Vec::new();
+    for about in ALL {
+        let (mut offset, mut dead_letters) = (None, 0);
+        if about == &projector::ABOUT {
+            let watermark = store.watermark(journal_id).await.map_err(|error| error.to_string())?;
+            offset = watermark.map(|watermark| watermark.sequence);
+        } else if about == &events::ABOUT {
+            offset = kept.offset.load(journal_id, epoch).map_err(|error| error.to_string())?;
+            dead_letters = kept.dead.all().map_err(|error| error.to_string())?.len();
+        }
+        listed.push(Listed { about, offset, dead_letters });
+    }
+    Ok(listed)
+}
+
+/// Moves a consumer (`livedrop consumers reset`).
+///
+/// # Errors
+/// As [`list`]; and for a consumer that keeps no offset of its own.
+pub fn reset(config: &Config, name: &str, to: Position) -> Result<(), String> {
+    let Identity { journal_id, epoch, .. } = resting_journal(config)?;
+    let about = ALL.into_iter().find(|about| about.name == name);
+    let about = about.ok_or_else(|| format!("there is no consumer {name}"))?;
+    if about != &events::ABOUT {
+        return Err(format!("{name} cannot be moved: its offset is kept {}", about.offset));
+    }
+    let offset = Kept::new(&config.data_dir).offset;
+    let moved = match to {
+        Position::Start => offset.store(journal_id, epoch, 0),
+        Position::End => offset.forget(),
+        Position::After(sequence) => offset.store(journal_id, epoch, sequence),
+    };
+    moved.map_err(|error| format!("the offset cannot be written: {error}"))
+}
+
+/// Sends again what a consumer's target refused (`livedrop consumers retry`).
+///
+/// # Errors
+/// As [`list`]; and for a consumer that sets nothing aside here.
+pub async fn retry(config: &Config, name: &str) -> Result<Retried, String> {
+    resting_journal(config)?;
+    if name != events::ABOUT.name {
+        return Err(format!("{name} has no dead letters; what SQL refuses is `livedrop projection`"));
+    }
+    let url = config.events_url.clone().ok_or("events_url is not set: where to send them?")?;
+    let dead = Kept::new(&config.data_dir).dead;
+    events::retry(&dead, &mut HttpTarget::new(url)).await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,154 @@
+//! Sends events over HTTP, as the HTTP binding of CloudEvents says for batches: one POST with an array, and 2xx says that they are taken.
+
+use super::{Sent, Target};
+use crate::actors::cloud_event::BATCH_MEDIA_TYPE;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request,
+    client::conn::http1::{self, SendRequest},
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use std::{str::FromStr, time::Duration};
+use tokio::net::TcpStream;
+use url::{Host, Url};
+
+/// How long a target may take to answer. Longer, and it counts as away.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of an answer that are read.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Characters of an answer that go into a reason.
+const ANSWER_CHARS_MAX: usize = 200;
+
+/// Where events go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventsUrl {
+    host: String,
+    port: u16,
+    /// As the `Host` field says it.
+    authority: String,
+    path: String,
+}
+
+impl FromStr for EventsUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "must be http://<host>[:<port>]/<path>, without a user or a fragment".to_owned();
+        let url = Url::parse(text).map_err(|_| wrong())?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        if url.scheme() != "http" || !plain {
+            return Err(wrong());
+        }
+        let host = match url.host().ok_or_else(wrong)? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        let port = url.port_or_known_default().ok_or_else(wrong)?;
+        let authority = url.authority().to_owned();
+        let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        Ok(Self { host, port, authority, path })
+    }
+}
+
+/// A target behind a URL, over one connection that is kept.
+pub struct HttpTarget {
+    url: EventsUrl,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl HttpTarget {
+    /// Connects when there is something to send.
+    #[must_use]
+    pub fn new(url: EventsUrl) -> Self {
+        Self { url, connection: None }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+        let EventsUrl { host, port, .. } = &self.url;
+        let failed = |error: &dyn std::fmt::Display| format!("cannot connect to {host}:{port}: {error}");
+        let socket = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| failed(&error))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
+        tokio::spawn(async move {
+            // The sender learns of a connection that ends.
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+
+    async fn exchange(&mut self, batch: Bytes) -> Result<Sent, String> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(&self.url.path)
+            .header(HOST, &self.url.authority)
+            .header(CONTENT_TYPE, BATCH_MEDIA_TYPE)
+            .body(Full::new(batch))
+            .map_err(|error| error.to_string())?;
+        // Taken out, so that one on which something went wrong, or took too long, is not used again.
+        let mut connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        connection.ready().await.map_err(|error| error.to_string())?;
+        let answer = connection.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let text = body.map(|body| {
+            self.connection = Some(connection);
+            String::from_utf8_lossy(&body.to_bytes()).chars().take(ANSWER_CHARS_MAX).collect::<String>()
+        });
+        Ok(meaning(status.as_u16(), &text.unwrap_or_default()))
+    }
+}
+
+/// What is wrong with the events themselves is told from what is wrong with the target or the way there, which passes or is for the operator.
+fn meaning(status: u16, text: &str) -> Sent {
+    let said = || format!("the target answers {status} {text}").trim_end().to_owned();
+    match status {
+        200..=299 => Sent::Taken,
+        400 | 413 | 422 => Sent::Refused(said()),
+        _ => Sent::Unavailable(said()),
+    }
+}
+
+impl Target for HttpTarget {
+    async fn send(&mut self, batch: Bytes) -> Sent {
+        match tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(batch)).await {
+            Ok(Ok(sent)) => sent,
+            Ok(Err(reason)) => Sent::Unavailable(reason),
+            Err(_) => Sent::Unavailable(format!("the target has not answered within {} s", ANSWER_TIMEOUT.as_secs())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_plain_http() {
+        let url: EventsUrl = "http://collector:8088/events?tenant=1".parse().unwrap();
+        assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("collector", 8_088, "/events?tenant=1"));
+        assert_eq!(url.authority, "collector:8088");
+        let url: EventsUrl = "http://[::1]".parse().unwrap();
+        assert_eq!((url.host.as_str(), url.port, url.authority.as_str(), url.path.as_str()), ("::1", 80, "[::1]", "/"));
+        for wrong in
+            ["", "collector:8088", "https://collector/", "http://me:secret@collector/", "http://a/#b", "http://"]
+        {
+            assert!(wrong.parse::<EventsUrl>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_wrong_with_the_events_is_for_good() {
+        for status in [400, 413, 422] {
+            assert!(matches!(meaning(status, "no"), Sent::Refused(reason) if reason.ends_with("no")), "{status}");
+        }
+        for status in [301, 401, 403, 404, 408, 429, 500, 503] {
+            assert!(matches!(meaning(status, ""), Sent::Unavailable(_)), "{status}");
+        }
+        assert_eq!(meaning(202, ""), Sent::Taken);
+    }
+}

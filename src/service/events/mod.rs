@@ -1,0 +1,260 @@
+//! Sends what happens to the world as CloudEvents, at least once and in the journal's order: the offset is stored when the target has taken
+//! the events, so after a crash some are sent again, under the same ids.
+//!
+//! What the target refuses for good is found by halving the batch, and set aside with its reason ([`DeadLetters`]); everything else goes on. A
+//! target that is away or silent delays events and nothing else: the journal keeps them within the bounds for consumers that lag, and past
+//! these an event says which records are missing.
+
+mod http_target;
+#[cfg(test)]
+mod tests;
+
+pub use http_target::{EventsUrl, HttpTarget};
+
+use crate::actors::Clock;
+use crate::actors::cloud_event::CloudEvent;
+use crate::actors::consumers::dead_letters::{DeadLetter, DeadLetters};
+use crate::actors::consumers::offsets::OffsetFile;
+use crate::actors::consumers::{About, Consumer, Gap, Progress, Retention, Run, Step, Tail, TailError};
+use crate::journal::JournalReader;
+use bytes::Bytes;
+use serde_json::value::{RawValue, to_raw_value};
+use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
+
+/// See the module.
+pub const ABOUT: About = About {
+    name: "events",
+    effect: "sends CloudEvents over HTTP",
+    offset: "in a file, after the target has taken them",
+    retention: Retention::Lags,
+};
+
+/// Records of one batch: some hundred KiB of events.
+const BATCH_RECORDS_MAX: usize = 1_024;
+/// Events gather for so long, unless there are many.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// What became of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// The target has it.
+    Taken,
+    /// The target does not want these very events, for this reason: it will not later either.
+    Refused(String),
+    /// Not known, or not now, for this reason.
+    Unavailable(String),
+}
+
+/// Why a batch is still in hand.
+enum Undelivered {
+    /// One of its events is refused: which, is found in a part of it.
+    TooMany,
+    /// For this reason.
+    Unavailable(String),
+}
+
+/// Who takes events: a JSON array of them at a time.
+pub trait Target {
+    /// Sends a batch.
+    fn send(&mut self, batch: Bytes) -> impl Future<Output = Sent>;
+}
+
+/// What the consumer keeps in the data directory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// How far it has come.
+    pub offset: OffsetFile,
+    /// What was refused.
+    pub dead: DeadLetters,
+}
+
+impl Kept {
+    /// In this data directory.
+    #[must_use]
+    pub fn new(data_dir: &Path) -> Self {
+        Self { offset: OffsetFile::new(data_dir, ABOUT.name), dead: DeadLetters::new(data_dir, ABOUT.name) }
+    }
+
+    /// After which record it goes on. Where nothing is known it begins at the journal's end, and that is kept at once.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn resume(&self, journal: &JournalReader, first: u64) -> io::Result<u64> {
+        let (id, epoch, last) = (journal.journal_id(), journal.epoch(), journal.durable());
+        // 0 is what an operator says to begin with what there is.
+        match self.offset.load(id, epoch)? {
+            Some(0) => Ok(first - 1),
+            Some(sequence) if sequence <= last => Ok(sequence),
+            _ => self.offset.store(id, epoch, last).map(|()| last),
+        }
+    }
+}
+
+/// See the module.
+pub struct Events<T> {
+    tail: Tail,
+    target: T,
+    kept: Kept,
+    clock: Clock,
+    /// What is being sent, from this record of it on.
+    hand: Option<(Run, usize)>,
+    /// Records of the next batch, at most.
+    size: usize,
+    gap: Option<Gap>,
+}
+
+impl<T: Target> Events<T> {
+    /// Goes on after this record.
+    #[must_use]
+    pub fn new(progress: Arc<Progress>, journal: &JournalReader, after: u64, kept: Kept, target: T) -> Self {
+        let tail = Tail::new(progress, journal, after);
+        Self { tail, target, kept, clock: Clock::default(), hand: None, size: BATCH_RECORDS_MAX, gap: None }
+    }
+
+    /// Says what will not be sent.
+    async fn say_gap(&mut self, gap: Gap) -> Step {
+        let event = CloudEvent::gap(self.tail.journal().journal_id(), gap, self.clock.now());
+        let batch = match serde_json::to_vec(&[event]) {
+            Ok(batch) => batch.into(),
+            Err(error) => return Step::Stopped(error.to_string()),
+        };
+        match self.target.send(batch).await {
+            Sent::Taken => {
+                self.gap = None;
+                Step::Again
+            }
+            Sent::Refused(reason) | Sent::Unavailable(reason) => Step::Unavailable(reason),
+        }
+    }
+
+    /// Sends the next records in hand, and keeps how far it has come.
+    async fn send(&mut self, run: Run, from: usize) -> Step {
+        let to = run.records.len().min(from + self.size);
+        let (last, at) = (run.first_sequence + to as u64 - 1, run.records[to - 1].at);
+        let mut delivered = self.deliver(&run, from, to).await;
+        if delivered.is_ok() {
+            delivered = self.store(last).await.map_err(Undelivered::Unavailable);
+        }
+        match delivered {
+            Ok(()) => {
+                self.tail.passed(last, at);
+                self.size = BATCH_RECORDS_MAX;
+                self.hand = (to < run.records.len()).then_some((run, to));
+                Step::Worked
+            }
+            Err(Undelivered::TooMany) => {
+                self.size = (to - from).div_ceil(2);
+                self.hand = Some((run, from));
+                Step::Again
+            }
+            Err(Undelivered::Unavailable(reason)) => {
+                self.hand = Some((run, from));
+                Step::Unavailable(reason)
+            }
+        }
+    }
+
+    /// Brings the events of these records to the target, or sets the only one of them aside.
+    async fn deliver(&mut self, run: &Run, from: usize, to: usize) -> Result<(), Undelivered> {
+        let (first, journal) = (run.first_sequence + from as u64, self.tail.journal().journal_id());
+        let event = |(sequence, record)| CloudEvent::of(journal, sequence, record);
+        let events: Vec<CloudEvent<'_>> = (first..).zip(&run.records[from..to]).filter_map(event).collect();
+        if events.is_empty() {
+            return Ok(());
+        }
+        let sent = match serde_json::to_vec(&events) {
+            Ok(batch) => self.target.send(batch.into()).await,
+            Err(error) => Sent::Refused(error.to_string()),
+        };
+        match (sent, &events[..]) {
+            (Sent::Taken, _) => Ok(()),
+            (Sent::Refused(reason), [event]) => self.set_aside(event, reason).await.map_err(Undelivered::Unavailable),
+            (Sent::Refused(_), _) => Err(Undelivered::TooMany),
+            (Sent::Unavailable(reason), _) => Err(Undelivered::Unavailable(reason)),
+        }
+    }
+
+    async fn set_aside(&self, event: &CloudEvent<'_>, reason: String) -> Result<(), String> {
+        let failed = |error: &dyn std::fmt::Display| format!("what was refused cannot be set aside: {error}");
+        let text: Box<RawValue> = to_raw_value(event).map_err(|error| failed(&error))?;
+        let id = event.id().to_owned();
+        tracing::error!(consumer = ABOUT.name, %id, %reason, "the target refuses an event for good; it is set aside");
+        let (letter, dead) = (DeadLetter { id, reason, event: text }, self.kept.dead.clone());
+        let added = on_disk(move || dead.add(letter)).await.map_err(|error| failed(&error))?;
+        self.tail.progress().sets_aside(added);
+        Ok(())
+    }
+
+    async fn store(&self, sequence: u64) -> Result<(), String> {
+        let (offset, journal) = (self.kept.offset.clone(), self.tail.journal());
+        let (id, epoch) = (journal.journal_id(), journal.epoch());
+        let stored = on_disk(move || offset.store(id, epoch, sequence)).await;
+        stored.map_err(|error| format!("the offset cannot be stored: {error}"))
+    }
+}
+
+/// Not on a thread that others need.
+async fn on_disk<R: Send + 'static>(work: impl FnOnce() -> io::Result<R> + Send + 'static) -> io::Result<R> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+impl<T: Target> Consumer for Events<T> {
+    fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    async fn work(&mut self) -> Step {
+        if let Some(gap) = self.gap {
+            return self.say_gap(gap).await;
+        }
+        if let Some((run, from)) = self.hand.take() {
+            return self.send(run, from).await;
+        }
+        match self.tail.try_next() {
+            Ok(Some(run)) => self.send(run, 0).await,
+            Ok(None) => Step::Idle,
+            Err(error) => {
+                if let TailError::Skipped(gap) = error {
+                    self.gap = Some(gap);
+                }
+                Step::from(&error)
+            }
+        }
+    }
+
+    async fn rest(&mut self) {
+        let behind = self.tail.journal().durable().saturating_sub(self.tail.progress().passed());
+        if behind < BATCH_RECORDS_MAX as u64 {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+}
+
+/// What came of sending again what was set aside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retried {
+    /// Events that the target has now.
+    pub taken: usize,
+    /// Events that it refuses still, and the last reason.
+    pub left: Option<(usize, String)>,
+}
+
+/// Sends what was set aside once more, one by one; what is taken is kept no longer.
+///
+/// # Errors
+/// Where the file cannot be read or written; what was taken may be sent again then.
+pub async fn retry(dead: &DeadLetters, target: &mut impl Target) -> io::Result<Retried> {
+    let (mut left, mut taken, mut why) = (Vec::new(), 0, String::new());
+    for letter in dead.all()? {
+        let batch = Bytes::from(format!("[{}]", letter.event));
+        match target.send(batch).await {
+            Sent::Taken => taken += 1,
+            Sent::Refused(reason) | Sent::Unavailable(reason) => {
+                why.clone_from(&reason);
+                left.push(DeadLetter { reason, ..letter });
+            }
+        }
+    }
+    dead.keep(&left)?;
+    Ok(Retried { taken, left: (!left.is_empty()).then_some((left.len(), why)) })
+}

@@ -1,0 +1,223 @@
+//! Targets that lose answers, refuse, and are away; processes that end between the effect and the offset. Nothing is lost, and what comes
+//! again comes under the same id.
+
+use super::*;
+use crate::actors::consumers::runner;
+use crate::domain::fixtures::drop_of;
+use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, VariantId};
+use crate::journal::{Completion, Journal, JournalError, JournalOptions, LagBounds, MemoryDevice, Records};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use tempfile::TempDir;
+use tokio::sync::{oneshot, watch};
+
+struct Done(oneshot::Sender<u64>);
+
+impl Completion for Done {
+    fn complete(self, durable: Result<u64, JournalError>) {
+        self.0.send(durable.unwrap()).unwrap();
+    }
+}
+
+/// What the target has taken, in its order.
+type Taken = Arc<Mutex<Vec<Value>>>;
+
+/// How a target behaves.
+struct Play {
+    taken: Taken,
+    /// Of a hundred batches, those that get lost on the way, and those of which the answer does.
+    lost: (u32, u32),
+    random: StdRng,
+    /// Events with this many units are refused.
+    refused: Option<u64>,
+}
+
+impl Play {
+    fn new(taken: &Taken) -> Self {
+        Self { taken: Arc::clone(taken), lost: (0, 0), random: StdRng::seed_from_u64(0), refused: None }
+    }
+}
+
+impl Target for Play {
+    async fn send(&mut self, batch: Bytes) -> Sent {
+        let events: Vec<Value> = serde_json::from_slice(&batch).unwrap();
+        let dice = self.random.random_range(0..100);
+        if dice < self.lost.0 {
+            return Sent::Unavailable("lost on the way".to_owned());
+        }
+        let refused = |event: &Value| self.refused.is_some_and(|units| event["data"]["quantity"] == units);
+        if events.iter().any(refused) {
+            return Sent::Refused("422".to_owned());
+        }
+        self.taken.lock().unwrap().extend(events);
+        if dice < self.lost.0 + self.lost.1 {
+            return Sent::Unavailable("the answer was lost".to_owned());
+        }
+        Sent::Taken
+    }
+}
+
+struct World {
+    journal: Journal<Done>,
+    folder: TempDir,
+    drops: Vec<DropId>,
+    taken: Taken,
+}
+
+impl World {
+    fn new(lag_bytes: u64) -> Self {
+        let lag_bounds = LagBounds { bytes: lag_bytes, age: Duration::from_secs(3_600) };
+        let options = JournalOptions { tail_bytes: 0, segment_bytes: 8_192, lag_bounds, ..JournalOptions::in_memory() };
+        let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
+        journal.handle().register_cursor("sql", 0);
+        let drops = (0..3).map(|_| drop_of(1).id).collect();
+        Self { journal, folder: TempDir::new().unwrap(), drops, taken: Taken::default() }
+    }
+
+    /// Restocks of so many units, of one drop after the other; every fifth record says nothing to the world.
+    async fn append(&self, units: std::ops::Range<u32>) {
+        for n in units {
+            let drop = self.drops[n as usize % 3];
+            let event = match n % 5 {
+                0 => DropEvent::PaymentEnded { order: crate::domain::OrderId::for_drop(drop) },
+                _ => DropEvent::Restocked { variant: VariantId(drop.0), quantity: n },
+            };
+            let record = DropRecord { drop, at: Timestamp::from_millis(n.into()), event };
+            let mut records = Records::default();
+            records.push(|buffer| record.encode(buffer)).unwrap();
+            let (done, durable) = oneshot::channel();
+            self.journal.handle().try_permit().unwrap().submit(records, Done(done));
+            durable.await.unwrap();
+        }
+    }
+
+    fn kept(&self) -> Kept {
+        Kept::new(self.folder.path())
+    }
+
+    /// A consumer as a start makes it.
+    fn begin(&self, target: Play) -> (Events<Play>, Arc<Progress>) {
+        let (reader, progress) = (self.journal.handle().reader(), Progress::new(&ABOUT));
+        let after = self.kept().resume(&reader, 1).unwrap();
+        (Events::new(Arc::clone(&progress), &reader, after, self.kept(), target), progress)
+    }
+
+    /// Units of what was taken, each id once, in the order of their first arrival; and how often an id came again.
+    fn units(&self) -> (Vec<u64>, usize) {
+        let taken = self.taken.lock().unwrap();
+        let (mut known, mut units) = (BTreeMap::new(), Vec::new());
+        for event in taken.iter() {
+            let same = known.entry(event["id"].as_str().unwrap().to_owned()).or_insert_with(|| {
+                units.extend(event["data"]["quantity"].as_u64());
+                event.clone()
+            });
+            assert_eq!(same, event, "an id is one event");
+        }
+        (units, taken.len() - known.len())
+    }
+}
+
+fn said(units: std::ops::Range<u64>) -> Vec<u64> {
+    units.filter(|n| n % 5 != 0).collect()
+}
+
+fn to_the_end() -> watch::Receiver<bool> {
+    watch::channel(true).1
+}
+
+#[tokio::test]
+async fn a_crash_between_effect_and_offset_loses_nothing_and_repeats_under_the_same_ids() {
+    let mut repeated = 0;
+    for seed in 0..40 {
+        let world = World::new(1 << 20);
+        let mut random = StdRng::seed_from_u64(seed);
+        world.kept().resume(&world.journal.handle().reader(), 1).unwrap();
+        world.append(1..60).await;
+        let mut appended = 60;
+        for _ in 0..30 {
+            let play =
+                Play { lost: (20, 30), random: StdRng::seed_from_u64(random.random()), ..Play::new(&world.taken) };
+            let (mut events, _) = world.begin(play);
+            events.size = random.random_range(1..20);
+            // A life of some steps, which ends after the effect and before the offset, before both, or after both.
+            for _ in 0..random.random_range(1..4) {
+                events.work().await;
+            }
+            if random.random_range(0..3) == 0 {
+                world.append(appended..appended + 10).await;
+                appended += 10;
+            }
+        }
+        runner::run(&mut world.begin(Play::new(&world.taken)).0, to_the_end()).await;
+        let (units, again) = world.units();
+        assert_eq!(units, said(1..appended.into()), "seed {seed}: all, first come in their order");
+        repeated += again;
+    }
+    assert!(repeated > 0, "answers were lost");
+}
+
+#[tokio::test]
+async fn one_event_that_is_refused_is_set_aside_and_goes_when_it_is_taken() {
+    let world = World::new(1 << 20);
+    world.kept().resume(&world.journal.handle().reader(), 1).unwrap();
+    world.append(1..100).await;
+    let (mut events, progress) = world.begin(Play { refused: Some(42), ..Play::new(&world.taken) });
+    runner::run(&mut events, to_the_end()).await;
+    let others: Vec<u64> = said(1..100).into_iter().filter(|units| *units != 42).collect();
+    assert_eq!(world.units(), (others, 0));
+    let [letter] = &world.kept().dead.all().unwrap()[..] else { panic!("one") };
+    assert_eq!((letter.id.as_str(), letter.reason.as_str()), ("42-0", "422"));
+    assert_eq!((progress.dead_letters(), progress.errors(), progress.passed()), (1, 0, 99));
+
+    let dead = world.kept().dead;
+    let still = retry(&dead, &mut Play { refused: Some(42), ..Play::new(&world.taken) }).await.unwrap();
+    assert_eq!(still, Retried { taken: 0, left: Some((1, "422".to_owned())) });
+    let taken = retry(&dead, &mut Play::new(&world.taken)).await.unwrap();
+    assert_eq!((taken, dead.all().unwrap().len()), (Retried { taken: 1, left: None }, 0));
+    assert_eq!(world.units().0.last(), Some(&42));
+}
+
+#[tokio::test]
+async fn what_the_journal_did_not_keep_is_said_in_its_place() {
+    let world = World::new(0);
+    let reader = world.journal.handle().reader();
+    world.kept().resume(&reader, 1).unwrap();
+    world.append(1..5).await;
+    let (mut events, progress) = world.begin(Play::new(&world.taken));
+    assert_eq!(events.work().await, Step::Worked);
+    let mut next = 5;
+    // The segment that it is reading stays readable for it when it is deleted, so more than that one has to go.
+    while !matches!(reader.cursor(4).next_batch(1), Err(JournalError::Gone { oldest, .. }) if oldest > 500) {
+        world.append(next..next + 10).await;
+        next += 10;
+        reader.advance_cursor("sql", reader.durable());
+    }
+    runner::run(&mut events, to_the_end()).await;
+    let gap = progress.last_gap().unwrap();
+    let taken = world.taken.lock().unwrap().clone();
+    let at = taken.iter().position(|event| event["type"] == "com.livedrop.events.gap.v1").unwrap();
+    let data = &taken[at]["data"];
+    assert_eq!((&data["first_sequence"], &data["last_sequence"]), (&gap.first.into(), &gap.last.into()));
+    assert!(gap.first >= 5 && gap.records() > 100, "{gap:?}");
+    let units = |events: &[Value]| events.iter().filter_map(|event| event["data"]["quantity"].as_u64()).collect();
+    let (before, after): (Vec<u64>, Vec<u64>) = (units(&taken[..at]), units(&taken[at + 1..]));
+    assert_eq!((before, after), (said(1..gap.first), said(gap.last + 1..next.into())));
+}
+
+#[tokio::test]
+async fn it_begins_at_the_end_and_where_it_is_told_to() {
+    let world = World::new(1 << 20);
+    world.append(1..11).await;
+    let reader = world.journal.handle().reader();
+    let kept = world.kept();
+    assert_eq!(kept.resume(&reader, 1).unwrap(), 10, "from when it was turned on");
+    world.append(11..21).await;
+    assert_eq!(kept.resume(&reader, 1).unwrap(), 10, "and not from the next start");
+    kept.offset.store(reader.journal_id(), reader.epoch(), 0).unwrap();
+    assert_eq!(kept.resume(&reader, 4).unwrap(), 3, "from what there is");
+    kept.offset.store(reader.journal_id(), reader.epoch(), 99).unwrap();
+    assert_eq!(kept.resume(&reader, 1).unwrap(), 20, "the journal has no such record");
+    assert_eq!(kept.offset.load(reader.journal_id(), reader.epoch()).unwrap(), Some(20));
+}

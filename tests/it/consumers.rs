@@ -1,0 +1,94 @@
+//! Events that leave the server, and what follows the journal as an operator sees it.
+
+use crate::metrics::{sample, text};
+use crate::server::{Server, Setup, livedrop};
+use crate::target::{SILENT, Target};
+use serde_json::{Value, json};
+use std::process::Output;
+
+/// `livedrop consumers …` beside the stopped server.
+fn consumers(server: &Server, task: &[&str]) -> Output {
+    let mut command = livedrop();
+    command.arg("consumers").args(task).arg("--data-dir").arg(&server.data);
+    command.output().expect("livedrop consumers runs")
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+async fn check(server: &Server, name: &str) -> Value {
+    let (_, said) = server.readiness().await;
+    let each = said["checks"]["consumers"]["each"].as_array().expect("a list").clone();
+    each.into_iter().find(|consumer| consumer["name"] == name).unwrap_or_else(|| panic!("{name}: {said}"))
+}
+
+// The target answers while the test waits for a process.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_sent_and_again_after_a_crash_and_what_is_refused_waits_for_its_operator() {
+    let target = Target::open(204).await;
+    let extra = vec!["--events-url".to_owned(), target.url.clone()];
+    let mut server = Server::set_up(Setup { extra, quiet: true, ..Setup::default() });
+    let (_, drop) = server.live_drop(5, json!({})).await;
+    let ann = server.account("ann").await;
+    let ask = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    assert_eq!(server.order(&ann, "one", &ask).await.0, 201);
+    server.until("it is sent", async || target.count("com.livedrop.order.confirmed.v1") == 1).await;
+    let types: Vec<String> = target.events().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
+    let short: Vec<&str> = types.iter().map(|kind| kind.trim_start_matches("com.livedrop.")).collect();
+    assert_eq!(short, ["drop.scheduled.v1", "drop.started.v1", "order.reserved.v1", "order.confirmed.v1"]);
+    assert!(target.events().iter().all(|event| event["specversion"] == "1.0" && event["partitionkey"] == drop));
+
+    // A target that is silent holds up nobody, and a killed server sends what it had not taken.
+    target.answers(SILENT);
+    assert_eq!(server.order(&ann, "two", &ask).await.0, 201);
+    let asked = target.asked();
+    server.until("it is asked", async || target.asked() > asked).await;
+    assert!(check(&server, "events").await["lag_records"].as_u64() > Some(0));
+    server.kill();
+    target.answers(204);
+    server.restart();
+    server.until("it is sent", async || target.count("com.livedrop.order.confirmed.v1") == 2).await;
+
+    // What is refused for good is set aside, and what is after it goes on.
+    target.answers(422);
+    assert_eq!(server.order(&ann, "three", &ask).await.0, 201);
+    server.until("it is set aside", async || check(&server, "events").await["dead_letters"] == 2).await;
+    assert_eq!(server.readiness().await.1["checks"]["consumers"]["status"], "degraded");
+    let counted = sample(&text(&server).await, "livedrop_consumer_dead_letters{consumer=\"events\"}");
+    assert!((counted - 2.0).abs() < f64::EPSILON, "{counted}");
+    target.answers(204);
+    assert_eq!(server.order(&ann, "four", &ask).await.0, 201);
+    server.until("the rest goes on", async || target.count("com.livedrop.order.confirmed.v1") == 3).await;
+    let running = consumers(&server, &["list"]);
+    assert!(!running.status.success() && said(&running).contains("a server runs"), "{}", said(&running));
+    assert_eq!(server.terminate(), Some(0));
+
+    let listed = said(&consumers(&server, &["list"]));
+    assert_eq!(listed.lines().count(), 5, "{listed}");
+    let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    let fields = |name: &str| line(name).split_whitespace().take(4).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(
+        (&fields("events")[1..2], &fields("events")[3]),
+        (&["lags".to_owned()][..], &"2".to_owned()),
+        "{listed}"
+    );
+    assert_eq!(fields("projector")[2], fields("events")[2], "both have everything: {listed}");
+    let retried = consumers(&server, &["retry", "events", "--events-url", &target.url]);
+    assert!(retried.status.success() && said(&retried).contains("taken 2"), "{}", said(&retried));
+    assert_eq!(target.count("com.livedrop.order.confirmed.v1"), 4);
+
+    // From the beginning, to a target that knows nothing.
+    assert!(!consumers(&server, &["reset", "refunds", "--to", "start"]).status.success());
+    assert!(!consumers(&server, &["reset", "event", "--to", "start"]).status.success());
+    let reset = consumers(&server, &["reset", "events", "--to", "start"]);
+    assert!(reset.status.success(), "{}", said(&reset));
+    let all = target.events().len();
+    server.restart();
+    server.until("nothing is behind", async || check(&server, "events").await["lag_records"] == 0).await;
+    assert_eq!(target.events().len(), all, "the same events under the same ids");
+    for name in ["projector", "broadcaster", "refunds"] {
+        server.until(name, async || check(&server, name).await["lag_records"] == 0).await;
+        assert_eq!(check(&server, name).await["status"], "ready", "{name}");
+    }
+}
