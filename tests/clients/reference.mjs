@@ -10,7 +10,7 @@ globalThis.WebSocket = class extends Socket {
   }
 };
 const base = `http://${address}`;
-const login = { access_token: token, refresh_token: "", user: { id: "", email: "", display_name: "", role: "" }, renew_at: null };
+const login = { access_token: token, refresh_token: "", user: { id: "", email: "", display_name: "", role: "" } };
 const kept = new Map([[`livedrop:${base}:login`, JSON.stringify(login)]]);
 const storage = { length: 0, key: () => null, getItem: (name) => kept.get(name) ?? null, setItem: (name, text) => kept.set(name, text), removeItem: (name) => kept.delete(name) };
 new LiveDrop({ base, storage }).watch(topics.split(","), (message) => console.log(JSON.stringify(message)));

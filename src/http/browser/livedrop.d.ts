@@ -3,7 +3,7 @@
  * @typedef {{ drop_id: string, variant_id?: string, quantity: number, payment_method?: string }} OrderRequest
  * @typedef {{ key: string, body: string, at: number }} StoredOrder
  * @typedef {{ order: OrderRequest, result?: any, error?: LiveDropError }} ResumedOrder
- * @typedef {{ access_token: string, refresh_token: string, user: User, renew_at: number | null }} Login
+ * @typedef {{ access_token: string, refresh_token: string, user: User, renew_at?: number, ends_at?: number }} Login
  * @typedef {{ type: string, id?: string, topic?: string, position?: number, [field: string]: any }} Message
  * @typedef {{ topics: Set<string>, handler: (message: Message) => unknown }} Watcher
  * @typedef {{ code: number, retryMs: number | null, ready: boolean }} Closed
@@ -121,7 +121,8 @@ export type Login = {
     access_token: string;
     refresh_token: string;
     user: User;
-    renew_at: number | null;
+    renew_at?: number;
+    ends_at?: number;
 };
 export type Message = {
     type: string;

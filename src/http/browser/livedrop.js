@@ -34,7 +34,7 @@ const CLOCK_STEP_MS = 2_000;
  * @typedef {{ drop_id: string, variant_id?: string, quantity: number, payment_method?: string }} OrderRequest
  * @typedef {{ key: string, body: string, at: number }} StoredOrder
  * @typedef {{ order: OrderRequest, result?: any, error?: LiveDropError }} ResumedOrder
- * @typedef {{ access_token: string, refresh_token: string, user: User, renew_at: number | null }} Login
+ * @typedef {{ access_token: string, refresh_token: string, user: User, renew_at?: number, ends_at?: number }} Login
  * @typedef {{ type: string, id?: string, topic?: string, position?: number, [field: string]: any }} Message
  * @typedef {{ topics: Set<string>, handler: (message: Message) => unknown }} Watcher
  * @typedef {{ code: number, retryMs: number | null, ready: boolean }} Closed
@@ -456,7 +456,8 @@ export class LiveDrop extends EventTarget {
   #keep({ access_token, refresh_token, expires_in, user }) {
     // A fifth of its time is left for trying again, and the second that the server's times are cut to.
     const renewIn = Math.max(expires_in * 800 - 1_000, expires_in * 400);
-    const login = { access_token, refresh_token, user, renew_at: this.synced ? this.now() + renewIn : null };
+    const times = this.synced ? { renew_at: this.now() + renewIn, ends_at: this.now() + expires_in * 1_000 } : {};
+    const login = { access_token, refresh_token, user, ...times };
     this.#storage.setItem(this.#name("login"), JSON.stringify(login));
     this.#renewTries = 0;
     this.#renewNotBefore = 0;
@@ -491,10 +492,11 @@ export class LiveDrop extends EventTarget {
     this.#loginChanged(reason);
   }
 
-  /** The token to use, a new one where it is about to end. @returns {Promise<string | null>} */
+  /** The token to use. A timer renews it in time; one that ended while the device slept is renewed first. @returns {Promise<string | null>} */
   async #current() {
     const login = this.#login;
-    if (login?.renew_at && this.now() >= login.renew_at) await this.#renew(login.access_token);
+    const ended = login?.ends_at && this.now() >= login.ends_at && performance.now() >= this.#renewNotBefore;
+    if (ended) await this.#renew(login.access_token);
     return this.#login?.access_token ?? null;
   }
 
@@ -639,23 +641,23 @@ export class LiveDrop extends EventTarget {
   /** Connects, and comes back whenever the connection is lost, for as long as somebody watches. */
   async #run() {
     this.#running = true;
-    for (let tries = 0, refused = ""; this.#isWanted(); ) {
+    for (let tries = 0, renewed = false; this.#isWanted(); ) {
       /** @type {number | null} */
       let wait = null;
       try {
         const { code, retryMs, ready } = await this.#session();
         // What waits is handled before the rest is asked for.
         while (this.#handling) await this.#handling;
-        if (ready) [tries, refused] = [0, ""];
+        if (ready) [tries, renewed] = [0, false];
         if (!this.#isWanted()) break;
         // 1000: this client hung up, to begin anew.
         wait = code === 1000 ? 0 : retryMs;
         const token = this.#token;
         if (code === 4403 && token) this.#end("revoked", token);
         else if (code === 4401 && token) {
-          if (refused && refused !== token) this.#end("refused", token); // a new token as well
-          else if (await this.#replace(token, "")) wait = 0;
-          refused = token;
+          // The server refuses its own new token: that login is over.
+          if (renewed) this.#end("refused", token);
+          else if (await this.#replace(token, "")) [renewed, wait] = [true, 0];
         } else if (isFinal(code)) this.#stop("closed", code);
         // Too many sessions: another tab, which the user looks at, has the connection now.
         else if (code === 4001) await visible();
