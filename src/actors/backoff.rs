@@ -1,6 +1,10 @@
-//! Pauses between tries, each twice as long as the one before, up to a bound.
+//! Pauses between tries, each twice as long as the one before, up to a bound, and each a little longer than that by chance: those who failed
+//! together do not try again together.
 
 use std::time::Duration;
+
+/// The part of a pause that chance adds, at most.
+const JITTER: f64 = 0.25;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -26,7 +30,8 @@ impl Backoff {
 
     /// Waits.
     pub async fn pause(&mut self) {
-        tokio::time::sleep(self.step()).await;
+        let pause = self.step();
+        tokio::time::sleep(pause.mul_f64(1.0 + rand::random::<f64>() * JITTER)).await;
     }
 
     /// It worked: the next trouble begins with the first pause again.

@@ -10,6 +10,7 @@ use crate::journal::JournalReader;
 use crate::service::events::{self, Events, EventsUrl, HttpTarget, Kept};
 use crate::service::settle::Settler;
 use crate::service::settle::refunds::{self, Relay};
+use crate::storage::Store;
 use actix::{Actor, Arbiter};
 use actix_web::rt::spawn;
 use std::{io, rc::Rc, sync::Arc};
@@ -97,27 +98,30 @@ impl Consumers {
         spawn(self.supervisor.clone().keep(refunds::ABOUT.name, Need::Useful, run))
     }
 
-    /// Sends events to another system. `first`: the journal's oldest record.
+    /// Sends events to another system, from after this record. Two tasks: the other one copies the offset into the database.
     ///
     /// # Errors
-    /// Where what it keeps in the data directory cannot be read or written.
+    /// Where what it keeps in the data directory cannot be read.
     pub fn send_events(
         &mut self,
         reader: &JournalReader,
-        first: u64,
-        kept: Kept,
-        url: EventsUrl,
-    ) -> io::Result<JoinHandle<()>> {
-        let (after, progress) = (kept.resume(reader, first)?, Progress::new(&events::ABOUT));
+        after: u64,
+        (kept, url): (Kept, EventsUrl),
+        store: &Arc<dyn Store>,
+    ) -> io::Result<[JoinHandle<()>; 2]> {
+        let progress = Progress::new(&events::ABOUT);
         progress.sets_aside(kept.dead.all()?.len());
         self.running.push(Arc::clone(&progress));
-        let consumer = Events::new(progress, reader, after, kept, HttpTarget::new(url));
+        let consumer = Events::new(Arc::clone(&progress), reader, after, kept, HttpTarget::new(url));
         let (consumer, stopped) = (Rc::new(Mutex::new(consumer)), self.stopped.clone());
         let run = move |_| {
             let (consumer, stopped) = (Rc::clone(&consumer), stopped.clone());
             async move { runner::run(&mut *consumer.lock().await, stopped).await }
         };
-        Ok(spawn(self.supervisor.clone().keep(events::ABOUT.name, Need::Useful, run)))
+        let sending = spawn(self.supervisor.clone().keep(events::ABOUT.name, Need::Useful, run));
+        let (reader, store) = (reader.clone(), Arc::clone(store));
+        let copy = move |_| events::copy_offset(Arc::clone(&progress), reader.clone(), Arc::clone(&store));
+        Ok([sending, spawn(self.supervisor.clone().keep("events_offset", Need::Useful, copy))])
     }
 
     /// Those that were started.

@@ -48,12 +48,16 @@ impl Monitor {
     }
 }
 
-/// Each consumer of the journal. One that has skipped records is degraded until it has caught up.
+/// A consumer that is behind for longer does not do well, whether it knows or hangs.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// Each consumer of the journal. One that has skipped records, or will, is degraded until it has caught up.
 fn consumers(roster: &Roster) -> ConsumersCheck {
     let check = |(progress, lag): (&Progress, Lag)| {
         let trouble = progress.trouble();
         let (gaps, skipped_records) = progress.gaps();
-        let degraded = trouble.is_some() || progress.dead_letters() > 0 || (gaps > 0 && lag.records > 0);
+        let stalled = lag.age > STALLED || lag.lost > 0;
+        let degraded = stalled || trouble.is_some() || progress.dead_letters() > 0 || (gaps > 0 && lag.records > 0);
         ConsumerCheck {
             name: progress.about().name,
             status: if degraded { Health::Degraded } else { Health::Ready },
@@ -62,6 +66,7 @@ fn consumers(roster: &Roster) -> ConsumersCheck {
             lag_ms: u64::try_from(lag.age.as_millis()).unwrap_or(u64::MAX),
             errors: progress.errors(),
             last_error: progress.last_error(),
+            lost_records: lag.lost,
             gaps,
             skipped_records,
             dead_letters: progress.dead_letters(),

@@ -47,6 +47,7 @@ struct ConsumerGauges {
     records: IntGaugeVec,
     bytes: IntGaugeVec,
     seconds: GaugeVec,
+    lost: IntGaugeVec,
     failing: IntGaugeVec,
     errors: IntCounterVec,
     gaps: IntCounterVec,
@@ -79,6 +80,7 @@ impl ConsumerGauges {
             records: by_name("lag_records", "Durable journal records that the consumer has not passed.")?,
             bytes: by_name("lag_bytes", "About how many bytes of journal these are.")?,
             seconds,
+            lost: by_name("lost_records", "Of these, how many the journal has no more: they will be skipped.")?,
             failing: by_name("failing", "1 while the consumer makes no progress; /readyz says why.")?,
             errors: counted("errors_total", "How often a step of the consumer failed.")?,
             gaps: counted(
@@ -97,6 +99,7 @@ impl ConsumerGauges {
             self.records.with_label_values(name).set(signed(lag.records));
             self.bytes.with_label_values(name).set(signed(lag.bytes));
             self.seconds.with_label_values(name).set(lag.age.as_secs_f64());
+            self.lost.with_label_values(name).set(signed(lag.lost));
             self.failing.with_label_values(name).set(i64::from(progress.trouble().is_some()));
             self.dead.with_label_values(name).set(signed(progress.dead_letters()));
             for (counter, count) in [(&self.errors, progress.errors()), (&self.gaps, gaps), (&self.skipped, skipped)] {

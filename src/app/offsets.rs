@@ -3,8 +3,8 @@
 
 use super::consumers::ALL;
 use super::projection::resting_journal;
-use crate::actors::consumers::About;
-use crate::actors::consumers::projector;
+use crate::actors::consumers::offsets::AT_THE_END;
+use crate::actors::consumers::{About, projector};
 use crate::config::Config;
 use crate::journal::Identity;
 use crate::service::events::{self, HttpTarget, Kept, Retried};
@@ -50,7 +50,11 @@ pub struct Listed {
 impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let About { name, effect, offset, retention } = self.about;
-        let at = self.offset.map_or_else(|| "-".to_owned(), |sequence| sequence.to_string());
+        let at = match self.offset {
+            None => "-".to_owned(),
+            Some(AT_THE_END) => "end".to_owned(),
+            Some(sequence) => sequence.to_string(),
+        };
         let retention = format!("{retention:?}").to_lowercase();
         write!(f, "{name:<12} {retention:<8} {at:>12} {:>6}  {effect}; offset {offset}", self.dead_letters)
     }
@@ -70,7 +74,9 @@ pub async fn list(config: &Config, store: &dyn Store) -> Result<Vec<Listed>, Str
             let watermark = store.watermark(journal_id).await.map_err(|error| error.to_string())?;
             offset = watermark.map(|watermark| watermark.sequence);
         } else if about == &events::ABOUT {
-            offset = kept.offset.load(journal_id, epoch).map_err(|error| error.to_string())?;
+            let copy = store.consumer_offset(about.name, journal_id).await.map_err(|error| error.to_string())?;
+            let file = kept.offset.load(journal_id, epoch).map_err(|error| error.to_string())?;
+            offset = file.or(copy.map(|copy| copy.sequence));
             dead_letters = kept.dead.all().map_err(|error| error.to_string())?.len();
         }
         listed.push(Listed { about, offset, dead_letters });
@@ -92,7 +98,7 @@ pub fn reset(config: &Config, name: &str, to: Position) -> Result<(), String> {
     let offset = Kept::new(&config.data_dir).offset;
     let moved = match to {
         Position::Start => offset.store(journal_id, epoch, 0),
-        Position::End => offset.forget(),
+        Position::End => offset.store(journal_id, epoch, AT_THE_END),
         Position::After(sequence) => offset.store(journal_id, epoch, sequence),
     };
     moved.map_err(|error| format!("the offset cannot be written: {error}"))

@@ -24,7 +24,7 @@ use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
 use crate::service::accounts::{Accounts, HasOpenDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
-use crate::service::events::Kept;
+use crate::service::events::{self, Kept};
 use crate::service::identity;
 use crate::service::inbox::{Inbox, MarkWriter};
 use crate::service::keys::Keys;
@@ -108,8 +108,11 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     background.beat(&pulse);
     let projector = consumers.project(projector);
     if let Some(url) = config.events_url.clone() {
-        let sending = consumers.send_events(&reader, first, Kept::new(data_dir), url);
-        background.tasks.push(sending.map_err(AppError::io("read or write what the consumer events keeps"))?);
+        let (kept, copy) = (Kept::new(data_dir), store.consumer_offset(events::ABOUT.name, reader.journal_id()).await?);
+        let sending = kept
+            .resume(&reader, first, copy)
+            .and_then(|after| consumers.send_events(&reader, after, (kept, url), &store));
+        background.tasks.extend(sending.map_err(AppError::io("read or write what the consumer events keeps"))?);
     }
     let roster = consumers.roster(&reader, &clock);
 

@@ -103,7 +103,8 @@ pub struct ConsumerCheck {
     /// As metrics and the log call it.
     #[schema(example = "projector")]
     pub name: &'static str,
-    /// Degraded while it makes no progress, has effects set aside, or has skipped records and not caught up since.
+    /// Degraded while it makes no progress or is more than 30 s behind, has effects set aside, or has lost or skipped records and not caught up
+    /// since.
     pub status: Health,
     /// Durable journal records that it has not passed.
     #[schema(minimum = 0)]
@@ -119,6 +120,9 @@ pub struct ConsumerCheck {
     pub errors: u64,
     /// Why it last did.
     pub last_error: Option<String>,
+    /// How many of them the journal has no more: they will be skipped when it comes to them.
+    #[schema(minimum = 0)]
+    pub lost_records: u64,
     /// How often it skipped records that the journal did not keep for it any longer.
     #[schema(minimum = 0)]
     pub gaps: u64,
@@ -213,6 +217,7 @@ mod tests {
                         lag_ms: 5,
                         errors: 6,
                         last_error: Some("no space".to_owned()),
+                        lost_records: 4,
                         gaps: 1,
                         skipped_records: 9,
                         dead_letters: 2,
@@ -234,7 +239,7 @@ mod tests {
                 {"status": "degraded", "lag_records": 7, "set_aside_records": 2, "set_aside_drops": ["d"]},
             "consumers": {"status": "degraded", "each": [{
                 "name": "events", "status": "degraded", "lag_records": 3, "lag_bytes": 400, "lag_ms": 5, "errors": 6,
-                "last_error": "no space", "gaps": 1, "skipped_records": 9, "dead_letters": 2, "last_gap": [11, 19]}]},
+                "last_error": "no space", "lost_records": 4, "gaps": 1, "skipped_records": 9, "dead_letters": 2, "last_gap": [11, 19]}]},
             "tasks": {"status": "degraded", "failing": ["scheduler"]},
         }});
         assert_eq!(body, expected);

@@ -357,6 +357,12 @@ impl JournalReader {
         self.shared.keeper.retention.register(name, sequence, Hold::Lags);
     }
 
+    /// The oldest record that is kept, or the next one where none is.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.shared.keeper.catalog.oldest_sequence()
+    }
+
     /// About how many bytes of segments are behind `sequence`.
     #[must_use]
     pub fn bytes_after(&self, sequence: u64) -> u64 {

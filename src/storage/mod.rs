@@ -24,6 +24,7 @@ mod inbox;
 mod keys;
 pub(crate) mod memory;
 pub mod model;
+mod offsets;
 mod owners;
 mod postgres;
 mod products;
@@ -406,6 +407,15 @@ pub trait Store: Ledger {
     async fn rest(&self, journal: uuid::Uuid, epoch: u32) -> Result<(), StoreError>;
     /// The latest sign of life of every server that did not stop by itself.
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError>;
+    /// How far a consumer of a journal has come, if it was kept here.
+    async fn consumer_offset(&self, consumer: &str, journal: uuid::Uuid) -> Result<Option<ConsumerOffset>, StoreError>;
+    /// Keeps that. An older epoch of the same journal does not overwrite a newer one.
+    async fn keep_consumer_offset(
+        &self,
+        consumer: &str,
+        journal: uuid::Uuid,
+        offset: ConsumerOffset,
+    ) -> Result<(), StoreError>;
     /// How far the schema is. Changes nothing.
     async fn schema(&self) -> Result<Schema, StoreError>;
     /// Retires every journal, so that the next one may claim the database: for an operator whose data directory is lost.

@@ -407,6 +407,15 @@ pub struct Owner {
     pub applied: Option<u64>,
 }
 
+/// How far a consumer of a journal has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConsumerOffset {
+    /// The journal's opening that says so.
+    pub epoch: u32,
+    /// The last record that had its effect.
+    pub sequence: u64,
+}
+
 /// A sign of life of a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heartbeat {

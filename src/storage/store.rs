@@ -4,14 +4,14 @@ use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
 use super::{Aside, Found, SetAside, SetAsideDrop};
 use super::{
-    Attempted, AuditFilter, AuditRow, EntryId, Heartbeat, InboxEntry, InboxView, KeptAnswer, KeyedAttempt, Mark,
-    OrderNote, Owner, Schema,
+    Attempted, AuditFilter, AuditRow, ConsumerOffset, EntryId, Heartbeat, InboxEntry, InboxView, KeptAnswer,
+    KeyedAttempt, Mark, OrderNote, Owner, Schema,
 };
 use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch,
     RefreshToken, RefusalRow, Store, StoreError, User, Watermark,
 };
-use super::{accounts, aside, audit, catalogue, inbox, keys, owners, products, projection, reading};
+use super::{accounts, aside, audit, catalogue, inbox, keys, offsets, owners, products, projection, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -320,6 +320,17 @@ impl<D: Database> Store for SqlStore<D> {
     }
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError> {
         timely(owners::heartbeats(&self.db)).await
+    }
+    async fn consumer_offset(&self, consumer: &str, journal: Uuid) -> Result<Option<ConsumerOffset>, StoreError> {
+        timely(offsets::get(&self.db, consumer, journal)).await
+    }
+    async fn keep_consumer_offset(
+        &self,
+        consumer: &str,
+        journal: Uuid,
+        offset: ConsumerOffset,
+    ) -> Result<(), StoreError> {
+        timely(offsets::keep(&self.db, consumer, journal, offset)).await
     }
     async fn schema(&self) -> Result<Schema, StoreError> {
         timely(owners::schema(&self.db)).await

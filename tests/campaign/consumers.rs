@@ -43,6 +43,10 @@ async fn hangs(mib: u64) -> Outcome {
     assert!(most <= SEGMENTS_MAX, "{most} segments\n{}", server.log());
     let (status, ready) = server.readiness().await;
     assert_eq!((status, &ready["checks"]["projector"]["status"]), (200, &"ready".into()), "{ready}");
+    let each = ready["checks"]["consumers"]["each"].as_array().expect("consumers");
+    let events = each.iter().find(|consumer| consumer["name"] == "events").expect("it is listed");
+    assert_eq!((&ready["status"], &events["status"]), (&"degraded".into(), &"degraded".into()), "{ready}");
+    assert!(events["lost_records"].as_u64() > Some(0), "what it will miss is known before it comes back: {ready}");
     let answered = sale.audit(&crowd, &server).await;
     assert!(target.asked() > 0, "it was asked, and did not answer");
     // It comes back, and hears what it missed.

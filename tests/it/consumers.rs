@@ -4,6 +4,7 @@ use crate::metrics::{sample, text};
 use crate::server::{Server, Setup, livedrop};
 use crate::target::{SILENT, Target};
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
 use std::process::Output;
 
 /// `livedrop consumers …` beside the stopped server.
@@ -15,6 +16,15 @@ fn consumers(server: &Server, task: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The offset of events in the database.
+async fn copied(server: &Server) -> f64 {
+    let url = format!("sqlite://{}", server.data.join("livedrop.db").display());
+    let mut database = SqliteConnection::connect(&url).await.expect("the database");
+    let sql = "SELECT sequence FROM consumer_offsets WHERE consumer = 'events'";
+    let found: Option<i64> = sqlx::query_scalar(sql).fetch_optional(&mut database).await.expect("a query");
+    found.map_or(-1.0, |sequence| sequence as f64)
 }
 
 async fn check(server: &Server, name: &str) -> Value {
@@ -87,6 +97,16 @@ async fn what_happens_is_sent_and_again_after_a_crash_and_what_is_refused_waits_
     server.restart();
     server.until("nothing is behind", async || check(&server, "events").await["lag_records"] == 0).await;
     assert_eq!(target.events().len(), all, "the same events under the same ids");
+    // Without what it keeps beside the journal it goes on from the copy in the database.
+    let durable = sample(&text(&server).await, "livedrop_journal_durable_sequence");
+    server.until("the database has the offset", async || (copied(&server).await - durable).abs() < f64::EPSILON).await;
+    target.answers(SILENT);
+    assert_eq!(server.order(&ann, "five", &ask).await.0, 201);
+    server.kill();
+    std::fs::remove_dir_all(server.data.join("consumers")).expect("it is there");
+    target.answers(204);
+    server.restart();
+    server.until("it is sent", async || target.count("com.livedrop.order.confirmed.v1") == 5).await;
     for name in ["projector", "broadcaster", "refunds"] {
         server.until(name, async || check(&server, name).await["lag_records"] == 0).await;
         assert_eq!(check(&server, name).await["status"], "ready", "{name}");

@@ -10,6 +10,7 @@ mod fixtures;
 mod inbox;
 mod keys;
 mod migration;
+mod offsets;
 mod owners;
 #[path = "../support/packages.rs"]
 mod packages;
@@ -101,6 +102,10 @@ on_both! {
         a_batch_that_tells_too_many_people_is_for_two_transactions,
         what_is_old_is_forgotten,
         nobody_can_tell_whether_it_was_written_or_computed,
+    },
+    offsets::{
+        an_offset_is_a_consumers_and_a_journals,
+        an_earlier_opening_does_not_overwrite_a_later_one,
     },
     owners::{
         a_journal_gets_its_database_back,

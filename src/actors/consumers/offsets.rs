@@ -9,6 +9,9 @@ use std::{
 };
 use uuid::Uuid;
 
+/// An offset beyond every record: the consumer begins at the journal's end.
+pub const AT_THE_END: u64 = u64::MAX;
+
 /// The folder below the data directory with what consumers keep.
 pub const FOLDER: &str = "consumers";
 
@@ -64,17 +67,6 @@ impl OffsetFile {
         let text = serde_json::to_string(&Kept { journal, epoch, sequence }).map_err(io::Error::other)?;
         replace(&self.path, text.as_bytes())
     }
-
-    /// Forgets it: the consumer begins at the journal's end at the next start.
-    ///
-    /// # Errors
-    /// Where the file cannot be removed.
-    pub fn forget(&self) -> io::Result<()> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Puts a file in the place of another, durably, or leaves that as it is.
@@ -113,8 +105,5 @@ mod tests {
         assert_eq!(file.load(journal, 3).unwrap(), Some(1_042));
         fs::write(folder.path().join("consumers/events.offset"), "1042").unwrap();
         assert_eq!(file.load(journal, 3).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        file.forget().unwrap();
-        file.forget().unwrap();
-        assert_eq!(file.load(journal, 3).unwrap(), None);
     }
 }

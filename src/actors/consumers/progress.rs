@@ -1,6 +1,6 @@
 //! How a consumer does: written by whoever runs it, read by `/metrics` and `/readyz`.
 
-use super::About;
+use super::{About, Retention};
 use crate::domain::Timestamp;
 use crate::journal::JournalReader;
 use std::{
@@ -37,6 +37,8 @@ pub struct Lag {
     pub bytes: u64,
     /// The oldest of them is not older than this.
     pub age: Duration,
+    /// How many of them the journal has no more: a gap that the consumer has not come to.
+    pub lost: u64,
 }
 
 /// One consumer's state, for as long as the process runs: whoever runs it anew goes on writing here.
@@ -125,7 +127,13 @@ impl Progress {
         }
         let since_record = now.as_millis().saturating_sub(self.passed_at.load(Ordering::Relaxed));
         let since_record = Duration::from_millis(u64::try_from(since_record).unwrap_or(0));
-        Lag { records, bytes: journal.bytes_after(passed), age: self.locked().caught_up.elapsed().min(since_record) }
+        let age = self.locked().caught_up.elapsed().min(since_record);
+        let lost = match self.about.retention {
+            Retention::Pins | Retention::Lags => journal.oldest().saturating_sub(passed + 1),
+            // It needs none of them.
+            Retention::Rereads => 0,
+        };
+        Lag { records, bytes: journal.bytes_after(passed), age, lost }
     }
 
     /// How often a step failed.

@@ -41,7 +41,7 @@ pub async fn run<C: Consumer>(consumer: &mut C, mut stop: watch::Receiver<bool>)
                 });
                 if Instant::now() >= last_try {
                     let consumer = consumer.tail().about().name;
-                    warn!(consumer, "it does not get the rest; the journal keeps it for the next start");
+                    warn!(consumer, "the target does not get the rest; the journal keeps it for the next start");
                     return;
                 }
                 retries.pause().await;
@@ -72,7 +72,7 @@ fn note(tail: &Tail, step: &Step) {
     match step {
         Step::Worked | Step::Idle => {
             if progress.works() {
-                info!(consumer, passed = progress.passed(), "it goes on");
+                info!(consumer, passed = progress.passed(), "the consumer makes progress again");
             }
             if *step == Step::Idle {
                 progress.catches_up();
@@ -86,7 +86,7 @@ fn note(tail: &Tail, step: &Step) {
         }
         Step::Stopped(reason) => {
             progress.fails(reason);
-            error!(consumer, %reason, "it stops");
+            error!(consumer, %reason, "the consumer stops");
         }
     }
 }

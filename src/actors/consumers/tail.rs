@@ -117,7 +117,7 @@ impl Tail {
             first = gap.first,
             last = gap.last,
             records = gap.records(),
-            "gap: the journal did not keep these records for it any longer; it goes on after them"
+            "gap: the journal did not keep these records for the consumer any longer; it goes on after them"
         );
         self.progress.skips(*gap);
         self.go_on_after(gap.last);

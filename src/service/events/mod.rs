@@ -17,6 +17,7 @@ use crate::actors::consumers::dead_letters::{DeadLetter, DeadLetters};
 use crate::actors::consumers::offsets::OffsetFile;
 use crate::actors::consumers::{About, Consumer, Gap, Progress, Retention, Run, Step, Tail, TailError};
 use crate::journal::JournalReader;
+use crate::storage::{ConsumerOffset, Store};
 use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
@@ -25,7 +26,7 @@ use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
 pub const ABOUT: About = About {
     name: "events",
     effect: "sends CloudEvents over HTTP",
-    offset: "in a file, after the target has taken them",
+    offset: "in a file, after the target has taken them; a copy in SQL",
     retention: Retention::Lags,
 };
 
@@ -33,6 +34,9 @@ pub const ABOUT: About = About {
 const BATCH_RECORDS_MAX: usize = 1_024;
 /// Events gather for so long, unless there are many.
 const GATHER: Duration = Duration::from_millis(50);
+
+/// So much may be sent again where only the database knows the offset.
+const COPY_EVERY: Duration = Duration::from_secs(1);
 
 /// What became of a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,14 +79,16 @@ impl Kept {
         Self { offset: OffsetFile::new(data_dir, ABOUT.name), dead: DeadLetters::new(data_dir, ABOUT.name) }
     }
 
-    /// After which record it goes on. Where nothing is known it begins at the journal's end, and that is kept at once.
+    /// After which record it goes on. `copy` is what the database knows, for a data directory without this. Where nothing is known it begins at
+    /// the journal's end, and that is kept at once.
     ///
     /// # Errors
     /// Where the file cannot be read or written.
-    pub fn resume(&self, journal: &JournalReader, first: u64) -> io::Result<u64> {
+    pub fn resume(&self, journal: &JournalReader, first: u64, copy: Option<ConsumerOffset>) -> io::Result<u64> {
         let (id, epoch, last) = (journal.journal_id(), journal.epoch(), journal.durable());
+        let copied = copy.filter(|copy| copy.epoch <= epoch).map(|copy| copy.sequence);
         // 0 is what an operator says to begin with what there is.
-        match self.offset.load(id, epoch)? {
+        match self.offset.load(id, epoch)?.or(copied) {
             Some(0) => Ok(first - 1),
             Some(sequence) if sequence <= last => Ok(sequence),
             _ => self.offset.store(id, epoch, last).map(|()| last),
@@ -226,6 +232,20 @@ impl<T: Target> Consumer for Events<T> {
         let behind = self.tail.journal().durable().saturating_sub(self.tail.progress().passed());
         if behind < BATCH_RECORDS_MAX as u64 {
             tokio::time::sleep(GATHER).await;
+        }
+    }
+}
+
+/// Copies the offset into the database now and then, for ever: there it is part of a backup. While the database is away the file is enough.
+pub async fn copy_offset(progress: Arc<Progress>, journal: JournalReader, store: Arc<dyn Store>) {
+    let mut copied = None;
+    loop {
+        tokio::time::sleep(COPY_EVERY).await;
+        let sequence = progress.passed();
+        if copied != Some(sequence) {
+            let offset = ConsumerOffset { epoch: journal.epoch(), sequence };
+            let done = store.keep_consumer_offset(ABOUT.name, journal.journal_id(), offset).await;
+            copied = done.is_ok().then_some(sequence);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! again comes under the same id.
 
 use super::*;
+use crate::actors::consumers::offsets::AT_THE_END;
 use crate::actors::consumers::runner;
 use crate::domain::fixtures::drop_of;
 use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, VariantId};
@@ -100,7 +101,7 @@ impl World {
     /// A consumer as a start makes it.
     fn begin(&self, target: Play) -> (Events<Play>, Arc<Progress>) {
         let (reader, progress) = (self.journal.handle().reader(), Progress::new(&ABOUT));
-        let after = self.kept().resume(&reader, 1).unwrap();
+        let after = self.kept().resume(&reader, 1, None).unwrap();
         (Events::new(Arc::clone(&progress), &reader, after, self.kept(), target), progress)
     }
 
@@ -133,7 +134,7 @@ async fn a_crash_between_effect_and_offset_loses_nothing_and_repeats_under_the_s
     for seed in 0..40 {
         let world = World::new(1 << 20);
         let mut random = StdRng::seed_from_u64(seed);
-        world.kept().resume(&world.journal.handle().reader(), 1).unwrap();
+        world.kept().resume(&world.journal.handle().reader(), 1, None).unwrap();
         world.append(1..60).await;
         let mut appended = 60;
         for _ in 0..30 {
@@ -161,7 +162,7 @@ async fn a_crash_between_effect_and_offset_loses_nothing_and_repeats_under_the_s
 #[tokio::test]
 async fn one_event_that_is_refused_is_set_aside_and_goes_when_it_is_taken() {
     let world = World::new(1 << 20);
-    world.kept().resume(&world.journal.handle().reader(), 1).unwrap();
+    world.kept().resume(&world.journal.handle().reader(), 1, None).unwrap();
     world.append(1..100).await;
     let (mut events, progress) = world.begin(Play { refused: Some(42), ..Play::new(&world.taken) });
     runner::run(&mut events, to_the_end()).await;
@@ -183,7 +184,7 @@ async fn one_event_that_is_refused_is_set_aside_and_goes_when_it_is_taken() {
 async fn what_the_journal_did_not_keep_is_said_in_its_place() {
     let world = World::new(0);
     let reader = world.journal.handle().reader();
-    world.kept().resume(&reader, 1).unwrap();
+    world.kept().resume(&reader, 1, None).unwrap();
     world.append(1..5).await;
     let (mut events, progress) = world.begin(Play::new(&world.taken));
     assert_eq!(events.work().await, Step::Worked);
@@ -212,12 +213,21 @@ async fn it_begins_at_the_end_and_where_it_is_told_to() {
     world.append(1..11).await;
     let reader = world.journal.handle().reader();
     let kept = world.kept();
-    assert_eq!(kept.resume(&reader, 1).unwrap(), 10, "from when it was turned on");
+    assert_eq!(kept.resume(&reader, 1, None).unwrap(), 10, "from when it was turned on");
     world.append(11..21).await;
-    assert_eq!(kept.resume(&reader, 1).unwrap(), 10, "and not from the next start");
+    assert_eq!(kept.resume(&reader, 1, None).unwrap(), 10, "and not from the next start");
     kept.offset.store(reader.journal_id(), reader.epoch(), 0).unwrap();
-    assert_eq!(kept.resume(&reader, 4).unwrap(), 3, "from what there is");
-    kept.offset.store(reader.journal_id(), reader.epoch(), 99).unwrap();
-    assert_eq!(kept.resume(&reader, 1).unwrap(), 20, "the journal has no such record");
+    assert_eq!(kept.resume(&reader, 4, None).unwrap(), 3, "from what there is");
+    let copy = |epoch, sequence| Some(ConsumerOffset { epoch, sequence });
+    assert_eq!(kept.resume(&reader, 4, copy(1, 9)).unwrap(), 3, "the file knows better than the database");
+    let elsewhere = Kept::new(&world.folder.path().join("elsewhere"));
+    assert_eq!(elsewhere.resume(&reader, 1, copy(reader.epoch(), 9)).unwrap(), 9, "without a file it is the database");
+    assert_eq!(
+        elsewhere.resume(&reader, 1, copy(reader.epoch() + 1, 9)).unwrap(),
+        20,
+        "which knows another journal's story"
+    );
+    kept.offset.store(reader.journal_id(), reader.epoch(), AT_THE_END).unwrap();
+    assert_eq!(kept.resume(&reader, 1, None).unwrap(), 20, "as an operator said");
     assert_eq!(kept.offset.load(reader.journal_id(), reader.epoch()).unwrap(), Some(20));
 }

@@ -1,0 +1,9 @@
+-- How far consumers of a journal have come that keep their offsets in files: a copy, for backups and for a data directory without them. Of
+-- an opening of that journal: an earlier one does not overwrite a later one's.
+CREATE TABLE consumer_offsets (
+    consumer   TEXT NOT NULL,
+    journal_id BLOB NOT NULL CHECK (length(journal_id) = 16),
+    epoch      INTEGER NOT NULL CHECK (epoch >= 0),
+    sequence   INTEGER NOT NULL CHECK (sequence >= 0),
+    PRIMARY KEY (consumer, journal_id)
+) STRICT, WITHOUT ROWID;
