@@ -1,6 +1,7 @@
 //! How large one request may be, and how much one client may ask: a quota for each class of requests, by user where there is one and by address where not.
 //! The same middleware keeps every class, so that no route is without a limit because it was forgotten.
 
+use super::declared::{Declaration, Quota};
 use super::problem::Problem;
 use super::quota::{Left, Quotas, Rate};
 use super::sizes::Sizes;
@@ -71,34 +72,37 @@ impl Class {
             Self::Address => "address",
         }
     }
+}
 
-    /// The class of a request. `path` is the decoded one, which routes are matched with. `None`: probes.
-    fn of(method: &Method, path: &str) -> Option<Self> {
-        let below = path.strip_prefix("/api/v1").unwrap_or(path);
-        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        match below {
-            "/healthz" | "/readyz" | "/metrics" => None,
-            _ if reads => Some(Self::Reads),
-            "/auth/login" | "/users/me/password" => Some(Self::Login),
-            "/users/me" if method == Method::DELETE => Some(Self::Login),
-            "/auth/register" | "/auth/refresh" | "/auth/logout" => Some(Self::Accounts),
-            "/orders" => Some(Self::Orders),
-            _ if below.starts_with("/orders/") => Some(Self::Orders),
-            _ if announces(below) => Some(Self::Announcements),
-            _ => Some(Self::Writes),
+impl Quota {
+    /// `None`: nothing is counted.
+    fn class(self) -> Option<Class> {
+        match self {
+            Self::None => None,
+            Self::Login | Self::Password => Some(Class::Login),
+            Self::Accounts => Some(Class::Accounts),
+            Self::Orders => Some(Class::Orders),
+            Self::Announcements => Some(Class::Announcements),
+            Self::Writes => Some(Class::Writes),
+            Self::Reads => Some(Class::Reads),
         }
     }
 
-    /// Whether a token makes no difference: whoever tries passwords has a token of their own at hand, or many.
-    fn by_address(self, path: &str) -> bool {
-        self == Self::Accounts || (self == Self::Login && path == "/api/v1/auth/login")
+    /// Whether a token makes no difference.
+    fn is_by_address(self) -> bool {
+        matches!(self, Self::Login | Self::Accounts)
     }
-}
 
-/// Whether followers hear of what a path changes: each of them gets a line of the inbox.
-fn announces(path: &str) -> bool {
-    let Some(drop) = path.strip_prefix("/drops") else { return false };
-    drop.is_empty() || ["/reschedule", "/start", "/cancel"].iter().any(|change| drop.ends_with(change))
+    /// What a request counts for. `path` is the decoded one, which routes are matched with. What is at no route counts as well.
+    fn of(routes: &[Declaration], method: &Method, path: &str) -> Self {
+        let asked = if method == Method::HEAD { &Method::GET } else { method };
+        let route = routes.iter().find(|route| route.method == *asked && route.has(path));
+        match route {
+            Some(route) => route.quota,
+            None if matches!(*asked, Method::GET | Method::OPTIONS) => Self::Reads,
+            None => Self::Writes,
+        }
+    }
 }
 
 /// The rate of each class; `None` is no limit.
@@ -163,6 +167,7 @@ impl FromStr for RateLimits {
 #[derive(Clone)]
 pub struct Limits {
     sizes: Sizes,
+    routes: Arc<[Declaration]>,
     quotas: Arc<[Option<Quotas>; Class::ALL.len()]>,
 }
 
@@ -171,7 +176,7 @@ impl Limits {
     #[must_use]
     pub fn new(sizes: Sizes, rates: &RateLimits) -> Self {
         let quotas = Class::ALL.map(|class| rates.0[class as usize].map(|rate| Quotas::new(class.name(), rate)));
-        Self { sizes, quotas: Arc::new(quotas) }
+        Self { sizes, routes: super::routes().into(), quotas: Arc::new(quotas) }
     }
 
     /// Forgets now and then who has not asked lately. Never ends.
@@ -190,10 +195,11 @@ impl Limits {
     /// Takes a request off each quota that it counts for.
     fn take(&self, request: &ServiceRequest) -> [Option<(&Quotas, Left)>; 2] {
         let path = request.match_info().as_str();
-        let Some(class) = Class::of(request.method(), path) else { return [None, None] };
+        let quota = Quota::of(&self.routes, request.method(), path);
+        let Some(class) = quota.class() else { return [None, None] };
         let address = || client::address(request.request()).map_or(0, network);
         let take = |class, key: &dyn Fn() -> u128| self.of(class).map(|quotas| (quotas, quotas.take(key())));
-        if class.by_address(path) {
+        if quota.is_by_address() {
             return [take(class, &address), None];
         }
         // Where nothing is counted, nobody needs to be known.
@@ -249,7 +255,8 @@ mod tests {
 
     #[test]
     fn classes_follow_what_is_asked() {
-        let of = |method: Method, path: &str| Class::of(&method, path).map(Class::name);
+        let routes = crate::http::routes();
+        let of = |method: Method, path: &str| Quota::of(&routes, &method, path).class().map(Class::name);
         for (method, path, class) in [
             (Method::GET, "/healthz", None),
             (Method::POST, "/api/v1/auth/login", Some("login")),
@@ -270,6 +277,8 @@ mod tests {
             (Method::DELETE, "/api/v1/creators/x/follow", Some("writes")),
             (Method::HEAD, "/api/v1/drops", Some("reads")),
             (Method::GET, "/nowhere", Some("reads")),
+            (Method::PUT, "/api/v1/orders", Some("writes")),
+            (Method::OPTIONS, "/api/v1/orders", Some("reads")),
         ] {
             assert_eq!(of(method, path), class, "{path}");
         }

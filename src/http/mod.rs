@@ -11,6 +11,7 @@ mod browser;
 pub mod client;
 pub mod conditional;
 pub mod cors;
+pub mod declared;
 pub mod dto;
 pub mod field;
 pub mod going_down;
@@ -59,12 +60,13 @@ use crate::service::tokens::Tokens;
 use crate::service::{Hub, collect_turns};
 use actix_web::web::{self, ServiceConfig};
 pub use client::TrustedProxies;
+use declared::{Declaration, Declared};
 pub use going_down::GoingDown;
 pub use health::{HealthSource, Readiness};
 pub use limits::{Limits, RateLimits};
 use origins::Origins;
-use routes::{accounts, creators, drops, notifications, orders, products, sales};
-use routing::{Routes, at};
+use routes::{accounts, creators, drops, notifications, operations, orders, products, sales};
+use routing::Routes;
 pub use sizes::Sizes;
 use std::sync::Arc;
 pub use tls::{TlsConfig, TlsError, TlsFiles};
@@ -123,83 +125,30 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(web::Data::new(services.meters.clone()))
             .app_data(web::Data::new(services.hub.open_shard()))
             .app_data(web::Data::new(services))
-            .service(operations())
-            .service(api())
-            .service(description())
+            .service(Routes::of(tables(), openapi::query_parameters))
             .default_service(web::to(routing::nothing_here));
     }
 }
 
-/// Every path, each with what `Allow` says there.
+/// Every route.
 #[must_use]
-pub fn routes() -> Vec<(String, &'static str)> {
-    [operations().list(), api().list(), description().list()].concat()
+pub fn routes() -> Vec<Declaration> {
+    tables().into_iter().map(|route| route.declaration).collect()
 }
 
-/// For who runs the server. Tried first: whether a path is one of these is a comparison.
-fn operations() -> Routes {
-    Routes::below("", openapi::query_parameters)
-        .service(at("/healthz").get(health::live).done())
-        .service(at("/readyz").get(health::ready).done())
-        .service(at("/metrics").get(meters::metrics).done())
-}
-
-/// For who writes a client.
-fn description() -> Routes {
-    Routes::below("", openapi::query_parameters)
-        .service(at("/livedrop.js").get(browser::script).done())
-        .service(at("/livedrop.d.ts").get(browser::types).done())
-        .service(at("/openapi.json").get(openapi::read).done())
-        .service(at("/docs").get(openapi::docs::page).done())
-        .service(at("/docs/{file}").get(openapi::docs::file).done())
-}
-
-/// Paths are tried in this order, so the hot ones come first.
-fn api() -> Routes {
-    Routes::below("/api/v1", openapi::query_parameters)
-        .service(at("/orders").post(orders::place).done())
-        .service(at("/orders/{id}").get(orders::get).done())
-        .service(at("/orders/{id}/pay").post(orders::pay).done())
-        .service(at("/orders/{id}/cancel").post(orders::cancel).done())
-        .service(at("/drops").get(drops::list).post(drops::create).done())
-        .service(at("/drops/{id}").get(drops::get).done())
-        .service(at("/drops/{id}/stock").get(drops::stock).done())
-        .service(at("/drops/{id}/start").post(drops::start).done())
-        .service(at("/drops/{id}/end").post(drops::end).done())
-        .service(at("/drops/{id}/cancel").post(drops::cancel).done())
-        .service(at("/drops/{id}/restock").post(drops::restock).done())
-        .service(at("/drops/{id}/reschedule").post(drops::reschedule).done())
-        .service(at("/drops/{id}/orders").get(sales::list).done())
-        .service(at("/drops/{id}/orders/export").get(sales::export).done())
-        .service(at("/orders/{id}/refund").post(sales::refund).done())
-        .service(at("/orders/{id}/history").get(sales::history).done())
-        .service(at("/notifications").get(ws::connect).query(session::PARAMETERS).done())
-        .service(at("/notifications/stream").get(sse::stream).query(session::PARAMETERS).done())
-        .service(at("/notifications/ticket").post(notifications::ticket).done())
-        .service(at("/auth/register").post(accounts::register).done())
-        .service(at("/auth/login").post(accounts::login).done())
-        .service(at("/auth/refresh").post(accounts::refresh).done())
-        .service(at("/auth/logout").post(accounts::logout).done())
-        .service(at("/auth/logout-everywhere").post(accounts::logout_everywhere).done())
-        .service(at("/users/me").get(accounts::me).patch(accounts::change).delete(accounts::delete).done())
-        .service(at("/users/me/password").post(accounts::change_password).done())
-        .service(at("/users/me/notifications").get(notifications::list).done())
-        .service(at("/users/me/notifications/acknowledge").post(notifications::acknowledge).done())
-        .service(at("/users/me/notifications/read").post(notifications::read).done())
-        .service(at("/users/me/feed").get(drops::feed).done())
-        .service(at("/audit").get(accounts::audit).done())
-        .service(at("/users/{id}/orders").get(orders::list).done())
-        .service(at("/users/{id}/following").get(creators::following).done())
-        .service(at("/users/{id}/follows/{creator_id}").get(creators::follows).done())
-        .service(at("/creators").get(creators::list).post(creators::create).done())
-        .service(at("/creators/{id}").get(creators::get).patch(creators::change).done())
-        .service(at("/creators/{id}/follow").post(creators::follow).delete(creators::unfollow).done())
-        .service(at("/creators/{id}/followers").get(creators::followers).done())
-        .service(at("/creators/{id}/products").get(creators::products).done())
-        .service(at("/creators/{id}/drops").get(creators::drops).done())
-        .service(at("/follows").post(creators::follow_named).done())
-        .service(at("/products").get(products::list).post(products::create).done())
-        .service(at("/products/{id}").get(products::get).patch(products::change).done())
-        .service(at("/products/{id}/archive").post(products::archive).done())
-        .service(at("/products/{id}/restore").post(products::restore).done())
+/// Probes are tried first: whether a path is one of these is a comparison. Then the hot ones.
+fn tables() -> Vec<Declared> {
+    let tables = [
+        operations::table(),
+        orders::table(),
+        drops::table(),
+        sales::table(),
+        notifications::sessions(),
+        notifications::table(),
+        accounts::table(),
+        creators::table(),
+        products::table(),
+        operations::pages(),
+    ];
+    tables.into_iter().flatten().collect()
 }

@@ -1,5 +1,6 @@
 //! Paths and methods. What matches no path is a 404 problem, and a known path with another method a 405 with `Allow`.
 
+use super::declared::Declared;
 use super::guard::{Arguments, Guarded, KnownParameters};
 use super::meters::RouteMeters;
 use super::problem::Problem;
@@ -10,7 +11,7 @@ use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
 
 /// One path and its methods.
 pub struct At {
-    path: &'static str,
+    path: String,
     handlers: Vec<actix_web::Route>,
     methods: Vec<Method>,
     parameters: Vec<&'static str>,
@@ -18,8 +19,8 @@ pub struct At {
 
 /// Starts a path.
 #[must_use]
-pub fn at(path: &'static str) -> At {
-    At { path, handlers: Vec::new(), methods: Vec::new(), parameters: Vec::new() }
+pub fn at(path: impl Into<String>) -> At {
+    At { path: path.into(), handlers: Vec::new(), methods: Vec::new(), parameters: Vec::new() }
 }
 
 impl At {
@@ -34,37 +35,15 @@ impl At {
         self.on([Method::GET, Method::HEAD], handler)
     }
 
-    /// Answers POST.
+    /// Answers a method; with GET also HEAD.
     #[must_use]
-    pub fn post<F, Args>(self, handler: F) -> Self
+    pub fn answer<F, Args>(self, method: Method, handler: F) -> Self
     where
         F: Handler<Args>,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.on([Method::POST], handler)
-    }
-
-    /// Answers PATCH.
-    #[must_use]
-    pub fn patch<F, Args>(self, handler: F) -> Self
-    where
-        F: Handler<Args>,
-        Args: FromRequest + 'static,
-        F::Output: Responder + 'static,
-    {
-        self.on([Method::PATCH], handler)
-    }
-
-    /// Answers DELETE.
-    #[must_use]
-    pub fn delete<F, Args>(self, handler: F) -> Self
-    where
-        F: Handler<Args>,
-        Args: FromRequest + 'static,
-        F::Output: Responder + 'static,
-    {
-        self.on([Method::DELETE], handler)
+        if method == Method::GET { self.get(handler) } else { self.on([method], handler) }
     }
 
     /// actix-web's own guards note each method that they refuse or let through, in allocations of their own, for a 405 that [`Self::done`] answers.
@@ -98,7 +77,7 @@ impl At {
 
 /// One path that is done.
 pub struct Route {
-    path: &'static str,
+    path: String,
     allow: &'static str,
     handlers: Vec<actix_web::Route>,
     methods: Vec<Method>,
@@ -123,7 +102,7 @@ impl Route {
 /// The query parameters of a method and a whole path, as the API's description has them.
 pub type Described = fn(&Method, &str) -> &'static [&'static str];
 
-/// Paths with what they begin with. They can be listed, so that none is forgotten where they are described.
+/// Paths with what they begin with.
 pub struct Routes {
     prefix: &'static str,
     described: Described,
@@ -137,17 +116,23 @@ impl Routes {
         Self { prefix, described, all: Vec::new() }
     }
 
+    /// All of these tables. Paths are tried in their order.
+    #[must_use]
+    pub fn of(tables: impl IntoIterator<Item = Declared>, described: Described) -> Self {
+        let mut paths: Vec<At> = Vec::new();
+        for Declared { declaration, parameters, add } in tables {
+            let known = paths.iter().position(|at| at.path == declaration.path);
+            let at = known.map_or_else(|| at(declaration.path), |index| paths.remove(index));
+            paths.insert(known.unwrap_or(paths.len()), add(at).query(parameters));
+        }
+        Self { prefix: "", described, all: paths.into_iter().map(At::done).collect() }
+    }
+
     /// One more.
     #[must_use]
     pub fn service(mut self, route: Route) -> Self {
         self.all.push(route);
         self
-    }
-
-    /// Whole paths, each with what `Allow` says.
-    #[must_use]
-    pub fn list(&self) -> Vec<(String, &'static str)> {
-        self.all.iter().map(|route| (format!("{}{}", self.prefix, route.path), route.allow)).collect()
     }
 }
 
@@ -207,8 +192,8 @@ mod tests {
             _ => &[],
         };
         Routes::below("/api/v1", described)
-            .service(at("/things/{id}").get(async || "thing").delete(async || "gone").done())
-            .service(at("/bodies").post(async |_: Taken| "taken").query(&["more"]).done())
+            .service(at("/things/{id}").get(async || "thing").answer(Method::DELETE, async || "gone").done())
+            .service(at("/bodies").answer(Method::POST, async |_: Taken| "taken").query(&["more"]).done())
             .service(at("/panics").get(async || if true { panic!("on purpose") } else { "not so" }).done())
             .service(at("/traps/{when}").get(async |_: Trap| "not so").done())
     }

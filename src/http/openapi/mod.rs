@@ -17,10 +17,8 @@ mod tests;
 use super::dto::drops::NewVariantBody;
 use super::dto::products::{ImageBody, VariantBody};
 use super::field::MoneyBody;
-use super::health;
-use super::meters;
 use super::problem::{ProblemBody, ProblemField};
-use super::routes::{accounts, creators, drops, notifications, orders, products, sales};
+use super::routes::{accounts, creators, drops, notifications, operations, orders, products, sales};
 use super::transport::unsent::Shared;
 use actix_web::HttpResponse;
 use actix_web::http::Method;
@@ -62,63 +60,6 @@ pub fn query_parameters(method: &Method, path: &str) -> &'static [&'static str] 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "LiveDrop", description = include_str!("about.md"), license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"), contact()),
-    paths(
-        accounts::register,
-        accounts::login,
-        accounts::refresh,
-        accounts::logout,
-        accounts::logout_everywhere,
-        accounts::me,
-        accounts::change,
-        accounts::delete,
-        accounts::change_password,
-        creators::create,
-        creators::list,
-        creators::get,
-        creators::change,
-        creators::products,
-        creators::drops,
-        creators::follow,
-        creators::unfollow,
-        creators::follow_named,
-        creators::followers,
-        creators::following,
-        creators::follows,
-        products::create,
-        products::list,
-        products::get,
-        products::change,
-        products::archive,
-        products::restore,
-        drops::create,
-        drops::list,
-        drops::feed,
-        drops::get,
-        drops::stock,
-        drops::start,
-        drops::end,
-        drops::cancel,
-        drops::restock,
-        drops::reschedule,
-        orders::place,
-        orders::get,
-        orders::pay,
-        orders::cancel,
-        orders::list,
-        sales::history,
-        sales::refund,
-        sales::list,
-        sales::export,
-        notifications::ticket,
-        notifications::list,
-        notifications::acknowledge,
-        notifications::read,
-        accounts::audit,
-        health::live,
-        health::ready,
-        meters::metrics,
-        read,
-    ),
     components(schemas(ProblemBody, ProblemField, MoneyBody, ImageBody, VariantBody, NewVariantBody)),
     tags(
         (name = "Accounts", description = "Register, sign in, stay signed in"),
@@ -138,7 +79,18 @@ struct Api;
 /// The whole document.
 #[must_use]
 pub fn document() -> Value {
+    let tables = [
+        accounts::Described::openapi(),
+        creators::Described::openapi(),
+        products::Described::openapi(),
+        drops::Described::openapi(),
+        orders::Described::openapi(),
+        sales::Described::openapi(),
+        notifications::Described::openapi(),
+        operations::Described::openapi(),
+    ];
     let mut api = Api::openapi();
+    tables.into_iter().for_each(|table| api.merge(table));
     let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
     let bearer = bearer.description(Some("The `access_token` of a login: 15 minutes")).build();
     let components = api.components.get_or_insert_default();

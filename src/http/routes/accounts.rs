@@ -1,6 +1,7 @@
 //! `/auth/…`, `/users/me` and `/audit`.
 
 use super::{Answer, created, ok};
+use crate::http::declared;
 use crate::http::dto::accounts::{
     AccountChangeBody, AuditBody, DeleteAccountBody, LoginBody, PasswordBody, RefreshBody, RegisterBody, SignedInBody,
     UserBody,
@@ -13,6 +14,19 @@ use crate::service::accounts::Accounts;
 use crate::service::{Caller, Code as C, Visitor};
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
+
+declared::table! {
+    register __path_register Anybody Accounts;
+    login __path_login Anybody Login;
+    refresh __path_refresh RefreshToken Accounts;
+    logout __path_logout Anybody Accounts;
+    logout_everywhere __path_logout_everywhere User Writes;
+    me __path_me User Reads;
+    change __path_change User Writes;
+    delete __path_delete Password Password;
+    change_password __path_change_password Password Password;
+    audit __path_audit Admin Reads;
+}
 
 /// `POST /auth/register`.
 #[utoipa::path(

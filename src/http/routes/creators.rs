@@ -2,7 +2,6 @@
 
 use super::{Answer, created, location, ok};
 use crate::domain::{CreatorId, DropId, ProductId, UserId};
-use crate::http::Services;
 use crate::http::auth::Whose;
 use crate::http::conditional::{self, Precondition, creator_revision};
 use crate::http::dto::creators::{
@@ -18,8 +17,24 @@ use crate::http::openapi::parameters::{
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::{CreatorParameter, Id};
+use crate::http::{Services, declared};
 use crate::service::{Caller, Code as C, DropFilter, ProductFilter};
 use actix_web::{HttpRequest, web};
+
+declared::table! {
+    following __path_following OwnerOrAdmin Reads;
+    follows __path_follows OwnerOrAdmin Reads;
+    list __path_list Anybody Reads;
+    create __path_create User Writes;
+    get __path_get Anybody Reads;
+    change __path_change Manager Writes;
+    follow __path_follow User Writes;
+    unfollow __path_unfollow User Writes;
+    followers __path_followers Anybody Reads;
+    products __path_products Anybody Reads;
+    drops __path_drops Anybody Reads;
+    follow_named __path_follow_named User Writes;
+}
 
 /// `POST /creators`.
 #[utoipa::path(

@@ -3,7 +3,6 @@
 use super::{Answer, Changing, created, location};
 use crate::domain::DropId;
 use crate::domain::limits::DROP_BODY_BYTES_MAX;
-use crate::http::Services;
 use crate::http::conditional::{self, View, drop_revision};
 use crate::http::dto::drops::{DropBody, NewDropBody, RescheduleBody, RestockBody, StockBody};
 use crate::http::json::{self, Body};
@@ -13,9 +12,23 @@ use crate::http::openapi::parameters::{DropsQuery, KeyedOrNot, OfDrop, WithIfMat
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
+use crate::http::{Services, declared};
 use crate::service::drops::DropChange;
 use crate::service::{Caller, Code as C, DropFilter};
 use actix_web::{HttpRequest, web};
+
+declared::table! {
+    list __path_list Anybody Reads;
+    create __path_create Manager Announcements;
+    get __path_get Anybody Reads;
+    stock __path_stock Anybody Reads;
+    start __path_start Manager Announcements;
+    end __path_end Manager Writes;
+    cancel __path_cancel Manager Announcements;
+    restock __path_restock Manager Writes;
+    reschedule __path_reschedule Manager Announcements;
+    feed __path_feed User Reads;
+}
 
 /// `POST /drops`.
 #[utoipa::path(

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod creators;
 pub mod drops;
 pub mod notifications;
+pub mod operations;
 pub mod orders;
 pub mod products;
 pub mod sales;

@@ -1,15 +1,35 @@
 //! `/notifications/ticket` and `/users/me/notifications`. The sessions themselves are in [`crate::http::ws`] and [`crate::http::sse`].
 
 use super::{Answer, ok};
+use crate::http::declared::{self, Declaration, Declared, Quota, Who};
 use crate::http::dto::notifications::{AcknowledgeBody, InboxBody, NotificationBody, ReadBody, TicketBody, UnreadBody};
 use crate::http::json::Body;
 use crate::http::openapi::parameters::InboxQuery;
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, Paging};
-use crate::http::{Services, auth};
+use crate::http::{Services, auth, session, sse, ws};
 use crate::service::{Caller, Code as C, Failure, Since};
+use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
+
+declared::table! {
+    ticket __path_ticket User Writes;
+    list __path_list User Reads;
+    acknowledge __path_acknowledge User Writes;
+    read __path_read User Writes;
+}
+
+/// Sessions: what they tell is described in docs/asyncapi.yaml, and not as requests with answers.
+#[must_use]
+pub fn sessions() -> Vec<Declared> {
+    let session =
+        |path: &str| Declaration { method: Method::GET, path: path.to_owned(), who: Who::Anybody, quota: Quota::Reads };
+    vec![
+        Declared::other(session("/api/v1/notifications"), ws::connect).query(session::PARAMETERS),
+        Declared::other(session("/api/v1/notifications/stream"), sse::stream).query(session::PARAMETERS),
+    ]
+}
 
 /// `POST /notifications/ticket`.
 #[utoipa::path(

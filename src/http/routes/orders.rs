@@ -2,7 +2,6 @@
 
 use super::{Answer, created, location, ok};
 use crate::domain::OrderId;
-use crate::http::Services;
 use crate::http::auth::Own;
 use crate::http::dto::orders::{NewOrderBody, OrderBody, PayBody};
 use crate::http::idempotency::IdempotencyKey;
@@ -14,10 +13,19 @@ use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
 use crate::http::problem::Problem;
 use crate::http::trace;
+use crate::http::{Services, declared};
 use crate::service::caller::network;
 use crate::service::{Caller, Code as C};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, web};
+
+declared::table! {
+    place __path_place User Orders;
+    get __path_get Buyer Reads;
+    pay __path_pay Buyer Orders;
+    cancel __path_cancel Buyer Orders;
+    list __path_list Owner Reads;
+}
 
 /// `POST /orders`.
 #[utoipa::path(

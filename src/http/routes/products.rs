@@ -3,7 +3,6 @@
 use super::{Answer, Changing, created, location};
 use crate::domain::limits::PRODUCT_BODY_BYTES_MAX;
 use crate::domain::{ProductId, ProductStatus};
-use crate::http::Services;
 use crate::http::conditional::{self, Precondition, product_revision};
 use crate::http::dto::products::{NewProductBody, ProductBody, ProductChangeBody, ProductSummaryBody};
 use crate::http::json::{self, Body};
@@ -13,8 +12,18 @@ use crate::http::openapi::parameters::{KeyedOrNot, OfProduct, ProductsQuery, Wit
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
+use crate::http::{Services, declared};
 use crate::service::{Caller, Code as C};
 use actix_web::{HttpRequest, web};
+
+declared::table! {
+    list __path_list Anybody Reads;
+    create __path_create Creator Writes;
+    get __path_get Anybody Reads;
+    change __path_change Manager Writes;
+    archive __path_archive Manager Writes;
+    restore __path_restore Manager Writes;
+}
 
 /// `POST /products`.
 #[utoipa::path(

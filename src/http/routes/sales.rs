@@ -2,13 +2,13 @@
 
 use super::{Answer, ok};
 use crate::domain::{DropId, OrderId};
-use crate::http::Services;
 use crate::http::dto::orders::{EXPORT_COLUMNS, HistoryBody, OrderBody, SoldOrderBody, export_line};
 use crate::http::keyed::{MaybeKeyed, Repeated, once};
 use crate::http::openapi::parameters::{ExportQuery, KeyedOrNot, OfDrop, OfOrder, SalesQuery};
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::pages::{self, List, PageBody, Paging};
 use crate::http::path::Id;
+use crate::http::{Services, declared};
 use crate::service::sales::Export;
 use crate::service::{Caller, Code as C, Failure, FieldError};
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -16,6 +16,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
+
+declared::table! {
+    list __path_list Manager Reads;
+    export __path_export Manager Reads;
+    refund __path_refund Seller Orders;
+    history __path_history Party Reads;
+}
 
 /// `GET /drops/{id}/orders`.
 #[utoipa::path(

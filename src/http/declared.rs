@@ -1,0 +1,222 @@
+//! Each route is declared once. Its method, its path and what it can answer stand at its handler (`#[utoipa::path]`); the table of its resource
+//! names the handler, who may ask, and the quota that a request counts for.
+//!
+//! Routing, the API's description, the quotas, the test of who may do what and the list in docs/API.md follow from these tables, so a route that is
+//! missing in one of them does not exist.
+
+use super::routing::At;
+use actix_web::http::Method;
+use actix_web::{FromRequest, Handler, Responder};
+use utoipa::openapi::HttpMethod;
+
+/// Who may ask. Others hear 401 where they are not signed in, and otherwise what is said here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Who {
+    /// Whoever comes.
+    Anybody,
+    /// Whoever has a refresh token, in the body.
+    RefreshToken,
+    /// Whoever is signed in.
+    User,
+    /// Whoever is signed in and gives the password once more; 403 `wrong_password`.
+    Password,
+    /// Whoever has a creator's profile; 403 `not_a_creator`.
+    Creator,
+    /// The creator whose it is, and admins; 403 `forbidden`.
+    Manager,
+    /// The user whose it is; 403 `forbidden`.
+    Owner,
+    /// The user whose it is, and admins; 403 `forbidden`.
+    OwnerOrAdmin,
+    /// The order's buyer; 404 `order_not_found`.
+    Buyer,
+    /// The order's buyer, the drop's creator, and admins; 404 `order_not_found`.
+    Party,
+    /// The drop's creator and admins; 403 `forbidden` for the order's buyer, 404 `order_not_found` for others.
+    Seller,
+    /// Admins; 403 `forbidden`.
+    Admin,
+}
+
+impl Who {
+    /// As docs/API.md says it.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Anybody => "anybody",
+            Self::RefreshToken => "a refresh token",
+            Self::User => "signed in",
+            Self::Password => "signed in, with the password",
+            Self::Creator => "creators",
+            Self::Manager => "its creator, admins",
+            Self::Owner => "the user",
+            Self::OwnerOrAdmin => "the user, admins",
+            Self::Buyer => "its buyer",
+            Self::Party => "its buyer, the drop's creator, admins",
+            Self::Seller => "the drop's creator, admins",
+            Self::Admin => "admins",
+        }
+    }
+}
+
+/// What a request counts for, see [`super::limits`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Quota {
+    /// Nothing: probes.
+    None,
+    /// `login`, by address whoever asks: whoever tries passwords has a token of their own at hand, or many.
+    Login,
+    /// `login`, by user.
+    Password,
+    /// `accounts`, by address whoever asks.
+    Accounts,
+    /// `orders`.
+    Orders,
+    /// `announcements`.
+    Announcements,
+    /// `writes`.
+    Writes,
+    /// `reads`.
+    Reads,
+}
+
+/// What is known of a route without its handler.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Declaration {
+    /// GET answers HEAD as well.
+    pub method: Method,
+    /// All of it, with `{names}`.
+    pub path: String,
+    /// Who may ask.
+    pub who: Who,
+    /// What a request counts for.
+    pub quota: Quota,
+}
+
+impl Declaration {
+    /// Whether a request's path is one of this route. Each name stands for one part that is not empty.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        let (mut names, mut parts) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (names.next(), parts.next()) {
+                (None, None) => return true,
+                (Some(name), Some(part)) if name == part || (name.starts_with('{') && !part.is_empty()) => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+/// A route with its handler.
+pub struct Declared {
+    /// What is known of it.
+    pub(super) declaration: Declaration,
+    /// Parameters that the query may have, where the API's description does not say it.
+    pub(super) parameters: &'static [&'static str],
+    pub(super) add: Box<dyn FnOnce(At) -> At>,
+}
+
+impl Declared {
+    /// As it is described at the handler.
+    #[must_use]
+    pub fn described<P, F, Args>(handler: F, who: Who, quota: Quota) -> Self
+    where
+        P: utoipa::Path,
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let method = match P::methods()[..] {
+            [HttpMethod::Get] => Method::GET,
+            [HttpMethod::Post] => Method::POST,
+            [HttpMethod::Patch] => Method::PATCH,
+            [HttpMethod::Delete] => Method::DELETE,
+            _ => unreachable!("one method of these for each handler"),
+        };
+        Self::other(Declaration { method, path: P::path(), who, quota }, handler)
+    }
+
+    /// One that the description cannot hold: pages, and what is no request with an answer.
+    #[must_use]
+    pub fn other<F, Args>(declaration: Declaration, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let method = declaration.method.clone();
+        Self { declaration, parameters: &[], add: Box::new(move |at| at.answer(method, handler)) }
+    }
+
+    /// Parameters that the query may have besides.
+    #[must_use]
+    pub fn query(self, parameters: &'static [&'static str]) -> Self {
+        Self { parameters, ..self }
+    }
+}
+
+/// The table of a resource's routes: a handler, its description (`__path_` and its name), who may ask, and the quota.
+macro_rules! table {
+    ($($handler:ident $description:ident $who:ident $quota:ident;)+) => {
+        /// What the API's description says of these routes.
+        #[derive(utoipa::OpenApi)]
+        #[openapi(paths($($handler),+))]
+        pub struct Described;
+
+        /// The routes of this resource, those that are asked most first.
+        #[must_use]
+        pub fn table() -> Vec<$crate::http::declared::Declared> {
+            use $crate::http::declared::{Declared, Quota, Who};
+            vec![$(Declared::described::<$description, _, _>($handler, Who::$who, Quota::$quota)),+]
+        }
+    };
+}
+pub(super) use table;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+    use std::{env, fs, path::Path};
+
+    #[test]
+    fn a_name_stands_for_one_part() {
+        let route = |path: &str| Declaration {
+            method: Method::GET,
+            path: path.to_owned(),
+            who: Who::Anybody,
+            quota: Quota::Reads,
+        };
+        let order = route("/api/v1/orders/{id}");
+        assert!(order.has("/api/v1/orders/7") && order.has("/api/v1/orders/{id}"));
+        for other in ["/api/v1/orders", "/api/v1/orders/", "/api/v1/orders/7/pay", "/api/v1/drops/7", "api/v1/orders/7"]
+        {
+            assert!(!order.has(other), "{other}");
+        }
+        assert!(route("/healthz").has("/healthz") && !route("/healthz").has("/healthz/"));
+    }
+
+    #[test]
+    fn the_documentation_lists_every_route() {
+        let mut expected = String::from("| route | who | quota |\n|---|---|---|\n");
+        let mut routes = crate::http::routes();
+        routes.sort_by(|one, other| (&one.path, one.method.as_str()).cmp(&(&other.path, other.method.as_str())));
+        for Declaration { method, path, who, quota } in routes {
+            let quota = match quota {
+                Quota::None => "–".to_owned(),
+                Quota::Password => "`login`".to_owned(),
+                quota => format!("`{}`", format!("{quota:?}").to_lowercase()),
+            };
+            let _ = writeln!(expected, "| `{method} {path}` | {} | {quota} |", who.in_words());
+        }
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/API.md")).unwrap();
+        let (_, section) = text.split_once("## Every route\n").expect("a section of that name");
+        let listed: String = section
+            .lines()
+            .skip_while(|line| !line.starts_with('|'))
+            .take_while(|line| line.starts_with('|'))
+            .fold(String::new(), |text, line| text + line + "\n");
+        assert_eq!(listed, expected, "docs/API.md should have:\n{expected}");
+    }
+}
