@@ -159,8 +159,9 @@ impl World {
         }
     }
 
+    /// Claims the order first, as the service does: others may begin, too, before there is room for one more decision.
     pub(super) fn begin_payment(&mut self, drop: usize, order: OrderId) -> Finding {
-        if self.claimed.contains(&order) {
+        if !self.claimed.insert(order) {
             return Ok(());
         }
         self.submit(drop, Command::BeginPayment { order, method: "pm".into() }, None)

@@ -135,15 +135,30 @@ impl World {
         while self.life().flying.len() >= IN_FLIGHT_MAX {
             self.land()?;
         }
+        let payment = Payment::of(&command);
+        let decided = self.decide(drop, command, digest, payment);
+        if let (Ok(false), Some(Payment::Begins(order))) = (&decided, payment) {
+            self.claimed.remove(&order);
+        }
+        decided.map(|_| ())
+    }
+
+    /// Returns whether the drop took the command.
+    fn decide(
+        &mut self,
+        drop: usize,
+        command: Command,
+        digest: Option<KeyDigest>,
+        payment: Option<Payment>,
+    ) -> Result<bool, String> {
         let (now, id) = (self.now, self.specs[drop].id);
         let life = self.life.as_mut().expect("a life");
         // A drop that is not in memory is settled: SQL has it.
-        let Some(decider) = life.drops.get_mut(&id) else { return Ok(()) };
+        let Some(decider) = life.drops.get_mut(&id) else { return Ok(false) };
         let (sender, reply) = oneshot::channel();
-        let payment = Payment::of(&command);
         let opened =
             matches!(command, Command::Start | Command::Cancel) || decider.state().status() != DropStatus::Scheduled;
-        let Ok(changed) = decider.ask(now, command, Some(sender)) else { return Ok(()) };
+        let Ok(changed) = decider.ask(now, command, Some(sender)) else { return Ok(false) };
         decider.state().assert_invariants();
         if let Some(Payment::Begins(order)) = payment {
             self.claimed.insert(order);
@@ -156,7 +171,7 @@ impl World {
         }
         self.keeps_time(drop, opened)?;
         self.note(&[drop as u64, u64::from(changed)]);
-        Ok(())
+        Ok(true)
     }
 
     /// Lets the oldest decision become durable and its client hear of it.
