@@ -5,7 +5,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use livedrop::actors::publish::{DropCell, Published};
 use livedrop::actors::{Clock, Decisions};
-use livedrop::domain::{Fingerprint, KeyDigest, OrderView, Timestamp, UserId};
+use livedrop::domain::{Fingerprint, KeyDigest, Login, OrderView, Timestamp, UserId};
 use livedrop::engine::{Command, DropState, Outcome};
 use livedrop::http::dto::orders::{NewOrderBody, OrderBody};
 use livedrop::http::json;
@@ -33,7 +33,7 @@ fn sold() -> (DropState, OrderView) {
 fn token(c: &mut Criterion) {
     let tokens = Tokens::new(&[7; 32], 900, Clock::default());
     let (user, drop) = (UserId::new(), spec(1));
-    let token = tokens.issue(user, Role::User);
+    let token = tokens.issue(user, Role::User, Login::default());
     let mut group = c.benchmark_group("order_path");
     group.bench_function("verify_token", |b| b.iter(|| assert!(tokens.verify(black_box(&token)).is_ok())));
     group.bench_function("digest_key", |b| b.iter(|| KeyDigest::of(black_box(user), black_box(KEY))));

@@ -3,9 +3,10 @@
 //! Every source gives text, so a key has one parser and one error whatever it came from.
 
 use crate::domain::limits::{
-    CONNECTIONS_PER_ADDRESS_DEFAULT, COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT, DATABASE_CONNECTIONS_MAX,
-    DROPS_PER_CREATOR_DEFAULT, DROPS_PER_CREATOR_MAX, FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX,
-    LAG_BYTES_DEFAULT, LAG_BYTES_MAX, LAG_DEFAULT, LAG_MAX, PRODUCT_BODY_BYTES_MAX,
+    ACCESS_TOKEN_SECONDS_MAX, CONNECTIONS_PER_ADDRESS_DEFAULT, COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT,
+    DATABASE_CONNECTIONS_MAX, DROPS_PER_CREATOR_DEFAULT, DROPS_PER_CREATOR_MAX, FAN_OUT_FOLLOWERS_DEFAULT,
+    FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX, LAG_BYTES_DEFAULT, LAG_BYTES_MAX, LAG_DEFAULT, LAG_MAX,
+    OUTAGE_GRACE_SECONDS_DEFAULT, OUTAGE_GRACE_SECONDS_MAX, PRODUCT_BODY_BYTES_MAX,
 };
 use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
@@ -46,6 +47,7 @@ const KEYS: &[&str] = &[
     "events_url",
     "password_hashing",
     "access_token_seconds",
+    "outage_grace_seconds",
     "jwt_secret",
     "allowed_origins",
     "trusted_proxies",
@@ -112,6 +114,8 @@ pub struct Config {
     pub password_hashing: Hashing,
     /// How long an access token lasts, at most 900.
     pub access_token_seconds: u32,
+    /// How long access tokens stay good while the database is away.
+    pub outage_grace: Duration,
     /// What access tokens are signed with, see [`Config::signing_secret`].
     pub jwt_secret: Option<Secret>,
     /// Origins besides the server's own whose pages may read our answers and open WebSockets.
@@ -219,7 +223,14 @@ impl Config {
             consumer_lag: consumer_lag(&sources)?,
             events_url: sources.read("events_url", str::parse)?,
             password_hashing: sources.read("password_hashing", hashing)?.unwrap_or(Hashing::Owasp),
-            access_token_seconds: sources.read("access_token_seconds", |text| number(text, 1, 900))?.unwrap_or(900),
+            access_token_seconds: sources
+                .read("access_token_seconds", |text| number(text, 1, ACCESS_TOKEN_SECONDS_MAX.into()))?
+                .unwrap_or(ACCESS_TOKEN_SECONDS_MAX),
+            outage_grace: Duration::from_secs(
+                sources
+                    .read("outage_grace_seconds", |text| number(text, 0, OUTAGE_GRACE_SECONDS_MAX.into()))?
+                    .unwrap_or(OUTAGE_GRACE_SECONDS_DEFAULT.into()),
+            ),
             jwt_secret: sources.read("jwt_secret", secret)?,
             allowed_origins: sources.read("allowed_origins", origins)?.unwrap_or_default(),
             trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),

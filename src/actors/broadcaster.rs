@@ -12,7 +12,9 @@ use super::history::History;
 use super::place::{Epoch, Place, Since};
 use super::shard::{ToShard, Told};
 use crate::domain::limits::{SESSIONS_PER_USER_MAX, STOCK_CHANGED_PER_SECOND_MAX, STOCK_MESSAGES_PER_SECOND_MAX};
-use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, StockBoard, Timestamp, UserId};
+use crate::domain::{
+    CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, Revocation, StockBoard, Timestamp, UserId,
+};
 pub use pump::{ABOUT, Pump};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
@@ -88,6 +90,8 @@ pub enum Wish {
     Leave(SeatRef, UserId),
     /// A user follows a creator, or does not any more.
     FollowChanged(UserId, CreatorId, bool),
+    /// Access tokens of a user were revoked.
+    Revoke(UserId, Revocation),
     /// Users did something to their inboxes, which their other sessions should know.
     InboxChanged(Vec<InboxChange>),
     /// A drop comes back into memory, and stands like this.
@@ -356,6 +360,13 @@ impl Broadcaster {
         }
     }
 
+    fn revoke(&mut self, user: UserId, what: Revocation) {
+        let sessions: SmallVec<[SeatRef; 4]> = self.by_user.get(&user).into_iter().flatten().copied().collect();
+        for SeatRef { shard, seat } in sessions {
+            self.send(shard, ToShard::Revoke(seat, what));
+        }
+    }
+
     fn tell_devices(&mut self, changes: Vec<InboxChange>) {
         for InboxChange { user, known_to, json } in changes {
             let seats: SmallVec<[SeatRef; 4]> = self.by_user.get(&user).into_iter().flatten().copied().collect();
@@ -433,6 +444,7 @@ impl Handler<Wish> for Broadcaster {
             }
             Wish::Leave(seat, user) => self.leave(seat, user),
             Wish::FollowChanged(user, creator, follows) => self.follow_changed(user, creator, follows),
+            Wish::Revoke(user, what) => self.revoke(user, what),
             Wish::InboxChanged(changes) => self.tell_devices(changes),
             Wish::Watch(spec, board) => {
                 if !self.drops.contains_key(&spec.id) {

@@ -50,6 +50,8 @@ pub enum CloseCause {
     SessionLimit,
     /// Its token has expired: 4401.
     TokenExpired,
+    /// Its token was revoked: 4403.
+    Revoked,
 }
 
 /// Something that was told, encoded once for everyone who hears it.

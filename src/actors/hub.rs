@@ -4,10 +4,11 @@ use super::announce::InboxChange;
 use super::broadcaster::{Broadcaster, Joining, SHARDS_MAX, SeatRef, Wish};
 use super::clock::Clock;
 use super::fanout::Topic;
+use super::outage::Outage;
 use super::place::Since;
 use super::shard::{self, Shard, ToShard};
 use crate::domain::limits::{SESSIONS_ACCEPTED_PER_SECOND_MAX, SESSIONS_MAX, SHARD_QUEUE_MAX};
-use crate::domain::{CreatorId, DropSpec, StockBoard, UserId};
+use crate::domain::{CreatorId, DropSpec, Revocation, StockBoard, UserId};
 use actix::Addr;
 use futures_util::FutureExt;
 use std::{
@@ -42,6 +43,7 @@ pub struct Hub(Arc<Inner>);
 struct Inner {
     broadcaster: Addr<Broadcaster>,
     clock: Clock,
+    outage: Outage,
     shards: AtomicUsize,
     open: AtomicUsize,
     gate: Gate,
@@ -49,12 +51,12 @@ struct Inner {
 }
 
 impl Hub {
-    /// A hub in front of a broadcaster.
+    /// A hub in front of a broadcaster. In an `outage` sessions last longer than their tokens.
     #[must_use]
-    pub fn new(broadcaster: Addr<Broadcaster>, clock: Clock) -> Self {
+    pub fn new(broadcaster: Addr<Broadcaster>, clock: Clock, outage: Outage) -> Self {
         let gate = Gate::new(SESSIONS_ACCEPTED_PER_SECOND_MAX);
         let (shards, open) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self(Arc::new(Inner { broadcaster, clock, shards, open, gate, broken: watch::Sender::new(false) }))
+        Self(Arc::new(Inner { broadcaster, clock, outage, shards, open, gate, broken: watch::Sender::new(false) }))
     }
 
     /// Returns when a worker's sessions can hear nothing any more, which only a new process repairs.
@@ -76,7 +78,7 @@ impl Hub {
     #[must_use]
     pub fn open_shard(&self) -> Rc<Shard> {
         let index = self.0.shards.fetch_add(1, Ordering::Relaxed);
-        let shard = Rc::new(Shard::new(index, self.clone(), self.0.clock.clone()));
+        let shard = Rc::new(Shard::new(index, self.clone(), self.0.clock.clone(), self.0.outage.clone()));
         match self.register(index) {
             Some(queue) if index < SHARDS_MAX => {
                 let (hub, run) = (self.clone(), shard::run(Rc::downgrade(&shard), queue));
@@ -165,6 +167,12 @@ impl Hub {
     /// A drop that was out of memory is about to come back: what happens to it from now on is told.
     pub fn watch(&self, spec: Arc<DropSpec>, board: StockBoard) {
         self.0.broadcaster.do_send(Wish::Watch(spec, board));
+    }
+
+    /// Closes the sessions of `user` whose access tokens were revoked. Never refused: a revocation is written to the database first, so it cannot
+    /// grow without bound.
+    pub fn revoke(&self, user: UserId, what: Revocation) {
+        self.0.broadcaster.do_send(Wish::Revoke(user, what));
     }
 
     /// Tells users' sessions what was done to their inboxes. A broadcaster that is too busy does not: they see it when they look.

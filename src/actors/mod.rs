@@ -20,6 +20,7 @@ pub mod history;
 pub mod hub;
 pub mod janitor;
 pub mod mailbox;
+pub mod outage;
 pub mod outbox;
 pub mod place;
 pub mod publish;

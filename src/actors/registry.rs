@@ -238,12 +238,6 @@ impl Registry {
         Ok((after, published.filter(|published| published.position > 0).collect()))
     }
 
-    /// Whether drops of a creator are in memory.
-    #[must_use]
-    pub fn has_drops_of(&self, creator: CreatorId) -> bool {
-        self.shared.by_creator.get(&creator).is_some_and(|ids| !ids.is_empty())
-    }
-
     /// How many drops are in memory.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,9 +1,10 @@
 //! One session as its worker's [shard](super::shard) knows it. It never leaves its thread, so it needs no lock.
 
 use super::fanout::{CloseCause, Topic};
+use super::outage::Outage;
 use super::outbox::{Message, Outbox, Outgoing};
 use super::place::Place;
-use crate::domain::{CreatorId, Timestamp, UserId};
+use crate::domain::{CreatorId, Login, Timestamp, UserId};
 use hashbrown::HashMap;
 use std::{
     cell::{Cell, RefCell},
@@ -71,6 +72,7 @@ pub struct Seat {
     /// The last message for many that it got.
     pub(super) last: Cell<u64>,
     pub(super) user: Cell<Option<UserId>>,
+    pub(super) login: Cell<Option<Login>>,
     /// Whether the followed creators are known.
     pub(super) joined: Cell<bool>,
     /// Creators that were left while the followed ones were still loading: the list that comes may be older.
@@ -92,6 +94,7 @@ impl Seat {
             topics: RefCell::default(),
             last: Cell::new(0),
             user: Cell::new(None),
+            login: Cell::new(None),
             joined: Cell::new(false),
             left: RefCell::default(),
             opening,
@@ -120,9 +123,10 @@ impl Seat {
         self.heard_at.set(now);
     }
 
-    /// It ends with its token.
-    pub fn expires_at(&self, at: Timestamp) {
-        self.expires_at.set(Some(at));
+    /// It ends with its token: at that time, or when the token is revoked.
+    pub fn ends_with(&self, login: Login, expires_at: Timestamp) {
+        self.login.set(Some(login));
+        self.expires_at.set(Some(expires_at));
     }
 
     /// Queues a message; past the byte bound the session is closed.
@@ -176,7 +180,7 @@ impl Seat {
 
     /// What time does to a session: pings, tokens that end, farewells that are over, and clients that do not read. Called
     /// about once a second, from outside of the session.
-    pub(super) fn tick(&self, now: Instant, steady: Timestamp) {
+    pub(super) fn tick(&self, now: Instant, steady: Timestamp, outage: &Outage) {
         if let Some(closed_at) = self.closed_at.get() {
             let closed_for = now.saturating_duration_since(closed_at);
             if closed_for >= FAREWELL && !self.ended.replace(true) {
@@ -185,7 +189,7 @@ impl Seat {
             if closed_for >= CUT_AFTER {
                 self.cut();
             }
-        } else if self.expires_at.get().is_some_and(|at| steady >= at) {
+        } else if self.has_expired(steady, outage) {
             self.close(CloseCause::TokenExpired);
         } else if self.pinged_at.get() > self.heard_at.get() {
             let waits = now.saturating_duration_since(self.pinged_at.get()) >= PONG_DUE;
@@ -199,6 +203,11 @@ impl Seat {
             self.outbox.borrow_mut().ping();
             self.wake();
         }
+    }
+
+    fn has_expired(&self, wall: Timestamp, outage: &Outage) -> bool {
+        let login = self.login.get().unwrap_or_default();
+        self.expires_at.get().is_some_and(|at| wall >= at && outage.prolongs(at, login, wall).is_none())
     }
 
     /// Ends the connection, if there still is one.
@@ -255,18 +264,18 @@ mod tests {
     fn who_does_not_answer_a_ping_is_closed_and_then_cut() {
         let start = Instant::now();
         let (seat, line) = seat(true, start);
-        seat.tick(start + HEARTBEAT - Duration::from_millis(1), wall());
+        seat.tick(start + HEARTBEAT - Duration::from_millis(1), wall(), &Outage::default());
         assert!(taken(&seat).is_none());
         let pinged = start + HEARTBEAT;
-        seat.tick(pinged, wall());
+        seat.tick(pinged, wall(), &Outage::default());
         assert!(matches!(taken(&seat), Some(Outgoing::Ping)));
-        seat.tick(pinged + PONG_DUE - Duration::from_millis(1), wall());
+        seat.tick(pinged + PONG_DUE - Duration::from_millis(1), wall(), &Outage::default());
         assert!(!seat.is_closing());
-        seat.tick(pinged + PONG_DUE, wall());
+        seat.tick(pinged + PONG_DUE, wall(), &Outage::default());
         assert!(matches!(taken(&seat), Some(Outgoing::Close(CloseCause::TooSlow))));
-        seat.tick(Instant::now() + FAREWELL, wall());
+        seat.tick(Instant::now() + FAREWELL, wall(), &Outage::default());
         assert!(seat.has_ended() && line.0.load(Ordering::Relaxed) == 0);
-        seat.tick(Instant::now() + CUT_AFTER, wall());
+        seat.tick(Instant::now() + CUT_AFTER, wall(), &Outage::default());
         assert_eq!(line.0.load(Ordering::Relaxed), 1);
     }
 
@@ -278,14 +287,14 @@ mod tests {
             let mut now = start;
             for _ in 0..5 {
                 now += HEARTBEAT;
-                seat.tick(now, wall());
+                seat.tick(now, wall(), &Outage::default());
                 assert!(matches!(taken(&seat), Some(Outgoing::Ping)), "{answers}");
                 now += Duration::from_secs(1);
                 if answers {
                     seat.heard(now);
                 }
                 now += PONG_DUE;
-                seat.tick(now, wall());
+                seat.tick(now, wall(), &Outage::default());
             }
             assert!(!seat.is_closing());
         }
@@ -295,20 +304,34 @@ mod tests {
     fn a_ping_that_nobody_takes_ends_a_session_that_cannot_answer() {
         let start = Instant::now();
         let (seat, _) = seat(false, start);
-        seat.tick(start + HEARTBEAT, wall());
-        seat.tick(start + HEARTBEAT + PONG_DUE, wall());
+        seat.tick(start + HEARTBEAT, wall(), &Outage::default());
+        seat.tick(start + HEARTBEAT + PONG_DUE, wall(), &Outage::default());
         assert!(seat.is_closing());
+    }
+
+    #[test]
+    fn a_session_outlives_its_token_while_the_database_is_away() {
+        let (seat, _) = seat(true, Instant::now());
+        let (at, outage) = (Timestamp::from_millis, Outage::default());
+        seat.ends_with(Login::default(), at(2_000));
+        outage.observe(true, at(1_000), at(1_000));
+        outage.observe(false, at(1_500), at(1_500));
+        seat.tick(Instant::now(), at(900_000), &outage);
+        assert!(!seat.is_closing());
+        outage.observe(true, at(901_000), at(901_000));
+        seat.tick(Instant::now(), at(901_000), &outage);
+        assert!(matches!(taken(&seat), Some(Outgoing::Close(CloseCause::TokenExpired))));
     }
 
     #[test]
     fn a_session_ends_with_its_token_unless_a_newer_one_comes() {
         let (seat, _) = seat(true, Instant::now());
-        seat.expires_at(Timestamp::from_millis(1_000));
-        seat.tick(Instant::now(), Timestamp::from_millis(999));
-        seat.expires_at(Timestamp::from_millis(2_000));
-        seat.tick(Instant::now(), Timestamp::from_millis(1_999));
+        seat.ends_with(Login::default(), Timestamp::from_millis(1_000));
+        seat.tick(Instant::now(), Timestamp::from_millis(999), &Outage::default());
+        seat.ends_with(Login::default(), Timestamp::from_millis(2_000));
+        seat.tick(Instant::now(), Timestamp::from_millis(1_999), &Outage::default());
         assert!(!seat.is_closing());
-        seat.tick(Instant::now(), Timestamp::from_millis(2_000));
+        seat.tick(Instant::now(), Timestamp::from_millis(2_000), &Outage::default());
         assert!(matches!(taken(&seat), Some(Outgoing::Close(CloseCause::TokenExpired))));
     }
 }

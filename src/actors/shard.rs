@@ -7,11 +7,12 @@ use super::broadcaster::{SHARDS_MAX, SeatRef};
 use super::clock::Clock;
 use super::fanout::{CloseCause, Event, Topic};
 use super::hub::{Hub, JoinError};
+use super::outage::Outage;
 use super::outbox::Message;
 use super::place::{Place, Since};
 pub use super::seat::{Heard, Lifeline, Opening, Seat};
 use crate::domain::limits::FOLLOWED_PER_SESSION_MAX;
-use crate::domain::{CreatorId, UserId};
+use crate::domain::{CreatorId, Revocation, UserId};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -85,6 +86,8 @@ pub enum ToShard {
     Say(u64, &'static str, Bytes),
     /// It has to go.
     Close(u64, CloseCause),
+    /// It has to go if it is signed in with one of the access tokens that were revoked.
+    Revoke(u64, Revocation),
     /// Everyone has to go, spread over so long.
     Drain(Duration),
 }
@@ -96,6 +99,7 @@ pub struct Shard {
     index: usize,
     hub: Hub,
     clock: Clock,
+    outage: Outage,
     seats: RefCell<HashMap<u64, Rc<Seat>>>,
     topics: RefCell<HashMap<Topic, Listeners>>,
     order: Cell<u64>,
@@ -107,11 +111,12 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(index: usize, hub: Hub, clock: Clock) -> Self {
+    pub(super) fn new(index: usize, hub: Hub, clock: Clock, outage: Outage) -> Self {
         Self {
             index,
             hub,
             clock,
+            outage,
             seats: RefCell::default(),
             topics: RefCell::default(),
             order: Cell::new(0),
@@ -214,6 +219,13 @@ impl Shard {
             ToShard::Close(seat, cause) => {
                 if let Some(seat) = self.seat(seat) {
                     seat.close(cause);
+                }
+            }
+            ToShard::Revoke(seat, what) => {
+                if let Some(seat) =
+                    self.seat(seat).filter(|seat| seat.login.get().is_some_and(|login| what.covers(login)))
+                {
+                    seat.close(CloseCause::Revoked);
                 }
             }
             ToShard::Drain(_) => {}
@@ -336,7 +348,7 @@ impl Shard {
 
     fn tick(&self) {
         let (now, steady) = (Instant::now(), self.clock.steady());
-        self.seats.borrow().values().for_each(|seat| seat.tick(now, steady));
+        self.seats.borrow().values().for_each(|seat| seat.tick(now, steady, &self.outage));
         self.remains.borrow_mut().retain(|(due, lifeline)| match lifeline.upgrade() {
             Some(line) if now >= *due => {
                 line.cut();

@@ -142,7 +142,11 @@ mod tests {
         let clock = Clock::default();
         let (_projector, projection) = Projector::new(store.clone(), &reader, 5);
         let registry = Registry::new(journal.handle(), clock.clone(), Scheduler::default(), 1);
-        let hub = Hub::new(Broadcaster::new(Epoch(1), 0, clock.clone()).start(), clock);
+        let hub = Hub::new(
+            Broadcaster::new(Epoch(1), 0, clock.clone()).start(),
+            clock,
+            crate::actors::outage::Outage::default(),
+        );
         let sleepers = Sleepers::new(registry.clone(), store, projection, hub);
         let awake = || specs.iter().filter(|spec| registry.get(spec.id).is_some()).count();
         let mut reached = (at(0), DropId(Uuid::max()));

@@ -4,6 +4,7 @@ use crate::actors::Clock;
 use crate::config::Config;
 use crate::domain::limits::NAME_CHARS_MAX;
 use crate::service::accounts::{Accounts, NewAccount};
+use crate::service::activity::{AccountLocks, Nothing};
 use crate::service::identity::Email;
 use crate::service::passwords::Passwords;
 use crate::service::tokens::Tokens;
@@ -54,7 +55,8 @@ impl NewAdmin {
     /// One readable line: the address belongs to somebody and promotion was not asked for, or the database.
     pub async fn make(self, config: &Config, store: Arc<dyn Store>) -> Result<AdminMade, String> {
         let tokens = Tokens::new(&[0; 32], config.access_token_seconds, Clock::default());
-        let accounts = Accounts::new(store, Passwords::new(config.password_hashing), tokens, Arc::new(|_| false));
+        let passwords = Passwords::new(config.password_hashing);
+        let accounts = Accounts::new(store, passwords, tokens, Arc::new(Nothing), AccountLocks::default());
         let Self { account, promote_existing } = self;
         let known = accounts.known(&account.email.address).await.map_err(|failure| failure.to_string())?;
         match known {

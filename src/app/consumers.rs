@@ -4,6 +4,7 @@
 use super::supervisor::{Need, Supervisor};
 use crate::actors::broadcaster::{self, Broadcaster, Pump};
 use crate::actors::consumers::{About, Lag, Progress, projector, runner};
+use crate::actors::outage::Outage;
 use crate::actors::{Clock, Hub, Projector, Registry};
 use crate::domain::DropId;
 use crate::journal::JournalReader;
@@ -54,7 +55,7 @@ impl Consumers {
         reader: &JournalReader,
         last: u64,
         registry: &Registry,
-        clock: &Clock,
+        (clock, outage): (&Clock, &Outage),
     ) -> Hub {
         let arbiter = Arbiter::new();
         let address = Broadcaster::start_in_arbiter(&arbiter.handle(), |_| broadcaster);
@@ -71,7 +72,7 @@ impl Consumers {
         };
         let kept = self.supervisor.clone().keep(broadcaster::ABOUT.name, Need::Vital { restarts_max: 0 }, run);
         arbiter.spawn(kept);
-        Hub::new(address, clock.clone())
+        Hub::new(address, clock.clone(), outage.clone())
     }
 
     /// Gives money back. `owing`: drops that owed refunds at record `last`. When it begins again it asks all drops.

@@ -2,8 +2,9 @@
 
 use super::consumers::Roster;
 use super::supervisor::Supervisor;
-use crate::actors::Projection;
 use crate::actors::consumers::{Lag, Progress};
+use crate::actors::outage::Outage;
+use crate::actors::{Clock, Projection};
 use crate::http::health::{
     Checks, ConsumerCheck, ConsumersCheck, DatabaseCheck, Health, JournalCheck, ProjectorCheck, Readiness, TasksCheck,
 };
@@ -39,10 +40,18 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Looks at the database again and again, so that a probe never has to.
-    pub async fn watch_database(self: Arc<Self>) {
+    /// Looks at the database again and again, so that a probe never has to, and tells whoever depends on it.
+    pub async fn watch_database(self: Arc<Self>, outage: Outage, clock: Clock) {
         loop {
-            self.database_up.store(self.store.ping().await.is_ok(), Ordering::Release);
+            let asked_at = clock.steady();
+            let up = self.store.ping().await.is_ok();
+            outage.observe(up, asked_at, clock.steady());
+            if self.database_up.swap(up, Ordering::AcqRel) != up {
+                match up {
+                    true => tracing::info!("the database is back"),
+                    false => tracing::warn!("the database is away: selling goes on, access tokens stay good meanwhile"),
+                }
+            }
             tokio::time::sleep(PING_EVERY).await;
         }
     }

@@ -8,6 +8,7 @@ use super::supervisor::{Need, Supervisor};
 use super::{App, AppError, Signals, ownership, privacy, spawn_server};
 use crate::actors::broadcaster::Broadcaster;
 use crate::actors::consumers::{Run, aside};
+use crate::actors::outage::Outage;
 use crate::actors::place::Epoch;
 use crate::actors::recovery::recover_until;
 use crate::actors::{Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Sleepers, janitor, sleepers};
@@ -21,7 +22,8 @@ use crate::http::server::{self, ServerOptions};
 use crate::http::transport::connection::descriptors_per_connection;
 use crate::http::{ConnectionBounds, Connections, GoingDown, HealthSource, Limits, Services, TlsConfig, TlsFiles};
 use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
-use crate::service::accounts::{Accounts, HasOpenDrops};
+use crate::service::accounts::Accounts;
+use crate::service::activity::{AccountLocks, InDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::events::{self, Kept};
@@ -32,6 +34,7 @@ use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
 use crate::service::products::Products;
+use crate::service::revocations::Revocations;
 use crate::service::sales::Sales;
 use crate::service::settle::Settler;
 use crate::service::tickets::Tickets;
@@ -93,10 +96,11 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let (stop_consumers, stopped) = watch::channel(false);
     let asleep = sleepers::asleep(&*store, horizon).await?;
     let broadcaster = remember(&reader, (first, last), &clock, asleep, &recovered.drops);
+    let outage = Outage::new(config.outage_grace);
     let contradictions = broadcaster.contradictions().clone();
     let supervisor = Supervisor::default();
     let mut consumers = Consumers::new(supervisor.clone(), stopped);
-    let hub = consumers.broadcast(broadcaster, &reader, last, &registry, &clock);
+    let hub = consumers.broadcast(broadcaster, &reader, last, &registry, (&clock, &outage));
     let gateway = config.payments.gateway();
     info!(payments = config.payments.name(), "{}", config.payments.meaning());
     let settler = Settler::new(Arc::clone(&gateway), config.payment_timeout);
@@ -127,15 +131,29 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         supervisor: supervisor.clone(),
         consumers: roster.clone(),
     });
-    background.watch_database(&monitor);
+    background.watch_database(&monitor, &outage, &clock);
     let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let logins = LoginLog::new(clock.clone());
     background.write_logins(&logins, &store);
+    let secret = signing_secret(config, last, &*store).await?;
+    let tokens = Tokens::with(&secret, config.access_token_seconds, clock.clone(), outage);
+    let revocations = tokens.revocations().clone();
+    // Complete before the first request: whoever was signed out before the start stays it.
+    revocations.recover(&*store).await?;
+    revocations.close_sessions_of(hub.clone());
+    background.follow_revocations(&revocations, &store);
+    let locks = AccountLocks::default();
+    let activity = Arc::new(InDrops::new(registry.clone(), settler.clone()));
+    let passwords = Passwords::new(config.password_hashing);
+    let accounts = Accounts::new(Arc::clone(&store), passwords, tokens.clone(), activity, locks.clone())
+        .with_login_log(logins.clone());
     let sleepers = Sleepers::new(registry.clone(), Arc::clone(&store), projection.clone(), hub.clone());
     background.wake_drops(&sleepers, &clock, horizon);
     let quota = config.drops_per_creator;
-    let drops = Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), sleepers, clock.clone(), quota);
+    let alone = (revocations, locks);
+    let drops =
+        Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), sleepers, clock.clone(), quota, alone);
     let sources = Sources {
         reader: reader.clone(),
         registry: registry.clone(),
@@ -153,9 +171,8 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     background.write_marks(marks);
     let keys = Keys::new(Arc::clone(&store), clock.clone());
     background.forget_keys(&keys);
-    let selling = Selling { drops, orders, sales, inbox, keys };
-    let secret = signing_secret(config, last, &*store).await?;
-    let services = services((config, &secret), &store, &hub, &clock, selling, (monitor, meters), &logins);
+    let selling = Selling { accounts, tokens, drops, orders, sales, inbox, keys };
+    let services = services(config, &store, &hub, &clock, selling, (monitor, meters));
     let limits = Limits::new(config.sizes, &config.rate_limits);
     background.sweep_limits(&limits);
     let server =
@@ -217,8 +234,10 @@ fn connections(config: &Config) -> Result<Connections, AppError> {
     Ok(Connections::new(bounds, config.trusted_proxies.clone()))
 }
 
-/// The use cases over the registry.
+/// The use cases over the registry, and over accounts.
 struct Selling {
+    accounts: Accounts,
+    tokens: Tokens,
     drops: Drops,
     orders: Orders,
     sales: Sales,
@@ -240,21 +259,15 @@ async fn signing_secret(config: &Config, last: u64, store: &dyn Store) -> Result
 }
 
 fn services(
-    (config, secret): (&Config, &[u8]),
+    config: &Config,
     store: &Arc<dyn Store>,
     hub: &Hub,
     clock: &Clock,
-    Selling { drops, orders, sales, inbox, keys }: Selling,
+    Selling { accounts, tokens, drops, orders, sales, inbox, keys }: Selling,
     (health, meters): (Arc<dyn HealthSource>, Meters),
-    logins: &LoginLog,
 ) -> Services {
-    let tokens = Tokens::new(secret, config.access_token_seconds, clock.clone());
-    let passwords = Passwords::new(config.password_hashing);
-    let mine = drops.clone();
-    let has_open_drops: HasOpenDrops = Arc::new(move |creator| mine.has_open(creator));
     Services {
-        accounts: Accounts::new(Arc::clone(store), passwords, tokens.clone(), has_open_drops)
-            .with_login_log(logins.clone()),
+        accounts,
         creators: Creators::new(Arc::clone(store), hub.clone(), clock.clone()),
         products: Products::new(Arc::clone(store), clock.clone()),
         drops,
@@ -417,9 +430,16 @@ impl Background {
         self.keep("heartbeat", Need::Useful, move |_| pulse.clone().run());
     }
 
-    fn watch_database(&mut self, monitor: &Arc<Monitor>) {
-        let monitor = Arc::clone(monitor);
-        self.keep("database_watch", Need::Useful, move |_| Arc::clone(&monitor).watch_database());
+    fn watch_database(&mut self, monitor: &Arc<Monitor>, outage: &Outage, clock: &Clock) {
+        let (monitor, outage, clock) = (Arc::clone(monitor), outage.clone(), clock.clone());
+        self.keep("database_watch", Need::Useful, move |_| {
+            Arc::clone(&monitor).watch_database(outage.clone(), clock.clone())
+        });
+    }
+
+    fn follow_revocations(&mut self, revocations: &Revocations, store: &Arc<dyn Store>) {
+        let (revocations, store) = (revocations.clone(), Arc::clone(store));
+        self.keep("revocations", Need::Useful, move |_| revocations.clone().follow(Arc::clone(&store)));
     }
 
     fn write_logins(&mut self, logins: &LoginLog, store: &Arc<dyn Store>) {

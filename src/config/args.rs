@@ -45,6 +45,9 @@ pub struct ServeArgs {
     /// How long an access token lasts, 1 to 900 [default: 900]
     #[arg(long, value_name = "SECONDS")]
     pub access_token_seconds: Option<String>,
+    /// How long access tokens stay good while the database is away, 0 to 86400 [default: 14400]
+    #[arg(long, value_name = "SECONDS")]
+    pub outage_grace_seconds: Option<String>,
     /// Origins besides the server's own whose pages may call the API and open WebSockets, comma-separated [default: none]
     #[arg(long, value_name = "ORIGINS")]
     pub allowed_origins: Option<String>,
@@ -126,6 +129,7 @@ impl ServeArgs {
             "events_url" => &self.events_url,
             "password_hashing" => &self.password_hashing,
             "access_token_seconds" => &self.access_token_seconds,
+            "outage_grace_seconds" => &self.outage_grace_seconds,
             "allowed_origins" => &self.allowed_origins,
             "trusted_proxies" => &self.trusted_proxies,
             "tls_certificate" => &self.tls_certificate,

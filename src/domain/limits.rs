@@ -145,6 +145,18 @@ pub const TICKETS_MAX: usize = 65_536;
 pub const TICKETS_PER_USER_MAX: usize = 16;
 /// How long a ticket is good, in milliseconds.
 pub const TICKET_MS: i64 = 30_000;
+/// The most that an access token may last.
+pub const ACCESS_TOKEN_SECONDS_MAX: u32 = 900;
+/// How long access tokens stay good while the database is away, where the operator does not say: four hours.
+pub const OUTAGE_GRACE_SECONDS_DEFAULT: u32 = 14_400;
+/// The most that an operator may allow: a day.
+pub const OUTAGE_GRACE_SECONDS_MAX: u32 = 86_400;
+/// Over how long a crowd renews its tokens when the database is back, in milliseconds.
+pub const RENEWALS_SPREAD_MS: i64 = 60_000;
+/// Revocations of access tokens that are kept in memory: those of a quarter of an hour, and of an outage. Past it, every token has to be renewed.
+pub const REVOCATIONS_MAX: usize = 65_536;
+/// Successors of a used refresh token that are looked through for the one that was not used yet, within its grace.
+pub const REFRESH_SUCCESSORS_MAX: usize = 8;
 /// What waits for one worker's sessions.
 pub const SHARD_QUEUE_MAX: usize = 65_536;
 /// How long an inbox keeps what nobody acknowledged, in milliseconds: thirty days.

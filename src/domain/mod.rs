@@ -7,6 +7,7 @@ pub mod event;
 pub mod fixtures;
 pub mod ids;
 pub mod limits;
+pub mod login;
 pub mod money;
 pub mod order;
 pub mod product;
@@ -16,6 +17,7 @@ pub mod timestamp;
 
 pub use event::{Actor, DropEvent, DropRecord, DropSpec, KeyedRequest, ManualAct, OrderLine, VariantSpec};
 pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
+pub use login::{Login, Revocation};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
 pub use product::{Attribute, Attributes, Image, ProductStatus, ProductVariant};

@@ -140,6 +140,11 @@ pub enum Command {
         /// The order.
         order: OrderId,
     },
+    /// Read a buyer's orders.
+    OrdersOf {
+        /// The buyer.
+        buyer: UserId,
+    },
     /// Read orders whose money has to go back, oldest first.
     RefundsDue {
         /// From behind this one on.
@@ -168,7 +173,7 @@ pub enum Outcome {
         /// Whether the key was known.
         replayed: bool,
     },
-    /// Orders with a refund due, oldest first.
+    /// Orders: a buyer's, newest first, or those with a refund due, oldest first.
     Orders(Vec<OrderView>),
     /// Done, and the drop is now in this state.
     Done(DropStatus),

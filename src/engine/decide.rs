@@ -56,6 +56,7 @@ impl DropState {
             Command::Restock { variant, quantity } => self.restock(now, variant, quantity, events),
             Command::Tick => Outcome::Done(self.status),
             Command::Find { order } => self.with_order(order, |state, slot| state.answer(slot)),
+            Command::OrdersOf { buyer } => Outcome::Orders(self.orders_of(buyer).collect()),
             Command::RefundsDue { after, limit } => {
                 Outcome::Orders(self.slots_to_refund(after).take(limit).map(|slot| self.view(slot)).collect())
             }

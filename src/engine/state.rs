@@ -227,6 +227,11 @@ impl DropState {
         self.orders.iter().map(|(slot, _)| self.view(slot))
     }
 
+    /// A buyer's orders, newest first.
+    pub fn orders_of(&self, buyer: UserId) -> impl Iterator<Item = OrderView> + '_ {
+        self.orders.slots_of(buyer).map(|slot| self.view(slot))
+    }
+
     /// Units that a buyer holds or owns.
     #[must_use]
     pub fn units_of(&self, buyer: UserId) -> u32 {

@@ -9,7 +9,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
 use hashbrown::HashMap;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 
@@ -25,22 +25,29 @@ pub struct Own(pub UserId);
 const REMEMBERED_MAX: usize = 8_192;
 
 /// Tokens that were verified and have not ended, for one worker: whoever orders once looks around before and after, and a request's token is
-/// looked at by its quota and by its handler. A signature that was good stays good, so only the time is looked at again. To be kept beside the
-/// [`Tokens`] that verified them.
+/// looked at by its quota and by its handler. A signature that was good stays good, so only the time is looked at again, and what was revoked
+/// where something was since. To be kept beside the [`Tokens`] that verified them.
 #[derive(Default)]
-pub struct Remembered(RefCell<HashMap<Box<[u8]>, Access>>);
+pub struct Remembered(RefCell<HashMap<Box<[u8]>, Verified>>);
+
+/// What a token said, and [`Revocations::generation`] of when it was last seen not to be revoked.
+///
+/// [`Revocations::generation`]: crate::service::revocations::Revocations::generation
+type Verified = (Access, Cell<u64>);
 
 impl Remembered {
     fn verify(&self, token: &[u8], tokens: &Tokens) -> Result<Access, Failure> {
-        if let Some(access) = self.0.borrow().get(token) {
-            return tokens.still(*access);
+        if let Some((access, seen)) = self.0.borrow().get(token) {
+            return tokens.still_since(*access, seen);
         }
+        // Before the token is looked at: what is revoked meanwhile is looked at again.
+        let seen = Cell::new(tokens.revocations().generation());
         let access = tokens.verify(token)?;
         let mut known = self.0.borrow_mut();
         if known.len() >= REMEMBERED_MAX {
             known.clear();
         }
-        known.insert(token.into(), access);
+        known.insert(token.into(), (access, seen));
         Ok(access)
     }
 }
@@ -72,7 +79,8 @@ pub fn of(request: &HttpRequest) -> Result<Option<Access>, Failure> {
 
 fn caller(request: &HttpRequest) -> Result<Caller, Failure> {
     let access = of(request)?.ok_or_else(|| Failure::new(Code::Unauthenticated))?;
-    Ok(Caller { user: access.user, role: access.role, origin: client::address(request), trace: trace::current_id() })
+    let Access { user, role, login, .. } = access;
+    Ok(Caller { user, role, login, origin: client::address(request), trace: trace::current_id() })
 }
 
 /// Whoever is signed in. Needs `web::Data<Tokens>`; verified without I/O.
@@ -129,6 +137,7 @@ impl FromRequest for Own {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Login, Revocation};
     use crate::service::clock::Clock;
     use crate::service::tokens::Role;
     use actix_web::{App, HttpResponse, test};
@@ -139,7 +148,7 @@ mod tests {
     async fn tokens_open_what_is_theirs() {
         let tokens = Tokens::new(SECRET, 900, Clock::default());
         let user = UserId::new();
-        let good = tokens.issue(user, Role::User);
+        let good = tokens.issue(user, Role::User, Login::default());
         let app = test::init_service(
             App::new()
                 .app_data(web::Data::new(tokens))
@@ -173,7 +182,7 @@ mod tests {
         let clock = Clock::default();
         let tokens = Tokens::new(SECRET, 900, clock.clone());
         let (remembered, user) = (Remembered::default(), UserId::new());
-        let token = tokens.issue(user, Role::Admin);
+        let token = tokens.issue(user, Role::Admin, Login::default());
         for _ in 0..2 {
             let access = remembered.verify(token.as_bytes(), &tokens).unwrap();
             assert_eq!((access.user, access.role), (user, Role::Admin));
@@ -188,17 +197,33 @@ mod tests {
         assert_eq!(remembered.0.borrow().len(), 1, "what is not good is not remembered");
         clock.shift(900_000);
         assert_eq!(remembered.verify(token.as_bytes(), &tokens).unwrap_err().code, Code::TokenExpired);
-        let tokens: Vec<String> = (0..=REMEMBERED_MAX).map(|_| tokens.issue(UserId::new(), Role::User)).collect();
+        let tokens: Vec<String> =
+            (0..=REMEMBERED_MAX).map(|_| tokens.issue(UserId::new(), Role::User, Login::default())).collect();
         let verifier = Tokens::new(SECRET, 900, clock);
         tokens.iter().for_each(|token| assert!(remembered.verify(token.as_bytes(), &verifier).is_ok()));
         assert!(remembered.0.borrow().len() <= REMEMBERED_MAX);
+    }
+
+    #[test]
+    async fn a_token_that_is_remembered_is_revoked_all_the_same() {
+        let tokens = Tokens::new(SECRET, 900, Clock::default());
+        let (remembered, user, other) = (Remembered::default(), UserId::new(), UserId::new());
+        let [token, others] = [user, other].map(|user| tokens.issue(user, Role::User, Login::default()));
+        for token in [&token, &others] {
+            assert!(remembered.verify(token.as_bytes(), &tokens).is_ok());
+        }
+        tokens.revocations().add(user, Revocation::Below(1));
+        for _ in 0..2 {
+            assert_eq!(remembered.verify(token.as_bytes(), &tokens).unwrap_err().code, Code::TokenRevoked);
+            assert!(remembered.verify(others.as_bytes(), &tokens).is_ok());
+        }
     }
 
     #[actix_web::test]
     async fn an_expired_token_says_so() {
         let clock = Clock::default();
         let tokens = Tokens::new(SECRET, 900, clock.clone());
-        let token = tokens.issue(UserId::new(), Role::User);
+        let token = tokens.issue(UserId::new(), Role::User, Login::default());
         clock.shift(3_600_000);
         let request = test::TestRequest::get().insert_header(("authorization", format!("Bearer {token}")));
         let failure = access(request.to_http_request().headers(), |token| tokens.verify(token)).unwrap_err();

@@ -74,7 +74,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::IdempotencyKeyMissing
         | C::IdempotencyKeyInvalid
         | C::InvalidCursor => StatusCode::BAD_REQUEST,
-        C::Unauthenticated | C::TokenExpired | C::InvalidCredentials | C::RefreshTokenInvalid => {
+        C::Unauthenticated | C::TokenExpired | C::TokenRevoked | C::InvalidCredentials | C::RefreshTokenInvalid => {
             StatusCode::UNAUTHORIZED
         }
         C::PaymentDeclined => StatusCode::PAYMENT_REQUIRED,
@@ -179,6 +179,10 @@ impl ResponseError for Problem {
         match code {
             Code::TokenExpired => {
                 let challenge = r#"Bearer realm="livedrop", error="invalid_token", error_description="expired""#;
+                response.insert_header((WWW_AUTHENTICATE, challenge));
+            }
+            Code::TokenRevoked => {
+                let challenge = r#"Bearer realm="livedrop", error="invalid_token", error_description="revoked""#;
                 response.insert_header((WWW_AUTHENTICATE, challenge));
             }
             _ if status == StatusCode::UNAUTHORIZED => {

@@ -6,7 +6,7 @@ use super::{Services, auth, lifeline};
 use crate::domain::limits::FOLLOWED_PER_SESSION_MAX;
 use crate::domain::{CreatorId, Timestamp};
 use crate::service::tokens::Access;
-use crate::service::{Code, Failure, FieldError, JoinError, Joining, Opening, Seat, Shard, Since, Topic};
+use crate::service::{CloseCause, Code, Failure, FieldError, JoinError, Joining, Opening, Seat, Shard, Since, Topic};
 use actix_web::{HttpRequest, rt::spawn, web};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -59,7 +59,8 @@ impl Wanted {
         let topics = query.topics.unwrap_or_default();
         let topics = topics.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         let access = match query.ticket {
-            Some(ticket) => Some(services.tickets.redeem(&ticket)?),
+            // The token behind it may have been revoked since.
+            Some(ticket) => Some(services.tokens.still(services.tickets.redeem(&ticket)?)?),
             None => auth::of(request)?,
         };
         Ok(Self { access, topics, since })
@@ -162,7 +163,8 @@ impl Session {
     /// Makes the session a user's, or prolongs that with a newer token.
     ///
     /// # Errors
-    /// `forbidden` for another user's token, `overloaded`, and as [`Session::subscribe`].
+    /// `forbidden` for another user's token, `overloaded`, and as [`Session::subscribe`]. A session whose token is revoked meanwhile closes by
+    /// itself.
     pub fn sign_in(
         self: &Rc<Self>,
         access: Access,
@@ -177,23 +179,32 @@ impl Session {
             [] => Vec::new(),
             names => self.subscriptions.borrow_mut().add(names, Some(user))?,
         };
-        self.seat.expires_at(access.expires_at);
+        self.seat.ends_with(access.login, access.expires_at);
         self.expires_at.set(access.expires_at);
         match self.followed.get() {
             Followed::Unknown => {
                 // Before the list is read: a follow that is made in between is then heard of.
                 self.shard.own(&self.seat, user).map_err(|_| busy())?;
+                // Whoever revokes from here on finds this session; what was revoked before did not.
+                self.close_if_revoked(access);
                 self.followed.set(Followed::Loading);
                 spawn(Rc::clone(self).load_followed(access, topics, since));
                 return Ok(());
             }
-            Followed::Loading => {}
+            Followed::Loading => self.close_if_revoked(access),
             Followed::Known(following) => {
+                self.close_if_revoked(access);
                 let expires_at = access.expires_at;
                 self.say("authenticated", &Reply::Authenticated { user_id: user, following, expires_at });
             }
         }
         if topics.is_empty() { Ok(()) } else { self.ask(topics, since) }
+    }
+
+    fn close_if_revoked(&self, access: Access) {
+        if self.services.tokens.revocations().covers(access.user, access.login) {
+            self.seat.close(CloseCause::Revoked);
+        }
     }
 
     /// Adds topics. The broadcaster answers.
@@ -261,7 +272,7 @@ impl Session {
                 if self.join(access, following, known, topics, since).is_err() {
                     let (code, detail) = busy();
                     self.error(code, &detail);
-                    return self.seat.close(crate::service::CloseCause::TooSlow);
+                    return self.seat.close(CloseCause::TooSlow);
                 }
             }
             if let Some(failure) = failure.filter(|_| !told) {

@@ -32,6 +32,8 @@ pub enum Closing {
     BadMessage = 4400,
     /// A token that is not valid, or not any more.
     Unauthenticated = 4401,
+    /// The login has ended: a log-out, a new password, a deleted account.
+    Revoked = 4403,
 }
 
 impl Closing {
@@ -47,6 +49,7 @@ impl Closing {
             Self::SessionLimit => "too many sessions",
             Self::BadMessage => "bad message",
             Self::Unauthenticated => "authentication failed",
+            Self::Revoked => "the login has ended",
         }
     }
 }
@@ -58,6 +61,7 @@ impl From<CloseCause> for Closing {
             CloseCause::TooSlow => Self::TooSlow,
             CloseCause::SessionLimit => Self::SessionLimit,
             CloseCause::TokenExpired => Self::Unauthenticated,
+            CloseCause::Revoked => Self::Revoked,
         }
     }
 }

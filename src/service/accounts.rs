@@ -3,17 +3,19 @@
 use super::caller::{changed_fields, operators_audit};
 use super::{
     Caller, Code, Failure, Object, Page, Visitor,
+    activity::{AccountLocks, Activity},
     clock::Clock,
     creators::page,
     hash_queue::Purpose,
     identity::{self, Email},
     login_log::LoginLog,
     passwords::{NewPassword, Passwords, Verdict},
+    to_the_end,
     tokens::{self, REFRESH_GRACE_MS, Role, Tokens},
 };
-use crate::domain::limits::EMAIL_CHARS_MAX;
-use crate::domain::{CreatorId, Timestamp, UserId};
-use crate::storage::{AuditFilter, AuditRow, RefreshToken, Store, User};
+use crate::domain::limits::{EMAIL_CHARS_MAX, REFRESH_SUCCESSORS_MAX};
+use crate::domain::{CreatorId, Login, Revocation, UserId};
+use crate::storage::{AuditFilter, AuditRow, RefreshToken, Store, User, UserChange};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -65,8 +67,9 @@ pub struct AccountChange {
     pub private_follows: Option<bool>,
 }
 
-/// Says whether a creator has drops that are not settled.
-pub type HasOpenDrops = Arc<dyn Fn(CreatorId) -> bool + Send + Sync>;
+/// How often a password is looked at for one request. What was verified is acted upon only where the account still has that hash: another
+/// request may have changed the password meanwhile, or only written its hash anew.
+const PROOFS_MAX: usize = 2;
 
 /// The account use cases.
 #[derive(Clone)]
@@ -74,16 +77,23 @@ pub struct Accounts {
     store: Arc<dyn Store>,
     passwords: Passwords,
     tokens: Tokens,
-    has_open_drops: HasOpenDrops,
+    activity: Arc<dyn Activity>,
+    locks: AccountLocks,
     logins: LoginLog,
 }
 
 impl Accounts {
-    /// Over a store.
+    /// Over a store. `locks` are shared with whoever begins something in an account's name.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, passwords: Passwords, tokens: Tokens, has_open_drops: HasOpenDrops) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        passwords: Passwords,
+        tokens: Tokens,
+        activity: Arc<dyn Activity>,
+        locks: AccountLocks,
+    ) -> Self {
         let logins = LoginLog::new(Clock::default());
-        Self { store, passwords, tokens, has_open_drops, logins }
+        Self { store, passwords, tokens, activity, locks, logins }
     }
 
     /// The same, whose logins `logins` hears of.
@@ -99,7 +109,8 @@ impl Accounts {
     pub async fn register(&self, visitor: &Visitor, new: NewAccount) -> Result<SignedIn, Failure> {
         let user = self.new_user(new, Role::User, visitor.network()).await?;
         self.store.insert_user(&user).await?;
-        self.open_family(Account { user, is_creator: false }).await
+        let signed_in = self.open_login(Account { user, is_creator: false }).await?;
+        signed_in.ok_or_else(|| Failure::new(Code::InvalidCredentials))
     }
 
     async fn new_user(&self, new: NewAccount, role: Role, network: u128) -> Result<User, Failure> {
@@ -115,6 +126,7 @@ impl Accounts {
             role: role.as_str().to_owned(),
             created_at: self.tokens.now(),
             private_follows: true,
+            token_version: 0,
         })
     }
 
@@ -123,6 +135,18 @@ impl Accounts {
     /// # Errors
     /// `invalid_credentials`, `overloaded`, `database_unavailable`.
     pub async fn login(&self, visitor: &Visitor, email: &str, password: String) -> Result<SignedIn, Failure> {
+        for _ in 0..PROOFS_MAX {
+            let account = self.prove_login(visitor, email, password.clone()).await?;
+            if let Some(signed_in) = self.open_login(account).await? {
+                self.logins.accepted();
+                return Ok(signed_in);
+            }
+        }
+        Err(Failure::new(Code::InvalidCredentials))
+    }
+
+    /// The account of that address, if this is its password.
+    async fn prove_login(&self, visitor: &Visitor, email: &str, password: String) -> Result<Account, Failure> {
         let user = self.known(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let verdict = self.passwords.verify(password, hash, visitor.network()).await;
@@ -134,47 +158,73 @@ impl Accounts {
                 return Err(Failure::new(Code::InvalidCredentials));
             }
         };
-        self.logins.accepted();
         if let Verdict::Renewed(hash) = verdict {
-            // Where it was changed meanwhile, the new password has its own hash.
+            // Where somebody else was faster, the login is not opened against this hash, and the password is looked at again.
             self.store.renew_password_hash(user.id, &user.password_hash, &hash).await?;
             user.password_hash = hash;
         }
-        self.open_family(self.account(user).await?).await
+        self.account(user).await
     }
 
-    /// Exchanges a refresh token for a new pair. A token that was exchanged before revokes its whole family, because
-    /// either the first or the second to bring it has stolen it; for a few seconds it is taken for a retry of a
-    /// client that never got its answer, and gets another token of the family.
+    /// Exchanges a refresh token for a new pair. A token that was exchanged before ends its login, because either the first or the second to
+    /// bring it has stolen it; for a few seconds it is taken for a retry of a client that never got its answer, and gets the same successor
+    /// again, or the successor's where that was exchanged too.
     ///
     /// # Errors
     /// `refresh_token_invalid`, `database_unavailable`.
     pub async fn refresh(&self, token: &str) -> Result<SignedIn, Failure> {
         let invalid = || Failure::new(Code::RefreshTokenInvalid);
-        let now = self.tokens.steady();
-        let hash = tokens::refresh_hash(token);
-        let old = self.store.refresh_token(&hash).await?.ok_or_else(invalid)?;
-        if old.revoked_at.is_some() || old.expires_at <= now {
-            return Err(invalid());
+        let mut text = token.to_owned();
+        for successor in 0..=REFRESH_SUCCESSORS_MAX {
+            let row = self.store.refresh_token(&tokens::refresh_hash(&text)).await?.ok_or_else(invalid)?;
+            let now = self.tokens.steady();
+            if row.revoked_at.is_some() || row.expires_at <= now {
+                return Err(invalid());
+            }
+            let exchanged = match row.used_at {
+                None if successor > 0 => {
+                    self.store.token_version(&row.hash).await?.map(|version| (text.clone(), version))
+                }
+                None => self.rotate(&text, &row).await?,
+                Some(used) if now.millis_since(used) <= REFRESH_GRACE_MS => None,
+                Some(_) => {
+                    tracing::warn!(user = %row.user_id, "a refresh token was used again: its login is ended");
+                    self.end_login(&row).await?;
+                    return Err(invalid());
+                }
+            };
+            if let Some((text, version)) = exchanged {
+                let user = self.store.user(row.user_id).await?.ok_or_else(invalid)?;
+                let account = self.account(user).await?;
+                return Ok(self.signed_in(account, text, Login { id: row.family, version }));
+            }
+            // Somebody was faster a moment ago.
+            text = self.tokens.successor(&text);
         }
-        let (text, next) = tokens::new_refresh(old.user_id, old.family, now);
-        let rotated = old.used_at.is_none() && self.store.rotate_refresh_token(&hash, now, &next).await?;
-        if !rotated {
-            self.accept_reuse(&old.hash, &next, now).await?;
-        }
-        let user = self.store.user(old.user_id).await?.ok_or_else(invalid)?;
-        let account = self.account(user).await?;
-        Ok(self.signed_in(account, text))
+        Err(invalid())
     }
 
-    /// Ends a login: every token of the family. An unknown token is no error, it is as good as ended.
+    /// The successor of an unused token and the account's token version, unless somebody else was faster or the login has ended.
+    async fn rotate(&self, text: &str, row: &RefreshToken) -> Result<Option<(String, u32)>, Failure> {
+        let (next, now) = (self.tokens.successor(text), self.tokens.steady());
+        let new = tokens::refresh_row(&next, row.user_id, row.family, now);
+        Ok(self.store.rotate_refresh_token(&row.hash, now, &new).await?.map(|version| (next, version)))
+    }
+
+    /// Ends a login: every token of it, at once. An unknown token is no error, it is as good as ended.
     ///
     /// # Errors
     /// `database_unavailable`.
     pub async fn logout(&self, token: &str) -> Result<(), Failure> {
-        if let Some(row) = self.store.refresh_token(&tokens::refresh_hash(token)).await? {
-            self.store.revoke_refresh_family(row.family, self.tokens.now()).await?;
+        match self.store.refresh_token(&tokens::refresh_hash(token)).await? {
+            Some(row) => self.end_login(&row).await,
+            None => Ok(()),
         }
+    }
+
+    async fn end_login(&self, row: &RefreshToken) -> Result<(), Failure> {
+        self.store.revoke_refresh_family(row.family, self.tokens.steady()).await?;
+        self.tokens.revocations().add(row.user_id, Revocation::Login(row.family));
         Ok(())
     }
 
@@ -187,12 +237,18 @@ impl Accounts {
         self.account(user).await
     }
 
-    /// Ends every login of the caller. Access tokens that are out there last their quarter of an hour.
+    /// Ends every login of the caller, this one too: access tokens and sessions at once.
     ///
     /// # Errors
-    /// `database_unavailable`.
+    /// `user_not_found`, `database_unavailable`.
     pub async fn logout_everywhere(&self, caller: &Caller) -> Result<(), Failure> {
-        Ok(self.store.revoke_user_tokens(caller.user, self.tokens.now()).await?)
+        let version = self.store.revoke_user_tokens(caller.user, self.tokens.steady()).await?;
+        self.revoke_below(caller.user, version);
+        Ok(())
+    }
+
+    fn revoke_below(&self, user: UserId, version: u32) {
+        self.tokens.revocations().add(user, Revocation::Below(version));
     }
 
     /// Changes name and privacy.
@@ -200,48 +256,71 @@ impl Accounts {
     /// # Errors
     /// `user_not_found`, `database_unavailable`.
     pub async fn change(&self, caller: &Caller, change: AccountChange) -> Result<Account, Failure> {
-        let mut account = self.me(caller.user).await?;
-        let detail = changed_fields(&[
-            ("display_name", change.display_name.is_some()),
-            ("private_follows", change.private_follows.is_some()),
-        ]);
-        account.user.display_name = change.display_name.unwrap_or(account.user.display_name);
-        account.user.private_follows = change.private_follows.unwrap_or(account.user.private_follows);
+        let AccountChange { display_name, private_follows } = change;
+        let detail =
+            changed_fields(&[("display_name", display_name.is_some()), ("private_follows", private_follows.is_some())]);
         let audit = caller.audit(self.tokens.now(), "account_changed", user(caller.user), &detail);
-        self.store.update_user(&account.user, &audit).await?;
-        Ok(account)
+        let change = UserChange { display_name, private_follows };
+        self.account(self.store.update_user(caller.user, &change, &audit).await?).await
     }
 
-    /// Changes the password, ends every login, and signs the caller in anew.
+    /// Changes the password, ends every login at once, and signs the caller in anew. Of two that change it at the same time from the same
+    /// password, one does.
     ///
     /// # Errors
     /// `wrong_password`, `validation_failed` for a new one that is easily guessed, `user_not_found`, `overloaded`,
     /// `database_unavailable`.
     pub async fn change_password(&self, caller: &Caller, current: String, new: String) -> Result<SignedIn, Failure> {
-        let account = self.prove(caller, current).await?;
-        let hash = self
-            .passwords
-            .hash(replacing(&account.user, new, "/new_password"), Purpose::Login, caller.network())
-            .await?;
-        let audit = caller.audit(self.tokens.now(), "password_changed", user(caller.user), &json!({}));
-        self.store.set_password(caller.user, &hash, &audit).await?;
-        self.open_family(account).await
+        for _ in 0..PROOFS_MAX {
+            let account = self.prove(caller, current.clone()).await?;
+            let hash = self
+                .passwords
+                .hash(replacing(&account.user, new.clone(), "/new_password"), Purpose::Login, caller.network())
+                .await?;
+            let audit = caller.audit(self.tokens.now(), "password_changed", user(caller.user), &json!({}));
+            let (text, row) = tokens::new_refresh(caller.user, Uuid::now_v7(), self.tokens.steady());
+            let version = self.store.set_password(&account.user.password_hash, &hash, &row, &audit).await?;
+            if let Some(version) = version {
+                self.revoke_below(caller.user, version);
+                return Ok(self.signed_in(account, text, Login { id: row.family, version }));
+            }
+        }
+        Err(Failure::new(Code::WrongPassword))
     }
 
-    /// Deletes the caller's account: nothing personal is left, orders stay for the books.
+    /// Deletes the caller's account: nothing personal is left, holds are given back, orders stay for the books. Nothing begins in the account's
+    /// name from here on. It goes on when the client hangs up.
     ///
     /// # Errors
     /// `wrong_password`, `user_not_found`, `account_has_drops` for a creator whose drops are not over,
     /// `overloaded`, `database_unavailable`.
     pub async fn delete(&self, caller: &Caller, password: String) -> Result<(), Failure> {
-        self.prove(caller, password).await?;
+        for _ in 0..PROOFS_MAX {
+            let account = self.prove(caller, password.clone()).await?;
+            let (this, caller) = (self.clone(), caller.clone());
+            let deleted = async move { this.delete_proven(&caller, &account).await };
+            if to_the_end(|| Failure::new(Code::Internal), deleted).await? {
+                return Ok(());
+            }
+        }
+        Err(Failure::new(Code::WrongPassword))
+    }
+
+    /// Whether the account still had that password.
+    async fn delete_proven(&self, caller: &Caller, account: &Account) -> Result<bool, Failure> {
+        let alone = self.locks.delete(caller.user).await;
         let creator = CreatorId::from(caller.user);
         // Those that start far ahead are out of memory.
-        if (self.has_open_drops)(creator) || !self.store.open_drops_of(creator, 1).await?.is_empty() {
+        if self.activity.sells(creator) || !self.store.open_drops_of(creator, 1).await?.is_empty() {
             return Err(Failure::new(Code::AccountHasDrops));
         }
         let audit = caller.audit(self.tokens.now(), "account_deleted", user(caller.user), &json!({}));
-        Ok(self.store.delete_user(caller.user, &audit).await?)
+        let version = self.store.delete_user(caller.user, &account.user.password_hash, &audit).await?;
+        let Some(version) = version else { return Ok(false) };
+        self.revoke_below(caller.user, version);
+        drop(alone);
+        self.activity.release_holds(caller.user, caller.trace).await;
+        Ok(true)
     }
 
     /// The account with that address in any form, if there is one.
@@ -312,35 +391,15 @@ impl Accounts {
         }
     }
 
-    /// Keeps `next` if the used token behind `hash` is within its grace, and revokes its family if it is not.
-    async fn accept_reuse(&self, hash: &[u8; 32], next: &RefreshToken, now: Timestamp) -> Result<(), Failure> {
-        // Read again: the first exchange may have happened after our first look.
-        let old = self.store.refresh_token(hash).await?;
-        let within_grace = old.as_ref().is_some_and(|old| {
-            old.revoked_at.is_none() && old.used_at.is_some_and(|used| now.millis_since(used) <= REFRESH_GRACE_MS)
-        });
-        if within_grace {
-            self.store.insert_refresh_token(next).await?;
-            // A revocation that came in between did not see the token that we have just added.
-            let revoked = self.store.refresh_token(hash).await?.is_none_or(|old| old.revoked_at.is_some());
-            if !revoked {
-                return Ok(());
-            }
-        } else {
-            tracing::warn!(user = %next.user_id, "a refresh token was used again: its login is revoked");
-        }
-        self.store.revoke_refresh_family(next.family, now).await?;
-        Err(Failure::new(Code::RefreshTokenInvalid))
-    }
-
-    async fn open_family(&self, account: Account) -> Result<SignedIn, Failure> {
+    /// Opens a login of an account whose password was verified, if it still has that hash.
+    async fn open_login(&self, account: Account) -> Result<Option<SignedIn>, Failure> {
         let (text, row) = tokens::new_refresh(account.user.id, Uuid::now_v7(), self.tokens.steady());
-        self.store.insert_refresh_token(&row).await?;
-        Ok(self.signed_in(account, text))
+        let version = self.store.open_login(&row, &account.user.password_hash).await?;
+        Ok(version.map(|version| self.signed_in(account, text, Login { id: row.family, version })))
     }
 
-    fn signed_in(&self, account: Account, refresh_token: String) -> SignedIn {
-        let access_token = self.tokens.issue(account.user.id, Role::parse(&account.user.role));
+    fn signed_in(&self, account: Account, refresh_token: String, login: Login) -> SignedIn {
+        let access_token = self.tokens.issue(account.user.id, Role::parse(&account.user.role), login);
         SignedIn { account, access_token, refresh_token, expires_in: self.tokens.access_seconds() }
     }
 

@@ -1,7 +1,7 @@
 //! Who asks, as what, and from where; and everything that depends on it: what they may do, and what is noted of it.
 
 use super::{Code, Failure, tokens::Role};
-use crate::domain::{Actor, CreatorId, Timestamp, TraceId, UserId};
+use crate::domain::{Actor, CreatorId, Login, Timestamp, TraceId, UserId};
 use crate::storage::AuditRow;
 use std::net::{IpAddr, Ipv6Addr};
 use uuid::Uuid;
@@ -13,6 +13,8 @@ pub struct Caller {
     pub user: UserId,
     /// As what.
     pub role: Role,
+    /// By which login.
+    pub login: Login,
     /// From which address, if it is known.
     pub origin: Option<IpAddr>,
     /// The trace of the request.

@@ -61,8 +61,6 @@ impl Creators {
             attempt.found();
             return Ok(made);
         }
-        // The token outlives an account that is deleted, so it does not prove that there is one.
-        self.store.user(caller).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
         let creator = Creator {
             id: caller.into(),
             handle: new.handle,
@@ -86,8 +84,8 @@ impl Creators {
     /// Changes a profile: its creator's, or any for an admin. The handle stays, for others have written it down.
     ///
     /// # Errors
-    /// `creator_not_found`, `forbidden`, `precondition_failed`, `overloaded` where others change it all the time,
-    /// `database_unavailable`.
+    /// `creator_not_found`, `forbidden`, `user_not_found` where the creator's account was deleted, `precondition_failed`, `overloaded` where others change
+    /// it all the time, `database_unavailable`.
     pub async fn change(
         &self,
         caller: &Caller,
@@ -131,7 +129,6 @@ impl Creators {
     /// `creator_not_found`, `user_not_found`, `database_unavailable`.
     pub async fn follow(&self, caller: UserId, creator: CreatorId) -> Result<(), Failure> {
         self.get(creator).await?;
-        self.store.user(caller).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
         self.set_follow(caller, creator, true).await
     }
 

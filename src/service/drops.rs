@@ -1,20 +1,23 @@
 //! Drops: schedule, run, read.
 
-use super::creators::{ROW_BYTES, page_found};
+mod list;
+
+use super::activity::AccountLocks;
 use super::failure::sql_is_true;
 use super::keys::Attempt;
-use super::{Caller, Code, DropView, Failure, OnlyIf, Page, StockView, must_still_hold};
+use super::revocations::Revocations;
+use super::{Caller, Code, DropView, Failure, OnlyIf, StockView, must_still_hold};
 use crate::actors::{
     AskError, Clock, DropHandle, Projection, Registry, Sleepers, publish::Published, recovery::RecoveryFailure,
 };
 use crate::domain::limits::{DROP_CHANGE_ATTEMPTS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{
-    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, ProductStatus, StockCounts, Timestamp,
+    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, ProductStatus, StockCounts, Timestamp, UserId,
     VariantId, VariantSpec,
 };
 pub use crate::engine::NewEnd;
 use crate::engine::{Command, Outcome, Rejection};
-use crate::storage::{DropFilter, DropRow, Product, Store};
+use crate::storage::{DropRow, Product, Store};
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 /// How long a creator's own change waits to be in the listings before it answers.
@@ -118,10 +121,12 @@ pub struct Drops {
     clock: Clock,
     /// Drops that one creator may have scheduled or live, if there is a bound.
     quota: Option<NonZeroU32>,
+    revocations: Revocations,
+    locks: AccountLocks,
 }
 
 impl Drops {
-    /// One creator may have `quota` drops scheduled or live; any number, if absent.
+    /// One creator may have `quota` drops scheduled or live; any number, if absent. `locks` are shared with whoever deletes accounts.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -130,14 +135,15 @@ impl Drops {
         sleepers: Sleepers,
         clock: Clock,
         quota: Option<NonZeroU32>,
+        (revocations, locks): (Revocations, AccountLocks),
     ) -> Self {
-        Self { store, registry, projection, sleepers, clock, quota }
+        Self { store, registry, projection, sleepers, clock, quota, revocations, locks }
     }
 
     /// Schedules a drop of one of the caller's products.
     ///
     /// # Errors
-    /// `product_not_found`, `forbidden`, `product_archived`, `conflicting_fields` (variants that the product does not have,
+    /// `product_not_found`, `forbidden`, `token_revoked`, `creator_not_found`, `product_archived`, `conflicting_fields` (variants that the product does not have,
     /// currencies), `too_many_drops`, `database_unavailable`, `overloaded`.
     pub async fn create(&self, caller: &Caller, new: NewDrop, attempt: &Attempt) -> Result<DropView, Failure> {
         let id = DropId(attempt.id());
@@ -158,7 +164,11 @@ impl Drops {
             Some(quota) => self.store.open_drops_of(spec.creator_id, quota.get().saturating_add(1)).await?,
             None => Vec::new(),
         };
-        let scheduled = self.registry.schedule_within(spec, self.quota, &projected).await;
+        let scheduled = {
+            let _kept = self.locks.keep(UserId(product.creator_id.0)).await;
+            self.owner_lives(caller, product.creator_id).await?;
+            self.registry.schedule_within(spec, self.quota, &projected).await
+        };
         let (handle, sequence) = scheduled.map_err(ask_failure)?;
         // A drop whose start is not in the future is live in the very answer; one that starts far ahead may be out of memory already.
         let sequence = match handle.ask(Command::Tick).await {
@@ -168,6 +178,19 @@ impl Drops {
         };
         self.projection.reached(sequence, OWN_CHANGE_PATIENCE).await;
         Ok(view_of(&handle))
+    }
+
+    /// A drop belongs to somebody. The account's lock is held, so that this stays true until the drop is there: the account is then not deleted.
+    async fn owner_lives(&self, caller: &Caller, creator: CreatorId) -> Result<(), Failure> {
+        if caller.user != UserId(creator.0) {
+            let owner = self.store.user(UserId(creator.0)).await?;
+            return owner.map(drop).ok_or_else(|| Failure::new(Code::CreatorNotFound));
+        }
+        // A deletion revokes before it lets go of the lock. This needs no database, which may be away.
+        if self.revocations.covers(caller.user, caller.login) {
+            return Err(Failure::new(Code::TokenRevoked));
+        }
+        Ok(())
     }
 
     /// Makes a change. One that was made already changes nothing.
@@ -291,31 +314,6 @@ impl Drops {
             Some(handle) => Ok(stock_of(handle.cell.read())),
             None => Ok(view_of_row(self.row(id).await?).stock),
         }
-    }
-
-    /// Newest first, those before `after`. Drops in memory show their live stock and status.
-    ///
-    /// # Errors
-    /// `database_unavailable`.
-    pub async fn list(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Page<DropView>, Failure> {
-        sql_is_true(&self.projection).await?;
-        let weigh = |row: &DropRow| {
-            let variants = row.spec.variants.iter().map(|variant| ROW_BYTES / 2 + variant.name.len()).sum::<usize>();
-            ROW_BYTES + row.spec.title.len() + variants
-        };
-        let found = self.store.drops(filter, after, limit + 1).await?;
-        let Page { items, more, stopped_at } = page_found(found, limit, weigh);
-        let live = |row: DropRow| match self.registry.get(row.spec.id) {
-            Some(handle) => view_of(&handle),
-            None => view_of_row(row),
-        };
-        Ok(Page { items: items.into_iter().map(live).collect(), more, stopped_at })
-    }
-
-    /// Whether a creator has drops in memory, which are not settled, or were a moment ago.
-    #[must_use]
-    pub fn has_open(&self, creator: CreatorId) -> bool {
-        self.registry.has_drops_of(creator)
     }
 
     async fn row(&self, id: DropId) -> Result<DropRow, Failure> {

@@ -41,6 +41,7 @@ codes! {
     InvalidCursor = "invalid_cursor", "The cursor is not valid";
     Unauthenticated = "unauthenticated", "Authentication is required";
     TokenExpired = "token_expired", "The access token has expired";
+    TokenRevoked = "token_revoked", "The login of this access token has ended";
     InvalidCredentials = "invalid_credentials", "The e-mail or the password is wrong";
     RefreshTokenInvalid = "refresh_token_invalid", "The refresh token is not valid";
     PaymentDeclined = "payment_declined", "The payment was declined";
@@ -203,6 +204,8 @@ impl From<StoreError> for Failure {
                 tracing::warn!(%error, "database unavailable");
                 Self::retry(Code::DatabaseUnavailable, 2)
             }
+            StoreError::Missing { what: "creator" } => Self::new(Code::CreatorNotFound),
+            StoreError::Missing { .. } => Self::new(Code::UserNotFound),
             StoreError::Taken { what: "email" } => Self::new(Code::EmailTaken),
             StoreError::Taken { what: "handle" } => Self::new(Code::HandleTaken),
             StoreError::Taken { what: "creator" } => Self::new(Code::AlreadyACreator),

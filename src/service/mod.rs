@@ -1,6 +1,7 @@
 //! Use cases shared by REST and WebSocket: authorize, load, ask, answer.
 
 pub mod accounts;
+pub mod activity;
 pub mod caller;
 pub use crate::actors::clock;
 pub mod creators;
@@ -18,6 +19,7 @@ pub mod passwords;
 pub mod payments;
 pub mod products;
 mod recent;
+pub mod revocations;
 pub mod sales;
 pub mod settle;
 pub mod text;
@@ -36,6 +38,7 @@ pub use crate::actors::broadcaster::Joining;
 pub use crate::actors::fanout::{CloseCause, Topic};
 pub use crate::actors::hub::{Hub, JoinError};
 pub use crate::actors::mailbox::collect_turns;
+pub use crate::actors::outage::Outage;
 pub use crate::actors::outbox::{Message, Outgoing};
 pub use crate::actors::place::Since;
 pub use crate::actors::shard::{Lifeline, Opening, Seat, Shard};

@@ -90,7 +90,7 @@ impl Products {
     /// Adds a product to the caller's catalogue.
     ///
     /// # Errors
-    /// `not_a_creator`, `database_unavailable`.
+    /// `not_a_creator`, `user_not_found`, `database_unavailable`.
     pub async fn create(&self, caller: UserId, new: NewProduct, attempt: &Attempt) -> Result<Product, Failure> {
         let id = ProductId(attempt.id());
         if attempt.is_resumed()

@@ -97,11 +97,13 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Login;
     use crate::service::tokens::Role;
 
     fn access(tickets: &Tickets) -> Access {
-        let expires_at = tickets.clock.steady().plus_millis(900_000);
-        Access { user: UserId::new(), role: Role::User, expires_at }
+        let (login, issued_at) = (Login::default(), tickets.clock.steady());
+        let expires_at = issued_at.plus_millis(900_000);
+        Access { user: UserId::new(), role: Role::User, login, issued_at, expires_at }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Accounts and their refresh tokens.
 
 use super::sql::{Columns, Database, Session, args};
-use super::{AuditRow, RefreshToken, StoreError, User, audit, inbox, keys, rows};
-use crate::domain::{Timestamp, UserId};
+use super::{AuditRow, RefreshToken, Revoked, StoreError, User, UserChange, audit, inbox, keys, rows};
+use crate::domain::{Revocation, Timestamp, UserId};
 use uuid::Uuid;
 
 pub(super) async fn has_any<D: Database>(db: &D) -> Result<bool, StoreError> {
@@ -12,7 +12,7 @@ pub(super) async fn has_any<D: Database>(db: &D) -> Result<bool, StoreError> {
 pub(super) async fn insert_user<D: Database>(db: &D, user: &User, audit: Option<&AuditRow>) -> Result<(), StoreError> {
     let sql = "INSERT INTO users (id, email, display_name, password_hash, role, created_at, private_follows, email_key) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    let User { id, email, email_key, display_name, password_hash, role, created_at, private_follows } = user;
+    let User { id, email, email_key, display_name, password_hash, role, created_at, private_follows, .. } = user;
     let email_key = email_key.as_deref();
     let mut tx = db.transaction().await?;
     let args = args![id.0, email, display_name, password_hash, role, *created_at, *private_follows, email_key];
@@ -27,7 +27,7 @@ pub(super) async fn insert_user<D: Database>(db: &D, user: &User, audit: Option<
 macro_rules! user_where {
     ($condition:literal) => {
         concat!(
-            "SELECT id, email, email_key, display_name, password_hash, role, created_at, private_follows FROM users \
+            "SELECT id, email, email_key, display_name, password_hash, role, created_at, private_follows, token_version FROM users \
              WHERE deleted_at IS NULL AND ",
             $condition
         )
@@ -35,8 +35,11 @@ macro_rules! user_where {
 }
 
 pub(super) async fn user<D: Database>(db: &D, id: UserId) -> Result<Option<User>, StoreError> {
-    let sql = user_where!("id = $1");
-    db.session().await?.one(sql, args![id.0]).await?.as_ref().map(rows::user).transpose()
+    one_user(&mut db.session().await?, id).await
+}
+
+async fn one_user<S: Session>(session: &mut S, id: UserId) -> Result<Option<User>, StoreError> {
+    session.one(user_where!("id = $1"), args![id.0]).await?.as_ref().map(rows::user).transpose()
 }
 
 pub(super) async fn user_by_email<D: Database>(db: &D, email: &str, key: &str) -> Result<Option<User>, StoreError> {
@@ -77,15 +80,40 @@ pub(super) async fn renew_password_hash<D: Database>(
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND deleted_at IS NULL";
     let mut tx = db.transaction().await?;
+    tx.lock(user.0).await?;
     let renewed = tx.run(sql, args![user.0, old, new]).await? > 0;
     tx.commit().await?;
     Ok(renewed)
 }
 
-pub(super) async fn insert_refresh_token<D: Database>(db: &D, token: &RefreshToken) -> Result<(), StoreError> {
+/// The account, locked until the transaction ends: what is decided from it still holds when it is written.
+///
+/// # Errors
+/// `Missing` where it was deleted, or never was.
+pub(super) async fn lock<S: Session>(tx: &mut S, id: UserId) -> Result<User, StoreError> {
+    tx.lock(id.0).await?;
+    one_user(tx, id).await?.ok_or(StoreError::Missing { what: "account" })
+}
+
+/// The account, locked, if it lives and has the password of this hash.
+async fn lock_with<S: Session>(tx: &mut S, id: UserId, password_hash: &str) -> Result<Option<User>, StoreError> {
+    match lock(tx, id).await {
+        Ok(user) => Ok(Some(user).filter(|user| user.password_hash == password_hash)),
+        Err(StoreError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) async fn open_login<D: Database>(
+    db: &D,
+    token: &RefreshToken,
+    password_hash: &str,
+) -> Result<Option<u32>, StoreError> {
     let mut tx = db.transaction().await?;
+    let Some(user) = lock_with(&mut tx, token.user_id, password_hash).await? else { return Ok(None) };
     add_token(&mut tx, token).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(Some(user.token_version))
 }
 
 async fn add_token<S: Session>(tx: &mut S, token: &RefreshToken) -> Result<(), StoreError> {
@@ -102,6 +130,14 @@ pub(super) async fn refresh_token<D: Database>(db: &D, hash: &[u8; 32]) -> Resul
     db.session().await?.one(sql, args![hash]).await?.as_ref().map(rows::refresh_token).transpose()
 }
 
+/// One statement: a revocation is seen as a whole or not at all.
+pub(super) async fn token_version<D: Database>(db: &D, hash: &[u8; 32]) -> Result<Option<u32>, StoreError> {
+    let sql = "SELECT users.token_version FROM refresh_tokens JOIN users ON users.id = refresh_tokens.user_id \
+               WHERE refresh_tokens.hash = $1 AND refresh_tokens.revoked_at IS NULL AND users.deleted_at IS NULL";
+    let row = db.session().await?.one(sql, args![hash]).await?;
+    row.as_ref().map(|row| rows::count(row, "token_version")).transpose()
+}
+
 /// The account is locked, so that a revocation which runs at the same time either comes first and stops the rotation,
 /// or comes after it and sees the new token. Row locks alone would let a token slip through.
 pub(super) async fn rotate_refresh_token<D: Database>(
@@ -109,16 +145,19 @@ pub(super) async fn rotate_refresh_token<D: Database>(
     old: &[u8; 32],
     at: Timestamp,
     new: &RefreshToken,
-) -> Result<bool, StoreError> {
+) -> Result<Option<u32>, StoreError> {
     let mut tx = db.transaction().await?;
-    tx.lock(new.user_id.0).await?;
+    let user = match lock(&mut tx, new.user_id).await {
+        Err(StoreError::Missing { .. }) => return Ok(None),
+        found => found?,
+    };
     let sql = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND revoked_at IS NULL";
     if tx.run(sql, args![old, at]).await? == 0 {
-        return Ok(false);
+        return Ok(None);
     }
     add_token(&mut tx, new).await?;
     tx.commit().await?;
-    Ok(true)
+    Ok(Some(user.token_version))
 }
 
 pub(super) async fn revoke_refresh_family<D: Database>(db: &D, family: Uuid, at: Timestamp) -> Result<(), StoreError> {
@@ -131,44 +170,88 @@ pub(super) async fn revoke_refresh_family<D: Database>(db: &D, family: Uuid, at:
     tx.commit().await
 }
 
-pub(super) async fn revoke_user_tokens<D: Database>(db: &D, user: UserId, at: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn revoke_user_tokens<D: Database>(db: &D, user: UserId, at: Timestamp) -> Result<u32, StoreError> {
     let mut tx = db.transaction().await?;
-    revoke_all(&mut tx, user, at).await?;
-    tx.commit().await
+    let version = lock(&mut tx, user).await?.token_version + 1;
+    revoke_all(&mut tx, user, version, at).await?;
+    tx.commit().await?;
+    Ok(version)
 }
 
-async fn revoke_all<S: Session>(tx: &mut S, user: UserId, at: Timestamp) -> Result<(), StoreError> {
-    tx.lock(user.0).await?;
+/// Ends every login of an account that is locked, and every access token of a version below this one.
+async fn revoke_all<S: Session>(tx: &mut S, user: UserId, version: u32, at: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE users SET token_version = $2, tokens_revoked_at = $3 WHERE id = $1";
+    tx.run(sql, args![user.0, version, at]).await?;
     let sql = "UPDATE refresh_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
     tx.run(sql, args![user.0, at]).await.map(|_| ())
 }
 
-pub(super) async fn update_user<D: Database>(db: &D, user: &User, audit: &AuditRow) -> Result<(), StoreError> {
-    let sql = "UPDATE users SET display_name = $2, role = $3, private_follows = $4 \
-               WHERE id = $1 AND deleted_at IS NULL";
+pub(super) async fn revoked_since<D: Database>(
+    db: &D,
+    since: Timestamp,
+    limit: u32,
+) -> Result<Vec<Revoked>, StoreError> {
+    let mut session = db.session().await?;
+    let sql = "SELECT id, token_version, tokens_revoked_at FROM users WHERE tokens_revoked_at >= $1 \
+               ORDER BY tokens_revoked_at LIMIT $2";
+    let accounts = session.all(sql, args![since, limit]).await?;
+    let accounts = accounts.iter().map(|row| {
+        let what = Revocation::Below(rows::count(row, "token_version")?);
+        Ok(Revoked { user: UserId(row.id("id")?), what, at: rows::time(row, "tokens_revoked_at")? })
+    });
+    let mut revoked = accounts.collect::<Result<Vec<_>, StoreError>>()?;
+    let sql = "SELECT family, user_id, revoked_at FROM refresh_tokens \
+               WHERE revoked_at >= $1 AND used_at IS NULL ORDER BY revoked_at LIMIT $2";
+    for row in session.all(sql, args![since, limit]).await? {
+        let what = Revocation::Login(row.id("family")?);
+        revoked.push(Revoked { user: UserId(row.id("user_id")?), what, at: rows::time(&row, "revoked_at")? });
+    }
+    Ok(revoked)
+}
+
+/// Only what changes is written: of two changes at the same time, neither undoes what the other one did.
+pub(super) async fn update_user<D: Database>(
+    db: &D,
+    user: UserId,
+    change: &UserChange,
+    audit: &AuditRow,
+) -> Result<User, StoreError> {
+    let sql = "UPDATE users SET display_name = COALESCE($2, display_name), \
+               private_follows = COALESCE($3, private_follows) WHERE id = $1";
+    let UserChange { display_name, private_follows } = change;
     let mut tx = db.transaction().await?;
-    tx.lock(user.id.0).await?;
-    tx.run(sql, args![user.id.0, &user.display_name, &user.role, user.private_follows]).await?;
-    let sql = "UPDATE follows SET listed = $2 WHERE user_id = $1 AND listed <> $2";
-    tx.run(sql, args![user.id.0, !user.private_follows]).await?;
+    lock(&mut tx, user).await?;
+    tx.run(sql, args![user.0, display_name, *private_follows]).await?;
+    if let Some(private) = *private_follows {
+        let sql = "UPDATE follows SET listed = $2 WHERE user_id = $1 AND listed <> $2";
+        tx.run(sql, args![user.0, !private]).await?;
+    }
     audit::add(&mut tx, audit).await?;
-    tx.commit().await
+    let changed = one_user(&mut tx, user).await?.ok_or(StoreError::Missing { what: "account" })?;
+    tx.commit().await?;
+    Ok(changed)
 }
 
 pub(super) async fn set_password<D: Database>(
     db: &D,
-    user: UserId,
-    hash: &str,
+    from: &str,
+    to: &str,
+    login: &RefreshToken,
     audit: &AuditRow,
-) -> Result<(), StoreError> {
-    let sql = "UPDATE users SET password_hash = $2 WHERE id = $1 AND deleted_at IS NULL";
+) -> Result<Option<u32>, StoreError> {
+    let user = login.user_id;
     let mut tx = db.transaction().await?;
-    tx.run(sql, args![user.0, hash]).await?;
-    revoke_all(&mut tx, user, audit.at).await?;
+    let Some(found) = lock_with(&mut tx, user, from).await? else { return Ok(None) };
+    let version = found.token_version + 1;
+    tx.run("UPDATE users SET password_hash = $2 WHERE id = $1", args![user.0, to]).await?;
+    revoke_all(&mut tx, user, version, login.created_at).await?;
+    add_token(&mut tx, login).await?;
     audit::add(&mut tx, audit).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(Some(version))
 }
 
+/// A log-in that was decided against the password of before does not outlive it: the version is raised under the account's lock.
 pub(super) async fn promote_to_admin<D: Database>(
     db: &D,
     user: UserId,
@@ -176,12 +259,13 @@ pub(super) async fn promote_to_admin<D: Database>(
     audit: &AuditRow,
 ) -> Result<bool, StoreError> {
     let mut tx = db.transaction().await?;
-    tx.lock(user.0).await?;
-    let sql = "UPDATE users SET role = 'admin', password_hash = $2 WHERE id = $1 AND deleted_at IS NULL";
-    if tx.run(sql, args![user.0, hash]).await? == 0 {
-        return Ok(false);
-    }
-    revoke_all(&mut tx, user, audit.at).await?;
+    let found = match lock(&mut tx, user).await {
+        Err(StoreError::Missing { .. }) => return Ok(false),
+        found => found?,
+    };
+    let sql = "UPDATE users SET role = 'admin', password_hash = $2 WHERE id = $1";
+    tx.run(sql, args![user.0, hash]).await?;
+    revoke_all(&mut tx, user, found.token_version + 1, audit.at).await?;
     audit::add(&mut tx, audit).await?;
     tx.commit().await?;
     Ok(true)
@@ -212,25 +296,34 @@ async fn hash_keys<D: Database>(tx: &mut D::Session, buyer: UserId) -> Result<()
     }
 }
 
-/// What is left refers to nobody: an address that nobody can register, names that say so, and no password.
-pub(super) async fn delete_user<D: Database>(db: &D, user: UserId, audit: &AuditRow) -> Result<(), StoreError> {
+/// What is left refers to nobody: an address that nobody can register, names that say so, and no password. What it sold is not
+/// sold any more.
+pub(super) async fn delete_user<D: Database>(
+    db: &D,
+    user: UserId,
+    password_hash: &str,
+    audit: &AuditRow,
+) -> Result<Option<u32>, StoreError> {
     let mut tx = db.transaction().await?;
     // First, as everywhere: whoever follows or signs in at the same time holds it while they wait for rows.
-    tx.lock(user.0).await?;
+    let Some(found) = lock_with(&mut tx, user, password_hash).await? else { return Ok(None) };
+    let version = found.token_version + 1;
     let (nobody, none) = (format!("deleted:{user}"), "");
     let sql = "UPDATE users SET email = $2, email_key = NULL, display_name = 'deleted', password_hash = $3, role = 'user', \
-               private_follows = 1, deleted_at = $4 WHERE id = $1 AND deleted_at IS NULL";
-    if tx.run(sql, args![user.0, &nobody, none, audit.at]).await? == 0 {
-        return Ok(());
-    }
-    let handle = format!("deleted:{user}");
+               private_follows = 1, deleted_at = $4 WHERE id = $1";
+    tx.run(sql, args![user.0, &nobody, none, audit.at]).await?;
+    tx.lock_profiles(user.0).await?;
     let sql = "UPDATE creators SET handle = $2, display_name = 'deleted', bio = $3 WHERE id = $1";
-    tx.run(sql, args![user.0, &handle, none]).await?;
+    tx.run(sql, args![user.0, &nobody, none]).await?;
     let sql = "UPDATE creators SET follower_count = follower_count - 1 \
                WHERE id IN (SELECT creator_id FROM follows WHERE user_id = $1)";
     tx.run(sql, args![user.0]).await?;
     tx.run("DELETE FROM follows WHERE user_id = $1", args![user.0]).await?;
+    let sql = "UPDATE products SET status = 'archived', updated_at = $2, version = version + 1 \
+               WHERE creator_id = $1 AND status = 'active'";
+    tx.run(sql, args![user.0, audit.at]).await?;
     inbox::delete::<D>(&mut tx, user).await?;
+    revoke_all(&mut tx, user, version, audit.at).await?;
     hash_keys::<D>(&mut tx, user).await?;
     tx.run("DELETE FROM refresh_tokens WHERE user_id = $1", args![user.0]).await?;
     keys::forget_user(&mut tx, user).await?;
@@ -239,5 +332,6 @@ pub(super) async fn delete_user<D: Database>(db: &D, user: UserId, audit: &Audit
     tx.run("UPDATE audit SET origin = '' WHERE actor_id = $1 AND origin <> ''", args![user.0]).await?;
     let sql = "UPDATE audit SET origin = '' WHERE object_id = $1 AND actor_id IS NULL AND origin <> ''";
     tx.run(sql, args![user.0]).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(Some(version))
 }

@@ -1,7 +1,7 @@
 //! Creators and their followers.
 
 use super::sql::{Columns, Database, Session, args};
-use super::{AuditRow, Creator, StoreError, audit, rows};
+use super::{AuditRow, Creator, StoreError, accounts, audit, rows};
 use crate::domain::{CreatorId, Timestamp, UserId};
 use uuid::Uuid;
 
@@ -20,6 +20,7 @@ pub(super) async fn insert_creator<D: Database>(db: &D, creator: &Creator) -> Re
                VALUES ($1, $2, $3, $4, $5, $6)";
     let Creator { id, handle, display_name, bio, follower_count, created_at } = creator;
     let mut tx = db.transaction().await?;
+    accounts::lock(&mut tx, UserId(id.0)).await?;
     tx.run(sql, args![id.0, handle, display_name, bio, *follower_count, *created_at]).await?;
     tx.commit().await
 }
@@ -33,6 +34,7 @@ pub(super) async fn update_creator<D: Database>(
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE creators SET display_name = $2, bio = $3 WHERE id = $1 AND handle = $4 AND display_name = $5 AND bio = $6";
     let mut tx = db.transaction().await?;
+    accounts::lock(&mut tx, UserId(new.id.0)).await?;
     let from = [&old.handle, &old.display_name, &old.bio];
     if tx.run(sql, args![new.id.0, &new.display_name, &new.bio, from[0], from[1], from[2]]).await? == 0 {
         return Ok(false);
@@ -42,9 +44,15 @@ pub(super) async fn update_creator<D: Database>(
     Ok(true)
 }
 
+const NO_CREATOR: StoreError = StoreError::Missing { what: "creator" };
+
 pub(super) async fn creator<D: Database>(db: &D, id: CreatorId) -> Result<Option<Creator>, StoreError> {
+    one_creator(&mut db.session().await?, id).await
+}
+
+async fn one_creator<S: Session>(session: &mut S, id: CreatorId) -> Result<Option<Creator>, StoreError> {
     let sql = "SELECT id, handle, display_name, bio, follower_count, created_at FROM creators WHERE id = $1";
-    db.session().await?.one(sql, args![id.0]).await?.as_ref().map(rows::creator).transpose()
+    session.one(sql, args![id.0]).await?.as_ref().map(rows::creator).transpose()
 }
 
 pub(super) async fn creators<D: Database>(
@@ -68,11 +76,16 @@ pub(super) async fn follow<D: Database>(
                SELECT $1, $2, $3, 1 - private_follows FROM users WHERE id = $2 ON CONFLICT DO NOTHING";
     let mut tx = db.transaction().await?;
     // A change of privacy comes before and is read, or comes after and finds the row.
-    tx.lock(user.0).await?;
+    accounts::lock(&mut tx, user).await?;
     if tx.run(sql, args![creator.0, user.0, at]).await? == 0 {
         return Ok(false);
     }
-    tx.run("UPDATE creators SET follower_count = follower_count + 1 WHERE id = $1", args![creator.0]).await?;
+    // The row above refers to the profile, so a deletion of that account has ended or comes after this.
+    let sql = "UPDATE creators SET follower_count = follower_count + 1 \
+               WHERE id = $1 AND EXISTS (SELECT 1 FROM users WHERE id = $1 AND deleted_at IS NULL)";
+    if tx.run(sql, args![creator.0]).await? == 0 {
+        return Err(NO_CREATOR);
+    }
     tx.commit().await?;
     Ok(true)
 }
@@ -80,6 +93,7 @@ pub(super) async fn follow<D: Database>(
 pub(super) async fn unfollow<D: Database>(db: &D, user: UserId, creator: CreatorId) -> Result<bool, StoreError> {
     let sql = "DELETE FROM follows WHERE creator_id = $1 AND user_id = $2";
     let mut tx = db.transaction().await?;
+    tx.lock(user.0).await?;
     if tx.run(sql, args![creator.0, user.0]).await? == 0 {
         return Ok(false);
     }

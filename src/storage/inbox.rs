@@ -188,8 +188,11 @@ pub(super) async fn mark<D: Database>(
         Mark::Acknowledged => mark!("acknowledged_at"),
         Mark::Read => mark!("read_at"),
     };
+    // In one order, so that two of these do not wait for each other.
+    let mut entries = entries.to_vec();
+    entries.sort_unstable();
     let mut tx = db.transaction().await?;
-    for (user, EntryId { journal, sequence }) in entries {
+    for (user, EntryId { journal, sequence }) in &entries {
         let args = args![user.0, *journal, *sequence, at];
         if tx.run(there, args.clone()).await? == 0 {
             tx.run(computed, args).await?;

@@ -4,6 +4,20 @@
 //! [`Ledger::project`], from journal records, in the same transaction as the journal's watermark: SQL holds the full
 //! truth at the watermark, and applying a batch twice changes nothing.
 //!
+//! **The order of locks.** Whatever writes for an account takes them in this order, so that two transactions on Postgres never wait for
+//! each other in a circle:
+//! 1. the account's lock ([`sql::Session::lock`] of its id), one account's only: whoever decides from an account's row (that it lives, its
+//!    password, its token version) holds it until the decision is written;
+//! 2. the account's row in `users`;
+//! 3. rows of `creators`, by rising id;
+//! 4. `follows`, which refer to both (an insert locks what it refers to, so a follow needs no second account's lock), `products`, `inbox`,
+//!    `refresh_tokens`;
+//! 5. `audit`.
+//!
+//! A follow inserts its own row first and then changes one profile's count: nobody else locks that row, because its account is locked. The
+//! projection takes its watermark's row first and touches nothing of the above but inserts into `inbox`. SQLite has one writer, which is
+//! every lock at once.
+//!
 //! - [`model`]: rows, in domain types.
 //! - `accounts`, `catalogue`, `products`, `reading`, `projection`: the operations, written once for both databases over `sql`.
 //! - `search`: lists that are filtered by a range.
@@ -55,6 +69,12 @@ pub enum StoreError {
     #[error("{what} is already taken")]
     Taken {
         /// The field.
+        what: &'static str,
+    },
+    /// What the write is about was deleted, or never was.
+    #[error("there is no such {what}")]
+    Missing {
+        /// `account` or `creator`.
         what: &'static str,
     },
     /// Another writer owns the watermark: its epoch is newer than ours, so we must not write.
@@ -310,25 +330,45 @@ pub trait Store: Ledger {
     /// Whether anybody ever registered.
     async fn has_accounts(&self) -> Result<bool, StoreError>;
 
-    /// Keeps a refresh token (only its SHA-256).
-    async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError>;
+    /// Opens a login with its first refresh token, if the account lives and still has the password whose hash was verified.
+    /// Returns the account's token version then.
+    async fn open_login(&self, token: &RefreshToken, password_hash: &str) -> Result<Option<u32>, StoreError>;
     /// Looks a refresh token up by its hash.
     async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError>;
-    /// Marks `old` as used at `at` and keeps `new`, atomically, if `old` is neither used nor revoked yet. Returns whether it did.
-    async fn rotate_refresh_token(&self, old: &[u8; 32], at: Timestamp, new: &RefreshToken)
-    -> Result<bool, StoreError>;
+    /// Marks `old` as used at `at` and keeps `new`, atomically, if `old` is neither used nor revoked yet. Returns the account's token
+    /// version if it did.
+    async fn rotate_refresh_token(
+        &self,
+        old: &[u8; 32],
+        at: Timestamp,
+        new: &RefreshToken,
+    ) -> Result<Option<u32>, StoreError>;
+    /// The account's token version, while the refresh token of that hash is not revoked.
+    async fn token_version(&self, hash: &[u8; 32]) -> Result<Option<u32>, StoreError>;
     /// Revokes every token of a family.
     async fn revoke_refresh_family(&self, family: uuid::Uuid, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Revokes every token of an account: it is signed out everywhere.
-    async fn revoke_user_tokens(&self, user: UserId, at: Timestamp) -> Result<(), StoreError>;
-    /// Rewrites name, role and privacy of an account.
-    async fn update_user(&self, user: &User, audit: &AuditRow) -> Result<(), StoreError>;
-    /// Changes the password, and signs the account out everywhere.
-    async fn set_password(&self, user: UserId, hash: &str, audit: &AuditRow) -> Result<(), StoreError>;
-    /// Empties the account of everything personal, ends its follows, and signs it out everywhere. Its id is not found any
-    /// more; what refers to it (orders, audits) stays.
-    async fn delete_user(&self, user: UserId, audit: &AuditRow) -> Result<(), StoreError>;
+    /// Revokes every token of an account: it is signed out everywhere. Returns its new token version; access tokens of a lower one are
+    /// revoked. `Missing` where there is no such account.
+    async fn revoke_user_tokens(&self, user: UserId, at: Timestamp) -> Result<u32, StoreError>;
+    /// The revocations of access tokens at `since` or later: of accounts and of single logins, up to `limit` of each, the oldest first.
+    async fn revoked_since(&self, since: Timestamp, limit: u32) -> Result<Vec<Revoked>, StoreError>;
+    /// Changes name and privacy of an account, and answers what it is then. `Missing` where there is no such account.
+    async fn update_user(&self, user: UserId, change: &UserChange, audit: &AuditRow) -> Result<User, StoreError>;
+    /// Changes the password of `login`'s account, signs the account out everywhere, and opens that login, all if the account still has
+    /// the password of the hash `from`. Returns its new token version if it did.
+    async fn set_password(
+        &self,
+        from: &str,
+        to: &str,
+        login: &RefreshToken,
+        audit: &AuditRow,
+    ) -> Result<Option<u32>, StoreError>;
+    /// Empties the account of everything personal, ends its follows, archives its products, and signs it out everywhere, if it still has
+    /// the password of that hash. Its id is not found any more; what refers to it (orders, audits) stays. Returns its last token version
+    /// if it did.
+    async fn delete_user(&self, user: UserId, password_hash: &str, audit: &AuditRow)
+    -> Result<Option<u32>, StoreError>;
 
     /// Adds a line to the audit trail for something that writes no other row.
     async fn record_audit(&self, row: &AuditRow) -> Result<(), StoreError>;
@@ -351,7 +391,7 @@ pub trait Store: Ledger {
     /// Forgets some of the keys that are older; returns whether there may be more.
     async fn keyed_forget(&self, before: Timestamp) -> Result<bool, StoreError>;
 
-    /// Makes an account a creator. `Taken` with `handle` or `creator` (the account has a profile already).
+    /// Makes an account a creator. `Missing` where there is no such account, `Taken` with `handle` or `creator` (the account has a profile already).
     async fn insert_creator(&self, creator: &Creator) -> Result<(), StoreError>;
     /// Writes a profile's name and text, and a line of the audit trail, if the profile still is what the change was made from (its
     /// followers apart); returns whether it was.
@@ -361,7 +401,8 @@ pub trait Store: Ledger {
     /// Creators in id order (newest first), those before `after` if it is given.
     async fn creators(&self, after: Option<CreatorId>, limit: u32) -> Result<Vec<Creator>, StoreError>;
 
-    /// Follows; returns whether that is new. The count on the profile moves in the same transaction.
+    /// Follows; returns whether that is new. The count on the profile moves in the same transaction. `Missing` where one of the two
+    /// accounts was deleted.
     async fn follow(&self, user: UserId, creator: CreatorId, at: Timestamp) -> Result<bool, StoreError>;
     /// Unfollows; returns whether there was something to undo.
     async fn unfollow(&self, user: UserId, creator: CreatorId) -> Result<bool, StoreError>;
@@ -374,11 +415,12 @@ pub trait Store: Ledger {
     async fn followers(&self, creator: CreatorId, after: Option<UserId>, limit: u32)
     -> Result<Vec<UserId>, StoreError>;
 
-    /// Adds a product.
+    /// Adds a product. `Missing` where its creator's account was deleted.
     async fn insert_product(&self, product: &Product) -> Result<(), StoreError>;
     /// The product with that id.
     async fn product(&self, id: ProductId) -> Result<Option<Product>, StoreError>;
-    /// Rewrites a product that is still at `from_version`, with its line of the audit trail. Returns whether it was.
+    /// Rewrites a product that is still at `from_version`, with its line of the audit trail. Returns whether it was. `Missing` where its
+    /// creator's account was deleted.
     async fn update_product(&self, product: &Product, from_version: u32, audit: &AuditRow) -> Result<bool, StoreError>;
     /// Summaries of products, newest id first, those before `after`, filtered. A page of a range of prices may be shorter than `limit`.
     async fn products(

@@ -2,8 +2,8 @@
 
 use crate::domain::{
     Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, Image, KeyDigest, Money,
-    OrderId, OrderView, ProductId, ProductStatus, ProductVariant, Refusal, StockCounts, Timestamp, TraceId, UserId,
-    VariantId,
+    OrderId, OrderView, ProductId, ProductStatus, ProductVariant, Refusal, Revocation, StockCounts, Timestamp, TraceId,
+    UserId, VariantId,
 };
 use uuid::Uuid;
 
@@ -26,6 +26,28 @@ pub struct User {
     pub created_at: Timestamp,
     /// Whether only its owner may see whom it follows.
     pub private_follows: bool,
+    /// Raised by whatever revokes all access tokens of the account.
+    pub token_version: u32,
+}
+
+/// What to change in an account's row; what is absent stays as it is then, not as it was when somebody looked.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UserChange {
+    /// What others see.
+    pub display_name: Option<String>,
+    /// Whether only its owner may see whom it follows.
+    pub private_follows: Option<bool>,
+}
+
+/// A revocation of access tokens, as the database remembers it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Revoked {
+    /// Whose tokens.
+    pub user: UserId,
+    /// Which of them.
+    pub what: Revocation,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// An attempt at a change under an idempotency key, as it begins.

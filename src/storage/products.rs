@@ -3,8 +3,8 @@
 use super::catalogue::before;
 use super::search::{Condition, Search};
 use super::sql::{Database, Session, args};
-use super::{AuditRow, Found, Product, ProductFilter, ProductSummary, StoreError, audit, rows};
-use crate::domain::ProductId;
+use super::{AuditRow, Found, Product, ProductFilter, ProductSummary, StoreError, accounts, audit, rows};
+use crate::domain::{ProductId, UserId};
 use serde::Serialize;
 
 fn json(value: &impl Serialize) -> Result<String, StoreError> {
@@ -21,6 +21,7 @@ pub(super) async fn insert<D: Database>(db: &D, product: &Product) -> Result<(),
     let mut args = args![id.0, creator_id.0, name, description, price.amount, price.currency.as_str()];
     args.extend(args![&images, &attributes, &variants, status.as_str(), *created_at, *updated_at, *version]);
     let mut tx = db.transaction().await?;
+    accounts::lock(&mut tx, UserId(creator_id.0)).await?;
     tx.run(sql, args).await?;
     tx.commit().await
 }
@@ -35,12 +36,13 @@ pub(super) async fn update<D: Database>(
     let sql = "UPDATE products SET name = $3, description = $4, price_amount = $5, price_currency = $6, images = $7, \
                attributes = $8, variants = $9, status = $10, updated_at = $11, version = $12 \
                WHERE id = $1 AND version = $2";
-    let Product { id, name, description, price, status, updated_at, version, .. } = product;
+    let Product { id, creator_id, name, description, price, status, updated_at, version, .. } = product;
     let (images, attributes) = (json(&product.images)?, json(&product.attributes)?);
     let variants = json(&product.variants)?;
     let mut args = args![id.0, from_version, name, description, price.amount, price.currency.as_str()];
     args.extend(args![&images, &attributes, &variants, status.as_str(), *updated_at, *version]);
     let mut tx = db.transaction().await?;
+    accounts::lock(&mut tx, UserId(creator_id.0)).await?;
     if tx.run(sql, args).await? == 0 {
         return Ok(false);
     }

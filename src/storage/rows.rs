@@ -17,7 +17,7 @@ fn corrupt(column: &str, value: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt(format!("column {column} holds {value}"))
 }
 
-fn time<R: Columns>(row: &R, column: &'static str) -> Result<Timestamp, StoreError> {
+pub(super) fn time<R: Columns>(row: &R, column: &'static str) -> Result<Timestamp, StoreError> {
     row.int(column).map(Timestamp::from_millis)
 }
 
@@ -25,7 +25,7 @@ fn maybe_time<R: Columns>(row: &R, column: &'static str) -> Result<Option<Timest
     Ok(row.maybe_int(column)?.map(Timestamp::from_millis))
 }
 
-fn count<R: Columns>(row: &R, column: &'static str) -> Result<u32, StoreError> {
+pub(super) fn count<R: Columns>(row: &R, column: &'static str) -> Result<u32, StoreError> {
     let value = row.int(column)?;
     u32::try_from(value).map_err(|_| corrupt(column, value))
 }
@@ -81,6 +81,7 @@ pub(super) fn user<R: Columns>(row: &R) -> Result<User, StoreError> {
         role: row.text("role")?,
         created_at: time(row, "created_at")?,
         private_follows: row.int("private_follows")? != 0,
+        token_version: count(row, "token_version")?,
     })
 }
 

@@ -36,6 +36,7 @@ value_from! {
     Uuid => |id| Self::Id(Some(id)),
     Option<Uuid> => |id| Self::Id(id),
     bool => |flag| Self::Int(Some(i64::from(flag))),
+    Option<bool> => |flag| Self::Int(flag.map(i64::from)),
     i64 => |int| Self::Int(Some(int)),
     i32 => |int| Self::Int(Some(i64::from(int))),
     u32 => |int| Self::Int(Some(i64::from(int))),
@@ -44,6 +45,7 @@ value_from! {
     Option<&str> => |text| Self::Text(text.map(str::to_owned)),
     Option<String> => |text| Self::Text(text),
     &String => |text| Self::Text(Some(text.clone())),
+    &Option<String> => |text| Self::Text(text.clone()),
     &[u8; 32] => |hash| Self::Bytes(hash.to_vec()),
     Timestamp => |at| Self::Int(Some(at.as_millis())),
     Option<Timestamp> => |at| Self::Int(at.map(Timestamp::as_millis)),
@@ -133,8 +135,12 @@ pub(super) trait Session: Send {
     /// The rows of orders. Any number, any order.
     fn orders(&mut self, ids: &[OrderId]) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
-    /// Keeps every other transaction that asks for the same lock waiting until this one is over.
+    /// Keeps every other transaction that asks for the same lock waiting until this one is over. An account's is its id: see the
+    /// order of locks in [`crate::storage`].
     fn lock(&mut self, key: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Locks the profiles of an account and of everybody whom it follows, in the order of their ids. The account's lock is held.
+    fn lock_profiles(&mut self, user: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The row of a watermark, locked until this transaction is over.
     fn lock_watermark(&mut self, journal: Uuid) -> impl Future<Output = Result<Option<Self::Row>, StoreError>> + Send;

@@ -9,7 +9,7 @@ use super::{
 };
 use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch,
-    RefreshToken, RefusalRow, Store, StoreError, User, Watermark,
+    RefreshToken, RefusalRow, Revoked, Store, StoreError, User, UserChange, Watermark,
 };
 use super::{accounts, aside, audit, catalogue, inbox, keys, offsets, owners, products, projection, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
@@ -190,8 +190,8 @@ impl<D: Database> Store for SqlStore<D> {
     async fn has_accounts(&self) -> Result<bool, StoreError> {
         timely(accounts::has_any(&self.db)).await
     }
-    async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError> {
-        timely(accounts::insert_refresh_token(&self.db, token)).await
+    async fn open_login(&self, token: &RefreshToken, password_hash: &str) -> Result<Option<u32>, StoreError> {
+        timely(accounts::open_login(&self.db, token, password_hash)).await
     }
     async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError> {
         timely(accounts::refresh_token(&self.db, hash)).await
@@ -201,26 +201,44 @@ impl<D: Database> Store for SqlStore<D> {
         old: &[u8; 32],
         at: Timestamp,
         new: &RefreshToken,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<u32>, StoreError> {
         timely(accounts::rotate_refresh_token(&self.db, old, at, new)).await
+    }
+    async fn token_version(&self, hash: &[u8; 32]) -> Result<Option<u32>, StoreError> {
+        timely(accounts::token_version(&self.db, hash)).await
     }
     async fn revoke_refresh_family(&self, family: Uuid, at: Timestamp) -> Result<(), StoreError> {
         timely(accounts::revoke_refresh_family(&self.db, family, at)).await
     }
 
-    async fn revoke_user_tokens(&self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
+    async fn revoke_user_tokens(&self, user: UserId, at: Timestamp) -> Result<u32, StoreError> {
         timely(accounts::revoke_user_tokens(&self.db, user, at)).await
     }
-    async fn update_user(&self, user: &User, audit: &AuditRow) -> Result<(), StoreError> {
-        timely(accounts::update_user(&self.db, user, audit)).await
+    async fn revoked_since(&self, since: Timestamp, limit: u32) -> Result<Vec<Revoked>, StoreError> {
+        timely(accounts::revoked_since(&self.db, since, limit)).await
     }
-    async fn set_password(&self, user: UserId, hash: &str, audit: &AuditRow) -> Result<(), StoreError> {
-        timely(accounts::set_password(&self.db, user, hash, audit)).await
+    async fn update_user(&self, user: UserId, change: &UserChange, audit: &AuditRow) -> Result<User, StoreError> {
+        timely(accounts::update_user(&self.db, user, change, audit)).await
     }
-    async fn delete_user(&self, user: UserId, audit: &AuditRow) -> Result<(), StoreError> {
-        self.creators.write_any(timely(accounts::delete_user(&self.db, user, audit))).await?;
+    async fn set_password(
+        &self,
+        from: &str,
+        to: &str,
+        login: &RefreshToken,
+        audit: &AuditRow,
+    ) -> Result<Option<u32>, StoreError> {
+        timely(accounts::set_password(&self.db, from, to, login, audit)).await
+    }
+    async fn delete_user(
+        &self,
+        user: UserId,
+        password_hash: &str,
+        audit: &AuditRow,
+    ) -> Result<Option<u32>, StoreError> {
+        let write = timely(accounts::delete_user(&self.db, user, password_hash, audit));
+        let version = self.products.write_any(self.creators.write_any(write)).await?;
         self.db.erase_deleted();
-        Ok(())
+        Ok(version)
     }
 
     async fn record_audit(&self, row: &AuditRow) -> Result<(), StoreError> {

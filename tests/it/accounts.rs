@@ -87,6 +87,7 @@ async fn an_account_is_changed_moved_to_another_password_and_deleted() {
     let change = json!({"current_password": "correct horse", "new_password": "battery staple"});
     let (status, session) = server.post("/users/me/password", Some(&ann), change).await;
     assert_eq!(status, 200, "{session}");
+    ann.token = session["access_token"].as_str().expect("a token").to_owned();
     let refresh = async |token: &Value| server.post("/auth/refresh", None, json!({"refresh_token": token})).await;
     problem(refresh(&json!(ann.refresh)).await, 401, "refresh_token_invalid");
     let (status, session) = refresh(&session["refresh_token"]).await;
@@ -94,6 +95,9 @@ async fn an_account_is_changed_moved_to_another_password_and_deleted() {
     let (status, _) = server.call(Method::POST, "/auth/logout-everywhere", Some(&ann), None).await;
     assert_eq!(status, 204);
     problem(refresh(&session["refresh_token"]).await, 401, "refresh_token_invalid");
+    let login = json!({"email": ann.email, "password": "battery staple"});
+    let (_, session) = server.post("/auth/login", None, login.clone()).await;
+    ann.token = session["access_token"].as_str().expect("a token").to_owned();
 
     let (maker, drop) = server.live_drop(1, json!({})).await;
     let delete = async |who: &Account, password: &str| {
@@ -103,8 +107,7 @@ async fn an_account_is_changed_moved_to_another_password_and_deleted() {
     server.call(Method::POST, &format!("/drops/{drop}/end"), Some(&maker), None).await;
     problem(delete(&ann, "correct horse").await, 403, "wrong_password");
     assert_eq!(delete(&ann, "battery staple").await.0, 204);
-    problem(server.get("/users/me", Some(&ann)).await, 404, "user_not_found");
-    let login = json!({"email": ann.email, "password": "battery staple"});
+    problem(server.get("/users/me", Some(&ann)).await, 401, "token_revoked");
     problem(server.post("/auth/login", None, login).await, 401, "invalid_credentials");
     ann.token = bob.token.clone();
     assert_eq!(server.get("/users/me", Some(&ann)).await.0, 200, "others are left alone");

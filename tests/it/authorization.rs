@@ -2,7 +2,7 @@
 //! is not about who asks.
 
 use crate::server::{Account, Server, answer};
-use livedrop::domain::UserId;
+use livedrop::domain::{Login, UserId};
 use livedrop::http::declared::{Declaration, Who};
 use livedrop::service::clock::Clock;
 use livedrop::service::tokens::{Role, Tokens};
@@ -54,7 +54,6 @@ const TABLE: &[Row] = &[
     ("POST", "/api/v1/auth/login", r#"{"email":"{buyer_email}","password":"correct horse"}"#),
     ("POST", "/api/v1/auth/refresh", r#"{"refresh_token":"x"}"#),
     ("POST", "/api/v1/auth/logout", r#"{"refresh_token":"x"}"#),
-    ("POST", "/api/v1/auth/logout-everywhere", ""),
     ("GET", "/api/v1/users/me", ""),
     ("PATCH", "/api/v1/users/me", r#"{"display_name":"y"}"#),
     ("DELETE", "/api/v1/users/me", r#"{"password":"not this one"}"#),
@@ -105,6 +104,8 @@ const TABLE: &[Row] = &[
     // These end the drop.
     ("POST", "/api/v1/drops/{drop}/end", ""),
     ("POST", "/api/v1/drops/{drop}/cancel", ""),
+    // And this every token.
+    ("POST", "/api/v1/auth/logout-everywhere", ""),
 ];
 
 /// As the route of a row is declared.
@@ -178,10 +179,10 @@ impl Shop {
         vec![
             ("nobody", None),
             ("garbage", Some("not.a.token".to_owned())),
-            ("forged", Some(Tokens::new(&[7; 32], 900, Clock::default()).issue(user, Role::Admin))),
+            ("forged", Some(Tokens::new(&[7; 32], 900, Clock::default()).issue(user, Role::Admin, Login::default()))),
             // {"alg":"none","typ":"JWT"}
             ("unsigned", Some(format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}."))),
-            ("expired", Some(Tokens::new(&secret, 900, past).issue(user, Role::Admin))),
+            ("expired", Some(Tokens::new(&secret, 900, past).issue(user, Role::Admin, Login::default()))),
         ]
     }
 }

@@ -56,6 +56,69 @@ async fn orders_go_on_while_the_database_is_down() {
     assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
 }
 
+/// Nobody can renew a token without the database, and an outage may last longer than a token: whoever was signed in goes on buying.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_three_lifetimes_of_a_token_stops_no_buyer() {
+    const LIFETIME: Duration = Duration::from_secs(3);
+    let mut postgres = PrivatePostgres::new();
+    let seconds = LIFETIME.as_secs().to_string();
+    let url = postgres.fresh_database().await;
+    let mut server = Server::with(Some(url), &["--access-token-seconds", &seconds]).await;
+    let (maker, drop) = server.live_drop(1_000, json!({"hold_seconds": 600})).await;
+    let past = server.account("past").await;
+    tokio::time::sleep(LIFETIME + Duration::from_secs(1)).await;
+    let mut ann = server.account("ann").await;
+    let stopping = tokio::task::spawn_blocking(move || {
+        postgres.stop();
+        postgres
+    });
+    // The last token that the database gave away: it was good when it went.
+    loop {
+        let (status, body) = server.post("/auth/refresh", None, json!({"refresh_token": ann.refresh})).await;
+        let text = |name: &str| body[name].as_str().map(str::to_owned);
+        let (Some(token), Some(refresh)) = (text("access_token"), text("refresh_token")) else {
+            assert_eq!(status, 503, "{body}");
+            break;
+        };
+        (ann.token, ann.refresh) = (token, refresh);
+    }
+    let mut postgres = stopping.await.expect("it stops");
+    let mut listener = crate::listener::Listener::connect(&server).await;
+    server.until("known", async || server.readiness().await.1["checks"]["database"]["status"] == "unavailable").await;
+    listener.send(json!({"op": "auth", "token": ann.token})).await;
+    listener.until("authenticated").await;
+    let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let (began, mut orders) = (std::time::Instant::now(), 0);
+    while began.elapsed() < LIFETIME * 3 {
+        let (status, order) = server.order(&ann, &format!("k{orders}"), &body).await;
+        assert_eq!(status, 201, "after {:?}: {order}", began.elapsed());
+        orders += 1;
+        problem(server.order(&past, "k", &body).await, 401, "token_expired");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.stock(&drop).await, (1_000 - orders, 0, orders));
+    listener.send(json!({"op": "ping"})).await;
+    listener.until("pong").await;
+    let (status, _) = server.call(Method::POST, "/notifications/ticket", Some(&ann), None).await;
+    assert_eq!(status, 201);
+    // Whoever looks around finds what is on sale.
+    let creators = format!("/creators/{}/drops?phase=live", maker.id);
+    for path in ["/drops?phase=live", "/drops?status=live&limit=1", &creators] {
+        let (status, page) = server.get(path, None).await;
+        assert_eq!((status.as_u16(), &page["items"][0]["id"]), (200, &json!(drop)), "{path}: {page}");
+    }
+    assert_eq!(server.get("/drops?status=sold_out", None).await.1["items"], json!([]));
+    assert_eq!(server.get(&format!("/drops/{drop}"), None).await.0, 200);
+    problem(server.get("/drops", None).await, 503, "database_unavailable");
+    postgres.start();
+    server.until("caught up", async || server.readiness().await.1["status"] == "ready").await;
+    let login = json!({"email": ann.email, "password": "correct horse"});
+    assert_eq!(server.post("/auth/login", None, login).await.0, 200);
+    assert_eq!(server.terminate(), Some(0));
+    let (code, report) = server.verify();
+    assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
+}
+
 /// What a standby that was promoted too early, or a server that does not sync, does to us.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_forgets_is_filled_again_from_the_journal() {

@@ -1,10 +1,15 @@
 //! Accounts and refresh tokens.
 
 use crate::Database;
-use crate::fixtures::{at, audit, creator, token, user};
-use livedrop::domain::{CreatorId, UserId};
-use livedrop::storage::{AuditFilter, StoreError, User};
+use crate::fixtures::{at, audit, creator, money, product, token, user};
+use livedrop::domain::{CreatorId, ProductStatus, Revocation, UserId};
+use livedrop::storage::{AuditFilter, Creator, Product, RefreshToken, Revoked, StoreError, User, UserChange};
 use uuid::Uuid;
+
+/// A login with the password that the account has from the start.
+async fn open(db: &Database, user: &User, token: &RefreshToken) {
+    assert_eq!(db.store.open_login(token, &user.password_hash).await.unwrap(), Some(0));
+}
 
 pub async fn an_account_is_found_by_id_and_by_address(db: Database) {
     let alice = user("alice@example.com");
@@ -42,7 +47,7 @@ pub async fn an_address_in_another_form_leads_to_the_account_and_is_taken(db: Da
     }
     let again = db.store.insert_user(&User { email: "another".into(), ..user("caf\u{e9}@example.com") }).await;
     assert!(matches!(again, Err(StoreError::Taken { what: "email" })), "{again:?}");
-    db.store.delete_user(elder.id, &audit(elder.id, 1)).await.unwrap();
+    db.store.delete_user(elder.id, &elder.password_hash, &audit(elder.id, 1)).await.unwrap();
     db.store.insert_user(&User { email: "another".into(), ..user("caf\u{e9}@example.com") }).await.unwrap();
 }
 
@@ -58,10 +63,10 @@ pub async fn of_many_rotations_at_once_exactly_one_wins(db: Database) {
     let alice = user("alice@example.com");
     db.store.insert_user(&alice).await.unwrap();
     let first = token(alice.id, Uuid::new_v4());
-    db.store.insert_refresh_token(&first).await.unwrap();
+    open(&db, &alice, &first).await;
     let rotations = (0..12).map(|_| {
         let (store, old, new) = (db.store.clone(), first.hash, token(alice.id, first.family));
-        tokio::spawn(async move { store.rotate_refresh_token(&old, at(5), &new).await.unwrap().then_some(new) })
+        tokio::spawn(async move { store.rotate_refresh_token(&old, at(5), &new).await.unwrap().map(|_| new) })
     });
     let mut won = Vec::new();
     for rotation in rotations.collect::<Vec<_>>() {
@@ -71,19 +76,21 @@ pub async fn of_many_rotations_at_once_exactly_one_wins(db: Database) {
     assert_eq!(db.store.refresh_token(&won[0].hash).await.unwrap().as_ref(), Some(&won[0]));
     assert_eq!(db.store.refresh_token(&first.hash).await.unwrap().unwrap().used_at, Some(at(5)));
     let unknown = db.store.rotate_refresh_token(&[9; 32], at(6), &token(alice.id, first.family)).await.unwrap();
-    assert!(!unknown);
+    assert_eq!(unknown, None);
 }
 
 pub async fn a_revoked_family_cannot_be_rotated(db: Database) {
     let alice = user("alice@example.com");
     db.store.insert_user(&alice).await.unwrap();
     let (first, other) = (token(alice.id, Uuid::new_v4()), token(alice.id, Uuid::new_v4()));
-    db.store.insert_refresh_token(&first).await.unwrap();
-    db.store.insert_refresh_token(&other).await.unwrap();
+    open(&db, &alice, &first).await;
+    open(&db, &alice, &other).await;
     db.store.revoke_refresh_family(first.family, at(3)).await.unwrap();
     db.store.revoke_refresh_family(first.family, at(9)).await.unwrap();
     let second = token(alice.id, first.family);
-    assert!(!db.store.rotate_refresh_token(&first.hash, at(4), &second).await.unwrap());
+    assert_eq!(db.store.rotate_refresh_token(&first.hash, at(4), &second).await.unwrap(), None);
+    assert_eq!(db.store.token_version(&first.hash).await.unwrap(), None);
+    assert_eq!(db.store.token_version(&other.hash).await.unwrap(), Some(0));
     assert_eq!(db.store.refresh_token(&second.hash).await.unwrap(), None);
     assert_eq!(db.store.refresh_token(&first.hash).await.unwrap().unwrap().revoked_at, Some(at(3)));
     assert_eq!(db.store.refresh_token(&other.hash).await.unwrap(), Some(other), "other families are left alone");
@@ -95,7 +102,7 @@ pub async fn a_revocation_lets_no_token_slip_through(db: Database) {
     db.store.insert_user(&alice).await.unwrap();
     for _ in 0..20 {
         let first = token(alice.id, Uuid::new_v4());
-        db.store.insert_refresh_token(&first).await.unwrap();
+        open(&db, &alice, &first).await;
         let (store, second) = (db.store.clone(), token(alice.id, first.family));
         let (hash, new) = (first.hash, second.clone());
         let rotation = tokio::spawn(async move { store.rotate_refresh_token(&hash, at(5), &new).await.unwrap() });
@@ -112,31 +119,211 @@ pub async fn a_new_password_signs_out_everywhere(db: Database) {
     db.store.insert_user(&alice).await.unwrap();
     let tokens = [token(alice.id, Uuid::new_v4()), token(alice.id, Uuid::new_v4())];
     for token in &tokens {
-        db.store.insert_refresh_token(token).await.unwrap();
+        open(&db, &alice, token).await;
     }
-    db.store.set_password(alice.id, "another", &audit(alice.id, 7)).await.unwrap();
+    let mine = RefreshToken { created_at: at(7), ..token(alice.id, Uuid::new_v4()) };
+    let line = audit(alice.id, 8);
+    let set = async |from: &str| db.store.set_password(from, "another", &mine, &line).await.unwrap();
+    assert_eq!(set("not this one").await, None, "it is decided against the password that was verified");
+    assert_eq!(db.store.refresh_token(&mine.hash).await.unwrap(), None);
+    assert_eq!(set(&alice.password_hash).await, Some(1));
+    assert_eq!(set(&alice.password_hash).await, None, "once");
     assert_eq!(db.store.user(alice.id).await.unwrap().unwrap().password_hash, "another");
     for token in &tokens {
         assert_eq!(db.store.refresh_token(&token.hash).await.unwrap().unwrap().revoked_at, Some(at(7)));
         let next = crate::fixtures::token(alice.id, token.family);
-        assert!(!db.store.rotate_refresh_token(&token.hash, at(8), &next).await.unwrap());
+        assert_eq!(db.store.rotate_refresh_token(&token.hash, at(8), &next).await.unwrap(), None);
     }
-    let changed = User { display_name: "Alice".into(), role: "admin".into(), private_follows: false, ..alice };
-    db.store.update_user(&changed, &audit(changed.id, 9)).await.unwrap();
-    let changed = User { password_hash: "another".into(), ..changed };
-    assert_eq!(db.store.user(changed.id).await.unwrap(), Some(changed));
+    assert_eq!(
+        db.store.refresh_token(&mine.hash).await.unwrap(),
+        Some(mine.clone()),
+        "the login that changed it is new"
+    );
+    assert_eq!(db.store.open_login(&token(alice.id, Uuid::new_v4()), &alice.password_hash).await.unwrap(), None);
+    let late = token(alice.id, Uuid::new_v4());
+    assert_eq!(db.store.open_login(&late, "another").await.unwrap(), Some(1));
+    assert_eq!(db.store.revoke_user_tokens(alice.id, at(9)).await.unwrap(), 2);
+    assert_eq!(db.store.token_version(&late.hash).await.unwrap(), None);
+    let nobody = db.store.revoke_user_tokens(UserId::new(), at(9)).await;
+    assert!(matches!(nobody, Err(StoreError::Missing { what: "account" })), "{nobody:?}");
+}
+
+/// Whoever logs in with the old password while it is changed either comes first, and is signed out, or does not get in.
+pub async fn no_login_with_the_old_password_outlives_it(db: Database) {
+    let alice = user("alice@example.com");
+    db.store.insert_user(&alice).await.unwrap();
+    let mut hash = alice.password_hash.clone();
+    for round in 0..20 {
+        let old: Vec<RefreshToken> = (0..4).map(|_| token(alice.id, Uuid::new_v4())).collect();
+        let logins = old.clone().into_iter().map(|login| {
+            let (store, hash) = (db.store.clone(), hash.clone());
+            tokio::spawn(async move { store.open_login(&login, &hash).await.unwrap() })
+        });
+        let logins: Vec<_> = logins.collect();
+        let (new, mine) = (format!("password {round}"), token(alice.id, Uuid::new_v4()));
+        let version = db.store.set_password(&hash, &new, &mine, &audit(alice.id, round)).await.unwrap().unwrap();
+        for (login, old) in logins.into_iter().zip(&old) {
+            assert!(login.await.unwrap().is_none_or(|of_then| of_then < version));
+            assert_eq!(db.store.token_version(&old.hash).await.unwrap(), None);
+        }
+        assert_eq!(db.store.token_version(&mine.hash).await.unwrap(), Some(version));
+        hash = new;
+    }
+}
+
+pub async fn changes_of_an_account_at_once_do_not_undo_each_other(db: Database) {
+    let alice = user("alice@example.com");
+    db.store.insert_user(&alice).await.unwrap();
+    db.store.insert_creator(&creator(alice.id, "alice")).await.unwrap();
+    let id = CreatorId::from(alice.id);
+    for round in 0..20 {
+        let name = format!("Alice {round}");
+        let named = UserChange { display_name: Some(name.clone()), ..UserChange::default() };
+        let private = UserChange { private_follows: Some(round % 2 == 0), ..UserChange::default() };
+        let before = db.store.creator(id).await.unwrap().unwrap();
+        let titled = Creator { display_name: name.clone(), ..before.clone() };
+        let told = Creator { bio: name.clone(), ..before.clone() };
+        let line = || audit(alice.id, round);
+        let (a, b, c, d) = (line(), line(), line(), line());
+        let (one, two, three, four) = tokio::join!(
+            db.store.update_user(alice.id, &named, &a),
+            db.store.update_user(alice.id, &private, &b),
+            db.store.update_creator(&titled, &before, &c),
+            db.store.update_creator(&told, &before, &d),
+        );
+        one.unwrap();
+        two.unwrap();
+        assert!(three.unwrap() != four.unwrap(), "one of them was made from what is not there any more");
+        let now = db.store.user(alice.id).await.unwrap().unwrap();
+        assert_eq!((&now.display_name, now.private_follows, &now.role), (&name, round % 2 == 0, &alice.role));
+        let profile = db.store.creator(id).await.unwrap().unwrap();
+        assert!(profile == Creator { follower_count: profile.follower_count, ..titled } || profile == told);
+    }
+    let public = UserChange { private_follows: Some(false), ..UserChange::default() };
+    let changed = db.store.update_user(alice.id, &public, &audit(alice.id, 99)).await.unwrap();
+    assert_eq!(db.store.user(alice.id).await.unwrap(), Some(User { private_follows: false, ..changed }));
+}
+
+pub async fn revocations_are_found_since_a_time(db: Database) {
+    let (alice, bob) = (user("alice@example.com"), user("bob@example.com"));
+    for someone in [&alice, &bob] {
+        db.store.insert_user(someone).await.unwrap();
+    }
+    let (first, other) = (token(alice.id, Uuid::new_v4()), token(bob.id, Uuid::new_v4()));
+    open(&db, &alice, &first).await;
+    open(&db, &bob, &other).await;
+    let second = token(alice.id, first.family);
+    db.store.rotate_refresh_token(&first.hash, at(1), &second).await.unwrap();
+    db.store.revoke_refresh_family(first.family, at(5)).await.unwrap();
+    db.store.delete_user(bob.id, &bob.password_hash, &audit(bob.id, 7)).await.unwrap();
+    let login = |user, family, time| Revoked { user, what: Revocation::Login(family), at: at(time) };
+    let all = db.store.revoked_since(at(5), 10).await.unwrap();
+    let bobs = Revoked { user: bob.id, what: Revocation::Below(1), at: at(7) };
+    assert_eq!(all, [bobs, login(alice.id, first.family, 5)], "a deletion leaves no refresh tokens");
+    assert_eq!(db.store.revoked_since(at(6), 10).await.unwrap(), [bobs]);
+    assert_eq!(db.store.revoked_since(at(5), 1).await.unwrap(), [bobs, login(alice.id, first.family, 5)]);
+    assert_eq!(db.store.revoked_since(at(8), 10).await.unwrap(), []);
+}
+
+/// What is decided while an account is being deleted comes before the deletion and goes with it, or does not happen.
+pub async fn nothing_is_made_for_a_deleted_account(db: Database) {
+    let (alice, fan) = (user("alice@example.com"), user("fan@example.com"));
+    for someone in [&alice, &fan] {
+        db.store.insert_user(someone).await.unwrap();
+    }
+    let profile = creator(alice.id, "alice");
+    db.store.insert_creator(&profile).await.unwrap();
+    let jacket = product(profile.id, "Jacket", money(5));
+    db.store.insert_product(&jacket).await.unwrap();
+    let wrong = db.store.delete_user(alice.id, "another hash", &audit(alice.id, 1)).await.unwrap();
+    assert_eq!(wrong, None, "it is decided against the password that was verified");
+    db.store.delete_user(alice.id, &alice.password_hash, &audit(alice.id, 1)).await.unwrap().unwrap();
+    let gone = db.store.product(jacket.id).await.unwrap().unwrap();
+    assert_eq!((gone.status, gone.version, gone.updated_at), (ProductStatus::Archived, 1, at(1)));
+
+    let missing = |result: Result<(), StoreError>, what: &str| {
+        assert!(matches!(&result, Err(StoreError::Missing { what: it }) if *it == what), "{what}: {result:?}");
+    };
+    let line = audit(alice.id, 2);
+    let left = db.store.creator(profile.id).await.unwrap().unwrap();
+    let back = Creator { bio: "Back".to_owned(), ..left.clone() };
+    missing(db.store.update_creator(&back, &left, &line).await.map(drop), "account");
+    missing(db.store.update_user(alice.id, &UserChange::default(), &line).await.map(drop), "account");
+    missing(db.store.insert_product(&product(profile.id, "Coat", money(5))).await, "account");
+    missing(db.store.update_product(&Product { version: 2, ..gone }, 1, &line).await.map(drop), "account");
+    missing(db.store.follow(alice.id, profile.id, at(3)).await.map(drop), "account");
+    missing(db.store.follow(fan.id, profile.id, at(3)).await.map(drop), "creator");
+    db.store.delete_user(fan.id, &fan.password_hash, &audit(fan.id, 4)).await.unwrap().unwrap();
+    missing(db.store.insert_creator(&creator(fan.id, "fan")).await, "account");
+    assert_eq!(db.store.open_login(&token(fan.id, Uuid::new_v4()), &fan.password_hash).await.unwrap(), None);
+    assert!(db.store.followers(profile.id, None, 10).await.unwrap().is_empty());
+    let profile = db.store.creator(profile.id).await.unwrap().unwrap();
+    assert_eq!((profile.display_name.as_str(), profile.follower_count), ("deleted", 0));
+}
+
+/// Creators who follow each other, leave each other and are deleted, all at once: in whatever order the locks are taken, nobody waits
+/// for ever, and every count is that of the list.
+pub async fn deletions_race_follows(db: Database) {
+    let mut all = Vec::new();
+    for n in 0..10 {
+        let someone = User { private_follows: false, ..user(&format!("user{n}@example.com")) };
+        db.store.insert_user(&someone).await.unwrap();
+        db.store.insert_creator(&creator(someone.id, &format!("creator{n}"))).await.unwrap();
+        all.push(someone);
+    }
+    let settled = |result: Result<bool, StoreError>| match result {
+        Ok(_) | Err(StoreError::Missing { .. }) => {}
+        Err(error) => panic!("{error}"),
+    };
+    let mut tasks = Vec::new();
+    for (n, follower) in all.iter().enumerate() {
+        for turn in 0..3 {
+            let (store, follower, mut others) = (db.store.clone(), follower.id, all.clone());
+            others.rotate_left((n * 3 + turn) % all.len());
+            tasks.push(tokio::spawn(async move {
+                for (step, other) in others.iter().enumerate() {
+                    let creator = CreatorId::from(other.id);
+                    match (step + turn) % 3 {
+                        0 => settled(store.unfollow(follower, creator).await),
+                        _ => settled(store.follow(follower, creator, at(1)).await),
+                    }
+                }
+            }));
+        }
+    }
+    // Every other one goes, each as soon as the one before is gone.
+    for (_, leaving) in all.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
+        let store = db.store.clone();
+        let leaving = leaving.clone();
+        tasks.push(tokio::spawn(async move {
+            let line = audit(leaving.id, 2);
+            store.delete_user(leaving.id, &leaving.password_hash, &line).await.unwrap().expect("it lived");
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for (n, someone) in all.iter().enumerate() {
+        let id = CreatorId::from(someone.id);
+        let followers = db.store.followers(id, None, 100).await.unwrap();
+        let profile = db.store.creator(id).await.unwrap().unwrap();
+        assert_eq!(profile.follower_count, i64::try_from(followers.len()).unwrap(), "creator {n}");
+        let deleted = |id: &UserId| all.iter().step_by(2).any(|gone| gone.id == *id);
+        assert!(!followers.iter().any(deleted), "a deleted account follows creator {n}");
+    }
 }
 
 pub async fn an_account_that_is_promoted_has_a_new_password_and_no_login(db: Database) {
     let (alice, root) = (user("alice@example.com"), user("root@example.com"));
     db.store.insert_user(&alice).await.unwrap();
     let login = token(alice.id, Uuid::new_v4());
-    db.store.insert_refresh_token(&login).await.unwrap();
+    open(&db, &alice, &login).await;
     assert!(!db.store.promote_to_admin(UserId::new(), "another", &audit(alice.id, 6)).await.unwrap());
     assert!(db.store.promote_to_admin(alice.id, "another", &audit(alice.id, 7)).await.unwrap());
     let promoted = db.store.user(alice.id).await.unwrap().unwrap();
     assert_eq!((promoted.role.as_str(), promoted.password_hash.as_str()), ("admin", "another"));
     assert_eq!(db.store.refresh_token(&login.hash).await.unwrap().unwrap().revoked_at, Some(at(7)));
+    assert_eq!(promoted.token_version, 1, "access tokens end, too");
 
     let root = User { role: "admin".into(), ..root };
     db.store.insert_admin(&root, &audit(root.id, 8)).await.unwrap();
@@ -154,20 +341,22 @@ pub async fn a_deleted_account_leaves_nothing_personal(db: Database) {
     let maker = CreatorId::from(maker.id);
     db.store.insert_user(&alice).await.unwrap();
     db.store.follow(alice.id, maker, at(1)).await.unwrap();
-    let open = token(alice.id, Uuid::new_v4());
-    db.store.insert_refresh_token(&open).await.unwrap();
-    for _ in 0..2 {
-        db.store.delete_user(alice.id, &audit(alice.id, 3)).await.unwrap();
+    let last = token(alice.id, Uuid::new_v4());
+    open(&db, &alice, &last).await;
+    for version in [Some(1), None] {
+        let line = audit(alice.id, 3);
+        assert_eq!(db.store.delete_user(alice.id, &alice.password_hash, &line).await.unwrap(), version);
     }
     assert_eq!(db.store.user(alice.id).await.unwrap(), None);
     assert_eq!(db.store.user_by_email("alice@example.com", "alice@example.com").await.unwrap(), None);
     assert_eq!(db.store.creator(maker).await.unwrap().unwrap().follower_count, 0);
     assert!(db.store.followers(maker, None, 10).await.unwrap().is_empty());
-    assert_eq!(db.store.refresh_token(&open.hash).await.unwrap(), None);
+    assert_eq!(db.store.refresh_token(&last.hash).await.unwrap(), None);
     // The address is free again.
     db.store.insert_user(&user("alice@example.com")).await.unwrap();
     let maker = UserId(maker.0);
-    db.store.delete_user(maker, &audit(maker, 4)).await.unwrap();
+    let hash = user("maker@example.com").password_hash;
+    db.store.delete_user(maker, &hash, &audit(maker, 4)).await.unwrap();
     let gone = db.store.creator(maker.into()).await.unwrap().unwrap();
     assert_eq!((gone.display_name.as_str(), gone.bio.as_str()), ("deleted", ""));
     let trail = db.store.audit(AuditFilter { actor: Some(alice.id), object: None }, None, 10).await.unwrap();

@@ -3,7 +3,7 @@
 use crate::Database;
 use crate::fixtures::{at, audit, creator, register, user};
 use livedrop::domain::{CreatorId, UserId};
-use livedrop::storage::{AuditFilter, Creator, StoreError, User};
+use livedrop::storage::{AuditFilter, Creator, StoreError, UserChange};
 use std::collections::BTreeSet;
 
 pub async fn a_profile_is_one_per_account_and_handle(db: Database) {
@@ -29,7 +29,6 @@ pub async fn a_profile_changes_and_keeps_its_followers(db: Database) {
     let (fans, star) = register(&db, 2).await;
     db.store.follow(fans[0], star, at(1)).await.unwrap();
     let old = db.store.creator(star).await.unwrap().unwrap();
-    // Somebody follows while the change is made from what was read before.
     db.store.follow(fans[1], star, at(2)).await.unwrap();
     let new = Creator { display_name: "Ünlü \u{1f980}".to_owned(), bio: String::new(), ..old.clone() };
     assert!(db.store.update_creator(&new, &old, &audit(fans[0], 3)).await.unwrap());
@@ -65,15 +64,17 @@ pub async fn whoever_keeps_their_follows_private_is_in_no_list_of_followers(db: 
     }
     let listed = async || db.store.followers(star, None, 10).await.unwrap();
     assert_eq!(listed().await, fans);
-    let open = db.store.user(fans[0]).await.unwrap().unwrap();
-    let private = User { private_follows: true, ..open.clone() };
-    db.store.update_user(&private, &audit(fans[0], 2)).await.unwrap();
+    let private = async |private_follows, when| {
+        let change = UserChange { private_follows: Some(private_follows), ..UserChange::default() };
+        db.store.update_user(fans[0], &change, &audit(fans[0], when)).await.unwrap();
+    };
+    private(true, 2).await;
     assert_eq!(listed().await, fans[1..]);
     db.store.unfollow(fans[0], star).await.unwrap();
     db.store.follow(fans[0], star, at(3)).await.unwrap();
     assert_eq!(listed().await, fans[1..], "a new follow is as private");
     assert_eq!(db.store.creator(star).await.unwrap().unwrap().follower_count, 2, "and counts");
-    db.store.update_user(&open, &audit(fans[0], 4)).await.unwrap();
+    private(false, 4).await;
     assert_eq!(listed().await, fans);
 }
 

@@ -29,6 +29,7 @@ pub fn user(email: &str) -> User {
         role: "user".to_owned(),
         created_at: at(0),
         private_follows: true,
+        token_version: 0,
     }
 }
 

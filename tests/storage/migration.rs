@@ -105,7 +105,7 @@ pub async fn the_key_of_an_order_goes_with_its_buyer(db: Database) {
     let no_row_has_it =
         async || db.run(format!("UPDATE orders SET quantity = 0 WHERE key LIKE '%{key}%'")).await.is_ok();
     assert!(!no_row_has_it().await);
-    db.store.delete_user(order.line.buyer, &audit(order.line.buyer, 1)).await.unwrap();
+    db.store.delete_user(order.line.buyer, "x", &audit(order.line.buyer, 1)).await.unwrap().unwrap();
     assert!(no_row_has_it().await);
     let answer = db.store.answer_for_key(order.line.buyer, key).await.unwrap();
     let Some(KeyAnswer::Order(found)) = answer else { panic!("{answer:?}") };

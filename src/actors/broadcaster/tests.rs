@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::actors::hub::Hub;
+use crate::actors::outage::Outage;
 use crate::actors::outbox::Outgoing;
 use crate::actors::publish::Published;
 use crate::actors::shard::{Opening, Seat, Shard};
@@ -54,11 +55,11 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let clock = Clock::default();
-        let hub = Hub::new(Broadcaster::new(EPOCH, 0, clock.clone()).start(), clock.clone());
+        let hub = Hub::new(Broadcaster::new(EPOCH, 0, clock.clone()).start(), clock.clone(), Outage::default());
         let (sender, queue) = mpsc::channel(10_000);
         let mut broadcaster = Broadcaster::new(EPOCH, 0, clock.clone());
         broadcaster.shards = vec![Some(sender)];
-        let shard = Rc::new(Shard::new(0, hub.clone(), clock));
+        let shard = Rc::new(Shard::new(0, hub.clone(), clock, Outage::default()));
         let buyers: Vec<UserId> = (0..3).map(|_| UserId::new()).collect();
         let mut world = Self {
             journal: Vec::new(),
@@ -208,7 +209,7 @@ impl World {
         broadcaster.watch(drops, last as u64);
         broadcaster.shards = vec![Some(sender)];
         (self.broadcaster, self.queue, self.told) = (broadcaster, queue, last);
-        self.shard = Rc::new(Shard::new(0, self.hub.clone(), clock));
+        self.shard = Rc::new(Shard::new(0, self.hub.clone(), clock, Outage::default()));
         self.restarted = true;
     }
 
@@ -233,7 +234,7 @@ impl World {
         let (sender, queue) = mpsc::channel(10_000);
         self.broadcaster.shards = vec![Some(sender)];
         (self.queue, self.told) = (queue, after);
-        self.shard = Rc::new(Shard::new(0, self.hub.clone(), Clock::default()));
+        self.shard = Rc::new(Shard::new(0, self.hub.clone(), Clock::default(), Outage::default()));
     }
 
     fn enter(&mut self, client: usize) {

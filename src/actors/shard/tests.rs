@@ -8,7 +8,7 @@ use std::task::Waker;
 
 fn shard() -> Rc<Shard> {
     let clock = Clock::default();
-    let hub = Hub::new(Broadcaster::new(Epoch(1), 0, clock.clone()).start(), clock);
+    let hub = Hub::new(Broadcaster::new(Epoch(1), 0, clock.clone()).start(), clock, Outage::default());
     hub.open_shard()
 }
 

@@ -136,6 +136,9 @@ impl Model {
                 None
             }),
             Command::Find { order } => self.on_order(*order, |_, _| None),
+            Command::OrdersOf { buyer } => {
+                Outcome::Orders(self.views().filter(|order| order.buyer == *buyer).rev().cloned().collect())
+            }
             Command::RefundsDue { after, limit } => {
                 assert_eq!(*after, None, "the plan asks from the beginning");
                 let due = self.views().filter(|order| order.refund_due.is_some());

@@ -46,6 +46,7 @@ pub enum Op {
     Settle { order: usize },
     EndPayment { order: usize },
     Find { order: usize },
+    OrdersOf { buyer: u8 },
     RefundsDue { limit: u8 },
     Start,
     End,
@@ -116,6 +117,7 @@ fn ops() -> impl Strategy<Value = Op> {
         5 => any().prop_map(|order| Op::Settle { order }),
         4 => any().prop_map(|order| Op::EndPayment { order }),
         1 => any().prop_map(|order| Op::Find { order }),
+        1 => (0..BUYERS).prop_map(|buyer| Op::OrdersOf { buyer }),
         1 => (0..4_u8).prop_map(|limit| Op::RefundsDue { limit }),
         1 => Just(Op::Start),
         // Rare enough that most drops live for a while.
@@ -156,6 +158,7 @@ impl World {
             Op::Refund { order } => Command::Refund { order: self.order(order) },
             Op::Settle { order } => Command::SettleRefund { order: self.order(order) },
             Op::Find { order } => Command::Find { order: self.order(order) },
+            Op::OrdersOf { buyer: index } => Command::OrdersOf { buyer: buyer(index) },
             Op::RefundsDue { limit } => Command::RefundsDue { after: None, limit: limit.into() },
             Op::Start => Command::Start,
             Op::End => Command::End,

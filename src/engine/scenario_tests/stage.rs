@@ -152,12 +152,6 @@ impl Stage {
             self.stepped_ms += if *way == "back" { -millis(by) } else { millis(by) };
             return "stepped".to_owned();
         }
-        if let [buyer, "lists"] = words {
-            let orders = self.state.orders().filter(|order| order.buyer == user_id(buyer));
-            let mut keys: Vec<&str> = orders.map(|order| self.key_of(order.id)).collect();
-            keys.reverse();
-            return if keys.is_empty() { "no orders".to_owned() } else { format!("orders {}", keys.join(" ")) };
-        }
         let ["crowd", size, rest @ ..] = words else {
             let command = self.command(words);
             return self.apply(command);
@@ -247,6 +241,7 @@ impl Stage {
             [buyer, "refunds", key] => Command::Refund { order: self.order(buyer, key) },
             [buyer, "settles", key] => Command::SettleRefund { order: self.order(buyer, key) },
             [buyer, "finds", key] => Command::Find { order: self.order(buyer, key) },
+            [buyer, "lists"] => Command::OrdersOf { buyer: user_id(buyer) },
             _ => panic!("nobody understands {words:?}"),
         }
     }
@@ -329,6 +324,7 @@ impl Stage {
                 let free = refusal.available().map(|units| format!(" {units}")).unwrap_or_default();
                 format!("refused {}{free}{}", refusal.as_str(), again(*replayed))
             }
+            Outcome::Orders(orders) if orders.is_empty() => "no orders".to_owned(),
             Outcome::Orders(orders) => {
                 let keys: Vec<&str> = orders.iter().map(|order| self.key_of(order.id)).collect();
                 format!("orders {}", keys.join(" "))

@@ -55,7 +55,7 @@ fn implied(path: &str, operation: &Value) -> Vec<Code> {
         all.push(Code::Overloaded);
     }
     if operation["security"].as_array().is_some_and(|any| !any.is_empty()) {
-        all.extend([Code::Unauthenticated, Code::TokenExpired]);
+        all.extend([Code::Unauthenticated, Code::TokenExpired, Code::TokenRevoked]);
     }
     all.push(Code::BodyTooLarge);
     if operation.get("requestBody").is_some() {

@@ -74,7 +74,8 @@ pub async fn login(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): 
     tag = "Accounts",
     operation_id = "refresh",
     summary = "Exchange a refresh token for a new pair",
-    description = "A refresh token works once; using an old one again ends its login. For ten seconds it is taken for a retry, so it takes no `Idempotency-Key`.",
+    description = "A refresh token works once; using an old one again ends its login. For ten seconds it is taken for a retry and answered with the \
+                   same successor, so it takes no `Idempotency-Key`.",
     request_body = RefreshBody,
     responses(
         (status = 200, description = "The account, and what it signs in with", body = SignedInBody),
@@ -93,7 +94,7 @@ pub async fn refresh(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody
     tag = "Accounts",
     operation_id = "logout",
     summary = "End this login",
-    description = "Again is as good as once, so it takes no `Idempotency-Key`.",
+    description = "Its access tokens are refused and its sessions are closed (4403) at once. Again is as good as once, so it takes no `Idempotency-Key`.",
     request_body = RefreshBody,
     responses(
         (status = 204, description = "It has ended"),
@@ -129,9 +130,11 @@ pub async fn me(accounts: web::Data<Accounts>, caller: Caller) -> Answer {
     tag = "Accounts",
     operation_id = "logout_everywhere",
     summary = "End every login",
-    description = "Again is as good as once, so it takes no `Idempotency-Key`.",
+    description = "This one too. Access tokens are refused and sessions are closed (4403) at once. Again is as good as once, so it takes no \
+                   `Idempotency-Key`.",
     responses(
         (status = 204, description = "They have ended"),
+        Fails<{ codes(&[C::UserNotFound]) }>,
     ),
     security(("bearer" = [])),
 )]
@@ -187,7 +190,8 @@ pub async fn change_password(accounts: web::Data<Accounts>, caller: Caller, Body
     tag = "Accounts",
     operation_id = "delete_me",
     summary = "Delete one's account",
-    description = "Orders stay for the books.",
+    description = "Holds are given back, products are archived, orders stay for the books. Access tokens are refused and sessions are closed (4403) at \
+                   once.",
     request_body = DeleteAccountBody,
     responses(
         (status = 204, description = "Nothing personal is left"),

@@ -42,7 +42,7 @@ declared::table! {
     request_body = NewDropBody,
     responses(
         (status = 201, description = "The drop", body = DropBody, headers(("Location" = String, description = "Where it lives"))),
-        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::ProductArchived, C::TooManyDrops, C::ConflictingFields]) | codes(ASKS) }>,
+        Fails<{ codes(&[C::ProductNotFound, C::CreatorNotFound, C::Forbidden, C::ProductArchived, C::TooManyDrops, C::ConflictingFields]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]

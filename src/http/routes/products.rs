@@ -36,7 +36,7 @@ declared::table! {
     request_body = NewProductBody,
     responses(
         (status = 201, description = "The product", body = ProductBody, headers(("Location" = String, description = "Where it lives"))),
-        Fails<{ codes(&[C::NotACreator, C::ConflictingFields]) }>,
+        Fails<{ codes(&[C::NotACreator, C::UserNotFound, C::ConflictingFields]) }>,
     ),
     security(("bearer" = [])),
 )]
@@ -103,7 +103,7 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     request_body = ProductChangeBody,
     responses(
         (status = 200, description = "The product", body = ProductBody),
-        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::ConflictingFields, C::Overloaded]) }>,
+        Fails<{ codes(&[C::ProductNotFound, C::UserNotFound, C::Forbidden, C::ConflictingFields, C::Overloaded]) }>,
     ),
     security(("bearer" = [])),
 )]
@@ -130,7 +130,7 @@ pub async fn change(
     params(OfProduct, WithIfMatch, KeyedOrNot),
     responses(
         (status = 200, description = "The product; repeated: unchanged", body = ProductBody),
-        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::Overloaded]) }>,
+        Fails<{ codes(&[C::ProductNotFound, C::UserNotFound, C::Forbidden, C::Overloaded]) }>,
     ),
     security(("bearer" = [])),
 )]
@@ -148,7 +148,7 @@ pub async fn archive(asked: Changing<ProductId>) -> Answer {
     params(OfProduct, WithIfMatch, KeyedOrNot),
     responses(
         (status = 200, description = "The product; repeated: unchanged", body = ProductBody),
-        Fails<{ codes(&[C::ProductNotFound, C::Forbidden, C::Overloaded]) }>,
+        Fails<{ codes(&[C::ProductNotFound, C::UserNotFound, C::Forbidden, C::Overloaded]) }>,
     ),
     security(("bearer" = [])),
 )]

@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::domain::TraceId;
+use crate::service::activity::Nothing;
 use crate::service::clock::Clock;
 use crate::service::hash_queue::HashQueue;
 use crate::service::passwords::Hashing;
+use crate::service::revocations::Revocations;
+use crate::service::tokens::Access;
 use crate::storage;
 
 struct World {
@@ -25,8 +28,8 @@ impl World {
         store.migrate().await.unwrap();
         let clock = Clock::default();
         let tokens = Tokens::new(b"0123456789abcdef0123456789abcdef", 900, clock.clone());
-        let passwords = Passwords::with_queue(Hashing::Rehearsal, queue);
-        let accounts = Accounts::new(store, passwords, tokens.clone(), Arc::new(|_| false));
+        let (passwords, locks) = (Passwords::with_queue(Hashing::Rehearsal, queue), AccountLocks::default());
+        let accounts = Accounts::new(store, passwords, tokens.clone(), Arc::new(Nothing), locks);
         Self { accounts, tokens, clock, _folder: folder }
     }
 }
@@ -39,6 +42,13 @@ fn ada() -> NewAccount {
 
 fn email(text: &str) -> Email {
     identity::new_email(text.to_owned()).expect("an address")
+}
+
+/// The hash of a password from when they were hashed as they were typed.
+async fn hashed_as_typed(password: &str) -> String {
+    let about = ["x@example.com", "x"].map(str::to_owned);
+    let text = NewPassword { text: password.to_owned(), about, pointer: "" };
+    Passwords::new(Hashing::Rehearsal).hash(text, Purpose::Login, 1).await.unwrap()
 }
 
 fn code<T>(result: Result<T, Failure>) -> Code {
@@ -65,16 +75,79 @@ async fn whoever_registers_is_signed_in_and_logs_in_again_in_any_case() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_used_again_within_the_grace_gets_another_one() {
-    let World { accounts, clock, .. } = &World::new().await;
+async fn a_refresh_token_used_again_within_the_grace_gets_the_same_successor() {
+    let World { accounts, tokens, clock, .. } = &World::new().await;
     let first = accounts.register(&VISITOR, ada()).await.unwrap().refresh_token;
     let second = accounts.refresh(&first).await.unwrap().refresh_token;
     clock.shift(REFRESH_GRACE_MS - 1_000);
-    let retried = accounts.refresh(&first).await.unwrap().refresh_token;
-    assert_ne!(second, retried);
-    // Both lines of the family live on.
-    accounts.refresh(&second).await.unwrap();
-    accounts.refresh(&retried).await.unwrap();
+    let again = accounts.refresh(&first).await.unwrap();
+    assert_eq!(again.refresh_token, second);
+    tokens.verify(&again.access_token).unwrap();
+    // Where the successor was exchanged too, its successor: the one that works.
+    let third = accounts.refresh(&second).await.unwrap().refresh_token;
+    assert_ne!(second, third);
+    assert_eq!(accounts.refresh(&first).await.unwrap().refresh_token, third);
+    accounts.refresh(&third).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_crowd_of_refreshes_with_one_token_gets_one_successor() {
+    let World { accounts, .. } = &World::new().await;
+    let first = accounts.register(&VISITOR, ada()).await.unwrap().refresh_token;
+    let crowd = (0..50).map(|_| accounts.refresh(&first));
+    let all = futures_util::future::try_join_all(crowd).await.unwrap();
+    assert!(all.iter().all(|one| one.refresh_token == all[0].refresh_token));
+    assert_eq!(accounts.tokens.successor(&first), all[0].refresh_token);
+}
+
+#[tokio::test]
+async fn whatever_ends_a_login_ends_its_access_tokens_at_once() {
+    let World { accounts, tokens, clock, .. } = &World::new().await;
+    let login = async || accounts.login(&VISITOR, "ada@example.com", "correct horse".into()).await.unwrap();
+    let registered = accounts.register(&VISITOR, ada()).await.unwrap();
+    let (left, stolen, other) = (login().await, login().await, login().await);
+    let caller = |signed: &SignedIn| Caller {
+        user: registered.account.user.id,
+        role: Role::User,
+        login: tokens.verify(&signed.access_token).unwrap().login,
+        origin: None,
+        trace: crate::domain::TraceId::random(),
+    };
+    let good = |signed: &SignedIn| tokens.verify(&signed.access_token).map(|_| ());
+    accounts.logout(&left.refresh_token).await.unwrap();
+    assert_eq!(code(good(&left)), Code::TokenRevoked);
+    let next = accounts.refresh(&stolen.refresh_token).await.unwrap();
+    clock.shift(REFRESH_GRACE_MS + 1);
+    assert_eq!(code(accounts.refresh(&stolen.refresh_token).await), Code::RefreshTokenInvalid);
+    assert_eq!((code(good(&stolen)), code(good(&next))), (Code::TokenRevoked, Code::TokenRevoked));
+    good(&other).unwrap();
+
+    let (password, new) = ("correct horse".to_owned(), "battery staple".to_owned());
+    let changed = accounts.change_password(&caller(&other), password.clone(), new.clone()).await.unwrap();
+    assert_eq!((code(good(&registered)), code(good(&other))), (Code::TokenRevoked, Code::TokenRevoked));
+    good(&changed).unwrap();
+    let mine = caller(&changed);
+    assert_eq!(code(accounts.change_password(&mine, password.clone(), new.clone()).await), Code::WrongPassword);
+    accounts.logout_everywhere(&mine).await.unwrap();
+    assert_eq!(code(good(&changed)), Code::TokenRevoked);
+    let last = accounts.login(&VISITOR, "ada@example.com", new.clone()).await.unwrap();
+    good(&last).unwrap();
+    assert_eq!(code(accounts.delete(&mine, password).await), Code::WrongPassword);
+    accounts.delete(&mine, new).await.unwrap();
+    assert_eq!(code(good(&last)), Code::TokenRevoked);
+
+    // A server that starts now knows it from the database.
+    let started = Revocations::new(clock.clone(), crate::service::Outage::default());
+    started.recover(&*accounts.store).await.unwrap();
+    for signed in [&left, &stolen, &registered, &changed, &last] {
+        let Access { user, login, .. } = tokens_after_the_fact(&signed.access_token, clock);
+        assert!(started.covers(user, login));
+    }
+}
+
+/// What a token says, for who has not heard of any revocation.
+fn tokens_after_the_fact(token: &str, clock: &Clock) -> Access {
+    Tokens::new(b"0123456789abcdef0123456789abcdef", 900, clock.clone()).verify(token).unwrap()
 }
 
 #[tokio::test]
@@ -160,11 +233,8 @@ async fn an_address_and_a_password_are_the_same_in_every_form() {
 #[tokio::test]
 async fn accounts_from_before_there_were_keys_get_theirs_and_the_younger_twin_signs_in_as_it_registered() {
     let World { accounts, .. } = &World::new().await;
-    let hash = Passwords::new(Hashing::Rehearsal);
     let old = async |address: &str, password: &str| {
-        let about = ["x@example.com", "x"].map(str::to_owned);
-        let text = NewPassword { text: password.to_owned(), about, pointer: "" };
-        let password_hash = hash.hash(text, Purpose::Login, 1).await.unwrap();
+        let password_hash = hashed_as_typed(password).await;
         let user = accounts.new_user(ada(), Role::User, 1).await.unwrap();
         let user = User { email: address.into(), email_key: None, password_hash, ..user };
         accounts.store.insert_user(&user).await.unwrap();
@@ -190,13 +260,37 @@ async fn accounts_from_before_there_were_keys_get_theirs_and_the_younger_twin_si
 }
 
 #[tokio::test]
+async fn logins_at_once_of_an_old_hash_all_succeed_and_so_does_a_change_of_the_password_beside_them() {
+    let World { accounts, .. } = &World::new().await;
+    let typed = "cafe\u{301} au lait";
+    let user = accounts.new_user(ada(), Role::User, 1).await.unwrap();
+    let user = User { password_hash: hashed_as_typed(typed).await, ..user };
+    accounts.store.insert_user(&user).await.unwrap();
+    let login = || accounts.login(&VISITOR, "ada@example.com", typed.into());
+    let (one, two, three) = tokio::join!(login(), login(), login());
+    for signed in [one, two, three] {
+        assert_eq!(signed.unwrap().account.user.id, user.id);
+    }
+    // Beside a change of the password, either the login comes first, or the password is another one already.
+    let now = accounts.store.user(user.id).await.unwrap().unwrap().password_hash;
+    assert!(accounts.store.renew_password_hash(user.id, &now, &hashed_as_typed(typed).await).await.unwrap());
+    let caller =
+        Caller { user: user.id, role: Role::User, login: Login::default(), origin: None, trace: VISITOR.trace };
+    let change = accounts.change_password(&caller, typed.into(), "correct horse battery".into());
+    let (changed, signed) = tokio::join!(change, login());
+    changed.unwrap();
+    assert!(signed.is_ok() || signed.err().is_some_and(|failure| failure.code == Code::InvalidCredentials));
+    assert_eq!(code(login().await), Code::InvalidCredentials);
+}
+
+#[tokio::test]
 async fn a_password_that_is_about_the_account_is_refused_wherever_one_is_set() {
     let World { accounts, .. } = &World::new().await;
     let easy = NewAccount { password: "ada@example.com".into(), ..ada() };
     let refused = accounts.register(&VISITOR, easy).await.err().unwrap();
     assert_eq!((refused.code, refused.fields[0].pointer.as_str()), (Code::ValidationFailed, "/password"));
     let user = accounts.register(&VISITOR, ada()).await.unwrap().account.user.id;
-    let caller = Caller { user, role: Role::User, origin: None, trace: VISITOR.trace };
+    let caller = Caller { user, role: Role::User, login: Login::default(), origin: None, trace: VISITOR.trace };
     let refused =
         accounts.change_password(&caller, "correct horse".into(), "ada@example.com".into()).await.err().unwrap();
     assert_eq!((refused.code, refused.fields[0].pointer.as_str()), (Code::ValidationFailed, "/new_password"));

@@ -4,12 +4,10 @@ use super::{Paid, Settler, refunds};
 use crate::actors::consumers::{Progress, runner};
 use crate::actors::{Answer, Clock, Decisions, DropHandle, Projector, Registry, Scheduler};
 use crate::domain::fixtures::drop_of;
-use crate::domain::{
-    DropEvent, DropId, DropRecord, DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
-};
+use crate::domain::{DropId, DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId, UserId};
 use crate::engine::fixtures::reserve_in;
-use crate::engine::{Command, DropState, Outcome, Reserve};
-use crate::journal::{Journal, JournalOptions, MemoryDevice, scan};
+use crate::engine::{Command, Outcome, Reserve};
+use crate::journal::{Journal, JournalOptions, MemoryDevice};
 use crate::service::orders::{NewOrder, Orders};
 use crate::service::payments::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
 use crate::storage;
@@ -76,7 +74,6 @@ struct World {
     registry: Registry,
     drop: Arc<DropHandle>,
     journal: Journal<Decisions>,
-    disk: MemoryDevice,
 }
 
 impl World {
@@ -86,13 +83,12 @@ impl World {
 
     async fn of(spec: DropSpec) -> Self {
         let options = JournalOptions::in_memory();
-        let disk = MemoryDevice::new();
-        let (journal, _) = Journal::open(&options, Arc::new(disk.clone()), 0).unwrap();
+        let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
         let (drop, _) = registry.schedule(spec).await.unwrap();
         let gateway = Arc::new(Script::default());
         let settler = Settler::new(Arc::clone(&gateway) as Arc<dyn PaymentGateway>, Duration::from_secs(30));
-        Self { gateway, settler, registry, drop, journal, disk }
+        Self { gateway, settler, registry, drop, journal }
     }
 
     /// A refund relay that runs, from after this record.
@@ -117,20 +113,11 @@ impl World {
         (Orders::new(store, self.registry.clone(), projection, gateway, self.settler.clone()), folder)
     }
 
-    /// A buyer's orders as the journal has them, oldest first.
     async fn orders_of(&self, buyer: UserId) -> Vec<OrderView> {
-        tokio::task::yield_now().await;
-        let mut state: Option<DropState> = None;
-        let mut fold = |_: u64, bytes: &[u8]| {
-            let record = DropRecord::decode(bytes).expect("a record");
-            match (record.event, &mut state) {
-                (DropEvent::Scheduled(spec), None) => state = Some(DropState::scheduled(*spec)),
-                (event, Some(state)) => state.evolve(record.at, &event),
-                (event, None) => panic!("{event:?} before the drop"),
-            }
-        };
-        scan(&self.disk, &mut fold).expect("a journal");
-        state.expect("a drop").orders().filter(|order| order.buyer == buyer).collect()
+        match self.ask(Command::OrdersOf { buyer }).await {
+            Outcome::Orders(orders) => orders,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Drops a request, as the server does when its connection is gone, once the payment of the buyer's `nth` order has begun.

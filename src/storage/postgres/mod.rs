@@ -214,6 +214,12 @@ impl Session for PostgresSession {
         self.all("SELECT pg_advisory_xact_lock($1)", args![(high ^ low).cast_signed()]).await.map(|_| ())
     }
 
+    async fn lock_profiles(&mut self, user: Uuid) -> Result<(), StoreError> {
+        let sql = "SELECT id FROM creators \
+                   WHERE id = $1 OR id IN (SELECT creator_id FROM follows WHERE user_id = $1) ORDER BY id FOR UPDATE";
+        self.all(sql, args![user]).await.map(|_| ())
+    }
+
     async fn lock_watermark(&mut self, journal: Uuid) -> Result<Option<PgRow>, StoreError> {
         self.one("SELECT epoch, sequence FROM watermarks WHERE journal_id = $1 FOR UPDATE", args![journal]).await
     }

@@ -63,7 +63,7 @@ impl Eraser {
 #[cfg(test)]
 mod tests {
     use crate::domain::{Timestamp, TraceId, UserId};
-    use crate::storage::{self, AuditRow, Creator, User};
+    use crate::storage::{self, AuditRow, Creator, User, UserChange};
     use std::time::{Duration, Instant};
     use uuid::Uuid;
 
@@ -80,7 +80,7 @@ mod tests {
         store.migrate().await.unwrap();
         let at = Timestamp::from_millis(1_800_000_000_000);
         let mark = "Zaphod-Beeblebrox";
-        let mut user = User {
+        let user = User {
             id: UserId::new(),
             email: format!("{mark}@example.com"),
             email_key: Some(format!("{mark}@example.com")),
@@ -89,6 +89,7 @@ mod tests {
             role: "user".to_owned(),
             created_at: at,
             private_follows: true,
+            token_version: 0,
         };
         let audit = |act: &str| AuditRow {
             id: Uuid::now_v7(),
@@ -104,8 +105,9 @@ mod tests {
         };
         let lines = [audit("account_changed"), audit("creator_changed"), audit("account_deleted")];
         store.insert_user(&user).await.unwrap();
-        user.display_name = format!("{mark} the second");
-        store.update_user(&user, &lines[0]).await.unwrap();
+        let display_name = Some(format!("{mark} the second"));
+        let change = UserChange { display_name, ..UserChange::default() };
+        store.update_user(user.id, &change, &lines[0]).await.unwrap();
         // Long enough for pages of its own, which are free later.
         let creator = Creator {
             id: user.id.into(),
@@ -119,7 +121,7 @@ mod tests {
         let shorter = Creator { bio: mark.to_owned(), ..creator.clone() };
         assert!(store.update_creator(&shorter, &creator, &lines[1]).await.unwrap());
         assert!(found(&folder, mark) > 5);
-        store.delete_user(user.id, &lines[2]).await.unwrap();
+        store.delete_user(user.id, mark, &lines[2]).await.unwrap().unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         while found(&folder, mark) > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;

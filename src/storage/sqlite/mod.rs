@@ -287,6 +287,10 @@ impl Session for SqliteSession {
         Ok(())
     }
 
+    async fn lock_profiles(&mut self, _user: Uuid) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn lock_watermark(&mut self, journal: Uuid) -> Result<Option<SqliteRow>, StoreError> {
         self.one("SELECT epoch, sequence FROM watermarks WHERE journal_id = $1", args![journal]).await
     }

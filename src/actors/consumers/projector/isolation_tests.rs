@@ -321,7 +321,8 @@ async fn a_batch_that_is_too_much_is_halved() {
 
 #[tokio::test]
 async fn a_failure_means_the_same_to_every_question() {
-    let failures: [(fn() -> StoreError, Projected, bool); 3] = [
+    type Failing = fn() -> StoreError;
+    let failures: [(Failing, Projected, bool); 3] = [
         (|| StoreError::unavailable(std::io::ErrorKind::TimedOut, "silence"), Projected::Unavailable, false),
         (|| StoreError::Corrupt("no such table".to_owned()), Projected::Stopped, false),
         (|| StoreError::Fenced { ours: 1, theirs: 2 }, Projected::Stopped, true),
