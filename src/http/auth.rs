@@ -195,7 +195,7 @@ mod tests {
             assert_eq!(remembered.verify(bad.as_bytes(), &tokens).unwrap_err().code, Code::Unauthenticated, "{bad}");
         }
         assert_eq!(remembered.0.borrow().len(), 1, "what is not good is not remembered");
-        clock.shift(900_000);
+        clock.shift(901_000);
         assert_eq!(remembered.verify(token.as_bytes(), &tokens).unwrap_err().code, Code::TokenExpired);
         let tokens: Vec<String> =
             (0..=REMEMBERED_MAX).map(|_| tokens.issue(UserId::new(), Role::User, Login::default())).collect();

@@ -17,8 +17,8 @@ use std::sync::{
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How long a revocation is kept, in milliseconds: no access token that it ends lasts longer.
-const KEPT_MS: i64 = ACCESS_TOKEN_SECONDS_MAX as i64 * 1_000;
+/// How long a revocation is kept, in milliseconds: no access token that it ends lasts longer. One lasts whole seconds.
+const KEPT_MS: i64 = (ACCESS_TOKEN_SECONDS_MAX as i64 + 1) * 1_000;
 /// How often the database is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How far back, in milliseconds: a transaction is committed some time after the time that it writes down.

@@ -146,8 +146,10 @@ impl Tokens {
     /// A new access token.
     #[must_use]
     pub fn issue(&self, user: UserId, role: Role, login: Login) -> String {
-        let iat = self.steady().as_millis() / 1_000;
-        let exp = iat + i64::from(self.0.access_seconds);
+        let now = self.steady();
+        let iat = now.as_millis() / 1_000;
+        // Whole seconds: it lasts no shorter than it says.
+        let exp = now.plus_millis(i64::from(self.0.access_seconds) * 1_000 + 999).as_millis() / 1_000;
         let claims = Claims { sub: user, iat, exp, role, sid: Some(login.id), ver: login.version, iss: ISSUER };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding)
             .expect("claims of plain fields always sign")
@@ -277,12 +279,12 @@ mod tests {
         let access = tokens.verify(&token).unwrap();
         assert_eq!((access.user, access.role), (user, Role::Admin));
         assert_eq!(access.login, LOGIN);
-        assert!(access.expires_at.millis_since(tokens.steady()) <= 10_000);
+        assert!((9_900..11_000).contains(&access.expires_at.millis_since(tokens.steady())));
         // Nobody gets older or younger because a clock is set.
         clock.step(3_600_000);
         assert!(tokens.verify(&token).is_ok());
         clock.step(-7_200_000);
-        clock.shift(10_000);
+        clock.shift(11_000);
         assert_eq!(code(&tokens, &token), Code::TokenExpired);
     }
 

@@ -93,7 +93,7 @@ async fn a_login_lives_on_and_no_event_is_missed() {
     let browser = Chromium::start().await;
     for host in ["127.0.0.1", "shop.test"] {
         let origin = browser.origin(host);
-        let mut server = server(&origin, 3).await;
+        let mut server = server(&origin, 5).await;
         let page = browser.open(host, &origin, "").await;
         let secure = page.run("return isSecureContext && !!navigator.locks && !!crypto.randomUUID").await;
         assert_eq!(secure, host == "127.0.0.1");
