@@ -284,6 +284,47 @@ async fn closes_are_answered_as_they_are_meant() {
     assert_eq!((page.run(quiet).await, page.run("return sockets.length").await), (json!(0), json!(1)));
 }
 
+/// Ends every login of an account, from elsewhere.
+async fn log_out_everywhere(server: &Server, who: &Account) {
+    let login = json!({"email": who.email, "password": "correct horse"});
+    let (status, session) = server.post("/auth/login", None, login).await;
+    assert_eq!(status, 200, "{session}");
+    let token = session["access_token"].as_str().expect("a token");
+    let request = server.http.post(server.url("/auth/logout-everywhere")).bearer_auth(token);
+    assert_eq!(request.send().await.expect("an answer").status(), 204);
+}
+
+#[tokio::test]
+async fn a_login_that_is_ended_elsewhere_ends_here() {
+    let browser = Chromium::start().await;
+    let origin = browser.origin("shop.test");
+    let server = server(&origin, 900).await;
+    let page = browser.open("revoked", &origin, "").await;
+    load(&page, &server).await;
+    let buyer = server.account("buyer").await;
+    let (_, drop) = server.live_drop(5, json!({})).await;
+    log_in(&page, &buyer).await;
+    watch(&page, &drop).await;
+    log_out_everywhere(&server, &buyer).await;
+    page.until("told.some(({ type }) => type === 'logout')").await;
+    let told = "return told.map(({ type, reason }) => [type, reason ?? null])";
+    assert_eq!(
+        page.run(told).await,
+        json!([["login", null], ["online", null], ["stopped", "logout"], ["logout", "revoked"]])
+    );
+    let quiet = "const before = performance.getEntriesByType('resource').length; await new Promise((go) => setTimeout(go, 2500));
+                 return performance.getEntriesByType('resource').length - before";
+    assert_eq!(page.run(quiet).await, 0);
+    // Without a connection, by the next request.
+    page.run("unwatch(); told.length = 0").await;
+    log_in(&page, &buyer).await;
+    log_out_everywhere(&server, &buyer).await;
+    let failed = page.run("return failure(live.request('GET', '/api/v1/users/me'))").await;
+    assert_eq!((&failed["status"], &failed["code"]), (&json!(401), &json!("token_revoked")));
+    assert_eq!(page.run(told).await, json!([["login", null], ["logout", "revoked"]]));
+    assert_eq!(page.run("return [live.user, asked('/auth/refresh')]").await, json!([null, 0]));
+}
+
 #[tokio::test]
 async fn a_refresh_that_must_wait_keeps_the_login() {
     let browser = Chromium::start().await;
