@@ -150,7 +150,7 @@ impl Serving {
     pub fn unlimited() -> Self {
         Self::livedrop(
             TempDir::new().expect("a temporary folder"),
-            &["--rate-limits", "off", "--connections-per-address-max", "0"],
+            &["--rate-limits", "off,announcements=off", "--connections-per-address-max", "0"],
         )
     }
 
