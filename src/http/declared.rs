@@ -97,7 +97,9 @@ impl Declaration {
     /// Whether a request's path is one of this route. Each name stands for one part that is not empty.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
-        let (mut names, mut parts) = (self.path.split('/'), path.split('/'));
+        let literal = self.path.find('{').unwrap_or(self.path.len());
+        let Some(path) = path.strip_prefix(&self.path[..literal]) else { return false };
+        let (mut names, mut parts) = (self.path[literal..].split('/'), path.split('/'));
         loop {
             match (names.next(), parts.next()) {
                 (None, None) => return true,
@@ -106,6 +108,29 @@ impl Declaration {
             }
         }
     }
+}
+
+/// Finds the route of a request. Every request asks, so all but a few routes are passed over by a number.
+pub struct Lookup(Box<[(usize, Declaration)]>);
+
+impl Lookup {
+    /// Among these.
+    #[must_use]
+    pub fn new(routes: Vec<Declaration>) -> Self {
+        Self(routes.into_iter().map(|route| (parts(&route.path), route)).collect())
+    }
+
+    /// The route of that method, with HEAD asked for as GET, that has this decoded path.
+    #[must_use]
+    pub fn find(&self, method: &Method, path: &str) -> Option<&Declaration> {
+        let asked = parts(path);
+        let of = |(parts, route): &&(usize, Declaration)| *parts == asked && route.method == *method && route.has(path);
+        self.0.iter().find(of).map(|(_, route)| route)
+    }
+}
+
+fn parts(path: &str) -> usize {
+    path.bytes().filter(|byte| *byte == b'/').count()
 }
 
 /// A route with its handler.

@@ -1,7 +1,7 @@
 //! How large one request may be, and how much one client may ask: a quota for each class of requests, by user where there is one and by address where not.
 //! The same middleware keeps every class, so that no route is without a limit because it was forgotten.
 
-use super::declared::{Declaration, Quota};
+use super::declared::{Lookup, Quota};
 use super::problem::Problem;
 use super::quota::{Left, Quotas, Rate};
 use super::sizes::Sizes;
@@ -94,10 +94,9 @@ impl Quota {
     }
 
     /// What a request counts for. `path` is the decoded one, which routes are matched with. What is at no route counts as well.
-    fn of(routes: &[Declaration], method: &Method, path: &str) -> Self {
+    fn of(routes: &Lookup, method: &Method, path: &str) -> Self {
         let asked = if method == Method::HEAD { &Method::GET } else { method };
-        let route = routes.iter().find(|route| route.method == *asked && route.has(path));
-        match route {
+        match routes.find(asked, path) {
             Some(route) => route.quota,
             None if matches!(*asked, Method::GET | Method::OPTIONS) => Self::Reads,
             None => Self::Writes,
@@ -167,7 +166,7 @@ impl FromStr for RateLimits {
 #[derive(Clone)]
 pub struct Limits {
     sizes: Sizes,
-    routes: Arc<[Declaration]>,
+    routes: Arc<Lookup>,
     quotas: Arc<[Option<Quotas>; Class::ALL.len()]>,
 }
 
@@ -176,7 +175,7 @@ impl Limits {
     #[must_use]
     pub fn new(sizes: Sizes, rates: &RateLimits) -> Self {
         let quotas = Class::ALL.map(|class| rates.0[class as usize].map(|rate| Quotas::new(class.name(), rate)));
-        Self { sizes, routes: super::routes().into(), quotas: Arc::new(quotas) }
+        Self { sizes, routes: Arc::new(Lookup::new(super::routes())), quotas: Arc::new(quotas) }
     }
 
     /// Forgets now and then who has not asked lately. Never ends.
@@ -194,6 +193,12 @@ impl Limits {
 
     /// Takes a request off each quota that it counts for.
     fn take(&self, request: &ServiceRequest) -> [Option<(&Quotas, Left)>; 2] {
+        // Nothing is looked for where nothing could be counted.
+        if *request.method() == Method::GET
+            && [Class::Reads, Class::Anonymous, Class::Address].iter().all(|&class| self.of(class).is_none())
+        {
+            return [None, None];
+        }
         let path = request.match_info().as_str();
         let quota = Quota::of(&self.routes, request.method(), path);
         let Some(class) = quota.class() else { return [None, None] };
@@ -252,10 +257,17 @@ fn tell(headers: &mut HeaderMap, quotas: &Quotas, left: Left) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::declared::Declaration;
+
+    #[test]
+    fn what_is_only_read_counts_as_reading() {
+        let read = |route: &Declaration| matches!(route.quota, Quota::None | Quota::Reads);
+        assert!(crate::http::routes().iter().filter(|route| route.method == Method::GET).all(read));
+    }
 
     #[test]
     fn classes_follow_what_is_asked() {
-        let routes = crate::http::routes();
+        let routes = Lookup::new(crate::http::routes());
         let of = |method: Method, path: &str| Quota::of(&routes, &method, path).class().map(Class::name);
         for (method, path, class) in [
             (Method::GET, "/healthz", None),
