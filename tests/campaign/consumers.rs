@@ -25,9 +25,7 @@ fn segments(data: &Path) -> usize {
 async fn hangs(mib: u64) -> Outcome {
     let target = Target::open(SILENT).await;
     let (segment, lag) = (SEGMENT_MIB.to_string(), LAG_MIB.to_string());
-    let extra =
-        ["--journal-segment-mib", &segment, "--consumer-lag-mib", &lag, "--rate-limits", "off,announcements=off"]
-            .map(str::to_owned);
+    let extra = ["--journal-segment-mib", &segment, "--consumer-lag-mib", &lag].map(str::to_owned);
     let extra = [&extra[..], &["--events-url".to_owned(), target.url.clone()]].concat();
     let mut server = Server::set_up(Setup { extra, quiet: true, ..Setup::default() });
     let crowd = Crowd::gather(&server, CLIENTS).await;

@@ -135,8 +135,7 @@ fn last_segment(server: &Server) -> String {
 
 #[tokio::test]
 async fn a_journal_rotates_where_no_descriptor_is_left() {
-    let flags = ["--journal-segment-mib", "8", "--rate-limits", "off,announcements=off"];
-    let mut server = Server::with(None, &flags).await;
+    let mut server = Server::with(None, &["--journal-segment-mib", "8"]).await;
     let (maker, product) = server.creator("maker").await;
     assert_eq!(large_drop(&server, &maker, &product).await, 201);
     let pid = Pid::from_raw(i32::try_from(server.id()).expect("a process")).expect("a process");

@@ -152,7 +152,7 @@ fn segments(server: &Server) -> Vec<String> {
 
 #[tokio::test]
 async fn a_drop_that_starts_far_ahead_is_shown_after_a_restart_that_does_not_read_of_it() {
-    let flags = ["--rate-limits", "off,announcements=off", "--journal-segment-mib", "8"];
+    let flags = ["--journal-segment-mib", "8"];
     let mut server = Server::with(None, &flags).await;
     let (maker, product) = server.creator("maker").await;
     let far = json!({"product_id": product, "stock": 5, "starts_at": "2099-01-01T00:00:00Z"});

@@ -335,7 +335,7 @@ pub fn livedrop() -> Command {
     }
     command.env("LIVEDROP_PASSWORD_HASHING", "rehearsal").env("LIVEDROP_LOG", "warn").stdin(Stdio::null());
     // Crowds that come from one address; tests of the limits say otherwise by a flag.
-    command.env("LIVEDROP_RATE_LIMITS", "off").env("LIVEDROP_CONNECTIONS_PER_ADDRESS_MAX", "0");
+    command.env("LIVEDROP_RATE_LIMITS", "off,announcements=off").env("LIVEDROP_CONNECTIONS_PER_ADDRESS_MAX", "0");
     command
 }
 
