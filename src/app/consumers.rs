@@ -115,9 +115,15 @@ impl Consumers {
         self.running.push(Arc::clone(&progress));
         let consumer = Events::new(Arc::clone(&progress), reader, after, kept, HttpTarget::new(url));
         let (consumer, stopped) = (Rc::new(Mutex::new(consumer)), self.stopped.clone());
-        let run = move |_| {
+        let run = move |again| {
             let (consumer, stopped) = (Rc::clone(&consumer), stopped.clone());
-            async move { runner::run(&mut *consumer.lock().await, stopped).await }
+            async move {
+                let mut consumer = consumer.lock().await;
+                if again {
+                    consumer.begin_again();
+                }
+                runner::run(&mut *consumer, stopped).await;
+            }
         };
         let sending = spawn(self.supervisor.clone().keep(events::ABOUT.name, Need::Useful, run));
         let (reader, store) = (reader.clone(), Arc::clone(store));

@@ -29,13 +29,15 @@ pub struct Pump {
     tail: Tail,
     broadcaster: Addr<Broadcaster>,
     registry: Registry,
+    /// Whether records were skipped that the broadcaster must not go on after.
+    skipped: bool,
 }
 
 impl Pump {
     /// Begins after this record, up to which the broadcaster knows everything.
     #[must_use]
     pub fn new(journal: &JournalReader, after: u64, broadcaster: Addr<Broadcaster>, registry: Registry) -> Self {
-        Self { tail: Tail::new(Progress::new(&ABOUT), journal, after), broadcaster, registry }
+        Self { tail: Tail::new(Progress::new(&ABOUT), journal, after), broadcaster, registry, skipped: false }
     }
 
     /// How it does.
@@ -50,6 +52,7 @@ impl Pump {
             return Step::Unavailable("the drops cannot be asked how they stand".to_owned());
         };
         self.tail.go_on_after(after);
+        self.skipped = false;
         self.broadcaster.send(Resynchronize { after, drops }).await.map_or_else(gone, |()| Step::Again)
     }
 }
@@ -60,11 +63,16 @@ impl Consumer for Pump {
     }
 
     async fn work(&mut self) -> Step {
+        if self.skipped {
+            return self.resynchronize().await;
+        }
         let run = match self.tail.try_next() {
             Ok(Some(run)) => run,
             Ok(None) => return Step::Idle,
-            Err(TailError::Skipped(_)) => return self.resynchronize().await,
-            Err(error) => return Step::from(&error),
+            Err(error) => {
+                self.skipped = matches!(error, TailError::Skipped(_));
+                return Step::from(&error);
+            }
         };
         let (last, at) = (run.last_sequence(), run.last_at());
         let mut backlog = match self.broadcaster.send(Durable(run)).await {

@@ -7,9 +7,11 @@ use crate::actors::consumers::runner;
 use crate::domain::fixtures::drop_of;
 use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, VariantId};
 use crate::journal::{Completion, Journal, JournalError, JournalOptions, LagBounds, MemoryDevice, Records};
+use futures_util::FutureExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
@@ -33,17 +35,27 @@ struct Play {
     random: StdRng,
     /// Events with this many units are refused.
     refused: Option<u64>,
+    /// It panics instead of taking this batch.
+    panics_at: Option<u32>,
 }
 
 impl Play {
     fn new(taken: &Taken) -> Self {
-        Self { taken: Arc::clone(taken), lost: (0, 0), random: StdRng::seed_from_u64(0), refused: None }
+        Self {
+            taken: Arc::clone(taken),
+            lost: (0, 0),
+            random: StdRng::seed_from_u64(0),
+            refused: None,
+            panics_at: None,
+        }
     }
 }
 
 impl Target for Play {
     async fn send(&mut self, batch: Bytes) -> Sent {
         let events: Vec<Value> = serde_json::from_slice(&batch).unwrap();
+        self.panics_at = self.panics_at.map(|batches| batches.wrapping_sub(1));
+        assert_ne!(self.panics_at, Some(0), "as it was told");
         let dice = self.random.random_range(0..100);
         if dice < self.lost.0 {
             return Sent::Unavailable("lost on the way".to_owned());
@@ -157,6 +169,22 @@ async fn a_crash_between_effect_and_offset_loses_nothing_and_repeats_under_the_s
         repeated += again;
     }
     assert!(repeated > 0, "answers were lost");
+}
+
+#[tokio::test]
+async fn what_was_in_hand_at_a_panic_is_sent_when_it_begins_again() {
+    let world = World::new(1 << 20);
+    world.kept().resume(&world.journal.handle().reader(), 1, None).unwrap();
+    world.append(1..60).await;
+    let (mut events, _) = world.begin(Play { panics_at: Some(3), ..Play::new(&world.taken) });
+    events.size = 10;
+    assert_eq!(events.work().await, Step::Worked);
+    events.size = 10;
+    assert_eq!(events.work().await, Step::Worked);
+    assert!(AssertUnwindSafe(events.work()).catch_unwind().await.is_err());
+    events.begin_again();
+    runner::run(&mut events, to_the_end()).await;
+    assert_eq!(world.units(), (said(1..60), 0));
 }
 
 #[tokio::test]
