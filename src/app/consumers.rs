@@ -3,7 +3,7 @@
 
 use super::supervisor::{Need, Supervisor};
 use crate::actors::broadcaster::{self, Broadcaster, Pump};
-use crate::actors::consumers::{About, Lag, Progress, projector, runner};
+use crate::actors::consumers::{About, Consumer, Lag, Progress, projector, runner};
 use crate::actors::outage::Outage;
 use crate::actors::{Clock, Hub, Projector, Registry};
 use crate::domain::DropId;
@@ -38,13 +38,25 @@ impl Consumers {
 
     /// Fills SQL.
     pub fn project(&mut self, projector: Projector) -> JoinHandle<()> {
-        self.running.push(Arc::clone(projector.progress()));
-        let (projector, stopped) = (Rc::new(Mutex::new(projector)), self.stopped.clone());
-        let run = move |_| {
-            let (projector, stopped) = (Rc::clone(&projector), stopped.clone());
-            async move { runner::run(&mut *projector.lock().await, stopped).await }
+        self.keep(projector)
+    }
+
+    /// Runs a consumer that outlives its panics, and is told when it begins again.
+    fn keep<C: Consumer + 'static>(&mut self, consumer: C) -> JoinHandle<()> {
+        let name = consumer.tail().about().name;
+        self.running.push(Arc::clone(consumer.tail().progress()));
+        let (consumer, stopped) = (Rc::new(Mutex::new(consumer)), self.stopped.clone());
+        let run = move |again| {
+            let (consumer, stopped) = (Rc::clone(&consumer), stopped.clone());
+            async move {
+                let mut consumer = consumer.lock().await;
+                if again {
+                    consumer.begin_again();
+                }
+                runner::run(&mut *consumer, stopped).await;
+            }
         };
-        spawn(self.supervisor.clone().keep(projector::ABOUT.name, Need::Useful, run))
+        spawn(self.supervisor.clone().keep(name, Need::Useful, run))
     }
 
     /// Tells sessions. The broadcaster's state is its own: without it, or without what feeds it, sessions would hear nothing, and a new
@@ -60,7 +72,7 @@ impl Consumers {
         let arbiter = Arbiter::new();
         let address = Broadcaster::start_in_arbiter(&arbiter.handle(), |_| broadcaster);
         let pump = Pump::new(reader, last, address.clone(), registry.clone());
-        self.running.push(Arc::clone(pump.progress()));
+        self.running.push(Arc::clone(pump.tail().progress()));
         let (mut pump, stopped) = (Some(pump), self.stopped.clone());
         let run = move |_| {
             let (pump, stopped) = (pump.take(), stopped.clone());
@@ -112,20 +124,7 @@ impl Consumers {
     ) -> io::Result<[JoinHandle<()>; 2]> {
         let progress = Progress::new(&events::ABOUT);
         progress.sets_aside(kept.dead.all()?.len());
-        self.running.push(Arc::clone(&progress));
-        let consumer = Events::new(Arc::clone(&progress), reader, after, kept, HttpTarget::new(url));
-        let (consumer, stopped) = (Rc::new(Mutex::new(consumer)), self.stopped.clone());
-        let run = move |again| {
-            let (consumer, stopped) = (Rc::clone(&consumer), stopped.clone());
-            async move {
-                let mut consumer = consumer.lock().await;
-                if again {
-                    consumer.begin_again();
-                }
-                runner::run(&mut *consumer, stopped).await;
-            }
-        };
-        let sending = spawn(self.supervisor.clone().keep(events::ABOUT.name, Need::Useful, run));
+        let sending = self.keep(Events::new(Arc::clone(&progress), reader, after, kept, HttpTarget::new(url)));
         let (reader, store) = (reader.clone(), Arc::clone(store));
         let copy = move |_| events::copy_offset(Arc::clone(&progress), reader.clone(), Arc::clone(&store));
         Ok([sending, spawn(self.supervisor.clone().keep("events_offset", Need::Useful, copy))])

@@ -40,12 +40,6 @@ impl Pump {
         Self { tail: Tail::new(Progress::new(&ABOUT), journal, after), broadcaster, registry, skipped: false }
     }
 
-    /// How it does.
-    #[must_use]
-    pub fn progress(&self) -> &Arc<Progress> {
-        self.tail.progress()
-    }
-
     /// Goes on at the end of the journal.
     async fn resynchronize(&mut self) -> Step {
         let Ok((after, drops)) = self.registry.snapshot().await else {

@@ -57,7 +57,7 @@ pub enum Step {
     Idle,
     /// Something was not there, for this reason. The next step tries the same records, after a pause.
     Unavailable(String),
-    /// It cannot go on, for this reason. Whoever supervises it begins again.
+    /// It cannot go on, for this reason. The supervisor begins again.
     Stopped(String),
 }
 
@@ -79,6 +79,9 @@ pub trait Consumer {
     /// Takes the next run of records, if there is one, brings its effect about, and keeps the offset. Not interrupted; what it had in hand is
     /// taken again after [`Step::Unavailable`].
     fn work(&mut self) -> impl Future<Output = Step>;
+
+    /// Before it is run again, after a panic or an end: what was in hand then is read once more.
+    fn begin_again(&mut self) {}
 
     /// What it waits for after [`Step::Worked`]. May be dropped at any time.
     fn rest(&mut self) -> impl Future<Output = ()> {

@@ -181,12 +181,6 @@ impl Projector {
         )
     }
 
-    /// How it does.
-    #[must_use]
-    pub fn progress(&self) -> &Arc<Progress> {
-        self.tail.progress()
-    }
-
     /// Where there is nothing to project: whether the database still has what it had. One that was restored from a copy meanwhile is
     /// filled again by the next steps.
     pub async fn look_again(&mut self) -> Projected {

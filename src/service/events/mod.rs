@@ -117,13 +117,6 @@ impl<T: Target> Events<T> {
         Self { tail, target, kept, clock: Clock::default(), hand: None, size: BATCH_RECORDS_MAX, gap: None }
     }
 
-    /// After a panic: what was in hand is read once more.
-    pub fn begin_again(&mut self) {
-        (self.hand, self.gap, self.size) = (None, None, BATCH_RECORDS_MAX);
-        let passed = self.tail.progress().passed();
-        self.tail.go_on_after(passed);
-    }
-
     /// Says what will not be sent.
     async fn say_gap(&mut self, gap: Gap) -> Step {
         let event = CloudEvent::gap(self.tail.journal().journal_id(), gap, self.clock.now());
@@ -233,6 +226,12 @@ impl<T: Target> Consumer for Events<T> {
                 Step::from(&error)
             }
         }
+    }
+
+    fn begin_again(&mut self) {
+        (self.hand, self.gap, self.size) = (None, None, BATCH_RECORDS_MAX);
+        let passed = self.tail.progress().passed();
+        self.tail.go_on_after(passed);
     }
 
     async fn rest(&mut self) {
