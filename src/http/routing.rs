@@ -17,25 +17,12 @@ pub struct At {
     parameters: Vec<&'static str>,
 }
 
-/// Starts a path.
-#[must_use]
-pub fn at(path: impl Into<String>) -> At {
-    At { path: path.into(), handlers: Vec::new(), methods: Vec::new(), parameters: Vec::new() }
-}
-
 impl At {
-    /// Answers GET, and HEAD with the same head (RFC 9110, section 9.3.2).
-    #[must_use]
-    pub fn get<F, Args>(self, handler: F) -> Self
-    where
-        F: Handler<Args>,
-        Args: FromRequest + 'static,
-        F::Output: Responder + 'static,
-    {
-        self.on([Method::GET, Method::HEAD], handler)
+    fn new(path: String) -> Self {
+        Self { path, handlers: Vec::new(), methods: Vec::new(), parameters: Vec::new() }
     }
 
-    /// Answers a method; with GET also HEAD.
+    /// Answers a method; with GET also HEAD, with the same head (RFC 9110, section 9.3.2).
     #[must_use]
     pub fn answer<F, Args>(self, method: Method, handler: F) -> Self
     where
@@ -43,10 +30,11 @@ impl At {
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        if method == Method::GET { self.get(handler) } else { self.on([method], handler) }
+        if method == Method::GET { self.on([method, Method::HEAD], handler) } else { self.on([method], handler) }
     }
 
-    /// actix-web's own guards note each method that they refuse or let through, in allocations of their own, for a 405 that [`Self::done`] answers.
+    /// actix-web's own guards note each method that they refuse or let through, in allocations of their own, for a 405 that [`Self::resource`]
+    /// answers.
     fn on<F, Args, const N: usize>(mut self, methods: [Method; N], handler: F) -> Self
     where
         F: Handler<Args>,
@@ -59,36 +47,12 @@ impl At {
         self
     }
 
-    /// Parameters that the query may have, where the API's description does not say it. What a query has besides is refused.
-    #[must_use]
-    pub fn query(mut self, names: &'static [&'static str]) -> Self {
-        self.parameters.extend(names);
-        self
-    }
-
-    /// The finished route. `Allow` is leaked: once a path and worker, for as long as the process lives.
-    #[must_use]
-    pub fn done(self) -> Route {
+    /// The finished path. `Allow` is leaked: once a path and worker, for as long as the process lives.
+    fn resource(self, described: Described) -> Resource {
         let Self { path, handlers, methods, parameters } = self;
         let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
-        Route { path, allow: names.join(", ").leak(), handlers, methods, parameters }
-    }
-}
-
-/// One path that is done.
-pub struct Route {
-    path: String,
-    allow: &'static str,
-    handlers: Vec<actix_web::Route>,
-    methods: Vec<Method>,
-    parameters: Vec<&'static str>,
-}
-
-impl Route {
-    fn below(self, prefix: &str, described: Described) -> Resource {
-        let Self { path, allow, handlers, methods, parameters } = self;
+        let allow: &'static str = names.join(", ").leak();
         let refuse = move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) };
-        let path = format!("{prefix}{path}");
         let known = methods.into_iter().map(|method| {
             let all = described(&method, &path).iter().chain(&parameters).copied().collect();
             (method, all)
@@ -102,44 +66,33 @@ impl Route {
 /// The query parameters of a method and a whole path, as the API's description has them.
 pub type Described = fn(&Method, &str) -> &'static [&'static str];
 
-/// Paths with what they begin with.
+/// All paths.
 pub struct Routes {
-    prefix: &'static str,
     described: Described,
-    all: Vec<Route>,
+    all: Vec<At>,
 }
 
 impl Routes {
-    /// Nothing yet, below that path.
-    #[must_use]
-    pub fn below(prefix: &'static str, described: Described) -> Self {
-        Self { prefix, described, all: Vec::new() }
-    }
-
     /// All of these tables. Paths are tried in their order.
     #[must_use]
     pub fn of(tables: impl IntoIterator<Item = Declared>, described: Described) -> Self {
         let mut paths: Vec<At> = Vec::new();
         for Declared { declaration, parameters, add } in tables {
             let known = paths.iter().position(|at| at.path == declaration.path);
-            let at = known.map_or_else(|| at(declaration.path), |index| paths.remove(index));
-            paths.insert(known.unwrap_or(paths.len()), add(at).query(parameters));
+            let at = known.map_or_else(|| At::new(declaration.path), |index| paths.remove(index));
+            let mut at = add(at);
+            // What the query may have besides what the API's description says.
+            at.parameters.extend(parameters);
+            paths.insert(known.unwrap_or(paths.len()), at);
         }
-        Self { prefix: "", described, all: paths.into_iter().map(At::done).collect() }
-    }
-
-    /// One more.
-    #[must_use]
-    pub fn service(mut self, route: Route) -> Self {
-        self.all.push(route);
-        self
+        Self { described, all: paths }
     }
 }
 
 impl HttpServiceFactory for Routes {
     /// Each with its whole path: a scope would be one more router, future and move for each request.
     fn register(self, config: &mut AppService) {
-        self.all.into_iter().for_each(|route| route.below(self.prefix, self.described).register(config));
+        self.all.into_iter().for_each(|route| route.resource(self.described).register(config));
     }
 }
 
@@ -154,6 +107,7 @@ pub async fn nothing_here() -> Result<&'static str, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::declared::{Declaration, Quota, Who};
     use actix_web::dev::Payload;
     use actix_web::{App, HttpRequest, test};
     use std::future::{Future, Ready, ready};
@@ -191,11 +145,18 @@ mod tests {
             ("GET", "/api/v1/things/{id}") => ["colour"].as_slice(),
             _ => &[],
         };
-        Routes::below("/api/v1", described)
-            .service(at("/things/{id}").get(async || "thing").answer(Method::DELETE, async || "gone").done())
-            .service(at("/bodies").answer(Method::POST, async |_: Taken| "taken").query(&["more"]).done())
-            .service(at("/panics").get(async || if true { panic!("on purpose") } else { "not so" }).done())
-            .service(at("/traps/{when}").get(async |_: Trap| "not so").done())
+        let of = |method, path: &str| {
+            let (path, quota) = (format!("/api/v1{path}"), Quota::None);
+            Declaration { method, path, who: Who::Anybody, quota }
+        };
+        let tables = [
+            Declared::other(of(Method::GET, "/things/{id}"), async || "thing"),
+            Declared::other(of(Method::DELETE, "/things/{id}"), async || "gone"),
+            Declared::other(of(Method::POST, "/bodies"), async |_: Taken| "taken").query(&["more"]),
+            Declared::other(of(Method::GET, "/panics"), async || if true { panic!("on purpose") } else { "not so" }),
+            Declared::other(of(Method::GET, "/traps/{when}"), async |_: Trap| "not so"),
+        ];
+        Routes::of(tables, described)
     }
 
     #[actix_web::test]
