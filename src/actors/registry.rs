@@ -220,6 +220,13 @@ impl Registry {
         self.shared.drops.iter().map(|entry| Arc::clone(entry.value())).collect()
     }
 
+    /// A creator's drops in memory.
+    #[must_use]
+    pub fn of_creator(&self, creator: CreatorId) -> Vec<Arc<DropHandle>> {
+        let ids = self.shared.by_creator.get(&creator).map(|entry| entry.value().clone()).unwrap_or_default();
+        ids.into_iter().filter_map(|id| self.get(id)).collect()
+    }
+
     /// All drops in memory as they are published, each true at its own position, and a journal record up to which none of them lacks
     /// anything.
     ///

@@ -79,7 +79,7 @@ async fn ask(drop: &DropHandle, command: &Command) -> Result<Answer, AskError> {
 impl Activity for InDrops {
     fn sells(&self, creator: CreatorId) -> bool {
         let over = |status| matches!(status, DropStatus::Ended | DropStatus::Cancelled);
-        self.registry.all().iter().any(|drop| drop.spec.creator_id == creator && !over(drop.cell.read().status))
+        self.registry.of_creator(creator).iter().any(|drop| !over(drop.cell.read().status))
     }
 
     async fn release_holds(&self, buyer: UserId, trace: TraceId) {

@@ -31,7 +31,7 @@ impl Drops {
 
     /// Of the drops that are on sale, which are all in memory.
     fn list_in_memory(&self, filter: &DropFilter, after: Option<DropId>, limit: u32) -> Page<DropView> {
-        let mut drops = self.registry.all();
+        let mut drops = filter.creator.map_or_else(|| self.registry.all(), |creator| self.registry.of_creator(creator));
         drops.retain(|drop| after.is_none_or(|after| drop.spec.id < after) && fits(filter, &drop.cell.read()));
         drops.sort_unstable_by_key(|drop| std::cmp::Reverse(drop.spec.id));
         let more = drops.len() > limit as usize;
@@ -66,13 +66,12 @@ fn in_memory(filter: &DropFilter) -> bool {
     filter.followed_by.is_none() && (live || filter.phase == Some(Phase::Live))
 }
 
-/// Whether a drop is among those that are on sale and asked for.
+/// Whether a drop of the creator that is asked for is on sale and asked for.
 fn fits(filter: &DropFilter, drop: &Published) -> bool {
-    let DropFilter { status, phase, creator, starts_from, starts_before, followed_by: _ } = *filter;
+    let DropFilter { status, phase, creator: _, starts_from, starts_before, followed_by: _ } = *filter;
     matches!(drop.status, DropStatus::Live | DropStatus::SoldOut)
         && status.is_none_or(|status| drop.status == status)
         && phase.is_none_or(|phase| phase == Phase::Live)
-        && creator.is_none_or(|creator| drop.spec.creator_id == creator)
         && starts_from.is_none_or(|from| drop.spec.starts_at >= from)
         && starts_before.is_none_or(|before| drop.spec.starts_at < before)
 }
