@@ -91,17 +91,18 @@ pub(super) async fn renew_password_hash<D: Database>(
 /// # Errors
 /// `Missing` where it was deleted, or never was.
 pub(super) async fn lock<S: Session>(tx: &mut S, id: UserId) -> Result<User, StoreError> {
+    lock_living(tx, id).await?.ok_or(StoreError::Missing { what: "account" })
+}
+
+/// The same; `None` where it was deleted, or never was.
+async fn lock_living<S: Session>(tx: &mut S, id: UserId) -> Result<Option<User>, StoreError> {
     tx.lock(id.0).await?;
-    one_user(tx, id).await?.ok_or(StoreError::Missing { what: "account" })
+    one_user(tx, id).await
 }
 
 /// The account, locked, if it lives and has the password of this hash.
 async fn lock_with<S: Session>(tx: &mut S, id: UserId, password_hash: &str) -> Result<Option<User>, StoreError> {
-    match lock(tx, id).await {
-        Ok(user) => Ok(Some(user).filter(|user| user.password_hash == password_hash)),
-        Err(StoreError::Missing { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(lock_living(tx, id).await?.filter(|user| user.password_hash == password_hash))
 }
 
 pub(super) async fn open_login<D: Database>(
@@ -147,10 +148,7 @@ pub(super) async fn rotate_refresh_token<D: Database>(
     new: &RefreshToken,
 ) -> Result<Option<u32>, StoreError> {
     let mut tx = db.transaction().await?;
-    let user = match lock(&mut tx, new.user_id).await {
-        Err(StoreError::Missing { .. }) => return Ok(None),
-        found => found?,
-    };
+    let Some(user) = lock_living(&mut tx, new.user_id).await? else { return Ok(None) };
     let sql = "UPDATE refresh_tokens SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND revoked_at IS NULL";
     if tx.run(sql, args![old, at]).await? == 0 {
         return Ok(None);
@@ -209,25 +207,27 @@ pub(super) async fn revoked_since<D: Database>(
     Ok(revoked)
 }
 
-/// Only what changes is written: of two changes at the same time, neither undoes what the other one did.
+/// What changes is put upon the locked account: of two changes at the same time, neither undoes what the other one did.
 pub(super) async fn update_user<D: Database>(
     db: &D,
     user: UserId,
     change: &UserChange,
     audit: &AuditRow,
 ) -> Result<User, StoreError> {
-    let sql = "UPDATE users SET display_name = COALESCE($2, display_name), \
-               private_follows = COALESCE($3, private_follows) WHERE id = $1";
+    let sql = "UPDATE users SET display_name = $2, private_follows = $3 WHERE id = $1";
     let UserChange { display_name, private_follows } = change;
     let mut tx = db.transaction().await?;
-    lock(&mut tx, user).await?;
-    tx.run(sql, args![user.0, display_name, *private_follows]).await?;
+    let mut changed = lock(&mut tx, user).await?;
+    if let Some(name) = display_name {
+        changed.display_name.clone_from(name);
+    }
     if let Some(private) = *private_follows {
+        changed.private_follows = private;
         let sql = "UPDATE follows SET listed = $2 WHERE user_id = $1 AND listed <> $2";
         tx.run(sql, args![user.0, !private]).await?;
     }
+    tx.run(sql, args![user.0, &changed.display_name, changed.private_follows]).await?;
     audit::add(&mut tx, audit).await?;
-    let changed = one_user(&mut tx, user).await?.ok_or(StoreError::Missing { what: "account" })?;
     tx.commit().await?;
     Ok(changed)
 }
@@ -259,10 +259,7 @@ pub(super) async fn promote_to_admin<D: Database>(
     audit: &AuditRow,
 ) -> Result<bool, StoreError> {
     let mut tx = db.transaction().await?;
-    let found = match lock(&mut tx, user).await {
-        Err(StoreError::Missing { .. }) => return Ok(false),
-        found => found?,
-    };
+    let Some(found) = lock_living(&mut tx, user).await? else { return Ok(false) };
     let sql = "UPDATE users SET role = 'admin', password_hash = $2 WHERE id = $1";
     tx.run(sql, args![user.0, hash]).await?;
     revoke_all(&mut tx, user, found.token_version + 1, audit.at).await?;
