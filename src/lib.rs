@@ -30,3 +30,4 @@ pub mod sim;
 pub mod storage;
 mod suggest;
 pub mod verify;
+mod whole_file;

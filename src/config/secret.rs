@@ -1,9 +1,9 @@
 //! The key that access tokens are signed with.
 
+use crate::whole_file;
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// HS256 wants a key as long as its hash (RFC 7518, section 3.2).
@@ -48,17 +48,9 @@ pub(super) fn load_or_make(path: &Path) -> io::Result<SigningSecret> {
     }
 }
 
-/// Written beside its place and then moved there, so that a crash leaves no half key that everybody signs with.
+/// A crash leaves no half key that everybody signs with.
 fn make(path: &Path) -> io::Result<SigningSecret> {
     let secret: [u8; 32] = rand::random();
-    let draft = path.with_extension("key.new");
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(&secret)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
+    whole_file::replace(path, &secret)?;
     Ok(SigningSecret { bytes: secret.to_vec(), made: true })
 }

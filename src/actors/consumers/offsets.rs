@@ -1,10 +1,10 @@
 //! An offset in a file, for a consumer whose effect is outside of the database: it goes on while SQL is away. Stored after the effect was
 //! acknowledged, so what was done between a store and a crash is done again.
 
+use crate::whole_file;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 use uuid::Uuid;
@@ -69,16 +69,10 @@ impl OffsetFile {
     }
 }
 
-/// Puts a file in the place of another, durably, or leaves that as it is.
+/// Puts a file in the consumers' folder, which the first one makes.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    whole_file::replace(path, bytes)
 }
 
 #[cfg(test)]
