@@ -354,22 +354,25 @@ impl Broadcaster {
     }
 
     fn follow_changed(&mut self, user: UserId, creator: CreatorId, follows: bool) {
-        let seats: SmallVec<[SeatRef; 4]> = self.by_user.get(&user).into_iter().flatten().copied().collect();
+        let seats = self.sessions_of(user);
         for SeatRef { shard, seat } in seats {
             self.send(shard, ToShard::Follow { seat, creator, follows, from: self.place });
         }
     }
 
+    fn sessions_of(&self, user: UserId) -> SmallVec<[SeatRef; 4]> {
+        self.by_user.get(&user).into_iter().flatten().copied().collect()
+    }
+
     fn revoke(&mut self, user: UserId, what: Revocation) {
-        let sessions: SmallVec<[SeatRef; 4]> = self.by_user.get(&user).into_iter().flatten().copied().collect();
-        for SeatRef { shard, seat } in sessions {
+        for SeatRef { shard, seat } in self.sessions_of(user) {
             self.send(shard, ToShard::Revoke(seat, what));
         }
     }
 
     fn tell_devices(&mut self, changes: Vec<InboxChange>) {
         for InboxChange { user, known_to, json } in changes {
-            let seats: SmallVec<[SeatRef; 4]> = self.by_user.get(&user).into_iter().flatten().copied().collect();
+            let seats = self.sessions_of(user);
             for seat in seats.into_iter().filter(|seat| Some(*seat) != known_to) {
                 self.send(seat.shard, ToShard::Say(seat.seat, announce::INBOX_CHANGED, json.clone()));
             }

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// No time at all.
 const NEVER: i64 = i64::MAX;
 
-/// Told by the monitor, asked by whoever looks at tokens. Cheap to clone.
+/// Told by the monitor, asked when tokens are checked. Cheap to clone.
 #[derive(Clone)]
 pub struct Outage(Arc<Inner>);
 
@@ -71,7 +71,7 @@ impl Outage {
         self.0.since.load(Ordering::Acquire) != NEVER && self.0.ended.load(Ordering::Acquire) == NEVER
     }
 
-    /// Until when a token is good that has ended at `expires_at`; `None` where that is final. The time itself is for whoever must say one: it is
+    /// Until when a token is good that has ended at `expires_at`; `None` where that is final. The time itself is for answers that must name one: it is
     /// soon, and asked again then.
     #[must_use]
     pub fn prolongs(&self, expires_at: Timestamp, login: Login, now: Timestamp) -> Option<Timestamp> {

@@ -205,9 +205,9 @@ impl Seat {
         }
     }
 
-    fn has_expired(&self, wall: Timestamp, outage: &Outage) -> bool {
+    fn has_expired(&self, steady: Timestamp, outage: &Outage) -> bool {
         let login = self.login.get().unwrap_or_default();
-        self.expires_at.get().is_some_and(|at| wall >= at && outage.prolongs(at, login, wall).is_none())
+        self.expires_at.get().is_some_and(|at| steady >= at && outage.prolongs(at, login, steady).is_none())
     }
 
     /// Ends the connection, if there still is one.

@@ -18,7 +18,7 @@ const ROUND: Duration = Duration::from_secs(60);
 /// Drops that are looked for at a time.
 const PAGE: u32 = 500;
 
-/// Every drop that starts after `horizon`, as SQL has it. Whoever subscribes to one wants to see it.
+/// Every drop that starts after `horizon`, as SQL has it. Subscribers want to see it.
 ///
 /// # Errors
 /// Where the rows cannot be read.

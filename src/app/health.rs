@@ -40,7 +40,7 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Looks at the database again and again, so that a probe never has to, and tells whoever depends on it.
+    /// Looks at the database again and again, so that a probe never has to, and tells what depends on it.
     pub async fn watch_database(self: Arc<Self>, outage: Outage, clock: Clock) {
         loop {
             let asked_at = clock.steady();

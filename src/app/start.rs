@@ -139,7 +139,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let secret = signing_secret(config, last, &*store).await?;
     let tokens = Tokens::with(&secret, config.access_token_seconds, clock.clone(), outage);
     let revocations = tokens.revocations().clone();
-    // Complete before the first request: whoever was signed out before the start stays it.
+    // Complete before the first request: accounts that were signed out before the start stay signed out.
     revocations.recover(&*store).await?;
     revocations.close_sessions_of(hub.clone());
     background.follow_revocations(&revocations, &store);

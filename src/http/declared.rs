@@ -12,15 +12,15 @@ use utoipa::openapi::HttpMethod;
 /// Who may ask. Others hear 401 where they are not signed in, and otherwise what is said here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Who {
-    /// Whoever comes.
+    /// Every client.
     Anybody,
-    /// Whoever has a refresh token, in the body.
+    /// A client with a refresh token, in the body.
     RefreshToken,
-    /// Whoever is signed in.
+    /// A signed-in user.
     User,
-    /// Whoever is signed in and gives the password once more; 403 `wrong_password`.
+    /// A signed-in user who gives the password once more; 403 `wrong_password`.
     Password,
-    /// Whoever has a creator's profile; 403 `not_a_creator`.
+    /// A user with a creator's profile; 403 `not_a_creator`.
     Creator,
     /// The creator whose it is, and admins; 403 `forbidden`.
     Manager,
@@ -64,11 +64,11 @@ impl Who {
 pub enum Quota {
     /// Nothing: probes.
     None,
-    /// `login`, by address whoever asks: whoever tries passwords has a token of their own at hand, or many.
+    /// `login`, always by address: an attacker who tries passwords has tokens of their own at hand.
     Login,
     /// `login`, by user.
     Password,
-    /// `accounts`, by address whoever asks.
+    /// `accounts`, always by address.
     Accounts,
     /// `orders`.
     Orders,

@@ -185,7 +185,7 @@ impl Session {
             Followed::Unknown => {
                 // Before the list is read: a follow that is made in between is then heard of.
                 self.shard.own(&self.seat, user).map_err(|_| busy())?;
-                // Whoever revokes from here on finds this session; what was revoked before did not.
+                // A revocation from here on finds this session; an earlier one did not.
                 self.close_if_revoked(access);
                 self.followed.set(Followed::Loading);
                 spawn(Rc::clone(self).load_followed(access, topics, since));

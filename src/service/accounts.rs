@@ -83,7 +83,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Over a store. `locks` are shared with whoever begins something in an account's name.
+    /// Over a store. `locks` are shared with what begins something in an account's name.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,

@@ -126,7 +126,7 @@ pub struct Drops {
 }
 
 impl Drops {
-    /// One creator may have `quota` drops scheduled or live; any number, if absent. `locks` are shared with whoever deletes accounts.
+    /// One creator may have `quota` drops scheduled or live; any number, if absent. `locks` are shared with the deletion of accounts.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,

@@ -31,7 +31,7 @@ pub struct Revocations(Arc<Inner>);
 struct Inner {
     clock: Clock,
     outage: Outage,
-    /// Counts what was added, so that whoever has asked before knows that nothing is new.
+    /// Counts what was added, so that one who has asked before knows that nothing is new.
     generation: AtomicU64,
     /// Tokens issued then or before are as good as expired, in milliseconds: set where there is no room for more.
     floor: AtomicI64,

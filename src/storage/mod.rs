@@ -6,7 +6,7 @@
 //!
 //! **The order of locks.** Whatever writes for an account takes them in this order, so that two transactions on Postgres never wait for
 //! each other in a circle:
-//! 1. the account's lock (`lock` of a session, with its id), one account's only: whoever decides from an account's row (that it lives, its
+//! 1. the account's lock (`lock` of a session, with its id), one account's only: a transaction that decides from an account's row (that it lives, its
 //!    password, its token version) holds it until the decision is written;
 //! 2. the account's row in `users`;
 //! 3. rows of `creators`, by rising id;

@@ -164,7 +164,7 @@ async fn no_drop_is_left_without_its_creator() {
             assert!(status == 204 || body["code"] == "account_has_drops", "{status} {body}");
             status == 204
         };
-        // Whoever is asked first is not always the first.
+        // The first request that is sent is not always the first that is answered.
         let (gone, first, second) = match round % 2 {
             0 => tokio::join!(deleted(), made(&now), made(&later)),
             _ => {

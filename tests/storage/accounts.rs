@@ -148,7 +148,7 @@ pub async fn a_new_password_signs_out_everywhere(db: Database) {
     assert!(matches!(nobody, Err(StoreError::Missing { what: "account" })), "{nobody:?}");
 }
 
-/// Whoever logs in with the old password while it is changed either comes first, and is signed out, or does not get in.
+/// A login with the old password while it is changed either comes first, and is signed out, or does not get in.
 pub async fn no_login_with_the_old_password_outlives_it(db: Database) {
     let alice = user("alice@example.com");
     db.store.insert_user(&alice).await.unwrap();

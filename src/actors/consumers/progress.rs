@@ -1,4 +1,4 @@
-//! How a consumer does: written by whoever runs it, read by `/metrics` and `/readyz`.
+//! How a consumer does: written by its runner, read by `/metrics` and `/readyz`.
 
 use super::{About, Retention};
 use crate::domain::Timestamp;
@@ -41,7 +41,7 @@ pub struct Lag {
     pub lost: u64,
 }
 
-/// One consumer's state, for as long as the process runs: whoever runs it anew goes on writing here.
+/// One consumer's state, for as long as the process runs: its next run goes on writing here.
 pub struct Progress {
     about: &'static About,
     passed: AtomicU64,

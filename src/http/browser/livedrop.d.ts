@@ -62,7 +62,7 @@ export class LiveDrop extends EventTarget {
     /** Ends this login in all tabs, and on the server if it can be reached. @returns {Promise<void>} */
     logout(): Promise<void>;
     /**
-     * Calls the API, as whoever is logged in, and answers the body. A token that is refused is renewed once.
+     * Calls the API, with the login that there is, and answers the body. A token that is refused is renewed once.
      * @param {string} method @param {string} path Below the server, `/api/v1/…`. @param {RequestOptions} [options] @returns {Promise<any>}
      * @throws {LiveDropError}
      */

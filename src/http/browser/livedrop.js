@@ -134,7 +134,7 @@ async function leased(storage, name, run) {
     const lease = holder();
     const free = !lease || lease.until < now || lease.until > now + LEASE_MS;
     if (free) storage.setItem(name, JSON.stringify({ mine, until: now + LEASE_MS }));
-    // Time for another tab that saw no lease either: whoever wrote last has it.
+    // Time for another tab that saw no lease either: the last to write has it.
     await sleep((0.5 + Math.random() / 2) * SETTLE_MS);
     if (free && holder()?.mine === mine) break;
   }
@@ -270,7 +270,7 @@ export class LiveDrop extends EventTarget {
   }
 
   /**
-   * Calls the API, as whoever is logged in, and answers the body. A token that is refused is renewed once.
+   * Calls the API, with the login that there is, and answers the body. A token that is refused is renewed once.
    * @param {string} method @param {string} path Below the server, `/api/v1/…`. @param {RequestOptions} [options] @returns {Promise<any>}
    * @throws {LiveDropError}
    */

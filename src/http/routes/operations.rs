@@ -1,4 +1,4 @@
-//! For whoever runs the server, and for whoever writes a client.
+//! For operators, and for developers of clients.
 
 use crate::http::browser;
 use crate::http::declared::{self, Declaration, Declared, Quota, Who};
