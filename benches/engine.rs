@@ -88,7 +88,7 @@ impl Bench {
             while !commands.as_slice().is_empty() {
                 // As the drop actor does when so many wait.
                 let batch = commands.len().min(DROP_BATCH_MAX);
-                self.state.expect(&commands.as_slice()[..batch]);
+                self.state.prefetch(&commands.as_slice()[..batch]);
                 for command in commands.by_ref().take(batch) {
                     self.apply(command);
                 }

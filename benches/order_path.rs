@@ -3,12 +3,12 @@
 //! `cargo bench --bench order_path` measures; `cargo test` runs each piece once.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use livedrop::actors::publish::{DropCell, Published};
+use livedrop::actors::inventory::snapshot::{DropSnapshot, SnapshotCell};
 use livedrop::actors::{Clock, Decisions};
 use livedrop::domain::{Fingerprint, KeyDigest, Login, OrderView, Timestamp, UserId};
 use livedrop::engine::{Command, DropState, Outcome};
-use livedrop::http::dto::orders::{NewOrderBody, OrderBody};
-use livedrop::http::json;
+use livedrop::http::api::orders::dto::{NewOrderBody, OrderBody};
+use livedrop::http::extract::json;
 use livedrop::journal::Completion;
 use livedrop::service::tokens::{Role, Tokens};
 use smallvec::smallvec;
@@ -61,9 +61,9 @@ fn bodies(c: &mut Criterion) {
 /// Reads of the published stock: alone, and while another thread publishes as fast as it can, which is far more often than the journal does.
 fn snapshot(c: &mut Criterion) {
     let (state, _) = sold();
-    let cell = Arc::new(DropCell::new(Published::of(&state, 1)));
+    let cell = Arc::new(SnapshotCell::new(DropSnapshot::of(&state, 1)));
     let publish = |sequence| {
-        let publish = Some((Arc::clone(&cell), Published::of(&state, 0)));
+        let publish = Some((Arc::clone(&cell), DropSnapshot::of(&state, 0)));
         Decisions { publish, replies: smallvec![] }.complete(Ok(sequence));
     };
     let mut group = c.benchmark_group("order_path");

@@ -4,7 +4,7 @@
 //! it once on a small journal. The history is a hundred drops' worth for each million records: each is sold to the end and settled, but for
 //! the last, which is live. SQL is empty, as after an outage that lasted for the whole history: the worst case.
 
-use livedrop::actors::recovery::recover;
+use livedrop::actors::inventory::recovery::recover;
 use livedrop::storage;
 use std::fs;
 use std::time::Instant;

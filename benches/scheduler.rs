@@ -5,6 +5,7 @@
 
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
+use livedrop::actors::inventory::timer;
 use livedrop::actors::{Clock, Decisions, DropHandle, Registry, Scheduler};
 use livedrop::domain::{DropSpec, DropStatus, Timestamp};
 use livedrop::journal::Durability;
@@ -30,7 +31,7 @@ async fn bench(count: i64, how: &str, start_ms: impl Fn(i64) -> i64) {
     let journal = journal::<Decisions>(folder.path(), Durability::Always);
     let (clock, scheduler) = (Clock::default(), Scheduler::default());
     let registry = Registry::new(journal.handle(), clock.clone(), scheduler.clone(), 1);
-    let running = actix::spawn(scheduler.run(registry.clone(), clock.clone(), false));
+    let running = actix::spawn(timer::run(scheduler, registry.clone(), clock.clone(), false));
     // Far enough ahead that all are scheduled by then.
     let base = clock.now().plus_millis(1_000);
     let schedule = (0..count).map(async |n| {

@@ -11,9 +11,9 @@ use crate::domain::limits::{
 use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::{Durability, LagBounds};
+use crate::payments::gateway::PaymentProvider;
 use crate::service::events::EventsUrl;
 use crate::service::passwords::Hashing;
-use crate::service::payments::PaymentProvider;
 use crate::storage;
 use crate::suggest::nearest;
 use std::fs;

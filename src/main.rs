@@ -9,13 +9,14 @@ use livedrop::backup::{self, BackupOptions};
 use livedrop::config::{self, Config, LogFormat, ServeArgs};
 use livedrop::console::text::Paint;
 use livedrop::console::{self, EXIT_BROKEN, EXIT_UNABLE, JsonReport, write_file};
-use livedrop::demo::{self, AuditVerdict, DemoOptions};
-use livedrop::http::{openapi, trace};
-use livedrop::load::{self, LoadOptions};
+use livedrop::http::middleware::current_trace;
+use livedrop::http::openapi;
 use livedrop::service::identity;
-use livedrop::sim::{self, SimulateOptions};
 use livedrop::storage::{self, Schema, SetAsideDrop, Store, StoreError};
-use livedrop::verify;
+use livedrop::tools::demo::{self, AuditVerdict, DemoOptions};
+use livedrop::tools::load::{self, LoadOptions};
+use livedrop::tools::sim::{self, SimulateOptions};
+use livedrop::tools::verify;
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
@@ -549,7 +550,7 @@ fn log_panics() {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("(no name)");
         if tracing::enabled!(tracing::Level::ERROR) {
-            let trace = trace::current().map(tracing::field::display);
+            let trace = current_trace::get().map(tracing::field::display);
             tracing::error!(panic = text, place, thread, trace_id = trace, "panicked");
         } else {
             eprintln!("livedrop: panicked: {text:?} at {place} in {thread}");

@@ -5,7 +5,7 @@
 //! code with a handful. `-- publishing` measures only what telling costs those who order. Client and server share the machine.
 
 use client::Crowd;
-use livedrop::http::server::raise_open_files;
+use livedrop::http::transport::server::raise_open_files;
 use livedrop_server::LiveDrop;
 use servers::Yardstick;
 use std::time::{Duration, Instant};

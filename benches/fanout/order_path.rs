@@ -3,9 +3,9 @@
 
 use crate::support::{START_MS, journal, place, reserve, spec};
 use actix::{Actor, Arbiter};
-use livedrop::actors::broadcaster::{Broadcaster, Pump};
 use livedrop::actors::consumers::{Run, runner};
-use livedrop::actors::place::Epoch;
+use livedrop::actors::realtime::broadcaster::{Broadcaster, Pump};
+use livedrop::actors::realtime::position::Epoch;
 use livedrop::actors::{Clock, Decisions, Registry, Scheduler};
 use livedrop::domain::{DropEvent, DropRecord, Timestamp};
 use livedrop::journal::Durability;

@@ -2,9 +2,9 @@
 //! `livedrop consumers` show what is listed.
 
 use super::supervisor::{Need, Supervisor};
-use crate::actors::broadcaster::{self, Broadcaster, Pump};
 use crate::actors::consumers::{About, Consumer, Lag, Progress, projector, runner};
 use crate::actors::outage::Outage;
+use crate::actors::realtime::broadcaster::{self, Broadcaster, Pump};
 use crate::actors::{Clock, Hub, Projector, Registry};
 use crate::domain::DropId;
 use crate::journal::JournalReader;

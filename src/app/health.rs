@@ -5,12 +5,12 @@ use super::supervisor::Supervisor;
 use crate::actors::consumers::{Lag, Progress};
 use crate::actors::outage::Outage;
 use crate::actors::{Clock, Projection};
-use crate::http::health::{
+use crate::http::api::operations::health::{
     Checks, ConsumerCheck, ConsumersCheck, DatabaseCheck, Health, JournalCheck, ProjectorCheck, Readiness, TasksCheck,
 };
-use crate::http::{GoingDown, HealthSource};
+use crate::http::{HealthSource, ShutdownSignal};
 use crate::journal::{JournalReader, Space};
-use crate::service::payments::PaymentProvider;
+use crate::payments::gateway::PaymentProvider;
 use crate::storage::Store;
 use std::{
     sync::{
@@ -34,7 +34,7 @@ pub(super) struct Monitor {
     pub store: Arc<dyn Store>,
     pub database_up: AtomicBool,
     pub payments: PaymentProvider,
-    pub going_down: GoingDown,
+    pub shutdown: ShutdownSignal,
     pub supervisor: Supervisor,
     pub consumers: Roster,
 }
@@ -90,7 +90,7 @@ fn consumers(roster: &Roster) -> ConsumersCheck {
 impl HealthSource for Monitor {
     fn readiness(&self) -> Readiness {
         let worse_if = |bad: bool, how: Health| if bad { how } else { Health::Ready };
-        let failed = self.reader.poisoned().borrow().is_some() || self.going_down.is_set();
+        let failed = self.reader.poisoned().borrow().is_some() || self.shutdown.is_set();
         let journal =
             worse_if(failed, Health::Unavailable).max(worse_if(self.reader.space() == Space::Full, Health::Degraded));
         let database_up = self.database_up.load(Ordering::Acquire);

@@ -5,7 +5,7 @@ mod adopt;
 pub mod consumers;
 mod health;
 mod heartbeat;
-mod meters;
+mod metrics;
 pub mod offsets;
 mod ownership;
 mod privacy;
@@ -17,10 +17,10 @@ mod supervisor;
 pub use adopt::{adopt, give_back, require_schema};
 pub use privacy::create_data_dir;
 
-use crate::actors::recovery::RecoveryFailure;
+use crate::actors::inventory::recovery::RecoveryFailure;
 use crate::actors::{Hub, Registry};
 use crate::config::Config;
-use crate::http::{GoingDown, TlsError};
+use crate::http::{ShutdownSignal, TlsError};
 use crate::journal::{Journal, JournalError, JournalReader, RecoveryError};
 use crate::service::login_log::LoginLog;
 use crate::service::settle::Settler;
@@ -113,10 +113,10 @@ pub struct App {
     stop_consumers: watch::Sender<bool>,
     background: Vec<JoinHandle<()>>,
     supervisor: Supervisor,
-    going_down: GoingDown,
+    shutdown: ShutdownSignal,
     pulse: heartbeat::Pulse,
     fenced: watch::Receiver<bool>,
-    patience: Duration,
+    time_limit: Duration,
     signals: Signals,
 }
 
@@ -183,9 +183,9 @@ impl App {
 
     /// Answers what got in, closes sockets, syncs, projects.
     async fn drain(self) -> Result<(), AppError> {
-        self.going_down.set();
-        // Half of the patience for the sessions: what is in flight on other connections has the rest.
-        tokio::join!(self.hub.drain(self.patience / 2), self.going_down.farewell());
+        self.shutdown.set();
+        // Half of the time_limit for the sessions: what is in flight on other connections has the rest.
+        tokio::join!(self.hub.drain(self.time_limit / 2), self.shutdown.drain());
         self.handle.stop(true).await;
         if let Some(server) = self.server
             && let Ok(Err(error)) = server.await
@@ -193,7 +193,7 @@ impl App {
             warn!(%error, "the HTTP server did not end well");
         }
         // Charges go on without their client; what the gateway said should still be recorded.
-        let waited = tokio::time::timeout(self.patience, async {
+        let waited = tokio::time::timeout(self.time_limit, async {
             while self.settler.running() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -208,7 +208,7 @@ impl App {
         self.background.iter().for_each(JoinHandle::abort);
         let closed = self.journal.close();
         let _ = self.stop_consumers.send(true);
-        if tokio::time::timeout(self.patience, self.projector).await.is_err() {
+        if tokio::time::timeout(self.time_limit, self.projector).await.is_err() {
             warn!("the projector did not finish; the next start projects the rest");
         }
         self.registry.stop();

@@ -3,24 +3,25 @@
 use super::consumers::Consumers;
 use super::health::Monitor;
 use super::heartbeat::Pulse;
-use super::meters::{self, Sources};
+use super::metrics::{self, Sources};
 use super::supervisor::{Need, Supervisor};
 use super::{App, AppError, Signals, ownership, privacy, spawn_server};
-use crate::actors::broadcaster::Broadcaster;
 use crate::actors::consumers::{Run, aside};
+use crate::actors::inventory::recovery::recover_until;
+use crate::actors::inventory::{evictor, sleepers, timer};
 use crate::actors::outage::Outage;
-use crate::actors::place::Epoch;
-use crate::actors::recovery::recover_until;
-use crate::actors::{Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Sleepers, janitor, sleepers};
+use crate::actors::realtime::broadcaster::Broadcaster;
+use crate::actors::realtime::position::Epoch;
+use crate::actors::{Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Sleepers};
 use crate::config::Config;
 use crate::domain::limits::{HISTORY_REFILL_RECORDS_MAX, WAKE_AHEAD_MS};
 use crate::domain::{DropId, DropSpec, OrderId, StockBoard, Timestamp};
 use crate::engine::DropState;
-use crate::http::meters::Meters;
-use crate::http::origins::Origins;
-use crate::http::server::{self, ServerOptions};
+use crate::http::middleware::metrics::HttpMetrics;
+use crate::http::middleware::origins::Origins;
 use crate::http::transport::connection::descriptors_per_connection;
-use crate::http::{ConnectionBounds, Connections, GoingDown, HealthSource, Limits, Services, TlsConfig, TlsFiles};
+use crate::http::transport::server::{self, ServerOptions};
+use crate::http::{ConnectionBounds, Connections, HealthSource, Limits, Services, ShutdownSignal, TlsConfig, TlsFiles};
 use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
 use crate::service::accounts::Accounts;
 use crate::service::activity::{AccountLocks, InDrops};
@@ -120,14 +121,14 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     }
     let roster = consumers.roster(&reader, &clock);
 
-    let going_down = GoingDown::default();
+    let shutdown = ShutdownSignal::default();
     let monitor = Arc::new(Monitor {
         reader: reader.clone(),
         projection: projection.clone(),
         store: Arc::clone(&store),
         database_up: AtomicBool::new(true),
         payments: config.payments,
-        going_down: going_down.clone(),
+        shutdown: shutdown.clone(),
         supervisor: supervisor.clone(),
         consumers: roster.clone(),
     });
@@ -166,17 +167,17 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         connections: connections.clone(),
         consumers: roster,
     };
-    let meters = meters::meters(sources, &orders).expect("every metric has a name of its own");
+    let metrics = metrics::metrics(sources, &orders).expect("every metric has a name of its own");
     let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());
     background.write_marks(marks);
     let keys = Keys::new(Arc::clone(&store), clock.clone());
     background.forget_keys(&keys);
     let selling = Selling { accounts, tokens, drops, orders, sales, inbox, keys };
-    let services = services(config, &store, &hub, &clock, selling, (monitor, meters));
+    let services = services(config, &store, &hub, &clock, selling, (monitor, metrics));
     let limits = Limits::new(config.sizes, &config.rate_limits);
     background.sweep_limits(&limits);
     let server =
-        server::build(services, listener, options(config, tls, connections, &supervisor), going_down.clone(), limits)
+        server::build(services, listener, options(config, tls, connections, &supervisor), shutdown.clone(), limits)
             .map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
     Ok(App {
@@ -194,10 +195,10 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         stop_consumers,
         background: background.tasks,
         supervisor,
-        going_down,
+        shutdown,
         pulse,
         fenced: projection.fenced(),
-        patience: config.shutdown,
+        time_limit: config.shutdown,
         signals,
     })
 }
@@ -264,7 +265,7 @@ fn services(
     hub: &Hub,
     clock: &Clock,
     Selling { accounts, tokens, drops, orders, sales, inbox, keys }: Selling,
-    (health, meters): (Arc<dyn HealthSource>, Meters),
+    (health, metrics): (Arc<dyn HealthSource>, HttpMetrics),
 ) -> Services {
     Services {
         accounts,
@@ -277,7 +278,7 @@ fn services(
         keys,
         hub: hub.clone(),
         health,
-        meters,
+        metrics,
         tokens,
         tickets: Tickets::new(clock.clone()),
         origins: Origins::new(&config.allowed_origins),
@@ -399,14 +400,14 @@ impl Background {
     fn follow_time(&mut self, scheduler: Scheduler, registry: &Registry, projection: &Projection, clock: &Clock) {
         let (drops, time) = (registry.clone(), clock.clone());
         self.keep("scheduler", Need::Vital { restarts_max: SCHEDULER_RESTARTS_MAX }, move |again| {
-            scheduler.clone().run(drops.clone(), time.clone(), again)
+            timer::run(scheduler.clone(), drops.clone(), time.clone(), again)
         });
         let (registry, projection, clock) = (registry.clone(), projection.clone(), clock.clone());
-        let gone = Rc::new(Mutex::new(janitor::Gone::new()));
+        let gone = Rc::new(Mutex::new(evictor::Gone::new()));
         self.keep("evictor", Need::Useful, move |_| {
             let (registry, projection, clock, gone) =
                 (registry.clone(), projection.clone(), clock.clone(), Rc::clone(&gone));
-            async move { janitor::run(registry, projection, clock, &mut *gone.lock().await).await }
+            async move { evictor::run(registry, projection, clock, &mut *gone.lock().await).await }
         });
     }
 

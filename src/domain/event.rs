@@ -81,7 +81,7 @@ pub struct OrderLine {
 
 /// Who did something to a drop by hand, and from where.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Actor {
+pub struct Principal {
     /// Who.
     pub user: UserId,
     /// Whether as an administrator.
@@ -94,7 +94,7 @@ pub struct Actor {
 
 /// What can be done to a drop by hand.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub enum ManualAct {
+pub enum AdminAction {
     /// Opened before its time.
     Started,
     /// Closed.
@@ -177,7 +177,7 @@ pub enum DropEvent {
     Rescheduled { starts_at: Timestamp, ends_at: Option<Timestamp> },
     /// The events before this one, of the same entry, were somebody's doing. For the audit trail.
     /// `request` when it came with an idempotency key.
-    ByHand { actor: Actor, act: ManualAct, request: Option<KeyedRequest> },
+    AuditedCommand { actor: Principal, act: AdminAction, request: Option<KeyedRequest> },
 }
 
 impl DropEvent {
@@ -202,7 +202,7 @@ impl DropEvent {
             | Self::Refused { .. }
             | Self::PaymentStarted { .. }
             | Self::PaymentEnded { .. }
-            | Self::ByHand { .. } => return None,
+            | Self::AuditedCommand { .. } => return None,
         })
     }
 

@@ -15,7 +15,7 @@ pub mod revision;
 pub mod stock;
 pub mod timestamp;
 
-pub use event::{Actor, DropEvent, DropRecord, DropSpec, KeyedRequest, ManualAct, OrderLine, VariantSpec};
+pub use event::{AdminAction, DropEvent, DropRecord, DropSpec, KeyedRequest, OrderLine, Principal, VariantSpec};
 pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
 pub use login::{Login, Revocation};
 pub use money::{Currency, Money};

@@ -1,8 +1,8 @@
 //! What may be asked of a drop, and what it answers.
 
 use crate::domain::{
-    Actor, DropRevision, DropStatus, Fingerprint, KeyDigest, KeyedRequest, OrderId, OrderStatus, OrderView, Refusal,
-    ReleaseReason, Timestamp, TraceId, UserId, VariantId,
+    DropRevision, DropStatus, Fingerprint, KeyDigest, KeyedRequest, OrderId, OrderStatus, OrderView, Principal,
+    Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
 use std::num::NonZeroU32;
 
@@ -118,9 +118,9 @@ pub enum Command {
         ends_at: NewEnd,
     },
     /// One of the commands above that somebody gives by hand: if it changes anything, that is noted with it.
-    ByHand {
+    AuditedCommand {
         /// Who.
-        actor: Actor,
+        actor: Principal,
         /// The idempotency key that it came with; noted with it.
         request: Option<Box<KeyedRequest>>,
         /// What.

@@ -9,7 +9,7 @@ use crate::domain::limits::{
     SWEEP_ORDERS_MAX,
 };
 use crate::domain::{
-    Actor, DropEvent, DropStatus, KeyedRequest, ManualAct, Moment, OrderId, OrderLine, OrderStatus, RefundCause,
+    AdminAction, DropEvent, DropStatus, KeyedRequest, Moment, OrderId, OrderLine, OrderStatus, Principal, RefundCause,
     Refusal, ReleaseReason, Timestamp, TraceId, VariantId,
 };
 
@@ -31,8 +31,8 @@ impl DropState {
 
     /// Reads ahead what commands will look for, which changes nothing: what they would wait for memory one after the other, they
     /// wait for together. Worth it before several of them, and in a large drop.
-    pub fn expect<'a>(&self, commands: impl IntoIterator<Item = &'a Command>) {
-        self.orders.expect(commands.into_iter().filter_map(|command| match command {
+    pub fn prefetch<'a>(&self, commands: impl IntoIterator<Item = &'a Command>) {
+        self.orders.prefetch(commands.into_iter().filter_map(|command| match command {
             Command::Reserve(ask) => Some((ask.buyer, ask.digest)),
             _ => None,
         }));
@@ -64,7 +64,7 @@ impl DropState {
                 let (starts_at, ends_at) = self.new_times(starts_at, ends_at);
                 self.reschedule(now, starts_at, ends_at, events)
             }
-            Command::ByHand { actor, request, command } => {
+            Command::AuditedCommand { actor, request, command } => {
                 self.by_hand(now, actor, request.map(|request| *request), *command, events)
             }
             Command::If { revision, .. } if self.revision() != *revision => Outcome::Rejected(Rejection::Changed),
@@ -75,28 +75,28 @@ impl DropState {
     fn by_hand(
         &mut self,
         now: Moment,
-        actor: Actor,
+        actor: Principal,
         request: Option<KeyedRequest>,
         command: Command,
         events: &mut Events,
     ) -> Outcome {
         let act = match &command {
-            Command::Start => ManualAct::Started,
-            Command::End => ManualAct::Ended,
-            Command::Cancel => ManualAct::Cancelled,
-            Command::Restock { variant, quantity } => ManualAct::Restocked(*variant, *quantity),
+            Command::Start => AdminAction::Started,
+            Command::End => AdminAction::Ended,
+            Command::Cancel => AdminAction::Cancelled,
+            Command::Restock { variant, quantity } => AdminAction::Restocked(*variant, *quantity),
             Command::Reschedule { starts_at, ends_at } => {
                 let (starts_at, ends_at) = self.new_times(*starts_at, *ends_at);
-                ManualAct::Rescheduled(starts_at, ends_at)
+                AdminAction::Rescheduled(starts_at, ends_at)
             }
-            Command::Refund { order } => ManualAct::Refunded(*order),
+            Command::Refund { order } => AdminAction::Refunded(*order),
             // Nothing else is anybody's doing but the buyer's own.
             _ => return self.decide(now, command, events),
         };
         let before = events.len();
         let outcome = self.decide(now, command, events);
         if events.len() > before {
-            self.emit(now, DropEvent::ByHand { actor, act, request }, events);
+            self.emit(now, DropEvent::AuditedCommand { actor, act, request }, events);
         }
         outcome
     }

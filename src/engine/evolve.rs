@@ -101,7 +101,7 @@ impl DropState {
                 let spec = Arc::make_mut(&mut self.spec);
                 (spec.starts_at, spec.ends_at) = (*starts_at, *ends_at);
             }
-            DropEvent::ByHand { .. } => {}
+            DropEvent::AuditedCommand { .. } => {}
             DropEvent::Refunded { line } => self.on_refunded(at, line.order),
         }
     }

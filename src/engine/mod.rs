@@ -8,16 +8,14 @@
 //! - [`state`]: a drop in memory, and how it is read and restored.
 //! - `decide`: commands to events. [`admission`] is the part of it that says who may reserve.
 //! - `evolve`: events to state.
-//! - `orders`: the table of orders: compact slots that never move (`chunked`), found by id (`sequence`), and by key and buyer (`places`).
+//! - `orders`: the table of orders: compact slots that never move, found by id, key and buyer through `index`.
 
 pub mod admission;
-mod chunked;
 pub mod command;
 mod decide;
 mod evolve;
+mod index;
 mod orders;
-mod places;
-mod sequence;
 pub mod state;
 
 #[cfg(test)]

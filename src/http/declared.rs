@@ -4,7 +4,7 @@
 //! Routing, the API's description, the quotas, the test of who may do what and the list in docs/API.md follow from these tables, so a route that is
 //! missing in one of them does not exist.
 
-use super::routing::At;
+use super::at::At;
 use actix_web::http::Method;
 use actix_web::{FromRequest, Handler, Responder};
 use utoipa::openapi::HttpMethod;
@@ -59,7 +59,7 @@ impl Who {
     }
 }
 
-/// What a request counts for, see [`super::limits`].
+/// What a request counts for, see [`crate::http::middleware::limits`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Quota {
     /// Nothing: probes.

@@ -1,115 +1,38 @@
 //! REST and WebSocket: routes, bodies, problems and sessions. No SQL and nothing of the engine.
 //!
-//! A request passes [`trace`] (its trace, panics, log line, and the [`headers`] of every answer), [`cors`] and [`limits`] (how much one
-//! client may ask), is routed by [`routing`], read by extractors ([`auth`],
-//! [`path`], [`json`], [`pages`], [`idempotency`]) within a [`guard`], handled by [`mod@routes`], and leaves as a body of [`dto`] or as a
-//! [`problem`]. [`ws`] and [`sse`] hold the sessions of those who listen, [`server`] and [`transport`] the sockets, until
-//! `upgrade` takes one out of HTTP.
+//! A request comes by a connection of [`transport`], passes [`middleware`], is routed by [`routing`] as its route is [`declared`], read by
+//! extractors ([`extract`]), handled by [`api`], and leaves as an [`answer`] or as a [`problem`]. [`realtime`] has the sessions of those
+//! who listen. [`mod@openapi`] describes all of it.
 
-pub mod auth;
-mod browser;
-pub mod client;
-pub mod conditional;
-pub mod cors;
+pub mod answer;
+pub mod api;
+mod at;
 pub mod declared;
-pub mod dto;
-pub mod field;
-pub mod going_down;
-pub mod guard;
-pub mod headers;
-pub mod health;
-pub mod idempotency;
-pub mod json;
-pub mod keyed;
-pub mod known;
-pub mod lifeline;
-pub mod limits;
-pub mod meters;
+pub mod extract;
+pub mod middleware;
 pub mod openapi;
-pub mod origins;
-pub mod pages;
-pub mod path;
-pub mod plain;
 pub mod problem;
-pub mod quota;
-pub mod routes;
+pub mod realtime;
 pub mod routing;
-pub mod server;
-pub mod session;
-pub mod sizes;
-pub mod sse;
-pub mod tls;
-pub mod trace;
+pub mod services;
 pub mod transport;
-mod upgrade;
-pub mod ws;
-mod ws_frames;
-pub mod ws_protocol;
-mod ws_socket;
 
-use crate::service::accounts::Accounts;
-use crate::service::creators::Creators;
-use crate::service::drops::Drops;
-use crate::service::inbox::Inbox;
-use crate::service::keys::Keys;
-use crate::service::orders::Orders;
-use crate::service::products::Products;
-use crate::service::sales::Sales;
-use crate::service::tickets::Tickets;
-use crate::service::tokens::Tokens;
-use crate::service::{Hub, collect_turns};
+use crate::service::collect_turns;
 use actix_web::web::{self, ServiceConfig};
-pub use client::TrustedProxies;
+pub use api::operations::health::{HealthSource, Readiness};
+use api::{accounts, creators, drops, notifications, operations, orders, products, sales};
 use declared::{Declaration, Declared};
-pub use going_down::GoingDown;
-pub use health::{HealthSource, Readiness};
-pub use limits::{Limits, RateLimits};
-use origins::Origins;
-use routes::{accounts, creators, drops, notifications, operations, orders, products, sales};
+pub use extract::client::TrustedProxies;
+use extract::{auth, conditional};
+pub use middleware::limits::{Limits, RateLimits};
+pub use middleware::shutdown::ShutdownSignal;
 use routing::Routes;
-pub use sizes::Sizes;
-use std::sync::Arc;
-pub use tls::{TlsConfig, TlsError, TlsFiles};
+pub use services::Services;
+pub use transport::sizes::Sizes;
+pub use transport::tls::{TlsConfig, TlsError, TlsFiles};
 pub use transport::{ConnectionBounds, Connections, KeepTask};
 
-/// Everything that handlers ask.
-#[derive(Clone)]
-pub struct Services {
-    /// Register, log in and out.
-    pub accounts: Accounts,
-    /// Profiles and follows.
-    pub creators: Creators,
-    /// Catalogues.
-    pub products: Products,
-    /// Drops.
-    pub drops: Drops,
-    /// Orders.
-    pub orders: Orders,
-    /// The seller's side of orders.
-    pub sales: Sales,
-    /// What waits for people.
-    pub inbox: Inbox,
-    /// Idempotency keys.
-    pub keys: Keys,
-    /// Live sessions.
-    pub hub: Hub,
-    /// For `/readyz`.
-    pub health: Arc<dyn HealthSource>,
-    /// For `/metrics`.
-    pub meters: meters::Meters,
-    /// Access tokens.
-    pub tokens: Tokens,
-    /// Tickets for sessions.
-    pub tickets: Tickets,
-    /// Pages of which other origins may call.
-    pub origins: Origins,
-    /// Whose word about a client's address counts.
-    pub trusted_proxies: TrustedProxies,
-    /// How large a request may be.
-    pub sizes: Sizes,
-}
-
-/// Every route. The application around it wraps [`trace::trace`], as [`server::build`] does.
+/// Every route. The application around it wraps [`middleware::trace::trace`], as [`transport::server::build`] does.
 ///
 /// Call it once a worker: its `web::Data` is then the worker's own, and cores do not fight over one counter.
 pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
@@ -122,7 +45,7 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(web::Data::new(services.accounts.clone()))
             .app_data(web::Data::new(services.trusted_proxies.clone()))
             .app_data(web::Data::new(services.sizes))
-            .app_data(web::Data::new(services.meters.clone()))
+            .app_data(web::Data::new(services.metrics.clone()))
             .app_data(web::Data::new(services.hub.open_shard()))
             .app_data(web::Data::new(services))
             .service(Routes::of(tables(), openapi::query_parameters))
@@ -139,16 +62,16 @@ pub fn routes() -> Vec<Declaration> {
 /// Probes are tried first: whether a path is one of these is a comparison. Then the hot ones.
 fn tables() -> Vec<Declared> {
     let tables = [
-        operations::table(),
-        orders::table(),
-        drops::table(),
-        sales::table(),
-        notifications::sessions(),
-        notifications::table(),
-        accounts::table(),
-        creators::table(),
-        products::table(),
-        operations::pages(),
+        operations::routes::table(),
+        orders::routes::table(),
+        drops::routes::table(),
+        sales::routes::table(),
+        notifications::routes::sessions(),
+        notifications::routes::table(),
+        accounts::routes::table(),
+        creators::routes::table(),
+        products::routes::table(),
+        operations::routes::pages(),
     ];
     tables.into_iter().flatten().collect()
 }

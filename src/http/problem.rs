@@ -1,7 +1,7 @@
 //! Failures on the wire: `application/problem+json` (RFC 9457).
 
-use super::{headers, trace};
 use crate::domain::{Timestamp, TraceId};
+use crate::http::middleware::{current_trace, headers};
 use crate::service::{Code, Failure};
 use actix_web::http::{
     StatusCode,
@@ -168,7 +168,7 @@ impl ResponseError for Problem {
             status: status.as_u16(),
             detail,
             code: code.as_str(),
-            trace_id: trace.unwrap_or_else(trace::current_id).to_string(),
+            trace_id: trace.unwrap_or_else(current_trace::id).to_string(),
             errors: fields.iter().map(|f| ProblemField { pointer: &f.pointer, detail: &f.detail }).collect(),
             available: more.available,
             retry_at: more.retry_at,

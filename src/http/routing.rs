@@ -1,70 +1,10 @@
 //! Paths and methods. What matches no path is a 404 problem, and a known path with another method a 405 with `Allow`.
 
+use super::at::{At, Described};
 use super::declared::Declared;
-use super::guard::{Arguments, Guarded, KnownParameters};
-use super::meters::RouteMeters;
 use super::problem::Problem;
 use crate::service::Code;
 use actix_web::dev::{AppService, HttpServiceFactory};
-use actix_web::http::Method;
-use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
-
-/// One path and its methods.
-pub struct At {
-    path: String,
-    handlers: Vec<actix_web::Route>,
-    methods: Vec<Method>,
-    parameters: Vec<&'static str>,
-}
-
-impl At {
-    fn new(path: String) -> Self {
-        Self { path, handlers: Vec::new(), methods: Vec::new(), parameters: Vec::new() }
-    }
-
-    /// Answers a method; with GET also HEAD, with the same head (RFC 9110, section 9.3.2).
-    #[must_use]
-    pub fn answer<F, Args>(self, method: Method, handler: F) -> Self
-    where
-        F: Handler<Args>,
-        Args: FromRequest + 'static,
-        F::Output: Responder + 'static,
-    {
-        if method == Method::GET { self.on([method, Method::HEAD], handler) } else { self.on([method], handler) }
-    }
-
-    /// actix-web's own guards note each method that they refuse or let through, in allocations of their own, for a 405 that [`Self::resource`]
-    /// answers.
-    fn on<F, Args, const N: usize>(mut self, methods: [Method; N], handler: F) -> Self
-    where
-        F: Handler<Args>,
-        Args: FromRequest + 'static,
-        F::Output: Responder + 'static,
-    {
-        self.methods.extend_from_slice(&methods);
-        let asked = guard::fn_guard(move |context| methods.contains(&context.head().method));
-        self.handlers.push(web::route().guard(asked).to::<_, Arguments<Args>>(Guarded(handler)));
-        self
-    }
-
-    /// The finished path. `Allow` is leaked: once a path and worker, for as long as the process lives.
-    fn resource(self, described: Described) -> Resource {
-        let Self { path, handlers, methods, parameters } = self;
-        let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
-        let allow: &'static str = names.join(", ").leak();
-        let refuse = move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) };
-        let known = methods.into_iter().map(|method| {
-            let all = described(&method, &path).iter().chain(&parameters).copied().collect();
-            (method, all)
-        });
-        let known = KnownParameters(known.collect());
-        let resource = web::resource(path).app_data(RouteMeters::default()).app_data(known);
-        handlers.into_iter().fold(resource, Resource::route).default_service(web::to(refuse))
-    }
-}
-
-/// The query parameters of a method and a whole path, as the API's description has them.
-pub type Described = fn(&Method, &str) -> &'static [&'static str];
 
 /// All paths.
 pub struct Routes {
@@ -109,7 +49,8 @@ mod tests {
     use super::*;
     use crate::http::declared::{Declaration, Quota, Who};
     use actix_web::dev::Payload;
-    use actix_web::{App, HttpRequest, test};
+    use actix_web::http::Method;
+    use actix_web::{App, FromRequest, HttpRequest, test, web};
     use std::future::{Future, Ready, ready};
     use std::pin::Pin;
 
@@ -127,7 +68,7 @@ mod tests {
         }
     }
 
-    /// Takes what is sent, as [`crate::http::json::Body`] does.
+    /// Takes what is sent, as [`crate::http::extract::json::Body`] does.
     struct Taken;
 
     impl FromRequest for Taken {

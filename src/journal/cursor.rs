@@ -154,7 +154,7 @@ impl Cursor {
                         return Ok(chunk);
                     }
                 }
-                Step::End if self.shared.keeper.catalog.locate(wanted) == Some(source.index) => {
+                Step::End if self.shared.segment_manager.catalog.locate(wanted) == Some(source.index) => {
                     return Err(unreadable("the log ends before a durable record"));
                 }
                 // The next round opens the segment after it.
@@ -165,8 +165,11 @@ impl Cursor {
     }
 
     fn open(&self, wanted: u64, durable: u64) -> Result<Source, JournalError> {
-        let gone = || JournalError::Gone { after: self.position, oldest: self.shared.keeper.catalog.oldest_sequence() };
-        let index = self.shared.keeper.catalog.locate(wanted).ok_or_else(gone)?;
+        let gone = || JournalError::Gone {
+            after: self.position,
+            oldest: self.shared.segment_manager.catalog.oldest_sequence(),
+        };
+        let index = self.shared.segment_manager.catalog.locate(wanted).ok_or_else(gone)?;
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => gone(),
             _ => self.unreadable(index, 0, &error.to_string()),

@@ -1,25 +1,23 @@
 //! What the rest of the program holds: the journal itself, handles to append with, and readers.
 
-use super::meters::Meters;
-use super::{
-    cursor::Cursor,
-    device::{Device, DeviceLock, FileDevice},
-    durability::Durability,
-    error::{JournalError, RecoveryError},
-    frame::FRAME_HEADER_BYTES,
-    keeper::Space,
-    records::Records,
-    recovery::{CutTail, Finding, Survey, survey},
-    repair::{Ready, prepare},
-    retention::{Hold, LagBounds},
-    segment::{SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES},
-    shared::{Held, Shared, Start},
-    writer::{Completion, Entry, Message, Writer},
-};
+use super::cursor::Cursor;
+use super::device::{Device, DeviceLock, FileDevice};
+use super::durability::Durability;
+use super::error::{JournalError, RecoveryError};
+use super::frame::FRAME_HEADER_BYTES;
+use super::records::Records;
+use super::recovery::{CutTail, Finding, Survey, survey};
+use super::repair::{Ready, prepare};
+use super::retention::{Hold, LagBounds};
+use super::segment::{SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES};
+use super::shared::{Held, Shared, Start};
+use super::writer::{Completion, Entry, Message, Writer};
 use crate::domain::limits::{
     JOURNAL_FRAME_BYTES_MAX, JOURNAL_QUEUE_ENTRIES_MAX, JOURNAL_SEGMENT_BYTES, JOURNAL_TAIL_BYTES_MAX,
     LAG_BYTES_DEFAULT, LAG_DEFAULT,
 };
+use crate::journal::metrics::JournalMetrics;
+use crate::journal::segment_manager::Space;
 use crossbeam::channel::{Sender, unbounded};
 use std::{io, ops::Deref, path::PathBuf, sync::Arc, thread, time::Instant};
 use tokio::sync::watch;
@@ -91,7 +89,7 @@ pub struct Recovered {
 pub struct Journal<C: Completion> {
     handle: JournalHandle<C>,
     writer: Option<thread::JoinHandle<Result<(), JournalError>>>,
-    keeper: Option<thread::JoinHandle<()>>,
+    segment_manager: Option<thread::JoinHandle<()>>,
     // Last: it lets go only after the threads ended.
     _lock: DeviceLock,
 }
@@ -124,18 +122,18 @@ impl<C: Completion> Journal<C> {
     fn start(Opened { handle, writer, lock }: Opened<C>) -> Result<Self, RecoveryError> {
         let spawn_error = |thread: &str| RecoveryError::io("start", format!("the thread {thread}"));
         let keeper_shared = Arc::clone(&handle.shared);
-        let keeper = thread::Builder::new().name("journal-keeper".into());
-        let keeper = keeper.spawn(move || {
-            if !keeper_shared.keeper.run() {
+        let segment_manager = thread::Builder::new().name("journal-segments".into());
+        let segment_manager = segment_manager.spawn(move || {
+            if !keeper_shared.segment_manager.run() {
                 // Without it no segment is prepared and none is deleted: a full disk that no space would ever cure.
                 keeper_shared
                     .poison(&JournalError::Poisoned { reason: "the thread that prepares segments panicked".into() });
             }
         });
-        let keeper = keeper.map_err(spawn_error("journal-keeper"))?;
+        let segment_manager = segment_manager.map_err(spawn_error("journal-segments"))?;
         let spawned = thread::Builder::new().name("journal-writer".into()).spawn(move || writer.run());
         // From here on dropping the journal ends whatever was started.
-        let mut journal = Self { handle, writer: None, keeper: Some(keeper), _lock: lock };
+        let mut journal = Self { handle, writer: None, segment_manager: Some(segment_manager), _lock: lock };
         journal.writer = Some(spawned.map_err(spawn_error("journal-writer"))?);
         Ok(journal)
     }
@@ -169,10 +167,10 @@ impl<C: Completion> Journal<C> {
     }
 
     fn stop_keeper(&mut self) {
-        self.handle.shared.keeper.close();
-        if let Some(keeper) = self.keeper.take() {
+        self.handle.shared.segment_manager.close();
+        if let Some(segment_manager) = self.segment_manager.take() {
             // It catches its own panics.
-            let _ = keeper.join();
+            let _ = segment_manager.join();
         }
     }
 }
@@ -221,8 +219,8 @@ impl<C: Completion> Opened<C> {
             durable: found.last_sequence,
             has_threads,
         }));
-        ready.segments.iter().for_each(|header| shared.keeper.catalog.add(header.base_sequence, header.index));
-        shared.keeper.want(ready.log.next_index());
+        ready.segments.iter().for_each(|header| shared.segment_manager.catalog.add(header.base_sequence, header.index));
+        shared.segment_manager.want(ready.log.next_index());
         #[expect(
             clippy::disallowed_methods,
             reason = "permits are its bound; one of its own would be a ring of full size"
@@ -348,19 +346,19 @@ impl JournalReader {
     /// Keeps all records after `sequence` for a consumer. Register every consumer before advancing any: segments are
     /// deleted once all *registered* ones have passed them, and never while none of them pins.
     pub fn register_cursor(&self, name: &str, sequence: u64) {
-        self.shared.keeper.retention.register(name, sequence, Hold::Pins);
+        self.shared.segment_manager.retention.register(name, sequence, Hold::Pins);
     }
 
     /// Keeps records after `sequence` for a consumer, as far as the bounds for those that lag allow. It may find them
     /// [`Gone`](JournalError::Gone).
     pub fn register_lagging(&self, name: &str, sequence: u64) {
-        self.shared.keeper.retention.register(name, sequence, Hold::Lags);
+        self.shared.segment_manager.retention.register(name, sequence, Hold::Lags);
     }
 
     /// The oldest record that is kept, or the next one where none is.
     #[must_use]
     pub fn oldest(&self) -> u64 {
-        self.shared.keeper.catalog.oldest_sequence()
+        self.shared.segment_manager.catalog.oldest_sequence()
     }
 
     /// About how many bytes of segments are behind `sequence`.
@@ -378,13 +376,13 @@ impl JournalReader {
     /// Up to where a registered consumer has come.
     #[must_use]
     pub fn cursor_position(&self, name: &str) -> Option<u64> {
-        self.shared.keeper.retention.position(name)
+        self.shared.segment_manager.retention.position(name)
     }
 
     /// Whether the next segment could be reserved.
     #[must_use]
     pub fn space(&self) -> Space {
-        self.shared.keeper.space()
+        self.shared.segment_manager.space()
     }
 
     /// `Some` once the journal failed for good: leave with a non-zero exit code.
@@ -413,8 +411,8 @@ impl JournalReader {
 
     /// What it measures of itself.
     #[must_use]
-    pub fn meters(&self) -> &Meters {
-        &self.shared.meters
+    pub fn metrics(&self) -> &JournalMetrics {
+        &self.shared.metrics
     }
 
     /// Entries that were handed over and are not durable yet.

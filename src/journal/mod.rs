@@ -9,7 +9,7 @@
 //! - [`frame`], [`segment`], [`identity`], [`records`]: pure codecs.
 //! - [`device`]: the few file operations that a journal needs; real, in memory, and faulty.
 //! - `reader`, [`recovery`], `repair`: read what is there, decide what it means, and only then change anything.
-//! - `log`, `keeper`, `writer`: append and rotate; reserve and delete segments in the background; the thread.
+//! - `log`, `segment_manager`, `writer`: append and rotate; reserve and delete segments in the background; the thread.
 //! - `tail`, [`cursor`]: what consumers read. [`copy`]: what a backup reads, from outside of the process.
 //! - [`handle`]: what the rest of the program holds; [`stepped`]: the same without threads, for simulations.
 //!
@@ -24,15 +24,15 @@ pub mod error;
 pub mod frame;
 pub mod handle;
 pub mod identity;
-mod keeper;
 mod log;
-mod meters;
+mod metrics;
 mod reader;
 pub mod records;
 pub mod recovery;
 mod repair;
 mod retention;
 pub mod segment;
+mod segment_manager;
 mod shared;
 pub mod stepped;
 mod tail;
@@ -47,10 +47,10 @@ pub use durability::Durability;
 pub use error::{JournalError, RecoveryError};
 pub use handle::{Journal, JournalHandle, JournalOptions, JournalReader, Permit, Recovered};
 pub use identity::{Identity, META_FILE, read_identity};
-pub use keeper::Space;
-pub use meters::Meters;
+pub use metrics::JournalMetrics;
 pub use records::{Records, TooLarge};
 pub use recovery::{CutTail, Finding, Survey, scan};
 pub use retention::LagBounds;
+pub use segment_manager::Space;
 pub use stepped::SteppedJournal;
 pub use writer::Completion;

@@ -1,9 +1,12 @@
 //! What the writer, the handles and the cursors have in common.
 
-use super::{
-    durability::Durability, error::JournalError, keeper::Keeper, meters::Meters, retention::LagBounds, tail::Tail,
-};
+use super::durability::Durability;
+use super::error::JournalError;
+use super::retention::LagBounds;
+use super::tail::Tail;
 use crate::journal::device::Device;
+use crate::journal::metrics::JournalMetrics;
+use crate::journal::segment_manager::SegmentManager;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -18,8 +21,8 @@ pub(super) struct Shared {
     pub(super) seed: u32,
     pub(super) durability: Durability,
     pub(super) tail: Tail,
-    pub(super) keeper: Keeper,
-    pub(super) meters: Meters,
+    pub(super) segment_manager: SegmentManager,
+    pub(super) metrics: JournalMetrics,
     /// Where the next frame goes in the active segment. Only for those who ask how far behind a consumer is.
     pub(super) active_bytes: AtomicU64,
     segment_bytes: u64,
@@ -51,7 +54,12 @@ pub(super) struct Start {
 impl Shared {
     pub(super) fn new(start: Start) -> Self {
         Self {
-            keeper: Keeper::new(Arc::clone(&start.device), start.segment_bytes, start.lag_bounds, start.has_threads),
+            segment_manager: SegmentManager::new(
+                Arc::clone(&start.device),
+                start.segment_bytes,
+                start.lag_bounds,
+                start.has_threads,
+            ),
             active_bytes: AtomicU64::new(start.active_bytes),
             segment_bytes: start.segment_bytes,
             device: start.device,
@@ -60,7 +68,7 @@ impl Shared {
             seed: super::frame::seed(start.journal_id),
             durability: start.durability,
             tail: Tail::new(start.tail_bytes),
-            meters: Meters::default(),
+            metrics: JournalMetrics::default(),
             durable: AtomicU64::new(start.durable),
             durable_watch: watch::Sender::new(start.durable),
             stopped: AtomicBool::new(false),
@@ -138,14 +146,14 @@ impl Shared {
 
     pub(super) fn advance_cursor(&self, name: &str, sequence: u64) {
         // Even a consumer's word does not go beyond what is durable.
-        if self.keeper.retention.advance(name, sequence.min(self.durable())) {
-            self.keeper.purge();
+        if self.segment_manager.retention.advance(name, sequence.min(self.durable())) {
+            self.segment_manager.purge();
         }
     }
 
     pub(super) fn bytes_after(&self, sequence: u64) -> u64 {
         let active = self.active_bytes.load(Ordering::Relaxed);
-        self.keeper.catalog.bytes_after(sequence, self.durable(), self.segment_bytes, active)
+        self.segment_manager.catalog.bytes_after(sequence, self.durable(), self.segment_bytes, active)
     }
 }
 

@@ -229,7 +229,7 @@ impl<C: Completion> Writer<C> {
             let parts = self.batch.iter().map(|entry| entry.records.as_bytes());
             let chunk = self.log.append(payload_bytes, count, parts).map_err(|error| failed("write", &error))?;
             self.shared.tail.push(chunk);
-            self.shared.meters.frame(count, payload_bytes);
+            self.shared.metrics.frame(count, payload_bytes);
             self.shared.active_bytes.store(self.log.offset(), Ordering::Relaxed);
         }
         Ok(before)
@@ -273,7 +273,7 @@ impl<C: Completion> Writer<C> {
         if self.log.durable() < self.log.last_sequence() {
             let began = Instant::now();
             self.log.sync()?;
-            self.shared.meters.synced(began.elapsed());
+            self.shared.metrics.synced(began.elapsed());
         }
         self.sync_due = None;
         self.shared.publish(self.log.durable());
@@ -281,16 +281,16 @@ impl<C: Completion> Writer<C> {
     }
 
     fn rotate(&mut self) -> Result<(), JournalError> {
-        let next = self.shared.keeper.take().map_err(|error| match error.kind() {
+        let next = self.shared.segment_manager.take().map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalError::DiskFull,
             _ => failed("prepare a segment", &error),
         })?;
         failpoint!("journal.before_rotate");
         let header = self.log.rotate(next).map_err(|error| failed("rotate", &error))?;
         self.sync_due = None;
-        self.shared.keeper.catalog.add(header.base_sequence, header.index);
+        self.shared.segment_manager.catalog.add(header.base_sequence, header.index);
         self.shared.publish(self.log.durable());
-        self.shared.keeper.want(self.log.next_index());
+        self.shared.segment_manager.want(self.log.next_index());
         failpoint!("journal.after_rotate");
         Ok(())
     }

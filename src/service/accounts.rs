@@ -10,7 +10,7 @@ use super::{
     identity::{self, Email},
     login_log::LoginLog,
     passwords::{NewPassword, Passwords, Verdict},
-    to_the_end,
+    spawn_detached,
     tokens::{self, REFRESH_GRACE_MS, Role, Tokens},
 };
 use crate::domain::limits::{EMAIL_CHARS_MAX, REFRESH_SUCCESSORS_MAX};
@@ -299,7 +299,7 @@ impl Accounts {
             let account = self.prove(caller, password.clone()).await?;
             let (this, caller) = (self.clone(), caller.clone());
             let deleted = async move { this.delete_proven(&caller, &account).await };
-            if to_the_end(|| Failure::new(Code::Internal), deleted).await? {
+            if spawn_detached(|| Failure::new(Code::Internal), deleted).await? {
                 return Ok(());
             }
         }

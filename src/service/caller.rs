@@ -1,7 +1,7 @@
 //! Who asks, as what, and from where; and everything that depends on it: what they may do, and what is noted of it.
 
 use super::{Code, Failure, tokens::Role};
-use crate::domain::{Actor, CreatorId, Login, Timestamp, TraceId, UserId};
+use crate::domain::{CreatorId, Login, Principal, Timestamp, TraceId, UserId};
 use crate::storage::AuditRow;
 use std::net::{IpAddr, Ipv6Addr};
 use uuid::Uuid;
@@ -92,8 +92,8 @@ impl Caller {
 
     /// As whom the journal notes this caller.
     #[must_use]
-    pub fn actor(&self) -> Actor {
-        Actor { user: self.user, admin: self.role == Role::Admin, origin: self.origin().into(), trace: self.trace }
+    pub fn actor(&self) -> Principal {
+        Principal { user: self.user, admin: self.role == Role::Admin, origin: self.origin().into(), trace: self.trace }
     }
 
     /// A line of the audit trail about something that this caller does now. `detail`: a JSON object.

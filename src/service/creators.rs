@@ -2,7 +2,7 @@
 
 use super::caller::changed_fields;
 use super::keys::Attempt;
-use super::{Caller, Code, Failure, Hub, Object, OnlyIf, Page, clock::Clock, must_still_hold, to_the_end};
+use super::{Caller, Code, Failure, Hub, Object, OnlyIf, Page, clock::Clock, must_still_hold, spawn_detached};
 use crate::domain::limits::{CREATOR_CHANGE_ATTEMPTS_MAX, PAGE_BYTES_MAX, PAGE_LIMIT_MAX};
 use crate::domain::{CreatorId, UserId};
 use crate::storage::{Creator, Found, Store};
@@ -146,7 +146,7 @@ impl Creators {
             }
             Ok(())
         };
-        to_the_end(|| Failure::new(Code::Internal), change).await
+        spawn_detached(|| Failure::new(Code::Internal), change).await
     }
 
     /// Stops following. Repeated: unchanged.

@@ -3,13 +3,13 @@
 mod list;
 
 use super::activity::AccountLocks;
-use super::failure::sql_is_true;
+use super::failure::{ask_failure, ensure_projected};
 use super::keys::Attempt;
 use super::revocations::Revocations;
 use super::{Caller, Code, DropView, Failure, OnlyIf, StockView, must_still_hold};
-use crate::actors::{
-    AskError, Clock, DropHandle, Projection, Registry, Sleepers, publish::Published, recovery::RecoveryFailure,
-};
+use crate::actors::inventory::recovery::RecoveryFailure;
+use crate::actors::inventory::snapshot::DropSnapshot;
+use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, Sleepers};
 use crate::domain::limits::{DROP_CHANGE_ATTEMPTS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{
     CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, ProductStatus, StockCounts, Timestamp, UserId,
@@ -218,7 +218,7 @@ impl Drops {
                 return self.change_settled(caller, id, change, only_if).await;
             };
             caller.may_manage(handle.spec.creator_id)?;
-            let by_hand = Command::ByHand {
+            let by_hand = Command::AuditedCommand {
                 actor: caller.actor(),
                 request: attempt.request().map(Box::new),
                 command: Box::new(change.into()),
@@ -253,7 +253,7 @@ impl Drops {
 
     /// Whether the journal has the command of an attempt whose answer is not known.
     async fn was_made(&self, attempt: &Attempt) -> Result<bool, Failure> {
-        sql_is_true(&self.projection).await?;
+        ensure_projected(&self.projection).await?;
         Ok(self.store.keyed_is_done(attempt.id()).await?)
     }
 
@@ -317,7 +317,7 @@ impl Drops {
     }
 
     async fn row(&self, id: DropId) -> Result<DropRow, Failure> {
-        sql_is_true(&self.projection).await?;
+        ensure_projected(&self.projection).await?;
         self.store.drop_row(id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))
     }
 }
@@ -352,22 +352,6 @@ fn ends_too_early() -> Failure {
 
 fn state_conflict(status: DropStatus) -> Failure {
     Failure::with(Code::DropStateConflict, format!("the drop is {}", status.as_str()))
-}
-
-/// What an unanswered question means to a caller.
-#[must_use]
-pub fn ask_failure(error: AskError) -> Failure {
-    match error {
-        AskError::Overloaded => Failure::retry(Code::Overloaded, 1),
-        AskError::TooManyDrops { .. } => Failure::with(Code::TooManyDrops, error.to_string()),
-        AskError::Stopped => Failure::retry(Code::ShuttingDown, 1),
-        AskError::DiskFull => Failure::retry(Code::DiskFull, 5),
-        AskError::OutcomeUnknown => Failure {
-            detail: "it may or may not have happened; ask again with the same key".into(),
-            ..Failure::retry(Code::OutcomeUnknown, 1)
-        },
-        AskError::Gone => Failure::retry(Code::Overloaded, 1),
-    }
 }
 
 fn spec_of(id: DropId, new: NewDrop, product: &Product, now: Timestamp) -> Result<DropSpec, Failure> {
@@ -427,7 +411,7 @@ fn view_of(handle: &DropHandle) -> DropView {
     DropView { spec: Arc::clone(&published.spec), stock: stock_of(published), started_at, ended_at }
 }
 
-fn stock_of(published: Published) -> StockView {
+fn stock_of(published: DropSnapshot) -> StockView {
     StockView { status: published.status, variants: published.variants, position: published.position }
 }
 

@@ -1,5 +1,6 @@
 //! Why a use case did not do what was asked, in terms that every protocol can translate.
 
+use crate::actors::AskError;
 use crate::actors::Projection;
 use crate::domain::{Refusal, Timestamp, TraceId};
 use crate::storage::StoreError;
@@ -189,7 +190,7 @@ const RECOVERY_PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// `database_unavailable` while it is still catching up.
-pub(super) async fn sql_is_true(projection: &Projection) -> Result<(), Failure> {
+pub(super) async fn ensure_projected(projection: &Projection) -> Result<(), Failure> {
     if projection.past_recovery(RECOVERY_PATIENCE).await {
         return Ok(());
     }
@@ -214,5 +215,21 @@ impl From<StoreError> for Failure {
                 Self::new(Code::Internal)
             }
         }
+    }
+}
+
+/// What an unanswered question means to a caller.
+#[must_use]
+pub fn ask_failure(error: AskError) -> Failure {
+    match error {
+        AskError::Overloaded => Failure::retry(Code::Overloaded, 1),
+        AskError::TooManyDrops { .. } => Failure::with(Code::TooManyDrops, error.to_string()),
+        AskError::Stopped => Failure::retry(Code::ShuttingDown, 1),
+        AskError::DiskFull => Failure::retry(Code::DiskFull, 5),
+        AskError::OutcomeUnknown => Failure {
+            detail: "it may or may not have happened; ask again with the same key".into(),
+            ..Failure::retry(Code::OutcomeUnknown, 1)
+        },
+        AskError::Gone => Failure::retry(Code::Overloaded, 1),
     }
 }

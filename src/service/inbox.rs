@@ -1,16 +1,15 @@
-//! Inboxes: what a user was told, until one of the user's devices says that it has arrived.
+//! Inboxes: what a user was published, until one of the user's devices says that it has arrived.
 //!
 //! Marks are written by one task for everybody, many in one transaction: when a drop starts, a crowd acknowledges at once. They wait until
 //! the database has the event itself, so that an acknowledgement that overtakes it is not lost.
 
 use super::clock::Clock;
 use super::creators::page;
-use super::failure::sql_is_true;
+use super::failure::ensure_projected;
 use super::{Code, Failure, Hub, Page};
 use crate::actors::Projection;
-use crate::actors::announce::InboxChange;
-use crate::actors::broadcaster::SeatRef;
-use crate::actors::place::{Epoch, Since};
+use crate::actors::realtime::messages::{InboxChange, SubscriberId};
+use crate::actors::realtime::position::{Epoch, Offset};
 use crate::domain::UserId;
 use crate::domain::limits::{
     ACKNOWLEDGEMENTS_AT_ONCE_MAX, ACKNOWLEDGEMENTS_MAX, INBOX_MARKED_MAX, INBOX_MS_MAX, INBOX_UNREAD_MAX,
@@ -20,7 +19,7 @@ use crate::storage::{EntryId, InboxEntry, InboxView, Mark, Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
-/// How long a listing waits for what was told just now.
+/// How long a listing waits for what was published just now.
 const LISTING_PATIENCE: Duration = Duration::from_millis(250);
 /// How long marks wait for the database to have what they mark.
 const MARKING_PATIENCE: Duration = Duration::from_secs(5);
@@ -32,8 +31,8 @@ const FORGET_PAUSE: Duration = Duration::from_millis(50);
 /// An entry, and what it is called outside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notification {
-    /// The id of the event that was told.
-    pub id: Since,
+    /// The id of the event that was published.
+    pub id: Offset,
     /// What it says.
     pub entry: InboxEntry,
 }
@@ -51,9 +50,9 @@ pub struct InboxPage {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Which {
     /// These, at the most `INBOX_MARKED_MAX`.
-    These(Vec<Since>),
+    These(Vec<Offset>),
     /// This one and everything before.
-    UpTo(Since),
+    UpTo(Offset),
 }
 
 /// The use cases. Cheap to clone.
@@ -72,9 +71,9 @@ struct Marking {
     mark: Mark,
     user: UserId,
     entries: Vec<EntryId>,
-    names: Vec<Since>,
+    names: Vec<Offset>,
     /// The session that knows already.
-    asked_by: Option<SeatRef>,
+    asked_by: Option<SubscriberId>,
     done: oneshot::Sender<Result<(), Failure>>,
 }
 
@@ -99,7 +98,7 @@ impl Inbox {
         (inbox.clone(), MarkWriter { inbox, marks })
     }
 
-    /// What nobody has acknowledged, newest first, told before `after`.
+    /// What nobody has acknowledged, newest first, published before `after`.
     ///
     /// # Errors
     /// `database_unavailable`.
@@ -107,10 +106,10 @@ impl Inbox {
         &self,
         user: UserId,
         unread: bool,
-        after: Option<Since>,
+        after: Option<Offset>,
         limit: u32,
     ) -> Result<InboxPage, Failure> {
-        sql_is_true(&self.projection).await?;
+        ensure_projected(&self.projection).await?;
         self.projection.reached(self.reader.durable(), LISTING_PATIENCE).await;
         let view = InboxView { unread, ..self.view(user) };
         let rows = match after {
@@ -138,7 +137,12 @@ impl Inbox {
     ///
     /// # Errors
     /// `validation_failed` for too many at once, `overloaded`, `database_unavailable`: then they still wait.
-    pub async fn acknowledge(&self, user: UserId, names: Vec<Since>, asked_by: Option<SeatRef>) -> Result<(), Failure> {
+    pub async fn acknowledge(
+        &self,
+        user: UserId,
+        names: Vec<Offset>,
+        asked_by: Option<SubscriberId>,
+    ) -> Result<(), Failure> {
         self.mark(Mark::Acknowledged, user, names, asked_by).await
     }
 
@@ -163,8 +167,8 @@ impl Inbox {
         &self,
         mark: Mark,
         user: UserId,
-        names: Vec<Since>,
-        asked_by: Option<SeatRef>,
+        names: Vec<Offset>,
+        asked_by: Option<SubscriberId>,
     ) -> Result<(), Failure> {
         if names.len() > INBOX_MARKED_MAX {
             return Err(Failure::with(Code::ValidationFailed, format!("At most {INBOX_MARKED_MAX} ids at once")));
@@ -182,7 +186,7 @@ impl Inbox {
         outcome.await.unwrap_or_else(|_| Err(Failure::retry(Code::ShuttingDown, 1)))
     }
 
-    /// Waits until the database has what was told.
+    /// Waits until the database has what was published.
     async fn arrived(&self, last: EntryId) -> Result<(), Failure> {
         let ours = last.journal == self.reader.journal_id();
         if !ours || self.projection.reached(last.sequence, MARKING_PATIENCE).await {
@@ -195,25 +199,25 @@ impl Inbox {
         InboxView { user, since: self.clock.now().plus_millis(-INBOX_MS_MAX), unread: false }
     }
 
-    /// The event's id, as it was told.
-    fn name(&self, id: EntryId) -> Since {
+    /// The event's id, as it was published.
+    fn name(&self, id: EntryId) -> Offset {
         let ours = id.journal == self.reader.journal_id();
         let epoch = if ours { Epoch::of(&self.reader) } else { Epoch(id.journal.as_u64_pair().1) };
-        Since { epoch, told: id.sequence, stock: None }
+        Offset { epoch, published: id.sequence, stock: None }
     }
 
     /// The entry of that id, should there be one.
-    async fn entry(&self, name: Since) -> Result<Option<EntryId>, StoreError> {
+    async fn entry(&self, name: Offset) -> Result<Option<EntryId>, StoreError> {
         if name.epoch == Epoch::of(&self.reader) {
-            return Ok(Some(EntryId { journal: self.reader.journal_id(), sequence: name.told }));
+            return Ok(Some(EntryId { journal: self.reader.journal_id(), sequence: name.published }));
         }
         // Another journal had this database before.
         let journal = self.store.journals().await?.into_iter().find(|journal| journal.as_u64_pair().1 == name.epoch.0);
-        Ok(journal.map(|journal| EntryId { journal, sequence: name.told }))
+        Ok(journal.map(|journal| EntryId { journal, sequence: name.published }))
     }
 
-    /// The entry of that id, unless it names nothing that was told yet.
-    async fn known(&self, name: Since) -> Result<Option<EntryId>, StoreError> {
+    /// The entry of that id, unless it names nothing that was published yet.
+    async fn known(&self, name: Offset) -> Result<Option<EntryId>, StoreError> {
         let entry = self.entry(name).await?;
         Ok(entry.filter(|id| id.journal != self.reader.journal_id() || id.sequence <= self.reader.durable()))
     }

@@ -16,7 +16,6 @@ pub mod login_log;
 pub mod orders;
 pub mod outcomes;
 pub mod passwords;
-pub mod payments;
 pub mod products;
 mod recent;
 pub mod revocations;
@@ -34,14 +33,14 @@ pub use failure::{Code, Failure, FieldError};
 pub use views::{DropView, Page, StockView};
 
 // What protocols need from below, so that they import nothing but services and the domain.
-pub use crate::actors::broadcaster::Joining;
-pub use crate::actors::fanout::{CloseCause, Topic};
-pub use crate::actors::hub::{Hub, JoinError};
-pub use crate::actors::mailbox::collect_turns;
+pub use crate::actors::inventory::mailbox::collect_turns;
 pub use crate::actors::outage::Outage;
-pub use crate::actors::outbox::{Message, Outgoing};
-pub use crate::actors::place::Since;
-pub use crate::actors::shard::{Lifeline, Opening, Seat, Shard};
+pub use crate::actors::realtime::event::{CloseCause, Topic};
+pub use crate::actors::realtime::hub::{Hub, JoinError};
+pub use crate::actors::realtime::messages::Attach;
+pub use crate::actors::realtime::outbox::{Message, Outgoing};
+pub use crate::actors::realtime::position::Offset;
+pub use crate::actors::realtime::shard::{AbortHandle, Opening, Shard, Subscriber};
 pub use crate::storage::{
     AuditFilter, AuditRow, Concern, Creator, DropFilter, KeptAnswer, Phase, Product, ProductFilter, ProductSummary,
     User,
@@ -63,7 +62,7 @@ fn must_still_hold<T>(only_if: OnlyIf<'_, T>, thing: &T) -> Result<(), Failure> 
 
 /// Runs in a task of its own, from now on, what must not stop half-way: the server drops a request whose client hangs up. `broken` is what to
 /// say where the task itself breaks. Who waits for it holds the task's handle, and not what it needs.
-fn to_the_end<T: Send + 'static>(
+fn spawn_detached<T: Send + 'static>(
     broken: fn() -> Failure,
     request: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> impl Future<Output = Result<T, Failure>> {

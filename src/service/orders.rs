@@ -1,18 +1,18 @@
 //! Orders: place, pay, cancel, read.
 
 use super::creators::page;
-use super::drops::ask_failure;
-use super::failure::{More, sql_is_true};
-use super::outcomes::Outcomes;
-use super::payments::PaymentGateway;
+use super::failure::ask_failure;
+use super::failure::{More, ensure_projected};
+use super::outcomes::OutcomeMetrics;
 use super::recent::Recent;
 use super::settle::{Charging, Paid, Settler};
-use super::{Code, Failure, Page, to_the_end};
+use super::{Code, Failure, Page, spawn_detached};
 use crate::actors::{Answer, AskError, DropHandle, KeyInUse, KeyTaken, Projection, Registry};
 use crate::domain::{
     DropId, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId, UserId, VariantId,
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
+use crate::payments::gateway::PaymentGateway;
 use crate::storage::{KeyAnswer, Store};
 use futures_util::future::join_all;
 use hashbrown::DefaultHashBuilder;
@@ -38,7 +38,7 @@ pub struct NewOrder {
 }
 
 /// One request for an order.
-struct Asked<'a> {
+struct OrderRequest<'a> {
     buyer: UserId,
     key: &'a str,
     new: &'a NewOrder,
@@ -99,7 +99,7 @@ pub struct Orders {
     projection: Projection,
     gateway: Arc<dyn PaymentGateway>,
     settler: Settler,
-    outcomes: Outcomes,
+    outcomes: OutcomeMetrics,
     recent: Recent,
     /// Another one each time that the process starts.
     networks: DefaultHashBuilder,
@@ -121,7 +121,7 @@ impl Orders {
             projection,
             gateway,
             settler,
-            outcomes: Outcomes::default(),
+            outcomes: OutcomeMetrics::default(),
             recent: Recent::default(),
             networks: DefaultHashBuilder::default(),
         }
@@ -140,10 +140,15 @@ impl Orders {
         network: Option<u128>,
     ) -> impl Future<Output = Result<Keyed, Failure>> + 'a {
         // Not an `async fn`, which would keep what it was given beside this.
-        let asked = Asked { buyer, key, new, digest: KeyDigest::of(buyer, key), trace, network: self.tag_of(network) };
+        let asked =
+            OrderRequest { buyer, key, new, digest: KeyDigest::of(buyer, key), trace, network: self.tag_of(network) };
         async move {
             let result = self.place_once(&asked).await;
-            self.outcomes.count(&result);
+            match &result {
+                Ok(Keyed { answer: Ok(_), replayed }) => self.outcomes.count_order(*replayed),
+                Ok(Keyed { replayed: true, .. }) => self.outcomes.count_order(true),
+                Ok(Keyed { answer: Err(failure), .. }) | Err(failure) => self.outcomes.count_refusal(failure.code),
+            }
             result
         }
     }
@@ -156,23 +161,24 @@ impl Orders {
 
     /// How many of them went which way.
     #[must_use]
-    pub fn outcomes(&self) -> &Outcomes {
+    pub fn outcomes(&self) -> &OutcomeMetrics {
         &self.outcomes
     }
 
-    async fn place_once(&self, asked: &Asked<'_>) -> Result<Keyed, Failure> {
+    async fn place_once(&self, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
         self.check_method(asked.new.payment_method.as_deref())?;
         if asked.new.payment_method.is_none() {
             return self.place_claimed(asked).await;
         }
         let (this, key, new) = (self.clone(), asked.key.to_owned(), asked.new.clone());
-        let Asked { buyer, digest, trace, network, .. } = *asked;
-        let paying =
-            async move { this.place_claimed(&Asked { buyer, key: &key, new: &new, digest, trace, network }).await };
-        to_the_end(unknown, paying).await
+        let OrderRequest { buyer, digest, trace, network, .. } = *asked;
+        let paying = async move {
+            this.place_claimed(&OrderRequest { buyer, key: &key, new: &new, digest, trace, network }).await
+        };
+        spawn_detached(unknown, paying).await
     }
 
-    async fn place_claimed(&self, asked: &Asked<'_>) -> Result<Keyed, Failure> {
+    async fn place_claimed(&self, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
         let key = self.registry.claim(asked.digest, asked.new.drop_id).map_err(taken)?;
         let placed = match self.registry.get(asked.new.drop_id) {
             Some(drop) => self.place_in(&drop, asked).await,
@@ -196,7 +202,7 @@ impl Orders {
     }
 
     /// Where the drop keeps no memory of the key, the index across drops does not either, or it would only grow.
-    async fn place_late(&self, key: KeyInUse<'_>, asked: &Asked<'_>) -> Result<Keyed, Failure> {
+    async fn place_late(&self, key: KeyInUse<'_>, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
         let result = self.place_settled(asked).await;
         let remembered = match &result {
             Ok(_) => self.registry.get(asked.new.drop_id).is_some(),
@@ -210,7 +216,7 @@ impl Orders {
         result
     }
 
-    async fn place_in(&self, drop: &Arc<DropHandle>, asked: &Asked<'_>) -> Result<Keyed, NotPlaced> {
+    async fn place_in(&self, drop: &Arc<DropHandle>, asked: &OrderRequest<'_>) -> Result<Keyed, NotPlaced> {
         let new = asked.new;
         let reserve = Box::new(Reserve {
             order: OrderId::for_drop(new.drop_id),
@@ -263,8 +269,11 @@ impl Orders {
     }
 
     /// The drop is not in memory: it never was, or it is settled and SQL has the whole truth.
-    async fn place_settled(&self, &Asked { buyer, key, new, trace, .. }: &Asked<'_>) -> Result<Keyed, Failure> {
-        sql_is_true(&self.projection).await?;
+    async fn place_settled(
+        &self,
+        &OrderRequest { buyer, key, new, trace, .. }: &OrderRequest<'_>,
+    ) -> Result<Keyed, Failure> {
+        ensure_projected(&self.projection).await?;
         let row = self.store.drop_row(new.drop_id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
         let fingerprint = fingerprint(new, row.spec.variants.iter().map(|variant| variant.id));
         match self.store.answer_for_key(buyer, key).await? {
@@ -299,7 +308,8 @@ impl Orders {
             return paid_answer(Box::new(order)).map(|order| *order);
         };
         let settler = self.settler.clone();
-        let paid = to_the_end(unknown, async move { settler.begin_and_charge(&handle, &order, &method, trace).await });
+        let paid =
+            spawn_detached(unknown, async move { settler.begin_and_charge(&handle, &order, &method, trace).await });
         paid_answer(paid_order(paid.await?, id)?).map(|order| *order)
     }
 
@@ -346,7 +356,7 @@ impl Orders {
     /// `database_unavailable` where the database is away, or has not caught up with this buyer's own orders yet: a list
     /// that may lack one is no answer.
     pub async fn list(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Page<OrderView>, Failure> {
-        sql_is_true(&self.projection).await?;
+        ensure_projected(&self.projection).await?;
         self.own_are_projected(buyer).await?;
         let watermark = self.projection.watermark();
         let rows = self.store.orders_of(buyer, after, limit + 1).await?;
@@ -359,8 +369,8 @@ impl Orders {
     async fn own_are_projected(&self, buyer: UserId) -> Result<(), Failure> {
         let newest = self.recent.newest(buyer);
         // Where the projector is stuck there is nothing to wait for.
-        let patience = self.projection.trouble().map_or(LISTING_PATIENCE, |_| Duration::ZERO);
-        if self.projection.reached(newest, patience).await {
+        let timeout = self.projection.trouble().map_or(LISTING_PATIENCE, |_| Duration::ZERO);
+        if self.projection.reached(newest, timeout).await {
             return Ok(());
         }
         let detail = "The database has not caught up with your orders yet";
@@ -405,7 +415,7 @@ pub(super) async fn locate(
             Err(error) => return Err(ask_failure(error)),
         }
     }
-    sql_is_true(projection).await?;
+    ensure_projected(projection).await?;
     let order = store.order(id).await?.ok_or_else(|| Failure::new(Code::OrderNotFound))?;
     Ok((None, order))
 }

@@ -1,17 +1,17 @@
 //! What became of the requests to place an order.
 
-use super::{Failure, orders::Keyed};
+use super::Code;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 /// Counts answers, by their code where they are refusals. Cheap to clone.
 #[derive(Clone)]
-pub struct Outcomes {
+pub struct OutcomeMetrics {
     all: IntCounterVec,
     accepted: IntCounter,
     replayed: IntCounter,
 }
 
-impl Default for Outcomes {
+impl Default for OutcomeMetrics {
     fn default() -> Self {
         let help = "Answers to requests to place an order: accepted, replayed (an answer given before), or the problem's code.";
         let all = IntCounterVec::new(Opts::new("livedrop_orders_total", help), &["outcome"]).expect("a valid name");
@@ -20,7 +20,7 @@ impl Default for Outcomes {
     }
 }
 
-impl Outcomes {
+impl OutcomeMetrics {
     /// Shows them in a registry.
     ///
     /// # Errors
@@ -29,13 +29,13 @@ impl Outcomes {
         registry.register(Box::new(self.all.clone()))
     }
 
-    pub(super) fn count(&self, result: &Result<Keyed, Failure>) {
-        match result {
-            Ok(Keyed { replayed: true, .. }) => self.replayed.inc(),
-            Ok(Keyed { answer: Ok(_), .. }) => self.accepted.inc(),
-            Ok(Keyed { answer: Err(failure), .. }) | Err(failure) => {
-                self.all.with_label_values(&[failure.code.as_str()]).inc();
-            }
-        }
+    /// An order was made, or an answer given again.
+    pub(super) fn count_order(&self, replayed: bool) {
+        if replayed { self.replayed.inc() } else { self.accepted.inc() }
+    }
+
+    /// A request was refused.
+    pub(super) fn count_refusal(&self, code: Code) {
+        self.all.with_label_values(&[code.as_str()]).inc();
     }
 }

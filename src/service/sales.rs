@@ -1,8 +1,9 @@
 //! The seller's side of orders: what was sold in a drop, refunds, and what happened to an order.
 
 use super::creators::page;
-use super::drops::{ask_failure, not_revived};
-use super::failure::sql_is_true;
+use super::drops::not_revived;
+use super::failure::ask_failure;
+use super::failure::ensure_projected;
 use super::keys::Attempt;
 use super::orders::{locate, rejected};
 use super::{Caller, Code, Failure, Page};
@@ -75,7 +76,7 @@ impl Sales {
             Some(handle) => handle,
             None => self.revive(order.drop_id).await?,
         };
-        let command = Command::ByHand {
+        let command = Command::AuditedCommand {
             actor: caller.actor(),
             request: attempt.request().map(Box::new),
             command: Box::new(Command::Refund { order: id }),
@@ -171,7 +172,7 @@ impl Sales {
         if let Some(handle) = handle {
             return Ok(handle.spec.creator_id);
         }
-        sql_is_true(&self.projection).await?;
+        ensure_projected(&self.projection).await?;
         let row = self.store.drop_row(drop).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
         Ok(row.spec.creator_id)
     }

@@ -4,10 +4,10 @@
 //! have none until they acknowledge or read it: theirs is found when they look. Both come to the same: what happened to a creator's
 //! drops concerns who follows that creator, since before it happened and still.
 
-use super::fold::DropNews;
 use super::sql::{Columns, Database, Session, args};
 use super::{EntryId, InboxEntry, InboxView, Mark, StoreError, rows};
 use crate::domain::{CreatorId, Timestamp, UserId};
+use crate::storage::projection::fold::DropNotification;
 use hashbrown::HashMap;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -15,15 +15,15 @@ use uuid::Uuid;
 /// Lines that one statement forgets, so that nobody waits long for it.
 const FORGOTTEN_AT_ONCE: u32 = 5_000;
 
-/// How many follow the creators whom the news are of.
+/// How many follow the creators whom the notifications are of.
 pub(super) async fn followers<S: Session>(
     tx: &mut S,
-    news: &[DropNews],
+    notifications: &[DropNotification],
 ) -> Result<HashMap<CreatorId, u32>, StoreError> {
-    let mut creators: Vec<Uuid> = news.iter().map(|news| news.creator.0).collect();
+    let mut creators: Vec<Uuid> = notifications.iter().map(|notifications| notifications.creator.0).collect();
     creators.sort_unstable();
     creators.dedup();
-    let mut followers = news.iter().map(|news| (news.creator, 0)).collect::<HashMap<_, _>>();
+    let mut followers = notifications.iter().map(|notifications| (notifications.creator, 0)).collect::<HashMap<_, _>>();
     if !creators.is_empty() {
         for row in tx.all_of("SELECT id, follower_count FROM creators WHERE id", &creators, "").await? {
             let count = u32::try_from(row.int("follower_count")?).unwrap_or(u32::MAX);
@@ -41,12 +41,12 @@ pub(super) async fn followers<S: Session>(
 pub(super) async fn tell_followers<S: Session>(
     tx: &mut S,
     journal: Uuid,
-    news: &DropNews,
+    notifications: &DropNotification,
     fan_out: Option<u32>,
 ) -> Result<(), StoreError> {
-    let DropNews { sequence, kind, at, drop, creator } = *news;
-    if news.replaces_earlier() {
-        take_back(tx, journal, news).await?;
+    let DropNotification { sequence, kind, at, drop, creator } = *notifications;
+    if notifications.replaces_earlier() {
+        take_back(tx, journal, notifications).await?;
     }
     let (followers, fan_out) = (fan_out.unwrap_or(0), fan_out.is_some());
     let sql = "INSERT INTO drop_news (journal_id, sequence, kind, at, drop_id, creator_id, fanned_out) \
@@ -61,14 +61,14 @@ pub(super) async fn tell_followers<S: Session>(
     Ok(())
 }
 
-async fn take_back<S: Session>(tx: &mut S, journal: Uuid, news: &DropNews) -> Result<(), StoreError> {
+async fn take_back<S: Session>(tx: &mut S, journal: Uuid, notifications: &DropNotification) -> Result<(), StoreError> {
     let earlier = "SELECT journal_id, sequence FROM drop_news WHERE drop_id = $1 AND kind = 'drop_rescheduled' \
                    AND (journal_id, sequence) < ($2, $3)";
-    for row in tx.all(earlier, args![news.drop.0, journal, news.sequence]).await? {
+    for row in tx.all(earlier, args![notifications.drop.0, journal, notifications.sequence]).await? {
         let id = args![row.id("journal_id")?, row.int("sequence")?];
         let lines = "DELETE FROM inbox WHERE journal_id = $1 AND sequence = $2 AND read_at IS NULL AND acknowledged_at IS NULL \
                      AND user_id IN (SELECT user_id FROM follows WHERE creator_id = $3)";
-        tx.run(lines, [id.clone(), args![news.creator.0]].concat()).await?;
+        tx.run(lines, [id.clone(), args![notifications.creator.0]].concat()).await?;
         tx.run("DELETE FROM drop_news WHERE journal_id = $1 AND sequence = $2", id).await?;
     }
     Ok(())
@@ -224,9 +224,9 @@ pub(super) async fn forget<D: Database>(db: &D, before: Timestamp) -> Result<boo
     let lines = tx.run(sql, args![before, FORGOTTEN_AT_ONCE]).await?;
     let sql = "DELETE FROM drop_news WHERE (journal_id, sequence) IN \
                (SELECT journal_id, sequence FROM drop_news WHERE at < $1 ORDER BY at LIMIT $2)";
-    let news = tx.run(sql, args![before, FORGOTTEN_AT_ONCE]).await?;
+    let notifications = tx.run(sql, args![before, FORGOTTEN_AT_ONCE]).await?;
     tx.commit().await?;
-    Ok(lines.max(news) == u64::from(FORGOTTEN_AT_ONCE))
+    Ok(lines.max(notifications) == u64::from(FORGOTTEN_AT_ONCE))
 }
 
 pub(super) async fn journals<D: Database>(db: &D) -> Result<Vec<Uuid>, StoreError> {

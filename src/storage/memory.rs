@@ -1,10 +1,10 @@
 //! A [`Ledger`] in memory, for the simulation: the same fold as the databases', tables that are maps, and a copy is a backup.
 
-use super::aside::AsideRow;
-use super::fold::{DropImage, Fold, Rows, Touched};
-use super::projection::{NOTHING_APPLIED, around, news};
 use super::{Aside, DropRow, Ledger, ProjectionBatch, RefusalRow, SetAside, SetAsideDrop, StoreError, Watermark};
 use crate::domain::{DropId, DropRecord, KeyDigest, OrderId, OrderView};
+use crate::storage::projection::apply::{NOTHING_APPLIED, around, notifications};
+use crate::storage::projection::aside::AsideRow;
+use crate::storage::projection::fold::{DropImage, Fold, Rows, Touched};
 use async_trait::async_trait;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +55,7 @@ impl Tables {
         if batch.records.is_empty() {
             return Ok(());
         }
-        let (first, records) = news(batch, applied)?;
+        let (first, records) = notifications(batch, applied)?;
         let (taken, left) = around(first, records, aside);
         self.apply(batch.journal, &taken)?;
         for row in left {

@@ -19,21 +19,18 @@
 //! every lock at once.
 //!
 //! - [`model`]: rows, in domain types.
-//! - `accounts`, `catalogue`, `products`, `reading`, `projection`: the operations, written once for both databases over `sql`.
+//! - `accounts`, `catalogue`, `products`, `reading`: the operations, written once for both databases over `sql`.
 //! - `search`: lists that are filtered by a range.
 //! - `inbox`: what waits for people, written with the event or computed when they look.
-//! - `aside`: records that the database refuses for good.
-//! - `fold`: the projection's arithmetic, pure. `memory`: a ledger in memory around it, for the simulation.
+//! - `projection`: journal records to rows. `memory`: a ledger in memory around the same arithmetic, for the simulation.
 //! - `cache`: single rows in memory, forgotten when they are written.
-//! - `sqlite`, `postgres`: connections, and the few statements that differ. `sqlite::eras`: why SQLite's trees begin anew now and then.
+//! - `sqlite`, `postgres`: connections, and the few statements that differ. `sqlite::generations`: why SQLite's trees begin anew now and then.
 
 mod accounts;
-mod aside;
 mod audit;
 mod cache;
 mod catalogue;
 mod failure;
-mod fold;
 mod inbox;
 mod keys;
 pub(crate) mod memory;

@@ -1,8 +1,8 @@
 //! Whose the database is, and whether they live: what an operator must know before it is given to somebody else.
 
-use super::projection::{CLAIM_LOCK, RETIRED, epoch_of};
 use super::sql::{Columns, Database, Session, args};
 use super::{Heartbeat, Owner, Schema, StoreError};
+use crate::storage::projection::apply::{CLAIM_LOCK, RETIRED, epoch_of};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 

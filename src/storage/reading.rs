@@ -1,12 +1,12 @@
 //! Reading what the projection wrote: drops, orders, refusals, answers to keys.
 
 use super::catalogue::{before, past};
-use super::fold::DropImage;
 use super::rows::{self, drop_columns};
 use super::search::{Condition, Search};
 use super::sql::{Columns, Database, Session, args};
 use super::{DropFilter, DropRow, Found, KeyAnswer, OrderNote, Phase, RefusalRow, StoreError};
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, Timestamp, UserId};
+use crate::storage::projection::fold::DropImage;
 
 /// A page of drops in a subquery, joined with all variants of each. One statement, so that status and stock are of one
 /// moment.

@@ -1,6 +1,5 @@
 //! Rows to domain types.
 
-use super::fold::DropImage;
 use super::sql::Columns;
 use super::{
     AuditRow, Concern, Creator, DropRow, EntryId, InboxEntry, OrderNote, Product, ProductSummary, RefreshToken,
@@ -11,6 +10,7 @@ use crate::domain::{
     ProductStatus, RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
     VariantSpec,
 };
+use crate::storage::projection::fold::DropImage;
 use serde::de::DeserializeOwned;
 
 fn corrupt(column: &str, value: impl std::fmt::Display) -> StoreError {

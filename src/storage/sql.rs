@@ -5,8 +5,8 @@
 //! writes, lists of ids, locks) is a method of [`Session`].
 
 use super::StoreError;
-use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use crate::domain::{OrderId, Timestamp};
+use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::SqlSafeStr;
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
@@ -169,7 +169,7 @@ pub(super) trait Session: Send {
     fn insert_order_news(
         &mut self,
         journal: Uuid,
-        news: &[OrderNews],
+        notifications: &[OrderNotification],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Makes a transaction's work last.
@@ -237,40 +237,40 @@ const _: () = assert!(ACQUIRE_TIMEOUT.as_secs() + STATEMENT_TIMEOUT.as_secs() < 
 /// How long connections may take to close.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Places for operations, so that a crowd waits here and not in the pool, which would open and close connections. A crowd that reads
+/// Slots for operations, so that a crowd waits here and not in the pool, which would open and close connections. A crowd that reads
 /// what everybody may read takes half of them at the most: the others are for logins and for what people do.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(super) struct Slots {
     all: Arc<Semaphore>,
     browsing: Arc<Semaphore>,
 }
 
 /// A place that is taken, until it is dropped.
-pub(super) struct Place {
+pub(super) struct Slot {
     _of_all: OwnedSemaphorePermit,
     _of_browsing: Option<OwnedSemaphorePermit>,
 }
 
-impl Places {
+impl Slots {
     pub fn new(count: u32) -> Self {
         let count = count as usize;
         Self { all: Arc::new(Semaphore::new(count)), browsing: Arc::new(Semaphore::new((count / 2).max(1))) }
     }
 
     /// Waits for a place, for a short time.
-    pub async fn take(&self) -> Result<Place, StoreError> {
-        Ok(Place { _of_all: permit(&self.all).await?, _of_browsing: None })
+    pub async fn take(&self) -> Result<Slot, StoreError> {
+        Ok(Slot { _of_all: permit(&self.all).await?, _of_browsing: None })
     }
 
-    /// The same, among the places that lists for everybody may have.
-    pub async fn take_for_browsing(&self) -> Result<Place, StoreError> {
+    /// The same, among the slots that lists for everybody may have.
+    pub async fn take_for_browsing(&self) -> Result<Slot, StoreError> {
         let browsing = permit(&self.browsing).await?;
-        Ok(Place { _of_all: permit(&self.all).await?, _of_browsing: Some(browsing) })
+        Ok(Slot { _of_all: permit(&self.all).await?, _of_browsing: Some(browsing) })
     }
 }
 
-async fn permit(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
-    match tokio::time::timeout(ACQUIRE_TIMEOUT, Arc::clone(places).acquire_owned()).await {
+async fn permit(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, Arc::clone(slots).acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
         Ok(Err(_)) => Err(StoreError::Unavailable(sqlx::Error::PoolClosed)),
         Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
@@ -284,16 +284,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_crowd_that_browses_leaves_half_of_the_places_to_the_others() {
-        let places = Places::new(8);
+        let slots = Slots::new(8);
         let mut crowd = Vec::new();
-        while let Some(place) = places.take_for_browsing().now_or_never() {
+        while let Some(place) = slots.take_for_browsing().now_or_never() {
             crowd.push(place.expect("a place"));
         }
         assert_eq!(crowd.len(), 4);
-        let others: Vec<_> = (0..4).map(|_| places.take().now_or_never().expect("a place at once")).collect();
-        assert!(others.iter().all(Result::is_ok) && places.take().now_or_never().is_none());
+        let others: Vec<_> = (0..4).map(|_| slots.take().now_or_never().expect("a place at once")).collect();
+        assert!(others.iter().all(Result::is_ok) && slots.take().now_or_never().is_none());
         drop(crowd);
-        assert!(places.take_for_browsing().now_or_never().is_some());
-        assert!(Places::new(1).take_for_browsing().now_or_never().is_some());
+        assert!(slots.take_for_browsing().now_or_never().is_some());
+        assert!(Slots::new(1).take_for_browsing().now_or_never().is_some());
     }
 }

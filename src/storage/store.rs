@@ -11,8 +11,9 @@ use super::{
     Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch,
     RefreshToken, RefusalRow, Revoked, Store, StoreError, User, UserChange, Watermark,
 };
-use super::{accounts, aside, audit, catalogue, inbox, keys, offsets, owners, products, projection, reading};
+use super::{accounts, audit, catalogue, inbox, keys, offsets, owners, products, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
+use crate::storage::projection::{apply, aside, retry};
 use async_trait::async_trait;
 use prometheus::{IntCounterVec, Opts, Registry};
 use std::{future::Future, path::Path, time::Duration};
@@ -91,13 +92,13 @@ async fn ping<D: Database>(db: &D) -> Result<(), StoreError> {
 #[async_trait]
 impl<D: Database> Ledger for SqlStore<D> {
     async fn watermark(&self, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
-        timely(projection::watermark(&self.db, journal)).await
+        timely(apply::watermark(&self.db, journal)).await
     }
     async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
         let mut drops: Vec<DropId> = batch.records.iter().map(|record| record.drop).collect();
         drops.sort_unstable();
         drops.dedup();
-        self.drops.write(drops, timely(projection::project(&self.db, batch, aside, self.fan_out_max))).await
+        self.drops.write(drops, timely(apply::project(&self.db, batch, aside, self.fan_out_max))).await
     }
     async fn set_aside_drops(&self, journal: Uuid) -> Result<Vec<SetAsideDrop>, StoreError> {
         timely(aside::drops(&self.db, journal)).await
@@ -113,7 +114,7 @@ impl<D: Database> Ledger for SqlStore<D> {
     }
     async fn apply_set_aside(&self, journal: Uuid, epoch: u32, records: &[SetAside]) -> Result<(), StoreError> {
         let drops: Vec<DropId> = records.iter().map(|aside| aside.record.drop).collect();
-        self.drops.write(drops, timely(aside::settle(&self.db, journal, epoch, records, self.fan_out_max))).await
+        self.drops.write(drops, timely(retry::retry(&self.db, journal, epoch, records, self.fan_out_max))).await
     }
     async fn drop_row(&self, id: DropId) -> Result<Option<DropRow>, StoreError> {
         let over = |row: &DropRow| matches!(row.status, DropStatus::Ended | DropStatus::Cancelled);
@@ -322,7 +323,7 @@ impl<D: Database> Store for SqlStore<D> {
     }
 
     async fn claim(&self, journal: Uuid, epoch: u32) -> Result<u64, StoreError> {
-        timely(projection::claim(&self.db, journal, epoch)).await
+        timely(apply::claim(&self.db, journal, epoch)).await
     }
     async fn owners(&self) -> Result<Vec<Owner>, StoreError> {
         timely(owners::owners(&self.db)).await
@@ -354,7 +355,7 @@ impl<D: Database> Store for SqlStore<D> {
         timely(owners::schema(&self.db)).await
     }
     async fn disown(&self) -> Result<u64, StoreError> {
-        timely(projection::disown(&self.db)).await
+        timely(apply::disown(&self.db)).await
     }
 
     async fn scheduled_drops(

@@ -59,7 +59,7 @@ const CITATIONS: [Citation; 9] = [
     Citation {
         fault: "stories of crashes, lost syncs, retries, an absent and forgetful database, clock jumps of an hour (simulated)",
         runs: "100 seeds",
-        file: "src/sim/tests.rs",
+        file: "src/tools/sim/tests.rs",
         test: "known_stories_keep_every_promise",
         proof: "seeds: 100,",
     },

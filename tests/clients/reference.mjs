@@ -1,6 +1,6 @@
 // `livedrop.js` with what a browser would have around it. Usage: reference.mjs ADDRESS TOPICS TOKEN. Prints what it hears, one message a line.
 import { WebSocket as Socket } from "ws";
-import { LiveDrop } from "../../src/http/browser/livedrop.js";
+import { LiveDrop } from "../../src/http/api/operations/browser/livedrop.js";
 
 const [address, topics, token] = process.argv.slice(2);
 globalThis.WebSocket = class extends Socket {

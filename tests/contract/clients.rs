@@ -115,7 +115,7 @@ fn types_for_typescript_are_whole_and_compile() {
 
 #[test]
 fn the_client_for_browsers_has_its_types() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/browser");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/api/operations/browser");
     let made = scratch().join("browser");
     let mut compile = node_tool("tsc");
     compile.args([
@@ -134,5 +134,5 @@ fn the_client_for_browsers_has_its_types() {
     assert!(output.status.success(), "{}", said(&output));
     let read = |file: std::path::PathBuf| fs::read_to_string(file).expect("a file");
     let (made, shipped) = (made.join("livedrop.d.ts"), source.join("livedrop.d.ts"));
-    assert_eq!(read(made.clone()), read(shipped), "copy {} to src/http/browser", made.display());
+    assert_eq!(read(made.clone()), read(shipped), "copy {} to src/http/api/operations/browser", made.display());
 }

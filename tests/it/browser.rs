@@ -432,7 +432,7 @@ async fn a_reload_never_buys_twice() {
     let expected = if theirs == taps[0] { 2 } else { 3 };
     assert_eq!(orders["items"].as_array().map(Vec::len), Some(expected), "{orders}");
 
-    // The server asks for patience, and gets it.
+    // The server asks for timeout, and gets it.
     let busy = "globalThis.busy ? real(url, init) : (globalThis.busy = true, Promise.resolve(new Response('{}', { status: 503, headers: { 'retry-after': '1' } })))";
     page.run(&stub("/orders", busy)).await;
     let patient = page.run(&format!("const began = performance.now(); const {{ status }} = await {order}; return [status, performance.now() - began]")).await;

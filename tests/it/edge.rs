@@ -226,8 +226,8 @@ async fn what_is_too_large_is_refused_by_its_head() {
 
 #[tokio::test]
 async fn nobody_holds_a_connection_by_dawdling() {
-    let patience = ["--head-timeout-ms", "1000", "--body-timeout-ms", "300", "--keep-alive-ms", "1000"];
-    let server = Server::with(None, &patience).await;
+    let time_limit = ["--head-timeout-ms", "1000", "--body-timeout-ms", "300", "--keep-alive-ms", "1000"];
+    let server = Server::with(None, &time_limit).await;
     let head = said_to(&server, b"GET /healthz HTTP/1.1\r\nhost:").await;
     assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
     let unfinished =
@@ -243,8 +243,8 @@ async fn nobody_holds_a_connection_by_dawdling() {
 
 #[tokio::test]
 async fn who_waits_for_an_answer_does_not_dawdle() {
-    let patience = ["--head-timeout-ms", "1000", "--keep-alive-ms", "1000"];
-    let server = Server::with(None, &patience).await;
+    let time_limit = ["--head-timeout-ms", "1000", "--keep-alive-ms", "1000"];
+    let server = Server::with(None, &time_limit).await;
     let (_, drop) = server.live_drop(1, json!({})).await;
     let ann = server.account("ann").await;
     let mut listener = Listener::with(&server, &format!("?topics=drop:{drop}")).await;

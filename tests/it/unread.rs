@@ -3,9 +3,8 @@
 
 use crate::metrics;
 use crate::server::{Account, Server, Setup, answer, livedrop, problem};
-use livedrop::http;
 use livedrop::http::declared::Declaration;
-use livedrop::http::openapi;
+use livedrop::http::{self, openapi};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use crate::Database;
 use crate::fixtures::{Journal, Sale, at, register};
 use livedrop::domain::limits::KEY_KEPT_MS;
 use livedrop::domain::{
-    Actor, DropEvent, DropRecord, Fingerprint, KeyDigest, KeyedRequest, ManualAct, TraceId, UserId,
+    AdminAction, DropEvent, DropRecord, Fingerprint, KeyDigest, KeyedRequest, Principal, TraceId, UserId,
 };
 use livedrop::storage::{Attempted, KeptAnswer, KeyedAttempt};
 use uuid::Uuid;
@@ -63,12 +63,12 @@ pub async fn the_projection_says_which_attempts_the_journal_has(db: Database) {
     for attempt in [&made, &lost] {
         assert_eq!(db.store.keyed_attempt(attempt).await.unwrap(), Attempted::New);
     }
-    let actor = Actor { user: users[0], admin: false, origin: "::1".into(), trace: TraceId::random() };
+    let actor = Principal { user: users[0], admin: false, origin: "::1".into(), trace: TraceId::random() };
     let request = Some(KeyedRequest { digest: KeyDigest(made.id), fingerprint: Fingerprint(1) });
     let variant = sale.spec.variants[0].id;
     let records: Vec<DropRecord> = vec![
         sale.event(10, DropEvent::Restocked { variant, quantity: 2 }),
-        sale.event(10, DropEvent::ByHand { actor, act: ManualAct::Restocked(None, 2), request }),
+        sale.event(10, DropEvent::AuditedCommand { actor, act: AdminAction::Restocked(None, 2), request }),
     ];
     journal.project(records).await;
     assert!(db.store.keyed_is_done(made.id).await.unwrap());

@@ -158,21 +158,23 @@ pub async fn what_a_buyer_did_is_found_in_every_era(db: Database) {
     journal.project([sale.opened(), other.opened()].concat()).await;
     let buyer = UserId::new();
     let (mut asks, mut refused) = (Vec::new(), Vec::new());
-    for era in 0..4 {
+    for generation in 0..4 {
         for _ in 0..3 {
             for place in [&sale, &other] {
                 let mut ask = place.order(0, 1);
                 ask.line.buyer = buyer;
-                journal.project(vec![ask.reserved(era, None), place.order(0, 1).reserved(era, None)]).await;
+                journal
+                    .project(vec![ask.reserved(generation, None), place.order(0, 1).reserved(generation, None)])
+                    .await;
                 asks.push(ask);
             }
         }
-        journal.project(vec![asks[asks.len() - 1].confirmed(era, Some("p"), false)]).await;
+        journal.project(vec![asks[asks.len() - 1].confirmed(generation, Some("p"), false)]).await;
         refused.push(sale.order(0, 99));
-        journal.project(vec![sale.refused(era, &refused[refused.len() - 1], Refusal::SoldOut)]).await;
+        journal.project(vec![sale.refused(generation, &refused[refused.len() - 1], Refusal::SoldOut)]).await;
         if db.store.kind() == "sqlite" {
             db.raw("UPDATE eras SET entries = 1000000").await.unwrap();
-            assert_eq!(db.count("SELECT COUNT(*) FROM eras").await, era + 1);
+            assert_eq!(db.count("SELECT COUNT(*) FROM eras").await, generation + 1);
         }
     }
     let mut wanted: Vec<OrderId> = asks.iter().map(|ask| ask.line.order).collect();

@@ -5,7 +5,8 @@ use crate::Database;
 use crate::fixtures::{Journal, at, spec};
 use livedrop::domain::stock::StockBoard;
 use livedrop::domain::{
-    Actor, DropEvent, DropRecord, Fingerprint, KeyDigest, OrderId, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
+    DropEvent, DropRecord, Fingerprint, KeyDigest, OrderId, OrderView, Principal, ReleaseReason, Timestamp, TraceId,
+    UserId,
 };
 use livedrop::engine::{Command, DropState, NewEnd, Reserve, state::Restore};
 use livedrop::storage::{AuditFilter, ProjectionBatch, Store};
@@ -74,8 +75,12 @@ impl Model {
             }
             94 if rng.random_bool(0.7) => {
                 let (starts_at, ends_at) = (None, NewEnd::At(at(rng.random_range(5_000..60_000))));
-                let actor = Actor { user: buyers[0], admin: true, origin: "::1".into(), trace: TraceId::random() };
-                Command::ByHand { actor, request: None, command: Box::new(Command::Reschedule { starts_at, ends_at }) }
+                let actor = Principal { user: buyers[0], admin: true, origin: "::1".into(), trace: TraceId::random() };
+                Command::AuditedCommand {
+                    actor,
+                    request: None,
+                    command: Box::new(Command::Reschedule { starts_at, ends_at }),
+                }
             }
             94 => Command::Start,
             95 if rng.random_bool(0.2) => Command::End,
@@ -121,7 +126,7 @@ impl Model {
         match event {
             DropEvent::Reserved { order, .. } => self.orders.push(*order),
             DropEvent::Refused { .. } => self.refusals += 1,
-            DropEvent::ByHand { .. } => self.by_hand += 1,
+            DropEvent::AuditedCommand { .. } => self.by_hand += 1,
             DropEvent::StockLow { variant, .. } => {
                 let index = self.board.variants.iter().position(|(id, _)| id == variant).unwrap();
                 self.low[index] = true;
@@ -191,7 +196,7 @@ fn kind(event: &DropEvent) -> &'static str {
         DropEvent::PaymentStarted { .. } => "payment started",
         DropEvent::PaymentEnded { .. } => "payment ended",
         DropEvent::Rescheduled { .. } => "rescheduled",
-        DropEvent::ByHand { .. } => "by hand",
+        DropEvent::AuditedCommand { .. } => "by hand",
         DropEvent::Confirmed { retaken: false, .. } => "confirmed",
         DropEvent::Confirmed { retaken: true, .. } => "confirmed late",
         DropEvent::Released { .. } => "released",

@@ -14,7 +14,7 @@ const PACKAGES: [&str; 6] = [
     "playwright-core@1.65.1",
 ];
 /// What our programs read besides.
-const READ: [&str; 2] = ["docs/asyncapi.yaml", "src/http/browser/livedrop.js"];
+const READ: [&str; 2] = ["docs/asyncapi.yaml", "src/http/api/operations/browser/livedrop.js"];
 
 /// Runs a command.
 ///

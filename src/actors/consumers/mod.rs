@@ -5,10 +5,11 @@
 //! offset. Nothing is decided for each record here, so a step costs what its effect costs.
 //!
 //! - [`projector`] fills SQL, at its own `pace`; [`aside`]: what SQL refuses.
-//! - The broadcaster's pump (`actors::broadcaster`) feeds real time. The refund relay (`service::settle::refunds`) pays money back.
+//! - The broadcaster's pump (`actors::realtime::broadcaster`) feeds real time. The refund relay (`service::settle::refunds`) pays money back.
 //! - `service::events` sends events to other systems. [`offsets`] and [`dead_letters`] are what such a consumer keeps in files.
 
 pub mod aside;
+pub mod cloud_event;
 pub mod dead_letters;
 pub mod offsets;
 mod pace;

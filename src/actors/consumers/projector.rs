@@ -90,21 +90,21 @@ impl Projection {
         locked(&self.aside).as_ref().is_some_and(|drops| !drops.contains_key(&drop))
     }
 
-    /// Waits until SQL has everything that was in the journal when this process began, or not longer than `patience`. Until
+    /// Waits until SQL has everything that was in the journal when this process began, or not longer than `time_limit`. Until
     /// then a drop that is not in memory may have ended in records that SQL has not seen. Returns whether it has.
-    pub async fn past_recovery(&self, patience: Duration) -> bool {
-        self.reached(self.recovered, patience).await
+    pub async fn past_recovery(&self, time_limit: Duration) -> bool {
+        self.reached(self.recovered, time_limit).await
     }
 
-    /// Waits until `sequence` is in SQL, or not longer than `patience`; until then the projector does not rest. Returns whether it is.
-    pub async fn reached(&self, sequence: u64, patience: Duration) -> bool {
+    /// Waits until `sequence` is in SQL, or not longer than `time_limit`; until then the projector does not rest. Returns whether it is.
+    pub async fn reached(&self, sequence: u64, time_limit: Duration) -> bool {
         if self.watermark() >= sequence {
             return true;
         }
         self.wanted.send_if_modified(|wanted| sequence > std::mem::replace(wanted, sequence.max(*wanted)));
         let mut watermark = self.watermark.clone();
         let wait = watermark.wait_for(|reached| *reached >= sequence);
-        matches!(tokio::time::timeout(patience, wait).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(time_limit, wait).await, Ok(Ok(_)))
     }
 }
 
@@ -439,19 +439,19 @@ mod tests {
         runner::rest(&mut projector, &mut stopped).await;
         assert_eq!(began.elapsed(), 2 * long);
 
-        let patience = Duration::from_secs(1);
-        let (reached, rested) = tokio::join!(view.reached(6, patience), async {
+        let time_limit = Duration::from_secs(1);
+        let (reached, rested) = tokio::join!(view.reached(6, time_limit), async {
             runner::rest(&mut projector, &mut stopped).await;
             began.elapsed()
         });
         assert_eq!((reached, rested), (false, 2 * long));
         // It is wanted still.
         runner::rest(&mut projector, &mut stopped).await;
-        assert_eq!(began.elapsed(), 2 * long + patience);
+        assert_eq!(began.elapsed(), 2 * long + time_limit);
         projector.watermark.send_replace(6);
         stop.send_replace(true);
         runner::rest(&mut projector, &mut stopped).await;
-        assert_eq!(began.elapsed(), 2 * long + patience);
+        assert_eq!(began.elapsed(), 2 * long + time_limit);
     }
 
     /// A device that fails on demand under a journal with one record, of which nothing stays in memory: every read goes to the file.

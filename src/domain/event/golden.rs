@@ -5,7 +5,9 @@
 
 use super::codec::whole;
 use super::v1;
-use super::{Actor, DropEvent, DropRecord, DropSpec, KeyedRequest, ManualAct, OrderLine, RecordError, VariantSpec};
+use super::{
+    AdminAction, DropEvent, DropRecord, DropSpec, KeyedRequest, OrderLine, Principal, RecordError, VariantSpec,
+};
 use crate::domain::{
     CreatorId, DropId, Fingerprint, KeyDigest, Money, OrderId, ProductId, RefundCause, Refusal, ReleaseReason,
     Timestamp, TraceId, UserId, VariantId,
@@ -111,21 +113,22 @@ fn orders(samples: &mut Vec<(String, DropEvent)>) {
 
 fn by_hand(samples: &mut Vec<(String, DropEvent)>) {
     for (name, act) in [
-        ("started", ManualAct::Started),
-        ("ended", ManualAct::Ended),
-        ("cancelled", ManualAct::Cancelled),
-        ("restocked", ManualAct::Restocked(None, 40)),
-        ("restocked_variant", ManualAct::Restocked(Some(VariantId(id(41))), 42)),
-        ("rescheduled", ManualAct::Rescheduled(at(43), Some(at(44)))),
-        ("rescheduled_without_end", ManualAct::Rescheduled(at(45), None)),
-        ("refunded", ManualAct::Refunded(OrderId(id(46)))),
+        ("started", AdminAction::Started),
+        ("ended", AdminAction::Ended),
+        ("cancelled", AdminAction::Cancelled),
+        ("restocked", AdminAction::Restocked(None, 40)),
+        ("restocked_variant", AdminAction::Restocked(Some(VariantId(id(41))), 42)),
+        ("rescheduled", AdminAction::Rescheduled(at(43), Some(at(44)))),
+        ("rescheduled_without_end", AdminAction::Rescheduled(at(45), None)),
+        ("refunded", AdminAction::Refunded(OrderId(id(46)))),
     ] {
-        let actor = Actor { user: UserId(id(47)), admin: true, origin: "192.0.2.1".into(), trace: TraceId(id(48)) };
-        samples.push((format!("by_hand.{name}"), DropEvent::ByHand { actor, act, request: None }));
+        let actor = Principal { user: UserId(id(47)), admin: true, origin: "192.0.2.1".into(), trace: TraceId(id(48)) };
+        samples.push((format!("by_hand.{name}"), DropEvent::AuditedCommand { actor, act, request: None }));
     }
-    let actor = Actor { user: UserId(id(60)), admin: false, origin: "".into(), trace: TraceId(id(61)) };
+    let actor = Principal { user: UserId(id(60)), admin: false, origin: "".into(), trace: TraceId(id(61)) };
     let request = Some(KeyedRequest { digest: KeyDigest(id(62)), fingerprint: Fingerprint(63) });
-    samples.push(("by_hand.with_a_key".into(), DropEvent::ByHand { actor, act: ManualAct::Started, request }));
+    samples
+        .push(("by_hand.with_a_key".into(), DropEvent::AuditedCommand { actor, act: AdminAction::Started, request }));
 }
 
 /// A record of every kind of event, with every value of what is an enum in it.
@@ -243,7 +246,7 @@ fn every_variant_has_a_sample() {
     let kinds: BTreeSet<String> = samples.iter().map(|(_, record)| variant_of(&record.event)).collect();
     assert_eq!(kinds, variants::<DropEvent>());
     let acts = samples.iter().filter_map(|(_, record)| match &record.event {
-        DropEvent::ByHand { act, .. } => Some(*act),
+        DropEvent::AuditedCommand { act, .. } => Some(*act),
         _ => None,
     });
     covers(acts);

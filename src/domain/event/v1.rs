@@ -1,9 +1,9 @@
 //! Version 1 of the binary form, frozen: these types are never edited.
 //!
-//! It differs from version 2 in `ByHand`, which had no idempotency key, and in what a refusal could be. Types that are the same in both are the current ones; whoever
+//! It differs from version 2 in `AuditedCommand`, which had no idempotency key, and in what a refusal could be. Types that are the same in both are the current ones; whoever
 //! changes one of those copies it here first.
 
-use super::{Actor, DropEvent, DropRecord, DropSpec, ManualAct, OrderLine};
+use super::{AdminAction, DropEvent, DropRecord, DropSpec, OrderLine, Principal};
 use crate::domain::{
     DropId, Fingerprint, KeyDigest, Money, OrderId, RefundCause, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
@@ -111,9 +111,9 @@ enum Event {
         starts_at: Timestamp,
         ends_at: Option<Timestamp>,
     },
-    ByHand {
-        actor: Actor,
-        act: ManualAct,
+    AuditedCommand {
+        actor: Principal,
+        act: AdminAction,
     },
 }
 
@@ -170,7 +170,7 @@ impl From<Event> for DropEvent {
             Event::Refunded { line } => Self::Refunded { line },
             Event::PaymentEnded { order } => Self::PaymentEnded { order },
             Event::Rescheduled { starts_at, ends_at } => Self::Rescheduled { starts_at, ends_at },
-            Event::ByHand { actor, act } => Self::ByHand { actor, act, request: None },
+            Event::AuditedCommand { actor, act } => Self::AuditedCommand { actor, act, request: None },
         }
     }
 }

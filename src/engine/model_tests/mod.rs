@@ -9,8 +9,8 @@ use super::scenario_tests::reopen::{assert_same, replayed, restored};
 use super::scenario_tests::stage;
 use super::{Command, DropState, Outcome};
 use crate::domain::{
-    Actor, DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, OrderId, Refusal, StockBoard, Timestamp,
-    TraceId,
+    DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, OrderId, Principal, Refusal, StockBoard,
+    Timestamp, TraceId,
 };
 use model::Model;
 use plan::{Op, Step};
@@ -137,8 +137,8 @@ impl World {
             Command::Reserve(_) => command,
             command if self.serial.is_multiple_of(2) => {
                 let (user, origin, trace) = (plan::buyer(0), "".into(), TraceId::default());
-                let actor = Actor { user, admin: false, origin, trace };
-                Command::ByHand { actor, request: None, command: Box::new(command) }
+                let actor = Principal { user, admin: false, origin, trace };
+                Command::AuditedCommand { actor, request: None, command: Box::new(command) }
             }
             command => command,
         };

@@ -152,7 +152,7 @@ impl Model {
                 let starts_at = starts_at.unwrap_or(self.spec.starts_at);
                 self.reschedule(clock, starts_at, ends_at.after(self.spec.ends_at))
             }
-            Command::ByHand { command, .. } => self.apply(clock, command),
+            Command::AuditedCommand { command, .. } => self.apply(clock, command),
             Command::If { revision, command } => {
                 if self.revision() == **revision {
                     self.apply(clock, command)

@@ -18,8 +18,8 @@
 
 use super::reopen::{assert_same, replayed, restored};
 use crate::domain::{
-    Actor, CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, Money, OrderId,
-    OrderStatus, OrderView, ProductId, ReleaseReason, StockBoard, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, Money, OrderId, OrderStatus,
+    OrderView, Principal, ProductId, ReleaseReason, StockBoard, StockCounts, Timestamp, TraceId, UserId, VariantId,
     VariantSpec,
 };
 use crate::engine::admission::HoldPolicy;
@@ -217,8 +217,8 @@ impl Stage {
             ["drop", "has", "no", "end"] => Command::Reschedule { starts_at: None, ends_at: NewEnd::Never },
             ["admin", ref rest @ ..] => {
                 let (user, origin) = (user_id("admin"), "192.0.2.7".into());
-                let actor = Actor { user, admin: true, origin, trace };
-                Command::ByHand { actor, request: None, command: Box::new(self.command(rest)) }
+                let actor = Principal { user, admin: true, origin, trace };
+                Command::AuditedCommand { actor, request: None, command: Box::new(self.command(rest)) }
             }
             ["drop", "restocks", quantity] => Command::Restock { variant: None, quantity: number(quantity) },
             ["drop", "restocks", quantity, "of", variant] => {
@@ -403,7 +403,7 @@ pub fn name(event: &DropEvent) -> &'static str {
         DropEvent::PaymentStarted { .. } => "payment_started",
         DropEvent::PaymentEnded { .. } => "payment_ended",
         DropEvent::Rescheduled { .. } => "rescheduled",
-        DropEvent::ByHand { .. } => "by_hand",
+        DropEvent::AuditedCommand { .. } => "by_hand",
         DropEvent::Confirmed { retaken: false, .. } => "confirmed",
         DropEvent::Confirmed { retaken: true, .. } => "retaken",
         DropEvent::Released { .. } => "released",

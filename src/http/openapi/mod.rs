@@ -14,12 +14,12 @@ pub mod schema;
 #[cfg(test)]
 mod tests;
 
-use super::dto::drops::NewVariantBody;
-use super::dto::products::{ImageBody, VariantBody};
-use super::field::MoneyBody;
 use super::problem::{ProblemBody, ProblemField};
-use super::routes::{accounts, creators, drops, notifications, operations, orders, products, sales};
 use super::transport::unsent::Shared;
+use crate::http::api::drops::dto::NewVariantBody;
+use crate::http::api::products::dto::{ImageBody, VariantBody};
+use crate::http::api::{accounts, creators, drops, notifications, operations, orders, products, sales};
+use crate::http::extract::field::MoneyBody;
 use actix_web::HttpResponse;
 use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
@@ -80,14 +80,14 @@ struct Api;
 #[must_use]
 pub fn document() -> Value {
     let tables = [
-        accounts::Described::openapi(),
-        creators::Described::openapi(),
-        products::Described::openapi(),
-        drops::Described::openapi(),
-        orders::Described::openapi(),
-        sales::Described::openapi(),
-        notifications::Described::openapi(),
-        operations::Described::openapi(),
+        accounts::routes::Described::openapi(),
+        creators::routes::Described::openapi(),
+        products::routes::Described::openapi(),
+        drops::routes::Described::openapi(),
+        orders::routes::Described::openapi(),
+        sales::routes::Described::openapi(),
+        notifications::routes::Described::openapi(),
+        operations::routes::Described::openapi(),
     ];
     let mut api = Api::openapi();
     tables.into_iter().for_each(|table| api.merge(table));

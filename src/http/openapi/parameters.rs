@@ -4,7 +4,7 @@ use super::clients::EXAMPLE_ID;
 use super::schema::{self, Shape};
 use crate::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, ProductId, ProductStatus};
-use crate::http::pages::List;
+use crate::http::extract::pages::List;
 use serde_json::json;
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -148,7 +148,7 @@ fn product_filter() -> Vec<Parameter> {
 
 fn if_match() -> Vec<Parameter> {
     let about = "Tags (`ETag`) of the versions that the change is meant for. Where none of them is current the answer is 412 and nothing is done, which \
-                 is decided together with the change. `*` is any. What buyers and followers do makes no other version; `If-Unmodified-Since` is \
+                 is decided together with the change. `*` is any. What buyers and followers do makes no other version; `If-Unmodified-Offset` is \
                  not offered and ignored";
     let tags = ObjectBuilder::new().schema_type(Type::String);
     parameter("If-Match", ParameterIn::Header, Required::False, tags.into(), about)

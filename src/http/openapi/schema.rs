@@ -1,6 +1,6 @@
 //! What fields may hold, from the same constants that the checks use. For `#[schema(schema_with = …)]` and parameters.
 //!
-//! A field of a request that may be left out may also be `null`, which is the same ([`Field`](crate::http::field::Field)).
+//! A field of a request that may be left out may also be `null`, which is the same ([`Field`](crate::http::extract::field::Field)).
 
 use crate::domain::Currency;
 use crate::domain::limits::{
@@ -10,7 +10,7 @@ use crate::domain::limits::{
     REFRESH_TOKEN_CHARS_MAX, STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX,
     VARIANTS_PER_PRODUCT_MAX,
 };
-use crate::service::payments::Sandbox;
+use crate::payments::gateway::Sandbox;
 use serde_json::Value;
 use std::ops::RangeInclusive;
 use utoipa::openapi::schema::{
@@ -49,9 +49,9 @@ const LINE_OR_BLANK: &str = concat!("^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u
 const EMAIL: &str = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9]{1,12}(-[A-Za-z0-9]{1,12}){0,3}(\\.[A-Za-z0-9]{1,12}(-[A-Za-z0-9]{1,12}){0,3})*$";
 /// No control characters.
 const PASSWORD: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
-/// As [`crate::http::dto::creators`] checks it.
+/// As [`crate::http::api::creators::dto`] checks it.
 const HANDLE: &str = "^[a-z0-9_]{3,30}$";
-/// As [`crate::service::Since`] is written.
+/// As [`crate::service::Offset`] is written.
 const EVENT_ID: &str = "^[0-9a-f]{16}-[0-9]{1,19}(-[0-9]{1,19})?$";
 /// Three upper-case letters.
 pub const CURRENCY: &str = "^[A-Z]{3}$";

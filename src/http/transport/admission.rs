@@ -7,7 +7,7 @@ use super::metrics::{ConnectionMetrics, Refusal};
 use crate::domain::limits::{
     ARRIVING_BYTES_MAX, CONNECTIONS_MIN, DESCRIPTORS_RESERVED, REQUEST_CONNECTIONS_MAX, SESSIONS_MAX, UNSENT_BYTES_MAX,
 };
-use crate::http::client::TrustedProxies;
+use crate::http::extract::client::TrustedProxies;
 use crate::service::caller::network;
 use dashmap::{DashMap, Entry};
 use std::fmt;

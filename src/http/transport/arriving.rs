@@ -4,7 +4,7 @@
 //! slow uploads take bounded memory however many connections there are.
 
 use super::connection::Connection;
-use crate::http::lifeline;
+use crate::http::transport::liveness;
 use crate::service::{Code, Failure};
 use actix_web::HttpRequest;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl ArrivingRoom {
     /// None yet.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
-        Self { connection: lifeline::connection(request), bytes: 0 }
+        Self { connection: liveness::connection(request), bytes: 0 }
     }
 
     /// Makes it at least `bytes`.

@@ -6,7 +6,7 @@
 
 use super::admission::{Admission, Connections, give_back, take};
 use crate::domain::limits::UNSENT_BYTES_PER_CONNECTION_MAX;
-use crate::service::Lifeline;
+use crate::service::AbortHandle;
 use actix_web::rt::net::TcpStream;
 use rustix::fd::OwnedFd;
 use rustix::net::{Shutdown, shutdown, sockopt};
@@ -71,8 +71,8 @@ fn borrowed(number: RawFd) -> rustix::io::Result<OwnedFd> {
     pidfd_getfd(ourselves, number, PidfdGetfdFlags::empty())
 }
 
-impl Lifeline for Connection {
-    fn cut(&self) {
+impl AbortHandle for Connection {
+    fn abort(&self) {
         self.abort();
     }
 }
@@ -261,7 +261,7 @@ pub(super) mod tests {
             if by_number && borrowed(owned.as_raw_fd()).is_err() {
                 continue;
             }
-            connection.cut();
+            connection.abort();
             assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
         }
     }
@@ -270,7 +270,7 @@ pub(super) mod tests {
     fn a_closed_connection_cuts_nobody_else() {
         let (connection, mut client, _owned) = connected(false);
         connection.close();
-        connection.cut();
+        connection.abort();
         client.set_nonblocking(true).unwrap();
         let open = client.read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
         assert!(open, "its number may be another connection's");

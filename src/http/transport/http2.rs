@@ -3,11 +3,12 @@
 //! The requests of a connection are polled within its own task, so that all of them end with it. A client that cancels a request takes its
 //! handler with it, and one that cancels more than it lets be answered is sent away (rapid reset). See docs/adr/0020.
 
+pub(super) mod settings;
+mod shared;
 mod stream;
 
 use super::connection::Connection;
 use super::metrics::Abort;
-use super::watch::Timeouts;
 use crate::domain::limits::{HEAD_BYTES_MAX, PRODUCT_BODY_BYTES_MAX, STREAMS_PER_CONNECTION_MAX};
 use actix_http::Request;
 use actix_service::Service;
@@ -19,13 +20,14 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, server};
+pub(super) use settings::Settings;
+use shared::Shared;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use stream::End;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
@@ -44,27 +46,6 @@ const RESET_FOR_ERRORS_MAX: usize = 1_024;
 const RESET_REMEMBERED_MAX: usize = 50;
 /// Requests that a client may cancel beyond those that were answered.
 const CANCELLED_MAX: u64 = STREAMS_PER_CONNECTION_MAX as u64;
-
-/// How a worker's connections are served.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    /// For the connection's preface.
-    pub head_timeout: Duration,
-    /// How long it may be without a request.
-    pub keep_alive: Duration,
-    /// How slowly answers may be taken.
-    pub timeouts: Timeouts,
-}
-
-/// What the requests of one connection share.
-struct Shared<S> {
-    service: Rc<S>,
-    connection: Arc<Connection>,
-    peer: Option<SocketAddr>,
-    settings: Settings,
-    /// Bytes of bodies that were handed over, in all.
-    taken: Cell<u64>,
-}
 
 /// Bounds of the protocol. Of a header block that goes on in CONTINUATION frames, h2 derives how many there may be from the size of the list
 /// and of a frame (CVE-2024-27316).

@@ -1,12 +1,16 @@
-//! Connections: which get in, how much they may hold, how slow they may be, and HTTP/2.
+//! The server's sockets. Connections: which get in, how much they may hold, how slow they may be; TLS and HTTP/2.
 
 pub mod accept;
 pub mod admission;
 pub mod arriving;
 pub mod connection;
 pub mod http2;
+pub mod liveness;
 pub mod metrics;
+pub mod server;
+pub mod sizes;
 pub mod socket;
+pub mod tls;
 pub mod unsent;
 pub mod watch;
 

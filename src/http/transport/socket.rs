@@ -7,7 +7,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// For the other side to close after us.
+pub(in crate::http) const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is collected for one write. A connection's buffer grows to a power of two above it and stays there, and a burst of events
+/// fills it on every event stream.
+pub(in crate::http) const WRITE_BUFFER_BYTES: usize = 15 << 10;
 
 /// Below TLS, where there is some.
 pub struct Socket {

@@ -5,8 +5,8 @@
 
 use super::connection::Connection;
 use crate::domain::limits::COUNTED_ANSWER_BYTES_MIN;
-use crate::http::lifeline;
 use crate::http::problem::Problem;
+use crate::http::transport::liveness;
 use crate::service::{Code, Failure};
 use actix_web::ResponseError;
 use actix_web::body::{BodySize, EitherBody, MessageBody};
@@ -132,7 +132,7 @@ fn room<B: MessageBody>(response: &ServiceResponse<B>) -> Result<Option<Room>, (
         BodySize::Stream if response.response().extensions().contains::<EventStream>() => {
             // A connection of HTTP/2 has other streams, which must be taken.
             if response.request().version() < Version::HTTP_2
-                && let Some(connection) = lifeline::connection(response.request())
+                && let Some(connection) = liveness::connection(response.request())
             {
                 connection.stream_events();
             }
@@ -143,7 +143,7 @@ fn room<B: MessageBody>(response: &ServiceResponse<B>) -> Result<Option<Room>, (
     if response.response().extensions().contains::<Shared>() {
         return Ok(None);
     }
-    let Some(connection) = lifeline::connection(response.request()) else { return Ok(None) };
+    let Some(connection) = liveness::connection(response.request()) else { return Ok(None) };
     let bytes = usize::try_from(bytes).map_err(|_| ())?;
     if !connection.take_unsent(bytes) {
         connection.connections().metrics().answers_refused.inc();

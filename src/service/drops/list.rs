@@ -1,10 +1,10 @@
 //! Lists of drops, from SQL, or from memory while the database is away.
 
 use super::{Drops, view_of, view_of_row};
-use crate::actors::publish::Published;
+use crate::actors::inventory::snapshot::DropSnapshot;
 use crate::domain::{DropId, DropStatus};
 use crate::service::creators::{ROW_BYTES, page_found};
-use crate::service::failure::sql_is_true;
+use crate::service::failure::ensure_projected;
 use crate::service::{Code, DropView, Failure, Page};
 use crate::storage::{DropFilter, DropRow, Phase};
 
@@ -45,7 +45,7 @@ impl Drops {
         after: Option<DropId>,
         limit: u32,
     ) -> Result<Page<DropView>, Failure> {
-        sql_is_true(&self.projection).await?;
+        ensure_projected(&self.projection).await?;
         let weigh = |row: &DropRow| {
             let variants = row.spec.variants.iter().map(|variant| ROW_BYTES / 2 + variant.name.len()).sum::<usize>();
             ROW_BYTES + row.spec.title.len() + variants
@@ -67,7 +67,7 @@ fn in_memory(filter: &DropFilter) -> bool {
 }
 
 /// Whether a drop of the creator that is asked for is on sale and asked for.
-fn fits(filter: &DropFilter, drop: &Published) -> bool {
+fn fits(filter: &DropFilter, drop: &DropSnapshot) -> bool {
     let DropFilter { status, phase, creator: _, starts_from, starts_before, followed_by: _ } = *filter;
     matches!(drop.status, DropStatus::Live | DropStatus::SoldOut)
         && status.is_none_or(|status| drop.status == status)

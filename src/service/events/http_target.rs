@@ -1,7 +1,7 @@
 //! Sends events over HTTP, as the HTTP binding of CloudEvents says for batches: one POST with an array, and 2xx says that they are taken.
 
 use super::{Sent, Target};
-use crate::actors::cloud_event::BATCH_MEDIA_TYPE;
+use crate::actors::consumers::cloud_event::BATCH_MEDIA_TYPE;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{

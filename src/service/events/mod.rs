@@ -12,7 +12,7 @@ mod tests;
 pub use http_target::{EventsUrl, HttpTarget};
 
 use crate::actors::Clock;
-use crate::actors::cloud_event::CloudEvent;
+use crate::actors::consumers::cloud_event::CloudEvent;
 use crate::actors::consumers::dead_letters::{DeadLetter, DeadLetters};
 use crate::actors::consumers::offsets::OffsetFile;
 use crate::actors::consumers::{About, Consumer, Gap, Progress, Retention, Run, Step, Tail, TailError};

@@ -136,7 +136,7 @@ fn said(units: std::ops::Range<u64>) -> Vec<u64> {
     units.filter(|n| n % 5 != 0).collect()
 }
 
-fn to_the_end() -> watch::Receiver<bool> {
+fn spawn_detached() -> watch::Receiver<bool> {
     watch::channel(true).1
 }
 
@@ -163,7 +163,7 @@ async fn a_crash_between_effect_and_offset_loses_nothing_and_repeats_under_the_s
                 appended += 10;
             }
         }
-        runner::run(&mut world.begin(Play::new(&world.taken)).0, to_the_end()).await;
+        runner::run(&mut world.begin(Play::new(&world.taken)).0, spawn_detached()).await;
         let (units, again) = world.units();
         assert_eq!(units, said(1..appended.into()), "seed {seed}: all, first come in their order");
         repeated += again;
@@ -183,7 +183,7 @@ async fn what_was_in_hand_at_a_panic_is_sent_when_it_begins_again() {
     assert_eq!(events.work().await, Step::Worked);
     assert!(AssertUnwindSafe(events.work()).catch_unwind().await.is_err());
     events.begin_again();
-    runner::run(&mut events, to_the_end()).await;
+    runner::run(&mut events, spawn_detached()).await;
     assert_eq!(world.units(), (said(1..60), 0));
 }
 
@@ -193,7 +193,7 @@ async fn one_event_that_is_refused_is_set_aside_and_goes_when_it_is_taken() {
     world.kept().resume(&world.journal.handle().reader(), 1, None).unwrap();
     world.append(1..100).await;
     let (mut events, progress) = world.begin(Play { refused: Some(42), ..Play::new(&world.taken) });
-    runner::run(&mut events, to_the_end()).await;
+    runner::run(&mut events, spawn_detached()).await;
     let others: Vec<u64> = said(1..100).into_iter().filter(|units| *units != 42).collect();
     assert_eq!(world.units(), (others, 0));
     let [letter] = &world.kept().dead.all().unwrap()[..] else { panic!("one") };
@@ -223,7 +223,7 @@ async fn what_the_journal_did_not_keep_is_said_in_its_place() {
         next += 10;
         reader.advance_cursor("sql", reader.durable());
     }
-    runner::run(&mut events, to_the_end()).await;
+    runner::run(&mut events, spawn_detached()).await;
     let gap = progress.last_gap().unwrap();
     let taken = world.taken.lock().unwrap().clone();
     let at = taken.iter().position(|event| event["type"] == "com.livedrop.events.gap.v1").unwrap();

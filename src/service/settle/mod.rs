@@ -8,12 +8,12 @@ pub mod refunds;
 #[cfg(test)]
 mod tests;
 
-use super::drops::ask_failure;
-use super::payments::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
+use super::failure::ask_failure;
 use super::{Code, Failure};
 use crate::actors::{Answer, AskError, Backoff, DropHandle};
 use crate::domain::{OrderId, OrderView, ReleaseReason, TraceId};
 use crate::engine::{Command, Outcome, Rejection};
+use crate::payments::gateway::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
 use dashmap::DashSet;
 use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
@@ -35,7 +35,7 @@ pub enum Paid {
     Order(Box<OrderView>),
     /// Another request is charging this order.
     Running,
-    /// No answer within our patience (the task goes on), or no charge was made.
+    /// No answer within our time_limit (the task goes on), or no charge was made.
     TimedOut,
 }
 
@@ -44,14 +44,14 @@ pub enum Paid {
 pub struct Settler {
     gateway: Arc<dyn PaymentGateway>,
     charging: Arc<DashSet<OrderId>>,
-    patience: Duration,
+    time_limit: Duration,
 }
 
 impl Settler {
     /// A settler that lets a request wait this long for the gateway.
     #[must_use]
-    pub fn new(gateway: Arc<dyn PaymentGateway>, patience: Duration) -> Self {
-        Self { gateway, charging: Arc::default(), patience }
+    pub fn new(gateway: Arc<dyn PaymentGateway>, time_limit: Duration) -> Self {
+        Self { gateway, charging: Arc::default(), time_limit }
     }
 
     /// The right to charge an order, unless somebody has it. Whoever charges takes it before the drop hears that a payment
@@ -116,7 +116,7 @@ impl Settler {
             // Nobody waits any more: the order itself tells.
             let _ = done.send(result);
         });
-        match tokio::time::timeout(self.patience, wait).await {
+        match tokio::time::timeout(self.time_limit, wait).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(ask_failure(AskError::OutcomeUnknown)),
             Err(_) => Ok(Paid::TimedOut),

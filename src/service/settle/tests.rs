@@ -8,8 +8,8 @@ use crate::domain::{DropId, DropSpec, OrderId, OrderStatus, OrderView, ReleaseRe
 use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, Outcome, Reserve};
 use crate::journal::{Journal, JournalOptions, MemoryDevice};
+use crate::payments::gateway::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
 use crate::service::orders::{NewOrder, Orders};
-use crate::service::payments::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
 use crate::storage;
 use async_trait::async_trait;
 use futures_util::FutureExt;

@@ -6,13 +6,11 @@ mod target;
 mod write;
 
 use super::failure::{from_migrate, from_sqlx};
-use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use super::rows::tag_of;
-use super::sql::{
-    ACQUIRE_TIMEOUT, CLOSE_TIMEOUT, Database, Place, Places, STATEMENT_TIMEOUT, Session, Value, args, columns,
-};
+use super::sql::{ACQUIRE_TIMEOUT, CLOSE_TIMEOUT, Database, Session, Slot, Slots, Value, args, columns};
 use super::{OrderNote, RefusalRow, StoreError};
 use crate::domain::OrderId;
+use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use opening::Opened;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
@@ -28,7 +26,7 @@ columns!(PgRow);
 /// A pool, and a place in front of it for each connection.
 pub(super) struct PostgresDatabase {
     pool: PgPool,
-    places: Places,
+    slots: Slots,
     options: PgConnectOptions,
     /// How a transaction begins, where its settings do not come from its session.
     begin: Option<String>,
@@ -55,7 +53,7 @@ impl PostgresDatabase {
         let set = |(name, value): (&str, String)| format!("; SET LOCAL {name} = '{value}'");
         let begin =
             pooled.then(|| opening::settings().into_iter().fold("BEGIN".to_owned(), |sql, one| sql + &set(one)));
-        Ok(Self { pool, places: Places::new(connections), options, begin })
+        Ok(Self { pool, slots: Slots::new(connections), options, begin })
     }
 
     /// Migrates in one transaction, under a lock that ends with it. Behind a pooler a session's lock would stay with whoever gets that
@@ -96,13 +94,13 @@ impl Database for PostgresDatabase {
     const REFUSAL_OF_KEY: &'static str = "SELECT * FROM refusals WHERE digest = $1 ORDER BY at, sequence LIMIT 1";
 
     async fn session(&self) -> Result<PostgresSession, StoreError> {
-        let place = self.places.take().await?;
+        let place = self.slots.take().await?;
         let link = Link::Plain(self.pool.acquire().await.map_err(from_sqlx)?);
         Ok(PostgresSession { link, _place: place })
     }
 
     async fn transaction(&self) -> Result<PostgresSession, StoreError> {
-        let place = self.places.take().await?;
+        let place = self.slots.take().await?;
         let transaction = match &self.begin {
             None => self.pool.begin().await,
             Some(begin) => self.pool.begin_with(AssertSqlSafe(begin.as_str())).await,
@@ -112,7 +110,7 @@ impl Database for PostgresDatabase {
     }
 
     async fn browse(&self) -> Result<PostgresSession, StoreError> {
-        let place = self.places.take_for_browsing().await?;
+        let place = self.slots.take_for_browsing().await?;
         let link = Link::Plain(self.pool.acquire().await.map_err(from_sqlx)?);
         Ok(PostgresSession { link, _place: place })
     }
@@ -129,7 +127,7 @@ impl Database for PostgresDatabase {
         // One of the pool's: the role may be allowed no other. A migration may take longer than a statement of ours ever should, so the
         // connection is closed in any case, and with it goes the lock under which two processes that start at once migrate one after
         // the other.
-        let _place = self.places.take().await?;
+        let _place = self.slots.take().await?;
         let mut connection = self.pool.acquire().await.map_err(from_sqlx)?.detach();
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await.map_err(from_sqlx)?;
         let result = MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(from_migrate);
@@ -154,7 +152,7 @@ impl Database for PostgresDatabase {
 pub(super) struct PostgresSession {
     // In this order: the connection goes back before the place is free.
     link: Link,
-    _place: Place,
+    _place: Slot,
 }
 
 enum Link {
@@ -247,8 +245,12 @@ impl Session for PostgresSession {
         write::insert_notes(self.connection(), notes).await.map_err(from_sqlx)
     }
 
-    async fn insert_order_news(&mut self, journal: Uuid, news: &[OrderNews]) -> Result<(), StoreError> {
-        write::insert_order_news(self.connection(), journal, news).await.map_err(from_sqlx)
+    async fn insert_order_news(
+        &mut self,
+        journal: Uuid,
+        notifications: &[OrderNotification],
+    ) -> Result<(), StoreError> {
+        write::insert_order_news(self.connection(), journal, notifications).await.map_err(from_sqlx)
     }
 
     async fn commit(self) -> Result<(), StoreError> {

@@ -1,8 +1,9 @@
 //! The first connection: how it is encrypted, what stands between us and the server, and how many connections there may be.
 
 use super::target::Target;
-use super::{STATEMENT_TIMEOUT, StoreError};
+use crate::storage::StoreError;
 use crate::storage::failure::from_sqlx;
+use crate::storage::sql::STATEMENT_TIMEOUT;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Error, PgConnection, Row};
 use std::io;

@@ -4,7 +4,7 @@
 
 use super::text;
 use crate::domain::{Timestamp, TraceId};
-use crate::storage::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
+use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
 use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{PgConnection, Result};
@@ -222,7 +222,11 @@ pub(super) async fn insert_notes(connection: &mut PgConnection, notes: &[OrderNo
         .map(|_| ())
 }
 
-pub(super) async fn insert_order_news(connection: &mut PgConnection, journal: Uuid, news: &[OrderNews]) -> Result<()> {
+pub(super) async fn insert_order_news(
+    connection: &mut PgConnection,
+    journal: Uuid,
+    notifications: &[OrderNotification],
+) -> Result<()> {
     let sql = "INSERT INTO inbox (user_id, journal_id, sequence, kind, at, drop_id, order_id, variant_id, quantity, \
                reason) \
                SELECT user_id, $1, sequence, kind, at, drop_id, order_id, variant_id, quantity, reason \
@@ -232,15 +236,15 @@ pub(super) async fn insert_order_news(connection: &mut PgConnection, journal: Uu
                ON CONFLICT DO NOTHING";
     sqlx::query(sql)
         .bind(journal)
-        .bind(column(news, |news| news.line.buyer.0))
-        .bind(column(news, |news| news.sequence.cast_signed()))
-        .bind(column(news, |news| news.kind))
-        .bind(column(news, |news| news.at.as_millis()))
-        .bind(column(news, |news| news.drop.0))
-        .bind(column(news, |news| news.line.order.0))
-        .bind(column(news, |news| news.line.variant.0))
-        .bind(column(news, |news| i64::from(news.line.quantity)))
-        .bind(column(news, |news| news.reason))
+        .bind(column(notifications, |notifications| notifications.line.buyer.0))
+        .bind(column(notifications, |notifications| notifications.sequence.cast_signed()))
+        .bind(column(notifications, |notifications| notifications.kind))
+        .bind(column(notifications, |notifications| notifications.at.as_millis()))
+        .bind(column(notifications, |notifications| notifications.drop.0))
+        .bind(column(notifications, |notifications| notifications.line.order.0))
+        .bind(column(notifications, |notifications| notifications.line.variant.0))
+        .bind(column(notifications, |notifications| i64::from(notifications.line.quantity)))
+        .bind(column(notifications, |notifications| notifications.reason))
         .execute(connection)
         .await
         .map(|_| ())

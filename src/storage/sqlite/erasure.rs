@@ -3,7 +3,7 @@
 
 use crate::storage::StoreError;
 use crate::storage::failure::from_sqlx;
-use crate::storage::sql::Places;
+use crate::storage::sql::Slots;
 use sqlx::{Row, SqlitePool};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,13 +19,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Eraser {
     writer: SqlitePool,
-    place: Places,
+    place: Slots,
     /// Whether a cut is due that has not begun.
     due: Arc<AtomicBool>,
 }
 
 impl Eraser {
-    pub fn new(writer: SqlitePool, place: Places) -> Self {
+    pub fn new(writer: SqlitePool, place: Slots) -> Self {
         Self { writer, place, due: Arc::default() }
     }
 

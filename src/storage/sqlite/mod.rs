@@ -1,16 +1,16 @@
 //! SQLite: the default, a file in the data directory.
 
-mod eras;
 mod erasure;
 mod file;
+mod generations;
 mod write;
 
 use super::failure::{from_migrate, from_sqlx};
-use super::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
 use super::rows::tag_of;
-use super::sql::{ACQUIRE_TIMEOUT, CLOSE_TIMEOUT, Database, Place, Places, Session, Value, args, columns};
+use super::sql::{ACQUIRE_TIMEOUT, CLOSE_TIMEOUT, Database, Session, Slot, Slots, Value, args, columns};
 use super::{OrderNote, RefusalRow, StoreError};
 use crate::domain::OrderId;
+use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use rustix::process::{Pid, getpriority_process, setpriority_process};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
@@ -54,9 +54,9 @@ columns!(SqliteRow);
 /// line here cannot fail with "database is locked".
 pub(super) struct SqliteDatabase {
     writer: SqlitePool,
-    writer_place: Places,
+    writer_slots: Slots,
     readers: SqlitePool,
-    reader_places: Places,
+    reader_slots: Slots,
     migrating: SqliteConnectOptions,
     eraser: erasure::Eraser,
 }
@@ -97,9 +97,9 @@ impl SqliteDatabase {
         let writer = usable.connect_with(writing).await.map_err(|error| file::sorted(&path, error))?;
         let reading = options.pragma("query_only", "1");
         let readers = pool(READERS_MAX).connect_with(reading).await.map_err(|error| file::sorted(&path, error))?;
-        let (writer_place, reader_places) = (Places::new(1), Places::new(READERS_MAX));
-        let eraser = erasure::Eraser::new(writer.clone(), writer_place.clone());
-        Ok(Self { writer, writer_place, readers, reader_places, migrating, eraser })
+        let (writer_slots, reader_slots) = (Slots::new(1), Slots::new(READERS_MAX));
+        let eraser = erasure::Eraser::new(writer.clone(), writer_slots.clone());
+        Ok(Self { writer, writer_slots, readers, reader_slots, migrating, eraser })
     }
 }
 
@@ -145,25 +145,25 @@ impl Database for SqliteDatabase {
     const HAS_MIGRATIONS: &'static str =
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'";
     const FIRST_IMAGE: &'static str = "json_extract(images, '$[0]')";
-    const OF_INBOX: &'static str = eras::OF_INBOX;
-    const ORDERS_OF: &'static str = eras::ORDERS_OF;
-    const ORDER_OF_KEY: &'static str = eras::ORDER_OF_KEY;
-    const REFUSAL_OF_KEY: &'static str = eras::REFUSAL_OF_KEY;
+    const OF_INBOX: &'static str = generations::OF_INBOX;
+    const ORDERS_OF: &'static str = generations::ORDERS_OF;
+    const ORDER_OF_KEY: &'static str = generations::ORDER_OF_KEY;
+    const REFUSAL_OF_KEY: &'static str = generations::REFUSAL_OF_KEY;
 
     async fn session(&self) -> Result<SqliteSession, StoreError> {
-        let place = self.reader_places.take().await?;
+        let place = self.reader_slots.take().await?;
         let link = Link::Plain(self.readers.acquire().await.map_err(from_sqlx)?);
         Ok(SqliteSession { link, _place: place })
     }
 
     async fn browse(&self) -> Result<SqliteSession, StoreError> {
-        let place = self.reader_places.take_for_browsing().await?;
+        let place = self.reader_slots.take_for_browsing().await?;
         let link = Link::Plain(self.readers.acquire().await.map_err(from_sqlx)?);
         Ok(SqliteSession { link, _place: place })
     }
 
     async fn transaction(&self) -> Result<SqliteSession, StoreError> {
-        let place = self.writer_place.take().await?;
+        let place = self.writer_slots.take().await?;
         // A transaction that begins with a read and writes later could not be let through by another process's writer.
         let link = Link::Transaction(self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(from_sqlx)?);
         Ok(SqliteSession { link, _place: place })
@@ -174,7 +174,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        let _place = self.writer_place.take().await?;
+        let _place = self.writer_slots.take().await?;
         // A connection of its own: what a migration sorts may be larger than memory.
         let alone = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = alone.connect_with(self.migrating.clone()).await.map_err(from_sqlx)?;
@@ -213,7 +213,7 @@ impl Database for SqliteDatabase {
 pub(super) struct SqliteSession {
     // In this order: the connection goes back before the place is free.
     link: Link,
-    _place: Place,
+    _place: Slot,
 }
 
 enum Link {
@@ -305,24 +305,28 @@ impl Session for SqliteSession {
         write::update_variants(self.connection(), variants).await.map_err(from_sqlx)
     }
     async fn insert_orders(&mut self, orders: &[NewOrder]) -> Result<(), StoreError> {
-        let era = eras::take(self.connection(), orders.len()).await?;
-        write::insert_orders(self.connection(), era, orders).await.map_err(from_sqlx)
+        let generation = generations::take(self.connection(), orders.len()).await?;
+        write::insert_orders(self.connection(), generation, orders).await.map_err(from_sqlx)
     }
     async fn update_orders(&mut self, orders: &[OrderImage]) -> Result<(), StoreError> {
         write::update_orders(self.connection(), orders).await.map_err(from_sqlx)
     }
     async fn insert_refusals(&mut self, journal: Uuid, refusals: &[RefusalRow]) -> Result<(), StoreError> {
-        let era = eras::take(self.connection(), refusals.len()).await?;
-        write::insert_refusals(self.connection(), journal, era, refusals).await.map_err(from_sqlx)
+        let generation = generations::take(self.connection(), refusals.len()).await?;
+        write::insert_refusals(self.connection(), journal, generation, refusals).await.map_err(from_sqlx)
     }
 
     async fn insert_notes(&mut self, notes: &[OrderNote]) -> Result<(), StoreError> {
         write::insert_notes(self.connection(), notes).await.map_err(from_sqlx)
     }
 
-    async fn insert_order_news(&mut self, journal: Uuid, news: &[OrderNews]) -> Result<(), StoreError> {
-        let era = eras::take(self.connection(), news.len()).await?;
-        write::insert_order_news(self.connection(), journal, era, news).await.map_err(from_sqlx)
+    async fn insert_order_news(
+        &mut self,
+        journal: Uuid,
+        notifications: &[OrderNotification],
+    ) -> Result<(), StoreError> {
+        let generation = generations::take(self.connection(), notifications.len()).await?;
+        write::insert_order_news(self.connection(), journal, generation, notifications).await.map_err(from_sqlx)
     }
 
     async fn commit(self) -> Result<(), StoreError> {

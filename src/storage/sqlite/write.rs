@@ -4,7 +4,7 @@
 
 use super::query;
 use crate::domain::{OrderStatus, OrderView};
-use crate::storage::fold::{DropImage, NewOrder, OrderImage, OrderNews, VariantImage};
+use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
 use crate::storage::sql::Value;
 use crate::storage::{OrderNote, RefusalRow};
@@ -185,7 +185,7 @@ macro_rules! orders_from {
     };
 }
 
-fn lasting(era: i64, order: &NewOrder) -> [Value; 9] {
+fn lasting(generation: i64, order: &NewOrder) -> [Value; 9] {
     let view = &order.view;
     [
         packed(
@@ -193,7 +193,7 @@ fn lasting(era: i64, order: &NewOrder) -> [Value; 9] {
             [view.unit_price.currency.as_str(), &key_text(order.digest)],
         ),
         tag_of(view.id).into(),
-        era.into(),
+        generation.into(),
         view.quantity.into(),
         view.unit_price.amount.into(),
         key_bits(order.digest).into(),
@@ -218,18 +218,23 @@ fn changing(view: &OrderView) -> [Value; 9] {
     ]
 }
 
-pub(super) async fn insert_orders(connection: &mut SqliteConnection, era: i64, orders: &[NewOrder]) -> Result<()> {
+pub(super) async fn insert_orders(
+    connection: &mut SqliteConnection,
+    generation: i64,
+    orders: &[NewOrder],
+) -> Result<()> {
     // A held order that nobody has paid for is nothing but what it was placed with.
     let (held, gone_on): (Vec<&NewOrder>, Vec<&NewOrder>) = orders
         .iter()
         .partition(|order| order.view.status == OrderStatus::Reserved && order.view.payment_pending.is_none());
     let (head, tail) = orders_from!("");
-    bulk(connection, head, tail, &held, |order| lasting(era, order)).await?;
+    bulk(connection, head, tail, &held, |order| lasting(generation, order)).await?;
     let (head, tail) = orders_from!(
         ", status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, payment_pending, refund_due, \
          failed_trace"
     );
-    bulk(connection, head, tail, &gone_on, |order| lasting(era, order).into_iter().chain(changing(&order.view))).await
+    bulk(connection, head, tail, &gone_on, |order| lasting(generation, order).into_iter().chain(changing(&order.view)))
+        .await
 }
 
 pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[OrderImage]) -> Result<()> {
@@ -251,7 +256,7 @@ pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[O
 pub(super) async fn insert_refusals(
     connection: &mut SqliteConnection,
     journal: Uuid,
-    era: i64,
+    generation: i64,
     refusals: &[RefusalRow],
 ) -> Result<()> {
     let head = "WITH new (packed, sequence, era, fingerprint, at, available) AS (";
@@ -264,7 +269,7 @@ pub(super) async fn insert_refusals(
         [
             packed([journal, row.drop_id.0, row.buyer.0, row.digest.0, row.trace.0], [row.refusal.as_str()]),
             int(row.sequence.cast_signed()),
-            era.into(),
+            generation.into(),
             fingerprint_bits(row.fingerprint).into(),
             row.at.into(),
             Value::Int(row.refusal.available().map(i64::from)),
@@ -290,23 +295,23 @@ pub(super) async fn insert_notes(connection: &mut SqliteConnection, notes: &[Ord
 pub(super) async fn insert_order_news(
     connection: &mut SqliteConnection,
     journal: Uuid,
-    era: i64,
-    news: &[OrderNews],
+    generation: i64,
+    notifications: &[OrderNotification],
 ) -> Result<()> {
     let head = "WITH new (packed, era, sequence, at, quantity, reason) AS (";
     // `WHERE true`: without it, `ON` would begin a join's condition (https://www.sqlite.org/lang_upsert.html, section 2.2).
     let tail = ") INSERT INTO inbox (user_id, journal_id, drop_id, order_id, variant_id, kind, era, sequence, at, quantity, reason) \
                 SELECT substr(packed, 1, 16), substr(packed, 17, 16), substr(packed, 33, 16), substr(packed, 49, 16), \
                 substr(packed, 65, 16), CAST(substr(packed, 81) AS TEXT), era, sequence, at, quantity, reason FROM new WHERE true ON CONFLICT DO NOTHING";
-    bulk(connection, head, tail, news, |news| {
-        let line = &news.line;
+    bulk(connection, head, tail, notifications, |notifications| {
+        let line = &notifications.line;
         [
-            packed([line.buyer.0, journal, news.drop.0, line.order.0, line.variant.0], [news.kind]),
-            era.into(),
-            news.sequence.into(),
-            news.at.into(),
+            packed([line.buyer.0, journal, notifications.drop.0, line.order.0, line.variant.0], [notifications.kind]),
+            generation.into(),
+            notifications.sequence.into(),
+            notifications.at.into(),
             line.quantity.into(),
-            maybe_text(news.reason),
+            maybe_text(notifications.reason),
         ]
     })
     .await

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::actors::consumers::aside;
-use crate::actors::recovery::recover;
+use crate::actors::inventory::recovery::recover;
 use crate::domain::fixtures::drop_of;
 use crate::domain::{DropEvent, OrderView, Timestamp};
 use crate::engine::fixtures::reserve_in;
@@ -174,7 +174,7 @@ fn record(drop: DropId, event: DropEvent) -> DropRecord {
     DropRecord { drop, at: Timestamp::from_millis(0), event }
 }
 
-async fn to_the_end(projector: &mut Projector) {
+async fn spawn_detached(projector: &mut Projector) {
     loop {
         match projector.step().await {
             Projected::Batch | Projected::Narrowed => {}
@@ -194,7 +194,7 @@ async fn a_record_that_is_refused_for_good_stops_its_own_drop_and_no_other() {
     let store = Arc::new(Picky::default());
     let (mut projector, view) = Projector::new(store.clone(), &story.reader(), 0);
     assert!(!view.has_all_of(story.id(bad)), "nobody knows before the database has been asked");
-    to_the_end(&mut projector).await;
+    spawn_detached(&mut projector).await;
 
     assert_eq!((view.watermark(), view.trouble()), (story.reader().durable(), None));
     let transactions = store.transactions.load(Ordering::Relaxed);
@@ -219,7 +219,7 @@ async fn a_record_that_is_refused_for_good_stops_its_own_drop_and_no_other() {
     for n in 0..30 {
         story.order(n % 3, "k").await;
     }
-    to_the_end(&mut projector).await;
+    spawn_detached(&mut projector).await;
     assert_eq!(view.set_aside()[0].records, aside.records + 10);
     assert!(story.in_sql(&*store, 0).await && !story.in_sql(&*store, bad).await);
 }
@@ -234,7 +234,7 @@ async fn recovery_knows_what_is_set_aside_and_a_later_try_applies_it() {
     let reader = story.reader();
     let (journal, epoch) = (reader.journal_id(), reader.epoch());
     let (mut projector, view) = Projector::new(store.clone(), &reader, 0);
-    to_the_end(&mut projector).await;
+    spawn_detached(&mut projector).await;
     // Not projected yet.
     story.order(1, "k").await;
     let recovered = recover(&*store, &reader, view.watermark(), reader.durable()).await.unwrap();
@@ -251,7 +251,7 @@ async fn recovery_knows_what_is_set_aside_and_a_later_try_applies_it() {
     let again = aside::retry(&*store, journal, epoch).await.unwrap();
     assert_eq!((again.applied, again.left), (25, Vec::new()));
     let (mut projector, view) = Projector::new(store.clone(), &reader, view.watermark());
-    to_the_end(&mut projector).await;
+    spawn_detached(&mut projector).await;
     assert!(story.in_sql(&*store, 0).await && story.in_sql(&*store, 1).await && view.has_all_of(story.id(1)));
 }
 
@@ -271,7 +271,7 @@ async fn a_drop_that_is_refused_from_its_beginning_is_recovered_too() {
     let recovered = recover(&*store, &reader, 1, reader.durable()).await.unwrap();
     assert_eq!(recovered.drops.iter().map(DropState::order_count).collect::<Vec<_>>(), [1]);
     let (mut projector, view) = Projector::new(store.clone(), &reader, 1);
-    to_the_end(&mut projector).await;
+    spawn_detached(&mut projector).await;
     assert_eq!(view.set_aside()[0].records, reader.durable());
     assert_eq!(aside::retry(&*store, reader.journal_id(), reader.epoch()).await.unwrap().applied, reader.durable());
     assert!(story.in_sql(&*store, 0).await);
@@ -291,7 +291,7 @@ async fn what_cannot_even_be_set_aside_stops_everything() {
     assert!(view.trouble().is_some_and(|trouble| trouble.contains("no such character")));
     // Once it is taken, it goes on from there.
     store.cured.store(true, Ordering::Relaxed);
-    to_the_end(&mut projector).await;
+    spawn_detached(&mut projector).await;
     assert_eq!((view.watermark(), view.trouble()), (story.reader().durable(), None));
 }
 
@@ -345,6 +345,6 @@ async fn a_failure_means_the_same_to_every_question() {
         assert_eq!(view.trouble(), None);
         projector.load_aside().await.unwrap();
     }
-    to_the_end(&mut projector).await;
+    spawn_detached(&mut projector).await;
     assert_eq!(view.watermark(), 2);
 }

@@ -90,7 +90,7 @@ impl World {
     }
 }
 
-fn to_the_end() -> watch::Receiver<bool> {
+fn spawn_detached() -> watch::Receiver<bool> {
     watch::channel(true).1
 }
 
@@ -103,7 +103,7 @@ async fn what_fails_is_tried_again_and_said() {
     assert_eq!(progress.lag(&reader, Timestamp::from_millis(9_000)).records, 3);
     consumer.away = 2;
     world.device.set(Some(Fault::nth(1).of(Operation::Open)));
-    run(&mut consumer, to_the_end()).await;
+    run(&mut consumer, spawn_detached()).await;
     assert_eq!((consumer.got, progress.errors(), progress.trouble()), (vec![1, 2, 3], 3, None));
     assert!(progress.last_error().is_some_and(|error| error.contains("cannot be read")), "{:?}", progress.last_error());
     let lag = progress.lag(&reader, Timestamp::from_millis(9_000));
@@ -139,7 +139,7 @@ async fn one_that_hangs_finds_a_gap_and_goes_on_after_it() {
         handle.advance_cursor("sql", handle.durable());
     }
     let last = handle.durable();
-    run(&mut consumer, to_the_end()).await;
+    run(&mut consumer, spawn_detached()).await;
     let [gap] = consumer.gaps[..] else { panic!("{:?}", consumer.gaps) };
     assert_eq!(gap.first, 1);
     assert_eq!(consumer.got, (gap.last + 1..=last).collect::<Vec<_>>(), "everything after the gap");

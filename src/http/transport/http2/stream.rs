@@ -1,6 +1,6 @@
 //! One request of an HTTP/2 connection: to the application and back.
 
-use super::Shared;
+use super::shared::Shared;
 use crate::domain::limits::STREAMS_PER_CONNECTION_MAX;
 use crate::http::transport::unsent::EventStream;
 use actix_http::error::PayloadError;

@@ -1,0 +1,326 @@
+//! What a live drop does with a command, without a mailbox, a clock or a timer: the actor is a thin shell around this, and
+//! the simulation drives it directly.
+//!
+//! Before it decides it takes a place in the journal's queue, so a decision can always be handed over. What is decided together is one
+//! entry of the journal: one buffer, one published stock, one message to the journal's thread.
+
+use crate::actors::OrderMetrics;
+use crate::actors::inventory::snapshot::{AskError, Decisions, DropSnapshot, ReplyTo, SnapshotCell};
+use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, KeyDigest, Moment, Timestamp};
+use crate::engine::state::Deadlines;
+use crate::engine::{Command, DropState, Outcome};
+use crate::journal::{JournalHandle, Permit, Records, Space};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What most records fit into: a buffer that grew would be made anew some times for each.
+const RECORD_BYTES: usize = 192;
+/// With so many bytes decisions are handed over at once: an entry is never split.
+const BATCH_BYTES: usize = 16 << 10;
+
+/// See the module.
+pub struct Decider {
+    drop: LiveDrop,
+    journal: JournalHandle<Decisions>,
+}
+
+struct LiveDrop {
+    id: DropId,
+    state: DropState,
+    cell: Arc<SnapshotCell>,
+    /// Of the command that is being decided.
+    events: Vec<DropEvent>,
+    metrics: OrderMetrics,
+    /// Whether the journal has (or will have) its `Scheduled` record: nothing else may come before it.
+    announced: bool,
+    retired: bool,
+}
+
+impl Decider {
+    /// Around a state whose published picture is in `cell`. A new drop is not `announced` yet.
+    #[must_use]
+    pub fn new(
+        state: DropState,
+        announced: bool,
+        cell: Arc<SnapshotCell>,
+        journal: JournalHandle<Decisions>,
+        metrics: OrderMetrics,
+    ) -> Self {
+        let id = state.spec().id;
+        let drop = LiveDrop { id, state, cell, events: Vec::new(), metrics, announced, retired: false };
+        Self { drop, journal }
+    }
+
+    /// The same, with a picture and counters that nobody else looks at.
+    #[must_use]
+    pub fn alone(state: DropState, announced: bool, journal: JournalHandle<Decisions>) -> Self {
+        let cell = Arc::new(SnapshotCell::new(DropSnapshot::of(&state, 0)));
+        Self::new(state, announced, cell, journal, OrderMetrics::default())
+    }
+
+    /// The drop.
+    #[must_use]
+    pub fn id(&self) -> DropId {
+        self.drop.id
+    }
+
+    /// Whether it may decide: its existence is recorded.
+    #[must_use]
+    pub fn is_announced(&self) -> bool {
+        self.drop.announced
+    }
+
+    /// What it has decided so far, durable or not.
+    #[must_use]
+    pub fn state(&self) -> &DropState {
+        &self.drop.state
+    }
+
+    /// What everybody can read of it.
+    #[must_use]
+    pub fn published(&self) -> DropSnapshot {
+        self.drop.cell.read()
+    }
+
+    /// When a tick has something to do next, if ever.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        self.drop.state.deadlines()
+    }
+
+    /// Reads ahead what commands will look for.
+    pub fn prefetch<'a>(&self, commands: impl ExactSizeIterator<Item = &'a Command>) {
+        // One alone waits as long either way.
+        if commands.len() > 1 {
+            self.drop.state.prefetch(commands);
+        }
+    }
+
+    /// Decides some `expected` commands one after the other, and hands them to the journal together.
+    pub fn batch(&mut self, expected: usize) -> Batch<'_> {
+        let Self { drop, journal } = self;
+        let replies = SmallVec::with_capacity(expected);
+        Batch { drop, journal, expected, permit: None, records: Records::default(), replies }
+    }
+
+    /// Decides one, and hands it over.
+    ///
+    /// # Errors
+    /// As [`Batch::ask`].
+    pub fn ask(&mut self, now: impl Into<Moment>, command: Command, reply: Option<ReplyTo>) -> Result<bool, AskError> {
+        self.batch(1).ask(now, command, reply)
+    }
+
+    /// Records that the drop exists: what a new drop does first.
+    pub fn announce(&mut self, reply: ReplyTo) {
+        let mut batch = self.batch(1);
+        if let Err(error) = batch.take_place() {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        batch.drop.announced = true;
+        let spec = DropSpec::clone(batch.drop.state.spec());
+        let record = DropRecord { drop: spec.id, at: spec.created_at, event: DropEvent::Scheduled(Box::new(spec)) };
+        push(&mut batch.records, &record);
+        batch.replies.push((reply, Outcome::Done(batch.drop.state.status())));
+    }
+
+    /// A drop agrees to take no more commands, so that it can leave memory, if it is settled or starts after `horizon`: the keys that it
+    /// remembers.
+    pub fn retire(&mut self, horizon: Timestamp) -> Option<Vec<KeyDigest>> {
+        let drop = &mut self.drop;
+        // What is published may lag behind what is decided: only when both agree is nothing on its way.
+        let published = drop.cell.read();
+        drop.retired = drop.state.can_leave(horizon) && published == DropSnapshot::of(&drop.state, published.position);
+        drop.retired.then(|| drop.state.keys().collect())
+    }
+}
+
+/// Decisions that go to the journal together, which is when this is dropped.
+pub struct Batch<'a> {
+    drop: &'a mut LiveDrop,
+    journal: &'a JournalHandle<Decisions>,
+    expected: usize,
+    permit: Option<Permit<'a, Decisions>>,
+    records: Records,
+    replies: SmallVec<[(ReplyTo, Outcome); 1]>,
+}
+
+impl Batch<'_> {
+    /// Decides a command; the answer leaves once it is durable. Returns whether anything changed.
+    ///
+    /// # Errors
+    /// [`AskError`], which `reply` has been told too: nothing was decided.
+    pub fn ask(&mut self, now: impl Into<Moment>, command: Command, reply: Option<ReplyTo>) -> Result<bool, AskError> {
+        let taken = match self.refusal(&command) {
+            None => self.take_place(),
+            Some(error) => Err(error),
+        };
+        if let Err(error) = taken {
+            if let Some(reply) = reply {
+                let _ = reply.send(Err(error));
+            }
+            return Err(error);
+        }
+        let Self { drop: LiveDrop { id, state, events, metrics, .. }, records, expected, .. } = self;
+        let (outcome, at) = state.apply(now, command, events);
+        let changed = !events.is_empty();
+        if changed && records.is_empty() {
+            *records = Records::with_capacity(RECORD_BYTES * events.len().max(*expected));
+        }
+        for event in events.drain(..) {
+            metrics.count(&event);
+            push(records, &DropRecord { drop: *id, at, event });
+        }
+        self.replies.extend(reply.map(|reply| (reply, outcome)));
+        if self.records.bytes() >= BATCH_BYTES {
+            self.hand_over();
+        }
+        Ok(changed)
+    }
+
+    /// Why a command is not even decided.
+    fn refusal(&self, command: &Command) -> Option<AskError> {
+        if self.drop.retired || !self.drop.announced {
+            return Some(AskError::Gone);
+        }
+        // Confirms and releases of existing holds may use the reserved segment; new holds may not.
+        let full = matches!(command, Command::Reserve(_)) && self.journal.space() == Space::Full;
+        full.then_some(AskError::DiskFull)
+    }
+
+    fn take_place(&mut self) -> Result<(), AskError> {
+        let taken = match &mut self.permit {
+            Some(permit) => permit.add_place(),
+            none => {
+                *none = self.journal.try_permit();
+                none.is_some()
+            }
+        };
+        // A full queue passes, a journal that failed does not: who retries for ever would only hold up the end.
+        let refused = || if self.journal.is_stopped() { AskError::Stopped } else { AskError::Overloaded };
+        if taken { Ok(()) } else { Err(refused()) }
+    }
+
+    fn hand_over(&mut self) {
+        let (records, replies) = (std::mem::take(&mut self.records), std::mem::take(&mut self.replies));
+        let Some(permit) = self.permit.take() else { return };
+        if records.is_empty() && replies.is_empty() {
+            return;
+        }
+        // The position is filled in when the journal has given one.
+        let publish =
+            (!records.is_empty()).then(|| (Arc::clone(&self.drop.cell), DropSnapshot::of(&self.drop.state, 0)));
+        permit.submit(records, Decisions { publish, replies });
+    }
+}
+
+/// A record's fields are bounded far below a journal record's size, and a sweep far below an entry's.
+fn push(records: &mut Records, record: &DropRecord) {
+    records.push(|buffer| record.encode(buffer)).expect("bounds of the domain keep records small");
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        // A state that broke its invariants says nothing any more.
+        if !std::thread::panicking() {
+            self.hand_over();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::Answer;
+    use crate::domain::fixtures::drop_of;
+    use crate::engine::fixtures::reserve_in;
+    use crate::journal::{Journal, JournalOptions, MemoryDevice};
+    use tokio::sync::oneshot::{Receiver, channel};
+
+    type Reply = Receiver<Result<Answer, AskError>>;
+
+    /// A live drop over a journal with so many places.
+    fn live(places: usize, stock: u32) -> (Journal<Decisions>, Decider, Timestamp) {
+        let options = JournalOptions { queue_entries: places, ..JournalOptions::in_memory() };
+        let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
+        let mut decider = Decider::alone(DropState::scheduled(drop_of(stock)), false, journal.handle());
+        let (reply, announced) = channel();
+        decider.announce(reply);
+        assert_eq!(answer(announced).unwrap().sequence, 1);
+        let now = decider.state().spec().starts_at;
+        decider.ask(now, Command::Start, None).unwrap();
+        settled(&journal, 2);
+        (journal, decider, now)
+    }
+
+    fn answer(reply: Reply) -> Result<Answer, AskError> {
+        reply.blocking_recv().expect("an answer")
+    }
+
+    /// Waits until everything is durable, and everybody has left the queue.
+    fn settled(journal: &Journal<Decisions>, sequence: u64) {
+        while journal.handle().durable() < sequence || journal.handle().queued() > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    fn reserve(batch: &mut Batch<'_>, now: Timestamp) -> Reply {
+        let (reply, answer) = channel();
+        let ask = Command::Reserve(Box::new(reserve_in(batch.drop.state.spec())));
+        let _ = batch.ask(now, ask, Some(reply));
+        answer
+    }
+
+    #[test]
+    fn what_is_decided_together_is_durable_and_published_together() {
+        let (journal, mut decider, now) = live(10, 5);
+        let mut batch = decider.batch(3);
+        let mut replies: Vec<Reply> = (0..3).map(|_| reserve(&mut batch, now)).collect();
+        assert!(replies.iter_mut().all(|reply| reply.try_recv().is_err()), "nothing leaves before");
+        assert_eq!(journal.handle().queued(), 3);
+        drop(batch);
+        let answers: Vec<Answer> = replies.into_iter().map(|reply| answer(reply).unwrap()).collect();
+        assert!(answers.iter().all(|answer| matches!(answer.outcome, Outcome::Order { replayed: false, .. })));
+        assert!(answers.iter().all(|answer| answer.sequence == 5));
+        let published = decider.published();
+        assert_eq!((published.position, published.variants[0].1.available), (5, 2));
+        settled(&journal, 5);
+    }
+
+    #[test]
+    fn who_finds_no_place_is_told_so_and_the_others_are_decided() {
+        let (journal, mut decider, now) = live(3, 100);
+        for round in 1..=2 {
+            let mut batch = decider.batch(5);
+            let replies: Vec<Reply> = (0..5).map(|_| reserve(&mut batch, now)).collect();
+            drop(batch);
+            let answers: Vec<_> = replies.into_iter().map(answer).collect();
+            assert!(answers[..3].iter().all(Result::is_ok));
+            assert_eq!(answers[3..], [const { Err(AskError::Overloaded) }; 2]);
+            settled(&journal, 2 + 3 * round);
+            assert_eq!(decider.published().variants[0].1.held, 3 * round as u32);
+        }
+    }
+
+    #[test]
+    fn what_changes_nothing_and_answers_nobody_takes_no_place() {
+        let (journal, mut decider, now) = live(1, 1);
+        assert_eq!(decider.ask(now, Command::Tick, None), Ok(false));
+        assert_eq!(journal.handle().queued(), 0);
+        drop(decider.batch(7));
+        assert_eq!(journal.handle().queued(), 0);
+    }
+
+    #[test]
+    fn a_batch_without_end_is_handed_over_in_parts() {
+        let (journal, mut decider, now) = live(1_000, 1_000);
+        let mut batch = decider.batch(2);
+        let replies: Vec<Reply> = (0..500).map(|_| reserve(&mut batch, now)).collect();
+        drop(batch);
+        let sequences: Vec<u64> = replies.into_iter().map(|reply| answer(reply).unwrap().sequence).collect();
+        assert!(sequences.is_sorted() && sequences[0] > 3 && sequences[0] < sequences[499]);
+        assert_eq!(sequences[499], 502);
+        settled(&journal, 502);
+    }
+}

@@ -1,0 +1,219 @@
+//! From disk to memory: the unsettled drops as SQL has them at the watermark, and the journal's records after it.
+
+use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, event::RecordError};
+use crate::engine::{DropState, state::Restore};
+use crate::journal::{JournalError, JournalReader};
+use crate::storage::{DropRow, Ledger, SetAside, StoreError};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
+use tracing::warn;
+use uuid::Uuid;
+
+/// Rows read at a time.
+const PAGE: u32 = 1_000;
+/// Records replayed at a time.
+const BATCH: usize = 4_096;
+
+/// Why recovery stopped. The server does not start then: going on would forget something.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryFailure {
+    /// The database cannot be read.
+    #[error("cannot load drops from the database: {0}")]
+    Store(#[from] StoreError),
+    /// The journal cannot be read.
+    #[error("cannot read the journal: {0}")]
+    Journal(#[from] JournalError),
+    /// A record that this version cannot read.
+    #[error("cannot read journal record {sequence}: {error}")]
+    Record {
+        /// Its sequence number.
+        sequence: u64,
+        /// Why.
+        error: RecordError,
+    },
+    /// SQL knows records that the journal does not have.
+    #[error(
+        "the database holds this journal up to record {watermark}, but the journal ends at {last}: \
+         records that were acknowledged are missing from the data directory; restore it from a backup"
+    )]
+    JournalBehind {
+        /// The database's watermark.
+        watermark: u64,
+        /// The journal's end.
+        last: u64,
+    },
+    /// The journal does not reach back to SQL.
+    #[error(
+        "the database holds this journal up to record {watermark}, and the journal in the data directory begins with record {oldest}: the records \
+         in between were deleted once the database had them. This database is older than the data directory: restore both from one backup, \
+         see docs/OPERATIONS.md"
+    )]
+    JournalBeginsLater {
+        /// The database's watermark.
+        watermark: u64,
+        /// The oldest record that is there.
+        oldest: u64,
+    },
+    /// Rows that do not fit together.
+    #[error("the database holds something unexpected: {0}")]
+    Corrupt(String),
+}
+
+/// What recovery found.
+pub struct Recovered {
+    /// The drops that belong in memory.
+    pub drops: Vec<DropState>,
+    /// How many journal records were replayed after the watermark.
+    pub replayed: u64,
+    /// When the last of what is known was recorded: the steady clock begins no earlier.
+    pub last_at: Timestamp,
+}
+
+/// Loads and replays. `last` is the journal's last sequence number.
+///
+/// # Errors
+/// [`RecoveryFailure`], one readable sentence.
+pub async fn recover(
+    store: &dyn Ledger,
+    journal: &JournalReader,
+    watermark: u64,
+    last: u64,
+) -> Result<Recovered, RecoveryFailure> {
+    recover_until(store, journal, watermark, last, Timestamp::from_millis(i64::MAX)).await
+}
+
+/// The same without drops that are scheduled to start after `horizon`, unless something has happened to them since the watermark.
+///
+/// # Errors
+/// As [`recover`].
+pub async fn recover_until(
+    store: &dyn Ledger,
+    journal: &JournalReader,
+    watermark: u64,
+    last: u64,
+    horizon: Timestamp,
+) -> Result<Recovered, RecoveryFailure> {
+    if watermark > last {
+        return Err(RecoveryFailure::JournalBehind { watermark, last });
+    }
+    let ends = last_records(journal, watermark).map_err(|failure| match failure {
+        RecoveryFailure::Journal(JournalError::Gone { oldest, .. }) => {
+            RecoveryFailure::JournalBeginsLater { watermark, oldest }
+        }
+        other => other,
+    })?;
+    let mut drops = HashMap::new();
+    for row in store.drops_to_load(horizon).await? {
+        drops.insert(row.spec.id, load(store, row).await?);
+    }
+    let (aside, mut replayed) = replay_set_aside(store, journal.journal_id(), &mut drops).await?;
+    let mut last_at = drops.values().map(DropState::last_at).max().unwrap_or_default();
+    let mut cursor = journal.cursor(watermark);
+    while let Some(batch) = cursor.next_batch(BATCH)? {
+        for (sequence, bytes) in batch.iter() {
+            let record = DropRecord::decode(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
+            let id = record.drop;
+            last_at = record.at;
+            let state = replay(store, &mut drops, record).await?;
+            // Memory follows what is still open, not how long the history is.
+            if ends.get(&id) == Some(&sequence) && state.is_settled() && !aside.contains(&id) {
+                drops.remove(&id);
+            }
+            replayed += 1;
+        }
+    }
+    // SQL does not know all of a drop that is set aside, so memory has to, however settled it is.
+    let kept = |drop: &DropState| !drop.is_settled() || aside.contains(&drop.spec().id);
+    let drops: Vec<DropState> = drops.into_values().filter(kept).collect();
+    drops.iter().for_each(DropState::assert_invariants);
+    Ok(Recovered { drops, replayed, last_at })
+}
+
+/// Replays what SQL has set aside, on top of the rows. Returns which drops that are, and how many records there were.
+async fn replay_set_aside(
+    store: &dyn Ledger,
+    journal: Uuid,
+    drops: &mut HashMap<DropId, DropState>,
+) -> Result<(HashSet<DropId>, u64), RecoveryFailure> {
+    let (mut aside, mut replayed) = (HashSet::new(), 0);
+    for drop in store.set_aside_drops(journal).await? {
+        let id = drop.drop;
+        warn!(drop = %id, records = drop.records, first = drop.first_sequence, reason = %drop.reason,
+            "records are set aside; `livedrop projection retry` applies them once the reason is gone");
+        aside.insert(id);
+        let mut after = 0;
+        loop {
+            let page = store.set_aside(journal, id, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.sequence;
+            for SetAside { record, .. } in page {
+                replay(store, drops, record).await?;
+                replayed += 1;
+            }
+        }
+    }
+    Ok((aside, replayed))
+}
+
+/// The sequence number of each drop's last record. A drop that is settled may still be heard of again (a late payment, a
+/// refund), so only its last record tells that it is over.
+fn last_records(journal: &JournalReader, watermark: u64) -> Result<HashMap<DropId, u64>, RecoveryFailure> {
+    let mut ends = HashMap::new();
+    let mut cursor = journal.cursor(watermark);
+    while let Some(batch) = cursor.next_batch(BATCH)? {
+        for (sequence, bytes) in batch.iter() {
+            let id = DropRecord::drop_of(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
+            ends.insert(id, sequence);
+        }
+    }
+    Ok(ends)
+}
+
+async fn replay<'a>(
+    store: &dyn Ledger,
+    drops: &'a mut HashMap<DropId, DropState>,
+    record: DropRecord,
+) -> Result<&'a DropState, RecoveryFailure> {
+    if let DropEvent::Scheduled(spec) = record.event {
+        let place = drops.entry(record.drop).insert_entry(DropState::scheduled(*spec));
+        return Ok(place.into_mut());
+    }
+    let state = match drops.entry(record.drop) {
+        Entry::Occupied(known) => known.into_mut(),
+        // Settled at the watermark as SQL sees it, and something came after: load it all the same.
+        Entry::Vacant(place) => {
+            let row = store.drop_row(record.drop).await?;
+            let row =
+                row.ok_or_else(|| RecoveryFailure::Corrupt(format!("drop {} is in the journal only", record.drop)))?;
+            place.insert(load(store, row).await?)
+        }
+    };
+    state.evolve(record.at, &record.event);
+    Ok(state)
+}
+
+/// Rebuilds a drop from its rows, true at SQL's watermark.
+pub(in crate::actors) async fn load(store: &dyn Ledger, row: DropRow) -> Result<DropState, RecoveryFailure> {
+    let id = row.spec.id;
+    let variants: Vec<_> = row.variants.iter().map(|variant| (variant.stock, variant.low)).collect();
+    let times: (Option<Timestamp>, Option<Timestamp>, Timestamp) = (row.started_at, row.ended_at, row.last_event_at);
+    let mut restore = Restore::new(row.spec, row.status, times, &variants);
+    let mut after = None;
+    loop {
+        let orders = store.drop_orders(id, after, PAGE).await?;
+        let Some(last) = orders.last() else { break };
+        after = Some(last.id);
+        for order in orders {
+            restore.order(order).map_err(RecoveryFailure::Corrupt)?;
+        }
+    }
+    let mut after = None;
+    loop {
+        let refusals = store.drop_refusals(id, after, PAGE).await?;
+        let Some(last) = refusals.last() else { break };
+        after = Some(last.sequence);
+        for row in refusals {
+            restore.refusal(row.digest, row.fingerprint, row.refusal, row.trace);
+        }
+    }
+    Ok(restore.finish())
+}

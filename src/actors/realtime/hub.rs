@@ -1,0 +1,229 @@
+//! The sessions' side of the broadcaster.
+
+use super::broadcaster::Broadcaster;
+use super::messages::{Attach, Command, InboxChange, SHARDS_MAX, SubscriberId, ToShard};
+use crate::actors::clock::Clock;
+use crate::actors::outage::Outage;
+use crate::actors::realtime::event::Topic;
+use crate::actors::realtime::position::Offset;
+use crate::domain::limits::{SESSIONS_ACCEPTED_PER_SECOND_MAX, SESSIONS_MAX, SHARD_QUEUE_MAX};
+use crate::domain::{CreatorId, DropSpec, Revocation, StockBoard, UserId};
+use actix::Addr;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, watch};
+
+/// Sessions that a draining server closes in a second.
+const DRAINED_PER_SECOND: u32 = 2_000;
+
+/// Why a session may not join.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum JoinError {
+    /// `SESSIONS_MAX`, or the broadcaster's mailbox is full.
+    #[error("too many sessions")]
+    Full,
+    /// `SESSIONS_ACCEPTED_PER_SECOND_MAX`.
+    #[error("too many sessions at once")]
+    TooFast,
+}
+
+/// Talks to the broadcaster actor. Cheap to clone; calls never block.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    broadcaster: Addr<Broadcaster>,
+    clock: Clock,
+    outage: Outage,
+    shards: AtomicUsize,
+    open: AtomicUsize,
+    gate: Gate,
+    broken: watch::Sender<bool>,
+}
+
+impl Hub {
+    /// A hub in front of a broadcaster. In an `outage` sessions last longer than their tokens.
+    #[must_use]
+    pub fn new(broadcaster: Addr<Broadcaster>, clock: Clock, outage: Outage) -> Self {
+        let gate = Gate::new(SESSIONS_ACCEPTED_PER_SECOND_MAX);
+        let (shards, open) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self(Arc::new(Inner { broadcaster, clock, outage, shards, open, gate, broken: watch::Sender::new(false) }))
+    }
+
+    /// Returns when a worker's sessions can hear nothing any more, which only a new process repairs.
+    pub async fn broken(&self) {
+        // The sender lives as long as we do.
+        let _ = self.0.broken.subscribe().wait_for(|broken| *broken).await;
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn next_shard(&self) -> usize {
+        self.0.shards.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A worker's sessions can hear nothing any more.
+    pub(super) fn set_broken(&self) {
+        self.0.broken.send_replace(true);
+    }
+
+    pub(super) fn clocks(&self) -> (Clock, Outage) {
+        (self.0.clock.clone(), self.0.outage.clone())
+    }
+
+    /// A new queue for a shard; `None` where the broadcaster is gone.
+    pub(in crate::actors) fn register(&self, shard: usize) -> Option<mpsc::Receiver<ToShard>> {
+        let (sender, queue) = mpsc::channel(SHARD_QUEUE_MAX);
+        if shard >= SHARDS_MAX || !self.0.broadcaster.connected() {
+            return None;
+        }
+        // Once a worker, so it cannot grow without bound.
+        self.0.broadcaster.do_send(Command::Shard(shard, sender));
+        Some(queue)
+    }
+
+    /// Counts a session in.
+    pub(in crate::actors) fn admit(&self) -> Result<(), JoinError> {
+        if !self.0.gate.admits(Instant::now()) {
+            return Err(JoinError::TooFast);
+        }
+        if self.0.open.fetch_add(1, Ordering::Relaxed) >= SESSIONS_MAX {
+            self.0.open.fetch_sub(1, Ordering::Relaxed);
+            return Err(JoinError::Full);
+        }
+        Ok(())
+    }
+
+    /// Counts a session out. Never refused: at most once per session that was let in, so it cannot grow without bound.
+    pub(in crate::actors) fn left(&self, subscriber: SubscriberId, user: Option<UserId>) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(user) = user {
+            self.0.broadcaster.do_send(Command::Leave(subscriber, user));
+        }
+    }
+
+    /// Makes a session a user's: from now on it hears of the user's follows. Past `SESSIONS_PER_USER_MAX` the user's oldest
+    /// session is closed.
+    pub(in crate::actors) fn own(&self, subscriber: SubscriberId, user: UserId) -> Result<(), JoinError> {
+        self.wish(Command::Own(subscriber, user))
+    }
+
+    /// Lets a session hear `user:{id}` and the drops of the creators that the user follows. To be asked after
+    /// [`Shard::own`], with what was read after that: then no follow falls in between.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    pub fn attach(&self, subscriber: SubscriberId, joining: Attach) -> Result<(), JoinError> {
+        self.wish(Command::Attach(subscriber, Box::new(joining)))
+    }
+
+    /// Subscribes (the session checks its own bound and its right to the topics). It gets what it missed since that position, or
+    /// a snapshot, then an answer, and then hears everything.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    pub fn subscribe(
+        &self,
+        subscriber: SubscriberId,
+        topics: Vec<Topic>,
+        since: Option<Offset>,
+    ) -> Result<(), JoinError> {
+        self.wish(Command::Subscribe(subscriber, topics, since))
+    }
+
+    /// Takes back what was asked for; what comes with the account stays. After the answer it hears nothing of the rest.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    pub fn unsubscribe(&self, subscriber: SubscriberId, topics: Vec<Topic>) -> Result<(), JoinError> {
+        self.wish(Command::Unsubscribe(subscriber, topics))
+    }
+
+    /// Keeps the open sessions of `user` in step with a follow or an unfollow. Waits for a position in the mailbox: these may not
+    /// be lost, and there are no more of them than the database can write.
+    pub async fn follow_changed(&self, user: UserId, creator: CreatorId, follows: bool) {
+        // Without a broadcaster there are no sessions either.
+        let _ = self.0.broadcaster.send(Command::FollowChanged(user, creator, follows)).await;
+    }
+
+    /// A drop that was out of memory is about to come back: what happens to it from now on is published.
+    pub fn watch(&self, spec: Arc<DropSpec>, board: StockBoard) {
+        self.0.broadcaster.do_send(Command::Watch(spec, board));
+    }
+
+    /// Closes the sessions of `user` whose access tokens were revoked. Never refused: a revocation is written to the database first, so it cannot
+    /// grow without bound.
+    pub fn revoke(&self, user: UserId, what: Revocation) {
+        self.0.broadcaster.do_send(Command::Revoke(user, what));
+    }
+
+    /// Tells users' sessions what was done to their inboxes. A broadcaster that is too busy does not: they see it when they look.
+    pub fn inbox_changed(&self, changes: Vec<InboxChange>) {
+        let _ = self.wish(Command::InboxChanged(changes));
+    }
+
+    /// Closes every session, the more of them the slower, within `timeout`; returns when they are gone, or when that is over.
+    pub async fn drain(&self, timeout: Duration) {
+        let sessions = u32::try_from(self.sessions()).unwrap_or(u32::MAX);
+        let window = (Duration::from_secs(1) * sessions / DRAINED_PER_SECOND).min(timeout);
+        self.0.broadcaster.do_send(Command::Drain(window));
+        let deadline = Instant::now() + window + Duration::from_millis(1_500);
+        while self.sessions() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn wish(&self, wish: Command) -> Result<(), JoinError> {
+        self.0.broadcaster.try_send(wish).map_err(|_| JoinError::Full)
+    }
+}
+
+/// Lets in so many a second, and so many at once. Lock-free: the time at which the next one is due, in nanoseconds.
+struct Gate {
+    began: Instant,
+    due_ns: AtomicU64,
+    each_ns: u64,
+}
+
+impl Gate {
+    /// How far ahead of its time a crowd may be.
+    const AHEAD_NS: u64 = 1_000_000_000;
+
+    fn new(per_second: usize) -> Self {
+        Self { began: Instant::now(), due_ns: AtomicU64::new(0), each_ns: Self::AHEAD_NS / per_second as u64 }
+    }
+
+    fn admits(&self, now: Instant) -> bool {
+        let now_ns = u64::try_from(now.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
+        let next = |due_ns: u64| {
+            let next_ns = due_ns.max(now_ns) + self.each_ns;
+            (next_ns <= now_ns + Self::AHEAD_NS).then_some(next_ns)
+        };
+        self.due_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_let_in_at_its_rate() {
+        let gate = Gate::new(1_000);
+        let start = gate.began;
+        let admitted = |ms: u64| (0..5_000).filter(|_| gate.admits(start + Duration::from_millis(ms))).count();
+        assert_eq!(admitted(0), 1_000);
+        assert_eq!(admitted(0), 0);
+        assert_eq!(admitted(100), 100);
+        assert_eq!(admitted(60_000), 1_000, "a quiet minute is not saved up");
+    }
+}

@@ -1,0 +1,312 @@
+//! Accounts on the wire.
+
+use crate::domain::limits::{NAME_CHARS_MAX, PASSWORD_CHARS_MAX, REFRESH_TOKEN_CHARS_MAX};
+use crate::domain::{Timestamp, UserId};
+use crate::http::extract::field::{Checks, Field};
+use crate::http::openapi::schema;
+use crate::service::accounts::{Account, AccountChange, NewAccount, SignedIn};
+use crate::service::{AuditRow, Failure, identity};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// `POST /auth/register`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = Registration, examples(json!({"email": "ada@example.com", "password": "open sesame, please", "display_name": "Ada"})))]
+pub struct RegisterBody {
+    #[schema(required = true, schema_with = schema::email)]
+    email: Field<String>,
+    #[schema(required = true, schema_with = schema::new_password)]
+    password: Field<String>,
+    #[schema(required = true, schema_with = schema::name)]
+    display_name: Field<String>,
+}
+
+impl RegisterBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<NewAccount, Failure> {
+        let mut checks = Checks::default();
+        let email = checks.required("/email", self.email);
+        let email = email.and_then(|email| checks.accept("/email", identity::new_email(email)));
+        let password = new_password(&mut checks, "/password", self.password);
+        let display_name = checks.required("/display_name", self.display_name);
+        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
+        let account = match (email, password, display_name) {
+            (Some(email), Some(password), Some(display_name)) => Some(NewAccount { email, password, display_name }),
+            _ => None,
+        };
+        checks.finish(account)
+    }
+}
+
+fn new_password(checks: &mut Checks, pointer: &str, password: Field<String>) -> Option<String> {
+    let password = checks.required(pointer, password)?;
+    checks.accept(pointer, identity::new_password(password))
+}
+
+/// A password to be compared. Its form is not checked, only that hashing it is not an attack.
+fn known_password(checks: &mut Checks, pointer: &str, password: Field<String>) -> Option<String> {
+    checks.required(pointer, password).filter(|password| {
+        let fits = password.chars().count() <= PASSWORD_CHARS_MAX;
+        if !fits {
+            checks.wrong(pointer, format!("must have at most {PASSWORD_CHARS_MAX} characters"));
+        }
+        fits
+    })
+}
+
+/// `POST /auth/login`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = Login, examples(json!({"email": "ada@example.com", "password": "open sesame, please"})))]
+pub struct LoginBody {
+    #[schema(required = true, schema_with = schema::known_email)]
+    email: Field<String>,
+    #[schema(required = true, schema_with = schema::known_password)]
+    password: Field<String>,
+}
+
+impl LoginBody {
+    /// The address and the password. Their form is not checked: what no account can have is a wrong credential.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<(String, String), Failure> {
+        let mut checks = Checks::default();
+        let email = checks.required("/email", self.email);
+        let password = known_password(&mut checks, "/password", self.password);
+        checks.finish(email.zip(password))
+    }
+}
+
+/// `POST /auth/refresh`, `POST /auth/logout`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = Refresh, examples(json!({"refresh_token": "Zk1hc3RlciBvZiBhbGwgcmVmcmVzaCB0b2tlbnMu"})))]
+pub struct RefreshBody {
+    #[schema(required = true, schema_with = schema::refresh_token)]
+    refresh_token: Field<String>,
+}
+
+impl RefreshBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<String, Failure> {
+        let mut checks = Checks::default();
+        let token = checks.required("/refresh_token", self.refresh_token);
+        let token = checks.line("/refresh_token", token, 1..=REFRESH_TOKEN_CHARS_MAX);
+        checks.finish(token)
+    }
+}
+
+/// `PATCH /users/me`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = AccountChange, examples(json!({"display_name": "Ada Lovelace", "private_follows": false})))]
+pub struct AccountChangeBody {
+    #[schema(schema_with = schema::name_or_null)]
+    display_name: Field<String>,
+    #[schema(schema_with = schema::flag_or_null)]
+    private_follows: Field<bool>,
+}
+
+impl AccountChangeBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<AccountChange, Failure> {
+        let mut checks = Checks::default();
+        let display_name = checks.optional("/display_name", self.display_name);
+        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
+        let private_follows = checks.optional("/private_follows", self.private_follows);
+        checks.finish(Some(AccountChange { display_name, private_follows }))
+    }
+}
+
+/// `POST /users/me/password`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = PasswordChange, examples(json!({"current_password": "open sesame, please", "new_password": "close sesame, please"})))]
+pub struct PasswordBody {
+    #[schema(required = true, schema_with = schema::known_password)]
+    current_password: Field<String>,
+    #[schema(required = true, schema_with = schema::new_password)]
+    new_password: Field<String>,
+}
+
+impl PasswordBody {
+    /// The current password and the new one.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<(String, String), Failure> {
+        let mut checks = Checks::default();
+        let current = known_password(&mut checks, "/current_password", self.current_password);
+        let new = new_password(&mut checks, "/new_password", self.new_password);
+        checks.finish(current.zip(new))
+    }
+}
+
+/// `DELETE /users/me`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = AccountDeletion, examples(json!({"password": "close sesame, please"})))]
+pub struct DeleteAccountBody {
+    #[schema(required = true, schema_with = schema::known_password)]
+    password: Field<String>,
+}
+
+impl DeleteAccountBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<String, Failure> {
+        let mut checks = Checks::default();
+        let password = known_password(&mut checks, "/password", self.password);
+        checks.finish(password)
+    }
+}
+
+/// A line of the audit trail.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
+pub struct AuditBody<'a> {
+    id: Uuid,
+    at: Timestamp,
+    #[schema(required = true)]
+    actor_id: Option<UserId>,
+    #[schema(example = "admin")]
+    role: &'a str,
+    #[schema(required = true)]
+    origin: Option<&'a str>,
+    #[schema(example = "drop_cancelled")]
+    act: &'a str,
+    #[schema(example = "drop")]
+    object_kind: &'a str,
+    #[schema(required = true)]
+    object_id: Option<Uuid>,
+    #[schema(value_type = Object)]
+    detail: &'a serde_json::value::RawValue,
+    #[schema(example = "4bf92f3577b34da6a3ce929d0e0e4736")]
+    trace_id: String,
+}
+
+impl<'a> From<&'a AuditRow> for AuditBody<'a> {
+    fn from(row: &'a AuditRow) -> Self {
+        Self {
+            id: row.id,
+            at: row.at,
+            actor_id: row.actor,
+            role: &row.role,
+            origin: Some(row.origin.as_str()).filter(|origin| !origin.is_empty()),
+            act: &row.act,
+            object_kind: &row.object_kind,
+            object_id: row.object,
+            // Only we write it, and always as JSON.
+            detail: serde_json::from_str(&row.detail).unwrap_or(serde_json::value::RawValue::NULL),
+            trace_id: row.trace.to_string(),
+        }
+    }
+}
+
+/// A user, to themselves.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
+pub struct UserBody<'a> {
+    id: UserId,
+    #[schema(example = "ada@example.com")]
+    email: &'a str,
+    display_name: &'a str,
+    #[schema(example = "user")]
+    role: &'a str,
+    is_creator: bool,
+    private_follows: bool,
+    created_at: Timestamp,
+}
+
+impl<'a> From<&'a Account> for UserBody<'a> {
+    fn from(Account { user, is_creator }: &'a Account) -> Self {
+        Self {
+            id: user.id,
+            email: &user.email,
+            display_name: &user.display_name,
+            role: &user.role,
+            is_creator: *is_creator,
+            private_follows: user.private_follows,
+            created_at: user.created_at,
+        }
+    }
+}
+
+/// What signing in answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SignedIn)]
+pub struct SignedInBody<'a> {
+    user: UserBody<'a>,
+    access_token: &'a str,
+    refresh_token: &'a str,
+    #[schema(example = "Bearer")]
+    token_type: &'static str,
+    #[schema(minimum = 1, example = 900)]
+    expires_in: u32,
+}
+
+impl<'a> From<&'a SignedIn> for SignedInBody<'a> {
+    fn from(signed_in: &'a SignedIn) -> Self {
+        Self {
+            user: (&signed_in.account).into(),
+            access_token: &signed_in.access_token,
+            refresh_token: &signed_in.refresh_token,
+            token_type: "Bearer",
+            expires_in: signed_in.expires_in,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::extract::json::pointers;
+    use serde_json::json;
+
+    #[test]
+    fn registrations_are_checked_field_by_field() {
+        let register = |json| pointers(&json, RegisterBody::validate);
+        let none: [&str; 0] = [];
+        assert_eq!(register(json!({"email": "a@b", "password": "12345678", "display_name": "A"})), none);
+        assert_eq!(
+            register(json!({"email": "ä@bücher.example", "password": "🐎🐎🐎🐎🐎🐎🐎🐎", "display_name": "名"})),
+            none
+        );
+        assert_eq!(register(json!({})), ["/email", "/password", "/display_name"]);
+        assert_eq!(
+            register(json!({"email": 1, "password": [], "display_name": null})),
+            ["/email", "/password", "/display_name"]
+        );
+        assert_eq!(
+            register(json!({"email": "a@b", "password": "short", "display_name": " "})),
+            ["/password", "/display_name"]
+        );
+        assert_eq!(
+            register(json!({"email": "a@b", "password": "12345678", "display_name": "A", "role": "admin"})),
+            ["/role"]
+        );
+        let long = "x".repeat(1_000);
+        assert_eq!(
+            register(json!({"email": format!("{long}@b"), "password": long, "display_name": long})),
+            ["/email", "/password", "/display_name"]
+        );
+        for bad in ["", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a@b..c", "a@.b", "a@b\n"] {
+            let pointers = register(json!({"email": bad, "password": "12345678", "display_name": "A"}));
+            // White space around an address is forgiven.
+            assert_eq!(pointers.is_empty(), bad.trim() == "a@b", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn passwords_keep_their_white_space() {
+        let body: RegisterBody =
+            serde_json::from_value(json!({"email": "a@b", "password": "  1234  ", "display_name": "A"})).unwrap();
+        assert_eq!(body.validate().ok().unwrap().password, "  1234  ");
+    }
+}

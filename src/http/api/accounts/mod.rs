@@ -1,0 +1,4 @@
+//! Accounts, log-in and log-out.
+
+pub mod dto;
+pub mod routes;

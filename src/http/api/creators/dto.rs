@@ -1,0 +1,171 @@
+//! Creators and follows on the wire.
+
+use crate::domain::limits::{NAME_CHARS_MAX, TEXT_CHARS_MAX};
+use crate::domain::{CreatorId, Timestamp, UserId};
+use crate::http::extract::field::{Checks, Field};
+use crate::http::openapi::schema;
+use crate::service::creators::{CreatorChange, NewCreator};
+use crate::service::{Creator, Failure};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /creators`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = NewCreator, examples(json!({"handle": "ada_lovelace", "display_name": "Ada", "bio": "Machines that weave algebra"})))]
+pub struct NewCreatorBody {
+    #[schema(required = true, schema_with = schema::handle)]
+    handle: Field<String>,
+    #[schema(required = true, schema_with = schema::name)]
+    display_name: Field<String>,
+    #[schema(schema_with = schema::text_or_null)]
+    bio: Field<String>,
+}
+
+impl NewCreatorBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<NewCreator, Failure> {
+        let mut checks = Checks::default();
+        let handle = checks.required("/handle", self.handle);
+        if handle.as_deref().is_some_and(|handle| !is_handle(handle)) {
+            checks.wrong("/handle", "must be 3 to 30 of a-z, 0-9 and _");
+        }
+        let display_name = checks.required("/display_name", self.display_name);
+        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
+        let bio = checks.optional("/bio", self.bio).unwrap_or_default();
+        let bio = checks.lines("/bio", Some(bio), 0..=TEXT_CHARS_MAX);
+        let creator = match (handle, display_name, bio) {
+            (Some(handle), Some(display_name), Some(bio)) => Some(NewCreator { handle, display_name, bio }),
+            _ => None,
+        };
+        checks.finish(creator)
+    }
+}
+
+/// `PATCH /creators/{id}`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = CreatorChange, examples(json!({"display_name": "Ada Lovelace", "bio": "Machines that weave algebra"})))]
+pub struct CreatorChangeBody {
+    #[schema(schema_with = schema::name_or_null)]
+    display_name: Field<String>,
+    #[schema(schema_with = schema::text_or_null)]
+    bio: Field<String>,
+}
+
+impl CreatorChangeBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<CreatorChange, Failure> {
+        let mut checks = Checks::default();
+        let display_name = checks.optional("/display_name", self.display_name);
+        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
+        let bio = checks.optional("/bio", self.bio);
+        let bio = checks.lines("/bio", bio, 0..=TEXT_CHARS_MAX);
+        checks.finish(Some(CreatorChange { display_name, bio }))
+    }
+}
+
+fn is_handle(text: &str) -> bool {
+    (3..=30).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+}
+
+/// `POST /follows`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = Follow, examples(json!({"creator_id": "01890a5d-ac96-774b-bcce-b302099a805a"})))]
+pub struct FollowBody {
+    #[schema(required = true, schema_with = schema::uuid)]
+    creator_id: Field<CreatorId>,
+}
+
+impl FollowBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<CreatorId, Failure> {
+        let mut checks = Checks::default();
+        let creator = checks.required("/creator_id", self.creator_id);
+        checks.finish(creator)
+    }
+}
+
+/// A creator.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Creator)]
+pub struct CreatorBody<'a> {
+    id: CreatorId,
+    #[schema(example = "ada_lovelace")]
+    handle: &'a str,
+    display_name: &'a str,
+    bio: &'a str,
+    #[schema(minimum = 0)]
+    follower_count: i64,
+    created_at: Timestamp,
+}
+
+impl<'a> From<&'a Creator> for CreatorBody<'a> {
+    fn from(creator: &'a Creator) -> Self {
+        Self {
+            id: creator.id,
+            handle: &creator.handle,
+            display_name: &creator.display_name,
+            bio: &creator.bio,
+            follower_count: creator.follower_count,
+            created_at: creator.created_at,
+        }
+    }
+}
+
+/// Whether the caller follows.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Following)]
+pub struct FollowingBody {
+    /// Whom.
+    pub creator_id: CreatorId,
+    /// Or not.
+    pub following: bool,
+}
+
+/// One follower.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Follower)]
+pub struct FollowerBody {
+    /// Who.
+    pub user_id: UserId,
+}
+
+/// One followed creator.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Followed)]
+pub struct FollowedBody {
+    /// Whom.
+    pub creator_id: CreatorId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::extract::json::pointers;
+    use serde_json::json;
+
+    #[test]
+    fn profiles_are_checked() {
+        let profile = |json| pointers(&json, NewCreatorBody::validate);
+        let none: [&str; 0] = [];
+        assert_eq!(profile(json!({"handle": "ada_99", "display_name": "Ada"})), none);
+        assert_eq!(profile(json!({"handle": "ada", "display_name": "Ada", "bio": ""})), none);
+        assert_eq!(profile(json!({"handle": "ada", "display_name": "Ada", "bio": "b".repeat(4_001)})), ["/bio"]);
+        for bad in ["", "ab", "Ada", "ädä", "a b c", "a-b-c", &"a".repeat(31), "ada\n"] {
+            assert_eq!(profile(json!({"handle": bad, "display_name": "Ada"})), ["/handle"], "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_follow_names_a_creator() {
+        let follow = |json| pointers(&json, FollowBody::validate);
+        assert_eq!(follow(json!({})), ["/creator_id"]);
+        assert_eq!(follow(json!({"creator_id": "ada"})), ["/creator_id"]);
+        assert_eq!(follow(json!({"creator_id": CreatorId(uuid::Uuid::now_v7())})), [] as [&str; 0]);
+    }
+}

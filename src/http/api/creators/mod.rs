@@ -1,0 +1,4 @@
+//! Creators and who follows them.
+
+pub mod dto;
+pub mod routes;

@@ -1,0 +1,198 @@
+//! Tickets and inboxes on the wire.
+
+use crate::domain::limits::INBOX_MARKED_MAX;
+use crate::domain::{CreatorId, DropId, OrderId, Timestamp, VariantId};
+use crate::http::extract::field::{Checks, Field};
+use crate::http::openapi::schema;
+use crate::service::inbox::{Notification, Which};
+use crate::service::{Concern, Failure, Offset};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A ticket.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ticket)]
+pub struct TicketBody {
+    /// For the query of one session.
+    pub ticket: String,
+    /// When it ends unused.
+    #[schema(schema_with = schema::time)]
+    pub expires_at: Timestamp,
+}
+
+/// An entry of the inbox: an event that no session has acknowledged.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Notification)]
+pub struct NotificationBody<'a> {
+    /// The event's.
+    #[schema(schema_with = schema::event_id)]
+    id: String,
+    /// The event's.
+    #[schema(example = "order_confirmed")]
+    r#type: &'a str,
+    at: Timestamp,
+    #[schema(required = true)]
+    read_at: Option<Timestamp>,
+    drop_id: DropId,
+    /// As it is now.
+    drop_title: &'a str,
+    /// As it is now.
+    drop_starts_at: Timestamp,
+    /// Who is followed, where that is why it is here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    creator_id: Option<CreatorId>,
+    /// The order, where that is why it is here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<OrderId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant_id: Option<VariantId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantity: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund_cause: Option<&'a str>,
+}
+
+impl<'a> From<&'a Notification> for NotificationBody<'a> {
+    fn from(Notification { id, entry }: &'a Notification) -> Self {
+        let mut body = Self {
+            id: id.to_string(),
+            r#type: &entry.kind,
+            at: entry.at,
+            read_at: entry.read_at,
+            drop_id: entry.drop,
+            drop_title: &entry.title,
+            drop_starts_at: entry.starts_at,
+            creator_id: None,
+            order_id: None,
+            variant_id: None,
+            quantity: None,
+            release_reason: None,
+            refund_cause: None,
+        };
+        match &entry.concern {
+            Concern::Follower(creator) => body.creator_id = Some(*creator),
+            Concern::Buyer { order, variant, quantity, reason } => {
+                (body.order_id, body.variant_id, body.quantity) = (Some(*order), Some(*variant), Some(*quantity));
+                let place = if entry.kind == "refund_due" { &mut body.refund_cause } else { &mut body.release_reason };
+                *place = reason.as_deref();
+            }
+        }
+        body
+    }
+}
+
+/// One page of the inbox.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Inbox)]
+pub struct InboxBody<'a> {
+    /// Newest first.
+    pub items: Vec<NotificationBody<'a>>,
+    /// For the next page; `null` on the last one.
+    #[schema(required = true)]
+    pub next_cursor: Option<String>,
+    /// Of the whole inbox; 1000 means that many or more.
+    #[schema(minimum = 0, maximum = 1000)]
+    pub unread_count: u32,
+}
+
+/// What is left to read.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Unread)]
+pub struct UnreadBody {
+    /// Of the whole inbox; 1000 means that many or more.
+    #[schema(minimum = 0, maximum = 1000)]
+    pub unread_count: u32,
+}
+
+/// `POST /users/me/notifications/acknowledge`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = Acknowledgement, examples(json!({"ids": ["8f3a0c1d2e4b5a69-41"]})))]
+pub struct AcknowledgeBody {
+    #[schema(required = true, schema_with = schema::event_ids)]
+    ids: Field<Vec<Field<Offset>>>,
+}
+
+impl AcknowledgeBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<Vec<Offset>, Failure> {
+        let mut checks = Checks::default();
+        let ids = checks.required("/ids", self.ids);
+        let ids = ids.and_then(|ids| all(&mut checks, ids));
+        checks.finish(ids)
+    }
+}
+
+/// `POST /users/me/notifications/read`: one of the two.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = ReadMark, examples(json!({"up_to": "8f3a0c1d2e4b5a69-41"})))]
+pub struct ReadBody {
+    /// These.
+    #[schema(schema_with = schema::event_ids_or_null)]
+    ids: Field<Vec<Field<Offset>>>,
+    /// This one and everything before.
+    #[schema(schema_with = schema::event_id_or_null)]
+    up_to: Field<Offset>,
+}
+
+impl ReadBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<Which, Failure> {
+        let mut checks = Checks::default();
+        let which = match (self.ids, self.up_to) {
+            (ids, Field::Absent) if ids != Field::Absent => {
+                let ids = checks.optional("/ids", ids);
+                ids.and_then(|ids| all(&mut checks, ids)).map(Which::These)
+            }
+            (Field::Absent, up_to) if up_to != Field::Absent => checks.optional("/up_to", up_to).map(Which::UpTo),
+            _ => {
+                checks.wrong("", "must have either ids or up_to");
+                None
+            }
+        };
+        checks.finish(which)
+    }
+}
+
+/// Each of the ids, 1 to `INBOX_MARKED_MAX`.
+fn all(checks: &mut Checks, ids: Vec<Field<Offset>>) -> Option<Vec<Offset>> {
+    if !(1..=INBOX_MARKED_MAX).contains(&ids.len()) {
+        checks.wrong("/ids", format!("must have 1 to {INBOX_MARKED_MAX} ids"));
+        return None;
+    }
+    let each = ids.into_iter().enumerate().map(|(index, id)| checks.required(&format!("/ids/{index}"), id));
+    // Each is looked at, so that all that are wrong are named.
+    each.collect::<Vec<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::extract::json::pointers;
+    use serde_json::json;
+
+    #[test]
+    fn marks_are_checked() {
+        let none: [&str; 0] = [];
+        let id = "8f3a0c1d2e4b5a69-41";
+        let acknowledge = |json| pointers(&json, AcknowledgeBody::validate);
+        assert_eq!(acknowledge(json!({"ids": [id, id]})), none);
+        assert_eq!(acknowledge(json!({"ids": ["8f3a0c1d2e4b5a69-41-40"]})), none, "any event's id will do");
+        assert_eq!(acknowledge(json!({})), ["/ids"]);
+        assert_eq!(acknowledge(json!({"ids": []})), ["/ids"]);
+        assert_eq!(acknowledge(json!({"ids": id})), ["/ids"]);
+        assert_eq!(acknowledge(json!({"ids": vec![id; 101]})), ["/ids"]);
+        assert_eq!(acknowledge(json!({"ids": [id, "x", null, 7]})), ["/ids/1", "/ids/2", "/ids/3"]);
+        let read = |json| pointers(&json, ReadBody::validate);
+        assert_eq!(read(json!({"ids": [id]})), none);
+        assert_eq!(read(json!({"up_to": id, "ids": null})), none);
+        assert_eq!(read(json!({})), [""]);
+        assert_eq!(read(json!({"up_to": id, "ids": [id]})), [""]);
+        assert_eq!(read(json!({"up_to": "41"})), ["/up_to"]);
+    }
+}

@@ -1,0 +1,4 @@
+//! Inboxes, and how a session begins.
+
+pub mod dto;
+pub mod routes;

@@ -1,0 +1,7 @@
+//! For operators, and for developers of clients.
+
+pub mod browser;
+pub mod health;
+pub mod metrics;
+pub mod probes;
+pub mod routes;

@@ -1,0 +1,304 @@
+//! Orders on the wire.
+
+use crate::domain::limits::{PAYMENT_METHOD_CHARS_MAX, QUANTITY_PER_ORDER_MAX};
+use crate::domain::{
+    DropId, OrderId, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, UserId, VariantId,
+};
+use crate::http::api::money::MoneyView;
+use crate::http::api::plain::plain;
+use crate::http::extract::field::{Checks, Field};
+use crate::http::openapi::schema;
+use crate::service::Failure;
+use crate::service::orders::NewOrder;
+use crate::service::sales::Transition;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /orders`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = NewOrder, examples(json!({"drop_id": "01890a5d-ac96-774b-bcce-b302099a8058", "variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "quantity": 1})))]
+pub struct NewOrderBody {
+    #[schema(required = true, schema_with = schema::uuid)]
+    drop_id: Field<DropId>,
+    #[schema(schema_with = schema::uuid_or_null)]
+    variant_id: Field<VariantId>,
+    #[schema(required = true, schema_with = schema::quantity)]
+    quantity: Field<i64>,
+    #[schema(schema_with = schema::payment_method_or_null)]
+    payment_method: Field<String>,
+}
+
+impl NewOrderBody {
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<NewOrder, Failure> {
+        let mut checks = Checks::default();
+        let drop_id = checks.required("/drop_id", self.drop_id);
+        let variant_id = checks.optional("/variant_id", self.variant_id);
+        let quantity = checks.required_number("/quantity", self.quantity, 1..=QUANTITY_PER_ORDER_MAX);
+        let payment_method = checks.optional("/payment_method", self.payment_method);
+        let payment_method = checks.line("/payment_method", payment_method, 1..=PAYMENT_METHOD_CHARS_MAX);
+        let new =
+            drop_id.zip(quantity).map(|(drop_id, quantity)| NewOrder { drop_id, variant_id, quantity, payment_method });
+        checks.finish(new)
+    }
+}
+
+/// `POST /orders/{id}/pay`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = Payment, examples(json!({"payment_method": "pm_sandbox_ok"})))]
+pub struct PayBody {
+    #[schema(required = true, schema_with = schema::payment_method)]
+    payment_method: Field<String>,
+}
+
+impl PayBody {
+    /// The payment method.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn validate(self) -> Result<String, Failure> {
+        let mut checks = Checks::default();
+        let method = checks.required("/payment_method", self.payment_method);
+        let method = checks.line("/payment_method", method, 1..=PAYMENT_METHOD_CHARS_MAX);
+        checks.finish(method)
+    }
+}
+
+/// An order, to its buyer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Order)]
+pub struct OrderBody<'a> {
+    id: OrderId,
+    drop_id: DropId,
+    variant_id: VariantId,
+    #[schema(minimum = 1)]
+    quantity: u32,
+    unit_price: MoneyView,
+    total: MoneyView,
+    status: OrderStatus,
+    #[schema(required = true)]
+    release_reason: Option<ReleaseReason>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    #[schema(required = true)]
+    confirmed_at: Option<Timestamp>,
+    #[schema(required = true)]
+    released_at: Option<Timestamp>,
+    #[schema(required = true)]
+    refunded_at: Option<Timestamp>,
+    #[schema(required = true)]
+    payment_ref: Option<&'a str>,
+    #[schema(required = true)]
+    refund_due: Option<RefundCause>,
+}
+
+plain!(
+    OrderBody<'_>,
+    OrderBody {
+        id,
+        drop_id,
+        variant_id,
+        quantity,
+        unit_price,
+        total,
+        status,
+        release_reason,
+        created_at,
+        expires_at,
+        confirmed_at,
+        released_at,
+        refunded_at,
+        payment_ref,
+        refund_due,
+    }
+);
+
+impl<'a> From<&'a OrderView> for OrderBody<'a> {
+    fn from(order: &'a OrderView) -> Self {
+        Self {
+            id: order.id,
+            drop_id: order.drop_id,
+            variant_id: order.variant_id,
+            quantity: order.quantity,
+            unit_price: order.unit_price.into(),
+            total: order.total().into(),
+            status: order.status,
+            release_reason: order.release_reason,
+            created_at: order.created_at,
+            expires_at: order.expires_at,
+            confirmed_at: order.confirmed_at,
+            released_at: order.released_at,
+            refunded_at: order.refunded_at,
+            payment_ref: order.payment_ref.as_deref(),
+            refund_due: order.refund_due,
+        }
+    }
+}
+
+/// An order, to its seller.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SoldOrder)]
+pub struct SoldOrderBody<'a> {
+    buyer_id: UserId,
+    #[serde(flatten)]
+    order: OrderBody<'a>,
+}
+
+impl<'a> From<&'a OrderView> for SoldOrderBody<'a> {
+    fn from(order: &'a OrderView) -> Self {
+        Self { buyer_id: order.buyer, order: order.into() }
+    }
+}
+
+/// One step in an order's life.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Transition)]
+pub struct TransitionBody<'a> {
+    #[schema(example = "reserved")]
+    r#type: &'a str,
+    at: Timestamp,
+    #[schema(required = true)]
+    reason: Option<&'a str>,
+}
+
+/// `GET /orders/{id}/history`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = History)]
+pub struct HistoryBody<'a> {
+    items: Vec<TransitionBody<'a>>,
+}
+
+impl<'a> From<&'a [Transition]> for HistoryBody<'a> {
+    fn from(steps: &'a [Transition]) -> Self {
+        let step =
+            |step: &'a Transition| TransitionBody { r#type: &step.kind, at: step.at, reason: step.reason.as_deref() };
+        Self { items: steps.iter().map(step).collect() }
+    }
+}
+
+/// The columns of an exported table.
+pub const EXPORT_COLUMNS: [&str; 15] = [
+    "id",
+    "buyer_id",
+    "variant_id",
+    "variant",
+    "quantity",
+    "unit_price",
+    "total",
+    "currency",
+    "status",
+    "release_reason",
+    "created_at",
+    "confirmed_at",
+    "released_at",
+    "refunded_at",
+    "payment_ref",
+];
+
+/// A line of an exported table. Prices are in minor units.
+#[must_use]
+pub fn export_line(order: &OrderView, variant: &str) -> [String; EXPORT_COLUMNS.len()] {
+    let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    [
+        order.id.to_string(),
+        order.buyer.to_string(),
+        order.variant_id.to_string(),
+        variant.to_owned(),
+        order.quantity.to_string(),
+        order.unit_price.amount.to_string(),
+        order.total().amount.to_string(),
+        order.unit_price.currency.to_string(),
+        order.status.as_str().to_owned(),
+        order.release_reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
+        order.created_at.to_string(),
+        time(order.confirmed_at),
+        time(order.released_at),
+        time(order.refunded_at),
+        order.payment_ref.clone().unwrap_or_default(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Fingerprint, KeyDigest, Money};
+    use crate::http::api::plain::Plain;
+    use crate::http::extract::json::pointers;
+    use serde_json::json;
+
+    #[test]
+    fn orders_are_checked() {
+        let order = |json| pointers(&json, NewOrderBody::validate);
+        let none: [&str; 0] = [];
+        let drop = DropId::new();
+        assert_eq!(order(json!({"drop_id": drop, "quantity": 1})), none);
+        assert_eq!(order(json!({"drop_id": drop, "quantity": 1000, "variant_id": null, "payment_method": null})), none);
+        assert_eq!(order(json!({})), ["/drop_id", "/quantity"]);
+        for bad in [json!(0), json!(-1), json!(1001), json!(u64::MAX), json!(1.5), json!("1"), json!([1]), json!(true)]
+        {
+            assert_eq!(order(json!({"drop_id": drop, "quantity": bad})), ["/quantity"], "{bad}");
+        }
+        assert_eq!(
+            order(json!({"drop_id": "x", "variant_id": 3, "quantity": 0, "payment_method": ""})),
+            ["/drop_id", "/variant_id", "/quantity", "/payment_method"]
+        );
+        assert_eq!(order(json!({"drop_id": drop, "quantity": 1, "price": 0})), ["/price"]);
+        assert_eq!(order(json!({"quantity": 0, "price": 0, "qty": 1})), ["/price", "/qty", "/drop_id", "/quantity"]);
+    }
+
+    #[test]
+    fn an_order_is_written_as_serde_would() {
+        let at = |millis: i64| Timestamp::from_millis(1_767_225_600_000 + millis);
+        let held = OrderView {
+            id: OrderId::new(),
+            drop_id: DropId::new(),
+            variant_id: VariantId::new(),
+            buyer: UserId::new(),
+            quantity: 3,
+            unit_price: Money { amount: 1_999, currency: "EUR".parse().unwrap() },
+            status: OrderStatus::Reserved,
+            release_reason: None,
+            digest: KeyDigest::of(UserId::new(), "k"),
+            fingerprint: Fingerprint(1),
+            created_at: at(0),
+            expires_at: at(1),
+            confirmed_at: None,
+            released_at: None,
+            refunded_at: None,
+            payment_ref: None,
+            payment_pending: None,
+            refund_due: None,
+            failed_trace: None,
+        };
+        let late = OrderView {
+            quantity: u32::MAX,
+            // The largest whose total there is.
+            unit_price: Money { amount: i64::MAX / i64::from(u32::MAX), ..held.unit_price },
+            status: OrderStatus::Released,
+            release_reason: Some(ReleaseReason::PaymentFailed),
+            confirmed_at: Some(at(2)),
+            released_at: Some(at(3)),
+            refunded_at: Some(Timestamp::from_millis(0)),
+            payment_ref: Some("\"\\\u{1}\n€𝄞".to_owned()),
+            refund_due: Some(RefundCause::LatePayment),
+            ..held.clone()
+        };
+        for order in [held, late] {
+            let body = OrderBody::from(&order);
+            let mut written = Vec::new();
+            body.write(&mut written);
+            assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(&body).unwrap());
+        }
+    }
+
+    #[test]
+    fn paying_needs_a_method() {
+        let pay = |json| pointers(&json, PayBody::validate);
+        assert_eq!(pay(json!({})), ["/payment_method"]);
+        assert_eq!(pay(json!({"payment_method": "p".repeat(65)})), ["/payment_method"]);
+        assert_eq!(pay(json!({"payment_method": "pm_sandbox_ok"})), [] as [&str; 0]);
+    }
+}

@@ -1,0 +1,4 @@
+//! Orders: reserve, pay, cancel.
+
+pub mod dto;
+pub mod routes;

@@ -1,0 +1,458 @@
+//! Products on the wire.
+
+use crate::domain::limits::{
+    ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_NUMBER_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX,
+    IMAGES_PER_PRODUCT_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX, VARIANTS_PER_PRODUCT_MAX,
+};
+use crate::domain::{
+    Attribute, Attributes, CreatorId, Image, ProductId, ProductStatus, ProductVariant, Timestamp, VariantId,
+};
+use crate::http::api::money::MoneyView;
+use crate::http::extract::field::{Change, Checks, Field, FromJson, MoneyBody, Nested};
+use crate::http::openapi::schema;
+use crate::service::products::{AttributesChange, NewProduct, ProductChange, VariantChange, contradictions};
+use crate::service::{Failure, Product, ProductSummary};
+use serde::de::MapAccess;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+type Images = Vec<Field<Nested<ImageBody>>>;
+type Variants = Vec<Field<Nested<VariantBody>>>;
+
+/// `POST /products`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = NewProduct, examples(json!({"name": "Winter jacket", "description": "Warm", "price": {"amount": 1999, "currency": "USD"}, "images": [{"url": "https://example.com/jacket.jpg", "alt": "Red, from the front"}], "attributes": {"material": "wool", "weight_kg": 1.2, "lined": true}, "variants": [{"name": "M"}, {"name": "XL", "price": {"amount": 2199, "currency": "USD"}}]})))]
+pub struct NewProductBody {
+    #[schema(required = true, schema_with = schema::name)]
+    name: Field<String>,
+    #[schema(schema_with = schema::text_or_null)]
+    description: Field<String>,
+    #[schema(required = true, schema_with = schema::price)]
+    price: Field<Nested<MoneyBody>>,
+    #[schema(schema_with = schema::images_or_null)]
+    images: Field<Images>,
+    #[schema(schema_with = schema::attributes_or_null)]
+    attributes: Field<AttributesBody>,
+    #[schema(schema_with = schema::new_variants_or_null)]
+    variants: Field<Variants>,
+}
+
+/// `PATCH /products/{id}`.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = ProductChange, examples(json!({"description": "Warmer", "attributes": {"lined": null, "pockets": 4}, "variants": [{"id": "01890a5d-ac96-774b-bcce-b302099a8059", "name": "M"}, {"name": "L"}]})))]
+pub struct ProductChangeBody {
+    #[schema(schema_with = schema::name)]
+    name: Change<String>,
+    #[schema(schema_with = schema::text_or_null)]
+    description: Change<String>,
+    #[schema(schema_with = schema::price)]
+    price: Change<Nested<MoneyBody>>,
+    #[schema(schema_with = schema::images_or_null)]
+    images: Change<Images>,
+    #[schema(schema_with = schema::attributes_or_null)]
+    attributes: Change<AttributesBody>,
+    #[schema(schema_with = schema::variants_or_null)]
+    variants: Change<Variants>,
+}
+
+/// One picture of a product.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = NewImage)]
+pub struct ImageBody {
+    #[schema(required = true, schema_with = schema::web_address)]
+    url: Field<String>,
+    #[schema(schema_with = schema::alt_or_null)]
+    alt: Field<String>,
+}
+
+/// One variant of a product; without an id, a new one.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = ProductVariantChange)]
+pub struct VariantBody {
+    #[schema(schema_with = schema::uuid_or_null)]
+    id: Field<VariantId>,
+    #[schema(required = true, schema_with = schema::name)]
+    name: Field<String>,
+    #[schema(schema_with = schema::price_or_null)]
+    price: Field<Nested<MoneyBody>>,
+}
+
+/// Names and values as they were sent, so that numbers keep their digits and a repeated name is noticed.
+struct AttributesBody(Vec<(String, Box<RawValue>)>);
+
+impl FromJson for AttributesBody {
+    const WANTED: &'static str = "must be an object";
+    fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(attribute) = map.next_entry()? {
+            all.push(attribute);
+        }
+        Ok(Field::Given(Self(all)))
+    }
+}
+
+impl NewProductBody {
+    /// # Errors
+    /// `validation_failed`, `conflicting_fields`.
+    pub fn validate(self) -> Result<NewProduct, Failure> {
+        let mut checks = Checks::default();
+        let name = checks.required("/name", self.name);
+        let name = checks.line("/name", name, 1..=NAME_CHARS_MAX);
+        let description = checks.optional("/description", self.description).unwrap_or_default();
+        let description = checks.lines("/description", Some(description), 0..=TEXT_CHARS_MAX);
+        if matches!(self.price, Field::Absent) {
+            checks.wrong("/price", "is required");
+        }
+        let price = checks.money("/price", self.price);
+        let images = images(&mut checks, self.images).unwrap_or_default();
+        let given = attributes(&mut checks, self.attributes).unwrap_or_default();
+        let attributes: Attributes = given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let variants = variants(&mut checks, self.variants, false).unwrap_or_default();
+        if let Some(price) = price {
+            let prices: Vec<_> = variants.iter().map(|variant| variant.price).collect();
+            for error in contradictions(price, &prices, &attributes) {
+                checks.conflict(error.pointer, error.detail);
+            }
+        }
+        let product = match (name, description, price) {
+            (Some(name), Some(description), Some(price)) => {
+                Some(NewProduct { name, description, price, images, attributes, variants })
+            }
+            _ => None,
+        };
+        checks.finish(product)
+    }
+}
+
+impl ProductChangeBody {
+    /// # Errors
+    /// `validation_failed`, `conflicting_fields`.
+    pub fn validate(self) -> Result<ProductChange, Failure> {
+        let mut checks = Checks::default();
+        let name = checks.optional("/name", self.name.or_wrong());
+        let name = checks.line("/name", name, 1..=NAME_CHARS_MAX);
+        let description = checks.optional("/description", self.description.or_empty(String::new()));
+        let description = checks.lines("/description", description, 0..=TEXT_CHARS_MAX);
+        let price = checks.money("/price", self.price.or_wrong());
+        let images = images(&mut checks, self.images.or_empty(Vec::new()));
+        let attributes = match self.attributes {
+            Change::Keep => AttributesChange::Keep,
+            Change::Clear => AttributesChange::Clear,
+            Change::To(given) => AttributesChange::Merge(attributes(&mut checks, given).unwrap_or_default()),
+        };
+        let variants = variants(&mut checks, self.variants.or_empty(Vec::new()), true);
+        checks.finish(Some(ProductChange { name, description, price, images, attributes, variants }))
+    }
+}
+
+/// A list that is there and not too long.
+fn list<T>(checks: &mut Checks, pointer: &str, field: Field<Vec<T>>, max: usize) -> Option<Vec<T>>
+where
+    Vec<T>: FromJson,
+{
+    let items = checks.optional(pointer, field)?;
+    if items.len() > max {
+        checks.wrong(pointer, format!("must have at most {max} items"));
+        return None;
+    }
+    Some(items)
+}
+
+fn images(checks: &mut Checks, field: Field<Images>) -> Option<Vec<Image>> {
+    let bodies = list(checks, "/images", field, IMAGES_PER_PRODUCT_MAX)?;
+    let mut valid = Vec::with_capacity(bodies.len());
+    for (index, body) in bodies.into_iter().enumerate() {
+        let pointer = format!("/images/{index}");
+        let Some(body) = checks.required(&pointer, body).map(Nested::fields) else { continue };
+        let url = checks.required(&format!("{pointer}/url"), body.url);
+        let url = checks.web_address(&format!("{pointer}/url"), url);
+        let alt = checks.optional(&format!("{pointer}/alt"), body.alt);
+        let alt = checks.line(&format!("{pointer}/alt"), alt, 0..=ATTRIBUTE_TEXT_CHARS_MAX);
+        // Empty says that there is nothing to be said, as in HTML.
+        valid.extend(url.map(|url| Image { url, alt }));
+    }
+    Some(valid)
+}
+
+/// `may_have_ids`: whether there can be variants already.
+fn variants(checks: &mut Checks, field: Field<Variants>, may_have_ids: bool) -> Option<Vec<VariantChange>> {
+    let bodies = list(checks, "/variants", field, VARIANTS_PER_PRODUCT_MAX)?;
+    let mut valid: Vec<VariantChange> = Vec::with_capacity(bodies.len());
+    for (index, body) in bodies.into_iter().enumerate() {
+        let pointer = format!("/variants/{index}");
+        let Some(body) = checks.required(&pointer, body).map(Nested::fields) else { continue };
+        let id = checks.optional(&format!("{pointer}/id"), body.id);
+        let name = checks.required(&format!("{pointer}/name"), body.name);
+        let name = checks.line(&format!("{pointer}/name"), name, 1..=NAME_CHARS_MAX);
+        let price = checks.money(&format!("{pointer}/price"), body.price);
+        if id.is_some() && !may_have_ids {
+            checks.wrong(format!("{pointer}/id"), "must be left out: a new product has no variants yet");
+        } else if id.is_some() && valid.iter().any(|other| other.id == id) {
+            checks.conflict(format!("{pointer}/id"), "must not be the id of another variant");
+        }
+        let Some(name) = name else { continue };
+        if valid.iter().any(|other| other.name == name) {
+            checks.conflict(format!("{pointer}/name"), "must not be the name of another variant");
+        }
+        valid.push(VariantChange { id, name, price });
+    }
+    Some(valid)
+}
+
+/// What each attribute becomes; `None` where it is `null`.
+fn attributes(checks: &mut Checks, field: Field<AttributesBody>) -> Option<BTreeMap<String, Option<Attribute>>> {
+    let AttributesBody(given) = checks.optional("/attributes", field)?;
+    // Twice as many, because a change may take as many away as it brings.
+    if given.len() > 2 * ATTRIBUTES_PER_PRODUCT_MAX {
+        checks.wrong("/attributes", format!("must be at most {ATTRIBUTES_PER_PRODUCT_MAX}"));
+        return None;
+    }
+    let mut valid = BTreeMap::new();
+    for (name, value) in given {
+        // The pointer of a name that is not valid would repeat it, whatever is in it.
+        let Some(name) = checks.line("/attributes", Some(name), 1..=ATTRIBUTE_NAME_CHARS_MAX) else { continue };
+        let pointer = format!("/attributes/{}", name.replace('~', "~0").replace('/', "~1"));
+        let value = match value.get() {
+            "null" => None,
+            json => match attribute(checks, &pointer, json) {
+                Some(value) => Some(value),
+                None => continue,
+            },
+        };
+        if valid.insert(name, value).is_some() {
+            checks.conflict(pointer, "must not be given twice");
+        }
+    }
+    Some(valid)
+}
+
+fn attribute(checks: &mut Checks, pointer: &str, json: &str) -> Option<Attribute> {
+    let Some(value) = Attribute::from_json(json) else {
+        checks.wrong(pointer, "must be a string, a number, true or false");
+        return None;
+    };
+    match value.as_text() {
+        Some(text) => checks.lines(pointer, Some(text), 0..=ATTRIBUTE_TEXT_CHARS_MAX).as_deref().map(Attribute::from),
+        None if json.len() > ATTRIBUTE_NUMBER_CHARS_MAX => {
+            checks.wrong(pointer, format!("must have at most {ATTRIBUTE_NUMBER_CHARS_MAX} characters"));
+            None
+        }
+        None => Some(value),
+    }
+}
+
+/// A product.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Product)]
+pub struct ProductBody<'a> {
+    id: ProductId,
+    creator_id: CreatorId,
+    name: &'a str,
+    description: &'a str,
+    price: MoneyView,
+    #[schema(value_type = Vec<Image>)]
+    images: &'a [Image],
+    #[schema(value_type = BTreeMap<String, Attribute>)]
+    attributes: &'a Attributes,
+    variants: Vec<ProductVariantBody<'a>>,
+    status: ProductStatus,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProductVariant)]
+struct ProductVariantBody<'a> {
+    id: VariantId,
+    name: &'a str,
+    /// The product's where there is none.
+    #[schema(required = true)]
+    price: Option<MoneyView>,
+}
+
+impl<'a> From<&'a ProductVariant> for ProductVariantBody<'a> {
+    fn from(ProductVariant { id, name, price }: &'a ProductVariant) -> Self {
+        Self { id: *id, name, price: price.map(MoneyView::from) }
+    }
+}
+
+impl<'a> From<&'a Product> for ProductBody<'a> {
+    fn from(product: &'a Product) -> Self {
+        Self {
+            id: product.id,
+            creator_id: product.creator_id,
+            name: &product.name,
+            description: &product.description,
+            price: product.price.into(),
+            images: &product.images,
+            attributes: &product.attributes,
+            variants: product.variants.iter().map(ProductVariantBody::from).collect(),
+            status: product.status,
+            created_at: product.created_at,
+            updated_at: product.updated_at,
+        }
+    }
+}
+
+/// A product in a list: without its description, its attributes, its variants and its further images, which `GET /products/{id}` has.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProductSummary)]
+pub struct ProductSummaryBody<'a> {
+    id: ProductId,
+    creator_id: CreatorId,
+    name: &'a str,
+    price: MoneyView,
+    /// The first one; `null` where there is none.
+    #[schema(value_type = Option<Image>, required = true)]
+    image: Option<&'a Image>,
+    status: ProductStatus,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl<'a> From<&'a ProductSummary> for ProductSummaryBody<'a> {
+    fn from(product: &'a ProductSummary) -> Self {
+        Self {
+            id: product.id,
+            creator_id: product.creator_id,
+            name: &product.name,
+            price: product.price.into(),
+            image: product.image.as_ref(),
+            status: product.status,
+            created_at: product.created_at,
+            updated_at: product.updated_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::extract::json::pointers;
+    use serde_json::{Value, json};
+
+    fn new_with(fields: Value) -> Vec<String> {
+        let mut body = json!({"name": "Jacket", "price": {"amount": 5, "currency": "USD"}});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        pointers(&body, NewProductBody::validate)
+    }
+
+    fn change(body: Value) -> Vec<String> {
+        pointers(&body, ProductChangeBody::validate)
+    }
+
+    const NONE: [&str; 0] = [];
+
+    #[test]
+    fn products_are_checked() {
+        let product = |json| pointers(&json, NewProductBody::validate);
+        assert_eq!(product(json!({"name": "Jacket", "price": {"amount": 0, "currency": "USD"}})), NONE);
+        assert_eq!(product(json!({})), ["/name", "/price"]);
+        assert_eq!(product(json!({"name": "", "price": {}})), ["/name", "/price/amount", "/price/currency"]);
+        assert_eq!(
+            product(json!({"name": "J", "price": {"amount": -1, "currency": "usd"}})),
+            ["/price/currency", "/price/amount"]
+        );
+        assert_eq!(product(json!({"name": "J", "price": {"amount": 1.5, "currency": "USD"}})), ["/price/amount"]);
+        assert_eq!(product(json!({"name": "J", "price": 5})), ["/price"]);
+        assert_eq!(product(json!({"name": "J", "price": {"amount": 5, "currency": "USD", "tax": 1}})), ["/price/tax"]);
+        assert_eq!(new_with(json!({"status": "archived"})), ["/status"]);
+        assert_eq!(new_with(json!({"images": null, "attributes": null, "variants": null})), NONE);
+        assert_eq!(
+            new_with(json!({"images": 1, "attributes": [], "variants": {}})),
+            ["/images", "/attributes", "/variants"]
+        );
+    }
+
+    #[test]
+    fn images_are_checked() {
+        let url = "https://example.com/a.jpg";
+        assert_eq!(new_with(json!({"images": [{"url": url}, {"url": url, "alt": "Größe 🧥"}]})), NONE);
+        assert_eq!(
+            new_with(json!({"images": [null, url, {}, {"url": "a.jpg"}, {"url": url, "alt": "x".repeat(501)}]})),
+            ["/images/0", "/images/1", "/images/2/url", "/images/3/url", "/images/4/alt"]
+        );
+        assert_eq!(new_with(json!({"images": [{"url": url, "width": 5}]})), ["/images/0/width"]);
+        assert_eq!(new_with(json!({"images": vec![json!({"url": url}); 10]})), NONE);
+        assert_eq!(new_with(json!({"images": vec![json!({"url": url}); 11]})), ["/images"]);
+    }
+
+    #[test]
+    fn attributes_are_checked() {
+        let good = json!({"colour": "rot", "weight_kg": 1.25, "waterproof": true, "größe": "", "gone": null});
+        assert_eq!(new_with(json!({"attributes": good})), NONE);
+        assert_eq!(
+            new_with(json!({"attributes": {"a/b~c": [1], "b": {"x": 1}, "c": "x".repeat(501), "d": "\u{1b}[2J"}})),
+            ["/attributes/a~1b~0c", "/attributes/b", "/attributes/c", "/attributes/d"]
+        );
+        let long = "x".repeat(65);
+        assert_eq!(new_with(json!({"attributes": {"": 1, long: 1}})), ["/attributes", "/attributes"]);
+        let many: BTreeMap<String, u32> = (0..33).map(|n| (format!("a{n}"), n)).collect();
+        assert_eq!(new_with(json!({"attributes": many})), ["/attributes"]);
+        let many: BTreeMap<String, u32> = (0..65).map(|n| (format!("a{n}"), n)).collect();
+        assert_eq!(change(json!({"attributes": many})), ["/attributes"]);
+        let large: BTreeMap<String, String> = (0..20).map(|n| (format!("a{n}"), "x".repeat(500))).collect();
+        assert_eq!(new_with(json!({"attributes": large})), ["/attributes"]);
+    }
+
+    #[test]
+    fn attributes_are_read_to_the_digit() {
+        let validate = |attributes: &str| {
+            let body = format!(r#"{{"name":"J","price":{{"amount":5,"currency":"USD"}},"attributes":{attributes}}}"#);
+            crate::http::extract::json::parse::<NewProductBody>(body.as_bytes()).and_then(NewProductBody::validate)
+        };
+        let product = validate(r#"{"n": 12345678901234567890.10 , "t": "\u0041 "}"#).unwrap();
+        assert_eq!(serde_json::to_string(&product.attributes).unwrap(), r#"{"n":12345678901234567890.10,"t":"A"}"#);
+        let pointer = |attributes: &str| validate(attributes).unwrap_err().fields[0].pointer.clone();
+        assert_eq!(pointer(r#"{"a": 1, " a": 2}"#), "/attributes/a");
+        assert_eq!(pointer(r#"{"a": 1e999}"#), "/attributes/a");
+        assert_eq!(pointer(&format!(r#"{{"a": {}}}"#, "1".repeat(41))), "/attributes/a");
+        assert!(validate(r#"{"a": "\ud800"}"#).is_err(), "half a character");
+    }
+
+    #[test]
+    fn variants_are_checked() {
+        let (usd, eur) = (json!({"amount": 1, "currency": "USD"}), json!({"amount": 1, "currency": "EUR"}));
+        assert_eq!(new_with(json!({"variants": [{"name": "S", "price": usd}, {"name": "M"}]})), NONE);
+        assert_eq!(
+            new_with(json!({"variants": [null, 1, {}, {"name": " "}, {"name": "S", "price": 1}]})),
+            ["/variants/0", "/variants/1", "/variants/2/name", "/variants/3/name", "/variants/4/price"]
+        );
+        let twice = json!([{"name": "S"}, {"name": "S "}, {"name": "M", "price": eur}]);
+        assert_eq!(new_with(json!({"variants": twice})), ["/variants/1/name", "/variants/2/price/currency"]);
+        let id = VariantId::new();
+        assert_eq!(new_with(json!({"variants": [{"name": "S", "id": id}]})), ["/variants/0/id"]);
+        assert_eq!(change(json!({"variants": [{"name": "S", "id": id}]})), NONE);
+        let twice = json!([{"name": "S", "id": id}, {"name": "M", "id": id}, {"name": "L", "id": 5}]);
+        assert_eq!(change(json!({"variants": twice})), ["/variants/1/id", "/variants/2/id"]);
+        assert_eq!(new_with(json!({"variants": [{"name": "S", "stock": 5}]})), ["/variants/0/stock"]);
+        let many: Vec<_> = (0..65).map(|n| json!({"name": n.to_string()})).collect();
+        assert_eq!(new_with(json!({"variants": many})), ["/variants"]);
+    }
+
+    #[test]
+    fn a_change_tells_null_from_absent() {
+        let read =
+            |json: Value| serde_json::from_str::<ProductChangeBody>(&json.to_string()).unwrap().validate().unwrap();
+        let kept = read(json!({}));
+        assert!(kept.name.is_none() && kept.description.is_none() && kept.images.is_none() && kept.variants.is_none());
+        assert!(matches!(kept.attributes, AttributesChange::Keep));
+        let cleared = read(json!({"description": null, "images": null, "attributes": null, "variants": null}));
+        assert_eq!(cleared.description.as_deref(), Some(""));
+        assert!(cleared.images.is_some_and(|images| images.is_empty()));
+        assert!(cleared.variants.is_some_and(|variants| variants.is_empty()));
+        assert!(matches!(cleared.attributes, AttributesChange::Clear));
+        let merged = read(json!({"attributes": {"a": null, "b": "c"}}));
+        assert!(matches!(merged.attributes, AttributesChange::Merge(all) if all["a"].is_none() && all["b"].is_some()));
+        assert_eq!(change(json!({"name": null, "price": null})), ["/name", "/price"]);
+        assert_eq!(change(json!({"name": "", "price": {"amount": -5, "currency": "USD"}})), ["/name", "/price/amount"]);
+        assert_eq!(change(json!({"status": "archived"})), ["/status"]);
+        assert_eq!(change(json!({"creator_id": CreatorId(uuid::Uuid::now_v7())})), ["/creator_id"]);
+    }
+}

@@ -1,0 +1,4 @@
+//! Products of creators.
+
+pub mod dto;
+pub mod routes;

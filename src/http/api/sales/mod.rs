@@ -1,0 +1,3 @@
+//! A creator's side of orders.
+
+pub mod routes;

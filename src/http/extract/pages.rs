@@ -1,0 +1,402 @@
+//! Lists: opaque cursors over keyset pages, and the `Link` to the next one (RFC 8288).
+
+use super::field::{FromJson, tender};
+use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
+use crate::domain::{CreatorId, Currency, DropStatus, ProductStatus, Timestamp};
+use crate::http::middleware::guard::unknown_parameters;
+use crate::http::problem::Problem;
+use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page, Phase, ProductFilter};
+use actix_web::dev::Payload;
+use actix_web::http::header::{HeaderValue, LINK};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use std::future::{Ready, ready};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Which list a cursor belongs to: a cursor of one is not valid in another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum List {
+    /// Creators.
+    Creators = 1,
+    /// Products.
+    Products = 2,
+    /// Drops.
+    Drops = 3,
+    /// Orders.
+    Orders = 4,
+    /// Followers of a creator.
+    Followers = 5,
+    /// Creators that a user follows.
+    Following = 6,
+    /// The audit trail.
+    Audit = 7,
+    /// Orders of a drop.
+    Sales = 8,
+    /// An inbox.
+    Inbox = 9,
+}
+
+impl List {
+    /// What its cursors look like. Clients take them as they are; the document says it so that a wrong one is known as wrong.
+    #[must_use]
+    pub fn cursor_pattern(self) -> String {
+        const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        // The first byte is the list: six bits of it make the first character, two the beginning of the second.
+        let (first, second) = (usize::from(self as u8 >> 2), usize::from(self as u8 & 3) << 4);
+        let class = |text: &str| text.strip_suffix("-_").map_or(text.to_owned(), |text| format!("{text}_-"));
+        format!(
+            "^{}[{}][A-Za-z0-9_-]{{20}}[AEIMQUYcgkosw048]$",
+            &ALPHABET[first..=first],
+            class(&ALPHABET[second..second + 16])
+        )
+    }
+
+    pub(in crate::http) fn cursor(self, last: Uuid) -> String {
+        let mut bytes = [self as u8; 17];
+        bytes[1..].copy_from_slice(last.as_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn last(self, cursor: &str) -> Option<Uuid> {
+        let mut bytes = [0; 17];
+        // Exactly 17 bytes, canonically encoded: every page has one cursor.
+        let length = URL_SAFE_NO_PAD.decode_slice(cursor, &mut bytes).ok()?;
+        let uuid = Uuid::from_slice(&bytes[1..]).ok()?;
+        (length == bytes.len() && bytes[0] == self as u8).then_some(uuid)
+    }
+}
+
+/// What the query of a list asks for. An empty parameter is the same as none.
+#[derive(Debug)]
+pub struct Paging {
+    /// 1 to `PAGE_LIMIT_MAX`.
+    pub limit: u32,
+    /// What is wrong so far. A list answers it with whatever is wrong with its filter.
+    errors: Vec<FieldError>,
+    query: Query,
+}
+
+#[derive(Deserialize, Debug)]
+struct Query {
+    cursor: Option<String>,
+    limit: Option<String>,
+    status: Option<String>,
+    phase: Option<String>,
+    starts_from: Option<String>,
+    starts_before: Option<String>,
+    creator_id: Option<String>,
+    actor_id: Option<String>,
+    object_id: Option<String>,
+    unread: Option<String>,
+    currency: Option<String>,
+    price_min: Option<String>,
+    price_max: Option<String>,
+}
+
+impl Paging {
+    /// `errors`: what is wrong with it already.
+    fn of(query: &str, mut errors: Vec<FieldError>) -> Result<Self, Failure> {
+        let query = web::Query::<Query>::from_query(query)
+            .map_err(|error| Failure::with(Code::ValidationFailed, error.to_string()))?
+            .into_inner();
+        let limit = match given(&query.limit) {
+            None => Some(PAGE_LIMIT_DEFAULT),
+            Some(text) => text.parse().ok().filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit)),
+        };
+        Ok(match limit {
+            Some(limit) => Self { limit, errors, query },
+            None => {
+                errors.push(wrong("/limit", format!("must be 1 to {PAGE_LIMIT_MAX}")));
+                Self { limit: PAGE_LIMIT_DEFAULT, errors, query }
+            }
+        })
+    }
+
+    /// Which drops to list.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn filter(&self) -> Result<DropFilter, Failure> {
+        let mut errors = self.errors.clone();
+        let filter = DropFilter {
+            status: self.query.status.read(&mut errors, "/status", STATUSES, DropStatus::parse),
+            phase: self.query.phase.read(&mut errors, "/phase", "must be upcoming, live or ended", phase),
+            creator: self
+                .query
+                .creator_id
+                .read(&mut errors, "/creator_id", CreatorId::WANTED, |text| text.parse().ok()),
+            followed_by: None,
+            starts_from: self
+                .query
+                .starts_from
+                .read(&mut errors, "/starts_from", Timestamp::WANTED, |t| t.parse().ok()),
+            starts_before: self
+                .query
+                .starts_before
+                .read(&mut errors, "/starts_before", Timestamp::WANTED, |t| t.parse().ok()),
+        };
+        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+    }
+
+    /// Which products to list: the active ones, unless the query says otherwise.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn product_filter(&self) -> Result<ProductFilter, Failure> {
+        let mut errors = self.errors.clone();
+        let Query { status, creator_id, currency, price_min, price_max, .. } = &self.query;
+        let amount = |text: &str| text.parse().ok().filter(|amount| (0..=PRICE_MINOR_MAX).contains(amount));
+        let filter = ProductFilter {
+            status: status
+                .read(&mut errors, "/status", "must be active or archived", ProductStatus::parse)
+                .unwrap_or_default(),
+            creator: creator_id.read(&mut errors, "/creator_id", CreatorId::WANTED, |text| text.parse().ok()),
+            currency: currency.read(&mut errors, "/currency", Currency::WANTED, tender),
+            price_min: price_min.read(&mut errors, "/price_min", AMOUNT, amount),
+            price_max: price_max.read(&mut errors, "/price_max", AMOUNT, amount),
+        };
+        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+    }
+
+    /// Which lines of the audit trail to list.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn audit_filter(&self) -> Result<AuditFilter, Failure> {
+        let mut errors = self.errors.clone();
+        let filter = AuditFilter {
+            actor: self
+                .query
+                .actor_id
+                .read(&mut errors, "/actor_id", "must be the id of a user (a UUID)", |t| t.parse().ok()),
+            object: self.query.object_id.read(&mut errors, "/object_id", "must be a UUID", |t| t.parse().ok()),
+        };
+        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+    }
+
+    /// Whether to list only what is unread.
+    ///
+    /// # Errors
+    /// `validation_failed`.
+    pub fn unread(&self) -> Result<bool, Failure> {
+        let mut errors = self.errors.clone();
+        let unread = self.query.unread.read(&mut errors, "/unread", "must be true or false", |text| text.parse().ok());
+        if errors.is_empty() { Ok(unread.unwrap_or(false)) } else { Err(Failure::invalid(errors)) }
+    }
+
+    /// The last item of the page before. Every list asks for it, after its filter.
+    ///
+    /// # Errors
+    /// `validation_failed`, `invalid_cursor`.
+    pub fn after(&self, list: List) -> Result<Option<Uuid>, Failure> {
+        if !self.errors.is_empty() {
+            return Err(Failure::invalid(self.errors.clone()));
+        }
+        let Some(cursor) = given(&self.query.cursor) else { return Ok(None) };
+        list.last(cursor).map(Some).ok_or_else(|| Failure::new(Code::InvalidCursor))
+    }
+}
+
+const AMOUNT: &str = "must be a whole number of minor units, from 0 to 10000000000";
+
+const STATUSES: &str = "must be scheduled, live, sold_out, ended or cancelled";
+
+fn phase(name: &str) -> Option<Phase> {
+    match name {
+        "upcoming" => Some(Phase::Upcoming),
+        "live" => Some(Phase::Live),
+        "ended" => Some(Phase::Over),
+        _ => None,
+    }
+}
+
+/// A parameter of the query that means something.
+trait Parameter {
+    /// What it says, or what it must be among the errors. An empty one is the same as none.
+    fn read<T>(
+        &self,
+        errors: &mut Vec<FieldError>,
+        pointer: &str,
+        wanted: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T>;
+}
+
+impl Parameter for Option<String> {
+    fn read<T>(
+        &self,
+        errors: &mut Vec<FieldError>,
+        pointer: &str,
+        wanted: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = parse(given(self)?);
+        if value.is_none() {
+            errors.push(wrong(pointer, wanted));
+        }
+        value
+    }
+}
+
+fn given(parameter: &Option<String>) -> Option<&str> {
+    parameter.as_deref().filter(|text| !text.is_empty())
+}
+
+fn wrong(pointer: &str, detail: impl Into<String>) -> FieldError {
+    FieldError { pointer: pointer.to_owned(), detail: detail.into() }
+}
+
+impl FromRequest for Paging {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::of(request.query_string(), unknown_parameters(request)).map_err(Problem::from))
+    }
+}
+
+/// One page.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Page)]
+pub struct PageBody<B> {
+    items: Vec<B>,
+    /// For the next page; `null` on the last one.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+}
+
+/// One page as an answer.
+pub fn answer<'a, T, B: Serialize>(
+    request: &HttpRequest,
+    list: List,
+    page: &'a Page<T>,
+    id: fn(&T) -> Uuid,
+    body: fn(&'a T) -> B,
+) -> HttpResponse {
+    let next_cursor = next_cursor(list, page, id);
+    linked(request, next_cursor.as_deref()).json(PageBody { items: page.items.iter().map(body).collect(), next_cursor })
+}
+
+/// The cursor after a page, if it is not the last.
+pub fn next_cursor<T>(list: List, page: &Page<T>, id: fn(&T) -> Uuid) -> Option<String> {
+    let last = page.stopped_at.or_else(|| page.items.last().map(id));
+    last.filter(|_| page.more).map(|last| list.cursor(last))
+}
+
+/// An answer that leads to the page after.
+pub fn linked(request: &HttpRequest, next_cursor: Option<&str>) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    if let Some(cursor) = next_cursor {
+        let link = format!("<{}>; rel=\"next\"", next_url(request.path(), request.query_string(), cursor));
+        if let Ok(value) = HeaderValue::try_from(link) {
+            response.insert_header((LINK, value));
+        }
+    }
+    response
+}
+
+/// The same request with another cursor.
+fn next_url(path: &str, query: &str, cursor: &str) -> String {
+    let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
+    // A bracket would end the reference before its time.
+    let others: String = others.map(|pair| format!("{}&", pair.replace('<', "%3C").replace('>', "%3E"))).collect();
+    format!("{path}?{others}cursor={cursor}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn of(query: &str) -> Result<Paging, Failure> {
+        Paging::of(query, Vec::new())
+    }
+
+    #[test]
+    fn a_cursor_leads_back_within_its_list_only() {
+        let id = Uuid::now_v7();
+        let cursor = List::Drops.cursor(id);
+        assert_eq!(List::Drops.last(&cursor), Some(id));
+        assert_eq!(List::Orders.last(&cursor), None);
+        let spare_bits = format!("{}B", &cursor[..cursor.len() - 1]);
+        for bad in ["", "x", "====", &id.to_string(), &cursor[1..], &format!("{cursor}AAAA"), "ü", &spare_bits] {
+            assert_eq!(List::Drops.last(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn cursors_look_as_the_document_says() {
+        assert_eq!(List::Creators.cursor_pattern(), "^A[QRSTUVWXYZabcdef][A-Za-z0-9_-]{20}[AEIMQUYcgkosw048]$");
+        assert_eq!(List::Drops.cursor_pattern(), "^A[wxyz0123456789_-][A-Za-z0-9_-]{20}[AEIMQUYcgkosw048]$");
+        for list in [List::Creators, List::Products, List::Drops, List::Orders, List::Following, List::Sales] {
+            let (cursor, pattern) = (list.cursor(Uuid::now_v7()), list.cursor_pattern());
+            let (first, rest) = pattern[1..].split_once('[').unwrap();
+            let (second, rest) = rest.split_once(']').unwrap();
+            let last = rest.rsplit_once('[').unwrap().1.trim_end_matches("]$");
+            assert!(cursor.len() == 23 && cursor.starts_with(first), "{cursor} {pattern}");
+            assert!(second.contains(&cursor[1..2]) && last.contains(&cursor[22..]), "{cursor} {pattern}");
+        }
+    }
+
+    #[test]
+    fn queries_are_checked() {
+        let paging = of("limit=100&status=sold_out&cursor=&creator_id=").unwrap();
+        assert_eq!(paging.limit, 100);
+        assert_eq!(paging.filter().unwrap(), DropFilter { status: Some(DropStatus::SoldOut), ..DropFilter::default() });
+        assert_eq!(paging.after(List::Drops).unwrap(), None);
+        assert_eq!(of("").unwrap().limit, PAGE_LIMIT_DEFAULT);
+        assert_eq!(of("limit=1&limit=2").unwrap_err().code, Code::ValidationFailed);
+        for bad in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=1.5"] {
+            assert_eq!(of(bad).unwrap().after(List::Drops).unwrap_err().code, Code::ValidationFailed, "{bad}");
+        }
+        let failure = of("status=LIVE&creator_id=y&limit=0").unwrap().filter().unwrap_err();
+        assert_eq!((failure.code, failure.fields.len()), (Code::ValidationFailed, 3));
+        let unknown = vec![wrong("/staus", "is not a parameter")];
+        let failure = Paging::of("staus=live&limit=0&status=x", unknown).unwrap().filter().unwrap_err();
+        let pointers: Vec<_> = failure.fields.iter().map(|field| field.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/staus", "/limit", "/status"], "everything that is wrong is told");
+        let failure = of("cursor=nonsense").unwrap().after(List::Drops).unwrap_err();
+        assert_eq!(failure.code, Code::InvalidCursor);
+    }
+
+    #[test]
+    fn queries_for_products_are_checked() {
+        let filter = |query: &str| of(query).unwrap().product_filter();
+        assert_eq!(filter("").unwrap(), ProductFilter::default());
+        let found = filter("status=archived&currency=EUR&price_min=0&price_max=10000000000").unwrap();
+        assert_eq!((found.status, found.price_min), (ProductStatus::Archived, Some(0)));
+        assert_eq!((found.currency, found.price_max), ("EUR".parse().ok(), Some(PRICE_MINOR_MAX)));
+        assert_eq!(filter("currency=EUR").unwrap().currency, "EUR".parse().ok());
+        let pointers =
+            |query: &str| filter(query).unwrap_err().fields.into_iter().map(|field| field.pointer).collect::<Vec<_>>();
+        assert_eq!(pointers("status=live"), ["/status"]);
+        assert_eq!(filter("price_min=1&currency=").unwrap().price_min, Some(1));
+        assert_eq!(
+            pointers("status=x&creator_id=y&currency=eur&price_min=-1&price_max=10000000001"),
+            ["/status", "/creator_id", "/currency", "/price_min", "/price_max"]
+        );
+        for amount in ["1.5", "1e3", "99999999999999999999", "%C3%BC", "0x1"] {
+            assert_eq!(pointers(&format!("currency=EUR&price_min={amount}")), ["/price_min"], "{amount}");
+        }
+    }
+
+    #[test]
+    fn the_next_page_is_the_same_request_with_another_cursor() {
+        let request = TestRequest::get().uri("/api/v1/drops?status=live&cursor=old&limit=2").to_http_request();
+        let items = vec![Uuid::now_v7(), Uuid::now_v7()];
+        let cursor = List::Drops.cursor(items[1]);
+        let page = Page { items, more: true, stopped_at: None };
+        let response = answer(&request, List::Drops, &page, |id| *id, |id| id.to_string());
+        let link = response.headers().get(LINK).unwrap().to_str().unwrap();
+        assert_eq!(link, format!("</api/v1/drops?status=live&limit=2&cursor={cursor}>; rel=\"next\""));
+
+        let ended = Page { stopped_at: Some(Uuid::max()), ..page };
+        assert_ne!(next_cursor(List::Products, &ended, |id| *id), None);
+        let page = Page { stopped_at: None, ..ended };
+        let last = Page { more: false, ..page };
+        assert!(answer(&request, List::Drops, &last, |id| *id, |id| id.to_string()).headers().get(LINK).is_none());
+    }
+}

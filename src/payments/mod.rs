@@ -1,0 +1,5 @@
+//! How LiveDrop is paid.
+//!
+//! - [`gateway`]: what a provider of payments can be asked, and how it answers.
+
+pub mod gateway;

@@ -1,0 +1,253 @@
+//! The projection's arithmetic, pure: a batch of journal records and the rows that it touches in, final rows out.
+//!
+//! However many records of a batch are about one drop or one order, each of its rows is read once and written once. A
+//! record that cannot follow from the rows is an error: it would mean that SQL and the journal disagree, and writing on
+//! would hide that.
+
+use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView};
+use crate::storage::model::{AuditRow, OrderNote, RefusalRow};
+// Ids are ours, so nobody can make them collide on purpose: the faster hash will do.
+use hashbrown::{HashMap, HashSet};
+use uuid::Uuid;
+
+mod audit;
+mod drop_image;
+mod notifications;
+mod order;
+#[cfg(test)]
+mod tests;
+
+pub(in crate::storage) use drop_image::{DropImage, VariantImage};
+pub(in crate::storage) use notifications::{DropNotification, OrderNotification};
+
+/// A record that cannot follow from the rows.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {sequence} of drop {drop}: {what}")]
+pub(in crate::storage) struct Contradiction {
+    /// The record.
+    pub sequence: u64,
+    /// Its drop.
+    pub drop: DropId,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+/// An order that the batch places.
+#[derive(Debug)]
+pub(in crate::storage) struct NewOrder {
+    /// The order in its final state.
+    pub view: OrderView,
+    /// The digest of its key.
+    pub digest: KeyDigest,
+}
+
+/// An order that was there before the batch, in its final state.
+pub(in crate::storage) type OrderImage = OrderView;
+
+/// Which rows have to be read before a batch can be folded: those that it does not make itself.
+#[derive(Debug, Default)]
+pub(in crate::storage) struct Touched {
+    /// Drops, each once.
+    pub drops: Vec<DropId>,
+    /// Orders, each once.
+    pub orders: Vec<OrderId>,
+}
+
+/// A fold in progress.
+#[derive(Debug, Default)]
+pub(in crate::storage) struct Fold {
+    drops: HashMap<DropId, DropImage>,
+    /// In the order of their records, which is nearly that of their ids.
+    placed: Vec<NewOrder>,
+    places: HashMap<OrderId, usize>,
+    orders: HashMap<OrderId, OrderImage>,
+    refusals: Vec<RefusalRow>,
+    audits: Vec<AuditRow>,
+    keyed: Vec<Uuid>,
+    notes: Vec<OrderNote>,
+    order_news: Vec<OrderNotification>,
+    drop_news: Vec<DropNotification>,
+}
+
+/// What has to be written.
+#[derive(Debug, Default)]
+pub(in crate::storage) struct Rows {
+    /// Drops that the batch made and drops that were there, in id order.
+    pub drops: Vec<DropImage>,
+    /// Variants of drops that were there, where something changed.
+    pub variants: Vec<VariantImage>,
+    /// Orders that the batch placed, by their drops' tags, then in id order.
+    pub placed: Vec<NewOrder>,
+    /// Orders that were there, in id order.
+    pub orders: Vec<OrderImage>,
+    /// Refusals in sequence order.
+    pub refusals: Vec<RefusalRow>,
+    /// What was done by hand, in sequence order.
+    pub audits: Vec<AuditRow>,
+    /// Attempts under idempotency keys whose records the batch has.
+    pub keyed: Vec<Uuid>,
+    /// What the orders' rows do not keep, in sequence order.
+    pub notes: Vec<OrderNote>,
+    /// For the buyers' inboxes, in sequence order.
+    pub order_news: Vec<OrderNotification>,
+    /// For the followers' inboxes, in sequence order.
+    pub drop_news: Vec<DropNotification>,
+}
+
+impl Touched {
+    /// Looks a batch through.
+    pub fn by<'a>(records: impl IntoIterator<Item = &'a DropRecord>) -> Self {
+        let (mut drops, mut orders) = (HashSet::new(), HashSet::new());
+        let mut touched = Self::default();
+        for record in records {
+            match &record.event {
+                DropEvent::Scheduled(_) => _ = drops.insert(record.drop),
+                DropEvent::Reserved { order, .. } => _ = orders.insert(*order),
+                event => touched.orders.extend(event.order().filter(|&id| orders.insert(id))),
+            }
+            if drops.insert(record.drop) {
+                touched.drops.push(record.drop);
+            }
+        }
+        touched
+    }
+}
+
+impl Fold {
+    /// Begins with the rows that [`Touched`] asked for.
+    pub fn new(drops: Vec<DropImage>, orders: Vec<OrderImage>) -> Self {
+        Self {
+            drops: drops.into_iter().map(|image| (image.row.spec.id, image)).collect(),
+            orders: orders.into_iter().map(|view| (view.id, view)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Folds one record in.
+    pub fn apply(&mut self, sequence: u64, record: &DropRecord) -> Result<(), Contradiction> {
+        self.try_apply(sequence, record).map_err(|what| Contradiction { sequence, drop: record.drop, what })
+    }
+
+    fn try_apply(&mut self, sequence: u64, record: &DropRecord) -> Result<(), &'static str> {
+        let mut payments = 0;
+        match &record.event {
+            DropEvent::Scheduled(spec) => {
+                if spec.id != record.drop {
+                    return Err("the schedule is another drop's");
+                }
+                let known = self.drops.insert(record.drop, DropImage::scheduled(spec, record));
+                self.drop_news.extend(notifications::of_drop(sequence, record, spec.creator_id));
+                return if known.is_none() { Ok(()) } else { Err("it was scheduled before") };
+            }
+            DropEvent::Reserved { payment_method, .. } => {
+                payments = i64::from(payment_method.is_some());
+                self.reserve(record)?;
+            }
+            DropEvent::Refused { refusal, .. } if !refusal.is_remembered() => {}
+            DropEvent::Refused { .. } => self.refuse(sequence, record),
+            DropEvent::AuditedCommand { actor, act, request } => {
+                self.audits.push(audit::line(sequence, record, actor, *act));
+                self.keyed.extend(request.map(|request| request.digest.0));
+            }
+            event => {
+                if let Some(id) = event.order() {
+                    let order = self.order(id)?;
+                    let paying = order.payment_pending.is_some();
+                    let note = order::note(order, sequence, record);
+                    order::settle(order, record)?;
+                    payments = i64::from(order.payment_pending.is_some()) - i64::from(paying);
+                    self.notes.extend(note);
+                }
+            }
+        }
+        let drop = self.drops.get_mut(&record.drop).ok_or("the drop was never scheduled")?;
+        drop.owe(payments)?;
+        drop.fold(record)?;
+        self.drop_news.extend(notifications::of_drop(sequence, record, drop.row.spec.creator_id));
+        self.order_news.extend(notifications::of_order(sequence, record));
+        Ok(())
+    }
+
+    fn order(&mut self, id: OrderId) -> Result<&mut OrderView, &'static str> {
+        match self.places.get(&id).and_then(|&place| self.placed.get_mut(place)) {
+            Some(order) => Ok(&mut order.view),
+            None => self.orders.get_mut(&id).ok_or("the order was never placed"),
+        }
+    }
+
+    fn reserve(&mut self, record: &DropRecord) -> Result<(), &'static str> {
+        let DropEvent::Reserved {
+            order,
+            buyer,
+            variant,
+            quantity,
+            unit_price,
+            expires_at,
+            key: _,
+            digest,
+            fingerprint,
+            payment_method,
+        } = &record.event
+        else {
+            return Ok(());
+        };
+        // It would not be found again.
+        if order.drop_tag() != record.drop.tag() {
+            return Err("the order's id is another drop's");
+        }
+        let view = OrderView {
+            id: *order,
+            drop_id: record.drop,
+            variant_id: *variant,
+            buyer: *buyer,
+            quantity: *quantity,
+            unit_price: *unit_price,
+            status: OrderStatus::Reserved,
+            release_reason: None,
+            digest: *digest,
+            fingerprint: *fingerprint,
+            created_at: record.at,
+            expires_at: *expires_at,
+            confirmed_at: None,
+            released_at: None,
+            refunded_at: None,
+            payment_ref: None,
+            payment_pending: payment_method.as_deref().map(str::to_owned),
+            refund_due: None,
+            failed_trace: None,
+        };
+        let known = self.places.insert(*order, self.placed.len());
+        self.placed.push(NewOrder { view, digest: *digest });
+        if known.is_none() { Ok(()) } else { Err("the order was placed before") }
+    }
+
+    fn refuse(&mut self, sequence: u64, record: &DropRecord) {
+        if let DropEvent::Refused { buyer, key: _, digest, fingerprint, refusal, trace } = &record.event {
+            self.refusals.push(RefusalRow {
+                sequence,
+                drop_id: record.drop,
+                buyer: *buyer,
+                digest: *digest,
+                fingerprint: *fingerprint,
+                refusal: *refusal,
+                trace: *trace,
+                at: record.at,
+            });
+        }
+    }
+
+    /// The rows to write.
+    pub fn finish(self) -> Rows {
+        let Self { drops, mut placed, places: _, orders, refusals, audits, keyed, notes, order_news, mut drop_news } =
+            self;
+        notifications::latest(&mut drop_news);
+        let mut drops: Vec<DropImage> = drops.into_values().collect();
+        drops.iter_mut().for_each(DropImage::finish);
+        drops.sort_unstable_by_key(|image| image.row.spec.id);
+        let variants = drops.iter().flat_map(DropImage::changed_variants).collect();
+        placed.sort_by_key(|order| (order.view.id.drop_tag(), order.view.id));
+        let mut orders: Vec<OrderImage> = orders.into_values().collect();
+        orders.sort_unstable_by_key(|view| view.id);
+        Rows { drops, variants, placed, orders, refusals, audits, keyed, notes, order_news, drop_news }
+    }
+}

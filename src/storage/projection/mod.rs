@@ -1,0 +1,10 @@
+//! From journal records to rows.
+//!
+//! - `fold`: the arithmetic, pure: a batch of records and the rows that it touches in, final rows out.
+//! - `apply`: the transaction: rows and the journal's watermark, all or nothing.
+//! - `aside`: records that the database refuses for good, with the later ones of their drops. `retry`: these applied after all.
+
+pub(in crate::storage) mod apply;
+pub(in crate::storage) mod aside;
+pub(in crate::storage) mod fold;
+pub(in crate::storage) mod retry;

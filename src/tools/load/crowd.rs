@@ -1,0 +1,357 @@
+//! Everybody who asks: one task a connection, each with its own part of the crowd's accounts and its own memory of what it was outcome.
+
+use super::counters::{Counters, Kind, Verdict};
+use super::http_connection::HttpConnection;
+use super::options::{LoadOptions, Scenario};
+use super::pace::Pace;
+use super::setup::{Request, Setup};
+use super::target::Target;
+use super::watch::Watch;
+use hashbrown::DefaultHashBuilder;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::hash::BuildHasher;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+/// A connection that cannot be made is tried again after this.
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// Holds that a buyer has in mind to pay or cancel.
+const HOLDS_MAX: usize = 64;
+
+/// Of answers, within one run.
+static HASH: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
+
+/// What the tasks share.
+pub struct Crowd {
+    pub target: Target,
+    pub options: LoadOptions,
+    pub stage: Setup,
+    pub counters: Counters,
+    /// None: a closed loop.
+    pub pace: Option<Pace>,
+    /// Those who only watch, if there are some.
+    pub watch: Option<Arc<Watch>>,
+    pub run: String,
+    pub began: Instant,
+}
+
+/// An answer, as short as it can be remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderOutcome {
+    /// Nothing: whether it happened is unknown.
+    Nothing,
+    /// That it was beyond a quota: nothing has happened, and the key is free.
+    BeyondQuota,
+    /// Status, and a hash of the body.
+    Answer(u16, u64),
+}
+
+impl OrderOutcome {
+    /// What to remember of an answer. What asks to wait decides nothing.
+    pub fn of(status: u16, body: &[u8]) -> Self {
+        if status == 429 {
+            return Self::BeyondQuota;
+        }
+        if status >= 500 || (status == 409 && code(body) == "request_in_progress") {
+            return Self::Nothing;
+        }
+        Self::Answer(status, HASH.hash_one(body))
+    }
+
+    fn is_order(self) -> bool {
+        matches!(self, Self::Answer(201, _))
+    }
+
+    /// Whether the server has decided about the key.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Answer(..))
+    }
+}
+
+/// An order that was asked for. Its key says who asked and when.
+#[derive(Debug, Clone, Copy)]
+pub struct OrderRequest {
+    pub task: u32,
+    pub number: u32,
+    pub account: u32,
+    pub drop: u32,
+    pub pays: bool,
+    pub outcome: OrderOutcome,
+}
+
+impl OrderRequest {
+    /// Its idempotency key.
+    pub fn key(&self, run: &str) -> String {
+        format!("{run}-{}-{}", self.task, self.number)
+    }
+
+    /// Whether the answer was an order.
+    pub fn is_order(&self) -> bool {
+        self.outcome.is_order()
+    }
+
+    fn body(&self, stage: &Setup) -> String {
+        let method = if self.pays { ",\"payment_method\":\"pm_sandbox_ok\"" } else { "" };
+        ["{\"drop_id\":\"", &stage.drops[self.drop as usize], "\",\"quantity\":1", method, "}"].concat()
+    }
+
+    /// Writes the request for it.
+    pub fn write(&self, crowd: &Crowd, request: &mut Request) {
+        let (key, body) = (self.key(&crowd.run), self.body(&crowd.stage));
+        let token = crowd.stage.accounts[self.account as usize].as_str();
+        request.write(&crowd.target, ("POST", "/api/v1/orders", &body), (Some(token), Some(&key)));
+    }
+}
+
+/// What one task remembers.
+#[derive(Default)]
+pub struct Memory {
+    pub asked: Vec<OrderRequest>,
+    /// Orders whose hold was given back, by index of drop. What became of a cancellation without an answer is asked again at once.
+    pub cancelled: Vec<u32>,
+    /// Keys whose second answer was not their first.
+    pub contradictions: Vec<String>,
+}
+
+/// A hold that its buyer has not decided about yet.
+struct Hold {
+    id: String,
+    account: u32,
+    drop: u32,
+}
+
+/// One task. What all of them share is lent to each step: its count of owners would go from core to core with every request.
+pub struct Buyer {
+    task: u32,
+    rng: SmallRng,
+    line: Option<HttpConnection>,
+    request: Request,
+    steps: u32,
+    /// Of its next key.
+    number: u32,
+    holds: Vec<Hold>,
+    memory: Memory,
+}
+
+/// The machine-readable reason in a problem.
+pub fn code(body: &[u8]) -> &str {
+    let body = std::str::from_utf8(body).unwrap_or_default();
+    let from = body.find("\"code\":\"").map_or(body.len(), |at| at + 8);
+    body[from..].split('"').next().unwrap_or_default()
+}
+
+impl Buyer {
+    pub fn new(task: u32) -> Self {
+        Self {
+            task,
+            rng: SmallRng::seed_from_u64(u64::from(task)),
+            line: None,
+            request: Request::default(),
+            steps: 0,
+            number: 0,
+            holds: Vec::new(),
+            memory: Memory::default(),
+        }
+    }
+
+    /// Asks until the time is over.
+    pub async fn work(mut self, crowd: Arc<Crowd>) -> Memory {
+        let end = crowd.began + crowd.options.duration();
+        loop {
+            let now = Instant::now();
+            let due = match &crowd.pace {
+                None if now >= end => break,
+                None => now,
+                Some(pace) => match pace.take() {
+                    None => break,
+                    Some(due) => crowd.began + due,
+                },
+            };
+            let from = if due > now {
+                tokio::time::sleep_until(due.into()).await;
+                // How late a timer fires is not the server's doing.
+                Instant::now()
+            } else {
+                // Sent late, because earlier answers were: that wait is part of what somebody who came then would have had.
+                due
+            };
+            self.step(&crowd, from).await;
+        }
+        self.memory
+    }
+
+    async fn step(&mut self, crowd: &Crowd, from: Instant) {
+        self.steps += 1;
+        let stage = &crowd.stage;
+        let account = (self.task + self.steps.wrapping_mul(crowd.options.connections)) % stage.accounts.len() as u32;
+        match crowd.options.scenario {
+            Scenario::Floor => self.read(crowd, "/healthz", from).await,
+            Scenario::Look => self.read(crowd, &format!("/api/v1/drops/{}", stage.drops[0]), from).await,
+            Scenario::Follows => self.follow(crowd, account, from).await,
+            Scenario::Crowd => self.restock(crowd, from).await,
+            Scenario::Mix if self.rng.random_bool(0.8) => {
+                let drop = &stage.drops[self.rng.random_range(0..stage.drops.len())];
+                let path = match self.rng.random_range(0..3) {
+                    0 => format!("/api/v1/drops/{drop}"),
+                    1 => format!("/api/v1/drops/{drop}/stock"),
+                    _ => format!("/api/v1/products/{}", stage.products[0]),
+                };
+                self.read(crowd, &path, from).await;
+            }
+            Scenario::Mix => self.order(crowd, account, true, from).await,
+            Scenario::Abandon if !self.holds.is_empty() && self.rng.random_bool(0.5) => self.decide(crowd, from).await,
+            Scenario::Rush | Scenario::Many | Scenario::Abandon => self.order(crowd, account, false, from).await,
+        }
+    }
+
+    async fn order(&mut self, crowd: &Crowd, account: u32, pays: bool, from: Instant) {
+        let retries = crowd.options.retries;
+        if retries > 0.0 && self.rng.random_bool(retries) && !self.memory.asked.is_empty() {
+            let at = self.rng.random_range(0..self.memory.asked.len());
+            return self.again(crowd, at, from).await;
+        }
+        let drop = self.rng.random_range(0..crowd.stage.drops.len()) as u32;
+        let number = self.number;
+        self.number += 1;
+        let asked = OrderRequest { task: self.task, number, account, drop, pays, outcome: OrderOutcome::Nothing };
+        let (outcome, id) = self.ask(crowd, &asked, Kind::Order, from).await;
+        // What was beyond a quota is no order to account for, and there may be far more of it than the audit could ask again.
+        if outcome != OrderOutcome::BeyondQuota {
+            self.memory.asked.push(OrderRequest { outcome, ..asked });
+        }
+        if let Some(id) = id.filter(|_| crowd.options.scenario == Scenario::Abandon && outcome.is_order()) {
+            if self.holds.len() >= HOLDS_MAX {
+                self.holds.swap_remove(0);
+            }
+            self.holds.push(Hold { id, account, drop });
+        }
+    }
+
+    async fn again(&mut self, crowd: &Crowd, at: usize, from: Instant) {
+        let asked = self.memory.asked[at];
+        let (outcome, _) = self.ask(crowd, &asked, Kind::Retry, from).await;
+        if !outcome.is_answer() {
+            return;
+        }
+        if asked.outcome == OrderOutcome::Nothing {
+            self.memory.asked[at].outcome = outcome;
+        } else if outcome != asked.outcome {
+            self.memory.contradictions.push(asked.key(&crowd.run));
+        }
+    }
+
+    /// Asks for an order; its id, where the answer has one and somebody may want it.
+    async fn ask(
+        &mut self,
+        crowd: &Crowd,
+        asked: &OrderRequest,
+        kind: Kind,
+        from: Instant,
+    ) -> (OrderOutcome, Option<String>) {
+        let wants_id = crowd.options.scenario == Scenario::Abandon;
+        let read = |status: u16, body: &[u8]| (OrderOutcome::of(status, body), wants_id.then(|| id_of(body)).flatten());
+        asked.write(crowd, &mut self.request);
+        self.send(crowd, kind, from, read).await.unwrap_or((OrderOutcome::Nothing, None))
+    }
+
+    /// Pays a hold, gives it back, or forgets it.
+    async fn decide(&mut self, crowd: &Crowd, from: Instant) {
+        let hold = self.holds.swap_remove(self.rng.random_range(0..self.holds.len()));
+        let token = crowd.stage.accounts[hold.account as usize].as_str();
+        match self.rng.random_range(0..4) {
+            0 | 1 => {
+                let path = format!("/api/v1/orders/{}/pay", hold.id);
+                let body = "{\"payment_method\":\"pm_sandbox_ok\"}";
+                self.request.write(&crowd.target, ("POST", &path, body), (Some(token), None));
+                self.send(crowd, Kind::Pay, from, |_, _| ()).await;
+            }
+            2 => {
+                let path = format!("/api/v1/orders/{}/cancel", hold.id);
+                self.request.write(&crowd.target, ("POST", &path, ""), (Some(token), None));
+                match self.send(crowd, Kind::Cancel, from, |status, _| status == 200).await {
+                    Some(true) => self.memory.cancelled.push(hold.drop),
+                    Some(false) => {}
+                    // Back into mind: only its answer tells whether its unit is free.
+                    None => self.holds.push(hold),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn follow(&mut self, crowd: &Crowd, account: u32, from: Instant) {
+        let creator = &crowd.stage.creators[self.rng.random_range(0..crowd.stage.creators.len())];
+        let path = format!("/api/v1/creators/{creator}/follow");
+        let method = if self.rng.random_bool(0.7) { "POST" } else { "DELETE" };
+        let token = crowd.stage.accounts[account as usize].as_str();
+        self.request.write(&crowd.target, (method, &path, ""), (Some(token), None));
+        self.send(crowd, Kind::Follow, from, |_, _| ()).await;
+    }
+
+    async fn restock(&mut self, crowd: &Crowd, from: Instant) {
+        let path = format!("/api/v1/drops/{}/restock", crowd.stage.drops[0]);
+        let total = |status: u16, body: &[u8]| (status == 200).then(|| total_of(body)).flatten();
+        self.request.write(&crowd.target, ("POST", &path, "{\"quantity\":1}"), (Some(&crowd.stage.maker), None));
+        let answered = self.send(crowd, Kind::Restock, from, total).await;
+        if let Some((watch, total)) = crowd.watch.as_ref().zip(answered.flatten()) {
+            watch.published(total, from);
+        }
+    }
+
+    async fn read(&mut self, crowd: &Crowd, path: &str, from: Instant) {
+        self.request.write(&crowd.target, ("GET", path, ""), (None, None));
+        self.send(crowd, Kind::Read, from, |_, _| ()).await;
+    }
+
+    /// Sends the request that is written and counts its answer. `None`: there was none.
+    async fn send<T>(
+        &mut self,
+        crowd: &Crowd,
+        kind: Kind,
+        from: Instant,
+        read: impl FnOnce(u16, &[u8]) -> T,
+    ) -> Option<T> {
+        let count = |verdict: Verdict, code: &str| {
+            let now = Instant::now();
+            crowd.counters.record(self.task, (kind, verdict, code), now - crowd.began, now - from);
+        };
+        let mut line = match self.line.take().filter(|line| !line.is_over()) {
+            Some(line) => line,
+            None => match HttpConnection::connect(crowd.target.address).await {
+                Ok(line) => line,
+                Err(error) => {
+                    count(Verdict::Lost, &error.kind().to_string());
+                    tokio::time::sleep(CONNECT_PAUSE).await;
+                    return None;
+                }
+            },
+        };
+        let result = match line.exchange(self.request.as_bytes()).await {
+            Ok(answer) => {
+                match answer.status {
+                    200..400 => count(Verdict::Accepted, ""),
+                    400..500 => count(Verdict::Refused, code(answer.body)),
+                    _ => count(Verdict::Failed, code(answer.body)),
+                }
+                Some(read(answer.status, answer.body))
+            }
+            Err(error) => {
+                count(Verdict::Lost, &error.kind().to_string());
+                None
+            }
+        };
+        self.line = Some(line);
+        result
+    }
+}
+
+fn total_of(body: &[u8]) -> Option<u64> {
+    let drop: serde_json::Value = serde_json::from_slice(body).ok()?;
+    drop.pointer("/stock/total")?.as_u64()
+}
+
+fn id_of(body: &[u8]) -> Option<String> {
+    let order: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(order.get("id")?.as_str()?.to_owned())
+}

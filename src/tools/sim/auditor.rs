@@ -1,0 +1,201 @@
+//! Whom nothing can be told: an account of what clients were answered and of what the journal holds, in numbers of its own. It knows
+//! neither the engine nor the store's arithmetic.
+
+use crate::domain::{
+    DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, TraceId, VariantId,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+
+/// What a key was answered first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyAnswer {
+    /// An order.
+    Order(OrderId),
+    /// A refusal, and the trace in it.
+    Refused(Refusal, TraceId),
+}
+
+impl fmt::Display for KeyAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order(id) => write!(f, "order {id}"),
+            Self::Refused(refusal, trace) => write!(f, "{} (trace {trace})", refusal.as_str()),
+        }
+    }
+}
+
+/// What one order's buyer knows of it.
+#[derive(Clone, Copy, Default, Debug)]
+struct Known {
+    confirmed: bool,
+    released: bool,
+    refunded: bool,
+}
+
+impl Known {
+    /// What was true of an order for good stays true.
+    fn allows(&self, order: &OrderView) -> Finding {
+        let id = order.id;
+        if self.confirmed && !is_sold(order) {
+            return Err(format!("order {id} was confirmed and is {} now", order.status.as_str()));
+        }
+        if self.refunded && order.refunded_at.is_none() {
+            return Err(format!("order {id} was refunded and is not any more"));
+        }
+        if self.released && order.status == OrderStatus::Reserved {
+            return Err(format!("order {id} was released and is held again"));
+        }
+        Ok(())
+    }
+}
+
+fn is_sold(order: &OrderView) -> bool {
+    matches!(order.status, OrderStatus::Confirmed | OrderStatus::Refunded)
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Auditor {
+    answers: HashMap<KeyDigest, KeyAnswer>,
+    orders: BTreeMap<OrderId, Known>,
+    /// Charges that the gateway took, and money that it gave back.
+    charged: BTreeSet<OrderId>,
+    given_back: BTreeSet<OrderId>,
+}
+
+/// One variant as the journal's records add up.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    total: i64,
+    held: i64,
+    sold: i64,
+}
+
+/// A broken promise, in a sentence.
+pub type Finding = Result<(), String>;
+
+impl Auditor {
+    /// A client reads an answer to a key.
+    pub fn answered(&mut self, digest: KeyDigest, told: KeyAnswer) -> Finding {
+        match self.answers.insert(digest, told) {
+            Some(first) if first != told => Err(format!("a key was answered {first} and then {told}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a key was answered, if its client ever heard.
+    #[must_use]
+    pub fn answer(&self, digest: KeyDigest) -> Option<KeyAnswer> {
+        self.answers.get(&digest).copied()
+    }
+
+    /// A client reads an order.
+    pub fn shown(&mut self, order: &OrderView) -> Finding {
+        let known = self.orders.entry(order.id).or_default();
+        known.allows(order)?;
+        known.confirmed |= is_sold(order);
+        known.released |= order.status == OrderStatus::Released;
+        known.refunded |= order.refunded_at.is_some();
+        Ok(())
+    }
+
+    /// The gateway charged for an order.
+    pub fn charge(&mut self, order: OrderId) {
+        self.charged.insert(order);
+    }
+
+    /// Whether the gateway charged for an order.
+    #[must_use]
+    pub fn is_charged(&self, order: OrderId) -> bool {
+        self.charged.contains(&order)
+    }
+
+    /// The gateway gave an order's money back.
+    pub fn give_back(&mut self, order: OrderId) -> Finding {
+        if !self.charged.contains(&order) {
+            return Err(format!("money goes back for order {order}, which was never charged"));
+        }
+        self.given_back.insert(order);
+        Ok(())
+    }
+
+    /// Every order that anybody was told of is there, and every key leads to its order.
+    pub fn nothing_lost(&self, order: impl Fn(OrderId) -> Option<OrderView>) -> Finding {
+        for told in self.answers.values() {
+            if let KeyAnswer::Order(id) = told
+                && order(*id).is_none()
+            {
+                return Err(format!("order {id} was acknowledged and is gone"));
+            }
+        }
+        for (id, known) in &self.orders {
+            let order = order(*id).ok_or_else(|| format!("order {id} was shown and is gone"))?;
+            known.allows(&order)?;
+        }
+        Ok(())
+    }
+
+    /// When everything has come to rest: whoever was charged has the goods or the money, and nobody has both or neither.
+    pub fn money_adds_up<'a>(&self, orders: impl Iterator<Item = &'a OrderView>) -> Finding {
+        for order in orders {
+            let (charged, back) = (self.charged.contains(&order.id), self.given_back.contains(&order.id));
+            let paid_for = charged && !back;
+            let free = order.unit_price.is_zero();
+            match order.status {
+                OrderStatus::Confirmed if !paid_for && !free => {
+                    return Err(format!("order {} is confirmed and not paid for", order.id));
+                }
+                OrderStatus::Released | OrderStatus::Refunded if paid_for => {
+                    return Err(format!("order {} is {}, and its money was kept", order.id, order.status.as_str()));
+                }
+                OrderStatus::Reserved => return Err(format!("order {} is still held", order.id)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the journal up: after each record the equation holds, nothing is below zero, and no order is placed twice.
+    pub fn audit_journal(records: &[DropRecord]) -> Finding {
+        let mut counts: BTreeMap<(DropId, VariantId), Count> = BTreeMap::new();
+        let mut placed = BTreeSet::new();
+        let mut keys = HashSet::new();
+        for (sequence, record) in (1_u64..).zip(records) {
+            let broken = |what: &str| Err(format!("record {sequence}: {what}"));
+            let mut change = |variant: VariantId, total: i64, held: i64, sold: i64| {
+                let count = counts.entry((record.drop, variant)).or_default();
+                count.total += total;
+                count.held += held;
+                count.sold += sold;
+                let fits = count.held >= 0 && count.sold >= 0 && count.held + count.sold <= count.total;
+                if fits { Ok(()) } else { broken("oversold, or a count below zero") }
+            };
+            match &record.event {
+                DropEvent::Scheduled(spec) => {
+                    for variant in &spec.variants {
+                        change(variant.id, i64::from(variant.stock), 0, 0)?;
+                    }
+                }
+                DropEvent::Restocked { variant, quantity } => change(*variant, i64::from(*quantity), 0, 0)?,
+                DropEvent::Reserved { order, variant, quantity, digest, .. } => {
+                    if !placed.insert(*order) || !keys.insert(*digest) {
+                        return broken("an order or a key is placed twice");
+                    }
+                    change(*variant, 0, i64::from(*quantity), 0)?;
+                }
+                DropEvent::Refused { digest, .. } if !keys.insert(*digest) => return broken("a key is answered twice"),
+                DropEvent::Confirmed { line, retaken, .. } => {
+                    let held = if *retaken { 0 } else { i64::from(line.quantity) };
+                    change(line.variant, 0, -held, i64::from(line.quantity))?;
+                }
+                DropEvent::Released { line, .. } => change(line.variant, 0, -i64::from(line.quantity), 0)?,
+                DropEvent::RefundDue { line, was_sold: true, .. } => {
+                    change(line.variant, 0, 0, -i64::from(line.quantity))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! From one start to the next crash.
+
+use super::auditor::Finding;
+use super::database::FlakyLedger;
+use super::device::SimDevice;
+use crate::actors::inventory::snapshot::{Answer, AskError, Decisions, DropSnapshot};
+use crate::actors::{Decider, Projection, Projector};
+use crate::domain::{DropId, KeyDigest, OrderId, ReleaseReason};
+use crate::engine::Command;
+use crate::engine::admission::HoldPolicy;
+use crate::journal::SteppedJournal;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Tight enough that the few buyers of a story meet it.
+pub(super) const POLICY: HoldPolicy = HoldPolicy { per_buyer: 3, per_network: 5, cool_down_ms: 2_000 };
+
+/// A decision whose client has not read its answer.
+pub(super) struct Flying {
+    pub drop: usize,
+    pub digest: Option<KeyDigest>,
+    /// What it does to a payment.
+    pub payment: Option<Payment>,
+    pub reply: oneshot::Receiver<Result<Answer, AskError>>,
+    pub answer: Option<Result<Answer, AskError>>,
+}
+
+/// A step of a payment. Whoever takes the first has a claim on the order until the last is on disk, as in the service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Payment {
+    Begins(OrderId),
+    Ends(OrderId),
+}
+
+impl Payment {
+    /// What a command does to one.
+    pub fn of(command: &Command) -> Option<Self> {
+        match command {
+            Command::Reserve(reserve) => reserve.payment_method.as_ref().map(|_| Self::Begins(reserve.order)),
+            Command::BeginPayment { order, .. } => Some(Self::Begins(*order)),
+            Command::Confirm { order, .. }
+            | Command::EndPayment { order }
+            | Command::Release { order, reason: ReleaseReason::PaymentFailed, .. } => Some(Self::Ends(*order)),
+            _ => None,
+        }
+    }
+}
+
+impl Flying {
+    /// Whether the answer has come.
+    pub fn has_landed(&mut self) -> bool {
+        if self.answer.is_none() {
+            self.answer = match self.reply.try_recv() {
+                Ok(answer) => Some(answer),
+                Err(oneshot::error::TryRecvError::Empty) => None,
+                Err(oneshot::error::TryRecvError::Closed) => Some(Err(AskError::OutcomeUnknown)),
+            };
+        }
+        self.answer.is_some()
+    }
+}
+
+/// From one start to the next crash.
+pub(super) struct Life {
+    pub device: SimDevice,
+    pub journal: SteppedJournal<Decisions>,
+    pub database: Arc<FlakyLedger>,
+    pub projector: Projector,
+    pub projection: Projection,
+    pub drops: BTreeMap<DropId, Decider>,
+    pub flying: Vec<Flying>,
+}
+
+impl Life {
+    /// A decision is on its way. It is written at once, unless a frame waits for its sync: then it goes into the next one.
+    pub fn flies(&mut self, flying: Flying) {
+        self.flying.push(flying);
+        self.write();
+    }
+
+    /// When nothing is on its way, everybody can read what was decided, and no more.
+    pub fn shows_what_it_decided(&self) -> Finding {
+        for (id, decider) in &self.drops {
+            let shown = decider.published();
+            let decided = DropSnapshot::of(decider.state(), shown.position);
+            if shown != decided {
+                return Err(format!("drop {id} shows {}, and decided {}", in_words(&shown), in_words(&decided)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the projector said when it stopped.
+    pub fn why_the_projector_stops(&self) -> String {
+        format!("the projector stops: {}", self.projection.trouble().unwrap_or_default())
+    }
+
+    fn write(&mut self) {
+        self.journal.write();
+        self.flying.iter_mut().for_each(|flying| _ = flying.has_landed());
+    }
+
+    /// Lets the sync happen before which the journal stands, and the next frame be written.
+    pub fn pass(&mut self) {
+        self.journal.finish();
+        self.write();
+    }
+}
+
+fn in_words(shown: &DropSnapshot) -> String {
+    let stock: Vec<String> = shown.variants.iter().map(|(variant, stock)| format!("{variant}: {stock}")).collect();
+    format!("{} at record {}, {}", shown.status.as_str(), shown.position, stock.join(", "))
+}

@@ -1,0 +1,174 @@
+//! Starts, ends and crashes of a story's server.
+
+use super::auditor::{Auditor, Finding};
+use super::device::{Failure, SimDevice};
+use super::life::{Flying, Life, POLICY};
+use super::world::{World, orders_of};
+use crate::actors::inventory::recovery::recover;
+use crate::actors::{Decider, Projector};
+use crate::domain::{OrderId, OrderStatus};
+use crate::engine::DropState;
+use crate::journal::{JournalOptions, MemoryDevice, SteppedJournal};
+use crate::storage::Ledger;
+use rand::Rng;
+use std::sync::Arc;
+
+/// Small, so that a story goes from one segment to the next.
+const SEGMENT_BYTES: usize = 16 << 10;
+
+impl World {
+    pub(super) fn life(&mut self) -> &mut Life {
+        self.life.as_mut().expect("a step happens within a life")
+    }
+
+    pub(super) fn start(&mut self, image: MemoryDevice) -> Finding {
+        let device = SimDevice::new(image);
+        let options = JournalOptions {
+            segment_bytes: SEGMENT_BYTES,
+            tail_bytes: 1 << 14,
+            queue_entries: 64,
+            ..JournalOptions::new("unused")
+        };
+        let database = self.database.open()?;
+        let known = crate::journal::read_identity(&device).map_err(|error| error.to_string())?;
+        let watermark = match known {
+            Some(known) => {
+                self.runtime.block_on(database.applied(known.journal_id)).map_err(|error| error.to_string())?
+            }
+            None => 0,
+        };
+        let opened = SteppedJournal::open(&options, Arc::new(device.clone()), watermark);
+        let (journal, found) = opened.map_err(|error| format!("the journal refuses: {error}"))?;
+        let reader = journal.handle().reader();
+        // The audits read the story from its first record on.
+        reader.register_cursor("audit", 0);
+        let recovered = self.runtime.block_on(recover(&*database, &reader, watermark, found.last_sequence));
+        let recovered = recovered.map_err(|error| format!("recovery: {error}"))?;
+        // As a server's clock does when it starts. Of a hold it is known what its buyer was told.
+        self.now.steady = self.now.wall.max(recovered.last_at);
+        self.held.clear();
+        for (index, spec) in self.specs.iter().enumerate() {
+            let Some(state) = recovered.drops.iter().find(|state| state.spec().id == spec.id) else { continue };
+            let reserved = state.orders().filter(|order| order.status == OrderStatus::Reserved);
+            let latest = self.now.steady.plus_millis(spec.hold_ms.into());
+            self.held.extend(reserved.map(|order| ((index, order.id), order.expires_at.min(latest))));
+        }
+        self.note(&[found.last_sequence, watermark, recovered.replayed, recovered.drops.len() as u64]);
+        let drops = recovered.drops.into_iter();
+        let steady = self.now.steady;
+        let alive = |mut state: DropState| {
+            state.set_hold_policy(POLICY);
+            state.resume(steady);
+            (state.spec().id, Decider::alone(state, true, journal.handle()))
+        };
+        let drops = drops.map(alive).collect();
+        let (projector, projection) = Projector::new(database.clone(), &reader, watermark);
+        self.life = Some(Life { device, journal, database, projector, projection, drops, flying: Vec::new() });
+        self.after_start()
+    }
+
+    /// What a start owes: everything acknowledged is there, and payments that had begun are asked about.
+    pub(super) fn after_start(&mut self) -> Finding {
+        let records = self.records()?;
+        Auditor::audit_journal(&records)?;
+        let orders = orders_of(&records);
+        self.auditor.nothing_lost(|id| orders.get(&id).cloned())?;
+        self.charging.clear();
+        self.claimed.clear();
+        let drops = &self.life.as_ref().expect("a life").drops;
+        let mut pending: Vec<(usize, OrderId)> = Vec::new();
+        for (index, spec) in self.specs.iter().enumerate() {
+            let Some(drop) = drops.get(&spec.id) else { continue };
+            drop.state().assert_invariants();
+            pending.extend(drop.state().payments_pending().map(|(order, _)| (index, order)));
+        }
+        pending.sort_unstable();
+        for (drop, order) in pending {
+            self.count("a payment looked up after a restart");
+            self.look_up_payment(drop, order)?;
+        }
+        self.land_all()
+    }
+
+    pub(super) fn end_of_a_life(&mut self) -> Finding {
+        let seed = self.dice.random();
+        let kind = self.dice.random_range(0..10);
+        let life = self.life.as_mut().expect("a life");
+        let image = match kind {
+            0..4 => {
+                let image = life.device.after_power_loss(seed);
+                self.count("power loss");
+                image
+            }
+            4..7 => {
+                let image = life.device.after_kill();
+                self.count("kill");
+                image
+            }
+            7 => {
+                let failure = if seed % 2 == 0 { Failure::Write } else { Failure::Sync };
+                life.device.fail_next(failure);
+                self.count(if failure == Failure::Write { "write error" } else { "sync error" });
+                self.submit_anything()?;
+                self.poisoned()?;
+                let life = self.life.as_mut().expect("a life");
+                // The process ends; the machine may lose its power, too.
+                if seed % 4 < 2 { life.device.after_kill() } else { life.device.after_power_loss(seed) }
+            }
+            8 => {
+                // Synced, and the reply never left.
+                self.count("kill between sync and reply");
+                self.submit_anything()?;
+                let life = self.life.as_mut().expect("a life");
+                life.pass();
+                life.device.after_kill()
+            }
+            _ => {
+                self.count("clean end");
+                self.land_all()?;
+                let Life { device, journal, .. } = self.life.take().expect("a life");
+                journal.close().map_err(|error| format!("a clean end fails: {error}"))?;
+                let image = device.after_power_loss(seed);
+                return self.restart(image);
+            }
+        };
+        self.life = None;
+        self.restart(image)
+    }
+
+    pub(super) fn restart(&mut self, image: MemoryDevice) -> Finding {
+        self.database.close();
+        // A database that comes back older than it was is filled again; one that is copied while nobody writes is a backup.
+        if self.dice.random_bool(0.1) {
+            if self.database.restore()? {
+                self.count("the database forgets");
+            }
+        } else if self.dice.random_bool(0.2) {
+            self.database.back_up()?;
+        }
+        self.start(image)
+    }
+
+    /// After a failure everyone who waits hears that the outcome is not known, and nothing is accepted any more.
+    pub(super) fn poisoned(&mut self) -> Finding {
+        let life = self.life.as_mut().expect("a life");
+        while !life.flying.iter_mut().all(Flying::has_landed) {
+            life.pass();
+        }
+        if !life.device.has_failed() {
+            return Ok(());
+        }
+        let mut failed = false;
+        for mut flying in std::mem::take(&mut life.flying) {
+            match flying.answer.take() {
+                Some(Ok(_)) if failed => return Err("an answer after the journal had failed".to_owned()),
+                Some(Ok(answer)) => self.told(&flying, answer)?,
+                _ => failed = true,
+            }
+        }
+        match self.life().journal.handle().try_permit() {
+            None => Ok(()),
+            Some(_) => Err("a journal that has failed takes entries".to_owned()),
+        }
+    }
+}
