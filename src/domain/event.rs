@@ -28,7 +28,6 @@ use serde::{Deserialize, Serialize};
 /// One variant of a drop as it was scheduled.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct VariantSpec {
-    /// The variant.
     pub id: VariantId,
     /// What buyers call it ("M", "blue").
     pub name: String,
@@ -41,67 +40,60 @@ pub struct VariantSpec {
 /// Everything that was decided about a drop when it was scheduled.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DropSpec {
-    /// The drop.
     pub id: DropId,
-    /// Whose drop it is.
+    /// The creator who scheduled it.
     pub creator_id: CreatorId,
-    /// What it sells.
     pub product_id: ProductId,
-    /// Its headline.
+    /// The headline that buyers see.
     pub title: String,
     /// At least one, at most `VARIANTS_PER_DROP_MAX`.
     pub variants: Vec<VariantSpec>,
     /// Units one buyer may hold and own together; 0 means no limit.
     pub per_buyer_limit: u32,
-    /// `stock_low` is told when a variant's free units fall to this number or below; 0 means never.
+    /// `stock_low` is published when a variant's free units fall to this number or below; 0 means never.
     pub low_stock_threshold: u32,
     /// How long a hold lasts, in milliseconds.
     pub hold_ms: u32,
-    /// When it starts by itself.
+    /// When the drop starts by itself.
     pub starts_at: Timestamp,
-    /// When it ends by itself, if ever.
+    /// When the drop ends by itself; only by hand if absent.
     pub ends_at: Option<Timestamp>,
     /// When it was scheduled.
     pub created_at: Timestamp,
 }
 
-/// The order that a later event is about, with what everyone downstream would otherwise have to look up: an event is
-/// complete by itself, so that a fold over the journal needs no memory of orders.
+/// The order that a later event is about, with everything a consumer would otherwise have to look up: an event is
+/// complete by itself, so a fold over the journal needs no memory of orders.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OrderLine {
-    /// The order.
     pub order: OrderId,
-    /// Whose it is.
     pub buyer: UserId,
-    /// Which variant.
     pub variant: VariantId,
-    /// How many units.
+    /// Units, at least 1.
     pub quantity: u32,
 }
 
-/// Who did something to a drop by hand, and from where.
+/// The user who changed a drop by hand, and where the request came from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Principal {
-    /// Who.
     pub user: UserId,
-    /// Whether as an administrator.
+    /// Whether the user acted as an administrator.
     pub admin: bool,
-    /// From which address; empty where it is not known.
+    /// The client's address; empty if it is not known.
     pub origin: Box<str>,
     /// The trace of the request.
     pub trace: TraceId,
 }
 
-/// What can be done to a drop by hand.
+/// A change that a creator or an administrator can make to a drop.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum AdminAction {
-    /// Opened before its time.
+    /// Opened before its start time.
     Started,
-    /// Closed.
+    /// Closed before its end time.
     Ended,
-    /// Called off.
     Cancelled,
-    /// So many units were added to a variant (the only one if absent).
+    /// This many units were added to a variant (the only one if absent).
     Restocked(Option<VariantId>, u32),
     /// Its start and end were moved here.
     Rescheduled(Timestamp, Option<Timestamp>),
@@ -109,25 +101,25 @@ pub enum AdminAction {
     Refunded(OrderId),
 }
 
-/// The idempotency key that a command by hand came with, and what was asked for.
+/// The idempotency key of a command given by hand, and a digest of the request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KeyedRequest {
-    /// Stands for the key and for whose it is.
+    /// Digest of the key and its user.
     pub digest: KeyDigest,
-    /// Stands for what was asked for.
+    /// Digest of the request's fields.
     pub fingerprint: Fingerprint,
 }
 
 /// One fact about one drop.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DropEvent {
-    /// The drop exists.
+    /// The drop was created with this spec.
     Scheduled(Box<DropSpec>),
     /// It is open for orders.
     Started,
     /// It takes no more orders.
     Ended,
-    /// It was called off: holds and sold orders are settled by the events that follow.
+    /// It was cancelled: holds and sold orders are settled by the events that follow.
     Cancelled,
     /// Units were added to a variant.
     Restocked { variant: VariantId, quantity: u32 },
@@ -151,7 +143,7 @@ pub enum DropEvent {
         /// Set when the same request also pays: its outcome is owed from this moment on.
         payment_method: Option<Box<str>>,
     },
-    /// A reservation was refused for good: the same key gets the same refusal.
+    /// A reservation was refused permanently: the same key gets the same refusal.
     Refused {
         buyer: UserId,
         key: Box<str>,
@@ -165,23 +157,23 @@ pub enum DropEvent {
     /// An order is paid (or free): held units are sold. `retaken` when the hold had expired and free units were
     /// taken instead.
     Confirmed { line: OrderLine, payment_ref: Option<Box<str>>, retaken: bool },
-    /// A hold is gone and its units are free again.
+    /// A hold ended and its units are free again.
     Released { line: OrderLine, reason: ReleaseReason, trace: TraceId },
-    /// Money was taken that has to go back. `was_sold`: the order was confirmed, and its units leave `sold`.
+    /// Money was taken and has to be paid back. `was_sold`: the order was confirmed, and its units leave `sold`.
     RefundDue { line: OrderLine, payment_ref: Box<str>, cause: RefundCause, was_sold: bool },
-    /// The gateway has given it back.
+    /// The gateway has paid the money back.
     Refunded { line: OrderLine },
-    /// A payment that had started took no money: the gateway declined it after the hold was gone, or knows nothing of it.
+    /// A started payment took no money: the gateway declined it after the hold had ended, or does not know it.
     PaymentEnded { order: OrderId },
     /// Its times were moved.
     Rescheduled { starts_at: Timestamp, ends_at: Option<Timestamp> },
-    /// The events before this one, of the same entry, were somebody's doing. For the audit trail.
-    /// `request` when it came with an idempotency key.
+    /// The earlier events of the same entry came from a command given by hand. For the audit trail. `request` is set if
+    /// the command had an idempotency key.
     AuditedCommand { actor: Principal, act: AdminAction, request: Option<KeyedRequest> },
 }
 
 impl DropEvent {
-    /// The type that it has where people are told of it; `None` where they are not told of it by itself.
+    /// The event's type in publications; `None` if the event is not published by itself.
     #[must_use]
     pub fn kind(&self) -> Option<&'static str> {
         Some(match self {
@@ -206,7 +198,7 @@ impl DropEvent {
         })
     }
 
-    /// The order that it is about.
+    /// The order that the event is about.
     #[must_use]
     pub fn order(&self) -> Option<OrderId> {
         match self {
@@ -215,7 +207,7 @@ impl DropEvent {
         }
     }
 
-    /// The order that it is about, where its buyer is told of it.
+    /// The order that the event is about, if its buyer is notified.
     #[must_use]
     pub fn line(&self) -> Option<OrderLine> {
         match self {
@@ -238,6 +230,6 @@ pub struct DropRecord {
     pub drop: DropId,
     /// When it was decided.
     pub at: Timestamp,
-    /// What was decided.
+    /// The decision.
     pub event: DropEvent,
 }

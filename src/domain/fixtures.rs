@@ -1,4 +1,4 @@
-//! What many tests begin with.
+//! Fixtures that many tests share.
 
 use super::{CreatorId, DropId, DropSpec, Money, ProductId, Timestamp, VariantId, VariantSpec};
 

@@ -43,7 +43,7 @@ macro_rules! id {
 }
 
 id!(
-    /// An account.
+    /// An account, of a buyer or a creator.
     UserId
 );
 id!(
@@ -82,7 +82,7 @@ impl CreatorId {
 }
 
 impl DropId {
-    /// The 32 bits by which an order id leads back to its drop.
+    /// The 32 bits that lead from an order id to its drop.
     #[must_use]
     pub fn tag(self) -> u32 {
         low_bits(self.0)
@@ -90,9 +90,9 @@ impl DropId {
 }
 
 impl OrderId {
-    /// A fresh order id whose last 32 bits are the drop's tag. An order is then found in memory without an index
-    /// from orders to drops, which would cost tens of bytes an order. RFC 9562 section 5.7 leaves those bits to us;
-    /// 42 random bits a millisecond remain, and the engine refuses a second order of the same id.
+    /// A fresh order id whose last 32 bits are the drop's tag. An order is then found in memory without an index from
+    /// orders to drops, which would cost tens of bytes an order. RFC 9562 section 5.7 leaves those bits to the
+    /// application; 42 random bits a millisecond remain, and the engine refuses a second order with the same id.
     #[must_use]
     pub fn for_drop(drop: DropId) -> Self {
         let random = Uuid::now_v7().as_u128();
@@ -110,7 +110,7 @@ fn low_bits(id: Uuid) -> u32 {
     (id.as_u128() & u128::from(u32::MAX)) as u32
 }
 
-/// 122 bits that stand for one buyer's idempotency key. The buyer is part of it, so two buyers may use the same text.
+/// 122 bits of digest of one buyer's idempotency key. The buyer is part of it, so two buyers may use the same text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyDigest(pub Uuid);
@@ -123,7 +123,7 @@ impl KeyDigest {
     }
 }
 
-/// A UUIDv5: what the name, given in pieces, is called in its namespace (RFC 9562, section 5.5).
+/// A UUIDv5 (RFC 9562, section 5.5) of a name, given in pieces, in a namespace.
 fn named(namespace: Uuid, name: &[&[u8]]) -> Uuid {
     let mut hash = Sha1::new_with_prefix(namespace.as_bytes());
     name.iter().for_each(|piece| hash.update(piece));
@@ -131,7 +131,7 @@ fn named(namespace: Uuid, name: &[&[u8]]) -> Uuid {
     Builder::from_sha1_bytes(std::array::from_fn(|n| hash[n])).into_uuid()
 }
 
-/// 64 bits that stand for what a request asked for: the same key with another fingerprint is a client's mistake.
+/// 64 bits of digest of a request's fields: the same key with another fingerprint is a client's mistake.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub u64);

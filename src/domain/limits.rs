@@ -14,17 +14,19 @@ pub const QUANTITY_PER_ORDER_MAX: u32 = 1_000;
 pub const PRICE_MINOR_MAX: i64 = 10_000_000_000;
 /// Orders and remembered refusals that one drop keeps in memory.
 pub const KEYS_PER_DROP_MAX: usize = 20_000_000;
-/// Refusals remembered per drop; a crowd that keeps asking a sold-out drop with new keys ends here, with 503.
+/// Refusals remembered per drop. A crowd that keeps asking a sold-out drop with new keys reaches this bound and gets
+/// 503.
 pub const REFUSALS_PER_DROP_MAX: usize = 4_000_000;
-/// Units that one buyer may hold and own in a drop whose creator does not say.
+/// Units that one buyer may hold and own in a drop, unless its creator sets a limit.
 pub const PER_BUYER_LIMIT_DEFAULT: u32 = 10;
-/// Unpaid holds of one buyer in one drop, where the operator does not say.
+/// Unpaid holds of one buyer in one drop, unless the operator sets a limit.
 pub const HOLDS_PER_BUYER_DEFAULT: u16 = 5;
-/// Unpaid holds from one address (of IPv6: from one /64) in one drop, where the operator does not say: households and offices have one.
+/// Unpaid holds from one address (of IPv6: from one /64) in one drop, unless the operator sets a limit: households and
+/// offices share one address.
 pub const HOLDS_PER_ADDRESS_DEFAULT: u32 = 50;
-/// How long a buyer whose hold ran out unpaid waits for the next, in milliseconds; twice as long each further time.
+/// How long a buyer waits for the next hold after one expired unpaid, in milliseconds; doubled each further time.
 pub const COOL_DOWN_MS_DEFAULT: u32 = 30_000;
-/// The longest such wait: an hour.
+/// The longest such wait, in milliseconds: an hour.
 pub const COOL_DOWN_MS_MAX: u32 = 3_600_000;
 /// Holds that run at the same time in one drop.
 pub const HOLDS_PER_DROP_MAX: usize = 10_000_000;
@@ -32,17 +34,17 @@ pub const HOLDS_PER_DROP_MAX: usize = 10_000_000;
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Hold durations that a creator may choose, in milliseconds.
 pub const HOLD_MS_MIN: u32 = 1_000;
-/// One hour.
+/// One hour, in milliseconds.
 pub const HOLD_MS_MAX: u32 = 3_600_000;
-/// Five minutes, when the creator does not say.
+/// Five minutes, in milliseconds, unless the creator chooses.
 pub const HOLD_MS_DEFAULT: u32 = 300_000;
 /// Commands waiting for one drop actor; past it the edge answers 503 at once.
 pub const DROP_MAILBOX_MAX: usize = 8_192;
-/// Commands that a drop takes out of its mailbox before it decides them, one after the other.
+/// Commands that a drop takes out of its mailbox before it decides them in order.
 pub const DROP_BATCH_MAX: usize = 64;
 /// Orders settled by one sweep of a drop actor, so that a mass expiry never stalls a live drop.
 pub const SWEEP_ORDERS_MAX: usize = 512;
-/// Decisions on their way to the journal, over all drops.
+/// Decisions queued for the journal, over all drops.
 pub const JOURNAL_QUEUE_ENTRIES_MAX: usize = 65_536;
 /// Payload bytes of one journal frame.
 pub const JOURNAL_FRAME_BYTES_MAX: usize = 4 << 20;
@@ -52,156 +54,161 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 64 << 10;
 pub const JOURNAL_SEGMENT_BYTES: usize = 64 << 20;
 /// Bytes of durable frames kept in memory for consumers that keep up.
 pub const JOURNAL_TAIL_BYTES_MAX: usize = 32 << 20;
-/// Bytes of the journal that are kept for consumers that lag, where the operator does not say: some fifteen million records.
+/// Bytes of the journal kept for consumers that lag, unless configured: about fifteen million records.
 pub const LAG_BYTES_DEFAULT: u64 = 2 << 30;
-/// The most that an operator may allow: a tebibyte.
+/// Upper bound of that setting: a tebibyte.
 pub const LAG_BYTES_MAX: u64 = 1 << 40;
-/// The longest that an operator may allow: thirty days.
+/// Upper bound of the age of records kept for consumers that lag: thirty days.
 pub const LAG_MAX: Duration = Duration::from_secs(30 * 86_400);
-/// How long, where the operator does not say: a day.
+/// Age of records kept for consumers that lag, unless configured: a day.
 pub const LAG_DEFAULT: Duration = Duration::from_secs(86_400);
-/// Effects that one consumer sets aside because its target refuses them for good; past it the consumer waits for its operator.
+/// Dead letters of one consumer: effects that its target refused permanently. At the bound the consumer stops until its
+/// operator acts.
 pub const DEAD_LETTERS_MAX: usize = 1_000;
 /// Records that the projector writes in one transaction.
 pub const PROJECTOR_BATCH_RECORDS_MAX: usize = 4_096;
-/// Lines of followers' inboxes that a transaction of the projector writes, unless one record alone has more: a creator's followers each get
-/// one, and the transaction has to end well within the time of a statement.
+/// Inbox entries of followers that one transaction of the projector writes, unless one record alone has more: each
+/// follower of a creator gets one, and the transaction has to end well within the statement timeout.
 pub const PROJECTOR_FAN_OUT_MAX: u64 = 10_000;
-/// Durable records that SQL may not have yet while buyers go first. It catches up with as many in two or three seconds, and the journal keeps
-/// about as many in memory.
+/// Durable records that SQL may lack while buyers have priority. The projector catches up with this many in two or
+/// three seconds, and the journal keeps about as many in memory.
 pub const PROJECTOR_BEHIND_MAX: u64 = 150_000;
-/// Bytes of a JSON request body, where nothing else is said.
+/// Bytes of a JSON request body, unless its route has a limit of its own.
 pub const JSON_BODY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a JSON request body that describes a drop.
 pub const DROP_BODY_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a JSON request body that describes a product.
 pub const PRODUCT_BODY_BYTES_MAX: usize = 1 << 20;
-/// Bytes that one character takes in JSON when it is escaped: two surrogates.
+/// Bytes of one character in JSON when it is escaped: two surrogates.
 const JSON_CHAR_BYTES_MAX: usize = r"\ud83d\ude00".len();
-/// Bytes around the texts of one item in a body: names of fields, ids, numbers, brackets. More than any has.
+/// Bytes around the texts of one item in a body: field names, ids, numbers, brackets. An upper bound.
 const JSON_ITEM_BYTES: usize = 256;
-/// Bytes of a request's target and headers, where the operator does not say.
+/// Bytes of a request's target and headers, unless configured.
 pub const HEAD_BYTES_DEFAULT: usize = 16 << 10;
-/// The most that an operator may allow; actix-http ends at 128 KiB.
+/// Upper bound of that setting; actix-http's own limit is 128 KiB.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one inbound websocket message.
 pub const WS_MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// Bytes queued to one websocket session; past it the session is cut with a reconnectable close code.
+/// Bytes queued for one websocket session; past it the session is closed with a reconnectable close code.
 pub const WS_QUEUE_BYTES_MAX: usize = 256 << 10;
 /// Topics that one session may subscribe to by name.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 256;
-/// Creators whose drops a session hears without asking.
+/// Followed creators whose drops a session receives without subscribing.
 pub const FOLLOWED_PER_SESSION_MAX: usize = 10_000;
 /// Sessions of one user.
 pub const SESSIONS_PER_USER_MAX: usize = 16;
 /// Websocket sessions of the whole process.
 pub const SESSIONS_MAX: usize = 200_000;
-/// Connections that may send requests. One that has become a WebSocket session does not count any more.
+/// Connections that may send requests. A connection that became a WebSocket session no longer counts.
 pub const REQUEST_CONNECTIONS_MAX: usize = 20_000;
 /// Connections below which a server is of no use.
 pub const CONNECTIONS_MIN: usize = 64;
-/// Connections of one client address, where the operator does not say: a crowd behind one address fits, and one address is not all.
+/// Connections of one client address, unless configured: a crowd behind one address fits, and one address cannot take
+/// all connections.
 pub const CONNECTIONS_PER_ADDRESS_DEFAULT: usize = 1_024;
-/// Descriptors that connections leave to everything else: the journal's segments and its readers, the database and its pool, the log, the workers.
+/// File descriptors reserved for everything but connections: the journal's segments and readers, the database pool, the
+/// log, the workers.
 pub const DESCRIPTORS_RESERVED: usize = 256;
 /// Requests that one HTTP/2 connection may have at once (RFC 9113, section 6.5.2, advises against less than 100).
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 100;
-/// Bytes of answers that are in memory because their clients did not take them yet, over all connections. Past it large answers are 503.
+/// Bytes of answers in memory that clients have not read yet, over all connections. Past it large answers are 503.
 pub const UNSENT_BYTES_MAX: usize = 256 << 20;
-/// Of these, one connection's; one answer alone may be larger.
+/// Bytes of these for one connection; a single answer may be larger.
 pub const UNSENT_BYTES_PER_CONNECTION_MAX: usize = 16 << 20;
-/// Shorter answers do not count: what else a connection needs is more.
+/// Shorter answers do not count: the rest of a connection's memory is larger.
 pub const COUNTED_ANSWER_BYTES_MIN: u64 = 32 << 10;
-/// Bytes of request bodies that have arrived in part, over all connections. Past it a body that does not come at once is 503.
+/// Bytes of partly received request bodies, over all connections. Past it a body that is not complete at once gets 503.
 pub const ARRIVING_BYTES_MAX: usize = 64 << 20;
-/// Bytes a second that a client must take while its answer waits for it.
+/// Bytes a second that a client must read while an answer waits for it.
 pub const SEND_BYTES_PER_SECOND_MIN: u64 = 4 << 10;
-/// The same while more than half of [`UNSENT_BYTES_MAX`] is taken.
+/// The same while more than half of [`UNSENT_BYTES_MAX`] is in use.
 pub const SEND_BYTES_PER_SECOND_CROWDED: u64 = 64 << 10;
-/// `stock_changed` events a second and drop; in between only the latest stock counts.
+/// `stock_changed` events a second and drop; between them only the latest stock is kept.
 pub const STOCK_CHANGED_PER_SECOND_MAX: u32 = 20;
-/// Messages of `stock_changed` that one worker sends in a second: about a fifth of its time. Past it stock is told less often, so that a crowd that
-/// watches does not keep the one that buys from its answers.
+/// `stock_changed` messages that one worker sends in a second: about a fifth of its time. Past it stock is published
+/// less often, so that watchers do not delay buyers' answers.
 pub const STOCK_MESSAGES_PER_SECOND_MAX: u32 = 20_000;
-/// Sessions that one second lets in, over all workers; the rest of a crowd is told when to come again.
+/// Sessions accepted in one second, over all workers; the others get a `Retry-After`.
 pub const SESSIONS_ACCEPTED_PER_SECOND_MAX: usize = 5_000;
-/// Events of one drop that are kept for listeners who come back.
+/// Events of one drop kept for subscribers that reconnect.
 pub const HISTORY_EVENTS_PER_DROP_MAX: usize = 256;
 /// The same over all drops.
 pub const HISTORY_EVENTS_MAX: usize = 65_536;
-/// Events of orders that are kept for their buyers, about 110 bytes each.
+/// Order events kept for their buyers, about 110 bytes each.
 pub const HISTORY_ORDERS_MAX: usize = 262_144;
-/// Of these, what one buyer is told again; past it, a snapshot says more.
+/// Order events replayed to one buyer; past it, a snapshot is shorter.
 pub const HISTORY_ORDERS_PER_USER_MAX: usize = 256;
-/// How long they are kept, in milliseconds.
+/// How long the history keeps an event, in milliseconds.
 pub const HISTORY_MS_MAX: i64 = 900_000;
 /// Journal records read again at start to fill the history.
 pub const HISTORY_REFILL_RECORDS_MAX: u64 = 2_000_000;
-/// Bytes of missed events that one request gets; past it, a snapshot says more.
+/// Bytes of missed events replayed to one request; past it, a snapshot is shorter.
 pub const REPLAY_BYTES_MAX: usize = WS_QUEUE_BYTES_MAX / 2;
-/// Single-use tickets that were issued and are still good.
+/// Single-use tickets that are issued and still valid.
 pub const TICKETS_MAX: usize = 65_536;
-/// Of these, one account's.
+/// Valid tickets of one account.
 pub const TICKETS_PER_USER_MAX: usize = 16;
-/// How long a ticket is good, in milliseconds.
+/// How long a ticket is valid, in milliseconds.
 pub const TICKET_MS: i64 = 30_000;
-/// The most that an access token may last.
+/// The longest lifetime of an access token.
 pub const ACCESS_TOKEN_SECONDS_MAX: u32 = 900;
-/// How long access tokens stay good while the database is away, where the operator does not say: four hours.
+/// How long access tokens stay valid while the database is away, unless configured: four hours.
 pub const OUTAGE_GRACE_SECONDS_DEFAULT: u32 = 14_400;
-/// The most that an operator may allow: a day.
+/// Upper bound of that setting: a day.
 pub const OUTAGE_GRACE_SECONDS_MAX: u32 = 86_400;
-/// Over how long a crowd renews its tokens when the database is back, in milliseconds.
+/// Period over which clients renew their tokens after the database is back, in milliseconds.
 pub const RENEWALS_SPREAD_MS: i64 = 60_000;
-/// Revocations of access tokens that are kept in memory: those of a quarter of an hour, and of an outage. Past it, every token has to be renewed.
+/// Revocations of access tokens kept in memory: those of a quarter of an hour, and of an outage. Past it, every token
+/// has to be renewed.
 pub const REVOCATIONS_MAX: usize = 65_536;
-/// Successors of a used refresh token that are looked through for the one that was not used yet, within its grace.
+/// Successors of a used refresh token that are searched for the unused one, within its grace period.
 pub const REFRESH_SUCCESSORS_MAX: usize = 8;
-/// What waits for one worker's sessions.
+/// Messages queued for one realtime shard.
 pub const SHARD_QUEUE_MAX: usize = 65_536;
-/// How long an inbox keeps what nobody acknowledged, in milliseconds: thirty days.
+/// How long an inbox keeps unacknowledged entries, in milliseconds: thirty days.
 pub const INBOX_MS_MAX: i64 = 30 * 24 * 60 * 60 * 1_000;
-/// Where counting unread entries ends.
+/// Unread entries are counted up to this number.
 pub const INBOX_UNREAD_MAX: u32 = 1_000;
 /// Entries that one request marks.
 pub const INBOX_MARKED_MAX: usize = 100;
-/// Acknowledgements that wait to be written, over all users.
+/// Acknowledgements waiting to be written, over all users.
 pub const ACKNOWLEDGEMENTS_MAX: usize = 16_384;
-/// Of these, how many one transaction writes.
+/// Acknowledgements written in one transaction.
 pub const ACKNOWLEDGEMENTS_AT_ONCE_MAX: usize = 256;
-/// Up to so many followers each gets a line of the inbox when something happens; the inbox of more is computed when they look.
+/// Up to this many followers, each gets an inbox entry when an event happens; beyond it, inboxes are computed when they
+/// are read.
 pub const FAN_OUT_FOLLOWERS_DEFAULT: u32 = 1_000;
-/// The most that an operator may set: they are written in the transaction that projects the event.
+/// Upper bound of that setting: the entries are written in the transaction that projects the event.
 pub const FAN_OUT_FOLLOWERS_MAX: u32 = 100_000;
-/// Connections to Postgres, unless configured; it allows a hundred by default, for everyone together.
+/// Connections to Postgres, unless configured; Postgres allows a hundred by default, over all its clients.
 pub const DATABASE_CONNECTIONS_DEFAULT: u32 = 16;
-/// Connections to Postgres, at most.
+/// Upper bound of that setting.
 pub const DATABASE_CONNECTIONS_MAX: u32 = 1_000;
-/// Fields of one object that nobody knows, as far as an answer names them.
+/// Unknown fields of one object that an answer names.
 pub const UNKNOWN_FIELDS_TOLD_MAX: usize = 32;
-/// How long the idempotency key of a change other than an order is kept, with its answer.
+/// How long the idempotency key of a change other than an order is kept with its answer, in milliseconds.
 pub const KEY_KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Such keys of one user.
 pub const KEPT_KEYS_PER_USER_MAX: u32 = 10_000;
-/// A longer answer is read anew when it is asked for again.
+/// Longest answer kept with a key. A longer one is computed again on a retry.
 pub const KEPT_ANSWER_BYTES_MAX: usize = 64 << 10;
-/// Log lines a minute about pages of refused origins.
+/// Log lines a minute about pages with refused origins.
 pub const REFUSED_ORIGINS_LOGGED_PER_MINUTE_MAX: usize = 8;
 /// Rows of one page.
 pub const PAGE_LIMIT_MAX: u32 = 100;
-/// What the texts of a page's rows may have together, in bytes. A page that would have more is shorter, and the next one goes on there.
+/// Bytes of all texts in one page's rows. A page that would have more ends earlier, and the next one continues there.
 pub const PAGE_BYTES_MAX: usize = 256 << 10;
-/// Rows of one page when the client does not say.
+/// Rows of one page, unless the client asks for another number.
 pub const PAGE_LIMIT_DEFAULT: u32 = 20;
 /// Characters of a name or a title.
 pub const NAME_CHARS_MAX: usize = 120;
 /// Characters of a longer text.
 pub const TEXT_CHARS_MAX: usize = 4_000;
-/// Variants that a product comes in: a drop can sell all of them.
+/// Variants of a product: a drop can sell all of them.
 pub const VARIANTS_PER_PRODUCT_MAX: usize = VARIANTS_PER_DROP_MAX;
 /// Images of a product.
 pub const IMAGES_PER_PRODUCT_MAX: usize = 10;
-/// Characters of an address on the web, in its normal form. Longer ones do not work everywhere.
+/// Characters of a URL in its normal form. Longer ones do not work everywhere.
 pub const URL_CHARS_MAX: usize = 2_048;
 /// Attributes of a product.
 pub const ATTRIBUTES_PER_PRODUCT_MAX: usize = 32;
@@ -213,57 +220,60 @@ pub const ATTRIBUTE_TEXT_CHARS_MAX: usize = 500;
 pub const ATTRIBUTE_NUMBER_CHARS_MAX: usize = 40;
 /// Bytes of a product's attributes as JSON: a page of products must stay small.
 pub const ATTRIBUTES_BYTES_MAX: usize = 8 << 10;
-/// Changes of a product that lose against another one at the same time, before the caller hears it.
+/// Attempts to change a product against concurrent changes, before the caller gets the conflict.
 pub const PRODUCT_CHANGE_ATTEMPTS_MAX: u32 = 8;
-/// How often a change of a profile is tried when others change it at the same time.
+/// Attempts to change a profile against concurrent changes.
 pub const CREATOR_CHANGE_ATTEMPTS_MAX: u32 = 8;
-/// How often a command that is meant for a drop as it was is tried when the drop changes at the same time.
+/// Attempts of a command with a precondition on the drop, against concurrent changes.
 pub const DROP_CHANGE_ATTEMPTS_MAX: u32 = 8;
 /// Characters of an e-mail address (RFC 5321 section 4.5.3.1.3, less the angle brackets).
 pub const EMAIL_CHARS_MAX: usize = 254;
-/// Something, an `@` and something.
+/// A character, an `@` and a character.
 pub const EMAIL_CHARS_MIN: usize = 3;
-/// Characters of a refresh token, with room for what we may issue one day.
+/// Characters of a refresh token, with room for longer ones in later versions.
 pub const REFRESH_TOKEN_CHARS_MAX: usize = 512;
 /// Characters of a password: NIST SP 800-63B asks for at least 8, and at least 64 allowed.
 pub const PASSWORD_CHARS_MIN: usize = 8;
-/// Longer ones only cost hashing time.
+/// Longer passwords only cost hashing time.
 pub const PASSWORD_CHARS_MAX: usize = 256;
 /// Characters of a payment method.
 pub const PAYMENT_METHOD_CHARS_MAX: usize = 64;
-/// Passwords hashed at the same time, on however many cores: each takes 19 MiB. One core is left for everything else.
+/// Passwords hashed at the same time, on any number of cores: each takes 19 MiB. One core stays free for everything
+/// else.
 pub const PASSWORD_HASHES_AT_ONCE_MAX: usize = 4;
-/// Logins waiting for their password to be hashed, and registrations besides; past it 503.
+/// Logins waiting for their password to be hashed, and as many registrations; past it 503.
 pub const PASSWORD_QUEUE_MAX: usize = 256;
-/// Accounts whose failed logins are told apart in the audit trail, and addresses without an account besides, each time that they are
-/// written: a flood of them makes no more than this many lines.
+/// Accounts (and, separately, addresses without an account) whose failed logins get a line of their own each time the
+/// audit trail is written: a flood of failures makes no more lines than this.
 pub const FAILED_LOGINS_APART_MAX: usize = 16;
-/// How often failed logins are written.
+/// How often failed logins are written, in milliseconds.
 pub const FAILED_LOGINS_WRITTEN_EVERY_MS: u64 = 10_000;
-/// Logins that come before a registration where both wait.
+/// Logins hashed before one registration when both are waiting.
 pub const PASSWORD_LOGINS_PER_REGISTRATION: u32 = 3;
 /// Drops kept in memory (to start soon, live, or with unsettled holds).
 pub const DROPS_IN_MEMORY_MAX: usize = 50_000;
-/// Drops of one creator that are scheduled or live, where the operator does not say.
+/// Drops of one creator that are scheduled or live, unless configured.
 pub const DROPS_PER_CREATOR_DEFAULT: u32 = 100;
-/// The most that an operator may set.
+/// Upper bound of that setting.
 pub const DROPS_PER_CREATOR_MAX: u32 = 1_000_000;
-/// So long before its start a drop comes into memory, in milliseconds: six hours, so that a database that is away for some of them delays no start.
+/// How long before its start a drop is loaded into memory, in milliseconds: six hours, so that a database outage of
+/// some hours delays no start.
 pub const WAKE_AHEAD_MS: i64 = 6 * 60 * 60 * 1_000;
-/// A drop that starts later than this leaves memory, in milliseconds from now. Beyond the above, so that none goes and comes back.
+/// A drop that starts later than this, in milliseconds from now, leaves memory. It is more than [`WAKE_AHEAD_MS`], so
+/// that no drop is evicted and loaded in turns.
 pub const SLEEP_AHEAD_MS: i64 = WAKE_AHEAD_MS + 60 * 60 * 1_000;
-/// Requests of a rate limit that may come at once.
+/// Requests that a rate limit may allow at once.
 pub const RATE_QUOTA_MAX: u32 = 1_000_000;
-/// How long a rate limit may take to be whole again: a day.
+/// How long a rate limit may take to refill, in seconds: a day.
 pub const RATE_WINDOW_SECONDS_MAX: u32 = 86_400;
-/// Clients that one rate limit knows apart; past it newcomers share one quota. A key takes 32 bytes.
+/// Clients that one rate limit counts apart; past it new clients share one quota. A key takes 32 bytes.
 pub const RATE_KEYS_MAX: usize = 1 << 20;
 
 const _: () = {
     // An order in memory counts its units in 16 bits, its variants in 8, and its buyer's holds in 16.
     assert!(QUANTITY_PER_ORDER_MAX <= u16::MAX as u32 && VARIANTS_PER_DROP_MAX <= u8::MAX as usize + 1);
     assert!(COOL_DOWN_MS_DEFAULT <= COOL_DOWN_MS_MAX);
-    // A full stock times the highest price must fit, whatever one order asks for.
+    // The highest price times the largest quantity of one order must fit.
     assert!(PRICE_MINOR_MAX.checked_mul(QUANTITY_PER_ORDER_MAX as i64).is_some());
     // Summing all variants of a drop must not overflow a u32.
     assert!((STOCK_PER_VARIANT_MAX as u64) * (VARIANTS_PER_DROP_MAX as u64) < u32::MAX as u64);
@@ -281,14 +291,14 @@ const _: () = {
     assert!(COUNTED_ANSWER_BYTES_MIN <= UNSENT_BYTES_PER_CONNECTION_MAX as u64);
     assert!(SEND_BYTES_PER_SECOND_MIN <= SEND_BYTES_PER_SECOND_CROWDED);
     assert!(CONNECTIONS_MIN <= REQUEST_CONNECTIONS_MAX);
-    // One session's queue holds at least one largest message.
+    // One session's queue holds at least one message of the largest size.
     assert!(WS_MESSAGE_BYTES_MAX <= WS_QUEUE_BYTES_MAX);
-    // What was missed fits into the queue of a session that has just opened.
+    // A replay fits into the queue of a new session.
     assert!(REPLAY_BYTES_MAX < WS_QUEUE_BYTES_MAX);
     assert!(HISTORY_EVENTS_PER_DROP_MAX <= HISTORY_EVENTS_MAX);
     assert!(HISTORY_ORDERS_PER_USER_MAX <= HISTORY_ORDERS_MAX);
     assert!(PAGE_LIMIT_DEFAULT <= PAGE_LIMIT_MAX);
-    // Whatever its fields may be, a body fits.
+    // A body with every field at its maximum fits.
     assert!(JSON_CHAR_BYTES_MAX * (NAME_CHARS_MAX + TEXT_CHARS_MAX) + JSON_ITEM_BYTES <= JSON_BODY_BYTES_MAX);
     let variants = VARIANTS_PER_PRODUCT_MAX * (JSON_CHAR_BYTES_MAX * NAME_CHARS_MAX + JSON_ITEM_BYTES);
     let drop = JSON_CHAR_BYTES_MAX * NAME_CHARS_MAX + JSON_ITEM_BYTES + variants;
@@ -300,7 +310,7 @@ const _: () = {
         + 2 * ATTRIBUTES_PER_PRODUCT_MAX * attribute;
     let items = 1 + IMAGES_PER_PRODUCT_MAX + 2 * ATTRIBUTES_PER_PRODUCT_MAX;
     assert!(JSON_CHAR_BYTES_MAX * texts + JSON_ITEM_BYTES * items + variants <= PRODUCT_BODY_BYTES_MAX);
-    // What one request may bring, one product may keep.
+    // A product may keep all attributes that one request may send.
     assert!(ATTRIBUTES_BYTES_MAX < JSON_BODY_BYTES_MAX);
     // The largest body that any route takes.
     assert!(DROP_BODY_BYTES_MAX <= PRODUCT_BODY_BYTES_MAX && JSON_BODY_BYTES_MAX <= PRODUCT_BODY_BYTES_MAX);

@@ -1,8 +1,8 @@
-//! Logins, and what ends the access tokens that they were given.
+//! Logins, and the revocation of their access tokens.
 
 use uuid::Uuid;
 
-/// What an access token says about where it came from.
+/// The login that an access token was issued for.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Login {
     /// The login: the family of its refresh tokens.
@@ -11,17 +11,17 @@ pub struct Login {
     pub version: u32,
 }
 
-/// Which of an account's access tokens are not good any more.
+/// A set of an account's access tokens that are no longer valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Revocation {
-    /// Those of a version below this one: a new password, a log-out everywhere, a deletion.
+    /// Those of a version below this one, after a new password, a logout everywhere or a deletion.
     Below(u32),
-    /// Those of one login: its log-out.
+    /// Those of one login, after its logout.
     Login(Uuid),
 }
 
 impl Revocation {
-    /// Whether a token of that login is among them.
+    /// Whether a token of that login is in the set.
     #[must_use]
     pub fn covers(self, login: Login) -> bool {
         match self {

@@ -7,20 +7,21 @@ use std::{fmt, str::FromStr, sync::LazyLock};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
-/// Decimals of a currency that the list does not know: what nearly all have. Only what was stored under an older list can have one.
+/// Decimals of a currency that is not in the list: what nearly all have. Only amounts stored under an older list can
+/// have such a currency.
 const EXPONENT_DEFAULT: u8 = 2;
 const LETTERS: usize = 26;
-/// Stands for a code that is no money one can pay with.
+/// Marks a code that is not a currency for payments.
 const NOT_TENDER: u8 = u8::MAX;
 
-/// The exponent of each three-letter code, so that an order's answer need not search a list of names.
+/// The exponent of each three-letter code, so that answering an order needs no search in a list of names.
 static EXPONENTS: LazyLock<Box<[u8]>> = LazyLock::new(|| {
     let letters = || b'A'..=b'Z';
     let codes = letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| [a, b, c])));
     codes.map(|code| tender_exponent(code).unwrap_or(NOT_TENDER)).collect()
 });
 
-/// Funds, metals, test codes and what has been replaced are in ISO 4217 and nobody pays with them.
+/// ISO 4217 also has funds, metals, test codes and replaced currencies, with which no payment is possible.
 fn tender_exponent(code: [u8; 3]) -> Option<u8> {
     let found = iso_currency::Currency::from_code(std::str::from_utf8(&code).ok()?)?;
     let tender = !found.is_fund() && !found.is_special() && found.is_superseded().is_none();
@@ -33,13 +34,13 @@ impl Currency {
         Some(EXPONENTS[index]).filter(|exponent| *exponent != NOT_TENDER)
     }
 
-    /// Whether ISO 4217 has it, as money that one can pay with. What was stored once stays readable whatever the list says.
+    /// Whether ISO 4217 lists it as a currency for payments. Stored amounts stay readable whatever the list says.
     #[must_use]
     pub fn is_tender(self) -> bool {
         self.listed_exponent().is_some()
     }
 
-    /// All that are tender, in alphabetical order.
+    /// All currencies for payments, in alphabetical order.
     pub fn all_tender() -> impl Iterator<Item = Currency> {
         let letter = |number: usize| b'A' + (number % LETTERS) as u8;
         let listed = EXPONENTS.iter().enumerate().filter(|(_, exponent)| **exponent != NOT_TENDER);
@@ -116,14 +117,13 @@ impl<'de> Deserialize<'de> for Currency {
 /// An amount in minor units (cents) of one currency. Never negative on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Money {
-    /// Minor units.
+    /// In the currency's smallest unit.
     pub amount: i64,
-    /// ISO 4217.
     pub currency: Currency,
 }
 
 impl Money {
-    /// `quantity` times this amount, `None` where that overflows.
+    /// `quantity` times this amount, `None` on overflow.
     #[must_use]
     pub fn times(self, quantity: u32) -> Option<Money> {
         Some(Money { amount: self.amount.checked_mul(i64::from(quantity))?, ..self })

@@ -1,4 +1,4 @@
-//! Orders as everyone outside the engine sees them.
+//! Orders as every layer outside the engine sees them.
 
 use super::{DropId, Fingerprint, KeyDigest, Money, OrderId, Timestamp, TraceId, UserId, VariantId};
 use serde::{Deserialize, Serialize};
@@ -37,9 +37,9 @@ named!(
         Reserved = "reserved",
         /// Paid (or free): the units are sold.
         Confirmed = "confirmed",
-        /// The hold is gone, see [`ReleaseReason`].
+        /// The hold has ended, see [`ReleaseReason`].
         Released = "released",
-        /// Was confirmed; the money went back.
+        /// It was confirmed; the money was paid back.
         Refunded = "refunded",
     }
 );
@@ -47,7 +47,7 @@ named!(
 named!(
     /// Why a hold was released.
     ReleaseReason {
-        /// Nobody paid in time.
+        /// The hold expired unpaid.
         Expired = "expired",
         /// The payment was declined.
         PaymentFailed = "payment_failed",
@@ -57,7 +57,7 @@ named!(
 );
 
 named!(
-    /// Why money goes back to a buyer.
+    /// Why a buyer gets money back.
     RefundCause {
         /// The payment landed after the hold had expired, and the stock was gone.
         LatePayment = "late_payment",
@@ -70,16 +70,16 @@ named!(
 
 /// Why a reservation was refused: an outcome that is remembered with its key, not an error.
 ///
-/// In the journal's form variants are numbered in this order: new ones are appended.
+/// The journal's form numbers the variants in this order: append new ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// The drop has not started. Read from old journals only, and forgotten: time alone cures it, so it is not decided for good
-    /// any more.
+    /// The drop has not started. Only old journals have it. It is not remembered: it passes with time, so it is no
+    /// longer a permanent refusal.
     NotStarted,
-    /// The drop is over.
+    /// The drop has ended.
     Ended,
-    /// The drop was called off.
+    /// The drop was cancelled.
     DropCancelled,
     /// No free unit of that variant.
     SoldOut,
@@ -89,7 +89,7 @@ pub enum Refusal {
     UnknownVariant,
     /// Free units of that variant, but fewer than were asked for.
     NotEnoughStock {
-        /// How many there were, at least 1.
+        /// Free units at that time, at least 1.
         available: u32,
     },
 }
@@ -109,7 +109,7 @@ impl Refusal {
         }
     }
 
-    /// The refusal of that name; `available` is that of `not_enough_stock`, which is none without it.
+    /// The refusal of that name. `not_enough_stock` needs `available`, and is `None` without it.
     #[must_use]
     pub fn parse(name: &str, available: Option<u32>) -> Option<Self> {
         let plain = [
@@ -124,7 +124,7 @@ impl Refusal {
         plain.into_iter().chain(counted).find(|refusal| refusal.as_str() == name)
     }
 
-    /// How many units were free, where that is why.
+    /// The number of free units, if that is the reason.
     #[must_use]
     pub fn available(self) -> Option<u32> {
         match self {
@@ -133,35 +133,31 @@ impl Refusal {
         }
     }
 
-    /// Whether a key keeps it. What time alone cures is never remembered, also where an old journal says that it was.
+    /// Whether the key keeps this refusal. One that passes with time is never remembered, even if an old journal
+    /// recorded it.
     #[must_use]
     pub fn is_remembered(self) -> bool {
         self != Self::NotStarted
     }
 }
 
-/// One order in full: what a buyer reads, what the projector writes, what recovery loads.
+/// One order in full: buyers read it, the projector writes it, recovery loads it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OrderView {
-    /// The order.
     pub id: OrderId,
-    /// Its drop.
     pub drop_id: DropId,
-    /// Its variant.
     pub variant_id: VariantId,
-    /// Who ordered.
     pub buyer: UserId,
     /// How many units, at least 1.
     pub quantity: u32,
     /// Price of one unit.
     pub unit_price: Money,
-    /// Where it stands.
     pub status: OrderStatus,
     /// Set when `status` is `released`.
     pub release_reason: Option<ReleaseReason>,
-    /// What is kept of the buyer's idempotency key.
+    /// Digest of the buyer's idempotency key.
     pub digest: KeyDigest,
-    /// What the request asked for.
+    /// Digest of the request's fields.
     pub fingerprint: Fingerprint,
     /// When it was reserved.
     pub created_at: Timestamp,
@@ -175,9 +171,9 @@ pub struct OrderView {
     pub refunded_at: Option<Timestamp>,
     /// The gateway's reference of the payment that confirmed it, or that has to be refunded.
     pub payment_ref: Option<String>,
-    /// The last payment method that was tried and whose outcome is not known yet.
+    /// The last payment method that was tried and has no known outcome yet.
     pub payment_pending: Option<String>,
-    /// Why a refund is owed and not settled yet.
+    /// Why a refund is owed; absent once it is settled.
     pub refund_due: Option<RefundCause>,
     /// The trace of the request whose payment failed.
     pub failed_trace: Option<TraceId>,
@@ -187,7 +183,7 @@ impl OrderView {
     /// `quantity × unit_price`.
     ///
     /// # Panics
-    /// Where that overflows, which the bounds of prices and quantities exclude: a wrong amount must never be charged or shown.
+    /// On overflow, which the bounds of prices and quantities exclude: a wrong amount must never be charged or shown.
     #[must_use]
     pub fn total(&self) -> Money {
         let total = self.unit_price.times(self.quantity);

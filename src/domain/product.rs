@@ -1,4 +1,4 @@
-//! What a product consists of besides its name and its price.
+//! Parts of a product besides its name and price.
 
 use super::{Money, VariantId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProductStatus {
-    /// It can, and lists have it.
+    /// New drops are possible, and lists include it.
     #[default]
     Active,
-    /// It cannot. What it has sold keeps it.
+    /// No new drops are possible. Earlier drops keep the product.
     Archived,
 }
 
@@ -33,19 +33,18 @@ impl ProductStatus {
     }
 }
 
-/// A picture of a product, somewhere else on the web.
+/// A picture of a product, hosted elsewhere.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Image {
     /// Absolute, `http` or `https`.
     pub url: String,
-    /// What it shows, for whoever does not see it.
+    /// Alternative text: what the picture shows.
     pub alt: Option<String>,
 }
 
-/// A size or a colour that a product comes in. A drop that sells it calls it by the same id.
+/// A size or a colour of a product. A drop sells it under the same id.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ProductVariant {
-    /// The variant.
     pub id: VariantId,
     /// What buyers call it.
     pub name: String,
@@ -61,7 +60,8 @@ pub type Attributes = BTreeMap<String, Attribute>;
 pub struct Attribute(Box<str>);
 
 impl Attribute {
-    /// From the JSON text of one value. `None` where that is no string, number or flag, or a number too large for a double.
+    /// Reads the JSON text of one value. `None` if it is not a string, number or flag, or if the number is too large
+    /// for a double.
     #[must_use]
     pub fn from_json(json: &str) -> Option<Self> {
         match json.as_bytes().first()? {
@@ -75,7 +75,7 @@ impl Attribute {
         }
     }
 
-    /// The JSON text.
+    /// The JSON text, as it was written.
     #[must_use]
     pub fn as_json(&self) -> &str {
         &self.0

@@ -1,15 +1,15 @@
-//! What of a drop somebody can change by hand, so that a change can say what it was meant for.
+//! The part of a drop that people can change by hand. A change can name the revision that it was meant for.
 
 use super::{DropSpec, DropStatus, Timestamp};
 use serde::Serialize;
 
-/// A drop as its creator left it: orders, holds and selling out do not change it, so an editor who looked a moment ago is not refused
-/// for what buyers did since.
+/// A drop as its creator left it. Orders, holds and selling out do not change it, so an editor is not refused because
+/// of what buyers did since.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct DropRevision {
     starts_at: Timestamp,
     ends_at: Option<Timestamp>,
-    /// `sold_out` is `live` here: buyers make the difference.
+    /// `sold_out` counts as `live`: only buyers make the difference.
     status: DropStatus,
     /// Units of each variant, in the spec's order.
     totals: Vec<u32>,

@@ -1,4 +1,4 @@
-//! Stock and the state of a drop.
+//! Stock and status of a drop.
 
 use super::{DropEvent, DropSpec, VariantId};
 use serde::{Deserialize, Serialize};
@@ -7,13 +7,13 @@ use std::fmt;
 /// Units of one variant. At every instant `available + held + sold = total`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct StockCounts {
-    /// Every unit that was ever put up.
+    /// Every unit ever put up for sale.
     pub total: u32,
     /// Free to be reserved.
     pub available: u32,
     /// Reserved and not paid yet.
     pub held: u32,
-    /// Confirmed.
+    /// Paid for.
     pub sold: u32,
 }
 
@@ -24,16 +24,16 @@ impl StockCounts {
         Self { total, available: total, held: 0, sold: 0 }
     }
 
-    /// Whether the equation holds.
+    /// Whether `available + held + sold = total`.
     #[must_use]
     pub fn balances(self) -> bool {
         u64::from(self.available) + u64::from(self.held) + u64::from(self.sold) == u64::from(self.total)
     }
 
-    /// The sum of two stocks: what a drop shows for all its variants.
+    /// The sum of two stocks: a drop shows it for all its variants.
     ///
     /// # Panics
-    /// Where it overflows, which the bounds of a drop exclude.
+    /// On overflow, which the bounds of a drop exclude.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         let sum = |one: u32, other: u32| one.checked_add(other).expect("the stock of all variants fits into 32 bits");
@@ -53,24 +53,23 @@ impl fmt::Display for StockCounts {
     }
 }
 
-/// Where a drop stands: `scheduled → live → sold_out ⇄ live → ended`, or `cancelled` from any state but `ended`.
+/// The states of a drop: `scheduled → live → sold_out ⇄ live → ended`, or `cancelled` from any state but `ended`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DropStatus {
     /// Waiting for its start.
     Scheduled,
-    /// Selling.
+    /// Open for orders, with free units.
     Live,
     /// Started, and no variant has a free unit. A released hold or a restock brings it back to `live`.
     SoldOut,
     /// Over. Holds may still be paid until they expire.
     Ended,
-    /// Called off: holds are released, sold orders refunded.
+    /// Cancelled: holds are released, sold orders refunded.
     Cancelled,
 }
 
 impl DropStatus {
-    /// Every one.
     pub const ALL: [Self; 5] = [Self::Scheduled, Self::Live, Self::SoldOut, Self::Ended, Self::Cancelled];
 
     /// The name on the wire and in SQL.
@@ -93,17 +92,16 @@ impl DropStatus {
             .find(|status| status.as_str() == name)
     }
 
-    /// Started and not over: orders may be placed (and be refused for want of stock).
+    /// Started and not over: orders may be placed (and be refused when no stock is left).
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(self, Self::Live | Self::SoldOut)
     }
 }
 
-/// The stock of a drop as a fold over its events alone: what the broadcaster tells and the audit recomputes.
+/// The stock of a drop as a fold over its events alone: the broadcaster publishes it and the audit recomputes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StockBoard {
-    /// Where the drop stands.
     pub status: DropStatus,
     /// In the spec's order.
     pub variants: Vec<(VariantId, StockCounts)>,
@@ -117,14 +115,14 @@ impl StockBoard {
         Self { status: DropStatus::Scheduled, variants }
     }
 
-    /// All variants together.
+    /// The sum over all variants.
     #[must_use]
     pub fn total(&self) -> StockCounts {
         self.variants.iter().fold(StockCounts::default(), |sum, (_, counts)| sum.plus(*counts))
     }
 
-    /// Folds one event in. Returns whether a count or the status changed, `None` where the event cannot follow: a
-    /// variant that is not there, or a count that would fall below zero.
+    /// Folds one event in. Returns whether a count or the status changed, `None` if the event is impossible here: an
+    /// unknown variant, or a count that would fall below zero.
     pub fn fold(&mut self, event: &DropEvent) -> Option<bool> {
         let before = self.status;
         match event {
@@ -175,7 +173,7 @@ impl StockBoard {
 }
 
 fn shift(from: &mut u32, to: &mut u32, quantity: u32) -> Option<()> {
-    // Both or neither.
+    // Both counts change, or neither.
     (*from, *to) = (from.checked_sub(quantity)?, to.checked_add(quantity)?);
     Some(())
 }

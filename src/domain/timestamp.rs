@@ -9,16 +9,16 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
-/// A moment by both clocks.
+/// One instant, read from both clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moment {
-    /// The time of day, which is corrected now and then: it may step ahead and back. Starts and ends follow it.
+    /// The wall clock. Corrections may set it forward or back. Starts and ends of drops follow it.
     pub wall: Timestamp,
-    /// By a clock that never steps. What lasts, as a hold does, is measured by it; what it says means nothing by itself.
+    /// The monotonic clock. Durations such as holds are measured by it; its absolute value means nothing.
     pub steady: Timestamp,
 }
 
-/// Where nobody has set a clock, both say the same.
+/// For callers with a single clock, such as tests: both clocks show the same.
 impl From<Timestamp> for Moment {
     fn from(at: Timestamp) -> Self {
         Self { wall: at, steady: at }
@@ -29,7 +29,6 @@ impl From<Timestamp> for Moment {
 const LAST_MS: i64 = 253_402_300_799_999;
 
 impl Timestamp {
-    /// 1970-01-01T00:00:00.000Z.
     pub const EPOCH: Self = Self(0);
 
     /// From milliseconds since the epoch, cut to the years 1970 to 9999.
@@ -56,11 +55,11 @@ impl Timestamp {
         (self.0 - earlier.0).max(0)
     }
 
-    /// Its text in ASCII, written digit by digit: an answer has half a dozen of these.
+    /// The text in ASCII, written digit by digit: an answer has half a dozen of them.
     #[must_use]
     pub fn to_rfc3339(self) -> [u8; 24] {
         let mut text = *b"1970-01-01T00:00:00.000Z";
-        // Never out of range: see `from_millis`.
+        // Always in range, see `from_millis`.
         let t = OffsetDateTime::from_unix_timestamp(self.0 / 1_000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let mut put = |from: usize, digits: usize, mut number: u32| {
             for place in text[from..from + digits].iter_mut().rev() {
@@ -109,9 +108,9 @@ impl std::error::Error for NotATimestamp {}
 
 impl FromStr for Timestamp {
     type Err = NotATimestamp;
-    /// Any offset is taken and turned into UTC; digits past the millisecond are cut.
+    /// Accepts any offset and converts it to UTC; digits past the millisecond are cut.
     fn from_str(text: &str) -> Result<Self, NotATimestamp> {
-        // Not by way of its date in UTC: with an offset, that may lie beyond the years that the library knows.
+        // Not by way of the date in UTC: with an offset, that may lie beyond the years that the library supports.
         let t = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATimestamp)?;
         let millis = i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| NotATimestamp)?;
         if (0..=LAST_MS).contains(&millis) { Ok(Self(millis)) } else { Err(NotATimestamp) }
@@ -148,7 +147,7 @@ mod tests {
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Timestamp::from_millis(1_767_225_600_005).to_string(), "2026-01-01T00:00:00.005Z");
         assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
-        // A leap day, and whatever else: what it writes, the library reads.
+        // A leap day, then values over the whole range: the library reads every text that this code writes.
         assert_eq!(Timestamp::from_millis(1_709_251_199_987).to_string(), "2024-02-29T23:59:59.987Z");
         for millis in (0..=LAST_MS).step_by(8_640_012_345_678) {
             let at = Timestamp::from_millis(millis);

@@ -1,4 +1,4 @@
-//! The binary form of a record: one byte that names its version, then what that version's types are in postcard.
+//! The binary form of a record: one byte with the version, then that version's types in postcard.
 //!
 //! Every version begins with the drop's id, so that [`DropRecord::drop_of`] reads any of them. Not even a variant is appended to
 //! an enum of a released version: a program that is older would take the record for a damaged one, instead of saying which
@@ -13,19 +13,19 @@ pub enum RecordError {
     /// The first byte names a version that this program does not know.
     #[error("record version {0} is not known to this version of livedrop")]
     Version(u8),
-    /// The bytes are no record.
+    /// The bytes are not a record.
     #[error("not a record: {0}")]
     Malformed(#[from] postcard::Error),
-    /// So many bytes follow the record, so it is not one of its version.
+    /// This many bytes follow the record, so it does not have its version's form.
     #[error("not a record: {0} bytes too many")]
     Trailing(usize),
-    /// No byte at all.
+    /// The input is empty.
     #[error("an empty record")]
     Empty,
 }
 
 impl DropRecord {
-    /// The version that is written: the first byte of every new record.
+    /// The version of new records: their first byte.
     pub const VERSION: u8 = 2;
 
     /// Appends the binary form to `out`.
@@ -47,10 +47,10 @@ impl DropRecord {
         }
     }
 
-    /// Reads what [`DropRecord::encode`] of this program, or of any before it, wrote.
+    /// Reads records written by [`DropRecord::encode`] of this program version or any earlier one.
     ///
     /// # Errors
-    /// [`RecordError`] for anything else; never panics and never allocates more than the input's length asks for.
+    /// [`RecordError`] for anything else; never panics and never allocates more than the input's length.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         match bytes.split_first() {
             None => Err(RecordError::Empty),
@@ -61,7 +61,7 @@ impl DropRecord {
     }
 }
 
-/// A record that takes all of `bytes`: what is left over was a field that this version does not have.
+/// Decodes a record that takes all of `bytes`. Bytes left over would be a field that this version does not have.
 pub(super) fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RecordError> {
     match postcard::take_from_bytes(bytes)? {
         (record, []) => Ok(record),

@@ -1,7 +1,7 @@
-//! Bytes of every version, for ever: records that were written once are read for as long as the program exists.
+//! Bytes of every version, kept forever: a record that was once written stays readable.
 //!
-//! `golden/vN.txt` has a line for each sample: its name and the bytes that version N makes of it. A line of an older version
-//! reads as what the *current* sample of that name is, so the samples also say what old records mean today.
+//! `golden/vN.txt` has a line for each sample: its name and its bytes in version N. A line of an older version decodes
+//! to the *current* sample of that name, so the samples also define what old records mean today.
 
 use super::codec::whole;
 use super::v1;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 /// Every version ever, oldest first; the last is the current one.
 const VERSIONS: &[&str] = &[include_str!("golden/v1.txt"), include_str!("golden/v2.txt")];
 
-/// Every value of the enums that are parts of an event: `every_variant_has_a_sample` knows when one is missing.
+/// Every value of the enums inside events: `every_variant_has_a_sample` fails when one is missing.
 const REFUSALS: [Refusal; 7] = [
     Refusal::NotStarted,
     Refusal::Ended,
@@ -32,7 +32,7 @@ const REFUSALS: [Refusal; 7] = [
 const REASONS: [ReleaseReason; 3] = [ReleaseReason::Expired, ReleaseReason::PaymentFailed, ReleaseReason::Cancelled];
 const CAUSES: [RefundCause; 3] = [RefundCause::LatePayment, RefundCause::DropCancelled, RefundCause::Requested];
 
-/// Ids and numbers that differ from each other, so that fields that change places are noticed.
+/// Ids and numbers that all differ, so that swapped fields are noticed.
 fn id(n: u128) -> Uuid {
     Uuid::from_u128(0x0190_a000_0000_7000_8000_0000_0000_0000 + n)
 }
@@ -131,7 +131,7 @@ fn by_hand(samples: &mut Vec<(String, DropEvent)>) {
         .push(("by_hand.with_a_key".into(), DropEvent::AuditedCommand { actor, act: AdminAction::Started, request }));
 }
 
-/// A record of every kind of event, with every value of what is an enum in it.
+/// A record of every kind of event, with every value of each enum in it.
 fn samples() -> Vec<(String, DropRecord)> {
     let variant = VariantId(id(50));
     let mut samples: Vec<(String, DropEvent)> = [
@@ -172,7 +172,7 @@ fn golden(text: &str) -> BTreeMap<&str, Vec<u8>> {
     golden
 }
 
-/// Bytes of a version, read and written again with that version's own types.
+/// Decodes bytes and encodes them again with the types of the given version.
 fn again(version: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![version];
     out.extend(match version {
@@ -255,7 +255,7 @@ fn every_variant_has_a_sample() {
     covers(CAUSES);
 }
 
-/// Holds that every variant of an enum is among these.
+/// Asserts that `values` cover every variant of an enum.
 fn covers<T: std::fmt::Debug + DeserializeOwned>(values: impl IntoIterator<Item = T>) {
     // Types that are renamed for JSON are compared without their underscores.
     let plain = |names: BTreeSet<String>| -> BTreeSet<String> {
@@ -264,12 +264,12 @@ fn covers<T: std::fmt::Debug + DeserializeOwned>(values: impl IntoIterator<Item 
     assert_eq!(plain(values.into_iter().map(|value| variant_of(&value)).collect()), plain(variants::<T>()));
 }
 
-/// The name of a value's variant, as its text for debugging begins with it.
+/// The name of a value's variant: the beginning of its debug text.
 fn variant_of(value: &impl std::fmt::Debug) -> String {
     format!("{value:?}").chars().take_while(|c| c.is_alphanumeric()).collect()
 }
 
-/// The names of an enum's variants, as serde knows them: a variant that is added appears here by itself.
+/// The names of an enum's variants as serde knows them: a new variant appears here by itself.
 fn variants<T: DeserializeOwned>() -> BTreeSet<String> {
     #[derive(Debug, thiserror::Error)]
     #[error("{0:?}")]

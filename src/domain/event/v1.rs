@@ -1,7 +1,7 @@
 //! Version 1 of the binary form, frozen: these types are never edited.
 //!
-//! It differs from version 2 in `AuditedCommand`, which had no idempotency key, and in what a refusal could be. Types that are the same in both are the current ones; whoever
-//! changes one of those copies it here first.
+//! It differs from version 2 in `AuditedCommand`, which had no idempotency key, and in the possible refusals. Types
+//! that are equal in both versions are the current ones; before changing one of them, copy it here.
 
 use super::{AdminAction, DropEvent, DropRecord, DropSpec, OrderLine, Principal};
 use crate::domain::{
