@@ -1,7 +1,7 @@
-//! Who may reserve, and in what order: a policy beside the stock arithmetic.
+//! Admission: which buyers may reserve, and in what order. A policy beside the stock arithmetic.
 //!
-//! Today everyone may, first come first served, within the limit per buyer, and as long as they do not hoard: hold units without paying. Early access,
-//! codes, waiting lists and draws will be further policies; the arithmetic does not change for them.
+//! Today every buyer may, first come first served, within the limit per buyer and the bounds on unpaid holds. Early
+//! access, codes, waiting lists and draws will be further policies; the arithmetic does not change for them.
 
 use super::command::Rejection;
 use crate::domain::limits::{
@@ -9,27 +9,26 @@ use crate::domain::limits::{
 };
 use crate::domain::{DropStatus, Moment, Refusal, Timestamp};
 
-/// What a policy may look at.
+/// What a policy knows about a reservation.
 #[derive(Clone, Copy, Debug)]
 pub struct Applicant {
-    /// Where the drop stands.
     pub status: DropStatus,
-    /// When it starts by itself.
+    /// When the drop starts by itself.
     pub starts_at: Timestamp,
     /// Units that the buyer holds or owns already.
     pub units: u32,
-    /// Units asked for.
+    /// Units of this reservation.
     pub quantity: u32,
     /// The drop's limit per buyer; 0 means none.
     pub per_buyer_limit: u32,
 }
 
-/// Why somebody may not reserve.
+/// Why a buyer may not reserve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Denial {
-    /// For good: the key keeps it.
+    /// Permanent: the key keeps it.
     Refused(Refusal),
-    /// For now: time alone cures it, so it is not remembered and the key stays free.
+    /// Temporary: it passes with time, so it is not remembered and the key stays free.
     NotNow(Rejection),
 }
 
@@ -42,7 +41,7 @@ impl From<Refusal> for Denial {
 /// First come first served.
 ///
 /// # Errors
-/// The denial, where the drop is not open or the limit would be exceeded.
+/// The denial, if the drop is not open or the limit would be exceeded.
 pub fn first_come(applicant: &Applicant) -> Result<(), Denial> {
     match applicant.status {
         DropStatus::Scheduled => {
@@ -59,54 +58,55 @@ pub fn first_come(applicant: &Applicant) -> Result<(), Denial> {
     Ok(())
 }
 
-/// What keeps somebody from holding units of a drop again and again without ever paying. The operator's, not the drop's: it is not recorded, and a replay
-/// does not ask for it.
+/// Bounds on buyers who hold units again and again without paying. The operator sets them for all drops; they are not
+/// recorded, and a replay does not check them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HoldPolicy {
     /// Unpaid holds that one buyer may have in a drop at a time; 0: any number.
     pub per_buyer: u16,
-    /// The same from one network; 0: any number.
+    /// Unpaid holds that one network may have in a drop at a time; 0: any number.
     pub per_network: u32,
-    /// How long a buyer whose hold ran out unpaid waits for the next, in milliseconds, twice as long each further time; 0: not at all.
+    /// How long a buyer waits for the next hold after one expired unpaid, in milliseconds, doubled each further time;
+    /// 0: not at all.
     pub cool_down_ms: u32,
 }
 
 impl HoldPolicy {
-    /// No bounds.
+    /// Without any bound.
     pub const OFF: Self = Self { per_buyer: 0, per_network: 0, cool_down_ms: 0 };
-    /// For people, and for some of them behind one address.
+    /// The defaults: bounds that honest buyers do not reach, even some of them behind one address.
     pub const USUAL: Self = Self {
         per_buyer: HOLDS_PER_BUYER_DEFAULT,
         per_network: HOLDS_PER_ADDRESS_DEFAULT,
         cool_down_ms: COOL_DOWN_MS_DEFAULT,
     };
 
-    /// How long a buyer waits whose holds ran out unpaid so many times in a row, in milliseconds.
+    /// How long a buyer waits after this many unpaid holds in a row, in milliseconds.
     #[must_use]
     pub fn wait_ms(self, strikes: u8) -> u32 {
         match strikes {
             0 => 0,
-            // More than this many would be beyond the longest wait whatever the first is.
+            // More doublings would exceed the longest wait for any first wait.
             _ => self.cool_down_ms.saturating_mul(1 << (strikes - 1).min(22)).min(COOL_DOWN_MS_MAX),
         }
     }
 }
 
-/// What a policy may know of somebody who wants to hold more.
+/// What the hold policy knows about a buyer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Holder {
     /// Unpaid holds that the buyer has.
     pub holds: u16,
-    /// Unpaid holds from the buyer's network, as far as they were made since the process started.
+    /// Unpaid holds from the buyer's network, of those made since the process started.
     pub from_network: u32,
-    /// How many times in a row a hold of the buyer ran out unpaid, and when it last did, by the steady clock.
+    /// How many holds of the buyer in a row expired unpaid, and when the last one did, by the steady clock.
     pub strikes: Option<(u8, Timestamp)>,
 }
 
-/// Nobody hoards. What is against it is over with time, or when the buyer pays: no key keeps it.
+/// Checks a buyer against the hold policy. A rejection passes with time, or when the buyer pays: no key keeps it.
 ///
 /// # Errors
-/// Why not now.
+/// The bound that is reached.
 pub fn may_hold(policy: HoldPolicy, holder: &Holder, now: Moment) -> Result<(), Rejection> {
     if let Some((strikes, at)) = holder.strikes {
         let left_ms = at.plus_millis(policy.wait_ms(strikes).into()).millis_since(now.steady);
@@ -142,7 +142,7 @@ mod tests {
     fn who_waits_is_told_until_when_by_the_wall_clock() {
         let at = Timestamp::from_millis;
         let holder = Holder { strikes: Some((2, at(1_000))), ..Holder::default() };
-        // The wall clock was set back by a minute since.
+        // The wall clock was set back by a minute since then.
         let now = Moment { wall: at(1_000_000), steady: at(21_000) };
         let told = may_hold(HoldPolicy::USUAL, &holder, now);
         assert_eq!(told, Err(Rejection::CoolingDown { until: at(1_040_000), left_ms: 40_000 }));

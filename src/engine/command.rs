@@ -1,4 +1,4 @@
-//! What may be asked of a drop, and what it answers.
+//! Commands to a drop, and their outcomes.
 
 use crate::domain::{
     DropRevision, DropStatus, Fingerprint, KeyDigest, KeyedRequest, OrderId, OrderStatus, OrderView, Principal,
@@ -9,41 +9,38 @@ use std::num::NonZeroU32;
 /// Holds units for a buyer, under an idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reserve {
-    /// The id that the order will have; made by the caller, because the engine has no randomness.
+    /// The id of the new order. The caller makes it, because the engine has no randomness.
     pub order: OrderId,
-    /// Who orders.
     pub buyer: UserId,
-    /// The key as sent.
+    /// The key as the client sent it.
     pub key: Box<str>,
-    /// Its digest.
+    /// Digest of the key and the buyer.
     pub digest: KeyDigest,
-    /// What the request asks for.
+    /// Digest of the request's fields.
     pub fingerprint: Fingerprint,
-    /// Which variant; the only one if absent.
+    /// The only variant if absent.
     pub variant: Option<VariantId>,
     /// 1 to `QUANTITY_PER_ORDER_MAX`.
     pub quantity: u32,
-    /// Set when the same request pays: the drop then knows that a payment is owed an outcome.
+    /// Set if the same request pays: the drop then records a pending payment.
     pub payment_method: Option<Box<str>>,
-    /// The request's trace, kept with a refusal.
+    /// The request's trace id, kept with a refusal.
     pub trace: TraceId,
-    /// Stands for the network that it comes from, if that is known. Never recorded.
+    /// Digest of the client's network, if it is known. Never recorded.
     pub network: Option<NonZeroU32>,
 }
 
-/// What becomes of a drop's end when its times are moved.
+/// How rescheduling changes a drop's end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NewEnd {
-    /// It stays.
     Unchanged,
-    /// There is none any more.
+    /// The drop has no end any more.
     Never,
-    /// It is then.
     At(Timestamp),
 }
 
 impl NewEnd {
-    /// The end, where it was `before`.
+    /// The new end, if the old one was `before`.
     #[must_use]
     pub fn after(self, before: Option<Timestamp>) -> Option<Timestamp> {
         match self {
@@ -57,99 +54,87 @@ impl NewEnd {
 /// A command to one drop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Hold units.
+    /// Holds units for a buyer.
     Reserve(Box<Reserve>),
-    /// A gateway is about to be asked to charge for a hold.
+    /// Records that a gateway is about to be asked to charge for a hold.
     BeginPayment {
-        /// The order.
         order: OrderId,
-        /// With what.
+        /// The payment method.
         method: Box<str>,
     },
-    /// A payment that had begun took no money, and the hold (if it still runs) stands.
+    /// Records that a started payment took no money. The hold stays if it still runs.
     EndPayment {
-        /// The order.
         order: OrderId,
     },
-    /// The money for an order is there, perhaps late.
+    /// Records that the money for an order has arrived, perhaps late.
     Confirm {
-        /// The order.
         order: OrderId,
-        /// The gateway's reference.
+        /// The gateway's reference, needed for a refund.
         payment_ref: Box<str>,
     },
-    /// Give a hold back.
+    /// Releases a hold.
     Release {
-        /// The order.
         order: OrderId,
-        /// Why.
         reason: ReleaseReason,
-        /// The trace of the request behind it.
+        /// The trace id of the request that caused it.
         trace: TraceId,
     },
-    /// Give the money of a confirmed order back, and its units.
+    /// Refunds a confirmed order and frees its units.
     Refund {
-        /// The order.
         order: OrderId,
     },
-    /// The gateway has given it back.
+    /// Records that the gateway has paid the money back.
     SettleRefund {
-        /// The order.
         order: OrderId,
     },
-    /// Open now.
+    /// Opens the drop before its start time.
     Start,
-    /// Close now.
+    /// Closes the drop before its end time.
     End,
-    /// Call off: holds are released and sold orders refunded, some at a time, by the ticks that follow.
+    /// Cancels the drop. The following ticks release holds and refund sold orders in batches.
     Cancel,
-    /// Add units to a variant; the only one if absent.
+    /// Adds units to a variant.
     Restock {
-        /// Which.
+        /// The only variant if absent.
         variant: Option<VariantId>,
-        /// How many.
+        /// Units to add, at least 1.
         quantity: u32,
     },
-    /// Move its times: both before the start, the end until the end.
+    /// Moves the drop's times: both before the start, only the end after it.
     Reschedule {
-        /// When it starts by itself; as before if absent.
+        /// The new start; unchanged if absent.
         starts_at: Option<Timestamp>,
-        /// When it ends by itself.
         ends_at: NewEnd,
     },
-    /// One of the commands above that somebody gives by hand: if it changes anything, that is noted with it.
+    /// One of the commands above, given by hand. If it changes anything, the journal records the person with it.
     AuditedCommand {
-        /// Who.
         actor: Principal,
-        /// The idempotency key that it came with; noted with it.
+        /// The command's idempotency key, recorded with it.
         request: Option<Box<KeyedRequest>>,
-        /// What.
         command: Box<Command>,
     },
-    /// A command that is meant for the drop as it was when somebody looked.
+    /// A command with a precondition: it is rejected if the drop's revision has changed.
     If {
-        /// What they saw.
+        /// The revision that the caller saw.
         revision: Box<DropRevision>,
-        /// What they want then.
+        /// The command to run if the revision still matches.
         command: Box<Command>,
     },
-    /// Do what time has made due.
+    /// Applies everything that has become due.
     Tick,
-    /// Read an order.
+    /// Reads an order.
     Find {
-        /// The order.
         order: OrderId,
     },
-    /// Read a buyer's orders.
+    /// Reads a buyer's orders.
     OrdersOf {
-        /// The buyer.
         buyer: UserId,
     },
-    /// Read orders whose money has to go back, oldest first.
+    /// Reads orders whose refund is due, oldest first.
     RefundsDue {
-        /// From behind this one on.
+        /// Starts after this order.
         after: Option<OrderId>,
-        /// At most so many.
+        /// At most this many.
         limit: usize,
     },
 }
@@ -157,29 +142,27 @@ pub enum Command {
 /// The answer to a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// An order as it is now. `replayed` when a key had been used for it before.
+    /// An order as it is now.
     Order {
-        /// The order.
         order: Box<OrderView>,
-        /// Whether the key was known.
+        /// Whether an earlier request with the same key placed it.
         replayed: bool,
     },
     /// A reservation was refused. The key keeps this answer.
     Refused {
-        /// Why.
         refusal: Refusal,
-        /// The trace of the request that was refused first.
+        /// The trace id of the first refused request.
         trace: TraceId,
-        /// Whether the key was known.
+        /// Whether an earlier request with the same key was refused.
         replayed: bool,
     },
     /// Orders: a buyer's, newest first, or those with a refund due, oldest first.
     Orders(Vec<OrderView>),
-    /// Done, and the drop is now in this state.
+    /// Done; the drop's status is now this.
     Done(DropStatus),
-    /// It was so already.
+    /// Nothing to do: the drop was in this status already.
     Unchanged(DropStatus),
-    /// Not possible. Nothing changed and nothing is remembered.
+    /// The command is not possible. Nothing changed and nothing is remembered.
     Rejected(Rejection),
 }
 
@@ -188,36 +171,36 @@ pub enum Outcome {
 pub enum Rejection {
     /// The key was used for another request.
     KeyReused,
-    /// The drop has not started. Time alone cures that, so the key stays free.
+    /// The drop has not started. That passes with time, so the key stays free.
     NotStarted {
-        /// When it will.
+        /// When the drop will start.
         starts_at: Timestamp,
     },
-    /// A hold of the buyer ran out unpaid lately. Time alone cures that, so the key stays free.
+    /// A hold of the buyer expired unpaid recently. That passes with time, so the key stays free.
     CoolingDown {
-        /// Until when, by the wall clock.
+        /// The end of the wait, by the wall clock.
         until: Timestamp,
-        /// In how many milliseconds that is.
+        /// Milliseconds until then.
         left_ms: u32,
     },
-    /// The buyer has as many unpaid holds as one may have. The key stays free.
+    /// The buyer has reached the bound on unpaid holds. The key stays free.
     TooManyHolds,
-    /// The buyer's network has. The key stays free.
+    /// The buyer's network has reached the bound on unpaid holds. The key stays free.
     TooManyHoldsFromNetwork,
     /// A bound of this drop is reached (orders, refusals or holds).
     Full,
     /// No such order in this drop.
     UnknownOrder,
-    /// The end would not be after the start, or is past.
+    /// The end would not be after the start, or has passed.
     InvalidTimes,
-    /// No such variant in this drop (or none was named and there are several).
+    /// No such variant in this drop (or none was given and there are several).
     UnknownVariant,
-    /// The order is in this state, which does not allow it.
+    /// The order's status does not allow the command.
     OrderIs(OrderStatus),
-    /// The drop is in this state, which does not allow it.
+    /// The drop's status does not allow the command.
     DropIs(DropStatus),
     /// A quantity of zero, or past a bound.
     InvalidQuantity,
-    /// The drop is not any more what the command was meant for.
+    /// The drop's revision is not the expected one.
     Changed,
 }

@@ -1,4 +1,4 @@
-//! Commands to events.
+//! Turns commands into events.
 
 use super::admission::{self, Applicant, Denial, HoldPolicy, Holder};
 use super::command::{Command, NewEnd, Outcome, Rejection, Reserve};
@@ -13,24 +13,24 @@ use crate::domain::{
     Refusal, ReleaseReason, Timestamp, TraceId, VariantId,
 };
 
-/// Where decided events go. The state has already taken each of them in.
+/// Buffer for decided events. The state has already applied each of them.
 pub type Events = Vec<DropEvent>;
 
 impl DropState {
-    /// Decides a command at a moment. First whatever time has made due is done (start, end, expired holds, some at a
-    /// time), so that the outcome never depends on when a timer happened to fire.
+    /// Decides a command at a moment. Everything due is applied first (start, end, expired holds, in batches), so the
+    /// outcome never depends on when a timer fired.
     ///
-    /// Returns the outcome and the time that the events carry: the time of day, as it is then. After a wall clock that was set back that is before
-    /// the event before: starts and ends follow it as it is, and what a buyer is told fits their own clock. A hold lasts as long as it was said all
-    /// the same, see [`Moment::steady`].
+    /// Returns the outcome and the timestamp of the events: the wall clock, as it is. If that clock was set back, the
+    /// timestamp is before that of the previous event: starts and ends follow the wall clock, and buyers see times that
+    /// fit their own clock. A hold keeps its promised duration all the same, see [`Moment::steady`].
     pub fn apply(&mut self, now: impl Into<Moment>, command: Command, events: &mut Events) -> (Outcome, Timestamp) {
         let now = now.into();
         self.advance(now, events);
         (self.decide(now, command, events), now.wall)
     }
 
-    /// Reads ahead what commands will look for, which changes nothing: what they would wait for memory one after the other, they
-    /// wait for together. Worth it before several of them, and in a large drop.
+    /// Prefetches the hash lines that these commands will probe, so that their cache misses overlap. Changes nothing.
+    /// Pays off before several commands in a large drop.
     pub fn prefetch<'a>(&self, commands: impl IntoIterator<Item = &'a Command>) {
         self.orders.prefetch(commands.into_iter().filter_map(|command| match command {
             Command::Reserve(ask) => Some((ask.buyer, ask.digest)),
@@ -90,7 +90,7 @@ impl DropState {
                 AdminAction::Rescheduled(starts_at, ends_at)
             }
             Command::Refund { order } => AdminAction::Refunded(*order),
-            // Nothing else is anybody's doing but the buyer's own.
+            // All other commands come from the buyer or the system and are not audited.
             _ => return self.decide(now, command, events),
         };
         let before = events.len();
@@ -181,8 +181,8 @@ impl DropState {
         self.orders.get(slot).runs_out_at().is_some_and(|at| cancelled || at <= now.steady)
     }
 
-    /// Releases a hold that is over. A command for one order asks this first, because the sweep, which goes some orders
-    /// at a time, may not have come to it yet: its place in the queue must not decide what its buyer gets.
+    /// Releases a hold that has expired. A command for one order calls this first: the sweep works in batches and may
+    /// not have reached the order, and its position in the queue must not decide what its buyer gets.
     fn release_due(&mut self, now: Moment, slot: Slot, events: &mut Events) {
         if !self.is_hold_over(now, slot) {
             return;
@@ -234,7 +234,7 @@ impl DropState {
         }
     }
 
-    /// The answer that a key already has. Asked before any business rule: a retry gets what was decided then.
+    /// The stored answer of a key. Checked before any business rule: a retry gets the first decision.
     fn known_key(&self, ask: &Reserve) -> Option<Outcome> {
         let (fingerprint, answer) = match self.orders.find_key(ask.digest)? {
             Used::Order(slot, order) => (order.fingerprint, Ok(slot)),
@@ -276,7 +276,7 @@ impl DropState {
         let free = unit_price.is_zero();
         let (id, buyer, quantity) = (ask.order, ask.buyer, ask.quantity);
         let hold_ms = i64::from(self.spec.hold_ms);
-        // What is free is not held: it is paid at once.
+        // A free order is not held: it is confirmed at once.
         let network = ask.network.filter(|_| self.policy.per_network > 0);
         let reserved = DropEvent::Reserved {
             order: id,
@@ -355,7 +355,7 @@ impl DropState {
         })
     }
 
-    /// Whether a payment that landed after the hold expired may have free units instead.
+    /// Whether a payment that arrived after the hold expired may take free units instead.
     fn may_retake(&self, slot: Slot) -> bool {
         let order = self.orders.get(slot);
         let applicant = Applicant {
@@ -389,7 +389,7 @@ impl DropState {
                     state.answer(slot)
                 }
                 OrderStatus::Released => {
-                    // The hold is gone already; that the gateway took no money is still worth knowing.
+                    // The hold has ended already; record that the gateway took no money.
                     if reason == ReleaseReason::PaymentFailed {
                         state.end_payment(now, slot, events);
                     }
@@ -412,7 +412,7 @@ impl DropState {
         })
     }
 
-    /// Owes a refund; where nothing was paid it is settled on the spot.
+    /// Records a refund as due; if nothing was paid, it is settled at once.
     fn emit_refund(&mut self, now: Moment, slot: Slot, cause: RefundCause, events: &mut Events) {
         let (line, payment_ref) = (self.line(slot), self.orders.payment_ref(slot).map(Box::<str>::from));
         let free = payment_ref.is_none();
@@ -486,7 +486,7 @@ impl DropState {
         Outcome::Done(self.status)
     }
 
-    // --- what the crowd is told -------------------------------------------------------------------------------------
+    // --- stock events -----------------------------------------------------------------------------------------------
 
     fn note_low(&mut self, now: Moment, index: u16, events: &mut Events) {
         let threshold = self.spec.low_stock_threshold;
@@ -498,7 +498,7 @@ impl DropState {
         }
     }
 
-    /// Moves between `live` and `sold_out`.
+    /// Switches between `live` and `sold_out`.
     fn note_stock(&mut self, now: Moment, events: &mut Events) {
         match (self.status, self.free) {
             (DropStatus::Live, 0) => self.emit(now, DropEvent::SoldOut, events),

@@ -1,4 +1,4 @@
-//! Events to state. The only place where a drop changes.
+//! Applies events to the state. A drop changes nowhere else.
 
 use super::orders::{NewOrder, Refused, Slot};
 use super::state::{DropState, Hold};
@@ -32,12 +32,12 @@ impl Units for u64 {
     }
 }
 
-/// Adds units to a count, in every build checked: a count that wraps oversells.
+/// Adds units to a count. Checked in every build: a count that wraps oversells.
 fn add(drop: DropId, name: &str, count: &mut impl Units, units: u32) {
     *count = count.plus(units).unwrap_or_else(|| contradiction(drop, name, *count, "more", units));
 }
 
-/// Takes units off a count.
+/// Takes units off a count. Checked in every build.
 fn take(drop: DropId, name: &str, count: &mut impl Units, units: u32) {
     *count = count.minus(units).unwrap_or_else(|| contradiction(drop, name, *count, "fewer", units));
 }
@@ -48,10 +48,10 @@ fn contradiction<T>(drop: DropId, name: &str, count: impl Units, change: &str, u
 }
 
 impl DropState {
-    /// Folds one event in. `Scheduled` is how a state begins ([`DropState::scheduled`]) and changes nothing here.
+    /// Folds one event in. `Scheduled` creates a state ([`DropState::scheduled`]) and changes nothing here.
     ///
     /// # Panics
-    /// Where the event cannot follow from this state: a journal that was written by another state machine.
+    /// If the event cannot follow from this state: another state machine wrote the journal.
     pub fn evolve(&mut self, at: Timestamp, event: &DropEvent) {
         self.last_at = at;
         match event {
@@ -74,7 +74,7 @@ impl DropState {
                 self.give_back(index, *quantity);
             }
             DropEvent::Reserved { .. } => self.on_reserved(at, event),
-            // Of an old journal: the key is free again.
+            // From an old journal: the key is free again.
             DropEvent::Refused { refusal, .. } if !refusal.is_remembered() => {}
             DropEvent::Refused { digest, fingerprint, refusal, trace, .. } => {
                 let (digest, fingerprint, refusal, trace) = (*digest, *fingerprint, *refusal, *trace);
@@ -213,12 +213,12 @@ impl DropState {
         }
     }
 
-    /// A hold is over: its network has one less.
+    /// Decrements the network's unpaid holds when a hold ends.
     fn leave_network(&mut self, slot: Slot) {
         if self.by_network.is_empty() {
             return;
         }
-        // Holds that were made since the process started lie one behind the other, and these alone have a network.
+        // Holds made since the process started are contiguous in the queue, and only they have a network.
         let behind = self.holds.back().and_then(|last| last.slot.checked_sub(slot)).map_or(usize::MAX, |n| n as usize);
         let at = self.holds.len().checked_sub(1).and_then(|last| last.checked_sub(behind));
         let hold = at.and_then(|at| self.holds.get_mut(at)).filter(|hold| hold.slot == slot);
@@ -275,13 +275,13 @@ mod tests {
         }
     }
 
-    /// What a state machine says that is told an event which cannot follow.
+    /// The panic message of a state machine that is given an impossible event.
     fn last_words(state: &mut DropState, event: &DropEvent) -> String {
         let told = catch_unwind(AssertUnwindSafe(|| state.evolve(AT, event)));
         *told.expect_err("it was taken in").downcast::<String>().expect("a message")
     }
 
-    /// In a release build, too: `cargo test --release` runs the same.
+    /// Holds in a release build too: `cargo test --release` runs the same test.
     #[test]
     fn units_that_are_not_there_stop_it_in_every_build_and_the_drop_is_named() {
         let new = || DropState::scheduled(drop_of(2));
@@ -313,7 +313,7 @@ mod tests {
         assert!(words.contains(&drop(&state)) && words.contains(&id.to_string()), "{words}");
     }
 
-    /// The profile of a release has `overflow-checks`: arithmetic that nobody thought of stops, too.
+    /// The release profile sets `overflow-checks`, so any other arithmetic that wraps panics too.
     #[test]
     fn plain_arithmetic_is_checked_in_every_build() {
         let wrapped = catch_unwind(|| std::hint::black_box(u32::MAX) + std::hint::black_box(1));

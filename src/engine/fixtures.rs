@@ -1,9 +1,9 @@
-//! What tests outside of the engine ask of a drop.
+//! Commands for tests outside the engine.
 
 use super::Reserve;
 use crate::domain::{DropSpec, Fingerprint, KeyDigest, OrderId, TraceId, UserId};
 
-/// One unit of the only variant for a buyer of its own, to be paid later.
+/// One unit of the only variant for a new buyer, to be paid later.
 pub fn reserve_in(spec: &DropSpec) -> Reserve {
     let (buyer, variant) = (UserId::new(), spec.variants[0].id);
     Reserve {

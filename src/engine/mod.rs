@@ -1,8 +1,8 @@
 //! The pure state machine of a drop: state, command and time in; outcome and events out.
 //!
-//! No clock, no I/O, no randomness that could show. A command is *decided* ([`DropState::apply`]): it yields events, and
-//! only events change the state ([`DropState::evolve`]). Replaying the same events therefore gives the same state, which
-//! is what recovery, the audit and the simulation rest on.
+//! No clock, no I/O, no visible randomness. A command is *decided* ([`DropState::apply`]): it yields events, and only
+//! events change the state ([`DropState::evolve`]). Replaying the same events therefore gives the same state. Recovery,
+//! the audit and the simulation rely on that.
 //!
 //! - [`command`]: what may be asked, and the named outcomes.
 //! - [`state`]: a drop in memory, and how it is read and restored.

@@ -1,8 +1,8 @@
 //! The table of a drop's orders.
 //!
-//! An order is a slot in a list. What finds it by id, key or buyer knows slot numbers and some bits of hashes, and looks the rest up
-//! in the slot, so no id is stored twice. References of payments lie one behind the other. What few orders have (a
-//! running payment, a refund, the trace of a failed payment) lies beside, in maps.
+//! An order is a slot in a list. The indexes by id, key and buyer hold slot numbers and some hash bits, and compare the
+//! rest in the slot, so no id is stored twice. Payment references are stored in an arena. Rare attributes (a running
+//! payment, a refund, the trace of a failed payment) are in maps.
 
 use super::index::{Chunked, HashIndex, IdIndex, Line, StringArena, TextAt};
 use crate::domain::limits::{DROP_BATCH_MAX, KEYS_PER_DROP_MAX};
@@ -14,15 +14,14 @@ use smallvec::SmallVec;
 use std::{collections::BTreeMap, hash::BuildHasher};
 use uuid::Uuid;
 
-/// A slot's number.
+/// The index of an order in the table.
 pub(super) type Slot = u32;
 
 const NONE: Slot = Slot::MAX;
-/// Set where a number leads to a refusal.
+/// Marks a number that refers to a refusal.
 const REFUSED: Slot = 1 << 31;
 const _: () = assert!(KEYS_PER_DROP_MAX < REFUSED as usize);
 
-/// One order.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     pub id: OrderId,
@@ -30,7 +29,7 @@ pub(super) struct Order {
     pub digest: KeyDigest,
     pub fingerprint: Fingerprint,
     pub created_at: Timestamp,
-    /// When it was confirmed or released, whichever holds; while reserved, when its hold runs out by the steady clock.
+    /// When it was confirmed or released; while it is reserved, when its hold expires by the steady clock.
     pub settled_at: Timestamp,
     hold_ms: u32,
     payment_ref: Option<TextAt>,
@@ -39,48 +38,48 @@ pub(super) struct Order {
     pub status: OrderStatus,
     pub reason: Option<ReleaseReason>,
     previous_of_buyer: Slot,
-    /// What its buyer holds or owns in this drop. Kept in the newest order of each buyer alone, as the two below.
+    /// Units that the buyer holds or owns in this drop. Valid only in each buyer's newest order, as are the two fields
+    /// below.
     units_of_buyer: u32,
-    /// How many unpaid holds its buyer has. Once it is at its maximum it stays there: no policy admits so many.
+    /// The buyer's unpaid holds. At its maximum the count no longer changes: no policy admits so many.
     holds_of_buyer: u16,
-    /// Whether its buyer is in `Orders::struck`.
+    /// Whether the buyer is in `Orders::struck`.
     buyer_is_struck: bool,
 }
 
-// Millions of them stay in memory until their drop is settled.
+// Millions of orders stay in memory until their drop is settled.
 const _: () = assert!(size_of::<Order>() == 96);
 
 impl Order {
-    /// When its hold ends, as its buyer was told.
+    /// When the hold ends, as published to the buyer.
     pub fn expires_at(&self) -> Timestamp {
         self.created_at.plus_millis(i64::from(self.hold_ms))
     }
 
-    /// How many units.
     pub fn quantity(&self) -> u32 {
         self.quantity.into()
     }
 
-    /// Its variant's place in the spec.
+    /// The index of its variant in the spec.
     pub fn variant(&self) -> u16 {
         self.variant.into()
     }
 
-    /// Whether it was held for long and not paid: it ran out, or its buyer gave it back when most of its time had passed. By the journal's times, so that
-    /// a replay says the same.
+    /// Whether it was held long without being paid: the hold expired, or its buyer released it after at least half of
+    /// its time. Uses the journal's timestamps, so that a replay gives the same answer.
     pub fn was_held_in_vain(&self, reason: ReleaseReason, at: Timestamp) -> bool {
         let most = i64::from(self.hold_ms / 2);
         reason == ReleaseReason::Expired
             || (reason == ReleaseReason::Cancelled && at.millis_since(self.created_at) >= most)
     }
 
-    /// When its hold ends by the steady clock, where it is reserved.
+    /// When the hold expires by the steady clock, if the order is reserved.
     pub fn runs_out_at(&self) -> Option<Timestamp> {
         (self.status == OrderStatus::Reserved).then_some(self.settled_at)
     }
 }
 
-/// What a new order starts with.
+/// The initial fields of an order.
 pub(super) struct NewOrder {
     pub id: OrderId,
     pub buyer: UserId,
@@ -92,7 +91,7 @@ pub(super) struct NewOrder {
     pub variant: u16,
 }
 
-/// A refusal that a key keeps.
+/// A refusal that its key keeps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refused {
     pub digest: KeyDigest,
@@ -101,7 +100,7 @@ pub(super) struct Refused {
     pub refusal: Refusal,
 }
 
-/// What a key was used for.
+/// The answer stored under a key.
 pub(super) enum Used<'a> {
     Order(Slot, &'a Order),
     Refused(&'a Refused),
@@ -116,16 +115,16 @@ impl Used<'_> {
     }
 }
 
-/// A buyer whose holds ran out unpaid, and who has not paid since.
+/// The unpaid holds in a row of a buyer who has not paid since.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Strikes {
-    /// How many times in a row. Holds that had been made before the last time it happened do not count again.
+    /// How many in a row. Holds made before the last strike do not count again.
     pub count: u8,
-    /// When it last counted: by the steady clock where that is known, else as the journal has it.
+    /// When the last strike was: by the steady clock if that is known, else the journal's timestamp.
     pub at: Timestamp,
-    /// The order that it last counted for.
+    /// The order of the last strike.
     pub by: Slot,
-    /// The first order that counts again.
+    /// The first order that can count as the next strike.
     after: Slot,
 }
 
@@ -135,23 +134,23 @@ pub(super) struct Orders {
     slots: Chunked<Order>,
     refused: Chunked<Refused>,
     by_id: IdIndex,
-    /// Of orders the slot, of refusals the place in their list with [`REFUSED`].
+    /// Slots of orders; for refusals, the index in their list with [`REFUSED`].
     by_key: HashIndex,
     /// The newest order of each buyer.
     by_buyer: HashIndex,
-    /// The order that was asked for last: a command asks for its order more than once.
+    /// The last order found: a command looks its order up several times.
     recent: Slot,
     hasher: DefaultHashBuilder,
     payment_refs: StringArena,
-    /// Payments whose outcome is not known yet, by method.
+    /// Payments without a known outcome, by method.
     pub paying: HashMap<Slot, Box<str>>,
-    /// Refunds that are owed.
+    /// Refunds that are due.
     pub refunds: BTreeMap<Slot, RefundCause>,
     /// When refunds were settled.
     pub refunded: HashMap<Slot, Timestamp>,
-    /// Traces of the requests whose payment failed.
+    /// Traces of the requests with a failed payment.
     pub failed: HashMap<Slot, TraceId>,
-    /// Buyers whose holds ran out unpaid. Their newest order says that they are here.
+    /// Strikes by buyer. A buyer's newest order has a flag if the buyer is here.
     struck: HashMap<UserId, Strikes>,
 }
 
@@ -177,14 +176,14 @@ impl Orders {
         if is_it(self.recent) { Some(self.recent) } else { self.by_id.find(id, self.hash(id.0), is_it) }
     }
 
-    /// The same; it is found at once when it is asked for again.
+    /// Like [`Self::find`], and caches the result for the next lookup.
     pub fn recall(&mut self, id: OrderId) -> Option<Slot> {
         let found = self.find(id)?;
         self.recent = found;
         Some(found)
     }
 
-    /// What a key was used for.
+    /// The answer stored under a key.
     pub fn find_key(&self, digest: KeyDigest) -> Option<Used<'_>> {
         let number = self.by_key.find(self.hash(digest.0), |number| self.used(number).digest() == digest)?;
         Some(self.used(number))
@@ -201,12 +200,12 @@ impl Orders {
         self.hasher.hash_one(id.as_u128())
     }
 
-    /// Reads what reservations of these buyers under these keys will look for.
+    /// Prefetches the hash lines for reservations of these buyers under these keys.
     pub fn prefetch(&self, asked: impl Iterator<Item = (UserId, KeyDigest)>) {
         let places = asked.flat_map(|(buyer, digest)| {
             [self.by_key.home(self.hash(digest.0)), self.by_buyer.home(self.hash(buyer.0))]
         });
-        // First where all of them are, then nothing but reading: the closer the reads, the more of them wait together.
+        // All addresses first, then only reads: the closer the reads, the more cache misses overlap.
         let lines: SmallVec<[&Line; 2 * DROP_BATCH_MAX]> = places.flatten().collect();
         std::hint::black_box(lines.iter().fold(0, |read, line| read ^ line.read()));
     }
@@ -216,7 +215,7 @@ impl Orders {
         self.standing_of(buyer).0
     }
 
-    /// The same, how many unpaid holds that are, and whether holds have run out unpaid.
+    /// The buyer's units, unpaid holds and strikes.
     pub fn standing_of(&self, buyer: UserId) -> (u32, u16, Option<Strikes>) {
         let Some(newest) = self.newest_of(buyer) else { return (0, 0, None) };
         let newest = self.get(newest);
@@ -251,7 +250,7 @@ impl Orders {
             digest: new.digest,
             fingerprint: new.fingerprint,
             created_at: new.created_at,
-            // A replay has no other clock than the journal's times; whoever decides says better, see `run_out`.
+            // A replay knows only the journal's timestamps; `run_out` then sets the steady time of a live decision.
             settled_at: new.expires_at,
             hold_ms: u32::try_from(hold_ms).expect("a hold lasts at most HOLD_MS_MAX"),
             payment_ref: None,
@@ -270,14 +269,14 @@ impl Orders {
         slot
     }
 
-    /// Says when the hold of a reserved order ends by the steady clock.
+    /// Sets when the hold of a reserved order expires by the steady clock.
     pub fn run_out(&mut self, slot: Slot, at: Timestamp) {
         let order = self.get_mut(slot);
         debug_assert_eq!(order.status, OrderStatus::Reserved);
         order.settled_at = at;
     }
 
-    /// Makes a slot the newest of its buyer, and returns the one that was.
+    /// Makes a slot the newest of its buyer, and returns the previous one.
     fn link_buyer(&mut self, buyer: UserId, slot: Slot) -> Option<Slot> {
         let hash = self.hash(buyer.0);
         match self.by_buyer.find_mut(hash, |newest| self.slots[newest as usize].buyer == buyer) {
@@ -289,13 +288,13 @@ impl Orders {
         }
     }
 
-    /// Counts `units` more (or fewer) for a buyer that has an order here, and a hold less where one `has_ended`.
+    /// Adds `units` (which may be negative) for a buyer with an order here, and subtracts a hold if one `has_ended`.
     pub fn change_units(&mut self, buyer: UserId, units: i64, has_ended: bool) {
         let newest = self.newest_of(buyer).expect("a buyer with an order");
         self.change_units_in(newest, units, has_ended);
     }
 
-    /// The same for the buyer whose newest order this is.
+    /// Like [`Self::change_units`], for the buyer whose newest order this is.
     pub fn change_units_in(&mut self, newest: Slot, units: i64, has_ended: bool) {
         let Order { units_of_buyer, holds_of_buyer, .. } = self.get_mut(newest);
         *units_of_buyer = u32::try_from(i64::from(*units_of_buyer) + units).expect("units never fall below zero");
@@ -304,11 +303,11 @@ impl Orders {
         }
     }
 
-    /// A hold was held in vain, see [`Order::was_held_in_vain`].
+    /// Counts a strike: a hold was held in vain, see [`Order::was_held_in_vain`].
     pub fn strike(&mut self, slot: Slot, at: Timestamp) {
         let (buyer, after) = (self.get(slot).buyer, self.next_slot());
         let strikes = match self.struck.get(&buyer) {
-            // Made before it last counted: that was one time.
+            // Made before the last strike: both are one strike.
             Some(known) if slot < known.after => return,
             Some(known) => Strikes { count: known.count.saturating_add(1), at, by: slot, after },
             None => Strikes { count: 1, at, by: slot, after },
@@ -316,7 +315,7 @@ impl Orders {
         self.set_struck(buyer, Some(strikes));
     }
 
-    /// The same moment by the steady clock, if that hold has counted.
+    /// Sets the steady time of a buyer's last strike, if `slot` caused it.
     pub fn struck_at(&mut self, slot: Slot, steady: Timestamp) {
         let buyer = self.get(slot).buyer;
         if let Some(strikes) = self.struck.get_mut(&buyer).filter(|strikes| strikes.by == slot) {
@@ -324,7 +323,7 @@ impl Orders {
         }
     }
 
-    /// Somebody paid.
+    /// Clears a buyer's strikes after a payment.
     pub fn pardon(&mut self, buyer: UserId) {
         if !self.struck.is_empty() && self.struck.contains_key(&buyer) {
             self.set_struck(buyer, None);
@@ -344,7 +343,7 @@ impl Orders {
         Slot::try_from(self.slots.len()).expect("KEYS_PER_DROP_MAX is below 2^32")
     }
 
-    /// Finds out from the orders alone what their events have said of strikes, where these are not at hand.
+    /// Recomputes the strikes from the orders alone, for a drop restored without its events.
     pub fn find_strikes(&mut self) {
         let mut vain: Vec<(Timestamp, Slot)> = (self.iter())
             .filter(|(_, order)| order.status == OrderStatus::Released)
@@ -352,7 +351,7 @@ impl Orders {
             .map(|(slot, order)| (order.settled_at, slot))
             .collect();
         vain.sort_unstable();
-        // The same slots by buyer, in the order of time: what a buyer paid between two of them is looked for once.
+        // The same slots by buyer, in order of time: each buyer's payments are searched once.
         let mut of: HashMap<UserId, Vec<(Timestamp, Slot)>> = HashMap::new();
         for (at, slot) in vain {
             of.entry(self.get(slot).buyer).or_default().push((at, slot));
@@ -367,7 +366,7 @@ impl Orders {
                 let known = strikes.filter(|known| self.get(slot).created_at < known.at);
                 if known.is_none() {
                     let count = strikes.map_or(0, |strikes| strikes.count).saturating_add(1);
-                    // Orders that the buyer has made since count again.
+                    // Orders that the buyer made later can count as the next strike.
                     let later = orders.iter().copied().filter(|&order| self.get(order).created_at >= at);
                     let after = later.min().unwrap_or_else(|| self.next_slot());
                     strikes = Some(Strikes { count, at, by: slot, after });
@@ -377,14 +376,13 @@ impl Orders {
         }
     }
 
-    /// What an order was paid with.
+    /// The gateway's reference of an order's payment.
     pub fn payment_ref(&self, slot: Slot) -> Option<&str> {
         self.get(slot).payment_ref.map(|at| self.payment_refs.get(at))
     }
 
-    /// Sets it.
     pub fn set_payment_ref(&mut self, slot: Slot, text: Option<&str>) {
-        // The same again, as in a refund, takes no room again.
+        // An unchanged text, as in a refund, takes no more room.
         if text != self.payment_ref(slot) {
             let at = text.map(|text| self.payment_refs.push(text));
             self.get_mut(slot).payment_ref = at;

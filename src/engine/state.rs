@@ -9,19 +9,18 @@ use crate::domain::{
 use hashbrown::HashMap;
 use std::{collections::VecDeque, num::NonZeroU32, ops::Bound, sync::Arc};
 
-/// One variant's stock.
 #[derive(Clone, Debug)]
 pub(super) struct Variant {
     pub counts: StockCounts,
-    /// Whether `stock_low` was told since the free units were last above the threshold.
+    /// Whether `stock_low` was published since the free units were last above the threshold.
     pub low: bool,
 }
 
-/// A hold that was made, in the order of making.
+/// A hold, queued in the order of creation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hold {
     pub slot: Slot,
-    /// Where it counts, while it is unpaid.
+    /// The network that it counts for while it is unpaid.
     pub network: Option<NonZeroU32>,
 }
 
@@ -39,28 +38,28 @@ pub struct DropState {
     /// Held units of all variants.
     pub(super) held: u64,
     pub(super) orders: Orders,
-    /// Holds in the order in which they run out by the steady clock. All last equally long, so that is the order in which they were made;
-    /// entries of settled orders are dropped when they come to the front.
+    /// Holds in the order in which they expire by the steady clock. All last equally long, so that is also the order of
+    /// creation; entries of settled orders are dropped when they reach the front.
     pub(super) holds: VecDeque<Hold>,
-    /// What keeps buyers from hoarding.
+    /// Bounds on unpaid holds.
     pub(super) policy: HoldPolicy,
-    /// Unpaid holds from each network, of those that were made since the process started.
+    /// Unpaid holds of each network, of those made since the process started.
     pub(super) by_network: HashMap<NonZeroU32, u32>,
-    /// Where the search for orders to refund goes on in a cancelled drop.
+    /// Where the search for orders to refund continues in a cancelled drop.
     pub(super) refund_cursor: Slot,
 }
 
-/// When [`super::Command::Tick`] has something to do next, by each of the two clocks. A time that has passed means "now".
+/// When [`super::Command::Tick`] has something to do next, by each of the two clocks. A time in the past means "now".
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Deadlines {
-    /// A start or an end: a time of day.
+    /// The next start or end, by the wall clock.
     pub wall: Option<Timestamp>,
-    /// A hold that runs out, by the clock that never steps.
+    /// The next expiry of a hold, by the steady clock.
     pub steady: Option<Timestamp>,
 }
 
 impl Deadlines {
-    /// Whether one of them has come.
+    /// Whether either of them has passed.
     #[must_use]
     pub fn have_come(self, now: Moment) -> bool {
         self.wall.is_some_and(|at| at <= now.wall) || self.steady.is_some_and(|at| at <= now.steady)
@@ -68,7 +67,7 @@ impl Deadlines {
 }
 
 impl DropState {
-    /// A drop that was just scheduled.
+    /// The state of a newly scheduled drop.
     #[must_use]
     pub fn scheduled(spec: DropSpec) -> Self {
         let variants: Vec<Variant> =
@@ -90,12 +89,12 @@ impl DropState {
         }
     }
 
-    /// From now on nobody hoards, by this policy. Without one, everybody may.
+    /// Sets the bounds on unpaid holds. Without this call there are none.
     pub fn set_hold_policy(&mut self, policy: HoldPolicy) {
         self.policy = policy;
     }
 
-    /// How many times in a row holds of a buyer ran out unpaid.
+    /// How many holds of a buyer in a row expired unpaid.
     #[must_use]
     pub fn strikes_of(&self, buyer: UserId) -> u8 {
         self.orders.standing_of(buyer).2.map_or(0, |strikes| strikes.count)
@@ -107,25 +106,24 @@ impl DropState {
         self.orders.standing_of(buyer).1
     }
 
-    /// As scheduled.
+    /// The spec, with later changes of its times.
     #[must_use]
     pub fn spec(&self) -> &Arc<DropSpec> {
         &self.spec
     }
 
-    /// Where it stands.
     #[must_use]
     pub fn status(&self) -> DropStatus {
         self.status
     }
 
-    /// When it was started.
+    /// When it was started; absent before.
     #[must_use]
     pub fn started_at(&self) -> Option<Timestamp> {
         self.started_at
     }
 
-    /// When it ended or was cancelled.
+    /// When it ended or was cancelled; absent before.
     #[must_use]
     pub fn ended_at(&self) -> Option<Timestamp> {
         self.ended_at
@@ -136,7 +134,7 @@ impl DropState {
         self.spec.variants.iter().zip(&self.variants).map(|(spec, variant)| (spec.id, variant.counts))
     }
 
-    /// What of it somebody can change by hand.
+    /// The part that people can change by hand.
     #[must_use]
     pub fn revision(&self) -> DropRevision {
         DropRevision::new(&self.spec, self.status, self.variants.iter().map(|variant| variant.counts.total))
@@ -148,7 +146,7 @@ impl DropState {
         self.orders.len()
     }
 
-    /// Whether nothing can change any more: over, no hold, no refund owed, nobody left to refund.
+    /// Whether nothing can change any more: over, no hold, no refund due, no sold order left to refund.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let over = matches!(self.status, DropStatus::Ended | DropStatus::Cancelled);
@@ -156,7 +154,7 @@ impl DropState {
         over && self.held == 0 && owes_nothing && !self.has_sold_to_refund()
     }
 
-    /// Whether it need not be in memory: settled, or scheduled to start after `horizon`.
+    /// Whether it need not stay in memory: settled, or scheduled to start after `horizon`.
     #[must_use]
     pub fn can_leave(&self, horizon: Timestamp) -> bool {
         self.is_settled() || (self.status == DropStatus::Scheduled && self.spec.starts_at > horizon)
@@ -175,7 +173,7 @@ impl DropState {
             DropStatus::Ended | DropStatus::Cancelled => None,
         };
         let sweeping = self.status == DropStatus::Cancelled && (self.held > 0 || self.has_sold_to_refund());
-        // Settled ones at the front are few: whatever is decided next takes them off.
+        // Few settled holds are at the front: the next decision removes them.
         let first = || self.holds.iter().find_map(|&Hold { slot, .. }| self.orders.get(slot).runs_out_at());
         let steady = if sweeping { Some(Timestamp::EPOCH) } else { first() };
         Deadlines { wall, steady }
@@ -187,7 +185,7 @@ impl DropState {
         self.last_at
     }
 
-    /// Every hold, with the time at which it runs out by the steady clock.
+    /// Every hold, with the time at which it expires by the steady clock.
     pub fn holds(&self) -> impl Iterator<Item = (OrderId, Timestamp)> + '_ {
         self.holds.iter().filter_map(|&Hold { slot, .. }| {
             let order = self.orders.get(slot);
@@ -195,8 +193,9 @@ impl DropState {
         })
     }
 
-    /// What a recovered drop begins with, when the steady clock says `steady`. The journal has times of day, and the wall clock may have been set back since: no
-    /// hold lasts longer from now on than a new one, and so they stay in the order in which they run out.
+    /// Prepares a recovered drop when the steady clock shows `steady`. The journal has wall-clock times, and that clock
+    /// may have been set back since: no hold lasts longer from now on than a new one, and the queue stays in the order
+    /// of expiry.
     pub fn resume(&mut self, steady: Timestamp) {
         let latest = steady.plus_millis(self.spec.hold_ms.into());
         for &Hold { slot, .. } in &self.holds {
@@ -207,7 +206,7 @@ impl DropState {
         self.order_holds();
     }
 
-    /// What a replay ends with: holds that were made before and after the wall clock was set come in the order in which they run out.
+    /// Sorts the holds by expiry at the end of a replay: the wall clock may have been set between two of them.
     pub fn order_holds(&mut self) {
         let mut holds: Vec<(Timestamp, Slot, Hold)> = (self.holds.iter())
             .filter_map(|&hold| Some((self.orders.get(hold.slot).runs_out_at()?, hold.slot, hold)))
@@ -238,7 +237,7 @@ impl DropState {
         self.orders.units_of(buyer)
     }
 
-    /// The digests of all keys that this drop remembers, of orders and of refusals.
+    /// The digests of all keys with a remembered order or refusal.
     pub fn keys(&self) -> impl Iterator<Item = KeyDigest> + '_ {
         self.orders.iter().map(|(_, order)| order.digest).chain(self.orders.refused_keys())
     }
@@ -249,24 +248,24 @@ impl DropState {
         self.orders.find_key(digest).is_some()
     }
 
-    /// Orders for which a gateway was asked and has not answered, with the method.
+    /// Orders with a payment of unknown outcome, and its method.
     pub fn payments_pending(&self) -> impl Iterator<Item = (OrderId, &str)> {
         self.orders.paying.iter().map(|(&slot, method)| (self.orders.get(slot).id, &**method))
     }
 
-    /// Orders whose money has to go back, with the payment's reference.
+    /// Orders with a refund due, and the payment's reference.
     pub fn refunds_due(&self) -> impl Iterator<Item = (OrderId, &str)> {
         self.slots_to_refund(None)
             .map(|slot| (self.orders.get(slot).id, self.orders.payment_ref(slot).unwrap_or_default()))
     }
 
-    /// Orders whose money has to go back, oldest first, from behind that one on.
+    /// Orders with a refund due, oldest first, after the given one.
     pub(super) fn slots_to_refund(&self, after: Option<OrderId>) -> impl Iterator<Item = Slot> {
         let after = after.and_then(|order| self.orders.find(order)).map_or(Bound::Unbounded, Bound::Excluded);
         self.orders.refunds.range((after, Bound::Unbounded)).map(|(&slot, _)| slot)
     }
 
-    /// Which slot of `variants` an id names; the only one if none is named.
+    /// The index of a variant; of the only one if none is given.
     pub(super) fn variant_index(&self, id: Option<VariantId>) -> Option<u16> {
         let variants = &self.spec.variants;
         let index = match id {
@@ -307,7 +306,7 @@ impl DropState {
     /// Checks everything that must hold between two commands.
     ///
     /// # Panics
-    /// Where it does not: that is a bug, and going on would oversell.
+    /// If something does not hold: that is a bug, and going on would oversell.
     pub fn assert_invariants(&self) {
         let mut expected: Vec<StockCounts> =
             self.variants.iter().map(|v| StockCounts { held: 0, sold: 0, ..v.counts }).collect();
@@ -331,11 +330,12 @@ impl DropState {
     }
 }
 
-/// How recovery rebuilds a drop from its projected rows: [`Restore::new`], every order, every refusal, [`Restore::finish`].
+/// Rebuilds a drop from its projected rows: [`Restore::new`], every order, every refusal, [`Restore::finish`].
 pub struct Restore(DropState);
 
 impl Restore {
-    /// Begins with the drop itself. `variants` are the stock and whether `stock_low` was told, in the spec's order.
+    /// Begins with the drop itself. `variants` are the stock and whether `stock_low` was published, in the spec's
+    /// order.
     #[must_use]
     pub fn new(
         spec: DropSpec,
@@ -352,10 +352,10 @@ impl Restore {
         Self(state)
     }
 
-    /// Adds an order, the oldest first: the rows do not say in which order they were placed, and buyers list them so.
+    /// Adds an order, the oldest first: the rows do not have the order of placement, and buyers' lists depend on it.
     ///
     /// # Errors
-    /// Where the row names a variant that the drop does not have, or a hold that ends before it begins.
+    /// If the row names a variant that the drop does not have, or a hold that ends before it begins.
     pub fn order(&mut self, row: OrderView) -> Result<(), String> {
         let state = &mut self.0;
         let variant = state.variant_index(Some(row.variant_id)).ok_or_else(|| {

@@ -1,19 +1,19 @@
-//! Texts one behind the other, each after its length.
+//! Texts in contiguous chunks, each after its length.
 
 use std::num::NonZeroU32;
 
-/// Where a text begins, in steps of [`TEXT_STEP`] bytes.
+/// The position of a text, in steps of [`TEXT_STEP`] bytes.
 pub(in crate::engine) type TextAt = NonZeroU32;
 
 const TEXT_STEP: usize = 4;
 const TEXT_HEAD: usize = size_of::<u16>();
 
-/// Where no further text fits, the next chunk of so many bytes begins.
+/// Bytes of a chunk. A text that does not fit into the rest of one begins the next.
 const TEXT_CHUNK: usize = 1 << 18;
 const _: () = assert!(TEXT_STEP + TEXT_HEAD + u16::MAX as usize <= TEXT_CHUNK);
 
-/// StringArena one behind the other, each after its length: an allocation of its own would cost each half as much again. Like the
-/// orders they are never moved, but for the few in the first chunk, which grows.
+/// Texts stored contiguously, each after its length: an allocation for each would cost half as much again. Texts are
+/// never moved, except in the first chunk, which grows.
 #[derive(Default)]
 pub(in crate::engine) struct StringArena(Vec<Vec<u8>>);
 
@@ -28,12 +28,12 @@ impl StringArena {
         u32::try_from(at / TEXT_STEP).ok().and_then(NonZeroU32::new).expect("KEYS_PER_DROP_MAX texts of 800 bytes fit")
     }
 
-    /// The chunk where so many bytes fit; it ends where a step begins.
+    /// The chunk with room for `length` bytes, padded to the next step.
     fn room_for(&mut self, length: usize) -> &mut Vec<u8> {
         let chunks = &mut self.0;
         let end = chunks.last().map(|last| last.len().next_multiple_of(TEXT_STEP));
         match end {
-            // 0 is no text.
+            // Position 0 means no text.
             None => chunks.push(vec![0; TEXT_STEP]),
             Some(end) if end + length > TEXT_CHUNK => chunks.push(Vec::with_capacity(TEXT_CHUNK)),
             Some(end) => chunks.last_mut().expect("it has an end").resize(end, 0),
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn texts_come_back_as_they_were() {
         let mut texts = StringArena::default();
-        // More than a chunk, and the longest that there can be.
+        // More than a chunk, and the longest possible text.
         let all: Vec<String> = (0..900).chain([32_767]).map(|n| "é".repeat(n)).chain(["a".repeat(65_535)]).collect();
         let places: Vec<_> = all.iter().map(|text| texts.push(text)).collect();
         for (text, at) in all.iter().zip(places) {

@@ -1,16 +1,16 @@
-//! A list that never moves what is in it.
+//! A list that never moves its elements.
 //!
-//! A vector that is full is copied into one of twice its size. With millions of orders one buyer would wait for all of that, and
-//! for a moment the memory of three lists is in use.
+//! A full vector is copied into one of twice its size. With millions of orders one buyer would wait for all of that
+//! copying, and for a moment the memory of three lists would be in use.
 
 use std::ops::{Index, IndexMut};
 
-/// Entries of a chunk.
+/// Elements of a chunk.
 const CHUNK: usize = 4_096;
 
-/// See the module. What is added stays.
+/// An append-only list in chunks of [`CHUNK`] elements.
 pub(in crate::engine) struct Chunked<T> {
-    /// All full but the last.
+    /// All chunks are full except the last.
     chunks: Vec<Vec<T>>,
 }
 
@@ -33,7 +33,7 @@ impl<T> Chunked<T> {
         match self.chunks.last_mut() {
             Some(last) if last.len() < CHUNK => last.push(entry),
             last => {
-                // The first of them grows by itself: most drops are small.
+                // The first chunk grows like a vector: most drops are small.
                 let mut chunk = if last.is_none() { Vec::new() } else { Vec::with_capacity(CHUNK) };
                 chunk.push(entry);
                 self.chunks.push(chunk);

@@ -1,27 +1,27 @@
-//! Where something lies that is kept elsewhere: an open hash table of numbers.
+//! An open-addressing hash table from hashes to slot numbers; the keys are stored elsewhere.
 //!
-//! With each number it keeps 32 bits of its hash, so what is not there is known not to be there from one cache line, and the table
-//! grows without looking at what the numbers stand for. It grows a segment at a time, so no insertion waits for millions of others.
+//! The table keeps 32 bits of hash with each number, so one cache line usually proves that a key is absent, and the
+//! table grows without reading the keys. It grows a segment at a time, so no insertion waits for millions of others.
 //!
-//! The first bits of a hash choose the segment, the last bits a line in it. A full line overflows into the next. Nothing is ever
-//! taken out, and lines fill from the front: a search ends where there is room.
+//! The first bits of a hash choose the segment, the last bits a line in it. A full line overflows into the next.
+//! Entries are never removed, and lines fill from the front: a search ends at the first free entry.
 
-/// What is kept: the number of a slot.
+/// An entry's value: a slot number.
 pub(in crate::engine) type Number = u32;
 
 const LINE: usize = 8;
-/// Lines of a segment. It is made in steps up to this size, and then splits.
+/// Lines of a segment. A segment doubles up to this size, and then splits.
 const SEGMENT_LINES: usize = 512;
-/// How many lines an insertion may walk before the segment grows.
+/// Lines that an insertion may probe before the segment grows.
 const REACH: usize = 12;
-/// The bits of a hash that choose a segment, at the most; the other half chooses the line.
+/// The most bits of a hash that choose a segment; the other half chooses the line.
 const DEPTH_MAX: u32 = 16;
 
-/// One cache line.
+/// One cache line: eight entries.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(in crate::engine) struct Line {
-    /// Of each hash these bits; 0 where there is nothing.
+    /// 32 bits of each entry's hash; 0 marks a free entry.
     tags: [u32; LINE],
     numbers: [Number; LINE],
 }
@@ -31,12 +31,12 @@ const _: () = assert!(size_of::<Line>() == 64);
 impl Line {
     const EMPTY: Self = Self { tags: [0; LINE], numbers: [0; LINE] };
 
-    /// Reads it, and returns something of it: nothing waits for that until it is used.
+    /// Reads the line to pull it into the cache. The read does not block until its result is used.
     pub fn read(&self) -> u32 {
         self.tags[0]
     }
 
-    /// A bit for each entry with that tag.
+    /// A bit mask of the entries with that tag.
     fn matching(&self, tag: u32) -> u32 {
         let mut bits = 0;
         for (at, &other) in self.tags.iter().enumerate() {
@@ -52,7 +52,7 @@ impl Line {
 
 struct Segment {
     lines: Vec<Line>,
-    /// How many bits all hashes in it have in common.
+    /// How many leading bits all hashes in the segment share.
     depth: u32,
 }
 
@@ -61,7 +61,7 @@ impl Segment {
         Self { lines: vec![Line::EMPTY; lines], depth }
     }
 
-    /// Where a search begins.
+    /// The line where a search begins.
     fn home(&self, tag: u32) -> usize {
         ((tag & 0xffff) as usize * self.lines.len()) >> 16
     }
@@ -70,7 +70,7 @@ impl Segment {
         if line + 1 == self.lines.len() { 0 } else { line + 1 }
     }
 
-    /// The line and the place in it.
+    /// The line and the position in it.
     fn find(&self, tag: u32, mut is_it: impl FnMut(Number) -> bool) -> Option<(usize, usize)> {
         let mut at = self.home(tag);
         for _ in 0..self.lines.len() {
@@ -91,7 +91,7 @@ impl Segment {
         None
     }
 
-    /// Puts an entry into the first of `reach` lines that has room, if any has.
+    /// Puts an entry into the first of `reach` lines with room; false if all are full.
     fn put(&mut self, tag: u32, number: Number, reach: usize) -> bool {
         let mut at = self.home(tag);
         for _ in 0..reach.min(self.lines.len()) {
@@ -106,7 +106,7 @@ impl Segment {
         false
     }
 
-    /// Moves everything over whose tag is chosen, to a segment that has room for all of it.
+    /// Copies the entries with a chosen tag to another segment, which must have room for all of them.
     fn copy_to(&self, other: &mut Self, chosen: impl Fn(u32) -> bool) {
         let entries = self.lines.iter().flat_map(|line| line.tags.into_iter().zip(line.numbers));
         for (tag, number) in entries.filter(|&(tag, _)| tag != 0 && chosen(tag)) {
@@ -115,12 +115,12 @@ impl Segment {
     }
 }
 
-/// See the module. Whoever asks brings the hash, and tells whether a number is the one that was meant.
+/// The table. The caller passes the hash and a predicate that recognises its number.
 #[derive(Default)]
 pub(in crate::engine) struct HashIndex {
-    /// The segment for each beginning of a hash; empty until something is put in.
+    /// The segment for each prefix of a hash; empty until the first insertion.
     directory: Vec<u32>,
-    /// How many bits that beginning has.
+    /// Bits of that prefix.
     depth: u32,
     segments: Vec<Segment>,
 }
@@ -140,13 +140,13 @@ impl HashIndex {
         Some(&mut segment.lines[line].numbers[place])
     }
 
-    /// Adds a number, which must not be there yet.
+    /// Adds a number, which must not be in the table yet.
     pub fn insert(&mut self, hash: u64, number: Number) {
         let tag = tag_of(hash);
         loop {
             if let Some(segment) = self.segment_of(tag) {
                 let segment = &mut self.segments[segment];
-                // Hashes that cannot be told apart by splitting may fill a segment to its end.
+                // Splitting cannot separate hashes that are equal in these bits: they may fill a segment to its end.
                 let reach = if segment.depth == DEPTH_MAX { usize::MAX } else { REACH };
                 if segment.put(tag, number, reach) {
                     return;
@@ -156,7 +156,7 @@ impl HashIndex {
         }
     }
 
-    /// The line in which a search would begin, not read yet.
+    /// The line in which a search would begin, without reading it.
     pub fn home(&self, hash: u64) -> Option<&Line> {
         let tag = tag_of(hash);
         let segment = &self.segments[self.segment_of(tag)?];
@@ -200,14 +200,14 @@ impl HashIndex {
         self.segments[at] = first;
         let new = u32::try_from(self.segments.len()).expect("at most 2^DEPTH_MAX segments");
         self.segments.push(second);
-        // All beginnings that start with the second half's bits lead there from now on.
+        // All prefixes that start with the second half's bits point to the new segment.
         let span = 1 << (self.depth - depth);
         let start = (beginning(tag, depth) | 1) * span;
         self.directory[start..start + span].fill(new);
     }
 }
 
-/// The part of a hash that is kept; never 0.
+/// The stored part of a hash; never 0.
 fn tag_of(hash: u64) -> u32 {
     ((hash >> u32::BITS) as u32).max(1)
 }
@@ -223,7 +223,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    /// Beside the standard library's table: keys lie in a list, and their hashes come from `hash`.
+    /// Compares the table with the standard library's: keys are in a list, and `hash` gives their hashes.
     fn behaves(keys: impl IntoIterator<Item = u64>, hash: impl Fn(u64) -> u64) -> HashIndex {
         let (mut places, mut list, mut expected) = (HashIndex::default(), Vec::new(), HashMap::new());
         for key in keys {
@@ -232,7 +232,7 @@ mod tests {
             let number = u32::try_from(list.len()).unwrap();
             list.push(key);
             match places.find_mut(hash(key), |number| list[number as usize] == key) {
-                // As a buyer's newest order takes the place of the one before.
+                // As a buyer's newest order replaces the previous one.
                 Some(place) => *place = number,
                 None => places.insert(hash(key), number),
             }
@@ -254,7 +254,7 @@ mod tests {
         #[test]
         fn it_finds_what_a_hash_map_finds(
             keys in prop::collection::vec(0..300_u64, 0..600),
-            // Few bits make hashes that collide in lines, in segments and altogether.
+            // Few bits cause collisions within a line, within a segment and of the whole hash.
             mask in prop::sample::select(vec![u64::MAX, 0xffff << 48, 0xffff << 32, 7 << 32, 7 << 61, 0]),
         ) {
             behaves(keys, |key| well_mixed(key) & mask);
@@ -276,7 +276,7 @@ mod tests {
         for mask in [0, 0xffff << 48, 3 << 62] {
             behaves(0..4_000, |key| well_mixed(key) & mask);
         }
-        // A whole segment of one hash, and more.
+        // More entries of one hash than a segment has.
         let places = behaves(0..7_000, |_| 0);
         assert_eq!(places.depth, DEPTH_MAX);
     }

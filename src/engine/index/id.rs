@@ -1,28 +1,30 @@
-//! Finds orders by their ids, which rise as they come.
+//! Finds orders by their ids, which rise as orders arrive.
 //!
-//! Ids are UUIDv7, and slots are numbered as orders arrive, so the order of slots is nearly the order of ids. For each block of
-//! slots the highest id before it is kept: that says in which two blocks an id can be, and 16 bits of a hash for each slot say in
-//! which slots of these. An id that comes too late for that, as after a clock was set back, is *out of order*, in a hash table.
+//! Ids are UUIDv7, and slots are numbered as orders arrive, so the order of slots is nearly the order of ids. For each
+//! block of slots the index keeps the highest id before it, which tells the two blocks that can have an id, and for
+//! each slot 16 bits of a hash, which tell the candidates in these blocks. An id that arrives too late for that, as
+//! after a clock was set back, is *out of order* and goes into a hash table.
 //!
-//! An id beyond all others is new without a look, and what is added lies beside what was added last: no cache line is waited for.
+//! An id above all others is known to be new without a search, and new entries lie next to the previous one: neither
+//! waits for a cache line.
 
 use crate::domain::OrderId;
 use crate::engine::index::hash::{HashIndex, Number};
 
-/// Slots of a block. Ids may come late by as many as that.
+/// Slots of a block. An id may be late by this many slots.
 const BLOCK: usize = 64;
-/// Tags that are compared together.
+/// Tags compared at once.
 const STEP: usize = 16;
 
-/// See the module. Whoever asks brings the hash of the id, and tells whether a slot has that id.
+/// The index. The caller passes the hash of the id and a predicate that tells whether a slot has that id.
 #[derive(Default)]
 pub(in crate::engine) struct IdIndex {
-    /// Some bits of each slot's hash.
+    /// 16 bits of each slot's hash.
     tags: Vec<u16>,
     /// For each block the highest id before it.
     floors: Vec<u128>,
     highest: u128,
-    /// Slots whose ids came too late.
+    /// Slots whose ids arrived too late.
     out_of_order: HashIndex,
 }
 
@@ -60,7 +62,7 @@ impl IdIndex {
         is_it: &mut impl FnMut(Number) -> bool,
     ) -> Option<Number> {
         for (step, tags) in self.tags[slots.clone()].chunks(STEP).enumerate() {
-            // Of a known length they are compared all at once.
+            // An array of known length is compared in one vector operation.
             let mut matching = match <&[u16; STEP]>::try_from(tags) {
                 Ok(tags) => matching(tags, tag),
                 Err(_) => matching(tags, tag),
@@ -77,7 +79,7 @@ impl IdIndex {
     }
 }
 
-/// A bit for each that is equal.
+/// A bit mask of the equal tags.
 #[inline]
 fn matching(tags: &[u16], tag: u16) -> u32 {
     tags.iter().enumerate().fold(0, |bits, (at, &other)| bits | u32::from(other == tag) << at)
@@ -102,7 +104,8 @@ mod tests {
         (id as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
-    /// Beside the standard library's table; an id comes at most once. Returns how many were out_of_order.
+    /// Compares the index with the standard library's table; an id occurs at most once. Returns the number of entries
+    /// out of order.
     fn behaves(ids: &[u128]) -> usize {
         let (mut sequence, mut slots, mut expected) = (IdIndex::default(), Vec::new(), HashMap::new());
         let find = |sequence: &IdIndex, slots: &[u128], id| {
@@ -135,7 +138,7 @@ mod tests {
 
         #[test]
         fn ids_that_come_a_little_late_are_no_strays(late in prop::collection::vec(0..BLOCK / 2, 1_000)) {
-            // Each id is up to half a block behind its place, so that two are up to a block.
+            // Each id is up to half a block behind its position, so two ids are up to a block apart.
             let mut ids: Vec<(usize, u128)> = late.iter().enumerate().map(|(at, late)| (at + late, at as u128 + 1)).collect();
             ids.sort_unstable();
             let ids: Vec<u128> = ids.into_iter().map(|(_, id)| id).collect();

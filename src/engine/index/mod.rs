@@ -1,4 +1,4 @@
-//! What a drop's orders are stored in and found by. Each structure grows in steps: no order waits until all of it is moved.
+//! Containers and indexes of a drop's orders. Each grows in steps: no order waits until all of it is moved.
 //!
 //! - `chunked`: a list whose elements never move.
 //! - `hash`: slots by a hash, for keys and buyers.

@@ -1,4 +1,4 @@
-//! Random commands against a deliberately dumb [`model`], with restarts among them.
+//! Random commands against a deliberately simple [`model`], with restarts among them.
 //!
 //! Every run takes a new seed and prints it; `LIVEDROP_TEST_SEED=<seed>` repeats a run.
 
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 
 const CASES_MIN: u32 = 512;
 
-/// What must have happened somewhere in a run, or it has tested less than it seems to.
+/// Outcomes that must occur somewhere in a run; otherwise it has tested less than it seems to.
 const SEEN: [&str; 18] = [
     "started",
     "ended",
@@ -74,26 +74,26 @@ fn a_drop_does_what_the_model_does() {
     }
 }
 
-/// What a key was answered first.
+/// The first answer of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum First {
     Order(OrderId),
     Refused(Refusal, TraceId),
 }
 
-/// The drop, and everything that watches it.
+/// The drop and the models that follow it.
 struct World {
     spec: DropSpec,
     state: DropState,
     model: Model,
-    /// Takes in the events as they come and decides nothing.
+    /// A state that only applies the events and decides nothing.
     follower: DropState,
     board: StockBoard,
     journal: Vec<DropRecord>,
-    /// Every reservation that was asked for.
+    /// Every reservation so far.
     asked: Vec<super::Reserve>,
     firsts: HashMap<KeyDigest, (Fingerprint, First)>,
-    /// For each variant, whether `stock_low` may be told.
+    /// For each variant, whether `stock_low` may be published next.
     armed: Vec<bool>,
     clock: Moment,
     serial: u128,
@@ -132,7 +132,7 @@ impl World {
             }
             _ => self.command(&step.op),
         };
-        // What can be done by hand is, every other time.
+        // Commands that an administrator can give are given by hand every other time.
         let command = match command {
             Command::Reserve(_) => command,
             command if self.serial.is_multiple_of(2) => {
@@ -142,7 +142,7 @@ impl World {
             }
             command => command,
         };
-        // And some are meant for the drop as it is, or as it was in the beginning.
+        // Some commands carry the current revision, or the first one.
         let command = match command {
             Command::Reserve(_) => command,
             command if self.serial.is_multiple_of(3) => {
@@ -159,11 +159,12 @@ impl World {
         self.take_in(at, events);
         self.check_key(&command, &outcome);
         self.check_state();
-        // No timer spins: what was due is done.
+        // Nothing due is left, so no timer fires in a loop.
         assert!(!self.state.deadlines().have_come(self.clock), "still due at {at}");
     }
 
-    /// The steady clock begins anew, where the wall clock stands, and not before what was recorded. What the journal says of holds counts.
+    /// A restart: the steady clock begins at the wall clock's time, but not before the last record. Hold times come
+    /// from the journal.
     fn restart(&mut self) -> Command {
         let recorded = self.journal.last().map_or(self.spec.created_at, |record| record.at);
         self.clock.steady = self.clock.wall.max(recorded);
@@ -209,7 +210,7 @@ impl World {
         assert!(!must_tell.contains(&true), "stock_low was not told");
     }
 
-    /// The same key is the same order or the same refusal, and never an answer to another request.
+    /// The same key gets the same order or the same refusal, and never an answer to another request.
     fn check_key(&mut self, command: &Command, outcome: &Outcome) {
         let Command::Reserve(ask) = command else { return };
         let (first, replayed) = match outcome {

@@ -1,4 +1,4 @@
-//! A drop as one would write it in an afternoon: a plain list of orders, every number counted anew when it is asked for.
+//! A drop in its simplest form: a plain list of orders; every number is counted anew on each read.
 
 use crate::domain::limits::{QUANTITY_PER_ORDER_MAX, STOCK_PER_VARIANT_MAX};
 use crate::domain::{
@@ -27,7 +27,7 @@ pub struct Model {
     phase: Phase,
     totals: Vec<u32>,
     orders: Vec<(KeyDigest, OrderView)>,
-    /// When each order's hold runs out, by the steady clock.
+    /// When each order's hold expires, by the steady clock.
     runs_out: Vec<Timestamp>,
     refusals: Vec<Refused>,
 }
@@ -79,7 +79,7 @@ impl Model {
         over && !self.views().any(open) && !(self.phase == Phase::Cancelled && self.views().any(is_sold))
     }
 
-    /// A restart knows of a hold what its buyer was told, and lets none last longer than a new one.
+    /// A restart restores each hold's published end, and lets no hold last longer than a new one.
     pub fn restart(&mut self, steady: Timestamp) {
         let latest = steady.plus_millis(i64::from(self.spec.hold_ms));
         self.runs_out = self.views().map(|order| order.expires_at.min(latest)).collect();

@@ -17,23 +17,23 @@ const STEPS_MAX: usize = 200;
 const EPOCH_MS: i64 = 1_767_225_600_000;
 const METHODS: [&str; 2] = ["card", "cash"];
 
-/// A drop, and what happens to it.
+/// A drop and the steps of its test.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub spec: DropSpec,
     pub steps: Vec<Step>,
 }
 
-/// One thing that happens, this long after the one before.
+/// One step, this long after the previous one.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub wait_ms: i64,
-    /// By how much the wall clock is set before it.
+    /// The wall clock is set by this much before the step.
     pub set_ms: i64,
     pub op: Op,
 }
 
-/// Indices are taken modulo what there is; for orders, plus one that there is not.
+/// Indices are taken modulo the number of existing things; for orders, one index means an unknown id.
 #[derive(Clone, Debug)]
 pub enum Op {
     Reserve { buyer: u8, key: u8, variant: Option<u8>, quantity: u32, method: Option<u8> },
@@ -120,7 +120,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => (0..BUYERS).prop_map(|buyer| Op::OrdersOf { buyer }),
         1 => (0..4_u8).prop_map(|limit| Op::RefundsDue { limit }),
         1 => Just(Op::Start),
-        // Rare enough that most drops live for a while.
+        // Rare, so that most drops live for a while.
         3 => prop_oneof![12 => Just(Op::Tick), 1 => Just(Op::End), 1 => Just(Op::Cancel)],
         3 => (some_variant(), quantity()).prop_map(|(variant, quantity)| Op::Restock { variant, quantity }),
         1 => (0..20_000_i64, prop::option::of(0..200_000_i64))
@@ -131,7 +131,7 @@ fn ops() -> impl Strategy<Value = Op> {
 }
 
 impl World {
-    /// What an op means here and now.
+    /// The command that an op means in the current state.
     pub(super) fn command(&mut self, op: &Op) -> Command {
         let trace = TraceId(Uuid::from_u128(self.serial));
         match *op {
@@ -165,7 +165,7 @@ impl World {
             Op::Cancel => Command::Cancel,
             Op::Restock { variant, quantity } => Command::Restock { variant: self.variant(variant), quantity },
             Op::Reschedule { starts_ms, lasts_ms } => {
-                // Half of them leave the start where it is, as an open drop asks for, and some the end.
+                // Half of them leave the start unchanged, as an open drop requires, and some the end.
                 let starts_at = (starts_ms % 2 == 1).then(|| Timestamp::from_millis(EPOCH_MS + starts_ms));
                 let start = starts_at.unwrap_or(self.state.spec().starts_at);
                 let ends_at = match lasts_ms {
@@ -179,14 +179,14 @@ impl World {
         }
     }
 
-    /// A request as its client sends it: every attempt proposes an id and has a trace of its own.
+    /// A request as its client sends it: every attempt proposes a new id and has its own trace id.
     fn reserve(&mut self, mut ask: Reserve) -> Command {
         (ask.order, ask.trace) = (OrderId(Uuid::from_u128(self.serial)), TraceId(Uuid::from_u128(self.serial)));
         self.asked.push(ask.clone());
         Command::Reserve(Box::new(ask))
     }
 
-    /// One that there is; `UNKNOWN` one that there is not.
+    /// An existing variant, or an unknown one for `UNKNOWN`.
     fn variant(&self, index: Option<u8>) -> Option<VariantId> {
         let variants = &self.spec.variants;
         let id = |index: u8| match index {

@@ -62,7 +62,7 @@ what_is_free_is_never_held: "
 
 }
 
-/// A restart does not know where holds came from, so these stories are told without one.
+/// A restart forgets the networks of holds, so these stories run without one.
 #[test]
 fn a_network_has_so_many_unpaid_holds() {
     crate::engine::scenario_tests::stage::play_once(

@@ -1,4 +1,4 @@
-//! The drop told as stories. [`stage`] explains how to read and write one.
+//! Scenarios of a drop as stories. [`stage`] explains how to read and write one.
 
 pub(super) mod reopen;
 pub(super) mod stage;

@@ -1,4 +1,4 @@
-//! Money: late, declined, twice, for nothing, and back.
+//! Payments: late, declined, repeated, of zero, and refunded.
 
 stories! {
 

@@ -1,4 +1,4 @@
-//! The two ways by which a drop comes back after a restart, and what it means that it came back the same.
+//! The two ways in which a restart restores a drop, and the check that the result is the same.
 
 use crate::domain::{DropEvent, DropRecord, DropSpec, KeyDigest, StockCounts};
 use crate::engine::DropState;
@@ -14,8 +14,8 @@ pub fn replayed(spec: &DropSpec, journal: &[DropRecord]) -> DropState {
     state
 }
 
-/// Rebuilds a drop from what its rows say, as recovery does with a projected drop. Rows have the keys' text, which
-/// memory has not: it comes from the journal.
+/// Rebuilds a drop from its rows, as recovery does with a projected drop. Rows have the keys' text, which memory does
+/// not keep: it comes from the journal.
 pub fn restored(state: &DropState, journal: &[DropRecord]) -> DropState {
     let variants: Vec<(StockCounts, bool)> = state.variants.iter().map(|v| (v.counts, v.low)).collect();
     let times = (state.started_at(), state.ended_at(), state.last_at);
@@ -38,7 +38,7 @@ pub fn restored(state: &DropState, journal: &[DropRecord]) -> DropState {
     restore.finish()
 }
 
-/// Asserts that nobody could tell the two apart.
+/// Asserts that no reader can tell the two drops apart.
 pub fn assert_same(left: &DropState, right: &DropState) {
     assert_eq!(left.status(), right.status());
     assert_eq!(left.spec(), right.spec());

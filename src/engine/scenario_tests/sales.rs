@@ -1,4 +1,4 @@
-//! The drop: start and end, stock, limits, restocks.
+//! A drop's life: start and end, stock, limits, restocks.
 
 stories! {
 

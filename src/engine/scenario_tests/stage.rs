@@ -5,10 +5,10 @@
 //! at 1s  alice reserves 1 of M with k1  -> reserved, M available 1 held 1 sold 0  | reserved stock_low
 //! ```
 //!
-//! Left of `->` who does what; a step without `at` happens at the time of the one before. Right of it the outcome,
-//! then what holds afterwards, then after `|` every event that the step emitted, in order (none if there is no `|`).
-//! `clock steps back 15s -> stepped` (or `ahead`) sets the wall clock, which starts and ends follow; `at` goes on counting what has passed, and so
-//! do holds and `due`.
+//! Left of `->` is a buyer or administrator and a command; a step without `at` happens at the time of the previous one.
+//! Right of it is the outcome, then what holds afterwards, then after `|` every event that the step emitted, in order
+//! (none without `|`). `clock steps back 15s -> stepped` (or `ahead`) sets the wall clock, which starts and ends
+//! follow; `at` goes on counting elapsed time, and so do holds and `due`.
 //!
 //! A variant's stock that is not mentioned must not have changed, and a drop is settled only where the line says so.
 //!
@@ -29,10 +29,10 @@ use std::num::NonZeroU32;
 use uuid::Uuid;
 
 const EPOCH_MS: i64 = 1_767_225_600_000;
-/// The variant of a drop that names none.
+/// The variant of a drop whose story names none.
 const ONLY: &str = "only";
 
-/// Plays a story as it is.
+/// Plays a story without a restart.
 pub fn play_once(story: &str) {
     let (head, steps) = told(story);
     Stage::new(head).play(&steps, None);
@@ -43,12 +43,12 @@ fn told(story: &str) -> (&str, Vec<&str>) {
     (lines.next().expect("a story begins with its drop"), lines.collect())
 }
 
-/// Plays a story once as it is, and once for each way to restart the drop after each of its steps.
+/// Plays a story without a restart, and once for each way to restart the drop after each of its steps.
 pub fn play(story: &str) {
     let (head, steps) = told(story);
     let steps = steps.as_slice();
     Stage::new(head).play(steps, None);
-    // A restart sets the steady clock anew: what a story then sees of a clock that was set is the model's to say.
+    // A restart resets the steady clock: the model tests cover a restart after a clock step.
     let restarts = if story.contains("clock steps") { 0 } else { steps.len().saturating_sub(1) };
     for restart in 0..restarts {
         Stage::new(head).play(steps, Some((restart, Reopen::Replay)));
@@ -68,11 +68,11 @@ struct Stage {
     state: DropState,
     board: StockBoard,
     journal: Vec<DropRecord>,
-    /// What the story says the stock is.
+    /// The stock according to the story.
     told: Vec<StockCounts>,
     /// By the steady clock.
     now: Timestamp,
-    /// What the wall clock was set by.
+    /// Sum of all steps of the wall clock.
     stepped_ms: i64,
     asked: u128,
     reopened: bool,
@@ -99,7 +99,7 @@ impl Stage {
 
     fn play(mut self, steps: &[&str], restart: Option<(usize, Reopen)>) {
         for (index, line) in steps.iter().enumerate() {
-            // Shown only where the test fails.
+            // Shown only if the test fails.
             println!("{line}");
             self.step(line);
             if let Some((_, reopen)) = restart.filter(|(at, _)| *at == index) {
@@ -292,7 +292,7 @@ impl Stage {
             ["due", "now"] => assert!(self.due().is_some_and(|due| due <= self.now)),
             ["due", time] => {
                 let due = self.due().expect("something is due");
-                // A reopened drop may still have settled holds in its queue, and looks once too early.
+                // A reopened drop may still have settled holds in its queue, and then wakes up once too early.
                 assert!(due == at(time) || (self.reopened && due < at(time)), "due {due}");
             }
             ["owes", ref payments @ ..] => {
@@ -387,7 +387,7 @@ fn names(records: &[DropRecord]) -> String {
     texts.collect::<Vec<_>>().join(" ")
 }
 
-/// An event's name in stories.
+/// The name of an event in stories.
 pub fn name(event: &DropEvent) -> &'static str {
     match event {
         DropEvent::Scheduled(_) => "scheduled",
