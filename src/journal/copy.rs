@@ -1,7 +1,8 @@
-//! Copies a journal that may be in use: its whole frames, and nothing of the frame that is being written.
+//! Copies a journal that may be in use: its whole frames, and nothing of a frame that is being written.
 //!
-//! The source is only read, without its lock. A segment that was opened stays readable although its journal deletes it, so
-//! [`HeldSegments`] opens segments early and the caller copies them late, after whatever the copy has to be newer than.
+//! The source is only read, without its lock. An open segment stays readable after its journal deletes it. So
+//! [`HeldSegments`] opens segments early, and the caller copies them late, after the data that the copy has to be newer
+//! than.
 
 use super::{
     device::{Device, DeviceFile},
@@ -18,13 +19,13 @@ const STEP_BYTES: usize = 256 << 10;
 /// Why a journal was not copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// There is nothing to copy.
+    /// The source has no journal.
     #[error("there is no journal with segments at {place}")]
     Absent {
-        /// Where it was looked for.
+        /// The directory that was searched.
         place: String,
     },
-    /// The source changed in a way that a copy cannot follow. Trying again from the start may help.
+    /// The source changed during the copy. A retry from the start may help.
     #[error("the journal changed while it was copied: {0}")]
     Overtaken(String),
     /// The source is damaged, or a device failed.
@@ -32,14 +33,14 @@ pub enum CopyError {
     Journal(#[from] RecoveryError),
 }
 
-/// What a copy holds.
+/// The extent of a copy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Copied {
-    /// The source's identity, which the copy has, too.
+    /// The source's identity; the copy has the same.
     pub identity: Identity,
-    /// The oldest record.
+    /// Sequence of the oldest record.
     pub first_sequence: u64,
-    /// The last record; one less than the first when there is none.
+    /// Sequence of the last record; one less than the first if there are no records.
     pub last_sequence: u64,
 }
 
@@ -55,10 +56,11 @@ pub struct HeldSegments {
 }
 
 impl HeldSegments {
-    /// Opens the segment that holds record `after` + 1, or will, and all later ones.
+    /// Opens the segment with record `after` + 1 (or, if it is not written yet, the segment that will have it), and all
+    /// later ones.
     ///
     /// # Errors
-    /// [`CopyError::Overtaken`] where the journal deletes segments at this very moment, or does not have that record any more.
+    /// [`CopyError::Overtaken`] if the journal is deleting segments at this moment, or no longer has that record.
     pub fn hold(device: &dyn Device, after: u64) -> Result<Self, CopyError> {
         let absent = || CopyError::Absent { place: device.describe("") };
         let identity = read_identity(device)?.ok_or_else(absent)?;
@@ -73,7 +75,7 @@ impl HeldSegments {
                         return Ok(held);
                     }
                 }
-                // Left behind by a crash in a rotation: nothing was written into it.
+                // A crash during a rotation left it; nothing was written into it.
                 Opened::WithoutHeader(_) if newest == 0 => {}
                 Opened::WithoutHeader(what) => return Err(corrupt(device, index, 0, &what)),
                 Opened::Gone => return Err(gone(device, index)),
@@ -89,11 +91,11 @@ impl HeldSegments {
         }
     }
 
-    /// Opens the segments that were added since. Call it again and again while something else is copied: a segment must be
+    /// Opens the segments added since the last call. Call it repeatedly while other data is copied: a segment must be
     /// opened before the journal deletes it.
     ///
     /// # Errors
-    /// [`CopyError::Overtaken`] where one was deleted before it could be opened.
+    /// [`CopyError::Overtaken`] if a segment was deleted before it could be opened.
     pub fn extend(&mut self, device: &dyn Device) -> Result<(), CopyError> {
         for index in indices(device)? {
             let Some((&last, _)) = self.segments.last_key_value() else { return Ok(()) };
@@ -114,11 +116,11 @@ impl HeldSegments {
         Ok(())
     }
 
-    /// Writes into `to`, which has no files, the whole frames of the held segments and `journal.meta`, and syncs them. The segments
-    /// are as long as their frames: recovery fills the last one up.
+    /// Writes the whole frames of the held segments and `journal.meta` into the empty directory `to`, and syncs them. A
+    /// copied segment is as long as its frames: recovery fills the last one up.
     ///
     /// # Errors
-    /// [`CopyError::Overtaken`] where the journal was opened or closed in between.
+    /// [`CopyError::Overtaken`] if the journal was opened or closed in between.
     pub fn copy(mut self, device: &dyn Device, to: &dyn Device) -> Result<Copied, CopyError> {
         self.extend(device)?;
         let Self { identity, segments } = self;
@@ -142,7 +144,8 @@ impl HeldSegments {
     }
 }
 
-/// As recovery asks for it: the next record, and the checksum of the last frame.
+/// Whether a segment continues the previous one, by the rule of recovery: the next record, and the checksum of the last
+/// frame.
 fn continues(chain: Chain, start: Chain) -> bool {
     (chain.next_sequence, chain.crc) == (start.next_sequence, start.crc)
 }
@@ -168,7 +171,8 @@ fn open(device: &dyn Device, index: u64) -> Result<Opened, CopyError> {
     }
 }
 
-/// Copies the header and the frames up to the first that is not whole. Those never change again, whoever still appends.
+/// Copies the header and all frames before the first incomplete one. Those never change again, even while the journal
+/// appends.
 fn copy_frames(
     device: &dyn Device,
     (index, file): (u64, Box<dyn DeviceFile>),
@@ -201,7 +205,7 @@ fn copy_frames(
     Ok(chain)
 }
 
-/// The numbers of the segments, ascending.
+/// The numbers of all segments, ascending.
 fn indices(device: &dyn Device) -> Result<Vec<u64>, CopyError> {
     let names = device.list().map_err(RecoveryError::io("list", device.describe("")))?;
     let mut indices: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();

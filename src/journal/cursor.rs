@@ -12,10 +12,10 @@ use crate::domain::limits::JOURNAL_FRAME_BYTES_MAX;
 use bytes::Bytes;
 use std::{io, sync::Arc};
 
-/// Past this many bytes a batch takes no further frame.
+/// A batch takes no further frame once it has this many bytes.
 const BATCH_BYTES: usize = JOURNAL_FRAME_BYTES_MAX;
 
-/// Consecutive durable records.
+/// Consecutive durable records, without gaps.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Sequence of the first record.
@@ -25,7 +25,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// How many records, at least one.
+    /// At least 1.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
@@ -43,28 +43,30 @@ impl Batch {
         (self.first_sequence..).zip(self.parts.iter().flat_map(|part| RecordIter::new(part)))
     }
 
-    /// The same, each as a share of the frame's buffer: it keeps the whole frame in memory for as long as it lives.
+    /// Like [`Self::iter`], with each record as a slice of the frame's shared buffer: it keeps the whole frame in
+    /// memory while it lives.
     pub fn shared(&self) -> impl Iterator<Item = (u64, Bytes)> {
         let records = self.parts.iter().flat_map(|part| RecordIter::new(part).map(|record| part.slice_ref(record)));
         (self.first_sequence..).zip(records)
     }
 }
 
-/// A consumer's place in the journal. Memory stays bounded: one frame and one read-ahead buffer, however far behind it is.
+/// A consumer's position in the journal. Memory is bounded by one frame and one read-ahead buffer, however far behind
+/// the consumer is.
 pub struct Cursor {
     shared: Arc<Shared>,
     position: u64,
-    /// The rest of a frame that the last batch had no room for.
+    /// The rest of a frame that did not fit into the last batch.
     rest: Option<Chunk>,
     files: Option<Source>,
 }
 
-/// The segment that is being read.
+/// The open segment.
 struct Source {
     reader: SegmentReader,
     index: u64,
     chain: Chain,
-    /// What was durable when the reader last started to read ahead.
+    /// The durable sequence when the reader last started to read ahead.
     seen_durable: u64,
 }
 
@@ -73,17 +75,18 @@ impl Cursor {
         Self { shared, position: after, rest: None, files: None }
     }
 
-    /// Sequence of the last record that was handed out.
+    /// Sequence of the last returned record.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next records, `records_max` at most and about [`JOURNAL_FRAME_BYTES_MAX`] bytes; `None` when there are none yet. Never
-    /// waits for new records, but may read a file: not for an async thread unless it keeps up.
+    /// The next records, at most `records_max` and about [`JOURNAL_FRAME_BYTES_MAX`] bytes; `None` if there are none
+    /// yet. Never waits for new records, but may read a file: do not call it on an async thread unless the consumer
+    /// keeps up.
     ///
     /// # Errors
-    /// [`JournalError::Gone`] or [`JournalError::Unreadable`]; the position stays.
+    /// [`JournalError::Gone`] or [`JournalError::Unreadable`]; the position does not change.
     pub fn next_batch(&mut self, records_max: usize) -> Result<Option<Batch>, JournalError> {
         let durable = self.shared.durable();
         let mut batch = Batch { first_sequence: self.position + 1, count: 0, parts: Vec::new() };
@@ -95,7 +98,7 @@ impl Cursor {
                     Ok(Some(chunk)) => chunk,
                     Ok(None) => break,
                     Err(error) if batch.count == 0 => return Err(error),
-                    // What was read so far is good; the error comes again with the next call.
+                    // Return the records read so far; the next call fails with the same error.
                     Err(_) => break,
                 },
             };
@@ -109,7 +112,7 @@ impl Cursor {
         Ok((batch.count > 0).then_some(batch))
     }
 
-    /// The records after the position, to the end of their frame.
+    /// The records after the position, up to the end of their frame.
     fn fetch(&mut self, durable: u64) -> Result<Option<Chunk>, JournalError> {
         if self.position >= durable {
             return Ok(None);
@@ -157,7 +160,7 @@ impl Cursor {
                 Step::End if self.shared.segment_manager.catalog.locate(wanted) == Some(source.index) => {
                     return Err(unreadable("the log ends before a durable record"));
                 }
-                // The next round opens the segment after it.
+                // The next iteration opens the following segment.
                 Step::End => {}
                 Step::Bad(fault) => return Err(unreadable(&fault.to_string())),
             }

@@ -1,7 +1,7 @@
-//! The few file operations that a journal needs, over one directory of files.
+//! The file operations that a journal needs, on one directory.
 //!
-//! Three implementations: [`FileDevice`] is the real one; [`MemoryDevice`] knows what was synced and can lose the rest;
-//! [`FaultyDevice`] wraps another and fails on demand.
+//! Three implementations: [`FileDevice`] is the real one; [`MemoryDevice`] tracks synced bytes and can lose the others;
+//! [`FaultyDevice`] wraps another device and fails on demand.
 
 mod faulty;
 mod file;
@@ -15,10 +15,10 @@ use std::{fmt, io};
 
 /// A directory of files. Names are plain file names, without a path.
 pub trait Device: Send + Sync {
-    /// Takes the directory for this process alone, until the guard is dropped.
+    /// Locks the directory for this process until the guard is dropped.
     ///
     /// # Errors
-    /// `WouldBlock` when another one holds it.
+    /// `WouldBlock` if another process has locked it.
     fn lock(&self) -> io::Result<DeviceLock>;
 
     /// The names of all files, in any order.
@@ -39,14 +39,14 @@ pub trait Device: Send + Sync {
     /// `NotFound`, or the device's own.
     fn open_read_only(&self, name: &str) -> io::Result<Box<dyn DeviceFile>>;
 
-    /// Makes a new file of `bytes` zeros and syncs it, so that a later [`DeviceFile::sync_data`] has no metadata to write. Its
-    /// name is durable only after [`Device::sync_directory`].
+    /// Creates a file of `bytes` zeros and syncs it, so that a later [`DeviceFile::sync_data`] has no metadata to
+    /// write. Its name is durable only after [`Device::sync_directory`].
     ///
     /// # Errors
-    /// `StorageFull`, `AlreadyExists`, or the device's own. What was made so far may be left behind.
+    /// `StorageFull`, `AlreadyExists`, or the device's own. A partly created file may be left behind.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DeviceFile>>;
 
-    /// Renames a file, replacing `to` if it is there.
+    /// Renames a file, replacing an existing `to`.
     ///
     /// # Errors
     /// The device's own.
@@ -64,13 +64,13 @@ pub trait Device: Send + Sync {
     /// The device's own.
     fn sync_directory(&self) -> io::Result<()>;
 
-    /// How messages call a file: a path, when there is one.
+    /// The name of a file in messages: its path, if the device has paths.
     fn describe(&self, name: &str) -> String {
         name.to_owned()
     }
 }
 
-/// An open file.
+/// An open file of a [`Device`].
 pub trait DeviceFile: Send + Sync {
     /// Its size in bytes.
     ///
@@ -78,7 +78,7 @@ pub trait DeviceFile: Send + Sync {
     /// The device's own.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether it has no bytes.
+    /// Whether its size is zero.
     ///
     /// # Errors
     /// The device's own.
@@ -92,7 +92,7 @@ pub trait DeviceFile: Send + Sync {
     /// The device's own.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes all of `bytes` at `offset`. After an error any part of them may be there.
+    /// Writes all of `bytes` at `offset`. After an error any part of them may be written.
     ///
     /// # Errors
     /// The device's own.
@@ -105,11 +105,11 @@ pub trait DeviceFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
 }
 
-/// Holds a device for one process; dropping it lets go.
+/// The lock of a device for one process; dropping it unlocks.
 pub struct DeviceLock(#[allow(dead_code, reason = "held for its drop")] Box<dyn Send>);
 
 impl DeviceLock {
-    /// Wraps whatever lets go when it is dropped.
+    /// Wraps a guard that unlocks when it is dropped.
     #[must_use]
     pub fn new(guard: impl Send + 'static) -> Self {
         Self(Box::new(guard))
@@ -122,7 +122,8 @@ impl fmt::Debug for DeviceLock {
     }
 }
 
-/// Whether the process or the system has no descriptor left. It says nothing about the disk, and passes when others close theirs.
+/// Whether the process or the system has no file descriptor left. That says nothing about the disk, and it passes when
+/// others close theirs.
 pub(super) fn lacks_descriptor(error: &io::Error) -> bool {
     use rustix::io::Errno;
     Errno::from_io_error(error).is_some_and(|errno| errno == Errno::MFILE || errno == Errno::NFILE)
@@ -137,7 +138,7 @@ pub(super) fn read_to_end(file: &dyn DeviceFile, offset: u64) -> io::Result<Vec<
     Ok(buffer)
 }
 
-/// Bytes from a seed, for the parts of a test device that choose: SplitMix64, the same on every machine and for ever.
+/// Random numbers from a seed, for test devices: SplitMix64, the same on every machine and forever.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(u64);
 
@@ -163,10 +164,10 @@ impl Dice {
     }
 }
 
-/// What a disk writes or loses as a whole.
+/// A disk writes or loses this many bytes as a whole.
 const SECTOR_BYTES: usize = 512;
 
-/// Cuts a write at the sector borders of the file: offsets and lengths within `bytes`.
+/// Splits a write at the sector borders of the file. Yields ranges within `bytes`.
 fn sectors(offset: usize, bytes: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! When a reply may leave: the trade between latency and what a failure can take away.
+//! When a reply may be sent: latency against what a failure can lose.
 
 use std::fmt;
 
@@ -12,21 +12,21 @@ use std::fmt;
 /// | [`Never`](Self::Never) | nothing that was answered | everything since the last rotation, and it may refuse to start |
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Durability {
-    /// Every frame is synced before its replies. The default, and the only one for money.
+    /// Every frame is synced before its replies. The default, and the only right one for money.
     #[default]
     Always,
-    /// Replies leave once the frame is handed to the operating system; a sync follows within `millis`. Consumers (SQL,
-    /// broadcast) still see only what is synced, so nothing downstream ever runs ahead of the journal.
+    /// Replies are sent once the frame is handed to the operating system; a sync follows within `millis`. Consumers
+    /// (SQL, broadcast) still see only synced records, so nothing downstream runs ahead of the journal.
     Interval {
         /// The longest time between a reply and the sync that makes it durable.
         millis: u64,
     },
-    /// No sync but at rotation, at a clean close and at the next open. Consumers see what is merely written, so after a power
-    /// loss SQL may be ahead of the journal, which then refuses to start. For tests.
+    /// Syncs only at a rotation, at a clean close and at the next open. Consumers see unsynced records, so after a
+    /// power loss SQL may be ahead of the journal, which then refuses to start. For tests.
     Never,
 }
 
-/// As it is configured.
+/// In the form of the configuration.
 impl fmt::Display for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,55 +1,54 @@
-//! What can go wrong while the journal runs, and while it is opened.
+//! Errors of a running journal and of its opening.
 
 use std::{io, sync::Arc};
 
-/// Why an append or a read did not succeed. Cheap to clone: a failed frame answers many waiters.
+/// Why an append or a read failed. Cheap to clone: one failed frame answers many waiters.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The frame was being written when the device failed: it may or may not be there after a restart.
+    /// The device failed while the frame was written: it may or may not be there after a restart.
     #[error("the outcome is unknown, retry with the same idempotency key: {reason}")]
     OutcomeUnknown {
-        /// What failed.
+        /// The failed operation and its error.
         reason: Arc<str>,
     },
     /// The journal failed earlier; this entry was never written.
     #[error("the journal stopped after a failure: {reason}")]
     Poisoned {
-        /// What failed first.
+        /// The first failure.
         reason: Arc<str>,
     },
-    /// No space for a new segment, and the reserved one is used up; nothing of this entry was written.
+    /// There is no space for a new segment, and the reserved one is full; nothing of this entry was written.
     #[error("the disk is full and the reserved journal segment is used up")]
     DiskFull,
     /// The journal was closed; this entry was never written.
     #[error("the journal is closed")]
     Closed,
-    /// A cursor asks for records whose segment was deleted.
+    /// The segment with the requested records was deleted.
     #[error("the records after {after} are gone, the oldest kept one is {oldest}")]
     Gone {
-        /// The cursor's position.
+        /// Sequence that the cursor has read up to.
         after: u64,
-        /// The oldest sequence that is still there.
+        /// The oldest sequence that is still available.
         oldest: u64,
     },
     /// A cursor could not read a durable frame back from its file.
     #[error("cannot read {file} at byte {offset}: {what}")]
     Unreadable {
-        /// The segment file.
         file: Arc<str>,
-        /// Where in the file.
+        /// Byte offset in the file.
         offset: u64,
-        /// What is wrong there.
+        /// The fault found there.
         what: Arc<str>,
     },
 }
 
-/// Why a journal was not opened. Nothing was cut or changed unless the device itself failed halfway through a repair.
+/// Why a journal could not be opened. Nothing was cut or changed, unless the device itself failed during a repair.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
     /// Another process holds the journal.
     #[error("the journal at {place} is in use by another process")]
     Locked {
-        /// The lock file.
+        /// Path of the lock file.
         place: String,
     },
     /// Durable data is damaged or missing.
@@ -59,22 +58,20 @@ pub enum RecoveryError {
          each case means"
     )]
     Corrupt {
-        /// The file.
         file: String,
-        /// Where in the file.
+        /// Byte offset in the file.
         offset: u64,
-        /// What is wrong there.
+        /// The fault found there.
         what: String,
     },
-    /// The options do not fit together.
+    /// An option is out of range.
     #[error("journal options: {0}")]
     Options(String),
-    /// The device failed.
+    /// An operation of the device failed.
     #[error("cannot {doing} {file}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation, as a verb for the message.
         doing: &'static str,
-        /// To which file.
         file: String,
         /// The device's own error.
         source: io::Error,

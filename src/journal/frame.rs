@@ -1,8 +1,9 @@
-//! One frame is one group commit: a header of 40 bytes, the records, zeros up to a multiple of 8. Pure: bytes in, bytes out.
+//! One frame is one group commit: a header of 40 bytes, the records, zeros up to a multiple of 8. Pure functions on
+//! bytes.
 //!
-//! The CRC covers header (its own field as zero), payload and padding, and starts from a seed that stands for the journal, so
-//! that another journal's bytes never validate. The CRC of the frame before is a field of the header, which makes a chain and
-//! still lets a frame that follows damage be verified by itself.
+//! The CRC covers the header (its own field as zero), payload and padding. It starts from a seed derived from the
+//! journal's id, so another journal's bytes never validate. The header has the CRC of the previous frame, which makes a
+//! chain; a frame after damage can still be verified by itself.
 
 use super::records::{RECORD_HEADER_BYTES, covers};
 use crate::domain::limits::JOURNAL_FRAME_BYTES_MAX;
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 40;
-/// Frames start at multiples of this, so that no header field is torn by a sector's end.
+/// Frames start at multiples of this, so that a sector border never tears a header field.
 pub const FRAME_ALIGNMENT: usize = 8;
 /// The largest frame: a full payload and its header.
 pub const FRAME_BYTES_MAX: usize = frame_bytes(JOURNAL_FRAME_BYTES_MAX);
@@ -28,24 +29,24 @@ pub const fn frame_bytes(payload_bytes: usize) -> usize {
     FRAME_HEADER_BYTES + payload_bytes.next_multiple_of(FRAME_ALIGNMENT)
 }
 
-/// What the CRC of every frame of a journal starts from.
+/// The initial CRC value of all frames of a journal.
 #[must_use]
 pub fn seed(journal_id: Uuid) -> u32 {
     crc32c::crc32c(journal_id.as_bytes())
 }
 
-/// The fields of a frame's header, but for the CRC.
+/// The fields of a frame's header, except the CRC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameHeader {
     /// Bytes of records, without the padding.
     pub payload_bytes: u32,
-    /// CRC of the frame before, in whichever segment that is; the seed for the very first.
+    /// CRC of the previous frame, possibly in another segment; the seed for the very first.
     pub prev_crc: u32,
-    /// Which opening of the journal wrote it.
+    /// The epoch (the number of the opening) that wrote it.
     pub epoch: u32,
     /// Sequence of the first record.
     pub first_sequence: u64,
-    /// Everything up to here was durable before this frame was written.
+    /// Everything up to this sequence was durable before this frame was written.
     pub last_durable: u64,
     /// Records in the payload, at least one.
     pub record_count: u32,
@@ -54,16 +55,16 @@ pub struct FrameHeader {
 /// Why bytes are not a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FrameFault {
-    /// A header field out of its range, so the rest is not even looked at.
+    /// A header field is out of range; the rest is not checked.
     #[error("a frame header with an impossible {0}")]
     Field(&'static str),
     /// The frame would end after the file.
     #[error("a frame that is longer than what is left of the file")]
     Overrun,
-    /// Header or payload changed since it was written, or were never written in full.
+    /// Header or payload changed since they were written, or were never written in full.
     #[error("a frame whose checksum does not match")]
     Checksum,
-    /// The checksum holds, yet the records do not fill the payload.
+    /// The checksum is right, but the records do not fill the payload.
     #[error("a frame whose records do not fill its payload")]
     Records,
 }
@@ -75,13 +76,13 @@ impl FrameHeader {
         self.first_sequence + u64::from(self.record_count) - 1
     }
 
-    /// Bytes on disk.
+    /// Size on disk, padding included.
     #[must_use]
     pub fn frame_bytes(&self) -> usize {
         frame_bytes(self.payload_bytes as usize)
     }
 
-    /// Reads a header and checks every field against its range. `None` is the end of the log: all zeros.
+    /// Decodes a header and checks the range of every field. `None` is the end of the log: all zeros.
     ///
     /// # Errors
     /// [`FrameFault::Field`].
@@ -127,11 +128,11 @@ impl FrameHeader {
     }
 }
 
-/// Encodes a frame. `header.payload_bytes` must be the sum of the parts. Returns the bytes and the CRC that the next frame
-/// carries on.
+/// Encodes a frame. `header.payload_bytes` must be the sum of the parts. Returns the bytes, and the CRC that the next
+/// frame refers to.
 ///
 /// # Panics
-/// When the parts do not add up: the frame would be unreadable.
+/// If the parts do not add up: the frame would be unreadable.
 pub fn encode<'a>(seed: u32, header: &FrameHeader, parts: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, u32) {
     let mut frame = Vec::with_capacity(header.frame_bytes());
     frame.resize(FRAME_HEADER_BYTES, 0);
@@ -146,7 +147,8 @@ pub fn encode<'a>(seed: u32, header: &FrameHeader, parts: impl Iterator<Item = &
     (frame, crc)
 }
 
-/// Verifies a whole frame by itself: checksum and records. `frame` is exactly [`FrameHeader::frame_bytes`] long. Returns its CRC.
+/// Verifies a whole frame: its checksum and records, not its position in the chain. `frame` is exactly
+/// [`FrameHeader::frame_bytes`] long. Returns its CRC.
 ///
 /// # Errors
 /// [`FrameFault::Checksum`] or [`FrameFault::Records`].
@@ -170,7 +172,7 @@ pub fn payload<'a>(header: &FrameHeader, frame: &'a [u8]) -> &'a [u8] {
     &frame[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize]
 }
 
-/// A frame that verifies by itself at the start of `bytes`, whatever stood before it.
+/// A valid frame at the start of `bytes`, whatever precedes it.
 #[must_use]
 pub fn self_verified(seed: u32, bytes: &[u8]) -> Option<FrameHeader> {
     let header = FrameHeader::decode(bytes.first_chunk()?).ok()??;

@@ -1,4 +1,4 @@
-//! What the rest of the program holds: the journal itself, handles to append with, and readers.
+//! The journal for the rest of the program: the journal itself, handles to append with, and readers.
 
 use super::cursor::Cursor;
 use super::device::{Device, DeviceLock, FileDevice};
@@ -23,34 +23,34 @@ use std::{io, ops::Deref, path::PathBuf, sync::Arc, thread, time::Instant};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// Segments are a whole number of these.
+/// A segment's size is a multiple of this.
 const SEGMENT_STEP_BYTES: usize = 8;
 
-/// How to run a journal.
+/// Options of a journal.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
-    /// Where [`Journal::open_directory`] keeps the files; another device has its own place.
+    /// Directory of the files for [`Journal::open_directory`]; other devices ignore it.
     pub dir: PathBuf,
-    /// When a reply may leave.
+    /// When a reply may be sent.
     pub durability: Durability,
     /// Size of new segments; existing ones keep theirs.
     pub segment_bytes: usize,
     /// Bytes of recent frames kept in memory for consumers.
     pub tail_bytes: usize,
-    /// Decisions on their way at the same time; past it there are no permits.
+    /// Decisions in the queue at the same time; past it there are no permits.
     pub queue_entries: usize,
-    /// What is kept for consumers that lag.
+    /// Bounds on what is kept for consumers that lag.
     pub lag_bounds: LagBounds,
 }
 
 impl JournalOptions {
-    /// Small segments, for a device that lies nowhere.
+    /// Small segments, for a device in memory.
     #[cfg(test)]
     pub fn in_memory() -> Self {
         Self { segment_bytes: 1 << 20, tail_bytes: 1 << 20, queue_entries: 1_024, ..Self::new("unused") }
     }
 
-    /// The defaults of [`crate::domain::limits`], every answer durable.
+    /// The defaults of [`crate::domain::limits`]; every answer is durable.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -64,38 +64,38 @@ impl JournalOptions {
     }
 }
 
-/// What was found when the journal was opened.
+/// The state that was found when the journal was opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered {
-    /// Under which the database keeps its watermark.
+    /// The database stores its watermark under this id.
     pub journal_id: Uuid,
-    /// The number of this opening.
+    /// The number of this opening, from 1.
     pub epoch: u32,
-    /// The oldest kept record; one more than the last when there is none.
+    /// The oldest kept record; one more than the last if there is none.
     pub first_sequence: u64,
-    /// The last record; 0 when there never was one.
+    /// The last record; 0 if there never was one.
     pub last_sequence: u64,
-    /// The torn tail that was cut.
+    /// The torn tail that was cut off.
     pub cut: Option<CutTail>,
     /// Everything that was repaired, the cut included.
     pub findings: Vec<Finding>,
-    /// How many segments there are.
+    /// Number of segment files.
     pub segments: usize,
-    /// How long it took.
+    /// Duration of the opening.
     pub elapsed_ms: u64,
 }
 
-/// An open journal. Dropping it closes it too, but then nobody learns whether that went well.
+/// An open journal. Dropping it closes it too, but hides a failure to close.
 pub struct Journal<C: Completion> {
     handle: JournalHandle<C>,
     writer: Option<thread::JoinHandle<Result<(), JournalError>>>,
     segment_manager: Option<thread::JoinHandle<()>>,
-    // Last: it lets go only after the threads ended.
+    // Last field: it unlocks only after the threads have ended.
     _lock: DeviceLock,
 }
 
 impl<C: Completion> Journal<C> {
-    /// Opens the journal in `options.dir`, which is made if it is not there. See [`Journal::open`].
+    /// Opens the journal in `options.dir`, and creates the directory if it is missing. See [`Journal::open`].
     ///
     /// # Errors
     /// [`RecoveryError`].
@@ -105,8 +105,9 @@ impl<C: Completion> Journal<C> {
         Self::open(options, Arc::new(device), proven_durable)
     }
 
-    /// Locks, verifies and repairs the journal, and starts its threads. `proven_durable` is a sequence that something outside
-    /// proves durable, such as the database's watermark for this journal's id ([`super::read_identity`]); 0 if nothing does.
+    /// Locks, verifies and repairs the journal, and starts its threads. `proven_durable` is a sequence known to be
+    /// durable from elsewhere, such as the database's watermark for this journal's id ([`super::read_identity`]); 0 if
+    /// unknown.
     ///
     /// # Errors
     /// [`RecoveryError`]; nothing was started, and the lock is free again.
@@ -125,14 +126,14 @@ impl<C: Completion> Journal<C> {
         let segment_manager = thread::Builder::new().name("journal-segments".into());
         let segment_manager = segment_manager.spawn(move || {
             if !keeper_shared.segment_manager.run() {
-                // Without it no segment is prepared and none is deleted: a full disk that no space would ever cure.
+                // Without this thread no segment is prepared and none is deleted: the disk would stay full forever.
                 keeper_shared
                     .poison(&JournalError::Poisoned { reason: "the thread that prepares segments panicked".into() });
             }
         });
         let segment_manager = segment_manager.map_err(spawn_error("journal-segments"))?;
         let spawned = thread::Builder::new().name("journal-writer".into()).spawn(move || writer.run());
-        // From here on dropping the journal ends whatever was started.
+        // From here on dropping the journal ends the threads.
         let mut journal = Self { handle, writer: None, segment_manager: Some(segment_manager), _lock: lock };
         journal.writer = Some(spawned.map_err(spawn_error("journal-writer"))?);
         Ok(journal)
@@ -159,7 +160,7 @@ impl<C: Completion> Journal<C> {
             return Ok(());
         };
         self.handle.shared.stop();
-        // Fails only when the thread is gone already.
+        // Fails only if the thread has ended already.
         let _ = self.handle.sender.send(Message::Close);
         let outcome = writer.join();
         self.stop_keeper();
@@ -169,7 +170,7 @@ impl<C: Completion> Journal<C> {
     fn stop_keeper(&mut self) {
         self.handle.shared.segment_manager.close();
         if let Some(segment_manager) = self.segment_manager.take() {
-            // It catches its own panics.
+            // The thread catches its own panics.
             let _ = segment_manager.join();
         }
     }
@@ -182,7 +183,7 @@ impl<C: Completion> Drop for Journal<C> {
     }
 }
 
-/// A journal that is open and has nobody yet who moves it.
+/// An open journal without threads: [`Journal`] starts them, [`super::SteppedJournal`] moves it by hand.
 pub(super) struct Opened<C: Completion> {
     pub(super) handle: JournalHandle<C>,
     pub(super) writer: Writer<C>,
@@ -190,7 +191,7 @@ pub(super) struct Opened<C: Completion> {
 }
 
 impl<C: Completion> Opened<C> {
-    /// Locks, verifies and repairs.
+    /// Locks, verifies and repairs the journal.
     pub(super) fn open(
         options: &JournalOptions,
         device: Arc<dyn Device>,
@@ -260,7 +261,7 @@ fn recovered(found: &Survey, ready: &Ready, started: Instant) -> Recovered {
     }
 }
 
-/// Appends, and reads like a [`JournalReader`], which it dereferences to.
+/// Appends, and reads like the [`JournalReader`] that it dereferences to.
 pub struct JournalHandle<C: Completion> {
     sender: Sender<Message<C>>,
     reader: JournalReader,
@@ -273,15 +274,15 @@ impl<C: Completion> Clone for JournalHandle<C> {
 }
 
 impl<C: Completion> JournalHandle<C> {
-    /// A place in the queue. `None` when there are none left, or when the journal is poisoned or closed: refuse the work before
-    /// deciding anything.
+    /// A slot in the queue. `None` if the queue is full, or if the journal is poisoned or closed: refuse the work
+    /// before deciding anything.
     #[must_use]
     pub fn try_permit(&self) -> Option<Permit<'_, C>> {
         let Self { sender, reader } = self;
         Held::acquire(&reader.shared).map(|held| Permit { sender, held })
     }
 
-    /// The part that needs no completions.
+    /// The reading part, without the completion type.
     #[must_use]
     pub fn reader(&self) -> JournalReader {
         self.reader.clone()
@@ -296,7 +297,7 @@ impl<C: Completion> Deref for JournalHandle<C> {
     }
 }
 
-/// A place in the queue, or some. Given back when it is dropped unused, or when its entry completes.
+/// One or more slots in the queue. They are freed when the permit is dropped unused, or when its entry completes.
 #[must_use = "dropping a permit gives it back"]
 pub struct Permit<'a, C: Completion> {
     sender: &'a Sender<Message<C>>,
@@ -304,76 +305,76 @@ pub struct Permit<'a, C: Completion> {
 }
 
 impl<C: Completion> Permit<'_, C> {
-    /// Takes one place more, for an entry that stands for more than one decision. `false` where [`JournalHandle::try_permit`] would
-    /// have none.
+    /// Takes another slot, for an entry with more than one decision. `false` if [`JournalHandle::try_permit`] would
+    /// return `None`.
     pub fn add_place(&mut self) -> bool {
         self.held.add()
     }
 
-    /// Queues an entry; never waits. Entries are written in the order of this call. Without records it is a barrier: complete
-    /// once everything queued before it is durable (under [`Durability::Never`]: written).
+    /// Queues an entry; never waits. Entries are written in the order of this call. An entry without records is a
+    /// barrier: it completes once everything queued before it is durable (under [`Durability::Never`]: written).
     pub fn submit(self, records: Records, completion: C) {
-        // Refused only when the thread is gone, and then the dropped entry answers.
+        // Fails only if the thread has ended, and then the dropped entry answers.
         let _ = self.sender.send(Message::Append(Entry::new(records, completion, self.held)));
     }
 }
 
-/// Reads what is durable. Does not know what a completion is.
+/// Reads durable records. Independent of the completion type.
 #[derive(Clone)]
 pub struct JournalReader {
     shared: Arc<Shared>,
 }
 
 impl JournalReader {
-    /// The last durable record.
+    /// Sequence of the last durable record.
     #[must_use]
     pub fn durable(&self) -> u64 {
         self.shared.durable()
     }
 
-    /// The same, to wait for.
+    /// Like [`Self::durable`], for waiting.
     #[must_use]
     pub fn durable_watch(&self) -> watch::Receiver<u64> {
         self.shared.durable_watch()
     }
 
-    /// A consumer that has seen everything up to `after`.
+    /// A cursor that starts after the record `after`.
     #[must_use]
     pub fn cursor(&self, after: u64) -> Cursor {
         Cursor::new(Arc::clone(&self.shared), after)
     }
 
     /// Keeps all records after `sequence` for a consumer. Register every consumer before advancing any: segments are
-    /// deleted once all *registered* ones have passed them, and never while none of them pins.
+    /// deleted once all *registered* ones have passed them, and never while no consumer pins.
     pub fn register_cursor(&self, name: &str, sequence: u64) {
         self.shared.segment_manager.retention.register(name, sequence, Hold::Pins);
     }
 
-    /// Keeps records after `sequence` for a consumer, as far as the bounds for those that lag allow. It may find them
-    /// [`Gone`](JournalError::Gone).
+    /// Keeps records after `sequence` for a consumer, within the bounds for consumers that lag. Past them its records
+    /// may be [`Gone`](JournalError::Gone).
     pub fn register_lagging(&self, name: &str, sequence: u64) {
         self.shared.segment_manager.retention.register(name, sequence, Hold::Lags);
     }
 
-    /// The oldest record that is kept, or the next one where none is.
+    /// The oldest kept record, or the next one if none is kept.
     #[must_use]
     pub fn oldest(&self) -> u64 {
         self.shared.segment_manager.catalog.oldest_sequence()
     }
 
-    /// About how many bytes of segments are behind `sequence`.
+    /// About how many bytes of segments are after `sequence`.
     #[must_use]
     pub fn bytes_after(&self, sequence: u64) -> u64 {
         self.shared.bytes_after(sequence)
     }
 
-    /// Says that a registered consumer has durably applied everything up to `sequence`. A lower one than before changes nothing,
-    /// nor does an unknown name.
+    /// Records that a registered consumer has durably applied everything up to `sequence`. A lower sequence than before
+    /// and an unknown name are ignored.
     pub fn advance_cursor(&self, name: &str, sequence: u64) {
         self.shared.advance_cursor(name, sequence);
     }
 
-    /// Up to where a registered consumer has come.
+    /// The sequence up to which a registered consumer has applied the records.
     #[must_use]
     pub fn cursor_position(&self, name: &str) -> Option<u64> {
         self.shared.segment_manager.retention.position(name)
@@ -385,43 +386,43 @@ impl JournalReader {
         self.shared.segment_manager.space()
     }
 
-    /// `Some` once the journal failed for good: leave with a non-zero exit code.
+    /// Becomes `Some` when the journal fails permanently: exit with a non-zero code.
     #[must_use]
     pub fn poisoned(&self) -> watch::Receiver<Option<JournalError>> {
         self.shared.poisoned()
     }
 
-    /// Whether it takes nothing any more: it failed, or it is closed.
+    /// Whether it accepts no more entries: it failed or is closed.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.shared.is_stopped()
     }
 
-    /// Made once, with the journal.
+    /// Created with the journal; it never changes.
     #[must_use]
     pub fn journal_id(&self) -> Uuid {
         self.shared.journal_id
     }
 
-    /// The number of this opening.
+    /// The number of this opening, from 1.
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.shared.epoch
     }
 
-    /// What it measures of itself.
+    /// The journal's own metrics.
     #[must_use]
     pub fn metrics(&self) -> &JournalMetrics {
         &self.shared.metrics
     }
 
-    /// Entries that were handed over and are not durable yet.
+    /// Entries submitted and not durable yet.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.shared.permits_taken()
     }
 
-    /// When a reply may leave.
+    /// When a reply may be sent.
     #[must_use]
     pub fn durability(&self) -> Durability {
         self.shared.durability

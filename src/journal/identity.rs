@@ -1,4 +1,5 @@
-//! `journal.meta`: whose journal this is, how often it was opened, and how far it is known to be durable.
+//! `journal.meta`: the journal's id, the number of its openings, and the sequence up to which it is known to be
+//! durable.
 
 use super::{
     device::{Device, read_to_end},
@@ -13,9 +14,10 @@ use uuid::Uuid;
 pub const META_FILE: &str = "journal.meta";
 
 const MAGIC: &[u8; 8] = b"LDJRNMET";
-/// How far a restored journal's epoch is beyond its original's, at least: more often than that nobody starts a server by mistake.
+/// A restored journal's epoch is at least this far beyond its original's: nobody starts the original that often by
+/// mistake.
 const RESTORE_EPOCHS: u32 = 1 << 16;
-/// Epochs beyond this are left to a database that retires a journal.
+/// Higher epochs are reserved for a database that retires a journal.
 const EPOCH_MAX: u32 = u32::MAX - RESTORE_EPOCHS;
 
 const META_BYTES: usize = 64;
@@ -24,13 +26,13 @@ const CRC_AT: usize = 60;
 /// The contents of `journal.meta`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// Made once, with the journal.
+    /// Created with the journal; it never changes.
     pub journal_id: Uuid,
-    /// How often it was opened for writing; the number of the latest opening.
+    /// How often the journal was opened for writing: the number of the latest opening.
     pub epoch: u32,
-    /// Whether the first segment was made: from then on a journal without segments is damaged.
+    /// Whether the first segment was created: from then on a journal without segments is damaged.
     pub started: bool,
-    /// Everything up to here is durable, as the latest opening or clean close knew it.
+    /// Everything up to this sequence is durable, as of the latest opening or clean close.
     pub durable: u64,
 }
 
@@ -66,16 +68,17 @@ impl Identity {
         })
     }
 
-    /// The identity of a copy that becomes a journal of its own, of which everything up to `last_sequence` is on disk. Its epoch is
-    /// far beyond that of the original, which may be started again a few times: wherever both meet one database, the original is
-    /// fenced. `dice` keeps two copies apart. `None` when there are no such epochs left.
+    /// The identity of a copy that becomes a journal of its own, with everything up to `last_sequence` on disk. Its
+    /// epoch is far beyond that of the original, which may be started a few more times: if both use one database, the
+    /// original is fenced. `dice` keeps two copies apart. `None` if no such epoch is left.
     #[must_use]
     pub fn restored(&self, last_sequence: u64, dice: u16) -> Option<Self> {
         let epoch = self.epoch.checked_add(RESTORE_EPOCHS + u32::from(dice)).filter(|epoch| *epoch < EPOCH_MAX)?;
         Some(Self { epoch, durable: last_sequence, ..*self })
     }
 
-    /// Replaces the file: written and synced beside it, renamed, and the directory synced. A crash leaves the old or the new one.
+    /// Replaces the file: writes and syncs a temporary file, renames it, and syncs the directory. A crash leaves the
+    /// old or the new one.
     ///
     /// # Errors
     /// The device's own.
@@ -93,8 +96,8 @@ impl Identity {
     }
 }
 
-/// Reads `journal.meta` without taking the lock: the id under which the database keeps its watermark is known before the journal
-/// is opened. `None` when there is no journal yet.
+/// Reads `journal.meta` without taking the lock: the database's watermark is stored under this id and is needed before
+/// the journal is opened. `None` if there is no journal yet.
 ///
 /// # Errors
 /// [`RecoveryError::Corrupt`] or [`RecoveryError::Io`].

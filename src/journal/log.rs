@@ -1,4 +1,5 @@
-//! The end of the log: appends frames to the active segment and moves on to the next one. One thread, no queue, no policy.
+//! The end of the log: appends frames to the active segment and rotates to the next one. One thread, no queue, no
+//! policy.
 
 use super::{
     device::{Device, DeviceFile},
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use std::{io, sync::Arc};
 use uuid::Uuid;
 
-/// The active segment. After any error it must not be used again.
+/// The active segment. Unusable after any error.
 pub(super) struct Log {
     device: Arc<dyn Device>,
     file: Box<dyn DeviceFile>,
@@ -20,7 +21,7 @@ pub(super) struct Log {
     epoch: u32,
     index: u64,
     segment_bytes: u64,
-    /// Where the next frame goes.
+    /// Byte offset of the next frame.
     offset: u64,
     chain_crc: u32,
     next_sequence: u64,
@@ -28,7 +29,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Continues the segment in `file` at `offset`, where everything so far is durable.
+    /// Continues the segment in `file` at `offset`; everything before is durable.
     pub(super) fn resume(
         device: Arc<dyn Device>,
         file: Box<dyn DeviceFile>,
@@ -52,17 +53,17 @@ impl Log {
         }
     }
 
-    /// Sequence of the last record that was written.
+    /// Sequence of the last written record.
     pub(super) fn last_sequence(&self) -> u64 {
         self.next_sequence - 1
     }
 
-    /// Everything up to here is synced.
+    /// Everything up to this sequence is synced.
     pub(super) fn durable(&self) -> u64 {
         self.durable
     }
 
-    /// Where the next frame goes.
+    /// Byte offset of the next frame in the active segment.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
@@ -101,7 +102,7 @@ impl Log {
         Ok(Chunk { first_sequence: header.first_sequence, count, payload })
     }
 
-    /// Makes everything written durable.
+    /// Syncs everything written so far.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.durable < self.last_sequence() {
             failpoint!("journal.before_sync", error);
@@ -112,7 +113,8 @@ impl Log {
         Ok(())
     }
 
-    /// Goes on in `next`, a prepared file of zeros under its temporary name. The old segment is synced before the new one exists.
+    /// Rotates to `next`, a prepared file of zeros under its temporary name. The old segment is synced before the new
+    /// one exists.
     pub(super) fn rotate(&mut self, next: Box<dyn DeviceFile>) -> io::Result<SegmentHeader> {
         self.sync()?;
         let header = SegmentHeader {
@@ -132,7 +134,7 @@ impl Log {
     }
 }
 
-/// Turns a prepared file into a segment: its name is durable only when its header is.
+/// Turns a prepared file into a segment: its header is durable before its name.
 pub(super) fn install(device: &dyn Device, file: &dyn DeviceFile, header: &SegmentHeader) -> io::Result<()> {
     file.write_at(&header.encode(), 0)?;
     file.sync_data()?;

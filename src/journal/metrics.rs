@@ -1,13 +1,13 @@
-//! What the journal measures of itself.
+//! Metrics of the journal.
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 use std::time::Duration;
 
-/// From a fast NVMe drive to a disk that is about to fail.
+/// Buckets from a fast NVMe drive to a disk that is about to fail.
 const SYNC_SECONDS: [f64; 10] = [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
 const FRAME_RECORDS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];
 
-/// Counted on the writer's thread, once a frame.
+/// Updated on the writer's thread, once a frame.
 pub struct JournalMetrics {
     sync_seconds: Histogram,
     frame_records: Histogram,
@@ -38,10 +38,10 @@ impl Default for JournalMetrics {
 }
 
 impl JournalMetrics {
-    /// Shows them in a registry.
+    /// Adds the metrics to a registry.
     ///
     /// # Errors
-    /// If the names are taken there.
+    /// If their names are taken there.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.sync_seconds.clone()))?;
         registry.register(Box::new(self.frame_records.clone()))?;

@@ -1,4 +1,4 @@
-//! The journal: decisions become durable here, and nothing leaves before they are.
+//! The journal: decisions become durable here, and no reply is sent before that.
 //!
 //! One writer thread drains a bounded queue into one *frame* (a group commit), writes it, syncs it, publishes the durable
 //! sequence and only then completes the replies. Everything downstream is a [`Cursor`] over durable frames: it reads the
@@ -7,11 +7,13 @@
 //!
 //! From the inside out:
 //! - [`frame`], [`segment`], [`identity`], [`records`]: pure codecs.
-//! - [`device`]: the few file operations that a journal needs; real, in memory, and faulty.
-//! - `reader`, [`recovery`], `repair`: read what is there, decide what it means, and only then change anything.
-//! - `log`, `segment_manager`, `writer`: append and rotate; reserve and delete segments in the background; the thread.
-//! - `tail`, [`cursor`]: what consumers read. [`copy`]: what a backup reads, from outside of the process.
-//! - [`handle`]: what the rest of the program holds; [`stepped`]: the same without threads, for simulations.
+//! - [`device`]: the file operations that a journal needs; real, in memory, and faulty.
+//! - `reader`, [`recovery`], `repair`: read the files, decide what each irregularity means, and only then change
+//!   anything.
+//! - `log`, `segment_manager`, `writer`: append and rotate; reserve and delete segments in the background; the writer
+//!   thread.
+//! - `tail`, [`cursor`]: readers for consumers. [`copy`]: the reader of a backup, from outside the process.
+//! - [`handle`]: the interface for the rest of the program; [`stepped`]: the same without threads, for simulations.
 //!
 //! Deliberately absent: retrying a failed write or sync, recycling segments, skipping damaged frames, and any knowledge of
 //! what a record means.

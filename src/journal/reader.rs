@@ -9,13 +9,13 @@ use std::io;
 
 const READ_AHEAD_BYTES: usize = 256 << 10;
 
-/// What stands at the reader's offset.
+/// The bytes at the reader's offset.
 pub(super) enum Step {
-    /// A frame that verifies by itself; the reader is behind it.
+    /// A frame that verifies by itself; the reader has moved past it.
     Frame(FrameHeader),
     /// Zeros, or too few bytes for a frame.
     End,
-    /// Something else.
+    /// Neither a frame nor zeros.
     Bad(FrameFault),
 }
 
@@ -23,12 +23,12 @@ pub(super) enum Step {
 pub(super) struct SegmentReader {
     file: Box<dyn DeviceFile>,
     seed: u32,
-    /// Where the next frame starts.
+    /// Byte offset of the next frame.
     offset: u64,
     file_bytes: u64,
     buffer: Vec<u8>,
     buffer_at: u64,
-    /// The frame of the last step.
+    /// Byte offset of the last step's frame.
     frame_at: u64,
     crc: u32,
 }
@@ -65,7 +65,7 @@ impl SegmentReader {
         self.offset
     }
 
-    /// Reads what stands at the offset. A length is held against what is left of the file before anything is read.
+    /// Reads the frame at the offset. A length is compared with the rest of the file before anything is read.
     pub(super) fn step(&mut self) -> io::Result<Step> {
         let (offset, seed) = (self.offset, self.seed);
         let left = self.file_bytes.saturating_sub(offset);
@@ -98,18 +98,18 @@ impl SegmentReader {
         }
     }
 
-    /// The records of the frame of the last step.
+    /// The records of the last step's frame.
     pub(super) fn payload(&self, header: &FrameHeader) -> &[u8] {
         let start = (self.frame_at - self.buffer_at) as usize;
         frame::payload(header, &self.buffer[start..])
     }
 
-    /// The CRC of the frame of the last step.
+    /// The CRC of the last step's frame.
     pub(super) fn crc(&self) -> u32 {
         self.crc
     }
 
-    /// Forgets what was read ahead: the writer may have filled it since.
+    /// Discards the read-ahead buffer: the writer may have written these bytes since.
     pub(super) fn forget(&mut self) {
         self.buffer.clear();
     }
@@ -129,7 +129,7 @@ impl SegmentReader {
     }
 }
 
-/// Where the log stands after a frame: what the next one has to continue.
+/// The state of the log after a frame, which the next frame has to continue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Chain {
     pub(super) crc: u32,
@@ -142,7 +142,7 @@ impl Chain {
         Self { crc: header.chain_crc, next_sequence: header.base_sequence, epoch: header.epoch }
     }
 
-    /// Whether a frame continues the log; moves behind it if so.
+    /// Checks that a frame continues the log, and moves past it.
     pub(super) fn follow(&mut self, header: &FrameHeader, crc: u32) -> Result<(), &'static str> {
         if header.prev_crc != self.crc {
             return Err("a whole frame that does not continue the frame before it");

@@ -1,6 +1,6 @@
-//! An entry's records on their way in, and the walk over a frame's records on the way out.
+//! Records of an entry to append, and the iterator over a frame's records.
 //!
-//! A record is a little-endian `u32` length and as many bytes. What the bytes mean is the caller's business.
+//! A record is a little-endian `u32` length and that many bytes. Only the caller knows their meaning.
 
 use crate::domain::limits::{JOURNAL_FRAME_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX};
 
@@ -13,18 +13,18 @@ pub enum TooLarge {
     /// One record exceeds [`JOURNAL_RECORD_BYTES_MAX`].
     #[error("a journal record of {bytes} bytes exceeds the limit of {JOURNAL_RECORD_BYTES_MAX}")]
     Record {
-        /// Its size.
+        /// Size of the rejected record.
         bytes: usize,
     },
     /// The entry exceeds [`JOURNAL_FRAME_BYTES_MAX`], and an entry is never split.
     #[error("a journal entry of {bytes} bytes exceeds the limit of {JOURNAL_FRAME_BYTES_MAX}")]
     Entry {
-        /// Its size.
+        /// Size that the entry would have had.
         bytes: usize,
     },
 }
 
-/// The records of one entry: they become durable together or not at all. Without any it is a barrier.
+/// The records of one entry: they become durable together or not at all. An entry without records is a barrier.
 #[derive(Clone, Default, Debug)]
 pub struct Records {
     buffer: Vec<u8>,
@@ -32,25 +32,25 @@ pub struct Records {
 }
 
 impl Records {
-    /// No records yet: a barrier, until something is pushed.
+    /// A barrier, until a record is pushed.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Room for `bytes` of records, their length prefixes included.
+    /// Reserves memory for `bytes` of records, their length prefixes included.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         Self { buffer: Vec::with_capacity(bytes), count: 0 }
     }
 
-    /// Adds one record, encoded by `encode` behind whatever the buffer holds. `encode` must only append.
+    /// Adds one record, which `encode` appends to the buffer. `encode` must only append.
     ///
     /// # Errors
-    /// [`TooLarge`], and the records are as they were before.
+    /// [`TooLarge`]; the records are unchanged.
     ///
     /// # Panics
-    /// When `encode` shortens the buffer: earlier records would be damaged.
+    /// If `encode` shortens the buffer: earlier records would be damaged.
     pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), TooLarge> {
         let start = self.buffer.len();
         let body = start + RECORD_HEADER_BYTES;
@@ -69,19 +69,19 @@ impl Records {
         Ok(())
     }
 
-    /// How many records.
+    /// Number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count as usize
     }
 
-    /// Whether this is a barrier.
+    /// Whether the entry is a barrier.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// How many bytes, with what says how long each record is.
+    /// Size in bytes, length prefixes included.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.buffer.len()
@@ -96,20 +96,21 @@ impl Records {
     }
 }
 
-/// Walks the records of a payload. Ends at the first length that does not fit; [`covers`] tells whether that was the end.
+/// Iterates over the records of a payload. Ends at the first length that does not fit; [`covers`] tells whether that
+/// was the end.
 #[derive(Clone, Debug)]
 pub struct RecordIter<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> RecordIter<'a> {
-    /// Over a payload without padding.
+    /// `payload` must not have padding.
     #[must_use]
     pub fn new(payload: &'a [u8]) -> Self {
         Self { rest: payload }
     }
 
-    /// What is left to walk.
+    /// The bytes not read yet.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
         self.rest

@@ -1,7 +1,7 @@
 //! Reads the whole journal and decides what each irregularity means, without changing anything.
 //!
-//! A crash can leave exactly three things, each a [`Finding`]: a temporary file, a last segment without a header, and bytes of
-//! a frame that nobody was told about. Everything else is damage, and the answer is [`RecoveryError::Corrupt`].
+//! A crash can leave exactly three things, each a [`Finding`]: a temporary file, a last segment without a header, and
+//! bytes of an unacknowledged frame. Everything else is damage, and the answer is [`RecoveryError::Corrupt`].
 
 use super::{
     device::{Device, read_to_end},
@@ -14,65 +14,63 @@ use super::{
 };
 use std::collections::VecDeque;
 
-/// What recovery may repair.
+/// An irregularity that recovery may repair.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Finding {
-    /// A file that was being prepared when the process ended. Deleted.
+    /// A file that was being prepared when the process ended. It is deleted.
     Temporary {
-        /// Its name.
         file: String,
     },
-    /// The last segment has no valid header, and nothing after it. Set aside; the rotation is done again.
+    /// The last segment has no valid header, and nothing after it. It is set aside; the rotation is done again.
     UnfinishedSegment {
-        /// Its name.
         file: String,
     },
-    /// The last segment is shorter than it was made, and what is missing was not proven durable. Filled up with zeros.
+    /// The last segment is shorter than its header says, and the missing part was not proven durable. It is filled up
+    /// with zeros.
     Shortened {
-        /// Its name.
         file: String,
-        /// Bytes that are there.
+        /// Bytes that the file has.
         bytes: u64,
     },
-    /// Bytes after the last whole frame that no acknowledged frame can have been. Saved, then zeroed.
+    /// Bytes after the last whole frame that cannot be an acknowledged frame. They are saved, then zeroed.
     TornTail(CutTail),
 }
 
 /// The bytes that recovery cuts from the last segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CutTail {
-    /// The segment.
+    /// The segment's file name.
     pub file: String,
-    /// Where the cut starts.
+    /// Byte offset where the cut starts.
     pub offset: u64,
-    /// How many bytes, up to the last one that is not zero.
+    /// Length of the cut, up to the last byte that is not zero.
     pub bytes: u64,
-    /// The last record before the cut, which is kept.
+    /// Sequence of the last record before the cut, which is kept.
     pub last_sequence: u64,
-    /// What is there instead of a frame.
+    /// Why the bytes are not a frame.
     pub what: String,
-    /// The file that keeps the cut bytes, once they are cut.
+    /// The file with the saved bytes; `None` until they are cut.
     pub saved_as: Option<String>,
 }
 
-/// What a journal holds.
+/// The contents of a journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Survey {
     /// `None` before the journal was first opened.
     pub identity: Option<Identity>,
-    /// The oldest kept record; one more than the last when there is none.
+    /// The oldest kept record; one more than the last if there is none.
     pub first_sequence: u64,
-    /// The last record; 0 when there is none.
+    /// The last record; 0 if there is none.
     pub last_sequence: u64,
-    /// Everything up to here was certainly durable.
+    /// Everything up to this sequence was certainly durable.
     pub durable: u64,
     /// Headers of the segments, in order.
     pub segments: Vec<SegmentHeader>,
-    /// What is to be repaired.
+    /// The repairs to make.
     pub findings: Vec<Finding>,
-    /// Where the next frame goes in the last segment.
+    /// Byte offset of the next frame in the last segment.
     pub(super) end_offset: u64,
-    /// Where the first frame that is not proven durable starts in the last segment; `end_offset` when there is none.
+    /// Byte offset of the first frame in the last segment that is not proven durable; `end_offset` if there is none.
     pub(super) unproven_offset: u64,
     pub(super) chain: Option<Chain>,
 }
@@ -80,8 +78,8 @@ pub struct Survey {
 /// Called with each record's sequence and bytes, in order.
 pub type Visit<'a> = &'a mut dyn FnMut(u64, &[u8]);
 
-/// Reads every record of a journal that may be in use, without a lock and without changing anything: the offline check. A
-/// torn tail is reported as a finding, and its records are not visited.
+/// Reads every record of a journal that may be in use, without a lock and without changing anything, for offline
+/// checks. A torn tail is reported as a finding, and its records are not visited.
 ///
 /// # Errors
 /// [`RecoveryError::Corrupt`] at the first damage; records before it have been visited.
@@ -89,7 +87,8 @@ pub fn scan(device: &dyn Device, visit: Visit<'_>) -> Result<Survey, RecoveryErr
     survey(device, 0, visit)
 }
 
-/// Reads everything and decides. `proven_durable`: a sequence that something outside (a database watermark) proves durable.
+/// Reads everything and decides. `proven_durable`: a sequence known to be durable from elsewhere (a database
+/// watermark).
 pub(super) fn survey(device: &dyn Device, proven_durable: u64, visit: Visit<'_>) -> Result<Survey, RecoveryError> {
     let identity = read_identity(device)?;
     let mut names = device.list().map_err(RecoveryError::io("list", device.describe("")))?;
@@ -147,7 +146,7 @@ struct Walk<'a> {
     known: Identity,
     seed: u32,
     survey: Survey,
-    /// Offset and last sequence of the frames of the current segment that nothing has proven durable yet.
+    /// Offset and last sequence of the frames of the current segment that are not proven durable yet.
     unproven: VecDeque<(u64, u64)>,
 }
 
@@ -216,7 +215,7 @@ impl Walk<'_> {
                 corrupt("the segment is of an earlier epoch than the one before it")
             }
             Some(_) => {
-                // A segment gets its name only after the one before it was synced.
+                // A segment gets its name only after the previous one was synced.
                 self.prove(start.next_sequence - 1);
                 Ok(start)
             }
@@ -230,7 +229,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A last segment whose header never got there, or a damaged one.
+    /// Decides about a segment without a valid header: an unfinished last segment, or damage.
     fn without_header(
         &mut self,
         index: u64,
@@ -243,13 +242,13 @@ impl Walk<'_> {
         if !last || !replaceable || !is_zero(&rest) {
             return Err(self.corrupt(index, 0, what));
         }
-        // Its name alone proves that what came before was synced.
+        // The segment's name alone proves that everything before it was synced.
         self.prove(self.survey.last_sequence);
         self.survey.findings.push(Finding::UnfinishedSegment { file: file_name(index) });
         Ok(())
     }
 
-    /// What stands after the last whole frame: nothing, a torn frame that nobody was told about, or damage.
+    /// Decides about the bytes after the last whole frame: nothing, a torn unacknowledged frame, or damage.
     fn tail(
         &mut self,
         index: u64,
@@ -271,8 +270,8 @@ impl Walk<'_> {
         }
         let next = self.survey.last_sequence + 1;
         for (at, later) in frames_within(self.seed, &rest) {
-            // Only a frame that was written when the damaged one was already synced proves anything: without a sync in
-            // between (durability `interval`), a power loss may keep the later one and lose the earlier.
+            // Only a frame written after the damaged one was synced proves anything: without a sync in between
+            // (durability `interval`), a power loss may keep the later one and lose the earlier.
             if later.first_sequence >= next && later.last_durable >= next {
                 let text =
                     format!("{what}, but the whole frame at byte {} says that it was durable", offset + at as u64);
@@ -310,7 +309,7 @@ impl Walk<'_> {
     }
 }
 
-/// Every frame within `bytes` that verifies by itself, at any alignment that a frame can have.
+/// Every frame within `bytes` that verifies by itself, at any aligned offset.
 fn frames_within(seed: u32, bytes: &[u8]) -> impl Iterator<Item = (usize, FrameHeader)> {
     let starts = (0..bytes.len()).step_by(FRAME_ALIGNMENT);
     starts.filter_map(move |at| {

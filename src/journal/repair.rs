@@ -1,5 +1,5 @@
-//! Acts on what recovery found and makes the journal ready to append: the only code that changes an existing journal's past,
-//! and only in the ways that `docs/JOURNAL_FORMAT.md` lists.
+//! Repairs the findings of recovery and makes the journal ready to append. Only this code changes the past of an
+//! existing journal, and only in the ways that `docs/JOURNAL_FORMAT.md` lists.
 
 use super::{
     device::{Device, DeviceFile},
@@ -98,7 +98,7 @@ fn cut_tail(device: &dyn Device, tail: &CutTail, epoch: u32) -> Result<CutTail, 
     let saved_as = format!("{}.{epoch}{BROKEN_SUFFIX}", tail.file);
     let cut = || -> io::Result<()> {
         let file = device.open(&tail.file)?;
-        // Left over from an attempt that ended before the zeros were written: the same bytes once more.
+        // Left by an attempt that ended before the zeros were written: save the same bytes again.
         if device.list()?.contains(&saved_as) {
             device.remove(&saved_as)?;
         }
@@ -119,7 +119,7 @@ fn cut_tail(device: &dyn Device, tail: &CutTail, epoch: u32) -> Result<CutTail, 
     Ok(CutTail { saved_as: Some(saved_as), ..tail.clone() })
 }
 
-/// Fills a shortened last segment up to the size that its header promises.
+/// Fills a shortened last segment up to the size in its header.
 fn lengthen(device: &dyn Device, survey: &Survey, name: &str, bytes: u64) -> Result<(), RecoveryError> {
     let promised = survey.segments.last().map_or(bytes, |header| header.segment_bytes);
     let fill = || -> io::Result<()> {
@@ -133,8 +133,8 @@ fn lengthen(device: &dyn Device, survey: &Survey, name: &str, bytes: u64) -> Res
     fill().map_err(io_error(device, "lengthen", name))
 }
 
-/// Writes the frames that nothing proves durable once more, and syncs. Reading them proves little: after a failed sync the page
-/// cache keeps bytes that the disk never got, marked clean, and only writing them again makes them dirty.
+/// Writes the frames that are not proven durable again, and syncs. Reading them proves little: after a failed sync the
+/// page cache keeps bytes that the disk never got, marked clean, and only a new write makes them dirty.
 fn rewrite_unproven(device: &dyn Device, survey: &Survey) -> Result<(), RecoveryError> {
     let Some(header) = survey.segments.last().filter(|_| survey.unproven_offset < survey.end_offset) else {
         return Ok(());

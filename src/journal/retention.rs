@@ -1,5 +1,6 @@
-//! For whom segments are kept. A consumer that *pins* is waited for, however far behind it is. One that *lags* is waited for up to a bound
-//! in bytes and age, and not at all once the disk is full: it finds a gap then, and nobody else notices.
+//! Which segments are kept for consumers. The journal waits for a consumer that *pins*, however far behind it is. It
+//! waits for one that *lags* up to a bound in bytes and age, and not at all once the disk is full: that consumer then
+//! finds a gap, and nothing else is affected.
 
 use std::{
     collections::BTreeMap,
@@ -7,25 +8,26 @@ use std::{
     time::Duration,
 };
 
-/// How much the journal keeps for consumers that lag, and for nobody else.
+/// Bounds on what the journal keeps only for consumers that lag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LagBounds {
     /// Bytes of segments, in whole segments; at least the newest one is kept.
     pub bytes: u64,
-    /// Segments that were full longer ago go. Measured within one process: a segment that is found at a start counts as new.
+    /// Segments that were full before this are deleted. Measured within one process: a segment found at startup counts
+    /// as new.
     pub age: Duration,
 }
 
-/// Whether the journal waits for a consumer.
+/// How the journal waits for a consumer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hold {
-    /// It does.
+    /// Without bound.
     Pins,
-    /// It does, within [`LagBounds`].
+    /// Within [`LagBounds`].
     Lags,
 }
 
-/// The registered consumers and where they are.
+/// The registered consumers and their positions.
 #[derive(Default)]
 pub(super) struct Retention(Mutex<BTreeMap<String, (u64, Hold)>>);
 
@@ -46,8 +48,8 @@ impl Retention {
         self.lock().get(name).map(|(position, _)| *position)
     }
 
-    /// Up to which record nobody needs anything. `out_of_bounds`: the record up to which nothing is kept for those that lag. While nobody
-    /// pins, nothing goes: who fills SQL may still be on its way.
+    /// The last record that no consumer needs. `out_of_bounds`: the last record that is not kept for consumers that
+    /// lag. While no consumer pins, nothing is deleted: the projector may not have registered yet.
     pub(super) fn floor(&self, out_of_bounds: u64) -> u64 {
         let consumers = self.lock();
         let lowest = |of: Hold| consumers.values().filter(|(_, hold)| *hold == of).map(|(position, _)| *position).min();

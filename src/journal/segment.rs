@@ -3,9 +3,9 @@
 use super::frame::{FRAME_HEADER_BYTES, u32_at, u64_at};
 use uuid::Uuid;
 
-/// The header has a block of its own, so that a torn frame never touches it, whatever the disk's sector size.
+/// The header has a block of its own, so that a torn frame never touches it on any sector size.
 pub const SEGMENT_HEADER_BYTES: usize = 4096;
-/// The smallest segment: room for one small frame. Tests use such.
+/// The smallest segment: room for one small frame. For tests.
 pub const SEGMENT_BYTES_MIN: usize = SEGMENT_HEADER_BYTES + 8 * FRAME_HEADER_BYTES;
 /// The version of the format, in segments and in `journal.meta`.
 pub const FORMAT_VERSION: u32 = 1;
@@ -13,30 +13,30 @@ pub const FORMAT_VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"LDJRNSEG";
 const CRC_AT: usize = 68;
 const SUFFIX: &str = ".seg";
-/// Ends the name of a file that is not yet, or not any more, part of the journal.
+/// Suffix of a file that is not yet, or no longer, part of the journal.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
-/// Ends the name of a file that keeps what recovery cut.
+/// Suffix of a file with bytes that recovery cut.
 pub const BROKEN_SUFFIX: &str = ".broken";
 
-/// What a segment says about itself.
+/// The header of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SegmentHeader {
-    /// The journal that it belongs to.
+    /// The journal of this segment.
     pub journal_id: Uuid,
-    /// Its number, from 1.
+    /// The segment's number, from 1.
     pub index: u64,
-    /// Sequence of its first record.
+    /// Sequence of the segment's first record.
     pub base_sequence: u64,
     /// Size of the file.
     pub segment_bytes: u64,
-    /// The epoch that created it.
+    /// The epoch that created the segment.
     pub epoch: u32,
-    /// CRC of the last frame before it; the journal's seed when there is none.
+    /// CRC of the last frame before it; the journal's seed if there is none.
     pub chain_crc: u32,
 }
 
 impl SegmentHeader {
-    /// The bytes of the header's block.
+    /// Encodes the header's block.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
@@ -53,10 +53,10 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Reads a header's block.
+    /// Decodes the header's block.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// The fault, in words.
     pub fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         let block = bytes.get(..SEGMENT_HEADER_BYTES).ok_or("the file ends within its segment header")?;
         if block[0..8] != *MAGIC {
@@ -94,7 +94,7 @@ pub fn temporary_name(index: u64) -> String {
     format!("{index:020}{SUFFIX}{TEMPORARY_SUFFIX}")
 }
 
-/// The number in a segment's file name.
+/// The number in a segment's file name; `None` for other files.
 #[must_use]
 pub fn parse_name(name: &str) -> Option<u64> {
     let index = name.strip_suffix(SUFFIX)?;

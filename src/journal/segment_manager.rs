@@ -1,5 +1,5 @@
-//! Segments behind and ahead of the active one: deletes what every consumer has passed, and prepares the next one in the
-//! background, so that neither is ever waited for on the way to a reply.
+//! Manages the segments behind and ahead of the active one: deletes those that every consumer has passed, and prepares
+//! the next one in the background, so that no reply waits for either.
 
 use super::{
     device::{Device, DeviceFile, lacks_descriptor},
@@ -17,26 +17,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long to wait before trying again to prepare a segment that did not fit.
+/// Wait before a failed preparation is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Whether there is room to go on.
+/// Whether there is space for the next segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Space {
-    /// The next segment is prepared, or about to be.
+    /// The next segment is prepared or being prepared.
     Ok,
-    /// It could not be prepared: take on nothing new, finish what is under way. Ends by itself once it can.
+    /// The next segment could not be prepared: accept no new work, finish the running work. Ends by itself once a retry
+    /// succeeds.
     Full,
 }
 
-/// Which segments there are, by base sequence.
+/// The existing segments, by base sequence.
 #[derive(Default)]
 pub(super) struct Catalog(Mutex<BTreeMap<u64, Segment>>);
 
 #[derive(Clone, Copy)]
 struct Segment {
     index: u64,
-    /// When this process first knew it.
+    /// When this process first saw it.
     since: Instant,
 }
 
@@ -45,7 +46,7 @@ impl Catalog {
         self.lock().insert(base_sequence, Segment { index, since: Instant::now() });
     }
 
-    /// The number of the segment that holds `sequence`, or will.
+    /// The number of the segment with `sequence`, or of the one that will have it.
     pub(super) fn locate(&self, sequence: u64) -> Option<u64> {
         self.lock().range(..=sequence).next_back().map(|(_, segment)| segment.index)
     }
@@ -63,18 +64,18 @@ impl Catalog {
         (*next_base <= passed.saturating_add(1)).then_some((*base, segment.index))
     }
 
-    /// The record up to which segments of this size are out of bounds; 0 where none is.
+    /// The last record whose segment is out of bounds; 0 if there is none.
     fn out_of_bounds(&self, bounds: LagBounds, segment_bytes: u64) -> u64 {
         let segments = self.lock();
         let kept = usize::try_from((bounds.bytes / segment_bytes).max(1)).unwrap_or(usize::MAX);
         let of_bytes = segments.keys().rev().nth(kept - 1).filter(|_| segments.len() > kept);
-        // A segment is as old as the one after it: that is when it was full.
+        // A segment's age counts from the start of the next one: then it was full.
         let of_age = segments.iter().rev().find(|(_, segment)| segment.since.elapsed() >= bounds.age);
         of_bytes.max(of_age.map(|(base, _)| base)).map_or(0, |base| base - 1)
     }
 
-    /// Bytes of segments with records after `sequence`, the active one with `active_bytes` in it. Within a segment records count as
-    /// equally large.
+    /// Bytes of segments with records after `sequence`, with `active_bytes` for the active one. Within a segment all
+    /// records count as equally large.
     pub(super) fn bytes_after(&self, sequence: u64, durable: u64, segment_bytes: u64, active_bytes: u64) -> u64 {
         let segments = self.lock();
         let mut end = durable;
@@ -101,7 +102,8 @@ impl Catalog {
     }
 }
 
-/// Shared by the writer, which takes prepared segments, the consumers, which let old ones go, and the thread that does the work.
+/// Shared by the writer, which takes prepared segments, the consumers, which release old ones, and the background
+/// thread.
 pub(super) struct SegmentManager {
     device: Arc<dyn Device>,
     segment_bytes: u64,
@@ -111,7 +113,7 @@ pub(super) struct SegmentManager {
     state: Mutex<State>,
     changed: Condvar,
     full: AtomicBool,
-    /// Whether [`SegmentManager::run`] has a thread. Without one, those who ask for something do it themselves.
+    /// Whether [`SegmentManager::run`] has a thread. Without one, the callers do its work themselves.
     has_thread: bool,
 }
 
@@ -146,7 +148,7 @@ impl SegmentManager {
         if self.full.load(Ordering::Acquire) { Space::Full } else { Space::Ok }
     }
 
-    /// Asks for segment `index` to be prepared.
+    /// Requests segment `index`.
     pub(super) fn want(&self, index: u64) {
         self.state().reserve = Reserve::Wanted(index);
         self.changed.notify_all();
@@ -155,8 +157,8 @@ impl SegmentManager {
         }
     }
 
-    /// Takes the prepared segment; waits while it is being prepared, and has a failed one tried once more. Where no descriptor is left it
-    /// waits until there is one: that passes, and nothing is wrong with the journal.
+    /// Takes the prepared segment. Waits while it is being prepared, and retries a failed preparation once. Without a
+    /// free file descriptor it waits until there is one: that passes, and the journal is not at fault.
     pub(super) fn take(&self) -> io::Result<Box<dyn DeviceFile>> {
         let mut state = self.state();
         let mut tried = false;
@@ -166,7 +168,7 @@ impl SegmentManager {
                 Reserve::Idle => return Err(io::Error::other("no segment is being prepared")),
                 Reserve::Failed(index, error) if lacks_descriptor(&error) && !state.closing && self.has_thread => {
                     state.reserve = Reserve::Failed(index, error);
-                    // The thread tries again by itself, every second.
+                    // The thread retries every second.
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
                 Reserve::Failed(_, error) if tried || state.closing || !self.has_thread => return Err(error),
@@ -183,7 +185,7 @@ impl SegmentManager {
         }
     }
 
-    /// Lets go of the segments that nobody needs.
+    /// Deletes the segments that no consumer needs.
     pub(super) fn purge(&self) {
         let sequence = self.retention.floor(self.catalog.out_of_bounds(self.bounds, self.segment_bytes));
         if self.catalog.passed(sequence).is_none() {
@@ -203,13 +205,14 @@ impl SegmentManager {
         }
     }
 
-    /// Ends the thread.
+    /// Makes [`SegmentManager::run`] return.
     pub(super) fn close(&self) {
         self.state().closing = true;
         self.changed.notify_all();
     }
 
-    /// The thread. A panic in here must not leave the writer waiting. Returns whether it ended as it should.
+    /// Runs the background thread. A panic here must not leave the writer waiting. Returns whether it ended without
+    /// one.
     pub(super) fn run(&self) -> bool {
         let ended = catch_unwind(AssertUnwindSafe(|| self.work())).is_ok();
         if !ended {
@@ -228,7 +231,7 @@ impl SegmentManager {
                 Job::Prepare(index) => self.finish_prepare(index, self.prepare_making_room(index)),
                 Job::Purge(sequence) => {
                     self.delete_passed(sequence);
-                    // There may be space now.
+                    // A deletion may have freed space.
                     let mut state = self.state();
                     if let Reserve::Failed(index, _) = state.reserve {
                         state.reserve = Reserve::Wanted(index);
@@ -237,7 +240,7 @@ impl SegmentManager {
                 Job::Stop => {
                     if let Reserve::Ready(index, file) = std::mem::replace(&mut self.state().reserve, Reserve::Idle) {
                         drop(file);
-                        // Left behind, it would be deleted by the next opening.
+                        // Otherwise the next opening would have to delete it.
                         let _ = self.device.remove(&temporary_name(index));
                     }
                     return;
@@ -270,7 +273,8 @@ impl SegmentManager {
         }
     }
 
-    /// Where it cannot be prepared, what is only kept for consumers that lag makes room: no order is refused for their sake.
+    /// Prepares a segment. If that fails, records kept only for consumers that lag are deleted to make room: no order
+    /// is refused for them.
     fn prepare_making_room(&self, index: u64) -> io::Result<Box<dyn DeviceFile>> {
         let made = self.prepare(index);
         let floor = self.retention.floor(u64::MAX);
@@ -288,7 +292,7 @@ impl SegmentManager {
         let name = temporary_name(index);
         let made = self.device.create(&name, self.segment_bytes);
         if made.is_err() {
-            // A file that was not made in full is never used: the next attempt starts from nothing.
+            // An incomplete file is never used: the next attempt starts anew.
             let _ = self.device.remove(&name);
         }
         made
@@ -314,7 +318,7 @@ impl SegmentManager {
         self.changed.notify_all();
     }
 
-    /// Oldest first, each made durable before the next, so that a crash never leaves a gap.
+    /// Deletes the oldest first, each deletion durable before the next, so that a crash never leaves a gap.
     fn delete_up_to(&self, sequence: u64) -> io::Result<()> {
         while let Some((base, index)) = self.catalog.passed(sequence) {
             match self.device.remove(&file_name(index)) {

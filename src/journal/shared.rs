@@ -1,4 +1,4 @@
-//! What the writer, the handles and the cursors have in common.
+//! State shared by the writer, the handles and the cursors.
 
 use super::durability::Durability;
 use super::error::JournalError;
@@ -23,7 +23,7 @@ pub(super) struct Shared {
     pub(super) tail: Tail,
     pub(super) segment_manager: SegmentManager,
     pub(super) metrics: JournalMetrics,
-    /// Where the next frame goes in the active segment. Only for those who ask how far behind a consumer is.
+    /// Byte offset of the next frame in the active segment. Only used to tell how far behind a consumer is.
     pub(super) active_bytes: AtomicU64,
     segment_bytes: u64,
     durable: AtomicU64,
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     permits_max: usize,
 }
 
-/// What a journal starts with.
+/// The initial values of [`Shared`].
 pub(super) struct Start {
     pub(super) device: Arc<dyn Device>,
     pub(super) journal_id: Uuid,
@@ -47,7 +47,7 @@ pub(super) struct Start {
     pub(super) active_bytes: u64,
     pub(super) queue_entries: usize,
     pub(super) durable: u64,
-    /// Whether the journal works by itself, see [`super::stepped`].
+    /// Whether the journal has threads of its own, see [`super::stepped`].
     pub(super) has_threads: bool,
 }
 
@@ -86,7 +86,7 @@ impl Shared {
         self.durable_watch.subscribe()
     }
 
-    /// Lets consumers see everything up to `sequence`.
+    /// Makes everything up to `sequence` visible to consumers.
     pub(super) fn publish(&self, sequence: u64) {
         if self.durable() < sequence {
             self.durable.store(sequence, Ordering::Release);
@@ -94,7 +94,7 @@ impl Shared {
         }
     }
 
-    /// Stops everything, with the first failure as the reason.
+    /// Stops the journal permanently; the first failure is the reason.
     pub(super) fn poison(&self, failure: &JournalError) {
         self.stop();
         self.poison.send_if_modified(|reason| {
@@ -108,7 +108,7 @@ impl Shared {
         self.poison.subscribe()
     }
 
-    /// What entries get that arrive after the end.
+    /// The error for entries that arrive after the end.
     pub(super) fn refusal(&self) -> JournalError {
         match &*self.poison.borrow() {
             None => JournalError::Closed,
@@ -145,7 +145,7 @@ impl Shared {
     }
 
     pub(super) fn advance_cursor(&self, name: &str, sequence: u64) {
-        // Even a consumer's word does not go beyond what is durable.
+        // A consumer cannot pass what is durable.
         if self.segment_manager.retention.advance(name, sequence.min(self.durable())) {
             self.segment_manager.purge();
         }
@@ -157,19 +157,19 @@ impl Shared {
     }
 }
 
-/// Places in the queue, given back when this is dropped.
+/// Slots in the queue, freed on drop.
 pub(super) struct Held {
     pub(super) shared: Arc<Shared>,
     places: usize,
 }
 
 impl Held {
-    /// One, if there is one.
+    /// One slot, or `None` if the queue is full or stopped.
     pub(super) fn acquire(shared: &Arc<Shared>) -> Option<Self> {
         shared.acquire_permit().then(|| Self { shared: Arc::clone(shared), places: 1 })
     }
 
-    /// One more, if there is one.
+    /// Takes another slot; `false` if there is none.
     pub(super) fn add(&mut self) -> bool {
         let added = self.shared.acquire_permit();
         self.places += usize::from(added);

@@ -1,5 +1,5 @@
-//! A journal without threads: it moves when its owner says so, on the owner's thread, and stops between a write and its sync. Simulations
-//! crash it exactly there, thousands of times a second.
+//! A journal without threads: its owner moves it, on its own thread, and can stop it between a write and its sync.
+//! Simulations crash it exactly there, thousands of times a second.
 
 use super::device::{Device, DeviceLock};
 use super::error::{JournalError, RecoveryError};
@@ -7,8 +7,8 @@ use super::handle::{JournalHandle, JournalOptions, Opened, Recovered};
 use super::writer::{Completion, Writer};
 use std::sync::Arc;
 
-/// An open journal that only [`SteppedJournal::write`] and [`SteppedJournal::finish`] move. The bytes, recovery, handles and readers are
-/// those of [`super::Journal`]. Dropping it leaves the device as it is, as a killed process would.
+/// An open journal that only [`SteppedJournal::write`] and [`SteppedJournal::finish`] move. Its bytes, recovery,
+/// handles and readers are those of [`super::Journal`]. Dropping it leaves the device as a killed process would.
 pub struct SteppedJournal<C: Completion> {
     handle: JournalHandle<C>,
     writer: Writer<C>,
@@ -43,21 +43,22 @@ impl<C: Completion> SteppedJournal<C> {
         self.unsynced.is_some()
     }
 
-    /// Writes what is queued as one frame, unless one still waits for its sync. A failure poisons, and everybody who waits hears so.
+    /// Writes the queued entries as one frame, unless a frame still waits for its sync. A failure poisons the journal
+    /// and is reported to all waiters.
     pub fn write(&mut self) {
         if self.unsynced.is_none() {
             self.unsynced = self.writer.write_queued();
         }
     }
 
-    /// Syncs the frame that is written, publishes it and completes its entries. A failure poisons, as above.
+    /// Syncs the written frame, publishes it and completes its entries. A failure poisons the journal, as above.
     pub fn finish(&mut self) {
         if let Some(before) = self.unsynced.take() {
             self.writer.finish_queued(before);
         }
     }
 
-    /// A clean end: everything that is queued becomes durable first.
+    /// Closes cleanly: all queued entries become durable first.
     ///
     /// # Errors
     /// The failure that poisoned the journal, now or earlier.

@@ -1,4 +1,4 @@
-//! The most recent frames in memory, for consumers that keep up. Bounded in bytes: the oldest make room.
+//! The most recent frames in memory, for consumers that keep up. Bounded in bytes: the oldest are dropped first.
 
 use super::records::RECORD_HEADER_BYTES;
 use bytes::{Buf, Bytes};
@@ -35,7 +35,7 @@ impl Chunk {
     }
 }
 
-/// A ring of consecutive frames. It may hold frames that are written and not yet synced; it never gives them out.
+/// A ring of consecutive frames. It may hold frames that are written and not yet synced, but never returns them.
 pub(super) struct Tail {
     bytes_max: usize,
     // A plain mutex: held for a push or a binary search, never across I/O.
@@ -65,7 +65,7 @@ impl Tail {
         }
     }
 
-    /// The records from `sequence` on, to the end of their frame; `None` when that frame is not here or not durable.
+    /// The records from `sequence` on, up to the end of their frame; `None` if that frame is not here or not durable.
     pub(super) fn get(&self, sequence: u64, durable: u64) -> Option<Chunk> {
         let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         let at = frames.chunks.partition_point(|chunk| chunk.last_sequence() < sequence);

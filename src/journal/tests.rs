@@ -1,4 +1,4 @@
-//! The journal as a whole: behaviour, crashes, damage, failing devices, and a dumb model.
+//! Tests of the journal as a whole: behaviour, crashes, damage, failing devices, and a simple model.
 
 mod behaviour;
 mod copies;

@@ -1,4 +1,4 @@
-//! The one thread that appends: drain the queue, one write, one sync, publish, complete.
+//! The only thread that appends: drains the queue, writes, syncs, publishes, completes.
 
 use super::{
     durability::Durability,
@@ -17,10 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What becomes of an entry's outcome: usually a reply that was waiting for it.
+/// Receives an entry's outcome: usually a waiting reply.
 pub trait Completion: Send + 'static {
-    /// Called once, in the order of the entries, on the writer thread: it must be quick and must not wait. `Ok` is the sequence
-    /// of the entry's last record, or for a barrier that of the last record before it.
+    /// Called once, in the order of the entries, on the writer thread: it must be quick and must not block. `Ok` is the
+    /// sequence of the entry's last record, or for a barrier that of the last record before it.
     fn complete(self, outcome: Result<u64, JournalError>);
 }
 
@@ -30,7 +30,7 @@ impl<F: FnOnce(Result<u64, JournalError>) + Send + 'static> Completion for F {
     }
 }
 
-/// Records on their way to the journal, with their places in the queue.
+/// Records queued for the journal, with their slots in the queue.
 pub(super) struct Entry<C: Completion> {
     pub(super) records: Records,
     completion: Option<C>,
@@ -50,7 +50,7 @@ impl<C: Completion> Entry<C> {
 }
 
 impl<C: Completion> Drop for Entry<C> {
-    /// One that gets lost, in a queue that nobody reads any more, still answers.
+    /// An entry lost in an abandoned queue still answers.
     fn drop(&mut self) {
         if let Some(completion) = self.completion.take() {
             completion.complete(Err(self.held.shared.refusal()));
@@ -71,9 +71,9 @@ pub(super) struct Writer<C: Completion> {
     identity: Identity,
     /// Payload bytes of the largest frame.
     frame_bytes_max: usize,
-    /// The entries of the frame that is being made.
+    /// The entries of the current frame.
     batch: VecDeque<Entry<C>>,
-    /// An entry that did not fit into that frame: the first of the next.
+    /// An entry that did not fit into the current frame: the first of the next.
     carry: Option<Entry<C>>,
     closing: bool,
     /// When the next sync is due, if there is something to sync and the durability has an interval.
@@ -92,8 +92,9 @@ impl<C: Completion> Writer<C> {
         Self { shared, receiver, log, identity, frame_bytes_max, batch, carry: None, closing: false, sync_due: None }
     }
 
-    /// The first half of a turn, without a thread: takes what is queued and writes it. Returns the last sequence before it, for
-    /// [`Self::finish_queued`]; `None` where nothing is queued, or where it failed and everybody has heard so.
+    /// The first half of a turn, without a thread: takes the queued entries and writes them. Returns the last sequence
+    /// before them, for [`Self::finish_queued`]; `None` if nothing is queued, or if the write failed and all waiters
+    /// have the error.
     pub(super) fn write_queued(&mut self) -> Option<u64> {
         if self.shared.is_stopped() {
             self.refuse_queued(None);
@@ -118,7 +119,7 @@ impl<C: Completion> Writer<C> {
         self.or_poison(finished);
     }
 
-    /// The end, without a thread.
+    /// Closes, without a thread.
     pub(super) fn close_queued(&mut self) -> Result<(), JournalError> {
         if self.shared.is_stopped() {
             return Err(self.shared.refusal());
@@ -138,7 +139,7 @@ impl<C: Completion> Writer<C> {
             .ok()
     }
 
-    /// The thread: serves until it is closed or fails, and answers everything that comes after.
+    /// The thread: serves until the journal is closed or fails, and answers everything that comes after.
     pub(super) fn run(mut self) -> Result<(), JournalError> {
         let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
         let outcome = served.unwrap_or_else(|_| Err(unknown("the journal's thread panicked")));
@@ -146,7 +147,7 @@ impl<C: Completion> Writer<C> {
             Ok(()) => self.shared.stop(),
             Err(failure) => {
                 tracing::error!(error = %failure, "the journal stops for good");
-                // Before any waiter hears of it, so that nothing new is accepted in between.
+                // Before any waiter gets the error, so that nothing new is accepted in between.
                 self.shared.poison(failure);
             }
         }
@@ -165,7 +166,7 @@ impl<C: Completion> Writer<C> {
         self.seal().map_err(|error| failed("close", &error))
     }
 
-    /// Waits for an entry and takes all that are there, up to one frame. `false` when a sync is due before anything came.
+    /// Waits for an entry and takes all queued ones, up to one frame. `false` if a sync is due before anything arrives.
     fn collect(&mut self) -> bool {
         let mut bytes = 0;
         if let Some(entry) = self.carry.take() {
@@ -189,7 +190,7 @@ impl<C: Completion> Writer<C> {
         true
     }
 
-    /// Takes what is queued, up to one frame, behind the `bytes` that it has already.
+    /// Takes queued entries, up to one frame, after the `bytes` already taken.
     fn collect_queued(&mut self, mut bytes: usize) {
         while !self.closing
             && let Ok(message) = self.receiver.try_recv()
@@ -208,7 +209,7 @@ impl<C: Completion> Writer<C> {
         }
     }
 
-    /// One frame: write, sync as the durability asks, publish, complete.
+    /// Commits one frame: writes it, syncs as the durability requires, publishes, completes.
     fn commit(&mut self) -> Result<(), JournalError> {
         let first = self.write_frame()?;
         self.finish_frame(first)
@@ -235,7 +236,7 @@ impl<C: Completion> Writer<C> {
         Ok(before)
     }
 
-    /// Syncs, publishes and completes what [`Self::write_frame`] wrote.
+    /// Syncs, publishes and completes the batch that [`Self::write_frame`] wrote.
     fn finish_frame(&mut self, before: u64) -> Result<(), JournalError> {
         let mut sequence = before;
         self.sync_if_due().map_err(|error| failed("sync", &error))?;
@@ -295,13 +296,14 @@ impl<C: Completion> Writer<C> {
         Ok(())
     }
 
-    /// A clean end: everything synced, and `journal.meta` says so, which leaves no tail that could be taken for torn.
+    /// Closes cleanly: syncs everything and records that in `journal.meta`, so that no tail can be mistaken for a torn
+    /// one.
     fn seal(&mut self) -> io::Result<()> {
         self.sync()?;
         Identity { durable: self.log.durable(), ..self.identity }.write(&*self.shared.device)
     }
 
-    /// Answers those whose frame failed, those queued behind, and those yet to come, until the journal is closed.
+    /// Answers the failed frame's entries, those queued behind, and those yet to come, until the journal is closed.
     fn refuse_the_rest(&mut self, failure: Option<&JournalError>) {
         self.refuse_queued(failure);
         while !self.closing
@@ -312,7 +314,7 @@ impl<C: Completion> Writer<C> {
         self.refuse_queued(None);
     }
 
-    /// Answers those whose frame failed and those queued behind.
+    /// Answers the failed frame's entries and those queued behind.
     fn refuse_queued(&mut self, failure: Option<&JournalError>) {
         for entry in std::mem::take(&mut self.batch) {
             refuse(entry, failure.cloned().unwrap_or(JournalError::Closed));
@@ -333,7 +335,7 @@ impl<C: Completion> Writer<C> {
     }
 }
 
-/// A completion that panics must not keep the others from their answer.
+/// A panicking completion must not keep the others from their answers.
 fn refuse<C: Completion>(entry: Entry<C>, error: JournalError) {
     let _ = catch_unwind(AssertUnwindSafe(|| entry.complete(Err(error))));
 }

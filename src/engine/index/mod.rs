@@ -3,7 +3,7 @@
 //! - `chunked`: a list whose elements never move.
 //! - `hash`: slots by a hash, for keys and buyers.
 //! - `id`: slots by order id, which rises as orders arrive.
-//! - `arena`: texts one behind the other, for references of payments.
+//! - `arena`: texts in contiguous chunks, for payment references.
 
 mod arena;
 mod chunked;

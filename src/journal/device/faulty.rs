@@ -1,4 +1,4 @@
-//! A device that fails on demand, around any other.
+//! A device around another one that fails on demand.
 
 use super::{Device, DeviceFile, DeviceLock, Dice, sectors};
 use std::{
@@ -6,82 +6,76 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// What can be made to fail.
+/// The operations that can fail, by the trait method.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Operation {
-    /// [`DeviceFile::write_at`].
     Write,
-    /// [`DeviceFile::sync_data`].
     Sync,
-    /// [`Device::open`] and [`Device::open_read_only`].
+    /// Both [`Device::open`] and [`Device::open_read_only`].
     Open,
-    /// [`Device::create`].
     Create,
-    /// [`Device::rename`].
     Rename,
-    /// [`Device::remove`].
     Remove,
-    /// [`Device::sync_directory`].
     SyncDirectory,
 }
 
-/// When and how to fail.
+/// When a device fails, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// Only operations of this kind count; `None` counts all.
     pub operation: Option<Operation>,
-    /// Which of them fails, from 1 and from the moment the fault is set.
+    /// The number of the failing operation, counted from 1 since the fault was set.
     pub nth: u64,
-    /// Whether all after it fail too.
+    /// Whether all later operations fail too.
     pub for_good: bool,
-    /// The error that is reported.
+    /// The reported error.
     pub kind: io::ErrorKind,
-    /// The system's number of it, where callers look at that.
+    /// The system's error number, for callers that check it.
     pub errno: Option<i32>,
     /// With a seed, a failing write still writes some subset of its 512-byte sectors.
     pub tear: Option<u64>,
 }
 
 impl Fault {
-    /// The `nth` operation of any kind fails once.
+    /// Fails the `nth` operation of any kind, once.
     #[must_use]
     pub fn nth(nth: u64) -> Self {
         Self { operation: None, nth, for_good: false, kind: io::ErrorKind::Other, errno: None, tear: None }
     }
 
-    /// Only operations of this kind count.
+    /// Counts only operations of this kind.
     #[must_use]
     pub fn of(self, operation: Operation) -> Self {
         Self { operation: Some(operation), ..self }
     }
 
-    /// Everything after it fails too.
+    /// Fails all later operations too.
     #[must_use]
     pub fn for_good(self) -> Self {
         Self { for_good: true, ..self }
     }
 
-    /// The failing write leaves a subset of its sectors.
+    /// The failing write leaves a random subset of its sectors.
     #[must_use]
     pub fn torn(self, seed: u64) -> Self {
         Self { tear: Some(seed), ..self }
     }
 
-    /// No descriptor is left for a new file until the fault is cleared.
+    /// Fails every new file for lack of descriptors, until the fault is cleared.
     #[must_use]
     pub fn no_descriptor() -> Self {
         let errno = Some(rustix::io::Errno::MFILE.raw_os_error());
         Self { errno, ..Self::nth(1).of(Operation::Create).for_good() }
     }
 
-    /// No new file fits until the fault is cleared.
+    /// Fails every new file for lack of space, until the fault is cleared.
     #[must_use]
     pub fn disk_full() -> Self {
         Self { kind: io::ErrorKind::StorageFull, ..Self::nth(1).of(Operation::Create).for_good() }
     }
 }
 
-/// Passes everything on to another device, but for what the fault says.
+/// Passes every operation to another device unless the fault makes it fail.
 #[derive(Clone)]
 pub struct FaultyDevice {
     inner: Arc<dyn Device>,
@@ -97,13 +91,13 @@ struct State {
 }
 
 impl FaultyDevice {
-    /// Nothing fails yet.
+    /// Starts without a fault.
     #[must_use]
     pub fn new(inner: Arc<dyn Device>) -> Self {
         Self { inner, state: Arc::default() }
     }
 
-    /// Sets what fails from now on; `None` makes the device whole again.
+    /// Sets the fault from now on; `None` ends it.
     pub fn set(&self, fault: Option<Fault>) {
         let mut state = self.state();
         state.fault = fault;
@@ -116,7 +110,7 @@ impl FaultyDevice {
         self.state().operations
     }
 
-    /// Operations that were made to fail so far.
+    /// Operations that failed because of a fault so far.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.state().failures
@@ -126,7 +120,7 @@ impl FaultyDevice {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an operation; `Some` when it is to fail.
+    /// Counts an operation; `Some` if it has to fail.
     fn strike(&self, operation: Operation) -> Option<Fault> {
         let mut state = self.state();
         state.operations += 1;

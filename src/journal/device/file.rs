@@ -1,7 +1,8 @@
 //! The real device: a directory of the file system.
 //!
-//! What a rotation needs is open beforehand: the directory itself, and a few descriptors that are given up for a file where the process or the
-//! system has no other left. So a crowd that takes every descriptor does not stop the journal.
+//! Everything that a rotation needs is open beforehand: the directory itself, and a few spare descriptors that are
+//! closed to open a file when the process or the system has no other left. So a crowd that takes every descriptor does
+//! not stop the journal.
 
 use super::{Device, DeviceFile, DeviceLock, lacks_descriptor};
 use std::{
@@ -13,27 +14,27 @@ use std::{
 };
 
 const LOCK_FILE: &str = "LOCK";
-/// Orders and idempotency keys are nobody else's business on the machine.
+/// No other user of the machine may read orders and idempotency keys.
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 const ZEROS_BYTES: usize = 256 << 10;
-/// New files are synced in steps, so that preparing a segment never floods the disk under the writer's own syncs.
+/// New files are synced in steps, so that preparing a segment never delays the writer's own syncs for long.
 const SYNC_EVERY_BYTES: u64 = 4 << 20;
-/// Descriptors kept for want of others: the next segment, `journal.meta`, and a file for each of those who read the journal.
+/// Spare descriptors: for the next segment, for `journal.meta`, and one for each reader of the journal.
 const SPARES: usize = 8;
 
-/// Files in a directory.
+/// A directory of the file system.
 #[derive(Clone, Debug)]
 pub struct FileDevice {
     directory: PathBuf,
     open: Arc<Open>,
 }
 
-/// What is open for as long as the device is used.
+/// The handles that stay open while the device is in use.
 #[derive(Debug)]
 struct Open {
     directory: File,
-    /// Duplicates of it, of no use but to be closed.
+    /// Duplicates of the directory's handle, kept only to be closed.
     spares: Mutex<Vec<File>>,
 }
 
@@ -48,7 +49,7 @@ impl Open {
         self.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As many spares as there may be, as far as there are descriptors.
+    /// Opens the missing spares, as far as descriptors are available.
     fn refill(&self) {
         let mut spares = self.spares();
         while spares.len() < SPARES
@@ -58,7 +59,8 @@ impl Open {
         }
     }
 
-    /// Opens a file, in the place of a spare where there is no other. Others may be faster than we are to take that place, so each is tried.
+    /// Opens a file; if no descriptor is left, closes a spare and tries again. Another thread may take the freed
+    /// descriptor first, so each spare is tried.
     fn with_spares<T>(&self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         loop {
             match open() {
@@ -78,10 +80,10 @@ impl Open {
 }
 
 impl FileDevice {
-    /// Uses `directory`, which is made if it is not there. Its name in the parent directory is made durable too.
+    /// Uses `directory`, and creates it if it is missing. Its name in the parent directory is made durable too.
     ///
     /// # Errors
-    /// Those of making a directory.
+    /// Those of creating a directory.
     pub fn new(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         if !directory.is_dir() {
@@ -93,17 +95,17 @@ impl FileDevice {
         Ok(Self { open: Open::new(&directory)?, directory })
     }
 
-    /// Uses `directory` as it is: for a look that must not change anything.
+    /// Uses an existing directory, for readers that must not change anything.
     ///
     /// # Errors
-    /// `NotFound` when it is not there.
+    /// `NotFound` if it is missing.
     pub fn existing(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         fs::read_dir(&directory)?;
         Ok(Self { open: Open::new(&directory)?, directory })
     }
 
-    /// Whether a process has taken it for itself. Changes nothing.
+    /// Whether a process has locked the directory. Changes nothing.
     ///
     /// # Errors
     /// Those of opening and locking a file.
@@ -127,7 +129,7 @@ impl FileDevice {
 
 impl Device for FileDevice {
     fn lock(&self) -> io::Result<DeviceLock> {
-        // Never truncated and never removed: the lock is on the open file, its contents do not matter.
+        // Never truncated and never removed: the lock belongs to the open file, and its contents do not matter.
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(false).write(true).mode(FILE_MODE).open(self.path(LOCK_FILE))?;
         file.try_lock()?;
@@ -157,7 +159,7 @@ impl Device for FileDevice {
         if bytes > 0 {
             reserve(&file, bytes)?;
         }
-        // Reserved blocks count as unwritten: real zeros spare the first write into each of them a metadata update.
+        // Reserved blocks count as unwritten: real zeros avoid a metadata update on the first write into each of them.
         let zeros = vec![0; ZEROS_BYTES];
         let mut at = 0;
         while at < bytes {
@@ -189,11 +191,11 @@ impl Device for FileDevice {
     }
 }
 
-/// Asks for the space first, so that a full disk says so before anything is written.
+/// Reserves the space first, so that a full disk fails before anything is written.
 fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     use rustix::{fs::FallocateFlags, io::Errno};
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
-        // Not every file system can; the zeros do the same, only later.
+        // Some file systems cannot; writing the zeros then reserves it, only later.
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
         Err(error) => Err(error.into()),
     }

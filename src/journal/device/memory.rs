@@ -1,4 +1,4 @@
-//! A device in memory that knows what was synced: a power loss is a function call.
+//! A device in memory that tracks synced bytes: a power loss is a function call.
 
 use super::{Device, DeviceFile, DeviceLock, Dice, sectors};
 use std::{
@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-/// Files in memory, each as the program sees it and as the disk holds it. Clones share the same files.
+/// Files in memory, each in the program's view and in the disk's. Clones share the same files.
 #[derive(Clone, Default, Debug)]
 pub struct MemoryDevice {
     disk: Arc<Mutex<Disk>>,
@@ -21,9 +21,9 @@ pub struct MemoryDevice {
 struct Disk {
     /// Names as the program sees them.
     names: BTreeMap<String, usize>,
-    /// Names as the last directory sync left them.
+    /// Names as of the last directory sync.
     durable_names: BTreeMap<String, usize>,
-    /// What happened to names since then, in order.
+    /// Changes of names since then, in order.
     unsynced: Vec<NameChange>,
     inodes: Vec<Inode>,
 }
@@ -42,14 +42,15 @@ struct Inode {
 }
 
 impl MemoryDevice {
-    /// No files.
+    /// An empty directory.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What a power loss leaves: the synced bytes and names. With a seed also any subset of the 512-byte sectors of the writes
-    /// that were not synced, and the first few of the name changes that were not (file systems journal those in order).
+    /// The state after a power loss: the synced bytes and names. With a seed also a random subset of the 512-byte
+    /// sectors of the unsynced writes, and the first few of the unsynced name changes (file systems journal those in
+    /// order).
     #[must_use]
     pub fn crash(&self, seed: Option<u64>) -> Self {
         let disk = self.disk();
@@ -73,7 +74,7 @@ impl MemoryDevice {
         image
     }
 
-    /// What the end of the process leaves: everything that was written, as the operating system still has it.
+    /// The state after the process was killed: everything that was written, as the operating system still has it.
     #[must_use]
     pub fn killed(&self) -> Self {
         let disk = self.disk();
@@ -82,13 +83,13 @@ impl MemoryDevice {
         image
     }
 
-    /// What ext4, XFS and Btrfs do when a sync fails: the pages count as clean. A reader still sees them, no later sync writes
-    /// them.
+    /// Behaves as ext4, XFS and Btrfs do when a sync fails: the pages count as clean. A reader still sees them, but no
+    /// later sync writes them.
     pub fn forget_unsynced(&self) {
         self.disk().inodes.iter_mut().for_each(|inode| inode.unsynced.clear());
     }
 
-    /// Puts a file there, durably, in place of one with that name.
+    /// Creates or replaces a file, durably.
     pub fn insert(&self, name: &str, bytes: Vec<u8>) {
         let mut disk = self.disk();
         disk.inodes.push(Inode { seen: bytes.clone(), durable: bytes, unsynced: Vec::new() });
@@ -97,17 +98,17 @@ impl MemoryDevice {
         disk.durable_names.insert(name.to_owned(), inode);
     }
 
-    /// A file as the program sees it.
+    /// A file in the program's view.
     #[must_use]
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let disk = self.disk();
         disk.names.get(name).map(|inode| disk.inodes[*inode].seen.clone())
     }
 
-    /// Changes a file behind everybody's back, durably.
+    /// Changes a file behind the program's back, durably.
     ///
     /// # Panics
-    /// When there is no such file.
+    /// If there is no such file.
     pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut disk = self.disk();
         let inode = disk.names[name];

@@ -1,4 +1,4 @@
-//! What the journal promises while nothing fails.
+//! The journal's promises while nothing fails.
 
 use super::support::*;
 use crate::journal::{
@@ -100,7 +100,7 @@ fn a_cursor_reads_from_memory_and_from_files_alike() {
         assert_eq!(all(&mut handle.cursor(0), 4), counted(1, 60));
         assert_eq!(all(&mut handle.reader().cursor(22), 1000), counted(23, 60), "from the middle of a frame");
         assert!(handle.cursor(99).next_batch(1).unwrap().is_none());
-        // Behind, then keeping up, record by record: the read-ahead never hides what came later.
+        // Behind at first, then keeping up record by record: the read-ahead never hides later records.
         let mut slow = handle.cursor(57);
         assert_eq!(slow.next_batch(1).unwrap().unwrap().first_sequence, 58);
         append_numbered(&handle, 61, 63);
@@ -174,7 +174,7 @@ fn segments_go_when_every_registered_cursor_has_passed_them() {
     handle.advance_cursor("sql", 60);
     handle.advance_cursor("nobody", 60);
     handle.advance_cursor("relay", segments[1].base_sequence - 1);
-    // The work is done in the background, in order: the next purge comes after this one.
+    // The background thread works in order: the next purge comes after this one.
     handle.advance_cursor("relay", 1);
     while device.bytes(&file_name(1)).is_some() {
         std::thread::yield_now();
@@ -200,7 +200,7 @@ fn a_full_disk_is_told_early_and_recovers() {
     let (journal, _) = open(device.clone());
     let handle = journal.handle();
     handle.register_cursor("sql", 0);
-    // Until the background has either reserved the next segment or failed to.
+    // Waits until the background thread has reserved the next segment or failed to.
     let settle = || {
         let reserved = || memory.list().unwrap().iter().any(|name| name.ends_with(".tmp"));
         while handle.space() == Space::Ok && !reserved() {
@@ -218,7 +218,7 @@ fn a_full_disk_is_told_early_and_recovers() {
         }
         append_numbered(&handle, last + 1, last + 5);
         device.set(None);
-        // Deleting what nobody needs any more is a reason to try again.
+        // Deleting an unneeded segment triggers a retry.
         handle.advance_cursor("sql", last);
         while handle.space() == Space::Full {
             std::thread::yield_now();
@@ -263,7 +263,7 @@ fn a_journal_without_a_descriptor_waits_for_one() {
         let handle = handle.clone();
         std::thread::spawn(move || append_numbered(&handle, 1, 400))
     };
-    // It tries again by itself.
+    // The thread retries by itself.
     while handle.space() == Space::Ok || device.failures() < 3 {
         std::thread::yield_now();
     }
@@ -325,7 +325,7 @@ fn it_runs_on_real_files() {
     }
 }
 
-/// Segments until the background has done what was asked.
+/// Waits for the background thread.
 fn wait_until(what: impl Fn() -> bool) {
     while !what() {
         std::thread::yield_now();
@@ -347,7 +347,7 @@ fn a_consumer_that_lags_holds_segments_up_to_the_bound_and_finds_a_gap() {
         handle.advance_cursor("sql", last);
         most = most.max(segments());
     }
-    // While one is deleted the next may be there.
+    // The next segment may exist while one is being deleted.
     wait_until(|| segments() <= 3);
     assert!((3..=5).contains(&most), "{most}");
     assert_eq!(handle.cursor_position("hangs"), Some(0));

@@ -61,12 +61,13 @@ fn what_is_held_is_copied_although_the_journal_deletes_it() {
     let told = held.copy(&source, &to).unwrap();
     assert_eq!((told.first_sequence, told.last_sequence), (1, 80));
     assert_eq!(read(&to, 80).unwrap().0.len(), 80);
-    // From a later record on the older segments are left out.
+    // A copy from a later record leaves the older segments out.
     let (_, survey) = read(&copied(&source, 79).0, 80).unwrap();
     assert!(survey.first_sequence > 1 && survey.first_sequence <= 80);
 }
 
-/// A reader may see the end of a write before its beginning, and the frame after it: as bytes of a copy they would look like damage.
+/// A reader may see the end of a write before its beginning, and the frame after it: copied, these bytes would look
+/// like damage.
 #[test]
 fn nothing_behind_the_first_frame_that_is_not_whole_is_copied() {
     let source = MemoryDevice::new();

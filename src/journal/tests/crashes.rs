@@ -1,4 +1,4 @@
-//! Power losses: what was acknowledged is there, and nothing that was never submitted.
+//! Power losses: every acknowledged record survives, and nothing appears that was never submitted.
 
 use super::support::*;
 use crate::journal::{
@@ -15,7 +15,7 @@ fn random_record(dice: &mut Dice, n: u64) -> Vec<u8> {
     format!("{n} ").into_bytes().into_iter().cycle().take(length).collect()
 }
 
-/// Whether what an image holds is the first of `submitted`, at least `acknowledged` of them, before and after a restart.
+/// Asserts that an image holds the first of `submitted`, at least `acknowledged` of them, before and after a restart.
 fn holds(image: &MemoryDevice, submitted: &[Vec<u8>], acknowledged: u64, what: &str) {
     let (found, survey) = read(image, acknowledged).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(survey.last_sequence >= acknowledged, "{what}: {} of {acknowledged}", survey.last_sequence);
@@ -73,7 +73,7 @@ fn a_power_loss_at_any_moment_loses_nothing_that_was_durable() {
                 replies.pop().unwrap().recv().unwrap().unwrap();
             }
         }
-        // The writer may be anywhere in its work now.
+        // The writer may be at any point of its work now.
         let durable = handle.durable();
         let image = memory.crash(Some(seed));
         let killed = memory.killed();
@@ -95,7 +95,7 @@ fn bytes_that_only_the_page_cache_has_are_written_again() {
     drop(journal);
     memory.forget_unsynced();
     assert_eq!(read(&memory.crash(None), 0).unwrap().1.last_sequence, 1, "the disk never got it");
-    // The process restarts, the machine does not: the record is seen, so from now on it must be durable.
+    // The process restarts, the machine does not: the record is visible, so from now on it must be durable.
     let (journal, recovered) = open(memory.clone());
     assert_eq!((recovered.last_sequence, journal.handle().durable()), (2, 2));
     assert_eq!(read(&memory.crash(None), 2).unwrap().0, [numbered(1), numbered(2)]);

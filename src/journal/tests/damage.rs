@@ -1,4 +1,4 @@
-//! Damage to every bit and byte: refused, or a cut of what nobody can prove was acknowledged. Never a changed or skipped record.
+//! Damage to every bit and byte: it is refused, or an unacknowledged tail is cut. No record is ever changed or skipped.
 
 use super::support::*;
 use crate::journal::{
@@ -9,7 +9,7 @@ use crate::journal::{
     segment::{SEGMENT_HEADER_BYTES, file_name},
 };
 
-/// The image must be refused, or hold the first records of a log that counts, at least `kept_min` of them.
+/// The image must be refused, or hold the first records of a counting log, at least `kept_min` of them.
 fn refused_or_prefix(image: &dyn Device, kept_min: u64, proven_durable: u64, what: &str) -> bool {
     match read(image, proven_durable) {
         Err(RecoveryError::Corrupt { .. }) => true,
@@ -58,7 +58,7 @@ fn flip_every_bit(image: &MemoryDevice, kept_min: u64) -> (usize, usize) {
 
 #[test]
 fn every_flipped_bit_after_a_crash() {
-    // Only the last frame is without proof: nothing was written after it was synced.
+    // Only the last frame is unproven: nothing was written after it was synced.
     let (image, last) = counting_log(3);
     let (refused, cut) = flip_every_bit(&image, last - 1);
     assert!(refused > 0 && cut > 0);
@@ -114,7 +114,7 @@ fn what_is_cut_is_kept_and_its_place_is_clean() {
     assert_eq!(restart(&image).findings, []);
 }
 
-/// Changes an image and says whether it may still be opened.
+/// Changes an image and returns whether it can still be opened.
 fn verdict(image: &MemoryDevice, change: impl FnOnce(&MemoryDevice)) -> Result<Vec<Finding>, String> {
     let image = image.killed();
     change(&image);
@@ -150,7 +150,7 @@ fn files_that_are_missing_or_foreign_are_refused() {
     refuses(&image, "00000000000000000002.seg, byte 5", |image| {
         image.damage(&file_name(2), |bytes| *bytes.last_mut().unwrap() = 1);
     });
-    // The oldest may go: that is what deletion does. Whether somebody still needed it, its cursor finds out.
+    // The oldest segment may be missing: it could have been deleted. A cursor that needs it gets an error.
     assert_eq!(verdict(&image, |image| image.remove(&file_name(1)).unwrap()), Ok(vec![]));
 }
 
@@ -224,7 +224,7 @@ fn a_whole_frame_of_another_place_is_refused() {
     let bytes = image.bytes(&name).unwrap();
     let offsets = frame_offsets(&image, &name);
     let end = *offsets.last().unwrap();
-    // A copy of the first frame where the next one belongs.
+    // A copy of the first frame at the next frame's offset.
     refuses(&image, "does not continue the frame before it", |image| {
         image.damage(&name, |changed| {
             changed[end..end + offsets[1] - offsets[0]].copy_from_slice(&bytes[offsets[0]..offsets[1]])

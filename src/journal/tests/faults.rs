@@ -1,4 +1,4 @@
-//! The n-th operation fails, for every n of a run, once and for good.
+//! The n-th operation fails, for every n of a run, once and permanently.
 
 use super::support::*;
 use crate::journal::{Device, Fault, FaultyDevice, Journal, JournalError, MemoryDevice, device::Operation};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 const ENTRIES: u64 = 180;
 
-/// What a run with a failing device was told.
+/// The answers of a run on a failing device.
 struct Run {
     memory: MemoryDevice,
     device: FaultyDevice,
@@ -25,7 +25,7 @@ fn run(fault: Option<Fault>) -> Run {
     handle.register_cursor("sql", 0);
     let mut cursor = handle.cursor(0);
     for n in 1..=ENTRIES {
-        // In pairs, so that there is something queued behind the one that fails.
+        // In pairs, so that an entry is queued behind the failing one.
         let pair = [submit(&handle, &[numbered(2 * n - 1)]), submit(&handle, &[numbered(2 * n)])];
         run.answers.extend(pair.map(|reply| reply.recv().unwrap()));
         if let Ok(Some(batch)) = cursor.next_batch(100)

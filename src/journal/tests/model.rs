@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// One entry of so many records of so many bytes, waited for.
+    /// One entry of records with these sizes; the test waits for it.
     Append(Vec<usize>),
-    /// Several entries of one record each, waited for together.
+    /// Several entries of one record each; the test waits for all together.
     Burst(usize),
     Barrier,
     /// The follower reads batches of this size until it has caught up.
     Follow(usize),
-    /// The durable consumer passes what the follower has read.
+    /// The durable consumer advances to the follower's position.
     Advance,
     CleanRestart,
     Kill,
@@ -39,7 +39,7 @@ struct World {
     device: MemoryDevice,
     journal: Option<Journal<Reply>>,
     cursor: Cursor,
-    /// Everything that was acknowledged: the model.
+    /// Every acknowledged record: the model.
     model: Vec<Vec<u8>>,
     followed: u64,
     passed: u64,

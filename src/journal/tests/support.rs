@@ -1,4 +1,4 @@
-//! What the tests share: a small journal in memory, entries that wait for their answer, and the records of an image.
+//! Helpers of the tests: a small journal in memory, entries that wait for their answer, and the records of an image.
 
 use crate::journal::{
     Device, Journal, JournalError, JournalHandle, JournalOptions, MemoryDevice, Records, Recovered, RecoveryError,
@@ -34,7 +34,7 @@ pub fn records(texts: &[impl AsRef<[u8]>]) -> Records {
     records
 }
 
-/// Submits without waiting.
+/// Returns before the entry is durable.
 pub fn submit(handle: &JournalHandle<Reply>, texts: &[impl AsRef<[u8]>]) -> Receiver<Outcome> {
     let (sender, receiver) = bounded(1);
     let reply: Reply = Box::new(move |outcome| sender.send(outcome).unwrap_or_default());
@@ -45,12 +45,12 @@ pub fn submit(handle: &JournalHandle<Reply>, texts: &[impl AsRef<[u8]>]) -> Rece
     receiver
 }
 
-/// Submits and waits.
+/// Returns the entry's outcome.
 pub fn append(handle: &JournalHandle<Reply>, texts: &[impl AsRef<[u8]>]) -> Outcome {
     submit(handle, texts).recv().unwrap()
 }
 
-/// The `n`-th record of a log that counts, from 1.
+/// The `n`-th record of a counting log, from 1.
 pub fn numbered(n: u64) -> Vec<u8> {
     let length = 20 + n as usize * 7 % 50;
     format!("record {n} ").into_bytes().into_iter().cycle().take(length).collect()
@@ -76,14 +76,14 @@ pub fn read(device: &dyn Device, proven_durable: u64) -> Result<(Vec<Vec<u8>>, S
     Ok((found, survey))
 }
 
-/// Opens an image for writing, which repairs it, and closes it again: what a restart makes of it.
+/// Opens an image for writing, which repairs it, and closes it again, as a restart does.
 pub fn restart(image: &MemoryDevice) -> Recovered {
     let (journal, recovered) = open(image.clone());
     journal.close().unwrap();
     recovered
 }
 
-/// A crash image (not a clean end) of a log of `segments` segments that counts, and its last record.
+/// A crash image (not a clean end) of a counting log with `segments` segments, and its last record.
 pub fn counting_log(segments: usize) -> (MemoryDevice, u64) {
     let device = MemoryDevice::new();
     let (journal, _) = open(device.clone());
