@@ -23,7 +23,7 @@ pub(super) async fn insert_user<D: Database>(db: &D, user: &User, audit: Option<
     tx.commit().await
 }
 
-/// What a user is, of one that was not deleted.
+/// A query for a user who was not deleted.
 macro_rules! user_where {
     ($condition:literal) => {
         concat!(
@@ -43,7 +43,7 @@ async fn one_user<S: Session>(session: &mut S, id: UserId) -> Result<Option<User
 }
 
 pub(super) async fn user_by_email<D: Database>(db: &D, email: &str, key: &str) -> Result<Option<User>, StoreError> {
-    // Of two that are the same in their normal form, the one that has it to the letter.
+    // If two accounts match, the exact address wins over the normalised one.
     let sql = user_where!("(email_key = $2 OR email = $1) ORDER BY CASE WHEN email = $1 THEN 0 ELSE 1 END LIMIT 1");
     db.session().await?.one(sql, args![email, key]).await?.as_ref().map(rows::user).transpose()
 }
@@ -86,21 +86,21 @@ pub(super) async fn renew_password_hash<D: Database>(
     Ok(renewed)
 }
 
-/// The account, locked until the transaction ends: what is decided from it still holds when it is written.
+/// The account, locked until the transaction ends: decisions based on it still hold when they are written.
 ///
 /// # Errors
-/// `Missing` where it was deleted, or never was.
+/// `Missing` if it was deleted or never existed.
 pub(super) async fn lock<S: Session>(tx: &mut S, id: UserId) -> Result<User, StoreError> {
     lock_living(tx, id).await?.ok_or(StoreError::Missing { what: "account" })
 }
 
-/// The same; `None` where it was deleted, or never was.
+/// Like [`lock`], but `None` if it was deleted or never existed.
 async fn lock_living<S: Session>(tx: &mut S, id: UserId) -> Result<Option<User>, StoreError> {
     tx.lock(id.0).await?;
     one_user(tx, id).await
 }
 
-/// The account, locked, if it lives and has the password of this hash.
+/// The account, locked, if it was not deleted and still has this password hash.
 async fn lock_with<S: Session>(tx: &mut S, id: UserId, password_hash: &str) -> Result<Option<User>, StoreError> {
     Ok(lock_living(tx, id).await?.filter(|user| user.password_hash == password_hash))
 }
@@ -139,8 +139,8 @@ pub(super) async fn token_version<D: Database>(db: &D, hash: &[u8; 32]) -> Resul
     row.as_ref().map(|row| rows::count(row, "token_version")).transpose()
 }
 
-/// The account is locked, so that a revocation which runs at the same time either comes first and stops the rotation,
-/// or comes after it and sees the new token. Row locks alone would let a token slip through.
+/// Locks the account, so that a concurrent revocation either comes first and stops the rotation, or comes after it and
+/// sees the new token. Row locks alone would miss a token.
 pub(super) async fn rotate_refresh_token<D: Database>(
     db: &D,
     old: &[u8; 32],
@@ -176,7 +176,7 @@ pub(super) async fn revoke_user_tokens<D: Database>(db: &D, user: UserId, at: Ti
     Ok(version)
 }
 
-/// Ends every login of an account that is locked, and every access token of a version below this one.
+/// Ends every login of a locked account, and every access token of a version below this one.
 async fn revoke_all<S: Session>(tx: &mut S, user: UserId, version: u32, at: Timestamp) -> Result<(), StoreError> {
     let sql = "UPDATE users SET token_version = $2, tokens_revoked_at = $3 WHERE id = $1";
     tx.run(sql, args![user.0, version, at]).await?;
@@ -207,7 +207,7 @@ pub(super) async fn revoked_since<D: Database>(
     Ok(revoked)
 }
 
-/// What changes is put upon the locked account: of two changes at the same time, neither undoes what the other one did.
+/// Applies the change to the locked account: of two concurrent changes, neither undoes the other.
 pub(super) async fn update_user<D: Database>(
     db: &D,
     user: UserId,
@@ -251,7 +251,8 @@ pub(super) async fn set_password<D: Database>(
     Ok(Some(version))
 }
 
-/// A log-in that was decided against the password of before does not outlive it: the version is raised under the account's lock.
+/// Raises the token version under the account's lock, so that a login checked against the old password does not
+/// survive.
 pub(super) async fn promote_to_admin<D: Database>(
     db: &D,
     user: UserId,
@@ -268,10 +269,10 @@ pub(super) async fn promote_to_admin<D: Database>(
     Ok(true)
 }
 
-/// Orders that are looked at in one go.
+/// Orders read at once.
 const ORDERS_AT_ONCE: u32 = 500;
 
-/// Orders from before have the text of their keys, which may say who placed them.
+/// Hashes the keys of old orders, whose text may identify the buyer.
 async fn hash_keys<D: Database>(tx: &mut D::Session, buyer: UserId) -> Result<(), StoreError> {
     let mut before = Uuid::max();
     loop {
@@ -284,7 +285,7 @@ async fn hash_keys<D: Database>(tx: &mut D::Session, buyer: UserId) -> Result<()
                 plain.push(rows::order(row)?);
             }
         }
-        // No row is kept over a wait: a driver's rows need not be shared between threads.
+        // Rows are not kept over an await: a driver's rows need not be shareable between threads.
         drop(rows);
         for order in plain {
             let sql = "UPDATE orders SET key = $3 WHERE drop_tag = $1 AND id = $2";
@@ -293,8 +294,8 @@ async fn hash_keys<D: Database>(tx: &mut D::Session, buyer: UserId) -> Result<()
     }
 }
 
-/// What is left refers to nobody: an address that nobody can register, names that say so, and no password. What it sold is not
-/// sold any more.
+/// Deletes everything personal. The rest refers to nobody: an address that cannot be registered, placeholder names, and
+/// no password. Its products are no longer for sale.
 pub(super) async fn delete_user<D: Database>(
     db: &D,
     user: UserId,
@@ -302,7 +303,7 @@ pub(super) async fn delete_user<D: Database>(
     audit: &AuditRow,
 ) -> Result<Option<u32>, StoreError> {
     let mut tx = db.transaction().await?;
-    // First, as everywhere: whoever follows or signs in at the same time holds it while they wait for rows.
+    // Takes this lock first, as all code does: a concurrent follow or login holds it while it waits for rows.
     let Some(found) = lock_with(&mut tx, user, password_hash).await? else { return Ok(None) };
     let version = found.token_version + 1;
     let (nobody, none) = (format!("deleted:{user}"), "");
@@ -325,7 +326,7 @@ pub(super) async fn delete_user<D: Database>(
     tx.run("DELETE FROM refresh_tokens WHERE user_id = $1", args![user.0]).await?;
     keys::forget_user(&mut tx, user).await?;
     audit::add(&mut tx, audit).await?;
-    // The trail keeps who did what; from where is nobody's concern any more.
+    // The trail keeps the act and its actor, but no longer the address.
     tx.run("UPDATE audit SET origin = '' WHERE actor_id = $1 AND origin <> ''", args![user.0]).await?;
     let sql = "UPDATE audit SET origin = '' WHERE object_id = $1 AND actor_id IS NULL AND origin <> ''";
     tx.run(sql, args![user.0]).await?;

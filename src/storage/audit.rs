@@ -1,10 +1,10 @@
-//! The audit trail: appended in the transaction of the act itself, so that neither is there without the other.
+//! The audit trail: written in the transaction of the act itself, so that neither exists without the other.
 
 use super::sql::{Database, Session, args};
 use super::{AuditFilter, AuditRow, StoreError, rows};
 use uuid::Uuid;
 
-/// Adds a line to a transaction.
+/// Adds a line within a transaction.
 pub(super) async fn add<S: Session>(tx: &mut S, row: &AuditRow) -> Result<(), StoreError> {
     let sql = "INSERT INTO audit (id, at, actor_id, actor_role, origin, act, object_kind, object_id, detail, trace) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";

@@ -1,8 +1,8 @@
-//! Rows that are read again and again, kept in memory, and never older than the last write that was answered.
+//! Caches rows that are read often. A cached row is never older than the last write that was acknowledged.
 //!
-//! A row is loaded once however many ask for it. A write says so before it begins and when it has ended, and what was loaded in between, or
-//! began before its end, is not kept. A write whose end nobody saw (its caller went away, the database fell silent) counts as running for as long
-//! as the database may still carry it out.
+//! A row is loaded once for all concurrent readers. A write announces its beginning and its end; a row loaded in
+//! between, or before its end, is not cached. A write without an observed end (its caller was dropped, the database
+//! does not answer) counts as running for as long as the database may still execute it.
 
 use super::StoreError;
 use super::sql::OPERATION_TIMEOUT;
@@ -11,10 +11,10 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Keys that share one only wait for each other.
+/// Lock stripes: two keys on one stripe only contend.
 const SLOTS: usize = 256;
 
-/// See the module.
+/// A cache of rows by key, bounded in bytes.
 pub(super) struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
 }
@@ -29,7 +29,7 @@ struct Shared<K, V> {
 
 #[derive(Default)]
 struct Slot {
-    /// Held by whoever loads.
+    /// Held while a row is loaded.
     flight: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
@@ -53,7 +53,7 @@ where
     K: Copy + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Keeps rows of at most `bytes` by what `weigh` says of them.
+    /// Caches at most `bytes`, measured by `weigh`.
     pub fn new(bytes: u64, weigh: fn(&V) -> usize, [hits, misses]: [IntCounter; 2]) -> Self {
         let weigh = move |_: &K, row: &V| u32::try_from(weigh(row)).unwrap_or(u32::MAX);
         let rows = moka::sync::Cache::builder().max_capacity(bytes).weigher(weigh).build();
@@ -61,7 +61,7 @@ where
         Self { shared: Arc::new(Shared { rows, hash: RandomState::new(), slots, hits, misses }) }
     }
 
-    /// The row, from memory or else from `load`. What is not there is asked for again next time, and so is what `keep` says no to.
+    /// The row, from the cache or else from `load`. A missing row is not cached, nor is one that `keep` rejects.
     pub async fn get(
         &self,
         key: K,
@@ -74,7 +74,7 @@ where
         }
         let slot = self.shared.slot(&key);
         let _flight = slot.flight.lock().await;
-        // Somebody else may have loaded it in the meantime.
+        // Another reader may have loaded it in the meantime.
         if let Some(row) = self.shared.rows.get(&key) {
             self.shared.hits.inc();
             return Ok(Some(row));
@@ -100,7 +100,7 @@ where
         self.run(Rows::Named(keys.into_iter().collect()), write).await
     }
 
-    /// Runs a write of rows that cannot be named.
+    /// Runs a write of unknown rows: the whole cache is invalidated.
     pub async fn write_any<T>(&self, write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         self.run(Rows::Any, write).await
     }
@@ -113,7 +113,7 @@ where
     }
 }
 
-/// What a write may change.
+/// The rows that a write may change.
 enum Rows<K> {
     Named(Vec<K>),
     Any,
@@ -147,12 +147,12 @@ where
             state.writers -= 1;
             state.written += 1;
         });
-        // From here on nobody keeps what was loaded before; what is kept already goes.
+        // From here on no row loaded earlier is cached; cached ones are dropped.
         self.forget(rows);
     }
 }
 
-/// A write under way.
+/// A running write.
 struct Writing<K, V>
 where
     K: Copy + Eq + Hash + Send + Sync + 'static,
@@ -160,7 +160,7 @@ where
 {
     shared: Arc<Shared<K, V>>,
     rows: Rows<K>,
-    /// Whether its end was seen, so that no later one can come.
+    /// Whether its end was observed, so that the database cannot execute it later.
     seen: bool,
 }
 
@@ -186,7 +186,7 @@ where
         }
         let (shared, rows) = (Arc::clone(&self.shared), std::mem::replace(&mut self.rows, Rows::Any));
         shared.forget(&rows);
-        // Outside of a runtime nobody reads any more.
+        // Outside a runtime there are no readers.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 tokio::time::sleep(OPERATION_TIMEOUT).await;
@@ -290,7 +290,7 @@ mod tests {
         let never = cache.write([1], std::future::pending::<Result<(), StoreError>>());
         assert!(tokio::time::timeout(Duration::from_millis(1), never).await.is_err());
         assert_eq!(read(&cache, &database).await, 1);
-        // The database does it after all.
+        // The database executes it after all.
         database.store(2, Ordering::SeqCst);
         assert_eq!(read(&cache, &database).await, 2);
         tokio::time::sleep(OPERATION_TIMEOUT * 2).await;

@@ -5,12 +5,12 @@ use super::{AuditRow, Creator, StoreError, accounts, audit, rows};
 use crate::domain::{CreatorId, Timestamp, UserId};
 use uuid::Uuid;
 
-/// Where a descending list begins: no id of ours is as large.
+/// The start of a descending list: no real id is as large.
 pub(super) fn before(id: Option<Uuid>) -> Uuid {
     id.unwrap_or(Uuid::max())
 }
 
-/// Where an ascending list begins: no id of ours is as small.
+/// The start of an ascending list: no real id is as small.
 pub(super) fn past(id: Option<Uuid>) -> Uuid {
     id.unwrap_or(Uuid::nil())
 }
@@ -25,7 +25,7 @@ pub(super) async fn insert_creator<D: Database>(db: &D, creator: &Creator) -> Re
     tx.commit().await
 }
 
-/// The profile, not the count of its followers; only over what the change was made from.
+/// Writes the profile, not its follower count, if it still is what the change was based on.
 pub(super) async fn update_creator<D: Database>(
     db: &D,
     new: &Creator,
@@ -75,12 +75,12 @@ pub(super) async fn follow<D: Database>(
     let sql = "INSERT INTO follows (creator_id, user_id, created_at, listed) \
                SELECT $1, $2, $3, 1 - private_follows FROM users WHERE id = $2 ON CONFLICT DO NOTHING";
     let mut tx = db.transaction().await?;
-    // A change of privacy comes before and is read, or comes after and finds the row.
+    // A concurrent change of privacy is either read here, or finds this row.
     accounts::lock(&mut tx, user).await?;
     if tx.run(sql, args![creator.0, user.0, at]).await? == 0 {
         return Ok(false);
     }
-    // The row above refers to the profile, so a deletion of that account has ended or comes after this.
+    // The row above refers to the profile, so a deletion of that account has either ended or comes after this.
     let sql = "UPDATE creators SET follower_count = follower_count + 1 \
                WHERE id = $1 AND EXISTS (SELECT 1 FROM users WHERE id = $1 AND deleted_at IS NULL)";
     if tx.run(sql, args![creator.0]).await? == 0 {

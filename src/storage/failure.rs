@@ -1,10 +1,10 @@
-//! What a driver's error means to us.
+//! Maps driver errors to [`StoreError`].
 
 use super::StoreError;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::MigrateError;
 
-/// Sorts an error: worth trying again, a value that is taken, or something that must not happen.
+/// Sorts an error: worth a retry, a value that is taken, or a bug.
 pub(super) fn from_sqlx(error: sqlx::Error) -> StoreError {
     use sqlx::Error;
     match error {
@@ -32,7 +32,7 @@ pub(super) fn from_migrate(error: MigrateError) -> StoreError {
     }
 }
 
-/// An error inside of the projection, where a value that is taken means records that contradict the rows.
+/// Maps an error inside the projection, where a taken value means that records contradict the rows.
 pub(super) fn in_projection(error: StoreError) -> StoreError {
     match error {
         StoreError::Taken { what } => StoreError::Unacceptable(format!("{what} is in the database already")),
@@ -88,15 +88,15 @@ fn sqlite_passes(code: u32) -> bool {
     matches!(code & 0xff, 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15)
 }
 
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: connection exceptions, wrong credentials or database
-/// (an operator can repair them while we run), read-only (a standby), rollback by conflict, resources, a full or busy
-/// server, operator intervention (a shutdown, a cancelled statement), system errors.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>: connection exceptions, wrong credentials or
+/// database (an operator can repair them at runtime), read-only (a standby), rollback by conflict, resources, a full or
+/// busy server, operator intervention (a shutdown, a cancelled statement), system errors.
 fn postgres_passes(code: &str) -> bool {
     const CLASSES: [&str; 7] = ["08", "28", "40", "53", "55", "57", "58"];
     matches!(code, "3D000" | "25006" | "25P03") || CLASSES.iter().any(|class| code.starts_with(class))
 }
 
-/// Too big, a constraint, a mismatch, out of range: of these values, not of the database.
+/// Too big, a constraint, a mismatch, out of range: the values are at fault, not the database.
 fn sqlite_refuses_values(code: u32) -> bool {
     matches!(code & 0xff, 18 | 19 | 20 | 25)
 }

@@ -1,8 +1,9 @@
-//! Inboxes: what people were told and nobody has acknowledged.
+//! Inboxes: notifications that are not acknowledged yet.
 //!
-//! Buyers and the followers of small creators have a line of their own, written with the event. Followers of a creator with more than so many
-//! have none until they acknowledge or read it: theirs is found when they look. Both come to the same: what happened to a creator's
-//! drops concerns who follows that creator, since before it happened and still.
+//! Buyers and the followers of small creators have an entry of their own, written with the event. Followers of a
+//! creator with more than a set number of followers have none until they acknowledge or read it: theirs is computed on
+//! reading. Both give the same result: a notification of a creator's drop is for accounts that followed the creator
+//! when it happened and still do.
 
 use super::sql::{Columns, Database, Session, args};
 use super::{EntryId, InboxEntry, InboxView, Mark, StoreError, rows};
@@ -12,10 +13,10 @@ use hashbrown::HashMap;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-/// Lines that one statement forgets, so that nobody waits long for it.
+/// Entries deleted by one statement, so that it blocks nobody for long.
 const FORGOTTEN_AT_ONCE: u32 = 5_000;
 
-/// How many follow the creators whom the notifications are of.
+/// Follower counts of the creators of these notifications.
 pub(super) async fn followers<S: Session>(
     tx: &mut S,
     notifications: &[DropNotification],
@@ -33,11 +34,11 @@ pub(super) async fn followers<S: Session>(
     Ok(followers)
 }
 
-/// Keeps what happened to a drop, and gives each follower a line where they are few enough (`fan_out`, how many they are). What is there
-/// stays as it is: a database that forgot other rows and is filled again keeps people's marks.
+/// Stores notifications of drops, and gives each follower an entry if a creator has at most `fan_out` of them. Existing
+/// entries are kept: a database that lost other rows and is filled again keeps the marks of its users.
 ///
-/// The latest times are the ones that count: a drop that is rescheduled takes back what was told of its earlier ones, from whoever has
-/// neither read nor acknowledged it.
+/// Only the latest times count: rescheduling a drop withdraws the notifications of its earlier times from followers who
+/// have neither read nor acknowledged them.
 pub(super) async fn tell_followers<S: Session>(
     tx: &mut S,
     journal: Uuid,
@@ -74,8 +75,8 @@ async fn take_back<S: Session>(tx: &mut S, journal: Uuid, notifications: &DropNo
     Ok(())
 }
 
-/// What waits for `$1` below (`$2`, `$3`), since `$4`, newest first: at the most `$5` of either kind. `$condition` narrows the lines that are
-/// there; those that are not are all unread.
+/// Entries waiting for `$1` below (`$2`, `$3`), since `$4`, newest first: at most `$5` of either kind. `$condition`
+/// narrows the stored entries; computed ones are all unread.
 macro_rules! waiting {
     ($condition:literal) => {
         concat!(
@@ -110,17 +111,17 @@ macro_rules! page {
     };
 }
 
-/// A text in which it says where this database has what comes before a condition on a user.
+/// Replaces `{of inbox}` by this database's prefix of a condition on a user.
 fn of_inbox<D: Database>(sql: &'static str) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql.replace("{of inbox}", D::OF_INBOX))
 }
 
-/// Deletes an inbox.
+/// Deletes all stored entries of a user.
 pub(super) async fn delete<D: Database>(tx: &mut D::Session, user: UserId) -> Result<(), StoreError> {
     tx.run(of_inbox::<D>("DELETE FROM inbox WHERE {of inbox}user_id = $1"), args![user.0]).await.map(|_| ())
 }
 
-/// Where the newest of all begins.
+/// The exclusive upper bound of a page: the largest possible for the first page.
 fn below(after: Option<EntryId>) -> (Uuid, i64) {
     after.map_or((Uuid::max(), i64::MAX), |EntryId { journal, sequence }| (journal, sequence.cast_signed()))
 }
@@ -147,7 +148,7 @@ pub(super) async fn unread<D: Database>(db: &D, view: InboxView, max: u32) -> Re
     Ok(u32::try_from(counted).unwrap_or(max).min(max))
 }
 
-/// Makes lines of what was computed for `$1` and is to be marked at `$4`; `$which` says which, by `$2` and `$3`.
+/// Stores computed entries of `$1`, marked at `$4`; `$which` selects them by `$2` and `$3`.
 macro_rules! make_lines {
     ($column:literal, $which:literal) => {
         concat!(
@@ -162,7 +163,7 @@ macro_rules! make_lines {
     };
 }
 
-/// The statements of a mark: for a line that is there, and for one that is to be made.
+/// The two statements of a mark: for a stored entry, and for a computed one.
 macro_rules! mark {
     ($column:literal) => {
         (
@@ -188,7 +189,7 @@ pub(super) async fn mark<D: Database>(
         Mark::Acknowledged => mark!("acknowledged_at"),
         Mark::Read => mark!("read_at"),
     };
-    // In one order, so that two of these do not wait for each other.
+    // Sorted, so that two concurrent calls do not deadlock.
     let mut entries = entries.to_vec();
     entries.sort_unstable();
     let mut tx = db.transaction().await?;
@@ -216,7 +217,7 @@ pub(super) async fn mark_read_up_to<D: Database>(
     tx.commit().await
 }
 
-/// Forgets some of what is older; returns whether there may be more.
+/// Deletes some entries older than `before`; returns whether there may be more.
 pub(super) async fn forget<D: Database>(db: &D, before: Timestamp) -> Result<bool, StoreError> {
     let mut tx = db.transaction().await?;
     let sql = "DELETE FROM inbox WHERE (user_id, journal_id, sequence) IN \

@@ -1,4 +1,4 @@
-//! Idempotency keys of changes other than orders: which attempt a key stands for, and what was answered.
+//! Idempotency keys of changes other than orders: the attempt of a key, and its answer.
 
 use super::sql::{Columns, Database, Session, args};
 use super::{Attempted, KeptAnswer, KeyedAttempt, StoreError};
@@ -6,10 +6,10 @@ use crate::domain::limits::{KEPT_KEYS_PER_USER_MAX, KEY_KEPT_MS};
 use crate::domain::{Timestamp, UserId};
 use uuid::Uuid;
 
-/// Keys that one statement forgets, so that nobody waits long for it.
+/// Keys deleted by one statement, so that it blocks nobody for long.
 const FORGOTTEN_AT_ONCE: u32 = 1_000;
 
-/// Notes that an attempt begins, unless its key is known. One user's begin one after the other.
+/// Records that an attempt begins, unless its key is known. One user's attempts begin one at a time.
 pub(super) async fn begin<D: Database>(db: &D, attempt: &KeyedAttempt) -> Result<Attempted, StoreError> {
     let KeyedAttempt { user, scope, fingerprint, id, at } = attempt;
     let mut tx = db.transaction().await?;
@@ -29,7 +29,7 @@ pub(super) async fn begin<D: Database>(db: &D, attempt: &KeyedAttempt) -> Result
     if kept >= i64::from(KEPT_KEYS_PER_USER_MAX) {
         return Ok(Attempted::TooMany);
     }
-    // One that is too old to count and was not forgotten yet.
+    // An expired one that was not deleted yet.
     tx.run("DELETE FROM idempotency_keys WHERE user_id = $1 AND scope = $2", args![user.0, scope]).await?;
     let sql = "INSERT INTO idempotency_keys (user_id, scope, fingerprint, attempt, done, created_at) \
                VALUES ($1, $2, $3, $4, 0, $5)";
@@ -48,7 +48,7 @@ fn answer(row: &impl Columns) -> Result<Option<KeptAnswer>, StoreError> {
     }))
 }
 
-/// Keeps what was answered.
+/// Stores the answer of an attempt.
 pub(super) async fn answered<D: Database>(db: &D, attempt: Uuid, answer: &KeptAnswer) -> Result<(), StoreError> {
     let KeptAnswer { status, location, etag, body } = answer;
     let mut tx = db.transaction().await?;
@@ -58,26 +58,26 @@ pub(super) async fn answered<D: Database>(db: &D, attempt: Uuid, answer: &KeptAn
     tx.commit().await
 }
 
-/// Forgets an attempt that did nothing: its key may be used again.
+/// Deletes an attempt without effect: its key may be used again.
 pub(super) async fn release<D: Database>(db: &D, attempt: Uuid) -> Result<(), StoreError> {
     let mut tx = db.transaction().await?;
     tx.run("DELETE FROM idempotency_keys WHERE attempt = $1 AND done = 0", args![attempt]).await?;
     tx.commit().await
 }
 
-/// Notes, within the projection, that the journal has an attempt's record.
+/// Records, within the projection, that the journal has an attempt's record.
 pub(super) async fn done<S: Session>(tx: &mut S, attempt: Uuid) -> Result<(), StoreError> {
     tx.run("UPDATE idempotency_keys SET done = 1 WHERE attempt = $1", args![attempt]).await.map(|_| ())
 }
 
-/// Whether the projection has come to an attempt's record.
+/// Whether the projection has reached an attempt's record.
 pub(super) async fn is_done<D: Database>(db: &D, attempt: Uuid) -> Result<bool, StoreError> {
     let sql = "SELECT done FROM idempotency_keys WHERE attempt = $1";
     let row = db.session().await?.one(sql, args![attempt]).await?;
     Ok(row.map(|row| row.int("done")).transpose()? == Some(1))
 }
 
-/// Forgets some of what is older; returns whether there may be more.
+/// Deletes some keys older than `before`; returns whether there may be more.
 pub(super) async fn forget<D: Database>(db: &D, before: Timestamp) -> Result<bool, StoreError> {
     let mut tx = db.transaction().await?;
     let sql = "DELETE FROM idempotency_keys WHERE attempt IN \
@@ -87,7 +87,7 @@ pub(super) async fn forget<D: Database>(db: &D, before: Timestamp) -> Result<boo
     Ok(forgotten == u64::from(FORGOTTEN_AT_ONCE))
 }
 
-/// Forgets all of a user's, within the transaction that deletes them.
+/// Deletes all keys of a user, within the transaction that deletes the account.
 pub(super) async fn forget_user<S: Session>(tx: &mut S, user: UserId) -> Result<(), StoreError> {
     tx.run("DELETE FROM idempotency_keys WHERE user_id = $1", args![user.0]).await.map(|_| ())
 }

@@ -1,4 +1,5 @@
-//! A [`Ledger`] in memory, for the simulation: the same fold as the databases', tables that are maps, and a copy is a backup.
+//! A [`Ledger`] in memory, for the simulation: the same fold as the databases', with maps as tables; a clone is a
+//! backup.
 
 use super::{Aside, DropRow, Ledger, ProjectionBatch, RefusalRow, SetAside, SetAsideDrop, StoreError, Watermark};
 use crate::domain::{DropId, DropRecord, KeyDigest, OrderId, OrderView};
@@ -12,31 +13,31 @@ use std::{
 };
 use uuid::Uuid;
 
-/// See the module.
+/// A ledger whose tables are behind one mutex.
 #[derive(Default)]
 pub(crate) struct MemoryLedger(Mutex<Tables>);
 
-/// The rows.
+/// All tables of a ledger; a clone is a backup.
 #[derive(Clone, Default)]
 pub(crate) struct Tables {
-    /// A drop, what it owes, and whether it is settled.
+    /// A drop, its number of obligations, and whether it is settled.
     drops: BTreeMap<DropId, (DropRow, u32, bool)>,
     orders: BTreeMap<OrderId, (OrderView, KeyDigest)>,
     refusals: BTreeMap<(Uuid, u64), RefusalRow>,
-    /// A drop answers a key once, be it with an order or with a refusal.
+    /// A drop answers a key once, with an order or with a refusal.
     keys: BTreeSet<(Uuid, DropId)>,
     aside: BTreeMap<(Uuid, DropId, u64), AsideRow>,
-    /// Epoch and sequence.
+    /// Epoch and last applied sequence of each journal.
     watermarks: BTreeMap<Uuid, (u32, i64)>,
 }
 
 impl MemoryLedger {
-    /// A copy of everything.
+    /// A copy of all tables.
     pub(crate) fn backup(&self) -> Tables {
         self.tables().clone()
     }
 
-    /// Everything as it was then.
+    /// Replaces all tables by a backup.
     pub(crate) fn restore(&self, tables: Tables) {
         *self.tables() = tables;
     }
@@ -121,7 +122,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
-        // A transaction: a copy that takes the place of the tables when all went well.
+        // A transaction: a copy replaces the tables if everything succeeds.
         let mut tables = self.backup();
         tables.project(batch, aside)?;
         self.restore(tables);

@@ -7,136 +7,127 @@ use crate::domain::{
 };
 use uuid::Uuid;
 
-/// An account.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
-    /// The account.
     pub id: UserId,
-    /// The address, as it is shown.
+    /// The address in the user's own spelling.
     pub email: String,
-    /// The form in which it is unique. `None` where an older account has it: two accounts from before there were keys.
+    /// The normalised form, which is unique. `None` if an older account has the same: both are from before keys
+    /// existed.
     pub email_key: Option<String>,
-    /// What others see.
+    /// The public name.
     pub display_name: String,
-    /// PHC string (argon2id).
+    /// Argon2id, as a PHC string.
     pub password_hash: String,
-    /// `user` or `admin`; being a creator is having a profile.
+    /// Either `user` or `admin`; a creator is an account with a profile.
     pub role: String,
-    /// When it was made.
+    /// When the account was registered.
     pub created_at: Timestamp,
-    /// Whether only its owner may see whom it follows.
+    /// Whether only the owner may see the account's follows.
     pub private_follows: bool,
-    /// Raised by whatever revokes all access tokens of the account.
+    /// Access tokens of a lower version are revoked.
     pub token_version: u32,
 }
 
-/// What to change in an account's row; what is absent stays as it is then, not as it was when somebody looked.
+/// A change of an account's row; absent fields keep their current value.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UserChange {
-    /// What others see.
+    /// The new public name.
     pub display_name: Option<String>,
-    /// Whether only its owner may see whom it follows.
+    /// Whether only the owner may see the account's follows.
     pub private_follows: Option<bool>,
 }
 
 /// A revocation of access tokens, as the database remembers it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Revoked {
-    /// Whose tokens.
     pub user: UserId,
-    /// Which of them.
     pub what: Revocation,
-    /// When.
     pub at: Timestamp,
 }
 
 /// An attempt at a change under an idempotency key, as it begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyedAttempt {
-    /// Whose key.
     pub user: UserId,
-    /// Stands for the key and for the route that it was sent to.
+    /// Digest of the key and its route.
     pub scope: [u8; 32],
-    /// Stands for what was asked for.
+    /// Digest of the request.
     pub fingerprint: [u8; 32],
-    /// Names the attempt, where its key is new.
+    /// The attempt's id, if its key is new.
     pub id: Uuid,
-    /// When it begins.
     pub at: Timestamp,
 }
 
-/// What a key stands for.
+/// The state of a key when an attempt begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Attempted {
-    /// Nothing until now: this attempt.
+    /// The key was unused: this attempt has it now.
     New,
-    /// An attempt that began before.
+    /// The key belongs to an earlier attempt.
     Before {
-        /// Its id.
+        /// The earlier attempt's id.
         id: Uuid,
-        /// Whether the same was asked for.
+        /// Whether the fingerprints are equal.
         same: bool,
-        /// What was answered, if that was kept.
+        /// The stored answer, if there is one.
         answer: Option<KeptAnswer>,
     },
-    /// Nothing, and the user has as many keys as one may have.
+    /// The key was unused, and the user has reached the bound on keys.
     TooMany,
 }
 
-/// An answer, for whoever asks again.
+/// An answer stored for retries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeptAnswer {
-    /// Its status.
+    /// HTTP status.
     pub status: u16,
-    /// Where what was made lives.
+    /// `Location` header: the path of the created resource.
     pub location: Option<String>,
-    /// Its tag, in quotes.
+    /// `ETag` header, in quotes.
     pub etag: Option<String>,
-    /// JSON.
+    /// The JSON text of the answer.
     pub body: String,
 }
 
-/// One line of the audit trail: who did what to which object, when, and from where. Never changed, never deleted.
+/// One line of the audit trail: an act, its actor, its object, time and address. Never changed, never deleted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditRow {
     /// UUIDv7 of its time.
     pub id: Uuid,
-    /// When.
     pub at: Timestamp,
-    /// Who; `None` for an operator at the command line, and for a visitor who is not signed in.
+    /// `None` for an operator at the command line, and for a visitor who is not signed in.
     pub actor: Option<UserId>,
-    /// As what: `user`, `creator`, `admin`, `operator` or `visitor`.
+    /// `user`, `creator`, `admin`, `operator` or `visitor`.
     pub role: String,
-    /// From which address; empty where there is none.
+    /// The client's address; empty if there is none.
     pub origin: String,
-    /// What, such as `password_changed`.
+    /// The act's name, such as `password_changed`.
     pub act: String,
-    /// To what kind of object: `user`, `product`, `drop`, `order`.
+    /// `user`, `product`, `drop` or `order`.
     pub object_kind: String,
-    /// To which.
+    /// The object's id.
     pub object: Option<Uuid>,
-    /// What else is worth knowing, as a JSON object.
+    /// Further data, as a JSON object.
     pub detail: String,
     /// The trace of the request.
     pub trace: TraceId,
 }
 
-/// Something that an order's own row does not keep, for its history.
+/// An event in an order's history that its row does not keep.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OrderNote {
-    /// The order.
     pub order: OrderId,
     /// The journal's sequence number of the event.
     pub sequence: u64,
     /// `released` (of an order that was bought after all) or `refund_due`.
     pub kind: String,
-    /// When.
     pub at: Timestamp,
-    /// Why: a release reason, or a refund's cause.
+    /// A release reason, or a refund's cause.
     pub reason: String,
 }
 
-/// Names an entry of an inbox: the journal record that it is about. In the order of telling.
+/// The id of an inbox entry: its journal record. Ids sort in the order of publication.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EntryId {
     /// The journal. Later ones sort after earlier ones.
@@ -145,71 +136,66 @@ pub struct EntryId {
     pub sequence: u64,
 }
 
-/// Something that somebody was told and nobody has acknowledged.
+/// An unacknowledged notification.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InboxEntry {
-    /// Names it.
     pub id: EntryId,
     /// The event's type on the wire.
     pub kind: String,
-    /// When it happened.
+    /// When the event happened.
     pub at: Timestamp,
-    /// Of which drop.
     pub drop: DropId,
-    /// The drop's headline, as it is now.
+    /// The drop's current headline.
     pub title: String,
-    /// When the drop starts or started, as it is now.
+    /// The drop's current start.
     pub starts_at: Timestamp,
-    /// Whom it concerns, and why.
+    /// Why the user gets it.
     pub concern: Concern,
-    /// When it was read, if it was.
+    /// When it was read; absent while unread.
     pub read_at: Option<Timestamp>,
 }
 
-/// Why an entry is in somebody's inbox.
+/// Why an entry is in a user's inbox.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Concern {
-    /// They follow the drop's creator.
+    /// The user follows this creator of the drop.
     Follower(CreatorId),
-    /// It is their order.
+    /// It is about the user's order.
     Buyer {
-        /// Which.
         order: OrderId,
-        /// Of which variant.
         variant: VariantId,
-        /// How many units.
+        /// Units of the order.
         quantity: u32,
-        /// Why it was released, or the money goes back.
+        /// The release reason, or the cause of the refund.
         reason: Option<String>,
     },
 }
 
-/// Whose inbox, and what of it.
+/// A user's inbox, and which entries of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InboxView {
-    /// Whose.
     pub user: UserId,
-    /// Only what happened then or later.
+    /// Only events of this time or later.
     pub since: Timestamp,
-    /// Only what was not read.
+    /// Only unread entries.
     pub unread: bool,
 }
 
-/// What may be done to an entry.
+/// The marks of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mark {
-    /// It has arrived, and waits no more.
+    /// The user has it; it is no longer listed.
     Acknowledged,
-    /// It was looked at, and stays.
+    /// The user has looked at it; it is still listed.
     Read,
 }
 
-/// Which lines of the audit trail to read.
+/// Selects lines of the audit trail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AuditFilter {
-    /// Only what this account did.
+    /// Only acts of this account.
     pub actor: Option<UserId>,
-    /// Only what was done to this object.
+    /// Only acts on this object.
     pub object: Option<Uuid>,
 }
 
@@ -218,119 +204,110 @@ pub struct AuditFilter {
 pub struct RefreshToken {
     /// SHA-256 of the token.
     pub hash: [u8; 32],
-    /// Its login.
+    /// The login that it belongs to.
     pub family: Uuid,
-    /// Whose it is.
     pub user_id: UserId,
     /// When it was issued.
     pub created_at: Timestamp,
     /// When it ends by itself.
     pub expires_at: Timestamp,
-    /// When it was exchanged for the next one.
+    /// When it was exchanged for the next token.
     pub used_at: Option<Timestamp>,
     /// When its family was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
-/// A creator's profile.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Creator {
-    /// The profile.
+    /// The owner's account id.
     pub id: CreatorId,
     /// Unique name in URLs: `[a-z0-9_]{3,30}`.
     pub handle: String,
-    /// What others see.
+    /// The public name.
     pub display_name: String,
-    /// A few words.
+    /// A description in the creator's words; may be empty.
     pub bio: String,
-    /// Kept beside the list of followers, never counted.
+    /// Updated with each follow, never counted.
     pub follower_count: i64,
-    /// When it was made.
+    /// When the profile was created.
     pub created_at: Timestamp,
 }
 
-/// A product.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Product {
-    /// The product.
     pub id: ProductId,
-    /// Whose it is.
     pub creator_id: CreatorId,
-    /// Its name.
+    /// The name that buyers see.
     pub name: String,
-    /// Its description.
+    /// May be empty.
     pub description: String,
     /// The usual price; a drop sets its own.
     pub price: Money,
-    /// The first one is shown first.
+    /// In the order of display.
     pub images: Vec<Image>,
-    /// What else is to be known of it.
+    /// Further facts by name.
     pub attributes: Attributes,
-    /// What it comes in, if there is a choice.
+    /// Its variants; empty if there is no choice.
     pub variants: Vec<ProductVariant>,
     /// Whether it can get new drops.
     pub status: ProductStatus,
-    /// When it was made.
+    /// When it was added.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// How often it was changed.
+    /// The number of changes; a change names the version that it is based on.
     pub version: u32,
 }
 
-/// What a list tells of a product: not what only its own page has, which may be a hundred times as much.
+/// A product in a list, without the fields of its own page, which may be a hundred times as large.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProductSummary {
-    /// The product.
     pub id: ProductId,
-    /// Whose it is.
     pub creator_id: CreatorId,
-    /// Its name.
+    /// The name that buyers see.
     pub name: String,
     /// The usual price; a drop sets its own.
     pub price: Money,
-    /// The first one.
+    /// The first image, if there is any.
     pub image: Option<Image>,
     /// Whether it can get new drops.
     pub status: ProductStatus,
-    /// When it was made.
+    /// When it was added.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
-/// Which products to list.
+/// Selects products to list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ProductFilter {
-    /// Only these.
+    /// Only products of this status.
     pub status: ProductStatus,
-    /// Only this creator's.
+    /// Only products of this creator.
     pub creator: Option<CreatorId>,
-    /// Only those with a price in this currency.
+    /// Only products with a price in this currency.
     pub currency: Option<Currency>,
-    /// Only those that cost so many minor units or more.
+    /// Lowest price, in minor units.
     pub price_min: Option<i64>,
-    /// Only those that cost so many minor units or less.
+    /// Highest price, in minor units.
     pub price_max: Option<i64>,
 }
 
 /// One variant of a projected drop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VariantRow {
-    /// The variant.
     pub id: VariantId,
     /// Its stock at the watermark.
     pub stock: StockCounts,
-    /// Whether `stock_low` has been told since the free units were last above the threshold.
+    /// Whether `stock_low` was published since the free units were last above the threshold.
     pub low: bool,
 }
 
 /// A drop as projected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DropRow {
-    /// As scheduled (a variant's `stock` here is the scheduled one; restocks are in `variants`).
+    /// The spec with its current times (a variant's `stock` here is the scheduled one; restocks are in `variants`).
     pub spec: DropSpec,
-    /// Where it stands.
     pub status: DropStatus,
     /// When it was started, if it was.
     pub started_at: Option<Timestamp>,
@@ -347,154 +324,150 @@ pub struct DropRow {
 pub struct Found<T> {
     /// In the list's order.
     pub rows: Vec<T>,
-    /// Where the search ended before it had as many as were asked for: the row of this id is the last that it looked at, and others may follow.
+    /// Set if the search ended before it had the requested number: the id of the last row that it examined. More rows
+    /// may follow.
     pub stopped_at: Option<Uuid>,
 }
 
-/// Which drops to list.
+/// Selects drops to list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DropFilter {
-    /// Only these.
+    /// Only drops of this status.
     pub status: Option<DropStatus>,
-    /// Only those in this part of their life.
+    /// Only drops in this phase.
     pub phase: Option<Phase>,
-    /// Only this creator's.
+    /// Only drops of this creator.
     pub creator: Option<CreatorId>,
-    /// Only those of creators whom this user follows.
+    /// Only drops of creators that this user follows.
     pub followed_by: Option<UserId>,
-    /// Only those that start at this time or later.
+    /// Only drops that start at this time or later.
     pub starts_from: Option<Timestamp>,
-    /// Only those that start before this time.
+    /// Only drops that start before this time.
     pub starts_before: Option<Timestamp>,
 }
 
-/// A part of a drop's life.
+/// A phase of a drop: one or two of its states.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// Scheduled.
     Upcoming,
     /// Live or sold out.
     Live,
-    /// Ended or cancelled.
+    /// Either ended or cancelled.
     Over,
 }
 
-/// A remembered refusal.
+/// A refusal that its key keeps.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RefusalRow {
     /// The journal's sequence number of the refusal.
     pub sequence: u64,
     /// The drop that refused.
     pub drop_id: DropId,
-    /// Who was refused.
+    /// The refused buyer.
     pub buyer: UserId,
-    /// What is kept of its key.
+    /// Digest of the buyer's key.
     pub digest: KeyDigest,
-    /// What the request asked for.
+    /// Digest of the request's fields.
     pub fingerprint: Fingerprint,
-    /// Why.
     pub refusal: Refusal,
     /// The trace of the refused request.
     pub trace: TraceId,
-    /// When.
     pub at: Timestamp,
 }
 
-/// What a key was answered.
+/// The stored answer of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KeyAnswer {
-    /// An order was placed with it.
+    /// An order was placed with the key.
     Order(Box<OrderView>),
-    /// A refusal was answered.
+    /// A reservation with the key was refused.
     Refused(RefusalRow),
 }
 
-/// Up to where SQL holds the truth of one journal.
+/// The last journal record that SQL has applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Watermark {
-    /// The last record applied.
+    /// The last applied record.
     pub sequence: u64,
     /// The epoch of the process that applied it.
     pub epoch: u32,
 }
 
-/// A journal that has the database, or had it.
+/// A journal that owns or owned the database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Owner {
-    /// Its id.
+    /// The journal's id.
     pub journal: Uuid,
-    /// Whether the database was taken from it.
+    /// Whether another journal or an operator has taken the database from it.
     pub retired: bool,
-    /// The last of its records that was applied, if any was.
+    /// Its last applied record, if there is one.
     pub applied: Option<u64>,
 }
 
-/// How far a consumer of a journal has come.
+/// A consumer's offset in a journal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConsumerOffset {
-    /// The journal's opening that says so.
+    /// The epoch that stored it.
     pub epoch: u32,
-    /// The last record that had its effect.
+    /// The last record with a completed effect.
     pub sequence: u64,
 }
 
-/// A sign of life of a server.
+/// A server's heartbeat.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heartbeat {
-    /// The journal that it runs with.
+    /// The server's journal.
     pub journal: Uuid,
-    /// Where it runs, for a person.
+    /// The server's name and address, for a person.
     pub server: String,
-    /// How long ago by the database's clock, in milliseconds; below zero where that clock was set back since.
+    /// Age by the database's clock, in milliseconds; negative if that clock was set back since.
     pub ago_ms: i64,
 }
 
-/// How far a database's schema is.
+/// A database's schema, compared with this program's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Schema {
-    /// There is none: nothing of this program was ever there.
+    /// There is no schema: this program never used the database.
     Absent,
-    /// An earlier version's.
+    /// From an earlier version of this program.
     Older,
-    /// This program's.
+    /// The same version.
     Current,
-    /// A later version's.
+    /// From a later version of this program.
     Newer,
 }
 
-/// A journal record that was set aside: the database refused it for good, or one of the same drop before it.
+/// A journal record that was set aside: the database refused it permanently, or an earlier one of the same drop.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SetAside {
-    /// Its place in the journal.
+    /// Its sequence in the journal.
     pub sequence: u64,
-    /// The record.
     pub record: DropRecord,
 }
 
-/// A drop of which records were set aside. Its rows are true up to the record before the first of them.
+/// A drop with records set aside. Its rows are right up to the record before the first of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SetAsideDrop {
-    /// Which.
     pub drop: DropId,
-    /// The record that was refused.
+    /// The refused record.
     pub first_sequence: u64,
-    /// How many there are, with those that follow it.
+    /// The number of records set aside, the refused one included.
     pub records: u64,
-    /// What the database said, in ASCII.
+    /// The database's error, in ASCII.
     pub reason: String,
 }
 
-/// Which records of a batch to set aside, by sequence number, and why.
+/// The records of a batch to set aside, by sequence, and why.
 pub type Aside = std::collections::BTreeMap<u64, String>;
 
-/// A run of journal records without a gap.
+/// Consecutive journal records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProjectionBatch {
-    /// Whose records these are.
+    /// The journal of these records.
     pub journal: Uuid,
-    /// The writing process's epoch.
+    /// The epoch of the writing process.
     pub epoch: u32,
-    /// The sequence number of `records[0]`; the rest follow one by one.
+    /// The sequence of `records[0]`; the others follow without gaps.
     pub first_sequence: u64,
     /// The records, at least one.
     pub records: Vec<DropRecord>,

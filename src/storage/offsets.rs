@@ -1,4 +1,4 @@
-//! How far consumers of a journal have come, by consumer and journal.
+//! Offsets of consumers, by consumer and journal.
 
 use super::sql::{Columns, Database, Session, args};
 use super::{ConsumerOffset, StoreError};

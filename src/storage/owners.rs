@@ -1,4 +1,4 @@
-//! Whose the database is, and whether they live: what an operator must know before it is given to somebody else.
+//! Owners of the database and their heartbeats: an operator needs both before the database is given to another journal.
 
 use super::sql::{Columns, Database, Session, args};
 use super::{Heartbeat, Owner, Schema, StoreError};
@@ -6,7 +6,7 @@ use crate::storage::projection::apply::{CLAIM_LOCK, RETIRED, epoch_of};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-/// Every journal that ever had the database, by age.
+/// Every journal that ever owned the database, by age.
 pub(super) async fn owners<D: Database>(db: &D) -> Result<Vec<Owner>, StoreError> {
     list(&mut db.session().await?).await
 }
@@ -22,7 +22,7 @@ fn owner<R: Columns>(row: &R) -> Result<Owner, StoreError> {
     Ok(Owner { journal: row.id("journal_id")?, retired, applied: u64::try_from(row.int("sequence")?).ok() })
 }
 
-/// Gives a retired journal its database back, unless another has had it since.
+/// Gives a retired journal its database back, unless another has used it since.
 pub(super) async fn reinstate<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Result<bool, StoreError> {
     let mut tx = db.transaction().await?;
     tx.lock(CLAIM_LOCK).await?;
@@ -32,7 +32,7 @@ pub(super) async fn reinstate<D: Database>(db: &D, journal: Uuid, epoch: u32) ->
     if !known.retired {
         return Ok(false);
     }
-    // Journals' ids sort by their age: one that is younger and has written here came after this one was retired.
+    // Journals' ids sort by age: a younger one with records here came after this one was retired.
     let since = |owner: &&Owner| !owner.retired || (owner.journal > journal && owner.applied.is_some());
     if let Some(other) = owners.iter().find(since) {
         return Err(StoreError::Superseded { by: other.journal });
@@ -70,7 +70,7 @@ fn heartbeat<R: Columns>(row: &R) -> Result<Heartbeat, StoreError> {
     Ok(Heartbeat { journal: row.id("journal_id")?, server: row.text("server")?, ago_ms: row.int("ago")? })
 }
 
-/// How the schema stands to what this program makes of it. Changes nothing.
+/// Compares the schema with this program's. Changes nothing.
 pub(super) async fn schema<D: Database>(db: &D) -> Result<Schema, StoreError> {
     let mut session = db.session().await?;
     if session.one(D::HAS_MIGRATIONS, args![]).await?.is_none() {

@@ -1,4 +1,4 @@
-//! Products.
+//! Products of the catalogue: adding, changing, listing.
 
 use super::catalogue::before;
 use super::search::{Condition, Search};
@@ -26,7 +26,8 @@ pub(super) async fn insert<D: Database>(db: &D, product: &Product) -> Result<(),
     tx.commit().await
 }
 
-/// Only over the version that the change was made from: of two that run at the same time, one is told to look again.
+/// Writes only over the version that the change is based on: of two concurrent changes, one fails and has to read
+/// again.
 pub(super) async fn update<D: Database>(
     db: &D,
     product: &Product,
@@ -76,7 +77,7 @@ pub(super) async fn list<D: Database>(
     let max = filter.price_max.map(|amount| ("price_amount <= ?", Some(amount.into())));
     let range = min.into_iter().chain(max).collect();
     let search = Search { table: "products", conditions, column: "price_amount", range, indexed };
-    // Not what a summary leaves out: that lies on pages of its own, which are not read then.
+    // Without the columns that a summary omits: they are on overflow pages, which are then not read.
     let head = format!(
         "SELECT id, creator_id, name, price_amount, price_currency, {} AS image, status, created_at, updated_at \
          FROM products WHERE",

@@ -1,4 +1,4 @@
-//! Reading what the projection wrote: drops, orders, refusals, answers to keys.
+//! Reads the projected rows: drops, orders, refusals, answers to keys.
 
 use super::catalogue::{before, past};
 use super::rows::{self, drop_columns};
@@ -8,8 +8,8 @@ use super::{DropFilter, DropRow, Found, KeyAnswer, OrderNote, Phase, RefusalRow,
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, Timestamp, UserId};
 use crate::storage::projection::fold::DropImage;
 
-/// A page of drops in a subquery, joined with all variants of each. One statement, so that status and stock are of one
-/// moment.
+/// A page of drops in a subquery, joined with all variants of each. One statement, so that status and stock are
+/// consistent.
 macro_rules! drops_where {
     ($condition:literal) => {
         concat!(
@@ -71,7 +71,7 @@ pub(super) async fn drops_to_load<D: Database>(db: &D, horizon: Timestamp) -> Re
     drop_rows(&db.session().await?.all(sql, args![horizon]).await?)
 }
 
-/// Those that [`drops_to_load`] leaves out, by start.
+/// The drops that [`drops_to_load`] leaves out, by start.
 pub(super) async fn sleeping_drops<D: Database>(
     db: &D,
     (at, id): (Timestamp, DropId),
@@ -116,7 +116,7 @@ pub(super) async fn drop_orders<D: Database>(
     after: Option<OrderId>,
     limit: u32,
 ) -> Result<Vec<OrderView>, StoreError> {
-    // Drops may share a tag, though hardly any do.
+    // Two drops may share a tag, though hardly any do.
     let sql = "SELECT * FROM orders WHERE drop_tag = $1 AND id > $2 AND drop_id = $3 ORDER BY id LIMIT $4";
     let args = args![drop.tag().cast_signed(), past(after.map(|id| id.0)), drop.0, limit];
     let rows = db.session().await?.all(sql, args).await?;
@@ -157,8 +157,7 @@ pub(super) async fn orders_of<D: Database>(
     rows.iter().map(rows::order).collect()
 }
 
-/// A key may have raced at two drops and been answered by both (a drop knows its own keys only): the first answer is
-/// the one that counts.
+/// Two drops may have answered the same key (a drop knows only its own keys): the first answer counts.
 pub(super) async fn answer_for_key<D: Database>(
     db: &D,
     buyer: UserId,

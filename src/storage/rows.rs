@@ -30,7 +30,7 @@ pub(super) fn count<R: Columns>(row: &R, column: &'static str) -> Result<u32, St
     u32::try_from(value).map_err(|_| corrupt(column, value))
 }
 
-/// A name that must be one of an enum's.
+/// Parses a column with the name of an enum's value.
 fn named<R: Columns, T>(row: &R, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
     let text = row.text(column)?;
     parse(&text).ok_or_else(|| corrupt(column, text))
@@ -44,7 +44,7 @@ fn maybe_named<R: Columns, T>(
     row.maybe_text(column)?.map(|text| parse(&text).ok_or_else(|| corrupt(column, text))).transpose()
 }
 
-/// A value that is kept as JSON.
+/// Parses a JSON column.
 fn json<R: Columns, T: DeserializeOwned>(row: &R, column: &'static str) -> Result<T, StoreError> {
     let text = row.text(column)?;
     serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(format!("column {column}: {error}")))
@@ -55,18 +55,18 @@ fn price<R: Columns>(row: &R) -> Result<Money, StoreError> {
     Ok(Money { amount: row.int("price_amount")?, currency })
 }
 
-/// An order's tag as the signed number by which its row is found.
+/// An order's tag as the signed number of its column.
 pub(super) fn tag_of(order: OrderId) -> i32 {
     order.drop_tag().cast_signed()
 }
 
-/// Of a key's digest, what an order's row keeps: enough to know most other keys from it.
+/// The bits of a key's digest in an order's row: enough to exclude most other keys.
 pub(super) fn key_bits(digest: KeyDigest) -> i32 {
     let [a, b, c, d, ..] = *digest.0.as_bytes();
     i32::from_be_bytes([a, b, c, d])
 }
 
-/// The bits of a fingerprint as the signed number that SQL can keep.
+/// A fingerprint as a signed number, which SQL can store.
 pub(super) fn fingerprint_bits(fingerprint: Fingerprint) -> i64 {
     fingerprint.0.cast_signed()
 }
@@ -177,8 +177,8 @@ macro_rules! drop_columns {
 }
 pub(super) use drop_columns;
 
-/// Drops, from rows of drops joined with their variants in which a drop's rows follow each other in the spec's order.
-/// One statement reads both, so they are of one moment.
+/// Drops, from rows of drops joined with their variants, with consecutive rows of a drop in the spec's order. One
+/// statement reads both, so they are consistent.
 pub(super) fn drops<R: Columns>(rows: &[R]) -> Result<Vec<DropImage>, StoreError> {
     let mut drops: Vec<(DropRow, u32)> = Vec::new();
     for row in rows {
@@ -230,15 +230,15 @@ fn add_variant<R: Columns>(drop: &mut DropRow, row: &R, id: VariantId) -> Result
     Ok(())
 }
 
-/// How the column `key` of an order begins that holds a digest.
+/// The first character of an order's column `key` if it holds a digest.
 const DIGEST: char = '#';
 
-/// What the column `key` of an order holds. A key may say who somebody is, so its text is not kept.
+/// The text of an order's column `key`. A key may identify a person, so its text is not stored.
 pub(super) fn key_text(digest: KeyDigest) -> String {
     format!("{DIGEST}{}", digest.0.simple())
 }
 
-/// Rows from before have the text of their key.
+/// Whether a row has the text of its key, as old rows do.
 pub(super) fn has_plain_key<R: Columns>(row: &R) -> Result<bool, StoreError> {
     Ok(!row.text("key")?.starts_with(DIGEST))
 }

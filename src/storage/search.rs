@@ -1,7 +1,8 @@
-//! Lists that are filtered by a range: newest first, however few rows are in the range, and with a bound on what one page reads.
+//! Lists filtered by a range: newest first, for any number of rows in the range, and with a bound on the rows read for
+//! one page.
 //!
-//! Few rows of a range are found in the range's own index, and sorted. Of many, the list's index is walked from the newest on, and the page ends
-//! where the walk does; the next page goes on from there.
+//! If few rows are in the range, they are found in the range's own index and sorted. Otherwise the list's index is
+//! walked from the newest on, and the page ends where the walk ends; the next page continues there.
 
 use super::sql::{Columns, Session, Value};
 use super::{Found, StoreError};
@@ -9,29 +10,29 @@ use sqlx::AssertSqlSafe;
 use std::fmt::Write;
 use uuid::Uuid;
 
-/// So many rows of a range are few.
+/// Up to this many rows of a range count as few.
 const FEW: u32 = 1_000;
-/// Rows that one page walks past.
+/// Rows examined for one page.
 const WALK: u32 = 5_000;
 
-/// A condition, with a `?` for each of its values.
+/// A condition, with a `?` for its value.
 pub(super) type Condition = (&'static str, Option<Value>);
 
-/// What a page is made of.
+/// The query of a page.
 pub(super) struct Search {
-    /// Whose rows.
+    /// The table to search.
     pub table: &'static str,
-    /// Conditions that the list's index decides.
+    /// Conditions that the list's index covers.
     pub conditions: Vec<Condition>,
-    /// The column that the range is of.
+    /// The column of the range.
     pub column: &'static str,
-    /// Conditions on that column; none is a list without a range.
+    /// Conditions on that column; empty for a list without a range.
     pub range: Vec<Condition>,
-    /// How many of the conditions the range's own index begins with. `None`: there is no such index.
+    /// How many of the conditions are the prefix of the range's own index. `None`: there is no such index.
     pub indexed: Option<usize>,
 }
 
-/// A statement in the making.
+/// A statement under construction.
 #[derive(Default)]
 struct Statement {
     text: String,
@@ -39,7 +40,7 @@ struct Statement {
 }
 
 impl Statement {
-    /// Adds a text of ours. Each `?` in it becomes the number of its value.
+    /// Adds a literal text. Each `?` in it becomes the number of its value.
     fn add(&mut self, text: &str, values: impl IntoIterator<Item = Value>) {
         let mut values = values.into_iter();
         for (index, part) in text.split('?').enumerate() {
@@ -60,14 +61,14 @@ impl Statement {
     }
 
     async fn read<S: Session>(self, session: &mut S) -> Result<Vec<S::Row>, StoreError> {
-        // Made of texts of this program alone: what a caller says is always a value.
+        // The text consists of this program's literals only: input is always a value.
         session.all(AssertSqlSafe(self.text), self.values).await
     }
 }
 
 impl Search {
-    /// The rows of a page, newest first, those before `after`. `head` ends with `WHERE`, and `tail` follows the page. `row` makes the page's items
-    /// of the statement's rows.
+    /// The rows of a page, newest first, those before `after`. `head` ends with `WHERE`, and `tail` follows the page.
+    /// `row` builds the page's items from the statement's rows.
     pub async fn page<S: Session, T>(
         &self,
         session: &mut S,
@@ -106,7 +107,7 @@ impl Search {
         Ok(found <= i64::from(FEW))
     }
 
-    /// The first rows of the range, in the order of its index.
+    /// Selects the first rows of the range, in the order of its index.
     fn add_range(&self, statement: &mut Statement, columns: &str, indexed: usize, limit: u32) {
         statement.add(&format!("SELECT {columns} FROM {} WHERE ", self.table), []);
         statement.all(&self.conditions[..indexed]);
@@ -118,7 +119,7 @@ impl Search {
     fn add_few(&self, page: &mut Statement, indexed: usize, (after, limit): (Uuid, u32)) {
         let others = &self.conditions[indexed..];
         page.add(" id IN (SELECT id FROM (", []);
-        // There may be some more by now.
+        // There may be more rows by now.
         self.add_range(page, if others.is_empty() { "id" } else { "*" }, indexed, 2 * FEW);
         page.add(") AS found WHERE id < ? AND ", [after.into()]);
         page.all(others);
@@ -136,7 +137,7 @@ impl Search {
         page.add(" ORDER BY id DESC LIMIT ?)", [limit.into()]);
     }
 
-    /// The last row that a walk reads, if it does not come to the list's end before.
+    /// The last row that a walk reads, unless it reaches the list's end before.
     async fn end_of_walk<S: Session>(&self, session: &mut S, after: Uuid) -> Result<Option<Uuid>, StoreError> {
         let mut last = Statement::default();
         last.add(&format!("SELECT id FROM {} WHERE id < ? AND ", self.table), [after.into()]);

@@ -1,8 +1,8 @@
-//! The little that the two databases have to offer so that everything else is written once: sessions that run
-//! statements, values that go in, rows that come out, and the projection's bulk writes.
+//! The common interface of the two databases, so that everything else is written once: sessions that run statements,
+//! values as parameters, rows as results, and the projection's bulk writes.
 //!
-//! Both understand `$1`, the same `SELECT`s and `ON CONFLICT`, so most statements are one text. What differs (bulk
-//! writes, lists of ids, locks) is a method of [`Session`].
+//! Both understand `$1`, the same `SELECT`s and `ON CONFLICT`, so most statements are one text. The differences (bulk
+//! writes, lists of ids, locks) are methods of [`Session`].
 
 use super::StoreError;
 use crate::domain::{OrderId, Timestamp};
@@ -104,10 +104,10 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// A connection, taken from the pool for one operation and given back when dropped. One from [`Database::transaction`]
-/// undoes everything unless [`Session::commit`] returns.
+/// A connection, taken from the pool for one operation and returned on drop. One from [`Database::transaction`] rolls
+/// back unless [`Session::commit`] returns.
 pub(super) trait Session: Send {
-    /// The driver's row.
+    /// A row of the driver.
     type Row: Columns;
 
     /// All rows of a query.
@@ -117,14 +117,14 @@ pub(super) trait Session: Send {
         args: Vec<Value>,
     ) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
-    /// Runs a statement; returns how many rows it changed.
+    /// Runs a statement; returns the number of changed rows.
     fn run(
         &mut self,
         sql: impl SqlSafeStr + Send,
         args: Vec<Value>,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// All rows whose id is in `ids`: `sql` is completed with the list, then with `tail`. Any number of ids, any order.
+    /// All rows with an id in `ids`: `sql` is completed with the list, then with `tail`. Any number of ids, any order.
     fn all_of(
         &mut self,
         sql: &'static str,
@@ -135,44 +135,45 @@ pub(super) trait Session: Send {
     /// The rows of orders. Any number, any order.
     fn orders(&mut self, ids: &[OrderId]) -> impl Future<Output = Result<Vec<Self::Row>, StoreError>> + Send;
 
-    /// Keeps every other transaction that asks for the same lock waiting until this one is over. An account's is its id: see the
-    /// order of locks in [`crate::storage`].
+    /// Blocks other transactions that take the same lock until this one ends. An account's key is its id: see the order
+    /// of locks in [`crate::storage`].
     fn lock(&mut self, key: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Locks the profiles of an account and of everybody whom it follows, in the order of their ids. The account's lock is held.
+    /// Locks the profiles of an account and of all creators it follows, in the order of their ids. The caller holds the
+    /// account's lock.
     fn lock_profiles(&mut self, user: Uuid) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The row of a watermark, locked until this transaction is over.
+    /// The row of a watermark, locked until this transaction ends.
     fn lock_watermark(&mut self, journal: Uuid) -> impl Future<Output = Result<Option<Self::Row>, StoreError>> + Send;
 
     /// Adds drops with all their variants.
     fn insert_drops(&mut self, drops: &[&DropImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Rewrites what changes in a drop.
+    /// Rewrites the changing columns of drops.
     fn update_drops(&mut self, drops: &[&DropImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Rewrites the stock of variants.
     fn update_variants(&mut self, variants: &[VariantImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Adds orders.
+    /// Adds orders in their final state.
     fn insert_orders(&mut self, orders: &[NewOrder]) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Rewrites what changes in an order.
+    /// Rewrites the changing columns of orders.
     fn update_orders(&mut self, orders: &[OrderImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Adds refusals.
+    /// Adds refusals that their keys keep.
     fn insert_refusals(
         &mut self,
         journal: Uuid,
         refusals: &[RefusalRow],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Adds what orders' rows do not keep.
+    /// Adds history that orders' rows do not keep.
     fn insert_notes(&mut self, notes: &[OrderNote]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Adds what became of orders to their buyers' inboxes.
+    /// Adds notifications of orders to their buyers' inboxes.
     fn insert_order_news(
         &mut self,
         journal: Uuid,
         notifications: &[OrderNotification],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Makes a transaction's work last.
+    /// Commits the transaction.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The only row of a query, if there is one.
@@ -185,51 +186,52 @@ pub(super) trait Session: Send {
     }
 }
 
-/// A database: a bounded number of sessions.
+/// A database: a bounded number of sessions, and the statements that differ.
 pub(super) trait Database: Send + Sync + 'static {
-    /// What its operations run in.
+    /// The type of its sessions.
     type Session: Session + 'static;
-    /// `sqlite` or `postgres`.
+    /// Either `sqlite` or `postgres`.
     const KIND: &'static str;
 
-    /// The time of the database's own clock, in milliseconds: an expression.
+    /// An expression: the time of the database's clock, in milliseconds.
     const NOW_MS: &'static str;
-    /// A row where there is a table of the migrations that were made.
+    /// A query that returns a row if there is a table of migrations.
     const HAS_MIGRATIONS: &'static str;
-    /// The first of a product's `images`, as JSON text, null where there is none.
+    /// An expression: the first of a product's `images`, as JSON text, null if there is none.
     const FIRST_IMAGE: &'static str;
-    /// The rows of `$1`'s orders whose ids are below `$2`, newest first, `$3` at the most.
+    /// A query: `$1`'s orders with ids below `$2`, newest first, at most `$3`.
     const ORDERS_OF: &'static str;
-    /// The row of the first order that `$1` placed with a key that has the bits `$2` and is kept as `$3`, or as `$4`.
+    /// A query: the first order that `$1` placed with a key of the bits `$2`, stored as `$3` or `$4`.
     const ORDER_OF_KEY: &'static str;
-    /// What comes before a condition on the user of lines of the inbox, where an index begins with something else.
+    /// The prefix of a condition on the user of inbox entries, if the index begins with another column.
     const OF_INBOX: &'static str;
-    /// The row of the first refusal of a key that has the digest `$1`.
+    /// A query: the first refusal of a key with the digest `$1`.
     const REFUSAL_OF_KEY: &'static str;
 
     /// A session for reading.
     fn session(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
-    /// A session for a list that everybody may read: not all of them at once go to such lists.
+    /// A session for public lists, which may only take some of all sessions.
     fn browse(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
-    /// A session in which everything happens or nothing does.
+    /// A session that commits or rolls back as a whole.
     fn transaction(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
     /// The number of this program's last migration.
     fn latest_migration() -> i64;
-    /// Brings the schema up to date.
+    /// Applies the migrations that the schema lacks.
     fn migrate(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Takes what was deleted out of files in which this database would leave it. Returns at once; it is done moments later.
+    /// Removes deleted data from the files in which this database would leave it. Returns at once; the work is done
+    /// moments later.
     fn erase_deleted(&self) {}
-    /// Closes every connection.
+    /// Waits at most [`CLOSE_TIMEOUT`].
     fn close(&self) -> impl Future<Output = ()> + Send;
-    /// Writes the database as it is now into an empty file.
+    /// Writes a consistent copy of the database into an empty file.
     fn copy_into(&self, file: &Path) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// How long an operation waits for a place, and then for a connection.
+/// How long an operation waits for a slot, and then for a connection.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long one statement may run in the database, and a client's whole operation take.
+/// How long one statement may run in the database, and a client's whole operation may take.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
-/// See [`STATEMENT_TIMEOUT`]. A connection that hangs (no answer, no reset) is given up after this.
+/// The client-side limit of an operation: a connection that hangs (no answer, no reset) is given up after this.
 pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 const _: () = assert!(ACQUIRE_TIMEOUT.as_secs() + STATEMENT_TIMEOUT.as_secs() < OPERATION_TIMEOUT.as_secs());
@@ -237,15 +239,15 @@ const _: () = assert!(ACQUIRE_TIMEOUT.as_secs() + STATEMENT_TIMEOUT.as_secs() < 
 /// How long connections may take to close.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Slots for operations, so that a crowd waits here and not in the pool, which would open and close connections. A crowd that reads
-/// what everybody may read takes half of them at the most: the others are for logins and for what people do.
+/// Slots for operations, so that a crowd waits here and not in the pool, which would open and close connections. Reads
+/// of public lists take at most half of them: the others are for logins and for users' own requests.
 #[derive(Clone)]
 pub(super) struct Slots {
     all: Arc<Semaphore>,
     browsing: Arc<Semaphore>,
 }
 
-/// A place that is taken, until it is dropped.
+/// A taken slot, until it is dropped.
 pub(super) struct Slot {
     _of_all: OwnedSemaphorePermit,
     _of_browsing: Option<OwnedSemaphorePermit>,
@@ -257,12 +259,12 @@ impl Slots {
         Self { all: Arc::new(Semaphore::new(count)), browsing: Arc::new(Semaphore::new((count / 2).max(1))) }
     }
 
-    /// Waits for a place, for a short time.
+    /// Waits for a slot, up to [`ACQUIRE_TIMEOUT`].
     pub async fn take(&self) -> Result<Slot, StoreError> {
         Ok(Slot { _of_all: permit(&self.all).await?, _of_browsing: None })
     }
 
-    /// The same, among the slots that lists for everybody may have.
+    /// Like [`Self::take`], among the slots for public lists.
     pub async fn take_for_browsing(&self) -> Result<Slot, StoreError> {
         let browsing = permit(&self.browsing).await?;
         Ok(Slot { _of_all: permit(&self.all).await?, _of_browsing: Some(browsing) })

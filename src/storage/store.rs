@@ -1,4 +1,4 @@
-//! [`Store`] over any [`Database`]: every operation within a time limit, each in the file of its concern.
+//! [`Store`] for any [`Database`]: every operation within a time limit, implemented in the file of its topic.
 
 use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
@@ -19,22 +19,22 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use std::{future::Future, path::Path, time::Duration};
 use uuid::Uuid;
 
-/// The store of one database, and what it remembers of it.
+/// The store of one database, and its caches.
 pub(super) struct SqlStore<D> {
     db: D,
     creators: Cache<CreatorId, Creator>,
     products: Cache<ProductId, Product>,
-    /// Only drops that are over: the others change with every order, and live in the registry.
+    /// Only drops that are over: the others change with every order, and are in the registry.
     drops: Cache<DropId, DropRow>,
     reads: IntCounterVec,
     fan_out_max: u32,
 }
 
-/// Bytes of rows that each cache keeps, roughly.
+/// Bytes of rows in each cache, roughly.
 const CACHE_BYTES_MAX: u64 = 16 << 20;
 
 impl<D> SqlStore<D> {
-    /// `fan_out_max`: see [`super::connect_with`].
+    /// `fan_out_max`: see [`super::StoreOptions`].
     pub fn new(db: D, fan_out_max: u32) -> Self {
         let help = "Reads of single rows, by what was read and whether memory had it.";
         let reads = IntCounterVec::new(Opts::new("livedrop_cache_reads_total", help), &["of", "result"]);
@@ -59,7 +59,7 @@ fn weigh_creator(creator: &Creator) -> usize {
 fn weigh_product(product: &Product) -> usize {
     let images = product.images.iter().map(|image| size_of_val(image) + image.url.len()).sum::<usize>();
     let variants = product.variants.iter().map(|variant| size_of_val(variant) + variant.name.len()).sum::<usize>();
-    // An attribute is a name, a short value and a node of a tree.
+    // An attribute is a name, a short value and a tree node.
     let attributes = product.attributes.len() * 256;
     size_of::<Product>() + product.name.len() + product.description.len() + images + variants + attributes
 }
@@ -74,8 +74,8 @@ const MIGRATE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// A copy reads every row.
 const COPY_TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
 
-/// Gives an operation up when its time is over: a connection that is silent without being closed must not hold a request
-/// for ever.
+/// Aborts an operation at its time limit: a connection that is silent without being closed must not hold a request
+/// forever.
 async fn within<T>(limit: Duration, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let late = || StoreError::unavailable(std::io::ErrorKind::TimedOut, "the database did not answer in time");
     tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| Err(late()))

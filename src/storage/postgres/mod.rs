@@ -1,4 +1,4 @@
-//! Postgres.
+//! Postgres: connecting, migrating and sessions.
 
 mod opening;
 mod requirements;
@@ -23,12 +23,12 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 columns!(PgRow);
 
-/// A pool, and a place in front of it for each connection.
+/// A pool, and a slot in front of it for each connection.
 pub(super) struct PostgresDatabase {
     pool: PgPool,
     slots: Slots,
     options: PgConnectOptions,
-    /// How a transaction begins, where its settings do not come from its session.
+    /// The statement that begins a transaction, if its settings do not come from the session.
     begin: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
 }
 
 impl PostgresDatabase {
-    /// Connects once to see what there is, and makes a pool of up to `connections`, which connects when it is used.
+    /// Connects once to inspect the server, and makes a pool of up to `connections`, which connects on use.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
         let target = Target::parse(url).map_err(|reason| StoreError::Refused(format!("the database url {reason}")))?;
         let Opened { options, connections, pooled } = opening::open(&target, connections).await?;
@@ -56,8 +56,8 @@ impl PostgresDatabase {
         Ok(Self { pool, slots: Slots::new(connections), options, begin })
     }
 
-    /// Migrates in one transaction, under a lock that ends with it. Behind a pooler a session's lock would stay with whoever gets that
-    /// session next.
+    /// Migrates in one transaction, under a lock that ends with it. Behind a pooler a session lock would stay with the
+    /// next user of that session.
     async fn migrate_in_transaction(&self) -> Result<(), StoreError> {
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
         migrator.set_locking(false);
@@ -68,7 +68,7 @@ impl PostgresDatabase {
             let mut tx = connection.begin_with(begin).await.map_err(from_sqlx)?;
             let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATING);
             lock.execute(&mut *tx).await.map_err(from_sqlx)?;
-            // `run` wants more of lifetimes than a future that is sent between threads can promise.
+            // `run` has lifetime bounds that a future sent between threads cannot meet.
             migrator.run_direct(None, &mut *tx, false).await.map_err(from_migrate)?;
             tx.commit().await.map_err(from_sqlx)
         };
@@ -79,7 +79,7 @@ impl PostgresDatabase {
     }
 }
 
-/// The key of the lock under which one process after the other migrates: any number that nothing else uses.
+/// The key of the lock that serialises migrations of several processes: any number that nothing else uses.
 const MIGRATING: i64 = 0x6c69_7665_6472_6f70;
 
 impl Database for PostgresDatabase {
@@ -124,20 +124,20 @@ impl Database for PostgresDatabase {
         if self.begin.is_some() {
             return self.migrate_in_transaction().await;
         }
-        // One of the pool's: the role may be allowed no other. A migration may take longer than a statement of ours ever should, so the
-        // connection is closed in any case, and with it goes the lock under which two processes that start at once migrate one after
-        // the other.
+        // A connection of the pool: the role may be allowed no other. A migration may take longer than any other
+        // statement, so the connection is closed in any case. That also releases the lock under which two processes
+        // that start at once migrate in turns.
         let _place = self.slots.take().await?;
         let mut connection = self.pool.acquire().await.map_err(from_sqlx)?.detach();
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await.map_err(from_sqlx)?;
         let result = MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(from_migrate);
-        // A server that is gone needs no goodbye.
+        // A server that is gone needs no orderly close.
         let _ = connection.close().await;
         result
     }
 
     async fn close(&self) {
-        // A server that is silent would be waited for without end.
+        // A silent server would be waited for without end.
         if tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
             tracing::warn!("the database did not let go of its connections; they are cut");
         }
@@ -150,7 +150,7 @@ impl Database for PostgresDatabase {
 
 /// A connection, or a transaction on one.
 pub(super) struct PostgresSession {
-    // In this order: the connection goes back before the place is free.
+    // Field order matters: the connection goes back before the slot is free.
     link: Link,
     _place: Slot,
 }
@@ -169,8 +169,8 @@ impl PostgresSession {
     }
 }
 
-/// Postgres has no text with a zero character in it. One that comes from a journal must not stop the projection for ever,
-/// so it is written as the replacement character.
+/// Postgres has no text with a zero character. One in a journal record must not stop the projection forever, so it is
+/// written as the replacement character.
 fn text(value: &str) -> String {
     if value.contains('\0') { value.replace('\0', "\u{fffd}") } else { value.to_owned() }
 }

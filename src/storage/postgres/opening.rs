@@ -1,4 +1,4 @@
-//! The first connection: how it is encrypted, what stands between us and the server, and how many connections there may be.
+//! The first connection: its encryption, a pooler in between, and the number of connections allowed.
 
 use super::target::Target;
 use crate::storage::StoreError;
@@ -10,22 +10,23 @@ use std::io;
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// How long one try to connect may take.
+/// Time limit of one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// SQLSTATE `protocol_violation`: what PgBouncer calls most of what it does not like.
+/// SQLSTATE `protocol_violation`: PgBouncer's code for most errors.
 const PROTOCOL_VIOLATION: &str = "08P01";
 
-/// What the pool is made of.
+/// The parameters of the pool.
 pub struct Opened {
-    /// For every connection.
+    /// Options of every connection.
     pub options: PgConnectOptions,
-    /// How many connections the pool may have.
+    /// Size of the pool.
     pub connections: u32,
-    /// Whether a pooler hands the server's sessions around: nothing that lasts longer than a transaction may be set in one.
+    /// Whether a pooler shares the server's sessions: no setting may last longer than a transaction.
     pub pooled: bool,
 }
 
-/// Settings of every session. The journal deletes what a commit has taken over, so a commit has to last, whatever the server's default is.
+/// Settings of every session. The journal deletes records after their commit, so a commit has to be durable, whatever
+/// the server's default is.
 pub fn settings() -> [(&'static str, String); 3] {
     let limit = format!("{}ms", STATEMENT_TIMEOUT.as_millis());
     [
@@ -35,14 +36,14 @@ pub fn settings() -> [(&'static str, String); 3] {
     ]
 }
 
-/// Connects once, looks around, and closes the connection again.
+/// Connects once, inspects the server, and closes the connection again.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] for what may pass, [`StoreError::Refused`] for what does not.
 pub async fn open(target: &Target, wanted: u32) -> Result<Opened, StoreError> {
     let base = target.options.clone().application_name("livedrop");
     let direct = base.clone().options(settings());
-    // A pooler refuses what it would have to remember for a session.
+    // A pooler refuses settings that it would have to remember for a session.
     let plain = base.extra_float_digits(None);
     let (options, mut first) = match connect(target, &direct).await {
         Ok(connected) => connected,
@@ -61,7 +62,7 @@ pub async fn open(target: &Target, wanted: u32) -> Result<Opened, StoreError> {
         Ok(looked) => looked?,
         Err(_) => return Err(unavailable(target, &"the server does not answer")),
     };
-    // Its place is needed by what comes next, and the server takes a moment to notice a connection that is merely dropped.
+    // The next connection needs its slot, and the server takes a moment to notice a connection that is merely dropped.
     let _ = tokio::time::timeout(CONNECT_TIMEOUT, first.close()).await;
     let ssl = options.get_ssl_mode();
     tell_encryption(target, ssl);
@@ -73,7 +74,7 @@ pub async fn open(target: &Target, wanted: u32) -> Result<Opened, StoreError> {
     Ok(Opened { options, connections, pooled })
 }
 
-/// Tries the modes that the URL allows. What was got once is insisted on later.
+/// Tries the modes that the URL allows. Later connections must use the mode that worked.
 async fn connect(target: &Target, options: &PgConnectOptions) -> Result<(PgConnectOptions, PgConnection), Error> {
     let mut last = Error::PoolTimedOut;
     for mode in target.modes() {
@@ -91,7 +92,7 @@ async fn connect(target: &Target, options: &PgConnectOptions) -> Result<(PgConne
     Err(last)
 }
 
-/// Whether another mode might get further: no TLS, a certificate that is not good, or a server whose rules differ with encryption.
+/// Whether another mode might succeed: no TLS, an invalid certificate, or a server whose rules differ with encryption.
 fn is_about_encryption(error: &Error) -> bool {
     match error {
         Error::Tls(_) => true,
@@ -108,7 +109,7 @@ fn is_startup_parameter(error: &Error) -> bool {
     })
 }
 
-/// What does not get better by waiting ends the start; what may pass is waited for.
+/// Sorts a failure to connect: a permanent one ends the start, a passing one is retried.
 fn sorted(target: &Target, error: Error) -> StoreError {
     let place = &target.place;
     match &error {
@@ -133,8 +134,9 @@ fn sorted(target: &Target, error: Error) -> StoreError {
     }
 }
 
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>. Passing: connection exceptions (08), resources and full servers (53), a
-/// server that starts or stops (57), system errors (58). PgBouncer says 08P01 for nearly everything.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>. Passing: connection exceptions (08), resources and
+/// full servers (53), a server that starts or stops (57), system errors (58). PgBouncer uses 08P01 for nearly
+/// everything.
 fn refuses(code: &str, told: &str) -> bool {
     if code == PROTOCOL_VIOLATION {
         return ["startup parameter", "no such database", "no such user", "password", "SSL required"]
@@ -150,7 +152,7 @@ fn unavailable(target: &Target, reason: &dyn std::fmt::Display) -> StoreError {
 
 struct Found {
     settings_arrived: bool,
-    /// Connections that our role may have on this database.
+    /// Connections that the role may have to this database.
     limit: u32,
 }
 
@@ -163,7 +165,7 @@ async fn look(connection: &mut PgConnection) -> Result<Found, Error> {
         CAST(coalesce((SELECT rolconnlimit FROM pg_roles WHERE rolname = session_user), -1) AS BIGINT) AS of_role, \
         CAST(coalesce((SELECT datconnlimit FROM pg_database WHERE datname = current_database()), -1) AS BIGINT) AS of_database \
         FROM pg_settings WHERE name = 'statement_timeout'";
-    // No prepared statement: a pooler that knows none shall fail where that is told.
+    // No prepared statement: a pooler without support for them has to fail later, where the error explains it.
     let row = sqlx::raw_sql(SQL).fetch_one(&mut *connection).await?;
     let timeout: i64 = row.try_get("timeout")?;
     let limits = ["of_server", "of_role", "of_database"].map(|column| row.try_get::<i64, _>(column));
@@ -174,15 +176,15 @@ async fn look(connection: &mut PgConnection) -> Result<Found, Error> {
     Ok(Found { settings_arrived: u128::try_from(timeout) == Ok(STATEMENT_TIMEOUT.as_millis()), limit })
 }
 
-/// Whether two connections of ours get the same session of the server, as behind a pooler of transactions. Such a pooler has to know
-/// prepared statements, which is tried.
+/// Whether two connections get the same server session, as behind a transaction pooler. Such a pooler has to support
+/// prepared statements, which is tested.
 async fn is_shared(options: &PgConnectOptions, first: &mut PgConnection, target: &Target) -> Result<bool, StoreError> {
-    // A role with a single connection has no second one; then there is nothing to compare.
+    // A role with a single connection cannot open a second one; then there is nothing to compare.
     let Ok(Ok(mut second)) = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await else { return Ok(false) };
     let asked = async {
         let shared = process(first).await? == process(&mut second).await?;
         if shared {
-            // Statements of one name and two texts, and the first again.
+            // Statements of one name and two texts, then the first again.
             number(first, "SELECT CAST(1 AS BIGINT) + $1").await?;
             number(&mut second, "SELECT CAST(2 AS BIGINT) + $1").await?;
             number(first, "SELECT CAST(1 AS BIGINT) + $1").await?;
@@ -231,7 +233,7 @@ fn tell_encryption(target: &Target, got: PgSslMode) {
     }
 }
 
-/// One is left to people and to commands beside the server, where there is more than one.
+/// Leaves one connection to people and to commands run beside the server, if there is more than one.
 fn tell_connections(wanted: u32, limit: u32) -> u32 {
     let most = if limit > 2 { limit - 1 } else { limit.max(1) };
     if wanted > most {

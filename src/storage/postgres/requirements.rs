@@ -1,14 +1,14 @@
-//! What a Postgres has to be, asked before the schema is made. Otherwise the first row that it refuses would say so.
+//! Requirements on a Postgres, checked before the schema is made. Otherwise the first rejected row would reveal them.
 
 use super::PostgresDatabase;
 use crate::storage::StoreError;
 use crate::storage::sql::{Columns, Database, Session, args};
 use tracing::info;
 
-/// The oldest that is tried, as Postgres writes it.
+/// The oldest tested version, as Postgres writes it.
 const VERSION_MIN: i64 = 140_000;
 
-/// `closed`: tables that the role may not read and write, where they are there already.
+/// `closed`: existing tables that the role may not read and write.
 const FACTS: &str = "SELECT current_setting('server_encoding') AS encoding, \
     CAST(current_setting('server_version_num') AS BIGINT) AS number, current_setting('server_version') AS version, \
     current_setting('synchronous_commit') AS commits, current_setting('fsync') AS fsync, \
@@ -21,12 +21,12 @@ const FACTS: &str = "SELECT current_setting('server_encoding') AS encoding, \
      AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') \
      AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))) AS closed";
 
-/// Looks at the server, the database and our rights in it.
+/// Checks the server, the database and the role's rights in it.
 ///
 /// # Errors
 /// [`StoreError::Refused`], one line that says what to change.
 pub(super) async fn check(db: &PostgresDatabase) -> Result<(), StoreError> {
-    // A transaction: behind a pooler our settings are made for each.
+    // A transaction: behind a pooler the settings are made for each.
     let mut tx = db.transaction().await?;
     let row = tx.one(FACTS, args![]).await?;
     let row = row.ok_or_else(|| StoreError::Corrupt("the server says nothing about itself".to_owned()))?;

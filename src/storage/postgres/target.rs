@@ -1,6 +1,6 @@
-//! What a Postgres URL says: where the server is, and how connections to it are encrypted, as libpq means it.
+//! Parses a Postgres URL: the server's address and the encryption of connections, with libpq's meaning.
 //!
-//! No text of this file repeats the URL or a part of it that may be a password.
+//! No message of this file repeats the URL or a part of it that may be a password.
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::net::IpAddr;
@@ -8,25 +8,25 @@ use std::path::Path;
 use std::str::FromStr;
 use url::Url;
 
-/// Parameters that sqlx understands. The others would be ignored, `channel_binding=require` as well.
+/// Parameters that sqlx understands. It would ignore all others, even `channel_binding=require`.
 const PARAMETERS: [&str; 10] =
     ["sslcert", "sslkey", "host", "hostaddr", "port", "dbname", "user", "password", "application_name", "options"];
-/// What PostgreSQL 16 calls the system's authorities.
+/// PostgreSQL 16's name for the system's authorities.
 const SYSTEM_ROOTS: &str = "system";
 
 /// A server and a database on it.
 #[derive(Clone)]
 pub struct Target {
-    /// Without a mode of encryption: see [`Target::modes`].
+    /// Without a TLS mode: see [`Target::modes`].
     pub options: PgConnectOptions,
-    /// `host:port`, or a socket's path. For people.
+    /// `host:port`, or a socket's path. For messages.
     pub place: String,
-    /// What the URL asks for.
+    /// The TLS mode of the URL.
     pub ssl: PgSslMode,
 }
 
 impl Target {
-    /// Reads a URL. Touches no file and no server.
+    /// Parses a URL. Touches no file and no server.
     ///
     /// # Errors
     /// One line that says what is wrong, without a password.
@@ -54,7 +54,7 @@ impl Target {
         if let Some(address) = bare {
             options = options.host(&address);
         }
-        // As libpq does, also where the URL is silent.
+        // As libpq does, even if the URL has no such parameter.
         let mode = mode.or_else(|| std::env::var("PGSSLMODE").ok().filter(|text| !text.is_empty()));
         let root = root.or_else(|| std::env::var("PGSSLROOTCERT").ok().filter(|text| !text.is_empty()));
         let ssl = ssl_mode(mode.as_deref(), root.as_deref())?;
@@ -71,13 +71,13 @@ impl Target {
         Ok(Self { options, place, ssl })
     }
 
-    /// Whether nobody stands between us and the server: it is on this machine.
+    /// Whether the server is on this machine, so that no network is in between.
     pub fn is_here(&self) -> bool {
         let host = self.options.get_host();
         host == "localhost" || host.starts_with('/') || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
     }
 
-    /// The modes to connect with, one after the other until one works.
+    /// The TLS modes to try, in order, until one works.
     pub fn modes(&self) -> &'static [PgSslMode] {
         match self.ssl {
             PgSslMode::Disable => &[PgSslMode::Disable],
@@ -90,7 +90,7 @@ impl Target {
     }
 }
 
-/// A `/`, `?` or `#` in a password ends what a URL calls the authority: the password's rest would be taken for a database's
+/// A `/`, `?` or `#` in a password ends the URL's authority: the rest of the password would be taken for a database
 /// name, and be shown.
 fn no_stray_characters(text: &str) -> Result<(), String> {
     let after = text.split_once("://").map_or("", |(_, after)| after);
@@ -112,7 +112,7 @@ fn ssl_mode(mode: Option<&str>, root: Option<&str>) -> Result<PgSslMode, String>
         None | Some("prefer") => PgSslMode::Prefer,
         Some("disable") => PgSslMode::Disable,
         Some("allow") => PgSslMode::Allow,
-        // libpq's rule: with an authority at hand, the certificate is checked.
+        // libpq's rule: with `sslrootcert`, the certificate is checked.
         Some("require") if root.is_some() => PgSslMode::VerifyCa,
         Some("require") => PgSslMode::Require,
         Some("verify-ca") => PgSslMode::VerifyCa,
@@ -130,8 +130,8 @@ fn ssl_mode(mode: Option<&str>, root: Option<&str>) -> Result<PgSslMode, String>
     Ok(mode)
 }
 
-/// The driver trusts the system's authorities besides `sslrootcert`. Where names are checked, none of them vouches for a stranger;
-/// where they are not, each of them would, for whoever has any certificate.
+/// The driver trusts the system's authorities besides `sslrootcert`. If host names are checked, none of them vouches
+/// for another host; if they are not, each of them would accept anybody with any certificate.
 fn nobody_else_is_trusted(file: &str, system: Option<&str>) -> Result<(), String> {
     if system == Some(file) {
         return Ok(());
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(modes("?sslmode=verify-full"), show(&[Mode::VerifyFull]));
         assert_eq!(modes("?sslmode=verify-full&sslrootcert=ca.pem"), show(&[Mode::VerifyFull]));
         assert_eq!(modes("?sslrootcert=system"), show(&[Mode::VerifyFull]));
-        // A socket's file is as private as its folder.
+        // A socket's file is as private as its directory.
         assert_eq!(modes("?sslmode=verify-full&host=/run/pg"), show(&[Mode::Disable]));
         for wrong in ["?sslmode=require&sslrootcert=system", "?sslmode=verify-ca"] {
             assert!(refusal(&format!("postgres://u@db/shop{wrong}")).contains("sslrootcert"), "{wrong}");

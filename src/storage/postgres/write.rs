@@ -1,4 +1,4 @@
-//! The projection's bulk writes: one statement a table, its rows as one array a column.
+//! The projection's bulk writes: one statement a table, with one array a column.
 //!
 //! `UNNEST` fills arrays of unequal length with nulls, so the columns of a table are always made from the same slice.
 

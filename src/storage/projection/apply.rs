@@ -1,4 +1,4 @@
-//! The write-behind transaction: journal records in, rows and the journal's watermark out, all or nothing.
+//! The write-behind transaction: applies journal records to rows and moves the journal's watermark, all or nothing.
 
 use super::aside;
 use super::aside::AsideRow;
@@ -12,7 +12,7 @@ use crate::storage::{Aside, ProjectionBatch, StoreError, Watermark};
 use crate::storage::{audit, inbox, keys};
 use uuid::Uuid;
 
-/// The sequence in a watermark's row of which no record has been applied.
+/// The sequence in a watermark's row before the first record is applied.
 pub(in crate::storage) const NOTHING_APPLIED: i64 = -1;
 
 pub(in crate::storage) async fn watermark<D: Database>(db: &D, journal: Uuid) -> Result<Option<Watermark>, StoreError> {
@@ -28,9 +28,9 @@ pub(in crate::storage) fn epoch_of<R: Columns>(row: &R) -> Result<u32, StoreErro
     u32::try_from(epoch).map_err(|_| StoreError::Corrupt(format!("column epoch holds {epoch}")))
 }
 
-/// The epoch of a journal whose database another one has taken over: no real one is as high.
+/// The epoch of a journal whose database another journal has taken over: no real epoch is as high.
 pub(in crate::storage) const RETIRED: u32 = u32::MAX;
-/// Two claims at once come one after the other.
+/// Serialises concurrent claims.
 pub(in crate::storage) const CLAIM_LOCK: Uuid = Uuid::from_u128(0x6c69_7665_6472_6f70_0000_636c_6169_6d00);
 
 pub(in crate::storage) async fn claim<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Result<u64, StoreError> {
@@ -64,13 +64,13 @@ pub(in crate::storage) async fn disown<D: Database>(db: &D) -> Result<u64, Store
     Ok(retired)
 }
 
-/// Takes the database away from every journal but this one: whoever still runs with another is fenced.
+/// Takes the database away from every journal but this one: servers that still run with another are fenced.
 async fn retire<S: Session>(tx: &mut S, except: Option<Uuid>) -> Result<u64, StoreError> {
     let sql = "UPDATE watermarks SET epoch = $2 WHERE journal_id <> $1 AND epoch <> $2";
     tx.run(sql, args![except.unwrap_or_default(), RETIRED]).await
 }
 
-/// `fan_out_max`: of a creator with more followers, none gets a line of the inbox of their own.
+/// `fan_out_max`: above this number of followers, a creator's followers get no inbox entries of their own.
 pub(in crate::storage) async fn project<D: Database>(
     db: &D,
     batch: &ProjectionBatch,
@@ -98,8 +98,8 @@ pub(in crate::storage) async fn project<D: Database>(
     Ok(())
 }
 
-/// Locks the watermark until the transaction ends, and checks that nobody newer owns it. Returns the last sequence number
-/// applied.
+/// Locks the watermark until the transaction ends, and checks that no newer epoch owns it. Returns the last applied
+/// sequence.
 pub(in crate::storage) async fn take_watermark<S: Session>(
     tx: &mut S,
     journal: Uuid,
@@ -121,8 +121,8 @@ pub(in crate::storage) async fn take_watermark<S: Session>(
     row.int("sequence")
 }
 
-/// The part of a batch that has not been applied yet, and the sequence number of its first record. A journal that was
-/// never applied may begin at 0 or 1.
+/// The part of a batch that has not been applied yet, and the sequence of its first record. A journal that was never
+/// applied may begin at 0 or 1.
 pub(in crate::storage) fn notifications(
     batch: &ProjectionBatch,
     applied: i64,
@@ -140,7 +140,7 @@ pub(in crate::storage) fn notifications(
     Ok((next, batch.records.get(known..).unwrap_or_default()))
 }
 
-/// Which records to apply, with their sequence numbers, and which to set aside.
+/// Splits records, with their sequences, into those to apply and those to set aside.
 pub(in crate::storage) fn around<'a>(
     first: u64,
     records: &'a [DropRecord],

@@ -1,24 +1,23 @@
-//! Records that the database refused for good, each with the later ones of its drop: kept as the journal has them, in the transaction that
-//! moves the watermark past them, until they are applied after all.
+//! Records that the database refused permanently, each with the later ones of its drop. They are stored in the
+//! journal's binary form, in the transaction that moves the watermark past them, until they are applied after all.
 
 use crate::domain::{DropId, DropRecord};
 use crate::storage::sql::{Columns, Database, Session, Value, args};
 use crate::storage::{SetAside, SetAsideDrop, StoreError};
 use uuid::Uuid;
 
-/// Characters of a reason that are kept.
+/// Longest stored reason, in characters.
 const REASON_CHARS_MAX: usize = 300;
 
-/// A row of the table.
+/// A row of the table `set_aside`.
 #[derive(Clone)]
 pub(in crate::storage) struct AsideRow {
-    /// The record.
+    /// The record's sequence.
     pub sequence: u64,
-    /// Its drop.
     pub drop: DropId,
-    /// As in the journal.
+    /// The record in the journal's binary form.
     pub bytes: Vec<u8>,
-    /// Why, in ASCII: what could not be written may be quoted in it.
+    /// Why it was refused, in ASCII: the reason may quote a text that could not be written.
     pub reason: String,
 }
 

@@ -1,8 +1,9 @@
 //! From journal records to rows.
 //!
-//! - `fold`: the arithmetic, pure: a batch of records and the rows that it touches in, final rows out.
+//! - `fold`: a pure function: a batch of records and the rows that it touches in, final rows out.
 //! - `apply`: the transaction: rows and the journal's watermark, all or nothing.
-//! - `aside`: records that the database refuses for good, with the later ones of their drops. `retry`: these applied after all.
+//! - `aside`: records that the database refuses permanently, with the later ones of their drops. `retry`: these applied
+//!   after all.
 
 pub(in crate::storage) mod apply;
 pub(in crate::storage) mod aside;

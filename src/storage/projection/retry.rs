@@ -1,4 +1,4 @@
-//! Records that were set aside are applied after all.
+//! Applies records that were set aside.
 
 use super::apply::{apply, take_watermark};
 use crate::domain::DropRecord;
@@ -7,7 +7,7 @@ use crate::storage::sql::{Database, Session, args};
 use crate::storage::{SetAside, StoreError};
 use uuid::Uuid;
 
-/// Applies a drop's next records and takes them out of the table, in one transaction.
+/// Applies a drop's next records and removes them from the table, in one transaction.
 pub(in crate::storage) async fn retry<D: Database>(
     db: &D,
     journal: Uuid,

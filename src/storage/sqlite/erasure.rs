@@ -1,5 +1,5 @@
-//! What was deleted does not stay in files: the database overwrites it, and the write-ahead log, which has what pages were before, is cut to
-//! nothing.
+//! Removes deleted data from files: the database overwrites it, and the write-ahead log, which has the old contents of
+//! pages, is truncated.
 
 use crate::storage::StoreError;
 use crate::storage::failure::from_sqlx;
@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing::warn;
 
-/// So often is tried to cut the log: somebody else may be reading from it.
+/// Attempts to truncate the log: another connection may be reading from it.
 const ATTEMPTS_MAX: u32 = 60;
-/// How long it waits in between.
+/// Pause between attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Cuts the log after deletions, one cut for those that come together. Cheap to clone.
+/// Truncates the log after deletions, once for deletions that come together. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Eraser {
     writer: SqlitePool,
     place: Slots,
-    /// Whether a cut is due that has not begun.
+    /// Whether a truncation is due and has not begun.
     due: Arc<AtomicBool>,
 }
 
@@ -29,9 +29,9 @@ impl Eraser {
         Self { writer, place, due: Arc::default() }
     }
 
-    /// Cuts the log, in a task of its own.
+    /// Truncates the log, in a task of its own.
     pub fn erase(&self) {
-        // A cut that has not begun takes this deletion with it.
+        // A truncation that has not begun covers this deletion too.
         if !self.due.swap(true, Ordering::AcqRel) {
             tokio::spawn(self.clone().run());
         }
@@ -67,7 +67,7 @@ mod tests {
     use std::time::{Duration, Instant};
     use uuid::Uuid;
 
-    /// How often a text is in the files of a folder.
+    /// How often a text occurs in the files of a directory.
     fn found(folder: &tempfile::TempDir, text: &str) -> usize {
         let files = std::fs::read_dir(folder.path()).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
         files.map(|bytes| bytes.windows(text.len()).filter(|window| *window == text.as_bytes()).count()).sum()
@@ -108,7 +108,7 @@ mod tests {
         let display_name = Some(format!("{mark} the second"));
         let change = UserChange { display_name, ..UserChange::default() };
         store.update_user(user.id, &change, &lines[0]).await.unwrap();
-        // Long enough for pages of its own, which are free later.
+        // Long enough for overflow pages, which are freed later.
         let creator = Creator {
             id: user.id.into(),
             handle: mark.to_owned(),

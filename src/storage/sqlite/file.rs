@@ -1,4 +1,4 @@
-//! The file that a SQLite URL names, and whether it can be used at all.
+//! The file of a SQLite URL, and checks that it can be used.
 
 use crate::storage::StoreError;
 use crate::storage::failure::from_sqlx;
@@ -11,12 +11,12 @@ use std::str::FromStr;
 
 /// The URL of a file.
 pub fn url_of(path: &Path) -> String {
-    // The only characters that mean something else in such a URL.
+    // The only characters with another meaning in such a URL.
     let path = path.display().to_string().replace('%', "%25").replace('?', "%3F");
     format!("sqlite://{path}")
 }
 
-/// Whether a URL can be one of a file. Touches none.
+/// Whether a URL can be one of a file. Touches no file.
 ///
 /// # Errors
 /// One line that says what is wrong.
@@ -24,7 +24,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
     parse(url).map(|_| ())
 }
 
-/// Reads a URL.
+/// Parses a URL.
 ///
 /// # Errors
 /// As [`check_url`].
@@ -39,7 +39,7 @@ pub fn parse(url: &str) -> Result<SqliteConnectOptions, String> {
     if name.is_empty() || name.ends_with('/') || name.starts_with("file:") {
         return Err("names no file: write sqlite:///folder/file.db".to_owned());
     }
-    // `rw` and `rwc` are what is done anyway; the others would not work.
+    // `rw` and `rwc` are the default behaviour; other parameters would not work.
     if let Some(other) = parameters.split('&').find(|one| !matches!(*one, "" | "mode=rw" | "mode=rwc")) {
         let key = other.split('=').next().unwrap_or_default();
         return Err(format!("has a parameter that is not supported: {key:?}"));
@@ -47,10 +47,10 @@ pub fn parse(url: &str) -> Result<SqliteConnectOptions, String> {
     SqliteConnectOptions::from_str(url).map_err(|error| format!("is not understood: {error}"))
 }
 
-/// Whether the file, and its WAL beside it, can be written. SQLite says only that it is "unable to open database file".
+/// Whether the file, and its WAL beside it, can be written. SQLite's own error is only "unable to open database file".
 ///
 /// # Errors
-/// One line that says what is in the way.
+/// One line that names the obstacle.
 pub fn usable(path: &Path) -> Result<(), String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let shown = folder.display();
@@ -71,11 +71,12 @@ pub fn usable(path: &Path) -> Result<(), String> {
     }
 }
 
-/// What does not get better by waiting ends the start; what may pass is waited for.
+/// Sorts a failure to open: a permanent one ends the start, a passing one is retried.
 pub fn sorted(path: &Path, error: sqlx::Error) -> StoreError {
     let path = path.display();
     let Some(told) = error.as_database_error() else { return from_sqlx(error) };
-    // <https://www.sqlite.org/rescode.html>: the low byte is the primary code. Busy, locked, no memory, an I/O error and a full disk pass.
+    // <https://www.sqlite.org/rescode.html>: the low byte is the primary code. Busy, locked, no memory, an I/O error
+    // and a full disk pass.
     match told.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff) {
         Some(5 | 6 | 7 | 10 | 13) => {
             StoreError::Unavailable(sqlx::Error::Io(io::Error::other(format!("{path}: {}", told.message()))))

@@ -1,7 +1,9 @@
-//! What is looked for by user or by key comes in no order, so each row of a batch changes a page of its own where a tree is large. The trees of
-//! that kind begin with an generation, and a new generation begins when the last has grown: then what a rush changes is a few pages, again and again.
+//! Index generations. Lookups by user or by key come in random order, so in a large index each row of a batch changes a
+//! page of its own. These indexes therefore begin with a generation, and a new generation begins when the last one has
+//! grown: a rush then changes the same few pages again and again.
 //!
-//! A look-up goes through all generations, so there must not be many: each may have a share of all rows. Their number grows with the logarithm.
+//! A lookup searches every generation, so there must not be many: a generation may grow to a share of all rows, and the
+//! number of generations grows with the logarithm of the rows.
 
 use crate::storage::failure::from_sqlx;
 use crate::storage::sql::{Columns, args};
@@ -10,12 +12,12 @@ use sqlx::SqliteConnection;
 
 /// Rows that any generation may have: about 700 pages of an index.
 const ROWS_MIN: i64 = 65_536;
-/// Past that, the share of all rows.
+/// Beyond that, a generation may have one row in this many of all rows.
 const SHARE: i64 = 32;
 
-/// The generation of so many new rows, which are counted.
+/// The generation for this many new rows, which are added to its count.
 pub(super) async fn take(connection: &mut SqliteConnection, rows: usize) -> Result<i64, StoreError> {
-    // `WHERE TRUE`, or `ON` would belong to a join.
+    // `WHERE TRUE`: otherwise `ON` would belong to a join.
     let sql = "INSERT INTO eras (era, entries) \
                SELECT era + (entries >= MAX($2, (SELECT SUM(entries) FROM eras) / $3)), $1 FROM eras WHERE TRUE \
                ORDER BY era DESC LIMIT 1 \
@@ -24,7 +26,7 @@ pub(super) async fn take(connection: &mut SqliteConnection, rows: usize) -> Resu
     row.int("era")
 }
 
-/// Before a condition on the user of lines of the inbox.
+/// Precedes a condition on the user of inbox entries.
 pub(super) const OF_INBOX: &str = "era IN (SELECT era FROM eras) AND ";
 
 /// A page of a buyer's orders: the newest of each generation, and of these the newest.
@@ -35,12 +37,12 @@ pub(super) const ORDERS_OF: &str = "SELECT orders.* FROM (\
      ORDER BY its.id DESC LIMIT ?3) \
      ORDER BY newest.id DESC LIMIT ?3) AS page \
      CROSS JOIN orders ON orders.drop_tag = page.drop_tag AND orders.id = page.id ORDER BY orders.id DESC";
-/// A buyer's order of a key. Only orders whose key is most likely this one are fetched.
+/// A buyer's order by key. Reads only orders whose key bits match.
 pub(super) const ORDER_OF_KEY: &str = "SELECT orders.* FROM eras CROSS JOIN orders AS known CROSS JOIN orders \
      WHERE known.era = eras.era AND known.buyer_id = ?1 AND known.key_bits = ?2 \
      AND orders.drop_tag = known.drop_tag AND orders.id = known.id AND orders.key IN (?3, ?4) \
      ORDER BY orders.created_at, orders.id LIMIT 1";
-/// A refusal of a key.
+/// A refusal by key.
 pub(super) const REFUSAL_OF_KEY: &str = "SELECT refusals.* FROM eras CROSS JOIN refusals \
      WHERE refusals.era = eras.era AND refusals.digest = ?1 ORDER BY refusals.at, refusals.sequence LIMIT 1";
 
@@ -79,7 +81,7 @@ mod tests {
         assert!(generations[2] < 100 && generations[3] < 170, "{generations:?}");
     }
 
-    /// A buyer may have very many orders: whatever is asked, only the rows that are answered are fetched.
+    /// A buyer may have very many orders: every query reads only the rows that it returns.
     #[tokio::test]
     async fn look_ups_go_through_the_trees_alone() {
         let directory = tempfile::tempdir().unwrap();

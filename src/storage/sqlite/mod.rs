@@ -1,4 +1,4 @@
-//! SQLite: the default, a file in the data directory.
+//! SQLite, the default: a file in the data directory.
 
 mod erasure;
 mod file;
@@ -28,30 +28,31 @@ use uuid::Uuid;
 
 pub(super) use file::{check_url, url_of};
 
-/// Connections for reading.
+/// Size of the pool of reading connections.
 const READERS_MAX: u32 = 8;
-/// How long a connection waits for another process (a backup, a shell) to let go of the file.
+/// How long a connection waits for another process (a backup, a shell) to unlock the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Prepared statements kept by a connection: there are some dozens, and bulk writes come in a few lengths each.
+/// Prepared statements cached by a connection: there are several dozen, and bulk writes have a few lengths each.
 const STATEMENTS_MAX: usize = 256;
 
-/// The thread of the connection that writes. The kernel cuts names at 15 bytes.
+/// Name of the thread of the writing connection. The kernel truncates names to 15 bytes.
 const WRITER: &str = "sqlite-writer";
-/// How much lower the writer's priority is than the process's (`nice`). Under a spike rows can wait, which the journal is for, and buyers cannot: at its own
-/// priority the projection takes a third of what they could have. A quarter of an equal's share is enough for accounts and follows.
+/// How much lower the writer's priority is than the process's (`nice`). Under a spike rows can wait, because the
+/// journal has them, and buyers cannot: at equal priority the projection takes a third of the buyers' time. A quarter
+/// of an equal share is enough for accounts and follows.
 const WRITER_NICE: i32 = 5;
-/// The lowest priority that there is.
+/// The lowest priority of the system.
 const NICE_MAX: i32 = 19;
-/// Pages (of 4 KiB) after which the WAL goes into the file. Orders and their keys come in no order, so a batch changes many pages, and most of
-/// them are changed again by the next: the longer they wait, the fewer are written.
+/// Pages (of 4 KiB) after which the WAL is written into the file. Orders and their keys come in random order, so a
+/// batch changes many pages, and the next changes most of them again: a longer wait writes fewer pages.
 const CHECKPOINT_PAGES: &str = "8192";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 columns!(SqliteRow);
 
-/// One connection that writes and a pool of others that read: SQLite takes one writer at a time, and one that waits in
-/// line here cannot fail with "database is locked".
+/// One writing connection and a pool of reading ones: SQLite allows one writer at a time, and a writer that queues here
+/// cannot fail with "database is locked".
 pub(super) struct SqliteDatabase {
     writer: SqlitePool,
     writer_slots: Slots,
@@ -62,7 +63,7 @@ pub(super) struct SqliteDatabase {
 }
 
 impl SqliteDatabase {
-    /// Opens the file, which is created if it is not there.
+    /// Opens the file, and creates it if it is missing.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let options = parse(url)?;
         let path = options.get_filename().to_owned();
@@ -70,25 +71,26 @@ impl SqliteDatabase {
         make_private(&path);
         let options = options
             .journal_mode(SqliteJournalMode::Wal)
-            // In WAL mode `NORMAL` may forget the last commits when the power fails: an account that was answered 201.
+            // In WAL mode `NORMAL` may lose the last commits at a power loss, such as an account that was answered with
+            // 201.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             .statement_cache_capacity(STATEMENTS_MAX);
         let pool = |size| {
             let pool = SqlitePoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT);
-            // A connection to a file does not die of old age.
+            // A connection to a file does not age.
             pool.idle_timeout(None).max_lifetime(None)
         };
         let writing = options.clone().create_if_missing(true).pragma("cache_size", "-65536");
-        // What is deleted is overwritten, and not only forgotten.
+        // Deleted data is overwritten, not only unlinked.
         let writing = writing.pragma("secure_delete", "ON");
         let writing = writing.pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         let migrating = writing.clone();
-        // A statement of many rows keeps what its pages were, should it have to undo them, and would write that to a file.
+        // A statement of many rows keeps the old contents of its pages for a rollback, and would write them to a file.
         let writing = writing.pragma("temp_store", "MEMORY").thread_name(|_| WRITER.to_owned());
-        // Where the disk is full, SQLite ends a transaction by itself. sqlx still counts it as open and would refuse the next one
-        // on this connection, for ever.
+        // When the disk is full, SQLite ends a transaction by itself. sqlx still counts it as open and would refuse the
+        // next one on this connection, forever.
         let polite = pool(1).after_connect(|_, _| {
             stand_back();
             Box::pin(async { Ok(()) })
@@ -111,20 +113,21 @@ pub(super) fn file_of(url: &str) -> Option<PathBuf> {
     parse(url).ok().map(|options| options.get_filename().to_owned())
 }
 
-/// `Absent` where the file that the URL names is not there.
+/// `Absent` if the file of the URL does not exist.
 pub(super) fn require_file(url: &str) -> Result<(), StoreError> {
     let options = parse(url)?;
     let file = options.get_filename();
     if file.is_file() { Ok(()) } else { Err(StoreError::Absent(file.display().to_string())) }
 }
 
-/// A new database holds e-mail addresses from its first day on: its file is made here, its owner's alone, and SQLite gives its
-/// companions (`-wal`, `-shm`) the same mode. What keeps it from being made, SQLite says itself.
+/// A new database holds e-mail addresses from its first day: the file is created here, readable by its owner only, and
+/// SQLite gives its companions (`-wal`, `-shm`) the same mode. SQLite itself reports an obstacle to its creation.
 fn make_private(file: &Path) {
     let _ = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
 }
 
-/// Lowers the priority of writers' threads; Linux has one for each. Where that is not possible they go on as they are.
+/// Lowers the priority of writer threads; Linux has one for each thread. Where that is not possible they keep their
+/// priority.
 fn stand_back() {
     // This thread has the priority that the process was started with.
     let nice = getpriority_process(None).unwrap_or_default() + WRITER_NICE;
@@ -164,7 +167,7 @@ impl Database for SqliteDatabase {
 
     async fn transaction(&self) -> Result<SqliteSession, StoreError> {
         let place = self.writer_slots.take().await?;
-        // A transaction that begins with a read and writes later could not be let through by another process's writer.
+        // A transaction that begins with a read and writes later fails if another process writes in between.
         let link = Link::Transaction(self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(from_sqlx)?);
         Ok(SqliteSession { link, _place: place })
     }
@@ -175,7 +178,7 @@ impl Database for SqliteDatabase {
 
     async fn migrate(&self) -> Result<(), StoreError> {
         let _place = self.writer_slots.take().await?;
-        // A connection of its own: what a migration sorts may be larger than memory.
+        // A separate connection without the in-memory temp store: a migration may sort more than fits into memory.
         let alone = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = alone.connect_with(self.migrating.clone()).await.map_err(from_sqlx)?;
         let result = MIGRATIONS.run(&pool).await.map_err(from_migrate);
@@ -188,7 +191,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn close(&self) {
-        // The last connection to close writes the WAL back into the file, so the writer goes last.
+        // The last connection to close writes the WAL back into the file, so the writer closes last.
         let closed = async {
             self.readers.close().await;
             self.writer.close().await;
@@ -199,8 +202,8 @@ impl Database for SqliteDatabase {
     }
 
     async fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
-        // `VACUUM INTO` reads in one transaction, which no writer waits for. The backup API would begin again with every commit of
-        // another process, and under load never end.
+        // `VACUUM INTO` reads in one transaction, which blocks no writer. The backup API would restart with every
+        // commit of another process, and under load never end.
         let options = self.migrating.clone().create_if_missing(false);
         let mut link = SqliteConnection::connect_with(&options).await.map_err(from_sqlx)?;
         let copied = sqlx::query("VACUUM INTO $1").bind(file.display().to_string()).execute(&mut link).await;
@@ -209,9 +212,9 @@ impl Database for SqliteDatabase {
     }
 }
 
-/// A connection for reading, or a transaction on the one that writes.
+/// A reading connection, or a transaction on the writing one.
 pub(super) struct SqliteSession {
-    // In this order: the connection goes back before the place is free.
+    // Field order matters: the connection goes back before the slot is free.
     link: Link,
     _place: Slot,
 }
@@ -271,7 +274,7 @@ impl Session for SqliteSession {
     async fn orders(&mut self, ids: &[OrderId]) -> Result<Vec<SqliteRow>, StoreError> {
         let mut rows = Vec::with_capacity(ids.len());
         for ids in write::lengths(ids) {
-            // Not `JOIN`: the planner must not begin with all orders that there are.
+            // Not `JOIN`: the planner must not start from all orders.
             let sql = sqlx::AssertSqlSafe(format!(
                 "WITH asked (drop_tag, id) AS (VALUES {}) SELECT orders.* FROM asked CROSS JOIN orders USING (drop_tag, id)",
                 write::tuples(2, ids.len())
@@ -283,7 +286,7 @@ impl Session for SqliteSession {
     }
 
     async fn lock(&mut self, _key: Uuid) -> Result<(), StoreError> {
-        // Whoever writes is alone already.
+        // There is only one writer.
         Ok(())
     }
 
@@ -344,7 +347,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn the_writer_stands_back_and_the_readers_do_not() {
-        // Whoever runs the tests may have lowered their priority.
+        // The test process itself may run at a lower priority.
         let own = getpriority_process(None).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("polite.db").display());
@@ -380,7 +383,7 @@ mod tests {
         sqlx::query("CREATE TABLE filling (bytes BLOB)").execute(&database.writer).await.unwrap();
         sqlx::query("PRAGMA max_page_count = 8").execute(&database.writer).await.unwrap();
         assert!(matches!(fill(1 << 20).await, Err(StoreError::Unavailable(_))));
-        // The limit was that connection's. Its successor has none: there is space again.
+        // The limit belonged to that connection. Its successor has none: there is space again.
         fill(1 << 20).await.unwrap();
     }
 }

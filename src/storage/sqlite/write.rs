@@ -1,4 +1,4 @@
-//! The projection's bulk writes: many rows a statement.
+//! The projection's bulk writes: many rows in one statement.
 //!
 //! Statements are prepared once and kept, so they come in a few lengths only ([`lengths`]).
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// Rows of one statement, the longest first. The widest has 18 values a row, and SQLite binds up to 32,766 values.
 const LENGTHS: [usize; 5] = [512, 128, 32, 8, 1];
 
-/// Cuts a slice into pieces of [`LENGTHS`].
+/// Splits a slice into pieces of [`LENGTHS`].
 pub(super) fn lengths<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let length = LENGTHS.into_iter().find(|&length| length <= rest.len())?;
@@ -24,12 +24,12 @@ pub(super) fn lengths<T>(mut rest: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// `(?,?,?)`.
+/// One row of a `VALUES` list, such as `(?,?,?)`.
 pub(super) fn placeholders(count: usize) -> String {
     format!("({})", vec!["?"; count].join(","))
 }
 
-/// `(?,?),(?,?)`.
+/// A `VALUES` list of `count` rows, such as `(?,?),(?,?)`.
 pub(super) fn tuples(width: usize, count: usize) -> String {
     vec![placeholders(width); count].join(",")
 }
@@ -51,7 +51,8 @@ async fn bulk<R, V: IntoIterator<Item = Value>>(
     Ok(())
 }
 
-/// What of a row is no number, as one value: to bind one takes three allocations, here and in SQLite. Ids have 16 bytes each.
+/// Packs a row's ids (16 bytes each) and texts into one value: binding a value takes three allocations, here and in
+/// SQLite.
 fn packed<const IDS: usize, const TEXTS: usize>(ids: [Uuid; IDS], texts: [&str; TEXTS]) -> Value {
     let ids = ids.map(Uuid::into_bytes);
     let mut bytes = Vec::with_capacity(16 * IDS + texts.map(str::len).iter().sum::<usize>());
@@ -161,8 +162,8 @@ pub(super) async fn update_variants(connection: &mut SqliteConnection, variants:
     .await
 }
 
-/// What comes before and after the list of new orders. `changing`: the columns that change, each after a comma; they have their
-/// defaults while an order is held and nobody has begun to pay.
+/// The statement before and after the list of new orders. `changing`: the changing columns, each after a comma; they
+/// have their defaults while an order is held and no payment has begun.
 macro_rules! orders_from {
     ($changing:literal) => {
         (
@@ -203,7 +204,7 @@ fn lasting(generation: i64, order: &NewOrder) -> [Value; 9] {
     ]
 }
 
-/// The rest of an order's row.
+/// The changing columns of an order's row.
 fn changing(view: &OrderView) -> [Value; 9] {
     [
         view.status.as_str().into(),
@@ -223,7 +224,7 @@ pub(super) async fn insert_orders(
     generation: i64,
     orders: &[NewOrder],
 ) -> Result<()> {
-    // A held order that nobody has paid for is nothing but what it was placed with.
+    // A held order without a payment has only the columns that it was placed with.
     let (held, gone_on): (Vec<&NewOrder>, Vec<&NewOrder>) = orders
         .iter()
         .partition(|order| order.view.status == OrderStatus::Reserved && order.view.payment_pending.is_none());
@@ -240,8 +241,8 @@ pub(super) async fn insert_orders(
 pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[OrderImage]) -> Result<()> {
     let head = "WITH new (drop_tag, id, status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, \
                 payment_pending, refund_due, failed_trace) AS (";
-    // `OR FAIL`: a row that breaks a rule ends the whole transaction, so the statement need not keep what would undo it alone
-    // (https://www.sqlite.org/lang_conflict.html).
+    // `OR FAIL`: a violated constraint ends the whole transaction, so the statement need not be able to undo itself
+    // alone (https://www.sqlite.org/lang_conflict.html).
     let tail = ") UPDATE OR FAIL orders SET status = new.status, release_reason = new.release_reason, \
                 confirmed_at = new.confirmed_at, released_at = new.released_at, refunded_at = new.refunded_at, \
                 payment_ref = new.payment_ref, payment_pending = new.payment_pending, refund_due = new.refund_due, \
@@ -299,7 +300,8 @@ pub(super) async fn insert_order_news(
     notifications: &[OrderNotification],
 ) -> Result<()> {
     let head = "WITH new (packed, era, sequence, at, quantity, reason) AS (";
-    // `WHERE true`: without it, `ON` would begin a join's condition (https://www.sqlite.org/lang_upsert.html, section 2.2).
+    // `WHERE true`: otherwise `ON` would begin a join's condition (https://www.sqlite.org/lang_upsert.html, section
+    // 2.2).
     let tail = ") INSERT INTO inbox (user_id, journal_id, drop_id, order_id, variant_id, kind, era, sequence, at, quantity, reason) \
                 SELECT substr(packed, 1, 16), substr(packed, 17, 16), substr(packed, 33, 16), substr(packed, 49, 16), \
                 substr(packed, 65, 16), CAST(substr(packed, 81) AS TEXT), era, sequence, at, quantity, reason FROM new WHERE true ON CONFLICT DO NOTHING";

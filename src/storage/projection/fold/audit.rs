@@ -1,11 +1,11 @@
-//! What was done to a drop by hand, as a line of the audit trail.
+//! Turns a command given by hand into a line of the audit trail.
 
 use crate::domain::{AdminAction, DropRecord, Principal};
 use crate::storage::model::AuditRow;
 use serde_json::json;
 use uuid::{Builder, Uuid};
 
-/// The line that a record makes. Its id follows from the record, so it is the same whenever it is made.
+/// The audit line of a record. Its id follows from the record, so it is the same each time.
 pub(super) fn line(sequence: u64, record: &DropRecord, actor: &Principal, act: AdminAction) -> AuditRow {
     let drop = record.drop.0;
     let (name, object, detail) = match act {
@@ -34,7 +34,7 @@ pub(super) fn line(sequence: u64, record: &DropRecord, actor: &Principal, act: A
     }
 }
 
-/// A UUIDv7 of the record's time, told apart by its sequence number and its drop.
+/// A UUIDv7 of the record's time, made unique by its sequence and its drop.
 fn id(sequence: u64, record: &DropRecord) -> Uuid {
     let mut tail = [0; 10];
     tail[..8].copy_from_slice(&sequence.to_be_bytes());

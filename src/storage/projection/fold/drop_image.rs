@@ -4,34 +4,32 @@ use crate::domain::stock::StockBoard;
 use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, DropStatus, StockCounts, VariantId, VariantSpec};
 use crate::storage::model::{DropRow, VariantRow};
 
-/// A drop on its way from its rows to its rows.
+/// A drop's rows while a batch is folded in.
 #[derive(Debug)]
 pub(in crate::storage) struct DropImage {
     /// The row; its stock and status are those before the batch until the fold is finished.
     pub row: DropRow,
-    /// Orders of which a refund is owed, or whose payment has no outcome yet.
+    /// Orders with a refund due, or with a payment of unknown outcome.
     pub obligations: u32,
     is_new: bool,
     board: StockBoard,
-    /// As the rows have it now.
+    /// The stored rows.
     before: Vec<VariantRow>,
 }
 
-/// What changes in a variant's row.
+/// The changed columns of a variant's row.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::storage) struct VariantImage {
-    /// The drop.
     pub drop: DropId,
-    /// Its place in the spec.
+    /// The variant's index in the spec.
     pub ordinal: usize,
-    /// Its stock.
     pub stock: StockCounts,
-    /// Whether it is low.
+    /// Whether `stock_low` was published since the free units were last above the threshold.
     pub low: bool,
 }
 
 impl DropImage {
-    /// A drop that is in the database.
+    /// An existing drop, as stored.
     pub fn stored(row: DropRow, obligations: u32) -> Self {
         let variants = row.variants.iter().map(|variant| (variant.id, variant.stock)).collect();
         let board = StockBoard { status: row.status, variants };
@@ -52,9 +50,9 @@ impl DropImage {
         Self { before: Vec::new(), row, obligations: 0, is_new: true, board }
     }
 
-    /// Whether nothing can change any more: over, nothing held, no refund owed, no payment open, nobody left to refund.
-    /// Held units are exactly the units of reserved orders, and sold ones those of confirmed orders that are owed no refund, so no
-    /// order has to be looked at.
+    /// Whether nothing can change any more: over, nothing held, no refund due, no open payment, no sold order left to
+    /// refund. Held units are exactly the units of reserved orders, and sold ones those of confirmed orders without a
+    /// refund due, so no order has to be read.
     pub fn is_settled(&self) -> bool {
         let sum = |count: fn(&VariantRow) -> u32| self.row.variants.iter().map(|v| u64::from(count(v))).sum::<u64>();
         let over = match self.row.status {
@@ -92,7 +90,7 @@ impl DropImage {
         Ok(())
     }
 
-    /// Adds an obligation, or takes one off.
+    /// Adds `change` to the number of obligations.
     pub(super) fn owe(&mut self, change: i64) -> Result<(), &'static str> {
         let owed = i64::from(self.obligations) + change;
         self.obligations = u32::try_from(owed).map_err(|_| "nothing is owed in this drop")?;
@@ -131,18 +129,17 @@ impl DropImage {
         })
     }
 
-    /// Every variant: its drop, its place, its spec, its row.
+    /// Every variant: its drop, its index, its spec, its row.
     pub fn variants(&self) -> impl Iterator<Item = (DropId, usize, &VariantSpec, &VariantRow)> {
         let pairs = self.row.spec.variants.iter().zip(&self.row.variants).enumerate();
         pairs.map(|(ordinal, (spec, row))| (self.row.spec.id, ordinal, spec, row))
     }
 
-    /// The row alone.
     pub fn into_row(self) -> DropRow {
         self.row
     }
 
-    /// Whether the batch made it.
+    /// Whether the batch created the drop.
     pub fn is_new(&self) -> bool {
         self.is_new
     }

@@ -1,12 +1,11 @@
-//! The projection's arithmetic, pure: a batch of journal records and the rows that it touches in, final rows out.
+//! The projection as a pure function: from a batch of journal records and the rows that it touches to the final rows.
 //!
-//! However many records of a batch are about one drop or one order, each of its rows is read once and written once. A
-//! record that cannot follow from the rows is an error: it would mean that SQL and the journal disagree, and writing on
-//! would hide that.
+//! Each row is read once and written once, however many records of a batch are about its drop or order. A record that
+//! cannot follow from the rows is an error: SQL and the journal disagree, and more writes would hide that.
 
 use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView};
 use crate::storage::model::{AuditRow, OrderNote, RefusalRow};
-// Ids are ours, so nobody can make them collide on purpose: the faster hash will do.
+// The server makes these ids, so nobody can cause collisions on purpose: the faster hash is enough.
 use hashbrown::{HashMap, HashSet};
 use uuid::Uuid;
 
@@ -20,15 +19,14 @@ mod tests;
 pub(in crate::storage) use drop_image::{DropImage, VariantImage};
 pub(in crate::storage) use notifications::{DropNotification, OrderNotification};
 
-/// A record that cannot follow from the rows.
+/// The error for a record that cannot follow from the rows.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {sequence} of drop {drop}: {what}")]
 pub(in crate::storage) struct Contradiction {
-    /// The record.
+    /// The record's sequence.
     pub sequence: u64,
-    /// Its drop.
     pub drop: DropId,
-    /// What is wrong with it.
+    /// The fault.
     pub what: &'static str,
 }
 
@@ -41,15 +39,15 @@ pub(in crate::storage) struct NewOrder {
     pub digest: KeyDigest,
 }
 
-/// An order that was there before the batch, in its final state.
+/// An order from before the batch, in its final state.
 pub(in crate::storage) type OrderImage = OrderView;
 
-/// Which rows have to be read before a batch can be folded: those that it does not make itself.
+/// The rows to read before a batch can be folded: those that it does not create.
 #[derive(Debug, Default)]
 pub(in crate::storage) struct Touched {
-    /// Drops, each once.
+    /// Each drop once.
     pub drops: Vec<DropId>,
-    /// Orders, each once.
+    /// Each order once.
     pub orders: Vec<OrderId>,
 }
 
@@ -57,7 +55,7 @@ pub(in crate::storage) struct Touched {
 #[derive(Debug, Default)]
 pub(in crate::storage) struct Fold {
     drops: HashMap<DropId, DropImage>,
-    /// In the order of their records, which is nearly that of their ids.
+    /// In the order of their records, which is nearly the order of their ids.
     placed: Vec<NewOrder>,
     places: HashMap<OrderId, usize>,
     orders: HashMap<OrderId, OrderImage>,
@@ -69,24 +67,24 @@ pub(in crate::storage) struct Fold {
     drop_news: Vec<DropNotification>,
 }
 
-/// What has to be written.
+/// The rows to write.
 #[derive(Debug, Default)]
 pub(in crate::storage) struct Rows {
-    /// Drops that the batch made and drops that were there, in id order.
+    /// Drops that the batch created or changed, in id order.
     pub drops: Vec<DropImage>,
-    /// Variants of drops that were there, where something changed.
+    /// Changed variants of existing drops.
     pub variants: Vec<VariantImage>,
     /// Orders that the batch placed, by their drops' tags, then in id order.
     pub placed: Vec<NewOrder>,
-    /// Orders that were there, in id order.
+    /// Changed orders from before the batch, in id order.
     pub orders: Vec<OrderImage>,
     /// Refusals in sequence order.
     pub refusals: Vec<RefusalRow>,
-    /// What was done by hand, in sequence order.
+    /// Audit lines of commands given by hand, in sequence order.
     pub audits: Vec<AuditRow>,
-    /// Attempts under idempotency keys whose records the batch has.
+    /// Attempts under idempotency keys with a record in the batch.
     pub keyed: Vec<Uuid>,
-    /// What the orders' rows do not keep, in sequence order.
+    /// History that the orders' rows do not keep, in sequence order.
     pub notes: Vec<OrderNote>,
     /// For the buyers' inboxes, in sequence order.
     pub order_news: Vec<OrderNotification>,
@@ -95,7 +93,7 @@ pub(in crate::storage) struct Rows {
 }
 
 impl Touched {
-    /// Looks a batch through.
+    /// Finds the rows that a batch needs.
     pub fn by<'a>(records: impl IntoIterator<Item = &'a DropRecord>) -> Self {
         let (mut drops, mut orders) = (HashSet::new(), HashSet::new());
         let mut touched = Self::default();
@@ -114,7 +112,7 @@ impl Touched {
 }
 
 impl Fold {
-    /// Begins with the rows that [`Touched`] asked for.
+    /// Starts from the rows that [`Touched`] names.
     pub fn new(drops: Vec<DropImage>, orders: Vec<OrderImage>) -> Self {
         Self {
             drops: drops.into_iter().map(|image| (image.row.spec.id, image)).collect(),
@@ -191,7 +189,7 @@ impl Fold {
         else {
             return Ok(());
         };
-        // It would not be found again.
+        // Otherwise the order could not be found by its id.
         if order.drop_tag() != record.drop.tag() {
             return Err("the order's id is another drop's");
         }
@@ -236,7 +234,7 @@ impl Fold {
         }
     }
 
-    /// The rows to write.
+    /// Ends the fold.
     pub fn finish(self) -> Rows {
         let Self { drops, mut placed, places: _, orders, refusals, audits, keyed, notes, order_news, mut drop_news } =
             self;

@@ -1,50 +1,45 @@
-//! What a record is to those whom it concerns, for their inboxes.
+//! Turns records into notifications for inboxes.
 
 use crate::domain::{CreatorId, DropEvent, DropId, DropRecord, OrderLine, Timestamp};
 use hashbrown::HashSet;
 
-/// What became of somebody's order.
+/// A change of a buyer's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct OrderNotification {
-    /// Its record.
+    /// The record's sequence.
     pub sequence: u64,
     /// Its type on the wire.
     pub kind: &'static str,
-    /// When.
     pub at: Timestamp,
-    /// Of which drop.
     pub drop: DropId,
-    /// The order, and whose it is.
+    /// The order and its buyer.
     pub line: OrderLine,
-    /// Why it was released, or the money goes back.
+    /// The release reason, or the cause of the refund.
     pub reason: Option<&'static str>,
 }
 
-/// What happened to a drop, for the followers of its creator.
+/// A change of a drop, for the followers of its creator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct DropNotification {
-    /// Its record.
+    /// The record's sequence.
     pub sequence: u64,
     /// Its type on the wire.
     pub kind: &'static str,
-    /// When.
     pub at: Timestamp,
-    /// Which drop.
     pub drop: DropId,
-    /// Whose.
     pub creator: CreatorId,
 }
 
 const RESCHEDULED: &str = "drop_rescheduled";
 
 impl DropNotification {
-    /// Whether earlier ones of the same kind are of no use any more.
+    /// Whether it makes earlier ones of the same kind obsolete.
     pub fn replaces_earlier(&self) -> bool {
         self.kind == RESCHEDULED
     }
 }
 
-/// Leaves out what later notifications of the same batch replace.
+/// Removes notifications that later ones of the same batch replace.
 pub(super) fn latest(notifications: &mut Vec<DropNotification>) {
     let mut replaced = HashSet::new();
     notifications.reverse();
@@ -52,7 +47,8 @@ pub(super) fn latest(notifications: &mut Vec<DropNotification>) {
     notifications.reverse();
 }
 
-/// A hold is none: it is the answer to its buyer's own request, who has it before anybody could be told.
+/// The notification of a record, if its buyer gets one. A hold makes none: the buyer gets it as the answer to the
+/// request, before any notification could arrive.
 pub(super) fn of_order(sequence: u64, record: &DropRecord) -> Option<OrderNotification> {
     let reason = match &record.event {
         DropEvent::Confirmed { .. } | DropEvent::Refunded { .. } => None,
@@ -64,7 +60,8 @@ pub(super) fn of_order(sequence: u64, record: &DropRecord) -> Option<OrderNotifi
     Some(OrderNotification { sequence, kind, at: record.at, drop: record.drop, line, reason })
 }
 
-/// Only what is still of use to somebody who was away: how the stock stood meanwhile is not.
+/// The notification of a record for followers. Only changes that still matter after an absence: past levels of stock do
+/// not.
 pub(super) fn of_drop(sequence: u64, record: &DropRecord, creator: CreatorId) -> Option<DropNotification> {
     let lasting = matches!(
         record.event,

@@ -1,4 +1,4 @@
-//! One order in the fold: what each later event does to it, and from which state it may come.
+//! One order in the fold: the effect of each later event, and the states that it may follow.
 
 use crate::domain::event::OrderLine;
 use crate::domain::{DropEvent, DropRecord, OrderStatus, OrderView, ReleaseReason, Timestamp};
@@ -41,7 +41,7 @@ pub(super) fn settle(order: &mut OrderView, record: &DropRecord) -> Result<(), &
                 return Err("the refund is owed already");
             }
             order.refund_due = Some(*cause);
-            // A free order has no payment to refer to.
+            // A free order has no payment reference.
             order.payment_ref = Some(payment_ref.to_string()).filter(|text| !text.is_empty());
             order.payment_pending = None;
         }
@@ -51,7 +51,7 @@ pub(super) fn settle(order: &mut OrderView, record: &DropRecord) -> Result<(), &
                 return Err("no refund is owed for the order");
             }
             order.refunded_at = Some(record.at);
-            // Where the money came too late the order was never confirmed: it stays released.
+            // A late payment was never confirmed: the order stays released.
             if order.status == OrderStatus::Confirmed {
                 order.status = OrderStatus::Refunded;
             }
@@ -61,7 +61,7 @@ pub(super) fn settle(order: &mut OrderView, record: &DropRecord) -> Result<(), &
     Ok(())
 }
 
-/// What an order's history would lose with this event.
+/// The part of an order's history that this event would overwrite.
 pub(super) fn note(order: &OrderView, sequence: u64, record: &DropRecord) -> Option<OrderNote> {
     let note = |kind: &str, at: Timestamp, reason: &str| OrderNote {
         order: order.id,
@@ -83,7 +83,7 @@ fn expect(order: &OrderView, status: OrderStatus) -> Result<(), &'static str> {
     if order.status == status { Ok(()) } else { Err("the order's state does not allow it") }
 }
 
-/// An event says by itself what it is about; that has to be what the order says, or the stock goes wrong.
+/// Checks that an event's own data agree with the order; otherwise the stock would become wrong.
 fn same_line(order: &OrderView, line: &OrderLine) -> Result<(), &'static str> {
     let same = order.variant_id == line.variant && order.quantity == line.quantity && order.buyer == line.buyer;
     if same { Ok(()) } else { Err("buyer, variant or quantity are not the order's") }

@@ -1,4 +1,4 @@
-//! The fold by itself: what a batch reads, what it writes, and that how records are cut into batches does not matter.
+//! Tests of the fold: what a batch reads and writes, and that the split into batches does not matter.
 
 use super::{Contradiction, DropImage, Fold, Rows, Touched};
 use crate::domain::event::{OrderLine, VariantSpec};
@@ -57,7 +57,7 @@ fn records(spec: &DropSpec, events: Vec<DropEvent>) -> Vec<DropRecord> {
     (0..).zip(events).map(|(millis, event)| DropRecord { drop: spec.id, at: at(millis), event }).collect()
 }
 
-/// Tables in memory.
+/// The tables of a test, in memory.
 #[derive(Default)]
 struct Tables {
     drops: BTreeMap<DropId, (DropRow, u32)>,
