@@ -1,12 +1,12 @@
-//! Pauses between tries, each twice as long as the one before, up to a bound, and each a little longer than that by chance: those who failed
-//! together do not try again together.
+//! Pauses between attempts: each twice as long as the previous one, up to a bound, plus a random part. Clients that
+//! failed together then do not retry together.
 
 use std::time::Duration;
 
-/// The part of a pause that chance adds, at most.
+/// The largest random part, as a fraction of the pause.
 const JITTER: f64 = 0.25;
 
-/// See the module.
+/// The next pause and its bounds.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -21,20 +21,20 @@ impl Backoff {
         Self { first, next: first, last }
     }
 
-    /// How long to wait this time.
+    /// The next pause, random part included; doubles the one after it.
     pub fn step(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.last);
         pause
     }
 
-    /// Waits.
+    /// Sleeps for the next pause.
     pub async fn pause(&mut self) {
         let pause = self.step();
         tokio::time::sleep(pause.mul_f64(1.0 + rand::random::<f64>() * JITTER)).await;
     }
 
-    /// It worked: the next trouble begins with the first pause again.
+    /// Starts again with the first pause, after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

@@ -1,8 +1,8 @@
 //! The clocks, passed in so that tests can move them.
 //!
-//! Two of them. The *wall clock* says what time of day it is, and is corrected now and then: it steps, ahead and back. Starts and ends
-//! of drops follow it. The *steady clock* never steps: it is the wall clock as it was when the process started, and what a monotonic clock has
-//! counted since. Whatever lasts (holds, tickets, tokens, cool-downs) is measured by it.
+//! There are two. The *wall clock* is the time of day, and corrections may step it forward or back. Starts and ends of
+//! drops follow it. The *steady clock* never steps: it is the wall clock at the start of the process plus the time that
+//! a monotonic clock has counted since. Durations (holds, tickets, tokens, cool-downs) are measured by it.
 
 use crate::domain::{Moment, Timestamp};
 use std::{
@@ -13,7 +13,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Tells the time in milliseconds. Clones share their offsets.
+/// Both clocks, in milliseconds. Clones share their offsets.
 #[derive(Clone)]
 pub struct Clock {
     shared: Arc<Shared>,
@@ -21,11 +21,11 @@ pub struct Clock {
 
 struct Shared {
     started: Instant,
-    /// What the steady clock said then.
+    /// The steady clock's time at the start.
     anchor: Timestamp,
-    /// Time that tests let pass, by both clocks.
+    /// Time that tests added to both clocks.
     passed_ms: AtomicI64,
-    /// By how much tests have set the wall clock.
+    /// Sum of the steps that tests made the wall clock take.
     stepped_ms: AtomicI64,
 }
 
@@ -41,8 +41,8 @@ fn system_time() -> Timestamp {
 }
 
 impl Clock {
-    /// Clocks of which the steady one begins at `earliest`, should the wall clock be behind that: what was recorded before a restart has
-    /// happened, whatever the wall clock says after it.
+    /// Clocks whose steady one begins at `earliest` or later: records from before a restart have happened, whatever the
+    /// wall clock shows after it.
     #[must_use]
     pub fn not_before(earliest: Timestamp) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Clock {
         }
     }
 
-    /// The time of day.
+    /// The time of day, by the wall clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let Shared { passed_ms, stepped_ms, .. } = &*self.shared;
@@ -63,7 +63,7 @@ impl Clock {
         system_time().plus_millis(offset)
     }
 
-    /// The time by the clock that never steps. Only differences mean something.
+    /// The steady clock's time. Only differences are meaningful.
     #[must_use]
     pub fn steady(&self) -> Timestamp {
         let Shared { started, anchor, passed_ms, .. } = &*self.shared;
@@ -71,25 +71,26 @@ impl Clock {
         anchor.plus_millis(elapsed.saturating_add(passed_ms.load(Ordering::Relaxed)))
     }
 
-    /// Both, for a decision.
+    /// Both clocks, for a decision.
     #[must_use]
     pub fn moment(&self) -> Moment {
         Moment { wall: self.now(), steady: self.steady() }
     }
 
-    /// The time of day at which the steady clock will say `steady`, unless the wall clock is set until then: for people.
+    /// The wall-clock time at which the steady clock will show `steady`, unless the wall clock is set before then. For
+    /// display.
     #[must_use]
     pub fn wall_at(&self, steady: Timestamp) -> Timestamp {
         let Moment { wall, steady: now } = self.moment();
         wall.plus_millis(steady.as_millis().saturating_sub(now.as_millis()))
     }
 
-    /// Lets so many milliseconds pass, for this clock and its clones, for tests.
+    /// Advances both clocks of this instance and its clones, for tests.
     pub fn shift(&self, millis: i64) {
         self.shared.passed_ms.fetch_add(millis, Ordering::Relaxed);
     }
 
-    /// Sets the wall clock by so many milliseconds, ahead or back, for tests.
+    /// Steps the wall clock forward or back, for tests.
     pub fn step(&self, millis: i64) {
         self.shared.stepped_ms.fetch_add(millis, Ordering::Relaxed);
     }

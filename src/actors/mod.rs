@@ -1,9 +1,10 @@
 //! Mailboxes, clocks and cursors around the engine.
 //!
-//! - [`inventory`]: drops that are sold, each an actor that decides alone; what they decide becomes durable before it is answered.
-//! - [`realtime`]: sessions hear what is durable: the broadcaster, its shards, and the history that a client replays.
-//! - [`consumers`]: what follows the durable journal, such as the projector, which fills SQL.
-//! - [`clock`], [`backoff`], [`outage`]: time, pauses between attempts, and how long the database has been away.
+//! - [`inventory`]: drops on sale, each an actor that decides alone; decisions become durable before they are answered.
+//! - [`realtime`]: publishes durable records to sessions: the broadcaster, its shards, and the history that clients
+//!   replay.
+//! - [`consumers`]: consumers of the durable journal, such as the projector, which fills SQL.
+//! - [`clock`], [`backoff`], [`outage`]: time, pauses between attempts, and the database's outages.
 
 pub mod backoff;
 pub mod clock;

@@ -1,8 +1,8 @@
-//! The database's absence, and what it means to access tokens.
+//! Outages of the database, and their effect on access tokens.
 //!
-//! While the database is away nobody can renew a token, and an outage may be longer than a token lasts. So one that was good when the database
-//! last answered stays good until it is back, and a little longer, so that a crowd does not renew its tokens all at once. What was revoked
-//! before or since stays revoked: see `service::revocations`.
+//! During an outage no token can be renewed, and an outage may last longer than a token. A token that was valid when
+//! the database last answered therefore stays valid until the database is back, and a little longer, so that clients do
+//! not renew their tokens all at once. Tokens revoked before or since stay revoked: see `service::revocations`.
 
 use crate::domain::limits::{OUTAGE_GRACE_SECONDS_DEFAULT, RENEWALS_SPREAD_MS};
 use crate::domain::{Login, Timestamp};
@@ -12,20 +12,20 @@ use std::sync::{
 };
 use std::time::Duration;
 
-/// No time at all.
+/// Marks a time that is not set.
 const NEVER: i64 = i64::MAX;
 
-/// Told by the monitor, asked when tokens are checked. Cheap to clone.
+/// Updated by the monitor, read when tokens are checked. Cheap to clone.
 #[derive(Clone)]
 pub struct Outage(Arc<Inner>);
 
 struct Inner {
     grace_ms: i64,
-    /// When the database was asked the last question that it answered.
+    /// When the last answered query was sent.
     answered: AtomicI64,
-    /// The same, of before the current outage or the last one.
+    /// `answered` as of the start of the current outage, or of the last one.
     since: AtomicI64,
-    /// When that ended.
+    /// When the last outage ended; [`NEVER`] during one.
     ended: AtomicI64,
 }
 
@@ -36,7 +36,7 @@ impl Default for Outage {
 }
 
 impl Outage {
-    /// There is none. In one, tokens stay good for `grace` at the most; zero: not at all.
+    /// Starts without an outage. In one, tokens stay valid for at most `grace`; zero: not at all.
     #[must_use]
     pub fn new(grace: Duration) -> Self {
         let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
@@ -44,8 +44,8 @@ impl Outage {
         Self(Arc::new(Inner { grace_ms, answered, since, ended }))
     }
 
-    /// What became of a question to the database that was asked at `asked_at`; it is `now` when that is known. One caller only. An outage that
-    /// begins while the last one's tokens are still being renewed is the same one.
+    /// Reports a query sent at `asked_at` and its result at `now`. For one caller only. An outage that begins while the
+    /// last one's tokens are still being renewed counts as the same one.
     pub fn observe(&self, answered: bool, asked_at: Timestamp, now: Timestamp) {
         let Inner { answered: last, since, ended, .. } = &*self.0;
         let now = now.as_millis();
@@ -65,14 +65,14 @@ impl Outage {
         }
     }
 
-    /// Whether the database is away now.
+    /// Whether there is an outage now.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.0.since.load(Ordering::Acquire) != NEVER && self.0.ended.load(Ordering::Acquire) == NEVER
     }
 
-    /// Until when a token is good that has ended at `expires_at`; `None` where that is final. The time itself is for answers that must name one: it is
-    /// soon, and asked again then.
+    /// Until when a token that expired at `expires_at` stays valid; `None` if it does not. During an outage the time is
+    /// a near one, and is asked for again then.
     #[must_use]
     pub fn prolongs(&self, expires_at: Timestamp, login: Login, now: Timestamp) -> Option<Timestamp> {
         let since = self.0.since.load(Ordering::Acquire);
@@ -82,7 +82,7 @@ impl Outage {
         let mut until = since.saturating_add(self.0.grace_ms);
         let ended = self.0.ended.load(Ordering::Acquire);
         if ended != NEVER {
-            // The random end of an id: each login has its own moment.
+            // The random end of an id spreads the renewals of all logins.
             let spread = login.id.as_u64_pair().1 % RENEWALS_SPREAD_MS.unsigned_abs();
             until = until.min(ended.saturating_add(spread.cast_signed()));
         }
@@ -90,7 +90,7 @@ impl Outage {
         (now.as_millis() < until).then(|| Timestamp::from_millis(until).min(soon))
     }
 
-    /// No token that has ended by then is good any more.
+    /// Tokens that expired before this are invalid in any case.
     #[must_use]
     pub fn horizon(&self, now: Timestamp) -> Timestamp {
         let since = self.0.since.load(Ordering::Acquire);
@@ -111,7 +111,7 @@ mod tests {
         Timestamp::from_millis(ms)
     }
 
-    /// Its renewals come as late as they may.
+    /// The login with the latest possible renewal.
     fn last() -> Login {
         Login { id: Uuid::from_u64_pair(0, RENEWALS_SPREAD_MS.unsigned_abs() - 1), version: 0 }
     }
@@ -151,11 +151,11 @@ mod tests {
         let end = 9_001 + RENEWALS_SPREAD_MS;
         assert!(prolongs(&outage, 5_000, end - 2) && !prolongs(&outage, 5_000, end - 1));
         assert_eq!((outage.horizon(at(end - 1)), outage.horizon(at(end))), (at(1_000), at(end)));
-        // It is away again before all are renewed: it is the same outage.
+        // Another outage before all tokens are renewed: it is the same outage.
         outage.observe(false, at(10_000), at(10_001));
         assert!(outage.is_on() && prolongs(&outage, 5_000, end));
         outage.observe(true, at(20_000), at(20_001));
-        // A later one is another: who has not renewed their token until then is signed out.
+        // A later outage is another one: clients that have not renewed their token by then are signed out.
         let later = 20_001 + RENEWALS_SPREAD_MS;
         outage.observe(true, at(later), at(later));
         outage.observe(false, at(later + 1), at(later + 2));

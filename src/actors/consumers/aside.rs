@@ -1,27 +1,27 @@
-//! Applies records that were set aside, once the reason is gone: at every start, and by `livedrop projection retry`. The projector must not
-//! run meanwhile.
+//! Applies records that were set aside, once the cause is fixed: at every start, and by `livedrop projection retry`.
+//! The projector must not run at the same time.
 
 use crate::domain::DropId;
 use crate::storage::{Ledger, SetAsideDrop, StoreError};
 use tracing::warn;
 use uuid::Uuid;
 
-/// Records of one transaction.
+/// Records applied in one transaction.
 const PAGE: u32 = 1_000;
 
-/// What came of it.
+/// The result of a retry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Retried {
     /// Records that are in SQL now.
     pub applied: u64,
-    /// What is set aside still.
+    /// Drops that still have records set aside.
     pub left: Vec<SetAsideDrop>,
 }
 
-/// Tries each drop's records in their order, up to the first that is still refused.
+/// Applies each drop's records in order, up to the first that is still refused.
 ///
 /// # Errors
-/// [`StoreError`] where the database is not there; what was applied before stays.
+/// [`StoreError`] if the database is unavailable; records applied before that stay applied.
 pub async fn retry(store: &dyn Ledger, journal: Uuid, epoch: u32) -> Result<Retried, StoreError> {
     let mut applied = 0;
     for drop in store.set_aside_drops(journal).await? {

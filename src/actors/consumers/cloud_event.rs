@@ -1,8 +1,8 @@
-//! The world's form of what happened: CloudEvents 1.0 in JSON, documented in docs/EVENTS.md and versioned by `type`, apart from the
-//! journal's own binary form. Meant for whatever leaves the process as an event: HTTP, a bus, webhooks.
+//! The public form of events: CloudEvents 1.0 in JSON, documented in docs/EVENTS.md and versioned by `type`, apart from
+//! the journal's binary form. For everything that leaves the process as an event: HTTP, a bus, webhooks.
 //!
-//! An event's `id` is made of its record's sequence number and its index in the record, its `source` names the journal: both together are
-//! the same whenever it is sent again. There are ids in it and no personal data.
+//! An event's `id` consists of its record's sequence and its index in the record; its `source` names the journal. Both
+//! stay the same when it is sent again. Events have ids and no personal data.
 
 use crate::actors::consumers::Gap;
 use crate::domain::{
@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// The media type of an array of events.
 pub const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 
-/// One event.
+/// An event ready to be serialised.
 #[derive(Serialize)]
 pub struct CloudEvent<'a> {
     specversion: &'static str,
@@ -26,7 +26,7 @@ pub struct CloudEvent<'a> {
     subject: Option<String>,
     time: Timestamp,
     datacontenttype: &'static str,
-    /// The extension of that name: events with the same key keep their order.
+    /// The CloudEvents extension `partitionkey`: events with the same key keep their order.
     #[serde(skip_serializing_if = "Option::is_none")]
     partitionkey: Option<DropId>,
     data: Data<'a>,
@@ -72,7 +72,7 @@ enum Data<'a> {
     Confirmed {
         #[serde(flatten)]
         order: Order,
-        /// The payment came after the hold had run out.
+        /// Whether the payment came after the hold had expired.
         late: bool,
     },
     Released {
@@ -117,7 +117,8 @@ impl Order {
 }
 
 impl<'a> CloudEvent<'a> {
-    /// What a journal record says to the world, if anything. Index 0 is the only one so far: each record is one event at most.
+    /// The event of a journal record; `None` for internal records. Index 0 is the only one so far: a record makes at
+    /// most one event.
     #[must_use]
     pub fn of(journal: Uuid, sequence: u64, record: &'a DropRecord) -> Option<Self> {
         let (kind, data) = Data::of(record)?;
@@ -128,13 +129,13 @@ impl<'a> CloudEvent<'a> {
         Some(Self::new(journal, format!("{sequence}-0"), kind, record.at, data).about(subject, record.drop))
     }
 
-    /// Its id.
+    /// Unique within the source; receivers use it to drop duplicates.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Says that events of records were not sent and will not be.
+    /// The event that reports records whose events were not sent and will not be.
     #[must_use]
     pub fn gap(journal: Uuid, gap: Gap, at: Timestamp) -> Self {
         let Gap { first, last } = gap;
@@ -217,7 +218,7 @@ impl<'a> Data<'a> {
                 ("com.livedrop.order.refund_due.v1", Self::RefundDue { order: order(line), cause: *cause })
             }
             DropEvent::Refunded { line } => ("com.livedrop.order.refunded.v1", Self::Order(order(line))),
-            // How payments go, what is refused and who did what by hand stays inside.
+            // Payment progress, refusals and audit entries are internal.
             DropEvent::Refused { .. }
             | DropEvent::PaymentStarted { .. }
             | DropEvent::PaymentEnded { .. }

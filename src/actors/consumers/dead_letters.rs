@@ -1,5 +1,6 @@
-//! What a target refuses for good, each with its reason, in a file beside the consumer's offset: nothing is dropped, and nothing behind it
-//! waits. `livedrop consumers list` counts them, `livedrop consumers retry` sends them again.
+//! Dead letters: effects that a target refuses permanently, each with its reason, in a file beside the consumer's
+//! offset. Nothing is lost, and nothing behind them waits. `livedrop consumers list` counts them, `livedrop consumers
+//! retry` sends them again.
 
 use super::offsets::{FOLDER, replace};
 use crate::domain::limits::DEAD_LETTERS_MAX;
@@ -10,34 +11,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One of them.
+/// An event that the target refused.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// The event's id.
+    /// The refused event's id.
     pub id: String,
-    /// What the target said.
+    /// The target's answer.
     pub reason: String,
     /// The event, as it was sent.
     pub event: Box<RawValue>,
 }
 
-/// One consumer's.
+/// The dead letters of one consumer.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     path: PathBuf,
 }
 
 impl DeadLetters {
-    /// Those of a consumer, in a data directory.
+    /// Opens the file of a consumer, in a data directory.
     #[must_use]
     pub fn new(data_dir: &Path, consumer: &str) -> Self {
         Self { path: data_dir.join(FOLDER).join(format!("{consumer}.dead.ndjson")) }
     }
 
-    /// All of them, oldest first, each once.
+    /// All dead letters, oldest first, each once.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is not one of ours.
+    /// If the file cannot be read or has another format.
     pub fn all(&self) -> io::Result<Vec<DeadLetter>> {
         let text = match fs::read_to_string(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -54,10 +55,10 @@ impl DeadLetters {
         Ok(letters)
     }
 
-    /// Adds one, durably, unless it is there already. Returns how many there are.
+    /// Adds a dead letter, durably, unless it is there already. Returns how many there are.
     ///
     /// # Errors
-    /// Where it is not known to be on disk, or there are [`DEAD_LETTERS_MAX`] already.
+    /// If the write to disk failed, or there are [`DEAD_LETTERS_MAX`] already.
     pub fn add(&self, letter: DeadLetter) -> io::Result<usize> {
         let mut letters = self.all()?;
         if letters.iter().any(|known| known.id == letter.id) {
@@ -71,10 +72,10 @@ impl DeadLetters {
         Ok(letters.len())
     }
 
-    /// Keeps these and no others.
+    /// Replaces all dead letters by these.
     ///
     /// # Errors
-    /// Where they are not known to be on disk; those before may be there still.
+    /// If the write to disk failed; the old ones may still be there.
     pub fn keep(&self, letters: &[DeadLetter]) -> io::Result<()> {
         let mut text = Vec::new();
         for letter in letters {

@@ -1,12 +1,14 @@
-//! What follows the journal. A [`Consumer`] has a name, an effect, an offset and a retention class ([`About`]); one [`runner`] drives
-//! them all, and [`progress`] says how each of them does.
+//! Consumers of the journal. A [`Consumer`] has a name, an effect, an offset and a retention class ([`About`]); one
+//! [`runner`] drives them all, and [`progress`] reports the state of each.
 //!
-//! A consumer is asked for one *step* at a time: it takes the next run of records from its [`tail`], brings their effect about and keeps its
-//! offset. Nothing is decided for each record here, so a step costs what its effect costs.
+//! The runner asks a consumer for one *step* at a time: it takes the next run of records from its [`tail`], performs
+//! their effect and stores its offset. There is no work per record here, so a step costs what its effect costs.
 //!
-//! - [`projector`] fills SQL, at its own `pace`; [`aside`]: what SQL refuses.
-//! - The broadcaster's pump (`actors::realtime::broadcaster`) feeds real time. The refund relay (`service::settle::refunds`) pays money back.
-//! - `service::events` sends events to other systems. [`offsets`] and [`dead_letters`] are what such a consumer keeps in files.
+//! - [`projector`] fills SQL, at its own `pace`; [`aside`]: records that SQL refuses.
+//! - The broadcaster's pump (`actors::realtime::broadcaster`) feeds the realtime sessions. The refund relay
+//!   (`service::settle::refunds`) pays money back.
+//! - `service::events` sends events to other systems. Such a consumer stores its [`offsets`] and [`dead_letters`] in
+//!   files.
 
 pub mod aside;
 pub mod cloud_event;
@@ -26,39 +28,41 @@ use std::future::{Future, pending, ready};
 /// How long the journal keeps records for a consumer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Retention {
-    /// Until it has passed them. For the projector alone: whatever else pins could fill the disk and stop sales.
+    /// Until the consumer has passed them. For the projector only: any other consumer that pins could fill the disk and
+    /// stop sales.
     Pins,
-    /// Until it has passed them, within the operator's bounds in bytes and age. Past them it skips, with a [`Gap`].
+    /// Until the consumer has passed them, within the operator's bounds in bytes and age. Past them it skips records,
+    /// with a [`Gap`].
     Lags,
-    /// Not at all: where records are gone it learns what it needs from the state of the drops.
+    /// Not at all: if records are gone, the consumer reads the state of the drops instead.
     Rereads,
 }
 
-/// What there is to know of a consumer without running it.
+/// The properties of a consumer, known without running it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct About {
-    /// In the log, in metrics, in `/readyz`, and as the task that the supervisor keeps.
+    /// Its name in the log, in metrics, in `/readyz`, and as the supervised task.
     pub name: &'static str,
-    /// What it does with records.
+    /// What it does with records, in a few words.
     pub effect: &'static str,
-    /// Where its offset is kept.
+    /// Where its offset is stored.
     pub offset: &'static str,
     /// How long records are kept for it.
     pub retention: Retention,
 }
 
-/// What one step came to.
+/// The result of one step.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// The effect of a run is there, and the offset behind it.
+    /// The effect of a run is done, and the offset moved.
     Worked,
-    /// Nothing is done yet, and there is no reason to wait before the next step.
+    /// Nothing is done yet, and the next step may follow at once.
     Again,
-    /// It has done everything that is durable.
+    /// Every durable record is done.
     Idle,
-    /// Something was not there, for this reason. The next step tries the same records, after a pause.
+    /// The target was unavailable, for this reason. The next step retries the same records, after a pause.
     Unavailable(String),
-    /// It cannot go on, for this reason. The supervisor begins again.
+    /// The consumer cannot go on, for this reason. The supervisor restarts it.
     Stopped(String),
 }
 
@@ -74,22 +78,22 @@ impl From<&TailError> for Step {
 
 /// The contract between a consumer and the [`runner`].
 pub trait Consumer {
-    /// Where it reads.
+    /// Its position in the journal.
     fn tail(&self) -> &Tail;
 
-    /// Takes the next run of records, if there is one, brings its effect about, and keeps the offset. Not interrupted; what it had in hand is
-    /// taken again after [`Step::Unavailable`].
+    /// Takes the next run of records, if there is one, performs its effect, and stores the offset. Never cancelled;
+    /// after [`Step::Unavailable`] the same run is taken again.
     fn work(&mut self) -> impl Future<Output = Step>;
 
-    /// Before it is run again, after a panic or an end: what was in hand then is read once more.
+    /// Called before it runs again after a panic or an end: the current run is read again.
     fn begin_again(&mut self) {}
 
-    /// What it waits for after [`Step::Worked`]. May be dropped at any time.
+    /// The wait after [`Step::Worked`]. May be dropped at any time.
     fn rest(&mut self) -> impl Future<Output = ()> {
         ready(())
     }
 
-    /// What it does while there is nothing to read; when it ends, the next step is taken. May be dropped at any time.
+    /// The wait while there is nothing to read; when it ends, the next step follows. May be dropped at any time.
     fn idle(&mut self) -> impl Future<Output = ()> {
         pending()
     }

@@ -1,5 +1,5 @@
-//! An offset in a file, for a consumer whose effect is outside of the database: it goes on while SQL is away. Stored after the effect was
-//! acknowledged, so what was done between a store and a crash is done again.
+//! An offset in a file, for a consumer whose effect is outside the database: it works while SQL is away. It is stored
+//! after the effect was acknowledged, so after a crash in between the effect is repeated.
 
 use crate::whole_file;
 use serde::{Deserialize, Serialize};
@@ -9,13 +9,13 @@ use std::{
 };
 use uuid::Uuid;
 
-/// An offset beyond every record: the consumer begins at the journal's end.
+/// An offset beyond every record: the consumer starts at the journal's end.
 pub const AT_THE_END: u64 = u64::MAX;
 
-/// The folder below the data directory with what consumers keep.
+/// The directory below the data directory for consumers' files.
 pub const FOLDER: &str = "consumers";
 
-/// What the file says. It is a consumer's by its name, and of this opening of that journal or an earlier one.
+/// The contents of the file. The file's name is the consumer's; the offset counts in this journal, up to this epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -24,24 +24,24 @@ struct Kept {
     sequence: u64,
 }
 
-/// Where one consumer's offset is kept.
+/// The file of one consumer's offset.
 #[derive(Clone, Debug)]
 pub struct OffsetFile {
     path: PathBuf,
 }
 
 impl OffsetFile {
-    /// That of a consumer, in a data directory.
+    /// The file of a consumer, in a data directory.
     #[must_use]
     pub fn new(data_dir: &Path, consumer: &str) -> Self {
         Self { path: data_dir.join(FOLDER).join(format!("{consumer}.offset")) }
     }
 
-    /// The last record that had its effect, if one is known. An offset of another journal, or of an opening that this journal has not come
-    /// to, means nothing here and is not taken: its numbers are those of other records.
+    /// The last record with a completed effect, if it is known. An offset of another journal, or of an epoch that this
+    /// journal has not reached, is ignored: it counts other records.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is not one of ours.
+    /// If the file cannot be read or has another format.
     pub fn load(&self, journal: Uuid, epoch: u32) -> io::Result<Option<u64>> {
         let text = match fs::read_to_string(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -59,17 +59,17 @@ impl OffsetFile {
         Ok(None)
     }
 
-    /// Keeps an offset: all of it or, after a crash, the one before.
+    /// Stores an offset. A crash leaves either the new or the old one, complete.
     ///
     /// # Errors
-    /// Where it is not known to be on disk; the one before may be there still.
+    /// If the write to disk failed; the old one may still be there.
     pub fn store(&self, journal: Uuid, epoch: u32, sequence: u64) -> io::Result<()> {
         let text = serde_json::to_string(&Kept { journal, epoch, sequence }).map_err(io::Error::other)?;
         replace(&self.path, text.as_bytes())
     }
 }
 
-/// Puts a file in the consumers' folder, which the first one makes.
+/// Replaces a file in the consumers' directory, which is created if it is missing.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     whole_file::replace(path, bytes)
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(file.load(Uuid::from_u128(2), 3).unwrap(), None, "another journal");
         assert_eq!(OffsetFile::new(folder.path(), "bus").load(journal, 3).unwrap(), None, "another consumer");
 
-        // A crash while it is written leaves the one before.
+        // A crash during a write leaves the old offset.
         fs::write(folder.path().join("consumers/events.new"), "{\"jour").unwrap();
         assert_eq!(file.load(journal, 3).unwrap(), Some(1_041));
         file.store(journal, 3, 1_042).unwrap();

@@ -1,27 +1,28 @@
-//! How long the projector rests between two batches.
+//! How long the projector sleeps between two batches.
 //!
-//! Rows can wait, which the journal is for, and buyers cannot. A transaction for every `fdatasync` would cost several times what its rows
-//! do, so records gather for a moment; and while a crowd orders, SQL takes a small part of the machine, until it is so far behind that
-//! whoever reads from it would notice. Somebody who waits for SQL ends any rest: see [`Projection::reached`](super::Projection::reached).
+//! Rows can wait, because the journal has them, and buyers cannot. A transaction for every `fdatasync` would cost
+//! several times what its rows do, so records gather for a moment. While a crowd orders, SQL gets a small part of the
+//! machine, until it is so far behind that readers would notice. A reader that waits for SQL ends any sleep: see
+//! [`Projection::reached`](super::Projection::reached).
 
 use crate::domain::limits::{PROJECTOR_BATCH_RECORDS_MAX, PROJECTOR_BEHIND_MAX};
 use std::time::Duration;
 
-/// Batches begin so far apart, unless there is reason to hurry.
+/// Time between the starts of two batches, unless there is reason to hurry.
 const LINGER: Duration = Duration::from_millis(50);
-/// From so many records a second on it is a rush.
+/// Records a second that count as a rush.
 const RUSH_PER_S: f64 = 10_000.0;
-/// In a rush, a batch is followed by a rest of as many times its own duration, and less the more waits.
+/// In a rush, the projector sleeps this many times the batch's duration, and less the more records wait.
 const REST_TIMES: f64 = 32.0;
-/// But nobody's row is older than this without a reason.
+/// The longest sleep in a rush.
 const REST_MAX: Duration = Duration::from_secs(1);
 
-/// What the projector knows after a batch.
+/// The measurements after a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     /// How long the batch took.
     pub took: Duration,
-    /// The time from the beginning of the batch before to the beginning of this one.
+    /// The time from the start of the previous batch to the start of this one.
     pub cycle: Duration,
     /// Records that became durable in that time.
     pub arrived: u64,
@@ -30,7 +31,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// How long to rest now.
+    /// How long to sleep now.
     pub fn rest(&self) -> Duration {
         let linger = LINGER.saturating_sub(self.took);
         if self.behind >= PROJECTOR_BEHIND_MAX {
@@ -59,12 +60,12 @@ mod tests {
         let ms = Duration::from_millis;
         let half = PROJECTOR_BEHIND_MAX / 2;
         let batch = PROJECTOR_BATCH_RECORDS_MAX as u64;
-        // What it took, records that came in the last 100 ms, records that wait; the rest.
+        // The batch's duration, records that arrived in the last 100 ms, waiting records; the sleep.
         for (took, arrived, behind, rest) in [
             (ms(1), 0, 0, ms(49)),
             (ms(1), 1_000, batch - 1, ms(49)),
             (ms(60), 999, 0, ms(0)),
-            // It is over: what waits goes at once.
+            // The rush is over: waiting records are written at once.
             (ms(40), 999, batch, ms(0)),
             (ms(40), 0, PROJECTOR_BEHIND_MAX, ms(0)),
             // A rush.

@@ -1,4 +1,4 @@
-//! How a consumer does: written by its runner, read by `/metrics` and `/readyz`.
+//! The state of a consumer: written by its runner, read by `/metrics` and `/readyz`.
 
 use super::{About, Retention};
 use crate::domain::Timestamp;
@@ -11,17 +11,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Records that a consumer did not get, because the journal had deleted them.
+/// Records that a consumer skipped, because the journal had deleted them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gap {
-    /// The first.
+    /// Sequence of the first skipped record.
     pub first: u64,
-    /// The last.
+    /// Sequence of the last skipped record.
     pub last: u64,
 }
 
 impl Gap {
-    /// How many there are.
+    /// The number of skipped records.
     #[must_use]
     pub fn records(self) -> u64 {
         self.last + 1 - self.first
@@ -31,21 +31,21 @@ impl Gap {
 /// How far a consumer is behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Lag {
-    /// Durable records that it has not passed.
+    /// Durable records that it has not passed yet.
     pub records: u64,
-    /// About how many bytes of journal these are.
+    /// Their size in the journal, approximately.
     pub bytes: u64,
-    /// The oldest of them is not older than this.
+    /// Upper bound of the age of the oldest of them.
     pub age: Duration,
-    /// How many of them the journal has no more: a gap that the consumer has not come to.
+    /// How many of them the journal has deleted: a gap that the consumer has not reached.
     pub lost: u64,
 }
 
-/// One consumer's state, for as long as the process runs: its next run goes on writing here.
+/// One consumer's state. It lives as long as the process: a restarted consumer continues here.
 pub struct Progress {
     about: &'static About,
     passed: AtomicU64,
-    /// When the last record that it passed was decided; 0 before the first.
+    /// The timestamp of the last passed record; 0 before the first.
     passed_at: AtomicI64,
     errors: AtomicU64,
     gaps: AtomicU64,
@@ -55,7 +55,7 @@ pub struct Progress {
 }
 
 struct State {
-    /// When it last had everything.
+    /// When it last had passed every record.
     caught_up: Instant,
     trouble: Option<String>,
     last_error: Option<String>,
@@ -63,7 +63,7 @@ struct State {
 }
 
 impl Progress {
-    /// Of a consumer that has not begun.
+    /// The state of a consumer that has not started.
     #[must_use]
     pub fn new(about: &'static About) -> Arc<Self> {
         let state = State { caught_up: Instant::now(), trouble: None, last_error: None, last_gap: None };
@@ -72,13 +72,13 @@ impl Progress {
         Arc::new(Self { about, passed, passed_at, errors, gaps, skipped, dead_letters, state })
     }
 
-    /// Whose it is.
+    /// The consumer's properties.
     #[must_use]
     pub fn about(&self) -> &'static About {
         self.about
     }
 
-    /// It goes on after this record.
+    /// Sets the record after which the consumer starts.
     pub(super) fn begins_after(&self, sequence: u64) {
         self.passed.store(sequence, Ordering::Release);
     }
@@ -94,7 +94,7 @@ impl Progress {
         self.locked().last_gap = Some(gap);
     }
 
-    /// Notes that it makes no progress. Returns whether that is news.
+    /// Records a failed step. Returns whether the step before succeeded.
     pub(super) fn fails(&self, reason: &str) -> bool {
         self.errors.fetch_add(1, Ordering::Relaxed);
         let mut state = self.locked();
@@ -102,7 +102,7 @@ impl Progress {
         state.trouble.replace(reason.to_owned()).is_none()
     }
 
-    /// Notes that it makes progress. Returns whether that is news.
+    /// Records a successful step. Returns whether the step before failed.
     pub(super) fn works(&self) -> bool {
         self.locked().trouble.take().is_some()
     }
@@ -111,13 +111,13 @@ impl Progress {
         self.locked().caught_up = Instant::now();
     }
 
-    /// The last record that it has passed.
+    /// Sequence of the last passed record.
     #[must_use]
     pub fn passed(&self) -> u64 {
         self.passed.load(Ordering::Acquire)
     }
 
-    /// How far it is behind at this time of day.
+    /// The consumer's lag at this time.
     #[must_use]
     pub fn lag(&self, journal: &JournalReader, now: Timestamp) -> Lag {
         let passed = self.passed();
@@ -130,48 +130,48 @@ impl Progress {
         let age = self.locked().caught_up.elapsed().min(since_record);
         let lost = match self.about.retention {
             Retention::Pins | Retention::Lags => journal.oldest().saturating_sub(passed + 1),
-            // It needs none of them.
+            // The consumer needs no history.
             Retention::Rereads => 0,
         };
         Lag { records, bytes: journal.bytes_after(passed), age, lost }
     }
 
-    /// How often a step failed.
+    /// The number of failed steps.
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.errors.load(Ordering::Relaxed)
     }
 
-    /// How often it skipped records, and how many these were.
+    /// The number of gaps, and of records skipped in them.
     #[must_use]
     pub fn gaps(&self) -> (u64, u64) {
         (self.gaps.load(Ordering::Relaxed), self.skipped.load(Ordering::Relaxed))
     }
 
-    /// So many effects were refused for good, and are set aside with their reasons.
+    /// Sets the number of dead letters.
     pub fn sets_aside(&self, all: usize) {
         self.dead_letters.store(all as u64, Ordering::Relaxed);
     }
 
-    /// How many are set aside.
+    /// The number of dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
     }
 
-    /// Why it makes no progress now, if it doesn't.
+    /// Why the last step failed; `None` while it makes progress.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.locked().trouble.clone()
     }
 
-    /// The last reason for which it made none.
+    /// The reason of the last failure, even if later steps succeeded.
     #[must_use]
     pub fn last_error(&self) -> Option<String> {
         self.locked().last_error.clone()
     }
 
-    /// What it skipped last.
+    /// The last gap.
     #[must_use]
     pub fn last_gap(&self) -> Option<Gap> {
         self.locked().last_gap

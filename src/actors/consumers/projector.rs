@@ -1,11 +1,12 @@
-//! The cursor that fills SQL: write-behind, in batches, with the watermark in the same transaction.
+//! Fills SQL from the journal: write-behind, in batches, with the watermark in the same transaction.
 //!
-//! A database that is down delays it and nothing else. It then falls back from the journal's tail in memory to its
-//! segment files, so an outage costs no memory.
+//! An unavailable database delays the projector and nothing else. The projector then reads from segment files instead
+//! of the journal's tail in memory, so an outage costs no memory.
 //!
-//! A record that the database refuses for good stops nobody but its own drop. The batch is halved until the record is found; it is set
-//! aside in SQL, with its reason, and so is everything later of the same drop, which builds on it: its rows stay true up to the record
-//! before. Such a drop stays in memory, where it goes on, and recovery replays what is set aside.
+//! A record that the database refuses permanently stops only its own drop. The batch is halved until the record is
+//! found. The record is set aside in SQL, with its reason, and so are all later ones of the same drop, which build on
+//! it: the drop's rows stay right up to the record before. Such a drop stays in memory, where it goes on, and recovery
+//! replays the records that are set aside.
 
 use super::pace::Pace;
 use super::{About, Consumer, Progress, Retention, Step, Tail, TailError};
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-/// See the module.
+/// The projector as a consumer: it pins the journal.
 pub const ABOUT: About = About {
     name: "projector",
     effect: "fills SQL",
@@ -29,48 +30,48 @@ pub const ABOUT: About = About {
     retention: Retention::Pins,
 };
 
-/// So often a batch may take too long before half of it is tried.
+/// How often a batch may time out before half of it is tried.
 const SLOW_TRIES: u32 = 3;
 
-/// How often an idle projector looks whether the database still has what it had.
+/// How often an idle projector checks that the database still has its rows.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
 
-/// Drops of which records are set aside; `None` until the database has said which.
+/// Drops with records set aside; `None` until they were read from the database.
 type SharedAside = Arc<Mutex<Option<BTreeMap<DropId, SetAsideDrop>>>>;
 
-/// What others may know of the projector. Cheap to clone.
+/// The projector's state for other tasks. Cheap to clone.
 #[derive(Clone)]
 pub struct Projection {
     watermark: watch::Receiver<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Receiver<bool>,
     aside: SharedAside,
-    /// The last record that anybody has waited for.
+    /// The highest record that a reader has waited for.
     wanted: watch::Sender<u64>,
-    /// The journal's end when this process began.
+    /// The journal's end when this process started.
     recovered: u64,
 }
 
 impl Projection {
-    /// Turns `true` when another server has taken the database over: this one must not go on selling.
+    /// Becomes `true` when another server has taken the database over: this one must stop selling.
     #[must_use]
     pub fn fenced(&self) -> watch::Receiver<bool> {
         self.fenced.clone()
     }
 
-    /// Everything up to this sequence number is in SQL.
+    /// Everything up to this sequence is in SQL.
     #[must_use]
     pub fn watermark(&self) -> u64 {
         *self.watermark.borrow()
     }
 
-    /// Why it makes no progress, if it doesn't.
+    /// Why the projector makes no progress; `None` while it does.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         locked(&self.trouble).clone()
     }
 
-    /// Drops of which records are set aside, in the order of their first one.
+    /// Drops with records set aside, in the order of the first such record.
     #[must_use]
     pub fn set_aside(&self) -> Vec<SetAsideDrop> {
         let mut drops: Vec<SetAsideDrop> = locked(&self.aside).iter().flatten().map(|(_, drop)| drop.clone()).collect();
@@ -78,25 +79,26 @@ impl Projection {
         drops
     }
 
-    /// Whether records of a drop are known to be set aside.
+    /// Whether a drop is known to have records set aside.
     #[must_use]
     pub fn is_set_aside(&self, drop: DropId) -> bool {
         locked(&self.aside).as_ref().is_some_and(|drops| drops.contains_key(&drop))
     }
 
-    /// Whether SQL has all of a drop, up to the watermark: nothing of it is set aside.
+    /// Whether SQL has every record of a drop up to the watermark: none is set aside.
     #[must_use]
     pub fn has_all_of(&self, drop: DropId) -> bool {
         locked(&self.aside).as_ref().is_some_and(|drops| !drops.contains_key(&drop))
     }
 
-    /// Waits until SQL has everything that was in the journal when this process began, or not longer than `time_limit`. Until
-    /// then a drop that is not in memory may have ended in records that SQL has not seen. Returns whether it has.
+    /// Waits until SQL has everything that was in the journal when this process started, but at most `time_limit`.
+    /// Until then a drop that is not in memory may have later records that SQL lacks. Returns whether SQL has them.
     pub async fn past_recovery(&self, time_limit: Duration) -> bool {
         self.reached(self.recovered, time_limit).await
     }
 
-    /// Waits until `sequence` is in SQL, or not longer than `time_limit`; until then the projector does not rest. Returns whether it is.
+    /// Waits until `sequence` is in SQL, but at most `time_limit`; the projector does not sleep until then. Returns
+    /// whether it is.
     pub async fn reached(&self, sequence: u64, time_limit: Duration) -> bool {
         if self.watermark() >= sequence {
             return true;
@@ -108,46 +110,47 @@ impl Projection {
     }
 }
 
-/// What one step of the projector came to.
+/// The result of one step of the projector.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Projected {
-    /// A batch is in SQL.
+    /// A batch was written to SQL.
     Batch,
-    /// Everything durable is in SQL.
+    /// Every durable record is in SQL.
     Nothing,
-    /// The database or the journal's file was not there; the next step tries the same batch again.
+    /// The database or the journal's file was unavailable; the next step retries the same batch.
     Unavailable,
-    /// The database has forgotten rows that it had; the next step goes on from where it stands now.
+    /// The database has lost rows, as after a restore; the next step continues from its watermark.
     Rewound,
-    /// A batch was cut in two: the database refuses a record of it for good, or it is too much for one transaction. The next steps go on.
+    /// A batch was halved: the database refuses a record of it permanently, or it is too large for one transaction. The
+    /// next steps write the halves.
     Narrowed,
-    /// It cannot go on, and [`Projection::trouble`] says why.
+    /// It cannot go on, for the reason in [`Projection::trouble`].
     Stopped,
 }
 
-/// See the module.
+/// The consumer that fills SQL.
 pub struct Projector {
     store: Arc<dyn Ledger>,
     tail: Tail,
-    /// Batches that the database has not taken yet, the last one first.
+    /// Batches not written yet, the last one first.
     pending: Vec<ProjectionBatch>,
-    /// The first record of a batch that took too long, and how often it did.
+    /// The first record of a batch that timed out, and how often it did.
     slow: (u64, u32),
     aside: SharedAside,
     watermark: watch::Sender<u64>,
     trouble: Arc<Mutex<Option<String>>>,
     fenced: watch::Sender<bool>,
     wanted: watch::Sender<u64>,
-    /// When the last batch began, and what was durable then.
+    /// When the last batch began, and the durable sequence then.
     before: Option<(Instant, u64)>,
-    /// How long it rests now.
+    /// How long to sleep after the current batch.
     rest: Duration,
-    /// Whether the next step looks at the database although there is nothing to project.
+    /// Whether the next step checks the database although there is nothing to project.
     look: bool,
 }
 
 impl Projector {
-    /// A projector that goes on after `watermark`.
+    /// A projector that starts after `watermark`.
     #[must_use]
     pub fn new(store: Arc<dyn Ledger>, journal: &JournalReader, watermark: u64) -> (Self, Projection) {
         let trouble = Arc::new(Mutex::new(None));
@@ -181,8 +184,8 @@ impl Projector {
         )
     }
 
-    /// Where there is nothing to project: whether the database still has what it had. One that was restored from a copy meanwhile is
-    /// filled again by the next steps.
+    /// Checks, while there is nothing to project, that the database still has its rows. If it was restored from an
+    /// older copy, the next steps fill it again.
     pub async fn look_again(&mut self) -> Projected {
         let reached = *self.watermark.borrow();
         match self.store.applied(self.tail.journal().journal_id()).await {
@@ -195,8 +198,8 @@ impl Projector {
         }
     }
 
-    /// What a failure of the database means to the projector: an outage passes, everything else is for an operator. `first` is the record that it
-    /// was about, if it was about one.
+    /// Sorts a failure of the database: an outage passes, everything else needs an operator. `first` is the record at
+    /// fault, if there is one.
     fn failed(&self, error: StoreError, first: Option<u64>) -> Projected {
         if let StoreError::Unavailable(reason) = error {
             return self.unavailable(&format!("the database is down: {reason}"));
@@ -215,7 +218,7 @@ impl Projector {
         Projected::Rewound
     }
 
-    /// Brings the next batch to SQL, or the one that did not get there yet.
+    /// Writes the next batch to SQL, or retries the pending one.
     pub async fn step(&mut self) -> Projected {
         if locked(&self.aside).is_none()
             && let Err(step) = self.load_aside().await
@@ -278,7 +281,7 @@ impl Projector {
         }
     }
 
-    /// Which records of a batch follow one that was set aside, or are the one itself.
+    /// The records of a batch to set aside: refused ones and those that follow them.
     fn aside_of(&self, batch: &ProjectionBatch) -> Aside {
         let known = locked(&self.aside);
         let Some(drops) = known.as_ref().filter(|drops| !drops.is_empty()) else { return Aside::new() };
@@ -291,7 +294,7 @@ impl Projector {
         (batch.first_sequence..).zip(&batch.records).filter_map(reason).collect()
     }
 
-    /// Whether a batch has taken too long so often that a part of it should be tried.
+    /// Whether a batch has timed out so often that half of it should be tried.
     fn is_too_slow(&mut self, batch: &ProjectionBatch) -> bool {
         let (first, times) = self.slow;
         self.slow = if first == batch.first_sequence { (first, times + 1) } else { (batch.first_sequence, 1) };
@@ -306,7 +309,7 @@ impl Projector {
         self.pending.push(batch);
     }
 
-    /// Halves a batch that the database refuses, or sets its only record's drop aside.
+    /// Halves a refused batch, or sets its only record aside.
     fn narrow(&mut self, batch: ProjectionBatch, reason: String) {
         if let [record] = &batch.records[..] {
             let (drop, first_sequence) = (record.drop, batch.first_sequence);
@@ -349,7 +352,7 @@ impl Projector {
         *locked(&self.trouble) = trouble;
     }
 
-    /// How long to rest after a batch that began then.
+    /// How long to sleep after a batch that began then.
     fn pace(&mut self, began: (Instant, u64)) -> Duration {
         let before = self.before.replace(began).unwrap_or(began);
         let behind = self.tail.journal().durable() - *self.watermark.borrow();
@@ -378,7 +381,7 @@ impl Consumer for Projector {
         }
     }
 
-    /// Not while somebody waits for SQL.
+    /// Ends early if a reader waits for SQL.
     async fn rest(&mut self) {
         if self.rest.is_zero() {
             return;
@@ -434,7 +437,7 @@ mod tests {
         runner::rest(&mut projector, &mut stopped).await;
         assert_eq!(began.elapsed(), long);
 
-        // What is there already hurries nobody.
+        // Waiting for a written record ends no sleep.
         assert!(view.reached(5, long).await);
         runner::rest(&mut projector, &mut stopped).await;
         assert_eq!(began.elapsed(), 2 * long);
@@ -445,7 +448,7 @@ mod tests {
             began.elapsed()
         });
         assert_eq!((reached, rested), (false, 2 * long));
-        // It is wanted still.
+        // The record is still wanted.
         runner::rest(&mut projector, &mut stopped).await;
         assert_eq!(began.elapsed(), 2 * long + time_limit);
         projector.watermark.send_replace(6);
@@ -454,7 +457,7 @@ mod tests {
         assert_eq!(began.elapsed(), 2 * long + time_limit);
     }
 
-    /// A device that fails on demand under a journal with one record, of which nothing stays in memory: every read goes to the file.
+    /// A journal with one record on a faulty device, without a tail in memory: every read goes to the file.
     async fn one_record() -> (FaultyDevice, Journal<Done>) {
         let device = FaultyDevice::new(Arc::new(MemoryDevice::new()));
         let options = JournalOptions { tail_bytes: 0, ..JournalOptions::in_memory() };

@@ -1,4 +1,4 @@
-//! Drives a consumer: step after step while there are records, with pauses between tries that fail, until the end.
+//! Drives a consumer: step after step while there are records, with pauses after failures, until it is stopped.
 
 use super::{Consumer, Step, Tail};
 use crate::actors::Backoff;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 use tracing::{error, info, warn};
 
-/// Pauses of a consumer that cannot read, or whose effect cannot be brought about.
+/// Pauses of a consumer that cannot read, or whose effect fails.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-/// How long at the end what fails is tried again: it may be the trouble of a moment.
+/// How long failures are retried after `stop`: they may pass in a moment.
 pub(super) const LAST_TRIES: Duration = Duration::from_secs(5);
 
-/// Runs until `stop` says so and everything that was durable then is done, or cannot be done; until the journal is gone; or until the
-/// consumer cannot go on. It may be run again then, also after a panic.
+/// Runs until one of these: `stop` is set and everything that was durable then is done, or cannot be done; the journal
+/// is gone; the consumer cannot go on. It may be run again afterwards, also after a panic.
 pub async fn run<C: Consumer>(consumer: &mut C, mut stop: watch::Receiver<bool>) {
     let mut durable = consumer.tail().journal().durable_watch();
     let (mut retries, mut last_try) = (RETRIES, None);
     loop {
-        // Asked before the look at the journal: nothing becomes durable after the end is announced, but until then it may.
+        // Read before the journal: nothing becomes durable after `stop` is set, but until then it may.
         let ending = *stop.borrow();
         durable.mark_unchanged();
         let step = consumer.work().await;
@@ -55,7 +55,7 @@ pub async fn run<C: Consumer>(consumer: &mut C, mut stop: watch::Receiver<bool>)
     }
 }
 
-/// Lets a consumer rest, but not at the end.
+/// Lets a consumer sleep, unless `stop` is set.
 pub(super) async fn rest<C: Consumer>(consumer: &mut C, stop: &mut watch::Receiver<bool>) {
     tokio::select! {
         biased;

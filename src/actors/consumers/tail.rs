@@ -1,4 +1,4 @@
-//! Where a consumer reads: the durable journal, from its offset on.
+//! A consumer's view of the durable journal, from its offset on.
 
 use super::{About, Gap, Progress, Retention};
 use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
@@ -7,19 +7,19 @@ use crate::journal::{Cursor, JournalError, JournalReader};
 use std::sync::Arc;
 use tracing::error;
 
-/// A run of durable records, decoded.
+/// Consecutive durable records, decoded.
 pub struct Run {
-    /// The sequence number of the first.
+    /// Sequence of the first record.
     pub first_sequence: u64,
-    /// One after the other, at least one.
+    /// At least one record, without gaps.
     pub records: Vec<DropRecord>,
 }
 
 impl Run {
-    /// The next records of a cursor, if there are some already.
+    /// The next records of a cursor, if there are any yet.
     ///
     /// # Errors
-    /// [`TailError`]; the place stays where the records could not be read.
+    /// [`TailError`]; the position stays if the records could not be read.
     pub fn next(cursor: &mut Cursor) -> Result<Option<Self>, TailError> {
         let batch = cursor.next_batch(PROJECTOR_BATCH_RECORDS_MAX).map_err(|error| match error {
             JournalError::Gone { after, oldest } => TailError::Skipped(Gap { first: after + 1, last: oldest - 1 }),
@@ -34,13 +34,13 @@ impl Run {
         Ok(Some(Self { first_sequence: batch.first_sequence, records }))
     }
 
-    /// The sequence number of the last.
+    /// Sequence of the last record.
     #[must_use]
     pub fn last_sequence(&self) -> u64 {
         self.first_sequence + self.records.len() as u64 - 1
     }
 
-    /// When the last was decided.
+    /// Timestamp of the last record.
     #[must_use]
     pub fn last_at(&self) -> Timestamp {
         self.records.last().map_or(Timestamp::EPOCH, |record| record.at)
@@ -50,18 +50,18 @@ impl Run {
 /// Why there is no next run.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TailError {
-    /// The file could not be read this time.
+    /// The file could not be read; a retry may succeed.
     #[error("the journal cannot be read: {0}")]
     Unreadable(JournalError),
-    /// The journal has deleted records that come next. The following try reads what comes after them.
+    /// The journal has deleted the next records. The following call reads after them.
     #[error("records {} to {} are not in the journal any more", .0.first, .0.last)]
     Skipped(Gap),
-    /// No later try can do better.
+    /// No retry can succeed.
     #[error("{0}")]
     Lost(String),
 }
 
-/// A consumer's place in the journal.
+/// A consumer's position in the journal.
 pub struct Tail {
     journal: JournalReader,
     cursor: Cursor,
@@ -69,8 +69,8 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Follows from after this sequence number. The journal keeps what is not [passed](Tail::passed) yet, as long as the consumer's retention
-    /// says.
+    /// Starts after this sequence. The journal keeps records that are not [passed](Tail::passed) yet, within the
+    /// consumer's retention.
     #[must_use]
     pub fn new(progress: Arc<Progress>, journal: &JournalReader, after: u64) -> Self {
         let About { name, retention, .. } = progress.about();
@@ -83,29 +83,29 @@ impl Tail {
         Self { cursor: journal.cursor(after), journal: journal.clone(), progress }
     }
 
-    /// Whose it is.
+    /// The consumer's properties.
     #[must_use]
     pub fn about(&self) -> &'static About {
         self.progress.about()
     }
 
-    /// How the consumer does.
+    /// The consumer's state.
     #[must_use]
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
-    /// Whose journal it is.
+    /// The journal that is read.
     #[must_use]
     pub fn journal(&self) -> &JournalReader {
         &self.journal
     }
 
-    /// The next records, if there are some already.
+    /// The next records, if there are any yet.
     ///
     /// # Errors
-    /// [`TailError`]; the place stays, or is after what is gone. To one that pins nothing may be gone, so that is
-    /// [`TailError::Lost`].
+    /// [`TailError`]; the position stays, or moves past deleted records. A consumer that pins must not lose records, so
+    /// for it that is [`TailError::Lost`].
     pub fn try_next(&mut self) -> Result<Option<Run>, TailError> {
         let next = Run::next(&mut self.cursor);
         let Err(skipped @ TailError::Skipped(gap)) = &next else { return next };
@@ -124,13 +124,14 @@ impl Tail {
         next
     }
 
-    /// Goes on after this sequence number instead.
+    /// Moves the position to after this sequence.
     pub fn go_on_after(&mut self, sequence: u64) {
         self.cursor = self.journal.cursor(sequence);
         self.progress.begins_after(sequence);
     }
 
-    /// Everything up to this record, which was decided at that time, has had its effect: the journal need not keep it for this consumer.
+    /// Records that everything up to this record, decided at `at`, has had its effect: the journal need not keep it for
+    /// this consumer.
     pub fn passed(&self, sequence: u64, at: Timestamp) {
         self.progress.passes(sequence, at);
         if self.about().retention != Retention::Rereads {

@@ -1,8 +1,8 @@
-//! What a live drop does with a command, without a mailbox, a clock or a timer: the actor is a thin shell around this, and
-//! the simulation drives it directly.
+//! The logic of a live drop, without a mailbox, a clock or a timer. The actor is a thin shell around it, and the
+//! simulation drives it directly.
 //!
-//! Before it decides it takes a place in the journal's queue, so a decision can always be handed over. What is decided together is one
-//! entry of the journal: one buffer, one published stock, one message to the journal's thread.
+//! Before it decides it takes a slot in the journal's queue, so a decision can always be handed over. Decisions made
+//! together are one entry of the journal: one buffer, one published stock, one message to the journal's thread.
 
 use crate::actors::OrderMetrics;
 use crate::actors::inventory::snapshot::{AskError, Decisions, DropSnapshot, ReplyTo, SnapshotCell};
@@ -13,12 +13,12 @@ use crate::journal::{JournalHandle, Permit, Records, Space};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What most records fit into: a buffer that grew would be made anew some times for each.
+/// Most records fit into this: a growing buffer would be reallocated several times for each.
 const RECORD_BYTES: usize = 192;
-/// With so many bytes decisions are handed over at once: an entry is never split.
+/// Decisions are handed over at once beyond this many bytes: an entry is never split.
 const BATCH_BYTES: usize = 16 << 10;
 
-/// See the module.
+/// A live drop: its state, its published snapshot, and its journal.
 pub struct Decider {
     drop: LiveDrop,
     journal: JournalHandle<Decisions>,
@@ -28,16 +28,16 @@ struct LiveDrop {
     id: DropId,
     state: DropState,
     cell: Arc<SnapshotCell>,
-    /// Of the command that is being decided.
+    /// Buffer for the events of the current command.
     events: Vec<DropEvent>,
     metrics: OrderMetrics,
-    /// Whether the journal has (or will have) its `Scheduled` record: nothing else may come before it.
+    /// Whether the journal has (or will have) the drop's `Scheduled` record: no other record may precede it.
     announced: bool,
     retired: bool,
 }
 
 impl Decider {
-    /// Around a state whose published picture is in `cell`. A new drop is not `announced` yet.
+    /// Wraps a state whose published snapshot is in `cell`. A new drop is not `announced` yet.
     #[must_use]
     pub fn new(
         state: DropState,
@@ -51,32 +51,32 @@ impl Decider {
         Self { drop, journal }
     }
 
-    /// The same, with a picture and counters that nobody else looks at.
+    /// Like [`Self::new`], with a snapshot and metrics of its own.
     #[must_use]
     pub fn alone(state: DropState, announced: bool, journal: JournalHandle<Decisions>) -> Self {
         let cell = Arc::new(SnapshotCell::new(DropSnapshot::of(&state, 0)));
         Self::new(state, announced, cell, journal, OrderMetrics::default())
     }
 
-    /// The drop.
+    /// The drop's id.
     #[must_use]
     pub fn id(&self) -> DropId {
         self.drop.id
     }
 
-    /// Whether it may decide: its existence is recorded.
+    /// Whether it may decide: the drop's existence is recorded.
     #[must_use]
     pub fn is_announced(&self) -> bool {
         self.drop.announced
     }
 
-    /// What it has decided so far, durable or not.
+    /// The state with every decision so far, durable or not.
     #[must_use]
     pub fn state(&self) -> &DropState {
         &self.drop.state
     }
 
-    /// What everybody can read of it.
+    /// The published snapshot.
     #[must_use]
     pub fn published(&self) -> DropSnapshot {
         self.drop.cell.read()
@@ -88,22 +88,22 @@ impl Decider {
         self.drop.state.deadlines()
     }
 
-    /// Reads ahead what commands will look for.
+    /// Prefetches the hash lines that these commands will probe.
     pub fn prefetch<'a>(&self, commands: impl ExactSizeIterator<Item = &'a Command>) {
-        // One alone waits as long either way.
+        // A single command has no other cache misses to overlap with.
         if commands.len() > 1 {
             self.drop.state.prefetch(commands);
         }
     }
 
-    /// Decides some `expected` commands one after the other, and hands them to the journal together.
+    /// A batch for about `expected` commands: decides them in order, and hands them to the journal together.
     pub fn batch(&mut self, expected: usize) -> Batch<'_> {
         let Self { drop, journal } = self;
         let replies = SmallVec::with_capacity(expected);
         Batch { drop, journal, expected, permit: None, records: Records::default(), replies }
     }
 
-    /// Decides one, and hands it over.
+    /// Decides one command, and hands it over.
     ///
     /// # Errors
     /// As [`Batch::ask`].
@@ -111,7 +111,7 @@ impl Decider {
         self.batch(1).ask(now, command, reply)
     }
 
-    /// Records that the drop exists: what a new drop does first.
+    /// Records that the drop exists: the first decision of a new drop.
     pub fn announce(&mut self, reply: ReplyTo) {
         let mut batch = self.batch(1);
         if let Err(error) = batch.take_place() {
@@ -125,18 +125,18 @@ impl Decider {
         batch.replies.push((reply, Outcome::Done(batch.drop.state.status())));
     }
 
-    /// A drop agrees to take no more commands, so that it can leave memory, if it is settled or starts after `horizon`: the keys that it
-    /// remembers.
+    /// Makes the drop take no more commands, if it is settled or starts after `horizon`, so that it can leave memory.
+    /// Returns the keys that it remembers, or `None` if it stays.
     pub fn retire(&mut self, horizon: Timestamp) -> Option<Vec<KeyDigest>> {
         let drop = &mut self.drop;
-        // What is published may lag behind what is decided: only when both agree is nothing on its way.
+        // The published snapshot may lag behind the decisions: only if both agree is nothing in flight.
         let published = drop.cell.read();
         drop.retired = drop.state.can_leave(horizon) && published == DropSnapshot::of(&drop.state, published.position);
         drop.retired.then(|| drop.state.keys().collect())
     }
 }
 
-/// Decisions that go to the journal together, which is when this is dropped.
+/// Decisions that go to the journal together, when this is dropped.
 pub struct Batch<'a> {
     drop: &'a mut LiveDrop,
     journal: &'a JournalHandle<Decisions>,
@@ -147,10 +147,10 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Decides a command; the answer leaves once it is durable. Returns whether anything changed.
+    /// Decides a command; the reply is sent once it is durable. Returns whether anything changed.
     ///
     /// # Errors
-    /// [`AskError`], which `reply` has been told too: nothing was decided.
+    /// [`AskError`], which is also sent to `reply`: nothing was decided.
     pub fn ask(&mut self, now: impl Into<Moment>, command: Command, reply: Option<ReplyTo>) -> Result<bool, AskError> {
         let taken = match self.refusal(&command) {
             None => self.take_place(),
@@ -179,7 +179,7 @@ impl Batch<'_> {
         Ok(changed)
     }
 
-    /// Why a command is not even decided.
+    /// Why a command is rejected before the decision.
     fn refusal(&self, command: &Command) -> Option<AskError> {
         if self.drop.retired || !self.drop.announced {
             return Some(AskError::Gone);
@@ -197,7 +197,7 @@ impl Batch<'_> {
                 none.is_some()
             }
         };
-        // A full queue passes, a journal that failed does not: who retries for ever would only hold up the end.
+        // A full queue passes, a failed journal does not: a caller that retries forever would only delay the shutdown.
         let refused = || if self.journal.is_stopped() { AskError::Stopped } else { AskError::Overloaded };
         if taken { Ok(()) } else { Err(refused()) }
     }
@@ -208,21 +208,22 @@ impl Batch<'_> {
         if records.is_empty() && replies.is_empty() {
             return;
         }
-        // The position is filled in when the journal has given one.
+        // The position is set when the journal has assigned it.
         let publish =
             (!records.is_empty()).then(|| (Arc::clone(&self.drop.cell), DropSnapshot::of(&self.drop.state, 0)));
         permit.submit(records, Decisions { publish, replies });
     }
 }
 
-/// A record's fields are bounded far below a journal record's size, and a sweep far below an entry's.
+/// The bounds on a record's fields are far below the bound on a journal record, and those on a sweep far below the
+/// bound on an entry.
 fn push(records: &mut Records, record: &DropRecord) {
     records.push(|buffer| record.encode(buffer)).expect("bounds of the domain keep records small");
 }
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        // A state that broke its invariants says nothing any more.
+        // A state with broken invariants publishes nothing.
         if !std::thread::panicking() {
             self.hand_over();
         }
@@ -240,7 +241,7 @@ mod tests {
 
     type Reply = Receiver<Result<Answer, AskError>>;
 
-    /// A live drop over a journal with so many places.
+    /// A live drop over a journal with this many slots.
     fn live(places: usize, stock: u32) -> (Journal<Decisions>, Decider, Timestamp) {
         let options = JournalOptions { queue_entries: places, ..JournalOptions::in_memory() };
         let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
@@ -258,7 +259,7 @@ mod tests {
         reply.blocking_recv().expect("an answer")
     }
 
-    /// Waits until everything is durable, and everybody has left the queue.
+    /// Waits until everything is durable and the queue is empty.
     fn settled(journal: &Journal<Decisions>, sequence: u64) {
         while journal.handle().durable() < sequence || journal.handle().queued() > 0 {
             std::thread::yield_now();

@@ -1,7 +1,7 @@
 //! One live drop: a mailbox, a clock and timers around a [`Decider`].
 //!
-//! It never waits: a command is decided in memory and handed to the journal, and the answer leaves from there. Commands that wait
-//! in the mailbox together are decided together, one after the other: what they look for is read ahead for all of them.
+//! It never blocks: a command is decided in memory and handed to the journal, which sends the reply. Commands that wait
+//! in the mailbox together are decided in one batch, in order, with their cache lines prefetched.
 
 use super::decider::Decider;
 use super::messages::{Ask, Asks, Queued, Register, Retire};
@@ -16,28 +16,28 @@ use actix::{Actor, ActorFuture, AsyncContext, Context, Handler};
 use std::pin::Pin;
 use std::task::{self, Poll};
 
-/// See the module.
+/// The actor of one drop.
 pub struct DropActor {
     decider: Decider,
     clock: Clock,
     scheduler: Scheduler,
     queued: Queued,
     armed: Deadlines,
-    /// Taken out of the mailbox and not decided yet: empty whenever the actor rests.
+    /// Taken out of the mailbox and not decided yet: empty whenever the actor is idle.
     waiting: Vec<Ask>,
 }
 
-/// How long a timer waits when the journal has no room.
+/// How long a timer waits when the journal's queue is full.
 const RETRY_TICK_MS: i64 = 20;
 
 impl DropActor {
-    /// An actor that decides with this, and counts what it takes out of its mailbox.
+    /// `queued` counts the commands in the mailbox; the actor subtracts those that it takes out.
     #[must_use]
     pub fn new(decider: Decider, clock: Clock, scheduler: Scheduler, queued: Queued) -> Self {
         Self { decider, clock, scheduler, queued, armed: Deadlines::default(), waiting: Vec::new() }
     }
 
-    /// Decides what waits, in the order in which it came.
+    /// Decides the waiting commands in their order.
     fn decide(&mut self) {
         if self.waiting.is_empty() {
             return;
@@ -126,7 +126,7 @@ impl Handler<Retire> for DropActor {
     }
 }
 
-/// Decides what waits whenever the mailbox has been emptied: a context polls its futures each time after that.
+/// Decides the waiting commands when the mailbox is empty: a context then polls its futures.
 struct WhenEmpty;
 
 impl ActorFuture<DropActor> for WhenEmpty {
@@ -139,13 +139,13 @@ impl ActorFuture<DropActor> for WhenEmpty {
         _: &mut task::Context<'_>,
     ) -> Poll<()> {
         actor.decide();
-        // Nobody can write to it any more: it must not live for this future's sake.
+        // No sender is left: this future must not keep the actor alive.
         if context.connected() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
 /// A panic in the engine is a broken invariant. Going on could oversell; the journal has everything that was
-/// acknowledged, so the process stops and recovers.
+/// acknowledged, so the process aborts and recovers.
 struct AbortOnPanic(DropId);
 
 impl Drop for AbortOnPanic {
@@ -175,7 +175,7 @@ mod tests {
 
     type Reply = Receiver<Result<Answer, AskError>>;
 
-    /// A live drop on this thread: what is sent without a pause waits in its mailbox together.
+    /// A live drop on this thread: commands sent without a pause wait in its mailbox together.
     async fn live(spec: &DropSpec, journal: &Journal<Decisions>) -> (Addr<DropActor>, Mailbox) {
         let decider = Decider::alone(DropState::scheduled(spec.clone()), false, journal.handle());
         let queued = Queued::default();
@@ -203,7 +203,7 @@ mod tests {
         actix::System::new().block_on(async {
             let (spec, journal) = (drop_of(100), journal());
             let (_, mailbox) = live(&spec, &journal).await;
-            // More than two batches, and a rest; the first of each buyer is asked again in the same batch.
+            // More than two full batches; each buyer's first request is repeated in the same batch.
             let asks: Vec<Reserve> = (0..75).map(|_| reserve_in(&spec)).flat_map(|ask| [ask.clone(), ask]).collect();
             let asks: Vec<Reserve> = asks.into_iter().chain((0..50).map(|_| reserve_in(&spec))).collect();
             let answers: Vec<Reply> =

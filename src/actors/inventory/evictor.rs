@@ -1,4 +1,4 @@
-//! Lets drops leave memory once SQL has the whole truth about them: those that are settled, and those that start far ahead.
+//! Evicts drops from memory once SQL has every record of them: settled drops, and drops that start far ahead.
 
 use super::registry::{DropHandle, Registry};
 use crate::actors::clock::Clock;
@@ -8,15 +8,15 @@ use crate::domain::{DropId, DropStatus, KeyDigest, Timestamp};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 const ROUND: Duration = Duration::from_secs(1);
-/// How long a settled drop's keys stay bound to it: the published policy is at least a day.
+/// How long a settled drop's keys stay bound to it, in milliseconds: the published policy is at least a day.
 const KEYS_KEPT_MS: i64 = 25 * 60 * 60 * 1000;
-/// Keys that are forgotten without a pause.
+/// Keys removed without a pause.
 const KEYS_AT_ONCE: usize = 10_000;
 
-/// Drops that have left memory, and when. Oldest first.
+/// Evicted drops with their keys and the time of eviction, oldest first.
 pub type Gone = VecDeque<(Timestamp, DropId, Vec<KeyDigest>)>;
 
-/// Runs until the task is dropped. `gone` is what earlier runs have left.
+/// Runs until the task is dropped. `gone` is the state of an earlier run.
 pub async fn run(registry: Registry, projection: Projection, clock: Clock, gone: &mut Gone) {
     loop {
         tokio::time::sleep(ROUND).await;
@@ -38,14 +38,14 @@ pub async fn run(registry: Registry, projection: Projection, clock: Clock, gone:
 
 /// Why a drop left memory.
 enum Left {
-    /// It is over. The keys that it remembers.
+    /// The drop is over. Its remembered keys.
     Settled(Vec<KeyDigest>),
-    /// Until its start is near, see [`super::sleepers`]. Its keys stay bound to it.
+    /// The drop is far ahead, see [`super::sleepers`]. Its keys stay bound to it.
     Asleep,
 }
 
-/// Takes one drop out of memory if it may go and is projected. Between its consent and its removal it answers `Gone`,
-/// and whoever asks reads SQL, which is complete by then.
+/// Evicts one drop if it may leave and is projected. Between its consent and its removal it answers `Gone`, and its
+/// callers read SQL, which is complete by then.
 async fn retire(
     registry: &Registry,
     projection: &Projection,
@@ -54,7 +54,7 @@ async fn retire(
 ) -> Option<Left> {
     let published = handle.cell.read();
     let far = published.status == DropStatus::Scheduled && published.spec.starts_at > horizon;
-    // A drop that was just made and is not durable yet has no position.
+    // A new drop that is not durable yet has no position.
     let projected = published.position > 0 && published.position <= projection.watermark();
     if !(published.settled || far) || !projected || !projection.has_all_of(handle.spec.id) {
         return None;

@@ -1,8 +1,9 @@
 //! The way to a drop's actor.
 //!
-//! A worker that finds many requests at once would wake the drop's thread for each of them: two changes of threads for a decision
-//! of a microsecond. So what is asked on a worker's thread is collected, and goes on its way when the worker has looked at all that had
-//! arrived, or when there is a handful of it. Nothing waits for more to come: a command alone leaves at once.
+//! A worker with many requests at once would wake the drop's thread for each of them: two thread switches for a
+//! decision of a microsecond. Commands on a worker's thread are therefore collected, and sent when the worker has
+//! handled everything that had arrived, or when there are [`TOGETHER_MAX`]. Nothing waits for more to come: a single
+//! command leaves at once.
 
 use super::drop_actor::DropActor;
 use super::messages::{Ask, Asks, Queued, Register, Retire};
@@ -15,8 +16,8 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-/// Commands that leave together at the most: enough that a change of threads does not count, few enough that the first does not
-/// wait for long.
+/// Commands sent together, at most: enough to make the thread switch cheap, few enough that the first does not wait
+/// long.
 const TOGETHER_MAX: usize = 16;
 
 /// A drop actor's mailbox. Cheap to clone.
@@ -26,7 +27,7 @@ pub struct Mailbox {
     queued: Queued,
 }
 
-/// What a thread has collected, and for whom.
+/// Commands that a thread has collected for one mailbox.
 struct Collected {
     mailbox: Mailbox,
     asks: Vec<Ask>,
@@ -34,14 +35,14 @@ struct Collected {
 
 thread_local! {
     static COLLECTED: RefCell<Vec<Collected>> = const { RefCell::new(Vec::new()) };
-    /// Wakes the task that sends them, on a thread that has one.
+    /// Wakes the sending task of this thread, if the thread has one.
     static SENDER: RefCell<Option<Waker>> = const { RefCell::new(None) };
 }
 
-/// From now on what is asked on this thread is collected. To be called by a task of its actix runtime.
+/// Collects the commands of this thread from now on. Call it on a task of its actix runtime.
 pub fn collect_turns() {
     actix::spawn(poll_fn(|context| -> Poll<()> {
-        // Woken, it comes after everyone who is ready then.
+        // Woken, it runs after all tasks that are ready now.
         SENDER.set(Some(context.waker().clone()));
         Mailbox::send_collected();
         Poll::Pending
@@ -49,13 +50,13 @@ pub fn collect_turns() {
 }
 
 impl Mailbox {
-    /// Of an actor that says how many commands it takes out.
+    /// `queued` is shared with the actor, which subtracts the commands that it takes out.
     #[must_use]
     pub fn new(address: Addr<DropActor>, queued: Queued) -> Self {
         Self { address, queued }
     }
 
-    /// Sends a command. Who asks hears `Overloaded` where too many wait, `Gone` where the actor has stopped.
+    /// Sends a command. The caller gets `Overloaded` if too many wait, `Gone` if the actor has stopped.
     pub fn ask(&self, ask: Ask) {
         let Some(sender) = SENDER.with_borrow(Clone::clone) else { return self.send(vec![ask]) };
         let full = COLLECTED.with_borrow_mut(|all| {
@@ -99,30 +100,30 @@ impl Mailbox {
         Err((error, asks))
     }
 
-    /// Tells the actor that a time has come.
+    /// Sends the actor a tick.
     ///
     /// # Errors
-    /// `Overloaded` where too many commands wait, `Gone` where the actor has stopped.
+    /// `Overloaded` if too many commands wait, `Gone` if the actor has stopped.
     pub fn tick(&self) -> Result<(), AskError> {
         self.try_send(vec![Ask { command: Command::Tick, reply: None }]).map_err(|(error, _)| error)
     }
 
-    /// Tells the actor to record that its drop exists, see [`Register`]. Never waits.
+    /// Asks the actor to record that its drop exists, see [`Register`]. Never waits.
     ///
     /// # Errors
-    /// `Overloaded` where the mailbox is full, `Gone` where the actor has stopped.
+    /// `Overloaded` if the mailbox is full, `Gone` if the actor has stopped.
     pub fn announce(&self, reply: ReplyTo) -> Result<(), AskError> {
         self.address.try_send(Register(reply)).map_err(|error| refused(error).0)
     }
 
-    /// Asks the actor to go, see [`Retire`]. That may overtake commands that are still collected.
+    /// Asks the actor to retire, see [`Retire`]. That may overtake commands that are still collected.
     pub async fn retire(&self, horizon: Timestamp) -> Option<Vec<KeyDigest>> {
-        // One that has stopped has gone.
+        // A stopped actor has retired.
         self.address.send(Retire(horizon)).await.unwrap_or_else(|_| Some(Vec::new()))
     }
 }
 
-/// Why a mailbox did not take a message, and the message.
+/// Splits a send error into its reason and the message.
 fn refused<M>(error: SendError<M>) -> (AskError, M) {
     match error {
         SendError::Full(message) => (AskError::Overloaded, message),
@@ -163,7 +164,7 @@ mod tests {
         matches!(answer.as_ref().unwrap().outcome, Outcome::Order { .. })
     }
 
-    /// More than leave together, for two drops in turns.
+    /// More commands than are sent together, to two drops alternately.
     async fn first_come_first_served(one: &DropHandle, other: &DropHandle) {
         let asked = (0..50).map(|n| reserve(if n % 2 == 0 { one } else { other }));
         let sold: Vec<bool> = join_all(asked).await.iter().map(has_sold).collect();

@@ -1,4 +1,4 @@
-//! What a drop's actor can be sent.
+//! The messages to a drop's actor.
 
 use super::snapshot::ReplyTo;
 use crate::domain::limits::DROP_MAILBOX_MAX;
@@ -8,39 +8,38 @@ use actix::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A command, and where its answer goes (nowhere, for a timer).
+/// A command and the receiver of its answer (none for a timer).
 pub struct Ask {
-    /// What is asked.
     pub command: Command,
-    /// Who asks.
     pub reply: Option<ReplyTo>,
 }
 
-/// Commands that came together, in their order.
+/// Commands that were sent together, in order.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Asks(
-    /// One at least.
+    /// Never empty.
     pub Vec<Ask>,
 );
 
-/// Records that the drop exists. The first message of a new drop.
+/// Records that the drop exists. The first message to a new drop.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Register(
-    /// Who asks.
+    /// Receives the answer once the record is durable.
     pub ReplyTo,
 );
 
-/// Asks a drop to take no more commands, so that it can leave memory. Answers whether it agreed.
+/// Asks a drop to take no more commands, so that it can leave memory. The answer is the keys that it remembers, or
+/// `None` if it stays.
 #[derive(Message)]
 #[rtype(result = "Option<Vec<KeyDigest>>")]
 pub struct Retire(
-    /// A drop that starts after this may go.
+    /// The horizon: a scheduled drop with a later start may leave.
     pub Timestamp,
 );
 
-/// How many commands are on their way to an actor or in its mailbox.
+/// The number of commands sent to an actor and not taken out of its mailbox yet.
 #[derive(Clone, Default)]
 pub struct Queued(Arc<AtomicUsize>);
 
@@ -53,7 +52,7 @@ impl Queued {
         admitted
     }
 
-    /// So many have arrived.
+    /// Subtracts commands that the actor has taken out.
     pub fn taken(&self, commands: usize) {
         self.0.fetch_sub(commands, Ordering::Relaxed);
     }

@@ -1,9 +1,9 @@
-//! How many orders went which way, over all drops.
+//! Counters of order outcomes, over all drops.
 
 use crate::domain::DropEvent;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-/// Counted as it is decided: a reader sees a decision up to one sync before it is durable. Cheap to clone.
+/// Counted at the decision: a reader sees it up to one sync before it is durable. Cheap to clone.
 #[derive(Clone)]
 pub struct OrderMetrics {
     all: IntCounterVec,
@@ -33,10 +33,10 @@ impl Default for OrderMetrics {
 }
 
 impl OrderMetrics {
-    /// Shows it in a registry.
+    /// Adds the counters to a registry.
     ///
     /// # Errors
-    /// If its name is taken there.
+    /// If their name is taken there.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.all.clone()))
     }

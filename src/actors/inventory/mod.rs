@@ -1,10 +1,11 @@
-//! Drops that are sold: one actor for each decides alone, in memory, one message at a time.
+//! Drops on sale: one actor for each decides alone, in memory, one message at a time.
 //!
 //! - [`drop_actor`]: a shell around a [`decider`], reached by its [`mailbox`] with [`messages`].
-//! - [`snapshot`]: what a decision becomes once it is durable: the published stock, and the replies.
-//! - [`registry`]: which drops are in memory. [`recovery`] fills it at a start, [`sleepers`] before a start that is far ahead; [`evictor`] takes out what needs no actor.
+//! - [`snapshot`]: the effects of a durable decision: the published stock, and the replies.
+//! - [`registry`]: the drops in memory. [`recovery`] fills it at startup, [`sleepers`] before a start that is far
+//!   ahead; [`evictor`] removes drops that need no actor.
 //! - [`scheduler`]: alarms; [`timer`] ticks the drops whose alarms are due.
-//! - [`metrics`]: how many orders went which way.
+//! - [`metrics`]: counters of order outcomes.
 
 pub mod decider;
 pub mod drop_actor;

@@ -1,4 +1,4 @@
-//! From disk to memory: the unsettled drops as SQL has them at the watermark, and the journal's records after it.
+//! Loads drops into memory: the unsettled drops as SQL has them at the watermark, and the journal's records after it.
 
 use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, event::RecordError};
 use crate::engine::{DropState, state::Restore};
@@ -8,12 +8,12 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 use tracing::warn;
 use uuid::Uuid;
 
-/// Rows read at a time.
+/// Rows read in one query.
 const PAGE: u32 = 1_000;
-/// Records replayed at a time.
+/// Records replayed in one batch.
 const BATCH: usize = 4_096;
 
-/// Why recovery stopped. The server does not start then: going on would forget something.
+/// Why recovery failed. The server does not start then: going on would forget acknowledged decisions.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryFailure {
     /// The database cannot be read.
@@ -25,50 +25,50 @@ pub enum RecoveryFailure {
     /// A record that this version cannot read.
     #[error("cannot read journal record {sequence}: {error}")]
     Record {
-        /// Its sequence number.
+        /// The record's sequence.
         sequence: u64,
-        /// Why.
+        /// Why it cannot be read.
         error: RecordError,
     },
-    /// SQL knows records that the journal does not have.
+    /// SQL has applied records that the journal lacks.
     #[error(
         "the database holds this journal up to record {watermark}, but the journal ends at {last}: \
          records that were acknowledged are missing from the data directory; restore it from a backup"
     )]
     JournalBehind {
-        /// The database's watermark.
+        /// The last record in SQL.
         watermark: u64,
-        /// The journal's end.
+        /// The last record in the journal.
         last: u64,
     },
-    /// The journal does not reach back to SQL.
+    /// The journal does not reach back to SQL's watermark.
     #[error(
         "the database holds this journal up to record {watermark}, and the journal in the data directory begins with record {oldest}: the records \
          in between were deleted once the database had them. This database is older than the data directory: restore both from one backup, \
          see docs/OPERATIONS.md"
     )]
     JournalBeginsLater {
-        /// The database's watermark.
+        /// The last record in SQL.
         watermark: u64,
-        /// The oldest record that is there.
+        /// The oldest record in the journal.
         oldest: u64,
     },
-    /// Rows that do not fit together.
+    /// Rows that contradict each other.
     #[error("the database holds something unexpected: {0}")]
     Corrupt(String),
 }
 
-/// What recovery found.
+/// The result of recovery.
 pub struct Recovered {
     /// The drops that belong in memory.
     pub drops: Vec<DropState>,
-    /// How many journal records were replayed after the watermark.
+    /// The number of journal records replayed after the watermark.
     pub replayed: u64,
-    /// When the last of what is known was recorded: the steady clock begins no earlier.
+    /// The latest known timestamp: the steady clock starts no earlier.
     pub last_at: Timestamp,
 }
 
-/// Loads and replays. `last` is the journal's last sequence number.
+/// Loads and replays. `last` is the journal's last sequence.
 ///
 /// # Errors
 /// [`RecoveryFailure`], one readable sentence.
@@ -81,7 +81,8 @@ pub async fn recover(
     recover_until(store, journal, watermark, last, Timestamp::from_millis(i64::MAX)).await
 }
 
-/// The same without drops that are scheduled to start after `horizon`, unless something has happened to them since the watermark.
+/// Like [`recover`], without drops that are scheduled to start after `horizon`, unless they have records after the
+/// watermark.
 ///
 /// # Errors
 /// As [`recover`].
@@ -114,21 +115,21 @@ pub async fn recover_until(
             let id = record.drop;
             last_at = record.at;
             let state = replay(store, &mut drops, record).await?;
-            // Memory follows what is still open, not how long the history is.
+            // Memory use follows the number of open drops, not the length of the history.
             if ends.get(&id) == Some(&sequence) && state.is_settled() && !aside.contains(&id) {
                 drops.remove(&id);
             }
             replayed += 1;
         }
     }
-    // SQL does not know all of a drop that is set aside, so memory has to, however settled it is.
+    // SQL lacks records of a drop that is set aside, so it stays in memory even if it is settled.
     let kept = |drop: &DropState| !drop.is_settled() || aside.contains(&drop.spec().id);
     let drops: Vec<DropState> = drops.into_values().filter(kept).collect();
     drops.iter().for_each(DropState::assert_invariants);
     Ok(Recovered { drops, replayed, last_at })
 }
 
-/// Replays what SQL has set aside, on top of the rows. Returns which drops that are, and how many records there were.
+/// Replays the records that SQL has set aside, on top of the rows. Returns their drops and their number.
 async fn replay_set_aside(
     store: &dyn Ledger,
     journal: Uuid,
@@ -154,8 +155,8 @@ async fn replay_set_aside(
     Ok((aside, replayed))
 }
 
-/// The sequence number of each drop's last record. A drop that is settled may still be heard of again (a late payment, a
-/// refund), so only its last record tells that it is over.
+/// The sequence of each drop's last record. A settled drop may still get records (a late payment, a refund), so only
+/// its last record tells that it is over.
 fn last_records(journal: &JournalReader, watermark: u64) -> Result<HashMap<DropId, u64>, RecoveryFailure> {
     let mut ends = HashMap::new();
     let mut cursor = journal.cursor(watermark);
@@ -179,7 +180,7 @@ async fn replay<'a>(
     }
     let state = match drops.entry(record.drop) {
         Entry::Occupied(known) => known.into_mut(),
-        // Settled at the watermark as SQL sees it, and something came after: load it all the same.
+        // Settled at SQL's watermark, but with later records: load it too.
         Entry::Vacant(place) => {
             let row = store.drop_row(record.drop).await?;
             let row =
@@ -191,7 +192,7 @@ async fn replay<'a>(
     Ok(state)
 }
 
-/// Rebuilds a drop from its rows, true at SQL's watermark.
+/// Rebuilds a drop from its rows, as of SQL's watermark.
 pub(in crate::actors) async fn load(store: &dyn Ledger, row: DropRow) -> Result<DropState, RecoveryFailure> {
     let id = row.spec.id;
     let variants: Vec<_> = row.variants.iter().map(|variant| (variant.stock, variant.low)).collect();

@@ -1,4 +1,4 @@
-//! Which drops are in memory, and how to reach them.
+//! The drops in memory, and how to reach them.
 
 use super::decider::Decider;
 use super::drop_actor::DropActor;
@@ -27,22 +27,22 @@ use tokio::sync::oneshot;
 
 /// One drop in memory.
 pub struct DropHandle {
-    /// As scheduled.
+    /// The spec, with its times as of loading.
     pub spec: Arc<DropSpec>,
-    /// What is published of it.
+    /// The drop's published snapshot.
     pub cell: Arc<SnapshotCell>,
     mailbox: Mailbox,
 }
 
 impl DropHandle {
-    /// Asks and waits until the answer is durable.
+    /// Sends a command and waits until the answer is durable.
     ///
     /// # Errors
-    /// [`AskError`]; `Overloaded` at once where the mailbox is full.
+    /// [`AskError`]; `Overloaded` at once if the mailbox is full.
     pub async fn ask(&self, command: Command) -> Result<Answer, AskError> {
         let (reply, answer) = oneshot::channel();
         self.mailbox.ask(Ask { command, reply: Some(reply) });
-        // The sender is dropped unanswered only when the actor or the journal is gone.
+        // The sender is dropped without an answer only if the actor or the journal has stopped.
         answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
     }
 
@@ -52,10 +52,10 @@ impl DropHandle {
         answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
     }
 
-    /// Tells it that a time has come.
+    /// Sends a tick.
     ///
     /// # Errors
-    /// `Overloaded` where the mailbox is full, `Gone` where the actor has stopped.
+    /// `Overloaded` if the mailbox is full, `Gone` if the actor has stopped.
     pub fn tick(&self) -> Result<(), AskError> {
         self.mailbox.tick()
     }
@@ -67,19 +67,20 @@ pub struct Registry {
     shared: Arc<Shared>,
 }
 
-/// With a hash that is seeded, as std's is, and takes a third of its time: an order looks three times.
+/// A map with a seeded hash, as std's is, at a third of its time: an order makes three lookups.
 type Map<K, V> = DashMap<K, V, DefaultHashBuilder>;
 
-/// Pieces that the claims lie in. One that grows is moved as a whole, while whoever needs it waits: of ten million, each has ten thousand.
+/// Shards of the map of claims. A shard that grows is moved as a whole while its users wait: of ten million claims,
+/// each has ten thousand.
 const CLAIM_SHARDS: usize = 1_024;
 
 struct Shared {
     drops: Map<DropId, Arc<DropHandle>>,
     by_tag: Map<u32, SmallVec<[DropId; 1]>>,
     by_creator: Map<CreatorId, SmallVec<[DropId; 2]>>,
-    /// What a buyer's key was used for: a key is one buyer's, over all drops.
+    /// The drop that a buyer's key was used for: a key belongs to one buyer, over all drops.
     claims: Map<KeyDigest, DropId>,
-    /// The keys of requests that have not ended: few enough to stay in a processor's caches, where a claim is gone from when its request ends.
+    /// The keys of running requests: few enough for the processor's caches. A key is removed when its request ends.
     running: DashSet<KeyDigest, DefaultHashBuilder>,
     journal: JournalHandle<Decisions>,
     clock: Clock,
@@ -87,25 +88,26 @@ struct Shared {
     metrics: OrderMetrics,
     policy: HoldPolicy,
     arbiters: Vec<Arbiter>,
-    /// Held while a drop comes back, by the drops that share a piece of it.
+    /// Lock stripes of revivals, by the drop's tag.
     reviving: Vec<tokio::sync::Mutex<()>>,
-    /// Keys of requests that went away before they had an answer, see [`KeyInUse`].
+    /// Keys of requests that were cancelled before their answer, see [`KeyInUse`].
     orphans: Map<DropId, Vec<KeyDigest>>,
 }
 
-/// Locks under which drops come back into memory: two drops that share one wait for each other, all others do not.
+/// Lock stripes for revivals: two drops on one stripe wait for each other.
 const REVIVING_LOCKS: usize = 256;
 
-/// Why a request cannot begin with its key.
+/// Why a request cannot start with its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyTaken {
-    /// Its first request has not ended.
+    /// An earlier request with the key is still running.
     Running,
-    /// It was used in another drop.
+    /// The key was used for another drop.
     ByAnotherDrop,
 }
 
-/// A buyer's key while its request runs. A request that is dropped on the way leaves it bound: what was asked may have been decided.
+/// A buyer's key while its request runs. If the request is cancelled, the key stays bound: the command may have been
+/// decided.
 pub struct KeyInUse<'a> {
     registry: &'a Registry,
     digest: KeyDigest,
@@ -113,14 +115,14 @@ pub struct KeyInUse<'a> {
     end: End,
 }
 
-/// What becomes of a key when its request ends.
+/// The state of a key when its request ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The request went away, or its outcome is not known.
+    /// The request was cancelled, or its outcome is not known.
     Unknown,
-    /// Its drop remembers it.
+    /// The drop remembers the key.
     Remembered,
-    /// It is as free as it was before.
+    /// The key is as free as it was before.
     Released,
 }
 
@@ -130,7 +132,7 @@ impl KeyInUse<'_> {
         self.end = End::Remembered;
     }
 
-    /// Nothing was decided for the key, or nobody remembers: it is as free as it was before.
+    /// Nothing was decided or remembered for the key: it is as free as it was before.
     pub fn release(mut self) {
         self.end = End::Released;
     }
@@ -144,9 +146,9 @@ impl Drop for KeyInUse<'_> {
             End::Unknown if self.fresh => {
                 let drop = claims.get(&self.digest).map(|entry| *entry.value());
                 match drop.filter(|drop| drops.contains_key(drop)) {
-                    // Nobody else knows that there is something to forget one day.
+                    // Only this list tells that the claim has to be removed later.
                     Some(drop) => orphans.entry(drop).or_default().push(self.digest),
-                    // A drop that is not in memory decides nothing, and SQL knows what it has decided.
+                    // A drop that is not in memory decides nothing, and SQL knows its decisions.
                     None => _ = claims.remove(&self.digest),
                 }
             }
@@ -157,13 +159,13 @@ impl Drop for KeyInUse<'_> {
 }
 
 impl Registry {
-    /// An empty registry whose actors run on `threads` threads, and in whose drops anybody may hold anything.
+    /// An empty registry whose actors run on `threads` threads, without bounds on holds.
     #[must_use]
     pub fn new(journal: JournalHandle<Decisions>, clock: Clock, scheduler: Scheduler, threads: usize) -> Self {
         Self::with_policy(journal, clock, scheduler, threads, HoldPolicy::OFF)
     }
 
-    /// The same, with a policy against hoarding.
+    /// Like [`Self::new`], with bounds on unpaid holds.
     #[must_use]
     pub fn with_policy(
         journal: JournalHandle<Decisions>,
@@ -197,7 +199,7 @@ impl Registry {
         }
     }
 
-    /// How many orders went which way.
+    /// Counters of order outcomes.
     #[must_use]
     pub fn metrics(&self) -> &OrderMetrics {
         &self.shared.metrics
@@ -229,21 +231,21 @@ impl Registry {
         ids.into_iter().filter_map(|id| self.get(id)).collect()
     }
 
-    /// All drops in memory as they are published, each true at its own position, and a journal record up to which none of them lacks
-    /// anything.
+    /// The published snapshots of all drops in memory, each as of its own position, and a journal record that all of
+    /// them include.
     ///
     /// # Errors
-    /// [`AskError`] where the journal takes nothing now.
+    /// [`AskError`] if the journal accepts nothing now.
     pub async fn snapshot(&self) -> Result<(u64, Vec<DropSnapshot>), AskError> {
         let journal = &self.shared.journal;
         let after = journal.durable();
         let (reply, behind) = oneshot::channel();
         let barrier = Decisions { publish: None, replies: smallvec![(reply, Outcome::Orders(Vec::new()))] };
         journal.try_permit().ok_or(AskError::Overloaded)?.submit(Records::new(), barrier);
-        // It completes behind everything that was durable before it, so all of that is published then.
+        // It completes after everything that was durable before it, so all of that is published then.
         behind.await.unwrap_or(Err(AskError::Stopped))?;
         let published = self.all().into_iter().map(|handle| handle.cell.read());
-        // One at position 0 is not in the journal yet.
+        // A drop at position 0 is not in the journal yet.
         Ok((after, published.filter(|published| published.position > 0).collect()))
     }
 
@@ -259,7 +261,7 @@ impl Registry {
         self.shared.drops.is_empty()
     }
 
-    /// Brings a recovered drop into memory. `position` is the journal sequence number that its state is true at.
+    /// Puts a recovered drop into memory. `position` is the journal sequence of its state.
     pub fn restore(&self, mut state: DropState, position: u64) -> Arc<DropHandle> {
         state.resume(self.shared.clock.steady());
         self.insert(state, position, true)
@@ -285,23 +287,25 @@ impl Registry {
         let id = handle.spec.id;
         self.shared.by_tag.entry(id.tag()).or_default().push(id);
         self.shared.drops.insert(id, Arc::clone(&handle));
-        // A recovered actor armed its own timer, perhaps before it could be found here: one tick now is not missed.
+        // A recovered actor armed its own timer, perhaps before it was registered here: one tick now makes up for a
+        // lost one.
         scheduler.arm(Due::Steady(clock.steady()), id);
         handle
     }
 
-    /// Schedules a new drop: in memory, and in the journal when this returns.
+    /// Schedules a new drop: it is in memory and in the journal when this returns.
     ///
     /// # Errors
-    /// [`AskError`]; nothing is left in memory then.
+    /// [`AskError`]; nothing stays in memory then.
     pub async fn schedule(&self, spec: DropSpec) -> Result<(Arc<DropHandle>, u64), AskError> {
         self.schedule_within(spec, None, &[]).await
     }
 
-    /// The same, unless its creator has `quota` drops that are scheduled or live: in memory, or among `projected`. Without a quota none are counted.
+    /// Like [`Self::schedule`], unless the creator has `quota` drops that are scheduled or live, in memory or among
+    /// `projected`. Without a quota none are counted.
     ///
     /// # Errors
-    /// [`AskError`]; nothing is left in memory then.
+    /// [`AskError`]; nothing stays in memory then.
     pub async fn schedule_within(
         &self,
         spec: DropSpec,
@@ -312,7 +316,7 @@ impl Registry {
             return Err(AskError::Overloaded);
         }
         {
-            // While this is held nobody else adds one of this creator's.
+            // While this entry is locked no other drop of this creator can be added.
             let mut theirs = self.shared.by_creator.entry(spec.creator_id).or_default();
             if let Some(quota) = quota {
                 let elsewhere = projected.iter().filter(|id| !theirs.contains(id)).count();
@@ -336,10 +340,10 @@ impl Registry {
         }
     }
 
-    /// Brings a settled drop back into memory, for what may still happen to it (a refund). `None` if there is no such drop.
+    /// Puts a settled drop back into memory, for a late command such as a refund. `None` if there is no such drop.
     ///
     /// # Errors
-    /// [`RecoveryFailure`] where its rows cannot be read.
+    /// [`RecoveryFailure`] if its rows cannot be read.
     pub async fn revive(
         &self,
         id: DropId,
@@ -349,7 +353,7 @@ impl Registry {
         self.revive_after(id, store, projection, |_| ()).await
     }
 
-    /// The same for one that has not started, too; `before` sees it before anything can happen to it.
+    /// Like [`Self::revive`], also for a drop that has not started; `before` sees it before any command does.
     ///
     /// # Errors
     /// As [`Registry::revive`].
@@ -360,13 +364,13 @@ impl Registry {
         projection: &Projection,
         before: impl FnOnce(&DropState),
     ) -> Result<Option<Arc<DropHandle>>, RecoveryFailure> {
-        // Two actors of one drop would decide twice. Other drops are not kept waiting while this one's rows are read.
+        // Two actors of one drop would decide twice. Other drops do not wait while this one's rows are read.
         let lock = &self.shared.reviving[id.tag() as usize % REVIVING_LOCKS];
         let _alone = lock.lock().await;
         if let Some(handle) = self.get(id) {
             return Ok(Some(handle));
         }
-        // A drop leaves memory only when SQL has all of it, so its rows are true at any later watermark.
+        // A drop leaves memory only when SQL has all its records, so its rows are right at any later watermark.
         let watermark = projection.watermark();
         let Some(row) = store.drop_row(id).await? else { return Ok(None) };
         let state = recovery::load(store, row).await?;
@@ -377,12 +381,13 @@ impl Registry {
         Ok(Some(self.restore(state, watermark)))
     }
 
-    /// The keys that a drop remembers which is settled, or starts after `horizon`, if it agreed to take no more commands.
+    /// Makes a drop that is settled or starts after `horizon` take no more commands. Returns its remembered keys, or
+    /// `None` if it stays.
     pub async fn retire(&self, handle: &DropHandle, horizon: Timestamp) -> Option<Vec<KeyDigest>> {
         handle.mailbox.retire(horizon).await
     }
 
-    /// Takes a drop out of memory. Its actor ends when nobody holds its handle any more: until then it says that it is gone.
+    /// Removes a drop from memory. Its actor ends with the last handle; until then it answers `Gone`.
     pub fn remove(&self, handle: &DropHandle) {
         let id = handle.spec.id;
         self.shared.drops.remove(&id);
@@ -400,21 +405,21 @@ impl Registry {
         }
     }
 
-    /// Binds a buyer's key to a drop that has used it before, unless another has.
+    /// Binds a buyer's key to a drop that has used it before, unless it is bound to another.
     pub fn bind(&self, digest: KeyDigest, drop: DropId) {
         self.shared.claims.entry(digest).or_insert(drop);
     }
 
-    /// Begins a request with a buyer's key, which is bound to its drop from then on.
+    /// Starts a request with a buyer's key, and binds the key to the drop.
     ///
     /// # Errors
-    /// Where the key is in use, or bound to another drop.
+    /// If the key is in use, or bound to another drop.
     pub fn claim(&self, digest: KeyDigest, drop: DropId) -> Result<KeyInUse<'_>, KeyTaken> {
         let Shared { claims, running, .. } = &*self.shared;
         if !running.insert(digest) {
             return Err(KeyTaken::Running);
         }
-        // From here on nobody else begins with it, until this is dropped.
+        // No other request can start with the key until this is dropped.
         let mut key = KeyInUse { registry: self, digest, fresh: false, end: End::Unknown };
         match claims.entry(digest) {
             Entry::Occupied(entry) if *entry.get() != drop => return Err(KeyTaken::ByAnotherDrop),
@@ -427,7 +432,7 @@ impl Registry {
         Ok(key)
     }
 
-    /// Forgets that a drop has used these keys, and those of requests to it that had no answer.
+    /// Unbinds these keys from a drop, and the keys of its cancelled requests.
     pub fn forget_claims(&self, drop: DropId, keys: &[KeyDigest]) {
         let orphans = self.shared.orphans.remove(&drop).map(|(_, keys)| keys).unwrap_or_default();
         for key in keys.iter().chain(&orphans) {
@@ -435,7 +440,7 @@ impl Registry {
         }
     }
 
-    /// Stops the actors' threads. What is in their mailboxes is dropped: drain first.
+    /// Stops the actors' threads. Messages in their mailboxes are dropped: drain first.
     pub fn stop(&self) {
         for arbiter in &self.shared.arbiters {
             arbiter.stop();
@@ -477,10 +482,10 @@ mod tests {
         let first = claim(1, one).ok().unwrap();
         assert_eq!((why(1, one), why(1, other)), (Some(KeyTaken::Running), Some(KeyTaken::Running)));
         assert_eq!(why(2, other), None);
-        // It was dropped on its way: what it asked may have been decided.
+        // The request was cancelled: its command may have been decided.
         drop(first);
         assert_eq!((why(1, one), why(1, other)), (None, Some(KeyTaken::ByAnotherDrop)));
-        // Nothing was decided this time, and the time before stands.
+        // Nothing was decided this time, and the earlier binding stays.
         claim(1, one).ok().unwrap().release();
         assert_eq!(why(1, other), Some(KeyTaken::ByAnotherDrop));
         claim(3, one).ok().unwrap().release();
@@ -488,7 +493,7 @@ mod tests {
         registry.bind(key(4), one);
         registry.bind(key(4), other);
         assert_eq!((why(4, other), why(4, one)), (Some(KeyTaken::ByAnotherDrop), None));
-        // Forgotten while somebody is at it, who then has nothing to give back.
+        // Unbound while a request runs, which then has nothing to release.
         let last = claim(4, one).ok().unwrap();
         registry.forget_claims(one, &[key(4)]);
         drop(last);
@@ -515,18 +520,18 @@ mod tests {
         registry.stop();
     }
 
-    /// A drop is forgotten by its own keys: nobody looks through those of all the others.
+    /// Unbinding a drop touches its own keys only, not those of all drops.
     #[actix::test]
     async fn a_drop_takes_its_keys_with_it_and_no_others() {
         let (registry, one, other, _journal) = two();
         registry.bind(key(1), one);
         registry.bind(key(2), other);
-        // Went away without an answer: no drop remembers it, and it goes all the same.
+        // Cancelled without an answer: no drop remembers the key, but it is unbound too.
         drop(registry.claim(key(3), one));
         registry.forget_claims(one, &[key(1), key(2)]);
         assert_eq!(registry.claim(key(2), one).err(), Some(KeyTaken::ByAnotherDrop), "it was not this drop's");
         assert_eq!(registry.shared.claims.len(), 1);
-        // Nothing is kept for a drop that is not there.
+        // Nothing is kept for a drop that is not in memory.
         drop(registry.claim(key(4), DropId::new()));
         assert_eq!((registry.shared.claims.len(), registry.shared.orphans.len()), (1, 0));
         registry.stop();

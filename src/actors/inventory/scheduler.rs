@@ -1,8 +1,9 @@
-//! Alarms of drops: when time makes something due, a start, an end, an expired hold.
+//! Alarms of drops for their next start, end or expired hold.
 //!
-//! Two heaps for all drops, since starts and ends are times of day and holds last. Both are read by the [`timer`](super::timer) at least every quarter of a second, so a wall clock that
-//! is set forward is noticed. A drop has one alarm in each, its earliest: how often its deadline moves does not count. An alarm may be stale; the
-//! tick it causes then finds nothing to do, and the drop asks for the next one.
+//! Two ordered sets hold the alarms of all drops, because starts and ends follow the wall clock and holds the steady
+//! one. The [`timer`](super::timer) checks both at least every quarter of a second, so a step of the wall clock is
+//! noticed. A drop has one alarm in each set, its earliest: it does not matter how often its deadline moves. An alarm
+//! may be stale; its tick then finds nothing to do, and the drop arms the next one.
 
 use crate::domain::{DropId, Moment, Timestamp};
 use std::{
@@ -12,19 +13,19 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How long the scheduler sleeps at the most.
+/// The scheduler's longest sleep.
 const LONGEST_SLEEP_MS: i64 = 250;
 
-/// When a drop wants a tick.
+/// When a drop needs a tick.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
-    /// At this time of day.
+    /// At this wall-clock time.
     Wall(Timestamp),
-    /// When the steady clock says this.
+    /// At this time of the steady clock.
     Steady(Timestamp),
 }
 
-/// Takes alarms. Cheap to clone; arming never blocks for long and never fails.
+/// Accepts alarms. Cheap to clone; arming never blocks for long and never fails.
 #[derive(Clone, Default)]
 pub struct Scheduler {
     shared: Arc<Shared>,
@@ -42,7 +43,7 @@ struct Alarms {
     steady: Heap,
 }
 
-/// The earliest alarm of each drop, in order.
+/// The earliest alarm of each drop, ordered by time.
 #[derive(Default)]
 struct Heap {
     order: BTreeSet<(Timestamp, DropId)>,
@@ -50,7 +51,7 @@ struct Heap {
 }
 
 impl Heap {
-    /// Takes an alarm, unless the drop has one that is not later. Returns whether it is the first of all.
+    /// Sets an alarm, unless the drop has an earlier one. Returns whether it is the earliest of all.
     fn arm(&mut self, at: Timestamp, drop: DropId) -> bool {
         match self.of.get(&drop) {
             Some(&armed) if armed <= at => return false,
@@ -75,7 +76,7 @@ impl Heap {
 }
 
 impl Scheduler {
-    /// Asks for a tick of `drop` at `due` (at once, if that is past).
+    /// Requests a tick of `drop` at `due` (at once, if that has passed).
     pub fn arm(&self, due: Due, drop: DropId) {
         let mut alarms = self.alarms();
         let first = match due {
@@ -92,7 +93,7 @@ impl Scheduler {
         self.shared.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something may be due.
+    /// Waits until an alarm may be due.
     pub(super) async fn wait(&self, now: Moment) {
         let sleep = Duration::from_millis(u64::try_from(self.sleep_ms(now)).unwrap_or(0));
         tokio::select! {
@@ -101,7 +102,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes the alarms that are due.
+    /// Removes the due alarms and returns their drops.
     pub(super) fn due(&self, now: Moment) -> Vec<DropId> {
         let Alarms { wall, steady } = &mut *self.alarms();
         let mut due = Vec::new();
@@ -129,7 +130,7 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    /// A drop whose first hold changes with every order.
+    /// The deadline of a drop whose first hold changes with every order.
     #[test]
     fn a_drop_has_one_alarm_however_often_its_deadline_moves() {
         let scheduler = Scheduler::default();
@@ -152,11 +153,11 @@ mod tests {
         let [start, hold] = [DropId::new(), DropId::new()];
         scheduler.arm(Due::Wall(at(1_100)), start);
         scheduler.arm(Due::Steady(at(1_100)), hold);
-        // The wall clock is set back; the hold is over all the same.
+        // The wall clock is set back; the hold expires all the same.
         assert_eq!(scheduler.sleep_ms(Moment { wall: at(500), steady: at(1_050) }), 50);
         assert_eq!(scheduler.due(Moment { wall: at(550), steady: at(1_100) }), [hold]);
         assert_eq!(scheduler.sleep_ms(Moment { wall: at(550), steady: at(1_100) }), LONGEST_SLEEP_MS);
-        // And ahead: what was to start then starts at once, and no hold ends.
+        // And forward: a start that has passed fires at once, and no hold expires.
         scheduler.arm(Due::Steady(at(9_000)), hold);
         assert_eq!(scheduler.due(Moment { wall: at(10_000), steady: at(1_200) }), [start]);
     }

@@ -1,5 +1,5 @@
-//! Drops that start far ahead sleep: SQL and the journal have them, memory does not. They wake some hours before their start, or when somebody has something to
-//! do with them.
+//! Drops that start far ahead sleep: they are in SQL and the journal, not in memory. They wake some hours before their
+//! start, or on the first command.
 
 use super::recovery::RecoveryFailure;
 use super::registry::{DropHandle, Registry};
@@ -13,15 +13,15 @@ use crate::storage::{Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
-/// How often it is looked who is to wake.
+/// How often the drops to wake are searched.
 const ROUND: Duration = Duration::from_secs(60);
-/// Drops that are looked for at a time.
+/// Drops read in one query.
 const PAGE: u32 = 500;
 
-/// Every drop that starts after `horizon`, as SQL has it. Subscribers want to see it.
+/// Every drop that starts after `horizon`, from SQL: subscribers see them too.
 ///
 /// # Errors
-/// Where the rows cannot be read.
+/// If the rows cannot be read.
 pub async fn asleep(store: &dyn Store, horizon: Timestamp) -> Result<Vec<(Arc<DropSpec>, StockBoard)>, StoreError> {
     let (mut after, mut all) = ((horizon, DropId(Uuid::max())), Vec::new());
     loop {
@@ -45,16 +45,16 @@ pub struct Sleepers {
 }
 
 impl Sleepers {
-    /// Of this store, into this registry; whoever listens to them hears of it through this hub.
+    /// `hub` tells the broadcaster about drops that wake, so that their events are published.
     #[must_use]
     pub fn new(registry: Registry, store: Arc<dyn Store>, projection: Projection, hub: Hub) -> Self {
         Self { registry, store, projection, hub }
     }
 
-    /// The drop in memory, where it may have to come first. `None` if there is no such drop.
+    /// The drop, loaded into memory if it is not there yet. `None` if there is no such drop.
     ///
     /// # Errors
-    /// [`RecoveryFailure`] where its rows cannot be read.
+    /// [`RecoveryFailure`] if its rows cannot be read.
     pub async fn wake(&self, id: DropId) -> Result<Option<Arc<DropHandle>>, RecoveryFailure> {
         let Self { registry, store, projection, hub } = self;
         let tell = |state: &crate::engine::DropState| {
@@ -64,9 +64,9 @@ impl Sleepers {
         registry.revive_after(id, &**store, projection, tell).await
     }
 
-    /// Wakes whoever starts within the next hours. `until`: whoever starts up to then is awake. Never ends.
+    /// Wakes drops that start within the next hours. Drops that start up to `until` are awake already. Never ends.
     pub async fn run(self, clock: Clock, until: Timestamp) {
-        // No id is above this one, so at `until` itself nobody is left.
+        // No id is above this one, so no drop at `until` itself is left out.
         let mut reached = (until, DropId(Uuid::max()));
         let mut backoff = Backoff::new(Duration::from_secs(1), ROUND);
         loop {
@@ -85,7 +85,8 @@ impl Sleepers {
     }
 
     async fn round(&self, reached: &mut (Timestamp, DropId), horizon: Timestamp) -> Result<(), RecoveryFailure> {
-        // A drop that fell asleep a moment ago starts after every horizon so far, also where the wall clock was set back since.
+        // A drop that fell asleep a moment ago starts after every earlier horizon, even if the wall clock was set back
+        // since.
         while reached.0 < horizon {
             let due = self.store.scheduled_drops(*reached, horizon, PAGE).await?;
             for &(starts_at, id) in &due {
@@ -121,7 +122,7 @@ mod tests {
             Journal::<Decisions>::open(&JournalOptions::in_memory(), Arc::new(MemoryDevice::new()), 0).unwrap();
         let reader = journal.handle().reader();
         let at = |hours: i64| Timestamp::from_millis(1_800_000_000_000 + hours * 3_600_000);
-        // Two of them at the same moment.
+        // Two drops start at the same time.
         let specs = [1, 6, 6, 10, 500_000].map(|hours| DropSpec { starts_at: at(hours), ..drop_of(5) });
         let record = |spec: &DropSpec| DropRecord {
             drop: spec.id,

@@ -1,5 +1,5 @@
-//! What a decision becomes once it is durable: a published stock and an answer. Both happen on the journal's thread,
-//! in this order, so whoever has an answer also reads the stock that it made.
+//! The effects of a durable decision: a published snapshot and a reply. Both happen on the journal's thread, in this
+//! order, so a caller with a reply also reads the new stock.
 
 use crate::domain::{DropSpec, DropStatus, StockCounts, Timestamp, VariantId};
 use crate::engine::{DropState, Outcome};
@@ -11,30 +11,29 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// The stock of each variant; inline for the common drop with one.
+/// The stock of each variant; inline for a drop with one.
 pub type VariantStocks = SmallVec<[(VariantId, StockCounts); 1]>;
 
-/// A drop as the world may see it: never ahead of the journal.
+/// A drop's public state: never ahead of the journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DropSnapshot {
-    /// Where it stands.
     pub status: DropStatus,
-    /// What was scheduled, with its times as they were moved last.
+    /// The spec with its current times.
     pub spec: Arc<DropSpec>,
     /// In the spec's order.
     pub variants: VariantStocks,
-    /// The journal sequence number that this is true at.
+    /// The journal sequence of this state; 0 before the first record.
     pub position: u64,
-    /// When it was started.
+    /// When it was started; absent before.
     pub started_at: Option<Timestamp>,
-    /// When it ended or was cancelled.
+    /// When it ended or was cancelled; absent before.
     pub ended_at: Option<Timestamp>,
-    /// Nothing can change any more.
+    /// Whether nothing can change any more.
     pub settled: bool,
 }
 
 impl DropSnapshot {
-    /// A picture of the state, to be published once `position` is durable.
+    /// A snapshot of the state, to be published once `position` is durable.
     #[must_use]
     pub fn of(state: &DropState, position: u64) -> Self {
         Self {
@@ -49,29 +48,29 @@ impl DropSnapshot {
     }
 }
 
-/// Where a drop's published state lies. Reads never reach the actor.
+/// A drop's current snapshot. Reads never reach the actor.
 pub struct SnapshotCell(RwLock<DropSnapshot>);
 
 impl SnapshotCell {
-    /// A cell that shows this.
+    /// A cell with a first snapshot.
     #[must_use]
     pub fn new(published: DropSnapshot) -> Self {
         Self(RwLock::new(published))
     }
 
-    /// What is published now.
+    /// The current snapshot.
     #[must_use]
     pub fn read(&self) -> DropSnapshot {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The sequence number of what is published now.
+    /// The sequence of the current snapshot.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.0.read().unwrap_or_else(PoisonError::into_inner).position
     }
 
-    /// Whether it is scheduled or live.
+    /// Whether the drop is scheduled or live.
     #[must_use]
     pub fn is_open(&self) -> bool {
         let status = self.0.read().unwrap_or_else(PoisonError::into_inner).status;
@@ -86,46 +85,46 @@ impl SnapshotCell {
 /// An actor's answer to an [`crate::actors::Ask`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
-    /// What was decided.
+    /// The engine's outcome.
     pub outcome: Outcome,
-    /// Everything up to this journal sequence number is durable.
+    /// Everything up to this journal sequence is durable.
     pub sequence: u64,
 }
 
-/// Why there is no answer.
+/// Why a command has no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AskError {
     /// The mailbox or the journal's queue is full. Nothing was decided.
     #[error("the drop is overloaded")]
     Overloaded,
-    /// The creator has as many drops as one may have. Nothing was decided.
+    /// The creator has reached the bound on open drops. Nothing was decided.
     #[error("a creator has at most {quota} drops scheduled or live")]
     TooManyDrops {
-        /// How many one may have.
+        /// The creator's bound.
         quota: NonZeroU32,
     },
     /// No space for new reservations. Nothing was decided.
     #[error("no space left for new reservations")]
     DiskFull,
-    /// The journal takes nothing any more. Nothing was decided.
+    /// The journal accepts nothing any more. Nothing was decided.
     #[error("the server is going down")]
     Stopped,
-    /// Decided, but the journal failed before it was known to be durable.
+    /// Decided, but the journal failed before the decision was known to be durable.
     #[error("the outcome is not known")]
     OutcomeUnknown,
-    /// The drop is not in memory any more: SQL has the whole truth about it.
+    /// The drop is no longer in memory: SQL has all its records.
     #[error("the drop is not in memory")]
     Gone,
 }
 
-/// Where an answer goes.
+/// The sender of an answer.
 pub type ReplyTo = oneshot::Sender<Result<Answer, AskError>>;
 
-/// Decisions on their way to the disk, one at least, made one after the other.
+/// One or more decisions in an entry of the journal, in order.
 pub struct Decisions {
-    /// DropSnapshot when durable: the drop after the last of them. Absent where nothing changed.
+    /// The drop after the last decision, published when durable. `None` if nothing changed.
     pub publish: Option<(Arc<SnapshotCell>, DropSnapshot)>,
-    /// Answered when durable, in their order. Timers get no answer.
+    /// Sent when durable, in order. Timers get no answer.
     pub replies: SmallVec<[(ReplyTo, Outcome); 1]>,
 }
 
@@ -139,7 +138,7 @@ impl Completion for Decisions {
                 Ok(sequence) => Ok(Answer { outcome, sequence }),
                 Err(_) => Err(AskError::OutcomeUnknown),
             };
-            // A caller that went away has its answer in the journal: it asks again with its key.
+            // A cancelled caller finds its answer in the journal: it retries with its key.
             let _ = reply.send(answer);
         }
     }

@@ -5,11 +5,10 @@ use super::scheduler::{Due, Scheduler};
 use crate::actors::clock::Clock;
 use crate::domain::{DropId, Moment};
 
-/// How long a drop whose mailbox is full is left alone.
+/// Pause before a drop with a full mailbox gets another tick.
 const BUSY_RETRY_MS: i64 = 20;
 
-/// Runs until the task is dropped. `again` after a panic: alarms that were due may have been lost with it, so each drop is
-/// woken once.
+/// Runs until the task is dropped. `again` after a panic: it may have lost due alarms, so each drop gets one tick.
 pub async fn run(scheduler: Scheduler, registry: Registry, clock: Clock, again: bool) {
     if again {
         let now = Due::Wall(clock.now());

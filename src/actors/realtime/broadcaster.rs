@@ -1,8 +1,8 @@
-//! Tells the crowd. An actor that follows the durable journal: it encodes each event once, remembers it, and hands it to the
-//! [shards](super::shard), each of which knows the sessions of one worker.
+//! Publishes the journal's durable records. An actor that encodes each event once, adds it to the history, and hands it
+//! to the [shards](super::shard), one for the sessions of each worker.
 //!
-//! It never waits for a socket. What a session asks for is answered through the same queue as the events, so nothing falls
-//! between an answer and what is told after it.
+//! It never waits for a socket. Answers to sessions go through the same queue as the events, so nothing is lost between
+//! an answer and the events published after it.
 
 use super::history::History;
 use super::messages::{Command, InboxChange, Publication, SubscriberId, ToShard};
@@ -32,54 +32,54 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Sessions' wishes that wait for the broadcaster.
+/// Sessions' commands queued for the broadcaster.
 pub const MAILBOX_MAX: usize = 65_536;
 
-/// What has just become durable. Answered with how many messages wait for the slowest shard.
+/// Records that have just become durable. The answer is the number of messages queued for the slowest shard.
 #[derive(Message)]
 #[rtype(result = "usize")]
 pub struct Durable(
-    /// In the journal's order.
+    /// In the journal's order, without gaps.
     pub Run,
 );
 
 struct Watched {
     spec: Arc<DropSpec>,
     board: StockBoard,
-    /// Up to which record the board is known from elsewhere than the records: these change nothing in it.
+    /// The board came from elsewhere and includes records up to this one: they do not change it.
     known: u64,
-    /// When and at which sequence the stock last changed without being published.
+    /// The time and sequence of the last stock change that is not published yet.
     pending: Option<(Timestamp, u64)>,
-    /// As a snapshot shows it, until it changes.
+    /// The drop's JSON in snapshots, cached until it changes.
     now: Option<Bytes>,
 }
 
-/// See the module.
+/// The actor that publishes records to all sessions.
 pub struct Broadcaster {
     epoch: Epoch,
-    /// How far telling has come.
+    /// The position of what was published.
     position: StreamPosition,
     history: History,
     clock: Clock,
     drops: HashMap<DropId, Watched>,
     by_creator: HashMap<CreatorId, SmallVec<[DropId; 2]>>,
-    /// Drops with pending stock, perhaps more than once.
+    /// Drops with pending stock; a drop may occur twice.
     pending: Vec<DropId>,
     shards: Vec<Option<mpsc::Sender<ToShard>>>,
     by_user: HashMap<UserId, VecDeque<SubscriberId>>,
-    /// Publication, and not handed over yet.
+    /// Publications not handed over to the shards yet.
     out: Vec<Publication>,
-    /// How many messages of `stock_changed` the shards have queued since the last look.
+    /// The number of `stock_changed` messages that the shards have queued since the last flush.
     stock_messages: Arc<AtomicU64>,
-    /// Of these, those whose time has not come yet.
+    /// Messages of these beyond the rate limit, to be waited out.
     stock_ahead: u64,
-    /// Drops that were remembered from the middle of their story, and the last record of each.
+    /// Drops whose `Scheduled` record was not remembered, and the last record of each.
     unknown_drops: HashMap<DropId, u64>,
     contradictions: IntCounter,
 }
 
 impl Broadcaster {
-    /// A broadcaster that has told everything up to record `last`, and remembers nothing of it.
+    /// A broadcaster that has published everything up to record `last`, with an empty history.
     #[must_use]
     pub fn new(epoch: Epoch, last: u64, clock: Clock) -> Self {
         Self {
@@ -104,14 +104,14 @@ impl Broadcaster {
         }
     }
 
-    /// How many records could not follow from what was told before them.
+    /// The number of records that contradict the records before them.
     #[must_use]
     pub fn contradictions(&self) -> &IntCounter {
         &self.contradictions
     }
 
-    /// Remembers what these records published, as far as they say it all: of a drop that was scheduled before them it is not known
-    /// what its stock was then. To be called before [`Broadcaster::watch`], with everything from the first on.
+    /// Adds these records' events to the history, as far as they are complete: the stock of a drop that was scheduled
+    /// earlier is not known. Call it before [`Broadcaster::watch`], with all records in order.
     pub fn remember(&mut self, run: &Run) {
         if self.position.published >= run.first_sequence {
             let before = run.first_sequence - 1;
@@ -124,7 +124,7 @@ impl Broadcaster {
         self.out.clear();
     }
 
-    /// Takes the drops as recovery found them, after everything remembered.
+    /// Adds the recovered drops, after everything remembered.
     pub fn watch(&mut self, drops: Vec<(Arc<DropSpec>, StockBoard)>, last: u64) {
         self.position.published = last;
         self.publish_stock();
@@ -139,7 +139,7 @@ impl Broadcaster {
             }
             self.insert(spec, board, 0);
         }
-        // Nobody can say whose drops these were, so nobody is told that they have missed nothing.
+        // The creators of these drops are unknown, so no subscriber may be told that it has missed nothing.
         let unknown_drops = std::mem::take(&mut self.unknown_drops);
         self.history.unknown_before(unknown_drops.into_values().max().unwrap_or(0));
         self.forget_finished();
@@ -191,7 +191,7 @@ impl Broadcaster {
         }
         match notice {
             Audience::Drop(kind, variant) => {
-                // It carries the stock, so a `stock_changed` that waited has nothing left to tell.
+                // The event has the stock, so a pending `stock_changed` is obsolete.
                 watched.pending = None;
                 let meta = EventMeta { at: record.at, sequence, position: self.position, epoch: self.epoch };
                 let event = Arc::new(wire::drop_event(kind, &watched.spec, &watched.board, meta, variant));
@@ -215,7 +215,8 @@ impl Broadcaster {
         self.history.keep_order(fact);
     }
 
-    /// Tells the latest stock of every drop whose stock changed since it was last published, in the order of these changes.
+    /// Publishes the latest stock of every drop whose stock changed since it was last published, in the order of these
+    /// changes.
     fn publish_stock(&mut self) {
         let mut changed: Vec<(u64, Timestamp, DropId)> = Vec::new();
         for drop in self.pending.drain(..) {
@@ -239,7 +240,7 @@ impl Broadcaster {
         self.history.flushed(self.position);
     }
 
-    /// The flush at which stock is published, unless too many messages of it are on their way.
+    /// Publishes pending stock, unless too many of its messages are still queued.
     fn flush(&mut self) {
         let shards = self.shards.iter().flatten().count() as u64;
         let paid = shards * u64::from(STOCK_MESSAGES_PER_SECOND_MAX / STOCK_CHANGED_PER_SECOND_MAX);
@@ -250,7 +251,7 @@ impl Broadcaster {
         self.hand_over();
     }
 
-    /// Hands over what was published, to each shard that has somebody for it.
+    /// Hands publications over to each shard with subscribers for them.
     fn hand_over(&mut self) {
         if self.out.is_empty() {
             return;
@@ -264,7 +265,7 @@ impl Broadcaster {
         }
     }
 
-    /// A shard that does not keep up is let go: it cuts its sessions, which come back for what they missed.
+    /// Drops a shard that does not keep up: it closes its sessions, which reconnect and replay what they missed.
     fn send(&mut self, shard: usize, message: ToShard) {
         let Some(sender) = self.shards.get(shard).and_then(Option::as_ref) else { return };
         if sender.try_send(message).is_err() {
@@ -322,7 +323,7 @@ impl Broadcaster {
         }
     }
 
-    /// Forgets drops that are over and hold nothing.
+    /// Removes drops that are over and have no holds.
     fn forget_finished(&mut self) {
         let by_creator = &mut self.by_creator;
         self.drops.retain(|id, watched| {
@@ -362,7 +363,7 @@ impl Handler<Durable> for Broadcaster {
         for (record, sequence) in run.records.iter().zip(run.first_sequence..) {
             self.on_record(record, sequence);
         }
-        // What still happens to a drop that was forgotten as finished concerns its buyers only.
+        // Later events of a drop that was removed as finished concern only its buyers.
         self.unknown_drops.clear();
         self.hand_over();
         self.backlog()
@@ -394,7 +395,7 @@ impl Handler<Command> for Broadcaster {
             Command::InboxChanged(changes) => self.tell_devices(changes),
             Command::Watch(spec, board) => {
                 if !self.drops.contains_key(&spec.id) {
-                    // What was told of it before is not remembered.
+                    // The history has no earlier events of the drop.
                     self.history.unknown_until(spec.id, spec.creator_id, self.position.published);
                     self.insert(spec, board, 0);
                 }

@@ -1,4 +1,4 @@
-//! The vocabulary of the fan-out: topics, events, and why a session ends.
+//! The types of the fan-out: topics, events, and why a session is closed.
 
 use crate::actors::realtime::position::{Epoch, Offset, StreamPosition};
 use crate::domain::{CreatorId, DropId, Timestamp, UserId};
@@ -6,14 +6,14 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use std::{fmt, str::FromStr};
 
-/// A stream of events that a session may hear.
+/// A stream of events that a session may subscribe to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Topic {
-    /// One drop. Public.
+    /// A drop's events; public.
     Drop(DropId),
-    /// Every drop of a creator. Public.
+    /// Events of all drops of a creator; public.
     Creator(CreatorId),
-    /// One account's own events.
+    /// An account's own events; private to the account.
     User(UserId),
 }
 
@@ -42,39 +42,39 @@ impl FromStr for Topic {
 /// Why the server closes a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CloseCause {
-    /// The server goes down: 1012, come back with jitter.
+    /// The server shuts down: 1012, the client reconnects with jitter.
     Restart,
-    /// It did not read fast enough, or its pong did not come: 4000, come back.
+    /// The client did not read fast enough, or its pong did not come: 4000, it may reconnect.
     TooSlow,
     /// The user opened too many sessions: 4001.
     SessionLimit,
-    /// Its token has expired: 4401.
+    /// The session's token has expired: 4401.
     TokenExpired,
-    /// Its token was revoked: 4403.
+    /// The session's token was revoked: 4403.
     Revoked,
 }
 
-/// Something that was published, encoded once for everyone who hears it.
+/// A published event, encoded once for all subscribers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
     /// Its type on the wire.
     pub kind: &'static str,
-    /// When it happened.
+    /// When it was decided.
     pub at: Timestamp,
-    /// Whoever has been told this has been told everything before.
+    /// A subscriber that has this event has all earlier ones of its topics.
     pub position: StreamPosition,
-    /// Which journal the position counts in.
+    /// The journal that the position counts in.
     pub epoch: Epoch,
-    /// Who hears it.
+    /// An event of a drop also belongs to its creator's topic.
     pub topics: SmallVec<[Topic; 2]>,
-    /// Set where a later one of the same drop makes it worthless.
+    /// Set if a later event of the same drop replaces it.
     pub stock_of: Option<DropId>,
-    /// The message.
+    /// The encoded message.
     pub json: Bytes,
 }
 
 impl Event {
-    /// Its id: unique in its epoch, and the position to come back with.
+    /// Its id: unique in its epoch, and the offset to reconnect with.
     #[must_use]
     pub fn id(&self) -> Offset {
         let stock = self.stock_of.map(|_| self.position.stock);

@@ -1,9 +1,9 @@
-//! What was told lately, so that a listener who comes back gets exactly what it missed, or hears that this is not possible.
-//! Pure: bounded in number and age, in memory only, filled again at start from the journal.
+//! Recently published events, so that a client that reconnects gets exactly what it missed, or learns that this is not
+//! possible. No I/O: bounded in number and age, in memory only, refilled from the journal at startup.
 //!
-//! Public events are kept as they were encoded, shared with whoever still has them queued. Of `stock_changed` only the latest of
-//! a drop is kept: that is what conflation means. Orders are kept as facts, and encoded and looked up for those who ask, so that a hot drop
-//! costs a push for each order event.
+//! Public events are kept in encoded form, shared with the outboxes. Of `stock_changed` only a drop's latest is kept,
+//! because it replaces the earlier ones. Orders are kept as facts and encoded only when they are replayed, so that an
+//! order event of a hot drop costs a single push.
 
 use crate::actors::realtime::event::{Event, Topic};
 use crate::actors::realtime::position::{Epoch, Offset, StreamPosition};
@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::{cell::OnceCell, collections::VecDeque, sync::Arc};
 
-/// Tellings of stock whose position is remembered: some minutes of one every 50 ms.
+/// Flushes of stock with a remembered position: some minutes of one every 50 ms.
 const FLUSHES_MAX: usize = 8_192;
 
 #[derive(Debug)]
@@ -28,23 +28,23 @@ struct DropLog {
     stock: Option<Arc<Event>>,
 }
 
-/// See the module.
+/// The bounded history of all topics.
 #[derive(Debug)]
 pub struct History {
     epoch: Epoch,
     drops: HashMap<DropId, DropLog>,
     creators: HashMap<CreatorId, SmallVec<[DropId; 2]>>,
-    /// Kept public events, oldest first.
+    /// All kept public events, oldest first.
     queue: VecDeque<(DropId, u64, Timestamp)>,
     /// Public events up to this record may be missing.
     floor: u64,
     orders: Orders,
-    /// When stock was published: after which record, and up to which.
+    /// The position of each flush of stock.
     flushes: VecDeque<StreamPosition>,
 }
 
 impl History {
-    /// An empty one, which knows what is told after record `after`.
+    /// An empty history, complete from record `after` on.
     #[must_use]
     pub fn new(epoch: Epoch, after: u64) -> Self {
         Self {
@@ -58,14 +58,14 @@ impl History {
         }
     }
 
-    /// Remembers an event about a drop.
+    /// Adds an event of a drop.
     pub fn keep(&mut self, drop: DropId, creator: CreatorId, event: &Arc<Event>) {
         let log = self.log(drop, creator);
         if event.stock_of.is_some() {
             log.stock = Some(Arc::clone(event));
             return;
         }
-        // It carries the stock.
+        // The event has the stock.
         log.stock = None;
         log.kept.push_back(Arc::clone(event));
         if log.kept.len() > HISTORY_EVENTS_PER_DROP_MAX
@@ -79,23 +79,23 @@ impl History {
         }
     }
 
-    /// Remembers what became of an order.
+    /// Adds an event of an order.
     pub fn keep_order(&mut self, fact: OrderFact) {
         self.orders.push(fact);
     }
 
-    /// Events about this drop up to that record are not known.
+    /// Marks a drop's events up to that record as missing.
     pub fn unknown_until(&mut self, drop: DropId, creator: CreatorId, record: u64) {
         let log = self.log(drop, creator);
         log.lost = log.lost.max(record);
     }
 
-    /// Public events up to that record are not known.
+    /// Marks all public events up to that record as missing.
     pub fn unknown_before(&mut self, record: u64) {
         self.floor = self.floor.max(record);
     }
 
-    /// Remembers that stock was published: everything up to `position`.
+    /// Records a flush: stock changes up to `position` are published.
     pub fn flushed(&mut self, position: StreamPosition) {
         self.flushes.push_back(position);
         if self.flushes.len() > FLUSHES_MAX {
@@ -103,7 +103,7 @@ impl History {
         }
     }
 
-    /// Forgets what is older than its time.
+    /// Drops events older than `HISTORY_MS_MAX`.
     pub fn expire(&mut self, now: Timestamp) {
         let old = |at: Timestamp| now.millis_since(at) > HISTORY_MS_MAX;
         while self.queue.front().is_some_and(|(_, _, at)| old(*at)) {
@@ -128,8 +128,8 @@ impl History {
         self.floor = floor;
     }
 
-    /// What was told on a topic after `since`; `None` where that is not known any more, or never was. `now` is how far telling
-    /// has come.
+    /// The events of a topic after `since`; `None` if some of them are missing. `now` is the position of what was
+    /// published.
     #[must_use]
     pub fn missed(&self, topic: Topic, since: &Offset, now: StreamPosition) -> Option<Vec<Arc<Event>>> {
         if since.epoch != self.epoch || since.published > now.published {
@@ -166,8 +166,8 @@ impl History {
         Some(log.kept.range(begin..).chain(stock).cloned().collect())
     }
 
-    /// Up to which record stock had been told when record `told` was: zero where that is not remembered, so that it is rather
-    /// told again than never.
+    /// Up to which record stock was published when record `published` was. Zero if that is not remembered: a repeated
+    /// event is better than a lost one.
     fn stock_published_before(&self, published: u64) -> u64 {
         let later = self.flushes.partition_point(|flush| flush.published < published);
         later.checked_sub(1).map_or(0, |at| self.flushes[at].stock)
@@ -196,8 +196,8 @@ impl History {
 const BLOCK: usize = 4_096;
 const BLOCKS_MAX: usize = HISTORY_ORDERS_MAX / BLOCK;
 
-/// Facts in the order of telling, in blocks. While a drop is hot nearly everyone is somebody new and hardly anyone asks, so a fact is written
-/// behind the one before and nothing else is touched; a block that is full gets an index when somebody asks.
+/// Facts in order of publication, in blocks. While a drop is hot, nearly every buyer is new and hardly any replays, so
+/// a fact is only appended; a full block gets an index on the first replay.
 #[derive(Default, Debug)]
 struct Orders {
     blocks: VecDeque<Block>,
@@ -208,7 +208,7 @@ struct Orders {
 #[derive(Debug)]
 struct Block {
     facts: Vec<OrderFact>,
-    /// Buyers and where their facts are, in the order of both.
+    /// Buyers and the positions of their facts, sorted by both.
     index: OnceCell<Box<[(UserId, u16)]>>,
 }
 
@@ -235,14 +235,14 @@ impl Orders {
         }
     }
 
-    /// Forgets blocks that are old to the last.
+    /// Drops blocks in which every fact is old.
     fn expire(&mut self, old: &impl Fn(Timestamp) -> bool) {
         while self.blocks.front().and_then(|block| block.facts.last()).is_some_and(|last| old(last.at)) {
             self.pop();
         }
     }
 
-    /// Newest first; `None` where some are missing, or too many.
+    /// Newest first; `None` if some are missing, or there are too many.
     fn missed(&self, user: UserId, published: u64) -> Option<Vec<OrderFact>> {
         if published < self.floor {
             return None;
@@ -262,7 +262,7 @@ impl Orders {
 }
 
 impl Block {
-    /// A buyer's facts after record `told`, newest first.
+    /// A buyer's facts after record `published`, newest first.
     fn find(&self, user: UserId, published: u64, found: &mut Vec<OrderFact>) {
         if self.facts.len() < BLOCK {
             let theirs = |fact: &&OrderFact| fact.line.buyer == user && fact.sequence > published;
@@ -414,7 +414,7 @@ mod tests {
         let somebody = |sequence: u64| UserId(uuid::Uuid::from_u128(u128::from(sequence)));
         let count = HISTORY_ORDERS_MAX as u64;
         for sequence in 1..=count {
-            // One in the first block, several in others.
+            // One fact in the first block, several in others.
             let buyer = match sequence {
                 5 => ann,
                 sequence if sequence % 50_000 < 2 => bob,

@@ -1,4 +1,4 @@
-//! The sessions' side of the broadcaster.
+//! The sessions' interface to the broadcaster.
 
 use super::broadcaster::Broadcaster;
 use super::messages::{Attach, Command, InboxChange, SHARDS_MAX, SubscriberId, ToShard};
@@ -18,21 +18,21 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 
-/// Sessions that a draining server closes in a second.
+/// Sessions that a shutting-down server closes in a second.
 const DRAINED_PER_SECOND: u32 = 2_000;
 
 /// Why a session may not join.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JoinError {
-    /// `SESSIONS_MAX`, or the broadcaster's mailbox is full.
+    /// `SESSIONS_MAX` is reached, or the broadcaster's mailbox is full.
     #[error("too many sessions")]
     Full,
-    /// `SESSIONS_ACCEPTED_PER_SECOND_MAX`.
+    /// `SESSIONS_ACCEPTED_PER_SECOND_MAX` is reached.
     #[error("too many sessions at once")]
     TooFast,
 }
 
-/// Talks to the broadcaster actor. Cheap to clone; calls never block.
+/// Sends commands to the broadcaster actor. Cheap to clone; calls never block.
 #[derive(Clone)]
 pub struct Hub(Arc<Inner>);
 
@@ -47,7 +47,7 @@ struct Inner {
 }
 
 impl Hub {
-    /// A hub in front of a broadcaster. In an `outage` sessions last longer than their tokens.
+    /// A hub for a broadcaster. During an `outage` sessions outlive their tokens.
     #[must_use]
     pub fn new(broadcaster: Addr<Broadcaster>, clock: Clock, outage: Outage) -> Self {
         let gate = Gate::new(SESSIONS_ACCEPTED_PER_SECOND_MAX);
@@ -55,9 +55,9 @@ impl Hub {
         Self(Arc::new(Inner { broadcaster, clock, outage, shards, open, gate, broken: watch::Sender::new(false) }))
     }
 
-    /// Returns when a worker's sessions can hear nothing any more, which only a new process repairs.
+    /// Returns when a worker's sessions cannot receive events any more, which only a restart repairs.
     pub async fn broken(&self) {
-        // The sender lives as long as we do.
+        // The sender lives as long as this hub.
         let _ = self.0.broken.subscribe().wait_for(|broken| *broken).await;
     }
 
@@ -71,7 +71,7 @@ impl Hub {
         self.0.shards.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A worker's sessions can hear nothing any more.
+    /// Reports that a worker's sessions cannot receive events any more.
     pub(super) fn set_broken(&self) {
         self.0.broken.send_replace(true);
     }
@@ -80,18 +80,18 @@ impl Hub {
         (self.0.clock.clone(), self.0.outage.clone())
     }
 
-    /// A new queue for a shard; `None` where the broadcaster is gone.
+    /// A new queue for a shard; `None` if the broadcaster has stopped.
     pub(in crate::actors) fn register(&self, shard: usize) -> Option<mpsc::Receiver<ToShard>> {
         let (sender, queue) = mpsc::channel(SHARD_QUEUE_MAX);
         if shard >= SHARDS_MAX || !self.0.broadcaster.connected() {
             return None;
         }
-        // Once a worker, so it cannot grow without bound.
+        // At most one per worker, so the mailbox cannot grow without bound.
         self.0.broadcaster.do_send(Command::Shard(shard, sender));
         Some(queue)
     }
 
-    /// Counts a session in.
+    /// Counts a new session.
     pub(in crate::actors) fn admit(&self) -> Result<(), JoinError> {
         if !self.0.gate.admits(Instant::now()) {
             return Err(JoinError::TooFast);
@@ -103,7 +103,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Counts a session out. Never refused: at most once per session that was let in, so it cannot grow without bound.
+    /// Removes a session. Never refused: at most once per admitted session, so the mailbox cannot grow without bound.
     pub(in crate::actors) fn left(&self, subscriber: SubscriberId, user: Option<UserId>) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
         if let Some(user) = user {
@@ -111,26 +111,26 @@ impl Hub {
         }
     }
 
-    /// Makes a session a user's: from now on it hears of the user's follows. Past `SESSIONS_PER_USER_MAX` the user's oldest
-    /// session is closed.
+    /// Assigns a session to a user: from now on it follows the user's follows. Past `SESSIONS_PER_USER_MAX` the user's
+    /// oldest session is closed.
     pub(in crate::actors) fn own(&self, subscriber: SubscriberId, user: UserId) -> Result<(), JoinError> {
         self.wish(Command::Own(subscriber, user))
     }
 
-    /// Lets a session hear `user:{id}` and the drops of the creators that the user follows. To be asked after
-    /// [`Shard::own`], with what was read after that: then no follow falls in between.
+    /// Subscribes a session to `user:{id}` and to the creators that the user follows. Call it after [`Shard::own`],
+    /// with a list read after that: then no follow is lost in between.
     ///
     /// # Errors
-    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    /// [`JoinError::Full`] if the broadcaster's mailbox is full.
     pub fn attach(&self, subscriber: SubscriberId, joining: Attach) -> Result<(), JoinError> {
         self.wish(Command::Attach(subscriber, Box::new(joining)))
     }
 
-    /// Subscribes (the session checks its own bound and its right to the topics). It gets what it missed since that position, or
-    /// a snapshot, then an answer, and then hears everything.
+    /// Subscribes to topics (the session checks its own bound and its right to them). The session gets the events
+    /// missed since that offset, or a snapshot, then an answer, and then all later events.
     ///
     /// # Errors
-    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    /// [`JoinError::Full`] if the broadcaster's mailbox is full.
     pub fn subscribe(
         &self,
         subscriber: SubscriberId,
@@ -140,38 +140,41 @@ impl Hub {
         self.wish(Command::Subscribe(subscriber, topics, since))
     }
 
-    /// Takes back what was asked for; what comes with the account stays. After the answer it hears nothing of the rest.
+    /// Ends the client's subscriptions to topics; those that come with the account stay. After the answer it gets no
+    /// more events of the others.
     ///
     /// # Errors
-    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    /// [`JoinError::Full`] if the broadcaster's mailbox is full.
     pub fn unsubscribe(&self, subscriber: SubscriberId, topics: Vec<Topic>) -> Result<(), JoinError> {
         self.wish(Command::Unsubscribe(subscriber, topics))
     }
 
-    /// Keeps the open sessions of `user` in step with a follow or an unfollow. Waits for a position in the mailbox: these may not
-    /// be lost, and there are no more of them than the database can write.
+    /// Updates the open sessions of `user` after a follow or an unfollow. Waits for a slot in the mailbox: these
+    /// commands must not be lost, and their rate is bounded by the database's writes.
     pub async fn follow_changed(&self, user: UserId, creator: CreatorId, follows: bool) {
-        // Without a broadcaster there are no sessions either.
+        // Without a broadcaster there are no sessions.
         let _ = self.0.broadcaster.send(Command::FollowChanged(user, creator, follows)).await;
     }
 
-    /// A drop that was out of memory is about to come back: what happens to it from now on is published.
+    /// Announces a drop that is about to return to memory: its events are published from now on.
     pub fn watch(&self, spec: Arc<DropSpec>, board: StockBoard) {
         self.0.broadcaster.do_send(Command::Watch(spec, board));
     }
 
-    /// Closes the sessions of `user` whose access tokens were revoked. Never refused: a revocation is written to the database first, so it cannot
-    /// grow without bound.
+    /// Closes the sessions of `user` whose access tokens were revoked. Never refused: a revocation is written to the
+    /// database first, so the mailbox cannot grow without bound.
     pub fn revoke(&self, user: UserId, what: Revocation) {
         self.0.broadcaster.do_send(Command::Revoke(user, what));
     }
 
-    /// Tells users' sessions what was done to their inboxes. A broadcaster that is too busy does not: they see it when they look.
+    /// Informs users' other sessions about changes of their inboxes. Dropped if the mailbox is full: they see the
+    /// change at the next read.
     pub fn inbox_changed(&self, changes: Vec<InboxChange>) {
         let _ = self.wish(Command::InboxChanged(changes));
     }
 
-    /// Closes every session, the more of them the slower, within `timeout`; returns when they are gone, or when that is over.
+    /// Closes every session, spread over a time that grows with their number but is at most `timeout`. Returns when
+    /// they are closed or `timeout` is over.
     pub async fn drain(&self, timeout: Duration) {
         let sessions = u32::try_from(self.sessions()).unwrap_or(u32::MAX);
         let window = (Duration::from_secs(1) * sessions / DRAINED_PER_SECOND).min(timeout);
@@ -187,7 +190,8 @@ impl Hub {
     }
 }
 
-/// Lets in so many a second, and so many at once. Lock-free: the time at which the next one is due, in nanoseconds.
+/// Admits a bounded number a second, with a bounded burst. Lock-free: it holds the time at which the next one is due,
+/// in nanoseconds.
 struct Gate {
     began: Instant,
     due_ns: AtomicU64,
@@ -195,7 +199,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// How far ahead of its time a crowd may be.
+    /// The burst, as time ahead of the schedule.
     const AHEAD_NS: u64 = 1_000_000_000;
 
     fn new(per_second: usize) -> Self {

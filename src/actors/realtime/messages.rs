@@ -1,4 +1,4 @@
-//! What sessions ask of the broadcaster, and what it sends to the shards.
+//! Commands of sessions to the broadcaster, and its messages to the shards.
 
 use super::event::{CloseCause, Event, Topic};
 use super::position::{Offset, StreamPosition};
@@ -11,131 +11,131 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// One session, wherever it is.
+/// The address of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SubscriberId {
-    /// Which shard.
+    /// Index of the session's shard.
     pub shard: usize,
-    /// Its number there.
+    /// The session's number in its shard.
     pub subscriber: u64,
 }
 
-/// What comes with an account.
+/// The subscriptions that come with an account.
 #[derive(Clone, Debug)]
 pub struct Attach {
-    /// Whose session it is.
+    /// The session's account.
     pub user: UserId,
-    /// Whose drops it hears without asking.
+    /// Creators that the account follows.
     pub following: Vec<CreatorId>,
-    /// Whether these are all, or the database could not say.
+    /// Whether the list is complete; `false` if the database did not answer.
     pub complete: bool,
-    /// When its token ends, for the answer.
+    /// When the access token expires, for the answer.
     pub expires_at: Timestamp,
-    /// Topics asked for in the same breath.
+    /// Topics that the client subscribes to in the same message.
     pub topics: Vec<Topic>,
-    /// The position that it comes back with.
+    /// The offset that the client reconnects with.
     pub since: Option<Offset>,
 }
 
-/// What a session asks for.
+/// A command to the broadcaster.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum Command {
-    /// A worker's sessions, to be told from now on.
+    /// Registers the queue of a worker's shard.
     Shard(usize, mpsc::Sender<ToShard>),
-    /// A session is somebody's. From here on it hears of that user's follows, whatever it knows of them.
+    /// A session belongs to a user. From here on it follows the user's follows.
     Own(SubscriberId, UserId),
-    /// It knows whom the user follows.
+    /// The session knows its user's follows.
     Attach(SubscriberId, Box<Attach>),
-    /// Hear more.
+    /// Subscribes a session to topics, with a replay from the offset.
     Subscribe(SubscriberId, Vec<Topic>, Option<Offset>),
-    /// Hear less.
+    /// Ends a session's subscriptions to topics.
     Unsubscribe(SubscriberId, Vec<Topic>),
-    /// Be forgotten.
+    /// The session has ended.
     Leave(SubscriberId, UserId),
-    /// A user follows a creator, or does not any more.
+    /// A user follows a creator (`true`), or no longer does.
     FollowChanged(UserId, CreatorId, bool),
     /// Access tokens of a user were revoked.
     Revoke(UserId, Revocation),
-    /// Users did something to their inboxes, which their other sessions should know.
+    /// Users changed their inboxes; their other sessions are informed.
     InboxChanged(Vec<InboxChange>),
-    /// A drop comes back into memory, and stands like this.
+    /// A drop returns to memory in this state.
     Watch(Arc<DropSpec>, StockBoard),
-    /// Everyone goes, spread over so long.
+    /// Closes every session, spread over this time.
     Drain(Duration),
 }
 
-/// Shards are told apart by one bit each.
+/// A publication has one bit for each shard.
 pub const SHARDS_MAX: usize = 128;
 
-/// An event, and the shards that have somebody for it, one bit each.
+/// An event, and a bit for each shard with subscribers for it.
 pub type Publication = (Arc<Event>, u128);
 
-/// What a session hears from now on. It is sent what it missed, then snapshots, then the answer.
+/// A session's new subscriptions. It is sent the missed events, then snapshots, then the answer.
 #[derive(Debug)]
 pub struct Replay {
     /// Whether all followed creators are among the topics.
     pub joined: bool,
     /// The answer's type.
     pub kind: &'static str,
-    /// What it hears, why, and since when.
+    /// The topics, each with its reason and starting position.
     pub topics: Vec<(Topic, Subscription)>,
-    /// What it missed, in order.
+    /// The missed events, in order.
     pub events: Vec<Arc<Event>>,
-    /// Of what could not be recovered.
+    /// Snapshots of topics that could not be recovered.
     pub snapshots: Vec<Bytes>,
-    /// Said last.
+    /// The last message of the replay.
     pub answer: Bytes,
-    /// The position that goes with the answer.
+    /// The offset of the answer.
     pub id: Offset,
 }
 
-/// From the broadcaster.
+/// A message of the broadcaster to a shard.
 #[derive(Debug)]
 pub enum ToShard {
-    /// Where to count messages of `stock_changed`.
+    /// The counter of `stock_changed` messages that the shard increments.
     Count(Arc<AtomicU64>),
-    /// What has happened.
+    /// Events to deliver to the shard's subscribers.
     Publish(Arc<[Publication]>),
-    /// A session hears more from now on.
+    /// Starts a session's new subscriptions.
     Replay(u64, Box<Replay>),
-    /// A session does not ask for these topics any more.
+    /// Ends a session's own subscriptions to these topics.
     End {
-        /// Which.
+        /// The session's number in the shard.
         subscriber: u64,
-        /// What it had asked for.
+        /// The topics of the client's command.
         topics: Vec<Topic>,
-        /// Said last.
+        /// Sent after the subscriptions have ended.
         answer: Bytes,
     },
-    /// Its user follows a creator, or does not any more.
+    /// A session's user follows a creator, or no longer does.
     Follow {
-        /// Which.
+        /// The session's number in the shard.
         subscriber: u64,
-        /// Whom.
+        /// The creator whose topic is affected.
         creator: CreatorId,
-        /// Whether.
+        /// Whether the user follows the creator now.
         follows: bool,
-        /// From where on.
+        /// The position from which the session gets the creator's events.
         from: StreamPosition,
     },
-    /// Something for it alone, of that type.
+    /// A message for one session, with its type.
     Say(u64, &'static str, Bytes),
-    /// It has to go.
+    /// Closes a session.
     Close(u64, CloseCause),
-    /// It has to go if it is signed in with one of the access tokens that were revoked.
+    /// Closes a session if its access token is among the revoked ones.
     Revoke(u64, Revocation),
-    /// Everyone has to go, spread over so long.
+    /// Closes every session, spread over this time.
     Drain(Duration),
 }
 
-/// What a user did to entries of the inbox, for the user's other sessions.
+/// A change of a user's inbox, for the user's other sessions.
 #[derive(Clone, Debug)]
 pub struct InboxChange {
-    /// Whose inbox.
+    /// The inbox's owner.
     pub user: UserId,
-    /// The session that knows already.
+    /// The session that made the change; it is not informed.
     pub known_to: Option<SubscriberId>,
-    /// What to say.
+    /// The message to send.
     pub json: Bytes,
 }

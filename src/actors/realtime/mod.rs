@@ -1,10 +1,11 @@
-//! Sessions hear what is durable.
+//! Publishes durable records to sessions.
 //!
 //! - [`broadcaster`]: follows the journal, encodes each event once ([`wire`]) and hands it to the shards.
-//! - [`messages`]: what sessions ask of it, and what it sends to the shards.
-//! - [`hub`]: its front. [`shard`]: a worker's sessions, each a [`subscriber`] with an [`outbox`].
-//! - [`history`]: what was published lately; [`sequence`]: where in it a client stands.
-//! - [`event`]: topics, events, and why a session ends.
+//! - [`messages`]: commands of sessions to the broadcaster, and its messages to the shards.
+//! - [`hub`]: the interface to the broadcaster. [`shard`]: a worker's sessions, each a [`subscriber`] with an
+//!   [`outbox`].
+//! - [`history`]: recently published events; [`position`]: a client's position in them.
+//! - [`event`]: topics, events, and why a session is closed.
 
 pub mod broadcaster;
 pub mod event;

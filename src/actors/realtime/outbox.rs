@@ -1,7 +1,8 @@
-//! What waits for one socket: bounded in bytes, with `stock_changed` conflated to the latest of each drop. Pure.
+//! The messages queued for one socket: bounded in bytes, with `stock_changed` conflated to the latest of each drop. No
+//! I/O.
 //!
-//! It lives outside of the session, because a session whose client stops reading is not polled any more
-//! (actix-web#2441) and could not defend itself.
+//! It is separate from the session, because a session whose client stops reading is no longer polled (actix-web#2441)
+//! and could not enforce the bound itself.
 
 use crate::actors::realtime::event::CloseCause;
 use crate::domain::DropId;
@@ -9,46 +10,46 @@ use crate::domain::limits::WS_QUEUE_BYTES_MAX;
 use bytes::Bytes;
 use std::{cell::OnceCell, collections::VecDeque, rc::Rc};
 
-/// A message, shared by all sessions of a worker: no counter is fought over by two cores.
+/// A message, shared by all sessions of a worker: no two cores contend for its reference count.
 #[derive(Debug)]
 pub struct Message {
-    /// Its type, for protocols that name it outside of the message.
+    /// Its type, for protocols that send it outside the message.
     pub kind: &'static str,
-    /// The position to come back with, for protocols that carry it outside of the message.
+    /// The offset to reconnect with, for protocols that send it outside the message.
     pub id: Option<Box<str>>,
-    /// Where it comes among the messages of its worker.
+    /// Its number among the messages of its worker.
     pub order: u64,
-    /// Set where a later one of the same drop makes it worthless.
+    /// Set if a later message of the same drop replaces it.
     pub stock_of: Option<DropId>,
-    /// The message itself.
+    /// The encoded message.
     pub json: Bytes,
-    /// As it goes over the wire, for each protocol once.
+    /// Its wire form, encoded once for each protocol.
     pub wire: [OnceCell<Bytes>; 2],
 }
 
 impl Message {
-    /// The bytes of one protocol, made by the first session that needs them.
+    /// The wire form for a protocol, encoded by the first session that needs it.
     pub fn wire(&self, protocol: usize, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
         self.wire[protocol].get_or_init(|| encode(self)).clone()
     }
 }
 
-/// What a session takes.
+/// The next action of a session.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// A message.
+    /// Send this message.
     Message(Rc<Message>),
-    /// Something that keeps the connection alive.
+    /// Send a ping.
     Ping,
-    /// The last word.
+    /// Send the close and nothing after it.
     Close(CloseCause),
 }
 
-/// See the module.
+/// The queue of one session.
 #[derive(Default, Debug)]
 pub struct Outbox {
     kept: VecDeque<Rc<Message>>,
-    /// At most one a drop, in their order.
+    /// At most one a drop, in order.
     stock: Vec<Rc<Message>>,
     bytes: usize,
     ping: bool,
@@ -57,8 +58,8 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Queues a message. Past the byte bound everything queued is dropped and the session will close as too slow:
-    /// returns `false` then, and ever after.
+    /// Queues a message. Past the byte bound all queued messages are dropped and the session closes as too slow:
+    /// returns `false` from then on.
     pub fn push(&mut self, message: &Rc<Message>) -> bool {
         if self.close.is_some() {
             return false;
@@ -80,35 +81,35 @@ impl Outbox {
         self.close.is_none()
     }
 
-    /// Asks for a sign of life.
+    /// Requests a ping.
     pub fn ping(&mut self) {
         self.ping = true;
     }
 
-    /// Lets the session send what is queued and then close. The first cause counts.
+    /// Closes after the queued messages are sent. The first cause counts.
     pub fn close(&mut self, cause: CloseCause) {
         self.close.get_or_insert(cause);
     }
 
-    /// Whether nothing more is taken in.
+    /// Whether no more messages are accepted.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.close.is_some()
     }
 
-    /// Whether a ping still waits to be taken: the session is not polled.
+    /// Whether a ping is still queued: the session is not polled.
     #[must_use]
     pub fn ping_waits(&self) -> bool {
         self.ping
     }
 
-    /// Bytes that wait.
+    /// Bytes of the queued messages.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The next thing to send, oldest first; after the close there is nothing more.
+    /// The next thing to send, oldest first; nothing after the close.
     pub fn pop(&mut self) -> Option<Outgoing> {
         if std::mem::take(&mut self.ping) && !self.close_taken {
             return Some(Outgoing::Ping);

@@ -1,20 +1,21 @@
-//! Where a listener stands in what was published, so that it can come back for exactly what it missed.
+//! A client's position in what was published, so that it can reconnect and get exactly what it missed.
 //!
-//! Everything told has its position: the journal record that it is about. The exception is `stock_changed`, which speaks for
-//! all changes up to some record and is told later, so a position is two numbers: records up to `told` have been published, and of
-//! their changes of stock those up to `stock`. Both come from the journal and so outlive the process.
+//! Every event has a position: the sequence of its journal record. The exception is `stock_changed`, which covers all
+//! changes up to some record and is published later. So a position is two numbers: records up to `published` have been
+//! published, and of their stock changes those up to `stock`. Both come from the journal, so they stay valid across
+//! restarts.
 
 use crate::journal::{Durability, JournalReader};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
-/// Names the journal that positions count in. Another one (a new data directory, or records that a power cut took back
-/// although they had been published) makes every older position meaningless.
+/// Identifies the journal that positions count in. Another journal (a new data directory, or one that lost published
+/// records in a power loss) makes every older position invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// The epoch of an open journal. It stays the same over restarts, unless the journal may forget what it has published.
+    /// The epoch of an open journal. It stays the same across restarts, unless the journal may lose published records.
     #[must_use]
     pub fn of(journal: &JournalReader) -> Self {
         let id = journal.journal_id().as_u64_pair().1;
@@ -31,24 +32,24 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// See the module. Compares in the order in which things are published.
+/// A position in the stream. Ordered as things are published.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct StreamPosition {
     /// Records up to this one have been published.
     pub published: u64,
-    /// And changes of stock up to this one.
+    /// Stock changes up to this record have been published.
     pub stock: u64,
 }
 
-/// A position as clients carry it: the `id` of an event. `<epoch>-<told>` for what is told at once, where the stock's part is
-/// for the server to remember, and `<epoch>-<told>-<stock>` for `stock_changed` and for answers.
+/// A position in the form that clients store: the `id` of an event. `<epoch>-<published>` for events published at once,
+/// where the server remembers the stock's part, and `<epoch>-<published>-<stock>` for `stock_changed` and for answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Offset {
-    /// Which journal.
+    /// The journal's epoch.
     pub epoch: Epoch,
-    /// Records published.
+    /// Records up to this one have been published.
     pub published: u64,
-    /// Changes of stock published, where the id says so.
+    /// Stock changes up to this record have been published, if the id has this part.
     pub stock: Option<u64>,
 }
 
@@ -60,7 +61,7 @@ impl fmt::Display for Offset {
 }
 
 impl From<Offset> for Uuid {
-    /// As a cursor carries it; without the stock's part.
+    /// The form in a list's cursor; without the stock's part.
     fn from(since: Offset) -> Self {
         Self::from_u64_pair(since.epoch.0, since.published)
     }
@@ -86,7 +87,7 @@ impl FromStr for Offset {
     }
 }
 
-/// Digits only: `parse` alone would take a sign.
+/// Accepts digits only: `parse` alone would accept a sign.
 fn number(text: &str) -> Result<u64, ()> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().map_err(|_| ()) } else { Err(()) }
 }

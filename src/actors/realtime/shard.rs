@@ -1,7 +1,7 @@
-//! The sessions of one worker: who hears what. Everything here stays on the worker's thread, as its sessions do, so telling
-//! thousands of them takes no lock and no shared counter, and every core tells its own.
+//! The sessions of one worker and their subscriptions. Everything here stays on the worker's thread, as its sessions
+//! do, so delivery to thousands of them takes no lock and no shared counter, and every core serves its own.
 //!
-//! It gets its messages from the [broadcaster](super::broadcaster) in one queue, and works them off in their order.
+//! It gets its messages from the [broadcaster](super::broadcaster) in one queue, and handles them in order.
 
 use super::hub::{Hub, JoinError};
 use super::messages::{Publication, Replay, SHARDS_MAX, SubscriberId, ToShard};
@@ -30,12 +30,12 @@ use std::{
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-/// How often time is looked at.
+/// How often timeouts are checked.
 const TICK: Duration = Duration::from_secs(1);
 
 type Listeners = SmallVec<[Rc<Subscriber>; 2]>;
 
-/// See the module.
+/// All sessions of one worker.
 pub struct Shard {
     index: usize,
     hub: Hub,
@@ -46,7 +46,7 @@ pub struct Shard {
     order: Cell<u64>,
     next: Cell<u64>,
     stock_messages: RefCell<Arc<AtomicU64>>,
-    /// Connections of sessions that are gone, and when they have to be.
+    /// Connections of ended sessions, and when they are aborted.
     remains: RefCell<Vec<(Instant, Weak<dyn AbortHandle>)>>,
     draining: Cell<bool>,
 }
@@ -68,19 +68,19 @@ impl Shard {
         }
     }
 
-    /// Its hub.
+    /// The hub that the shard is registered with.
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.hub
     }
 
-    /// How the broadcaster knows a session of this shard.
+    /// The session's address for the broadcaster.
     #[must_use]
     pub fn reference(&self, subscriber: &Subscriber) -> SubscriberId {
         SubscriberId { shard: self.index, subscriber: subscriber.id }
     }
 
-    /// Opens a session. It has to be [left](Shard::leave).
+    /// Opens a session. The caller must [leave](Shard::leave) it.
     ///
     /// # Errors
     /// [`JoinError`] at a bound.
@@ -95,17 +95,17 @@ impl Shard {
         Ok(subscriber)
     }
 
-    /// Makes a session a user's.
+    /// Assigns a session to a user.
     ///
     /// # Errors
-    /// [`JoinError::Full`] where the broadcaster's mailbox is.
+    /// [`JoinError::Full`] if the broadcaster's mailbox is full.
     pub fn own(&self, subscriber: &Subscriber, user: UserId) -> Result<(), JoinError> {
         self.hub.own(self.reference(subscriber), user)?;
         subscriber.user.set(Some(user));
         Ok(())
     }
 
-    /// Forgets a session, however it ended.
+    /// Removes a session, however it ended.
     pub fn leave(&self, subscriber: &Rc<Subscriber>) {
         self.subscribers.borrow_mut().remove(&subscriber.id);
         for topic in std::mem::take(&mut *subscriber.topics.borrow_mut()).into_keys() {
@@ -115,7 +115,7 @@ impl Shard {
         self.hub.left(self.reference(subscriber), subscriber.user.get());
     }
 
-    /// Tells a session something of its own.
+    /// Queues a message for one session.
     pub fn say(&self, subscriber: &Subscriber, kind: &'static str, json: Bytes) {
         subscriber.push(&self.message(kind, None, json));
         subscriber.wake();
@@ -178,8 +178,8 @@ impl Shard {
         self.subscribers.borrow().get(&id).cloned()
     }
 
-    /// Queues events to everyone who hears one of their topics, once each. Events in a row for the same listeners are queued
-    /// together, so that each session is touched once.
+    /// Queues events for every subscriber of one of their topics, once each. Consecutive events for the same
+    /// subscribers are queued together, so that each session is touched once.
     fn publish(&self, published: &[Publication]) {
         let ours = |published: &&Publication| published.1 >> self.index & 1 == 1;
         let published: Vec<&Arc<Event>> = published.iter().filter(ours).map(|(event, _)| event).collect();
@@ -211,7 +211,7 @@ impl Shard {
         let Replay { joined, kind, topics, events, snapshots, answer, id } = begin;
         for event in &events {
             let known = subscriber.topics.borrow();
-            // Another topic has brought it already.
+            // The session has it from another topic.
             let heard =
                 event.topics.iter().any(|topic| known.get(topic).is_some_and(|heard| heard.from < event.position));
             drop(known);
@@ -305,7 +305,7 @@ impl Shard {
         self.subscribers.borrow().values().for_each(|subscriber| subscriber.close(cause));
     }
 
-    /// Closes everyone, some at a time: they come back at their own pace, not all at once.
+    /// Closes all sessions, spread over `window`: they reconnect gradually, not all at once.
     async fn drain(&self, window: Duration) {
         self.draining.set(true);
         let subscribers: Vec<Rc<Subscriber>> = self.subscribers.borrow().values().cloned().collect();
@@ -320,8 +320,8 @@ impl Shard {
     }
 }
 
-/// Works for as long as the shard is there. A broadcaster that has let go of it had too much to tell: everyone comes back for
-/// what they missed.
+/// Runs as long as the shard exists. If the broadcaster drops the shard's queue, the shard was too slow: all sessions
+/// reconnect and replay what they missed.
 pub(in crate::actors) async fn run(shard: std::rc::Weak<Shard>, mut queue: mpsc::Receiver<ToShard>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -351,7 +351,7 @@ impl Hub {
     /// Opens a shard for the sessions of this thread, which runs until it is dropped.
     ///
     /// # Panics
-    /// Outside of an actix runtime.
+    /// Outside an actix runtime.
     #[must_use]
     pub fn open_shard(&self) -> Rc<Shard> {
         let index = self.next_shard();

@@ -1,4 +1,4 @@
-//! One session as its worker's [shard](super::shard) knows it. It never leaves its thread, so it needs no lock.
+//! One session in its worker's [shard](super::shard). It never leaves its thread, so it needs no lock.
 
 use super::outbox::{Message, Outbox, Outgoing};
 use crate::actors::outage::Outage;
@@ -14,68 +14,68 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a session is asked for a sign of life.
+/// How often a session is pinged.
 pub const HEARTBEAT: Duration = Duration::from_secs(25);
-/// When that is due.
+/// Time limit of the pong.
 pub const PONG_DUE: Duration = Duration::from_secs(8);
-/// How long a closed session waits for the other side's close. Without it the socket would be reset while our close is on its
-/// way, and the client would not learn why.
+/// How long a closed session waits for the client's close. Without it the socket would be reset before the client reads
+/// the close, and the client would not learn the cause.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// When the socket of a closed session is taken from it, whether the client has read our close or not.
+/// When the connection of a closed session is aborted, even if the client has not read the close.
 const ABORT_AFTER: Duration = Duration::from_secs(5);
 
-/// A way to end a connection from outside of it.
+/// Aborts a connection from outside its task.
 pub trait AbortHandle: Send + Sync {
-    /// Ends it now.
+    /// Closes the socket without waiting for unsent bytes.
     fn abort(&self);
 }
 
-/// Why a session hears a topic. Both may hold; taking one back leaves the other.
+/// Why a session gets a topic. Both reasons may hold; ending one leaves the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Subscription {
-    /// The client asked for it.
+    /// The client has subscribed.
     pub asked: bool,
     /// It comes with the account: its own topic, or a creator that it follows.
     pub granted: bool,
-    /// Everything told after this has been heard.
+    /// Events up to this position are delivered already.
     pub from: StreamPosition,
 }
 
 impl Subscription {
-    /// By the client's wish.
+    /// A subscription by the client.
     #[must_use]
     pub fn asked(from: StreamPosition) -> Self {
         Self { asked: true, granted: false, from }
     }
 
-    /// With the account.
+    /// A subscription that comes with the account.
     #[must_use]
     pub fn granted(from: StreamPosition) -> Self {
         Self { asked: false, granted: true, from }
     }
 }
 
-/// What a session is made with.
+/// The properties of a new session.
 pub struct Opening {
-    /// Whether it answers pings; otherwise only its socket tells that it is gone.
+    /// Whether it answers pings; otherwise only its socket shows that it is gone.
     pub answers: bool,
-    /// The connection, as long as there is one.
+    /// Aborts the connection, while it exists.
     pub abort_handle: Option<Weak<dyn AbortHandle>>,
 }
 
-/// See the module.
+/// A session: its subscriptions, its queue and its timeouts.
 pub struct Subscriber {
     pub(in crate::actors) id: u64,
     outbox: RefCell<Outbox>,
     waker: RefCell<Option<Waker>>,
     pub(in crate::actors) topics: RefCell<HashMap<Topic, Subscription>>,
-    /// The last message for many that it got.
+    /// The number of the last published message that it got.
     pub(in crate::actors) last: Cell<u64>,
     pub(in crate::actors) user: Cell<Option<UserId>>,
     pub(in crate::actors) login: Cell<Option<Login>>,
     /// Whether the followed creators are known.
     pub(in crate::actors) joined: Cell<bool>,
-    /// Creators that were left while the followed ones were still loading: the list that comes may be older.
+    /// Creators unfollowed while the list of followed ones was loading: the list may be older.
     pub(in crate::actors) left: RefCell<Vec<CreatorId>>,
     opening: Opening,
     heard_at: Cell<Instant>,
@@ -106,24 +106,24 @@ impl Subscriber {
         }
     }
 
-    /// Names it in this process.
+    /// The session's number in its shard.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Whose it is.
+    /// The session's account, once it is authenticated.
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
         self.user.get()
     }
 
-    /// Something was heard from the client.
+    /// Records that the client sent something.
     pub fn heard(&self, now: Instant) {
         self.heard_at.set(now);
     }
 
-    /// It ends with its token: at that time, or when the token is revoked.
+    /// Binds the session to its access token: it ends when the token expires or is revoked.
     pub fn ends_with(&self, login: Login, expires_at: Timestamp) {
         self.login.set(Some(login));
         self.expires_at.set(Some(expires_at));
@@ -136,19 +136,19 @@ impl Subscriber {
         }
     }
 
-    /// Lets it send what is queued, and close.
+    /// Closes after the queued messages are sent.
     pub fn close(&self, cause: CloseCause) {
         self.outbox.borrow_mut().close(cause);
         self.closing();
         self.wake();
     }
 
-    /// The session closes by itself.
+    /// Records that the session has begun to close.
     pub fn closing(&self) {
         self.closed_at.set(self.closed_at.get().or_else(|| Some(Instant::now())));
     }
 
-    /// Whether it is closed, or about to be.
+    /// Whether it is closed or closing.
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.closed_at.get().is_some()
@@ -160,7 +160,7 @@ impl Subscriber {
         }
     }
 
-    /// The next thing to send, if there is one; whoever asks is woken when there is.
+    /// The next action, if there is one; otherwise the caller's waker is stored.
     pub fn next(&self, context: &mut Context<'_>) -> Option<Outgoing> {
         let next = self.outbox.borrow_mut().pop();
         if next.is_none() {
@@ -172,14 +172,14 @@ impl Subscriber {
         next
     }
 
-    /// Whether the farewell is over: nothing more is sent, nothing more is waited for.
+    /// Whether the close is complete: nothing more is sent or awaited.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.get()
     }
 
-    /// What time does to a session: pings, tokens that end, farewells that are over, and clients that do not read. Called
-    /// about once a second, from outside of the session.
+    /// Checks the timeouts of a session: pings, expired tokens, closes, and clients that do not read. Called about once
+    /// a second, from outside the session.
     pub(in crate::actors) fn tick(&self, now: Instant, steady: Timestamp, outage: &Outage) {
         if let Some(closed_at) = self.closed_at.get() {
             let closed_for = now.saturating_duration_since(closed_at);
@@ -210,7 +210,7 @@ impl Subscriber {
         self.expires_at.get().is_some_and(|at| steady >= at && outage.prolongs(at, login, steady).is_none())
     }
 
-    /// Ends the connection, if there still is one.
+    /// Aborts the connection, if it still exists.
     pub(in crate::actors) fn abort(&self) {
         if let Some(abort_handle) = self.abort_handle() {
             abort_handle.abort();
@@ -221,7 +221,7 @@ impl Subscriber {
         self.opening.abort_handle.as_ref().and_then(Weak::upgrade)
     }
 
-    /// What is left of a closed session once it is gone: its connection, perhaps full of what nobody reads.
+    /// The connection of a closed session after its end, perhaps with unread bytes, and when to abort it.
     pub(in crate::actors) fn remains(&self) -> Option<(Instant, Weak<dyn AbortHandle>)> {
         let closed_at = self.closed_at.get()?;
         self.opening.abort_handle.clone().map(|abort_handle| (closed_at + ABORT_AFTER, abort_handle))

@@ -1,5 +1,5 @@
-//! What the crowd is published, as JSON: the public events of journal records, and what the broadcaster answers to sessions.
-//! Each is encoded once, however many hear it.
+//! The JSON messages to clients: the public events of journal records, and the broadcaster's answers to sessions. Each
+//! is encoded once for all receivers.
 
 use super::messages::{InboxChange, SubscriberId};
 use crate::actors::realtime::event::{Event, Topic};
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use smallvec::smallvec;
 
-/// A drop with its stock at that moment.
+/// A drop with its current stock.
 #[derive(Serialize)]
 struct DropNow<'a> {
     drop_id: DropId,
@@ -62,7 +62,7 @@ struct DropNotice<'a> {
     now: DropNow<'a>,
 }
 
-/// An event about somebody's order.
+/// An event about an order, for its buyer.
 #[derive(Serialize)]
 struct OrderNotice<'a> {
     id: String,
@@ -82,15 +82,15 @@ struct OrderNotice<'a> {
     refund_cause: Option<RefundCause>,
 }
 
-/// What a record means for those who listen.
+/// The receivers of a record's event.
 pub enum Audience {
-    /// Tell everyone who watches the drop or its creator, now.
+    /// All subscribers of the drop or its creator, at once.
     Drop(&'static str, Option<VariantId>),
-    /// Tell the buyer.
+    /// The buyer.
     Order(&'static str, OrderLine),
-    /// Tell everyone who watches the drop with its next [`STOCK_CHANGED`].
+    /// All subscribers of the drop, with its next [`STOCK_CHANGED`].
     Stock,
-    /// Tell nobody.
+    /// None: the record is internal.
     Silent,
 }
 
@@ -108,38 +108,38 @@ pub fn audience(event: &DropEvent) -> Audience {
     }
 }
 
-/// What became of an order, without its text: most buyers do not listen just then, and only some ever ask.
+/// An event of an order, not encoded yet: most buyers are not connected at that time, and few replay it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OrderFact {
-    /// Its record.
+    /// The record's sequence.
     pub sequence: u64,
-    /// When.
+    /// When it was decided.
     pub at: Timestamp,
-    /// Which drop.
+    /// The order's drop.
     pub drop: DropId,
     /// Its type on the wire.
     pub kind: &'static str,
-    /// Which order.
+    /// The order and its buyer.
     pub line: OrderLine,
-    /// What else there is to say.
+    /// The further data of its type.
     pub detail: Detail,
 }
 
-/// What an [`OrderFact`] says besides.
+/// The data of an [`OrderFact`] that depends on its type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Detail {
-    /// Nothing.
+    /// No further data.
     None,
-    /// The hold's end.
+    /// When the hold ends.
     Expires(Timestamp),
-    /// Why the hold is gone.
+    /// Why the hold was released.
     Released(ReleaseReason),
-    /// Why the money goes back.
+    /// Why the buyer gets money back.
     Refund(RefundCause),
 }
 
 impl OrderFact {
-    /// From the record at `sequence`, which is a [`Audience::Order`].
+    /// From the record at `sequence`, whose audience is [`Audience::Order`].
     #[must_use]
     pub fn new(kind: &'static str, line: OrderLine, record: &DropRecord, sequence: u64) -> Self {
         let detail = match &record.event {
@@ -151,7 +151,7 @@ impl OrderFact {
         Self { sequence, at: record.at, drop: record.drop, kind, line, detail }
     }
 
-    /// The event for its buyer. `stock` completes its position.
+    /// The event for the buyer. `stock` completes its position.
     #[must_use]
     pub fn event(&self, epoch: Epoch, stock: u64) -> Event {
         let (mut expires_at, mut release_reason, mut refund_cause) = (None, None, None);
@@ -188,20 +188,20 @@ impl OrderFact {
     }
 }
 
-/// When and where something happened to a drop.
+/// The time and position of an event of a drop.
 #[derive(Clone, Copy, Debug)]
 pub struct EventMeta {
-    /// When.
+    /// When it was decided.
     pub at: Timestamp,
     /// The record that it reflects.
     pub sequence: u64,
-    /// Where whoever hears it stands then.
+    /// The position of a subscriber that has the event.
     pub position: StreamPosition,
-    /// In which journal.
+    /// The journal's epoch.
     pub epoch: Epoch,
 }
 
-/// An event about a drop. `stock_changed` is the one that later ones of its kind replace.
+/// An event about a drop. A later `stock_changed` replaces an earlier one.
 #[must_use]
 pub fn drop_event(
     kind: &'static str,
@@ -226,16 +226,16 @@ pub fn drop_event(
     event
 }
 
-/// The type of what is conflated.
+/// The type of the conflated event.
 pub const STOCK_CHANGED: &str = "stock_changed";
 
-/// A drop as a snapshot shows it.
+/// A drop's JSON in a snapshot.
 #[must_use]
 pub fn drop_now(spec: &DropSpec, board: &StockBoard) -> Bytes {
     encode(&DropNow::new(spec, board))
 }
 
-/// The state of a topic at `sequence`, told at `now`: its drops, or where a buyer's orders are to be read.
+/// The state of a topic at `sequence`, published at `now`: its drops, or where to read a buyer's orders.
 #[must_use]
 pub fn snapshot(topic: Topic, sequence: u64, now: Timestamp, drops: &[Bytes]) -> Bytes {
     let head = format!(r#"{{"type":"snapshot","topic":"{topic}","position":{sequence},"server_time":"{now}","#);
@@ -257,12 +257,12 @@ pub fn snapshot(topic: Topic, sequence: u64, now: Timestamp, drops: &[Bytes]) ->
     text.into()
 }
 
-/// How a topic begins.
+/// The start of a subscription to one topic.
 #[derive(Serialize, Clone, PartialEq, Eq, Debug)]
 pub struct Started {
-    /// Its name.
+    /// The topic's name, such as `drop:{id}`.
     pub topic: String,
-    /// Whether everything missed has been published; otherwise there was a snapshot.
+    /// Whether all missed events were replayed; otherwise there was a snapshot.
     pub recovered: bool,
 }
 
@@ -288,43 +288,43 @@ enum Answer<'a> {
     },
 }
 
-/// Answers a subscription: from here on everything is published.
+/// The answer to a subscription: all later events are published.
 #[must_use]
 pub fn subscribed(id: Offset, topics: &[Started]) -> Bytes {
     encode(&Answer::Subscribed { id: id.to_string(), topics })
 }
 
-/// Answers the end of a subscription.
+/// The answer to the end of a subscription.
 #[must_use]
 pub fn unsubscribed(topics: &[Topic]) -> Bytes {
     encode(&Answer::Unsubscribed { topics: topics.iter().map(ToString::to_string).collect() })
 }
 
-/// A session has become somebody's.
+/// The data of the answer to an authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct Welcome<'a> {
-    /// The position to come back with.
+    /// The offset to reconnect with.
     pub id: Offset,
-    /// Whose it is.
+    /// The authenticated account.
     pub user: UserId,
-    /// Of how many creators it hears without asking.
+    /// The number of followed creators that it gets events of.
     pub following: usize,
-    /// When its token ends.
+    /// When the access token expires.
     pub expires_at: Timestamp,
-    /// Whether everything missed of what comes with the account was published, where that was asked.
+    /// Whether all missed events of the account's topics were replayed; absent if the client did not ask for that.
     pub recovered: Option<bool>,
-    /// What was subscribed in the same breath.
+    /// The topics subscribed to in the same message.
     pub topics: &'a [Started],
 }
 
-/// Answers an authentication.
+/// The answer to an authentication.
 #[must_use]
 pub fn authenticated(welcome: Welcome<'_>) -> Bytes {
     let Welcome { id, user, following, expires_at, recovered, topics } = welcome;
     encode(&Answer::Authenticated { id: id.to_string(), user_id: user, following, expires_at, recovered, topics })
 }
 
-/// The type of what an [`InboxChange`] says.
+/// The type of an [`InboxChange`]'s message.
 pub const INBOX_CHANGED: &str = "inbox_changed";
 
 #[derive(Serialize)]
@@ -339,7 +339,7 @@ struct InboxChanged {
 }
 
 impl InboxChange {
-    /// These have a mark now.
+    /// Entries were marked.
     #[must_use]
     pub fn marked(mark: Mark, user: UserId, names: &[Offset], known_to: Option<SubscriberId>) -> Self {
         let names = names.iter().map(ToString::to_string).collect();
@@ -351,7 +351,7 @@ impl InboxChange {
         Self { user, known_to, json }
     }
 
-    /// Everything up to this one is read.
+    /// All entries up to this one were marked as read.
     #[must_use]
     pub fn read_up_to(user: UserId, name: Offset) -> Self {
         let read_up_to = Some(name.to_string());
@@ -361,7 +361,7 @@ impl InboxChange {
     }
 }
 
-/// Where the drops of many followed creators are to be read, when there are too many for here.
+/// The snapshot if the drops of the followed creators are too many to send: it says where to read them.
 #[must_use]
 pub fn snapshot_elsewhere(sequence: u64, now: Timestamp) -> Bytes {
     let head = format!(r#"{{"type":"snapshot","topic":"following","position":{sequence},"server_time":"{now}","#);

@@ -1,10 +1,11 @@
-//! One golden file for each event type: what was sent once looks like that for ever. A change that others would notice is a new type.
+//! One golden file for each event type: a published form never changes. A change that receivers would notice is a new
+//! type.
 
 use super::*;
 use crate::domain::{Currency, DropSpec, Fingerprint, KeyDigest, Refusal, TraceId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every type, and its text.
+/// Every type and its golden text.
 const GOLDEN: [(&str, &str); 15] = [
     ("com.livedrop.drop.back_in_stock.v1", include_str!("golden/drop.back_in_stock.v1.json")),
     ("com.livedrop.drop.cancelled.v1", include_str!("golden/drop.cancelled.v1.json")),
@@ -31,7 +32,7 @@ fn at(n: i64) -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000 + n)
 }
 
-/// One of each kind.
+/// An event of each kind.
 fn events() -> Vec<DropEvent> {
     let currency: Currency = "EUR".parse().unwrap();
     let price = Money { amount: 1_999, currency };

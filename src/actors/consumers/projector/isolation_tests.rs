@@ -1,4 +1,4 @@
-//! Records that the database refuses for good.
+//! Records that the database refuses permanently.
 
 use super::*;
 use crate::actors::consumers::aside;
@@ -23,7 +23,7 @@ impl Completion for Done {
     }
 }
 
-/// Refuses orders with this key, as a database does that has no such character.
+/// Orders with this key are refused, as by a database that cannot store the character.
 const BAD_KEY: &str = "🎉";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,18 +32,18 @@ enum Most {
     TakesTooLong,
 }
 
-/// A ledger that refuses chosen records.
+/// A ledger that refuses some records.
 #[derive(Default)]
 struct Picky {
     ledger: MemoryLedger,
-    /// Whether it has learned to take them.
+    /// Whether it accepts them after all.
     cured: AtomicBool,
-    /// How many records it takes at once, if that is bounded; beyond, it says so or takes too long.
+    /// Bound on the records of a transaction, if any, and how it refuses more: by an error or a timeout.
     most: Option<(usize, Most)>,
-    /// Whether it does not even set aside.
+    /// Whether it refuses even to set records aside.
     stubborn: AtomicBool,
     transactions: AtomicUsize,
-    /// What it answers to questions, while it is set.
+    /// The error of all queries, while it is set.
     failure: Mutex<Option<fn() -> StoreError>>,
 }
 
@@ -118,7 +118,7 @@ impl Ledger for Picky {
     }
 }
 
-/// Drops that decide, and the journal that has it.
+/// Drops that decide, and their journal.
 struct Story {
     journal: Journal<Done>,
     drops: Vec<DropState>,
@@ -144,7 +144,7 @@ impl Story {
         durable.await.unwrap();
     }
 
-    /// One order of a drop, with a key.
+    /// Places one order at a drop, with a key.
     async fn order(&mut self, drop: usize, key: &str) {
         let state = &mut self.drops[drop];
         let ask = Reserve { key: key.into(), ..reserve_in(state.spec()) };
@@ -163,7 +163,7 @@ impl Story {
         self.journal.handle().reader()
     }
 
-    /// Whether SQL has just what the drop has.
+    /// Whether SQL and the drop have the same orders.
     async fn in_sql(&self, store: &dyn Ledger, drop: usize) -> bool {
         let rows = store.drop_orders(self.id(drop), None, u32::MAX).await.unwrap();
         rows.into_iter().eq(self.drops[drop].orders())
@@ -213,7 +213,7 @@ async fn a_record_that_is_refused_for_good_stops_its_own_drop_and_no_other() {
     assert_eq!(store.drop_orders(story.id(bad), None, u32::MAX).await.unwrap().len(), 700 / 3);
     assert!(!view.has_all_of(story.id(bad)));
 
-    // It goes on like that, also in another process.
+    // The same in another process.
     drop(projector);
     let (mut projector, view) = Projector::new(store.clone(), &story.reader(), view.watermark());
     for n in 0..30 {
@@ -289,7 +289,7 @@ async fn what_cannot_even_be_set_aside_stops_everything() {
     }
     assert_eq!(last, Projected::Stopped);
     assert!(view.trouble().is_some_and(|trouble| trouble.contains("no such character")));
-    // Once it is taken, it goes on from there.
+    // Once the record is accepted, the projector continues.
     store.cured.store(true, Ordering::Relaxed);
     spawn_detached(&mut projector).await;
     assert_eq!((view.watermark(), view.trouble()), (story.reader().durable(), None));
@@ -330,7 +330,7 @@ async fn a_failure_means_the_same_to_every_question() {
     let story = Story::new(2).await;
     let store = Arc::new(Picky::default());
     let (mut projector, view) = Projector::new(store.clone(), &story.reader(), 0);
-    // Asks which drops are set aside; then it knows, and brings its batch.
+    // The first step reads which drops are set aside, the second writes the batch.
     for _ in 0..2 {
         for (failure, meaning, fenced) in failures {
             *locked(&store.failure) = Some(failure);

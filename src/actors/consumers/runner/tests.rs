@@ -1,4 +1,4 @@
-//! A consumer that writes down what it got.
+//! A consumer that records what it received.
 
 use super::*;
 use crate::actors::consumers::{About, Gap, Progress, Retention, TailError};
@@ -23,7 +23,7 @@ struct Noted {
     tail: Tail,
     got: Vec<u64>,
     gaps: Vec<Gap>,
-    /// So many steps find their target away.
+    /// This many steps find the target unavailable.
     away: u32,
 }
 
@@ -54,7 +54,7 @@ impl Consumer for Noted {
     }
 }
 
-/// Segments of a few records, of which nothing stays in memory.
+/// Segments of a few records, without a tail in memory.
 struct World {
     device: FaultyDevice,
     journal: Journal<Done>,

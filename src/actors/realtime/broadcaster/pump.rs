@@ -1,5 +1,5 @@
-//! Carries durable records to the broadcaster, one run at a time. Where records are gone the broadcaster learns from the drops themselves
-//! how they stand, and everyone who listens comes back for it.
+//! Feeds durable records to the broadcaster, one run at a time. After a gap the broadcaster reads the drops' snapshots
+//! instead, and all sessions reconnect.
 
 use super::{Broadcaster, Durable, Watched};
 use crate::actors::Registry;
@@ -12,7 +12,7 @@ use crate::journal::JournalReader;
 use actix::{Addr, Handler, Message};
 use std::{sync::Arc, time::Duration};
 
-/// See the module.
+/// The broadcaster as a consumer: it lags.
 pub const ABOUT: About = About {
     name: "broadcaster",
     effect: "tells sessions what happens, at once",
@@ -20,27 +20,27 @@ pub const ABOUT: About = About {
     retention: Retention::Lags,
 };
 
-/// Messages that may wait for a shard before the journal is read on. What is not read waits in the journal.
+/// Messages queued for a shard before the pump stops reading. Unread records wait in the journal.
 const SHARD_BACKLOG_MAX: usize = 1_024;
 const BACKLOG_PAUSE: Duration = Duration::from_millis(1);
 
-/// See the module.
+/// The consumer that feeds the broadcaster.
 pub struct Pump {
     tail: Tail,
     broadcaster: Addr<Broadcaster>,
     registry: Registry,
-    /// Whether records were skipped that the broadcaster must not go on after.
+    /// Whether records were skipped, so that the broadcaster has to resynchronise.
     skipped: bool,
 }
 
 impl Pump {
-    /// Begins after this record, up to which the broadcaster knows everything.
+    /// Starts after this record, up to which the broadcaster has everything.
     #[must_use]
     pub fn new(journal: &JournalReader, after: u64, broadcaster: Addr<Broadcaster>, registry: Registry) -> Self {
         Self { tail: Tail::new(Progress::new(&ABOUT), journal, after), broadcaster, registry, skipped: false }
     }
 
-    /// Goes on at the end of the journal.
+    /// Continues at the end of the journal.
     async fn resynchronize(&mut self) -> Step {
         let Ok((after, drops)) = self.registry.snapshot().await else {
             return Step::Unavailable("the drops cannot be asked how they stand".to_owned());
@@ -89,7 +89,7 @@ fn gone(error: actix::MailboxError) -> Step {
     Step::Stopped(format!("the broadcaster is gone: {error}"))
 }
 
-/// How many messages wait for the slowest shard.
+/// Asks for the number of messages queued for the slowest shard.
 #[derive(Message)]
 #[rtype(result = "usize")]
 struct Backlog;
@@ -102,7 +102,7 @@ impl Handler<Backlog> for Broadcaster {
     }
 }
 
-/// Records up to `after` will not be published. All drops in memory as they stood then, or later.
+/// Records up to `after` will not be published. The snapshots of all drops in memory are from then or later.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Resynchronize {
@@ -119,9 +119,9 @@ impl Handler<Resynchronize> for Broadcaster {
 }
 
 impl Broadcaster {
-    /// Goes on after a record, with drops that are true at their own positions.
+    /// Continues after a record, with drops as of their own positions.
     pub(super) fn resynchronize(&mut self, after: u64, drops: Vec<DropSnapshot>) {
-        // Drops that sleep until their start are in no snapshot, and nothing happens to them.
+        // Sleeping drops are in no snapshot, and they do not change.
         let asleep = std::mem::take(&mut self.drops).into_values();
         let asleep: Vec<_> = asleep.filter(|watched| watched.board.status == DropStatus::Scheduled).collect();
         self.by_creator.clear();
@@ -137,7 +137,7 @@ impl Broadcaster {
             let board = StockBoard { status, variants: variants.into_iter().collect() };
             self.insert(Arc::clone(&spec), board, position);
         }
-        // Each worker comes back with a new queue, and cuts its sessions: they come back, too, and get snapshots.
+        // Each worker registers a new queue and closes its sessions, which reconnect and get snapshots.
         self.shards.iter_mut().for_each(|shard| *shard = None);
     }
 }

@@ -1,4 +1,5 @@
-//! How a session begins to hear: what it missed, snapshots of what cannot be told again, and the answer after which everything is published.
+//! Starts a session's subscriptions: missed events, snapshots of topics that cannot be replayed, and the answer after
+//! which everything is published.
 
 use super::super::messages::{Attach, Replay, SubscriberId, ToShard};
 use super::super::subscriber::Subscription;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 struct Missed {
     events: Vec<Arc<Event>>,
-    /// Of each topic.
+    /// For each topic, whether all missed events are in `events`.
     recovered: Vec<bool>,
 }
 
@@ -66,8 +67,8 @@ impl Broadcaster {
         self.send(subscriber.shard, ToShard::Replay(subscriber.subscriber, Box::new(begin)));
     }
 
-    /// What was missed on these topics, each event once, in the order of telling; topics where that is known are heard from
-    /// there on. All or nothing where it is too much.
+    /// The missed events of these topics, each once, in order of publication. A replayable topic then starts from that
+    /// position. If there are too many, nothing is replayed.
     fn missed(&self, topics: &mut [(Topic, Subscription)], since: Option<Offset>) -> Missed {
         let mut missed = Missed { events: Vec::new(), recovered: vec![false; topics.len()] };
         let Some(since) = since else { return missed };
@@ -104,7 +105,7 @@ impl Broadcaster {
         Some(now.get_or_insert_with(|| wire::drop_now(spec, board)).clone())
     }
 
-    /// Snapshots of what could not be recovered of what comes with an account: of the creators only those with drops to show.
+    /// Snapshots of the account's topics that could not be recovered: of creators, only those with drops to show.
     fn snapshots_of_account(&mut self, topics: &[(Topic, Subscription)], recovered: &[bool]) -> Vec<Bytes> {
         let (mut snapshots, mut bytes) = (Vec::new(), 0);
         for ((topic, _), recovered) in topics.iter().zip(recovered) {

@@ -1,4 +1,5 @@
-//! Clients that come and go, tellers that restart, in any order: nobody misses anything, and nobody hears it twice.
+//! Clients that connect and leave, and broadcasters that restart, in any order: no client misses an event or gets it
+//! twice.
 
 use super::*;
 use crate::actors::inventory::snapshot::DropSnapshot;
@@ -18,29 +19,29 @@ use std::task::Waker;
 
 const EPOCH: Epoch = Epoch(0xabc);
 
-/// A drop as its events have made it.
+/// A drop and its events so far.
 struct Made {
     spec: Arc<DropSpec>,
     board: StockBoard,
     held: Vec<OrderLine>,
 }
 
-/// One client, with what it believes.
+/// One client and its view of the drops.
 struct Client {
     topics: Vec<Topic>,
     subscriber: Option<Rc<Subscriber>>,
     last: Option<String>,
-    /// It knows everything up to here, from a snapshot, and everything after it from events.
+    /// It knows everything up to this record from a snapshot, and everything after it from events.
     known: u64,
     heard: Vec<u64>,
-    /// Of each drop, the sequence and the free units.
+    /// For each drop, the sequence and the free units.
     stock: HashMap<String, (u64, u64)>,
 }
 
 struct World {
     random: StdRng,
     journal: Vec<DropRecord>,
-    /// Records before this one are gone from the disk.
+    /// Records before this one were deleted.
     kept_from: usize,
     published: usize,
     drops: Vec<Made>,
@@ -125,7 +126,7 @@ impl World {
         self.journal.push(DropRecord { drop: made.spec.id, at: Clock::default().now(), event });
     }
 
-    /// Somebody takes a free unit.
+    /// A buyer takes a free unit.
     fn reserve(&mut self, drop: usize) {
         let variant = self.drops[drop].spec.variants[0].id;
         let buyer = self.buyers[self.random.random_range(0..self.buyers.len())];
@@ -146,7 +147,7 @@ impl World {
         self.append(drop, reserved);
     }
 
-    /// Something happens to some drop.
+    /// A random event of a random drop.
     fn happen(&mut self) {
         let drop = self.random.random_range(0..self.drops.len());
         let variant = self.drops[drop].spec.variants[0].id;
@@ -175,7 +176,7 @@ impl World {
         }
     }
 
-    /// Some of what has happened is published.
+    /// Publishes some of the unpublished records.
     fn publish(&mut self, records: usize) {
         for _ in 0..records.min(self.journal.len() - self.published) {
             let record = self.journal[self.published].clone();
@@ -215,7 +216,7 @@ impl World {
         self.restarted = true;
     }
 
-    /// Records up to somewhere are gone before they were published. How the drops stand is known from later.
+    /// Records are deleted before they were published. The drops' snapshots are from later.
     fn gap(&mut self) {
         for client in 0..self.clients.len() {
             self.leave(client);
@@ -273,7 +274,7 @@ impl World {
         }
     }
 
-    /// A client reads some of what waits for it.
+    /// A client reads some of its queued messages.
     fn read(&mut self, client: usize, messages: usize) {
         let client = &mut self.clients[client];
         let Some(subscriber) = client.subscriber.clone() else { return };
@@ -284,7 +285,7 @@ impl World {
         }
     }
 
-    /// What a client that knows everything has heard of.
+    /// The events that a client without losses has received.
     fn due(&self, client: &Client) -> Vec<u64> {
         let creator = |drop| self.drops.iter().find(|made| made.spec.id == drop).map(|made| made.spec.creator_id);
         let concerns = |record: &DropRecord| match wire::audience(&record.event) {
@@ -326,7 +327,7 @@ impl Client {
         let sequence = message["position"].as_u64();
         match message["type"].as_str().unwrap() {
             "snapshot" => {
-                // All topics of a client are lost together or not at all: it never asks for them apart.
+                // All topics of a client are lost together or not at all: it subscribes to all at once.
                 self.known = sequence.unwrap();
                 self.heard.clear();
                 for drop in message["drops"].as_array().into_iter().flatten() {
@@ -340,7 +341,8 @@ impl Client {
                 assert!(new || sequence.unwrap() <= self.known, "{message} is older than {before}");
                 self.learn(message, sequence.unwrap());
             }
-            // It left between a snapshot and its answer, so it came back with an older id, which a restart after a gap knows again.
+            // It left between a snapshot and its answer, and reconnected with an older id, which a restart after a gap
+            // recognises again.
             _ if restarted && sequence.is_some_and(|sequence| sequence <= self.known) => {}
             _ => {
                 assert!(self.heard.last().is_none_or(|last| *last < sequence.unwrap()), "{message} out of order");
@@ -361,7 +363,7 @@ impl Client {
     }
 }
 
-/// Snapshots of single topics would need a client that keeps an account of each; these have one for all.
+/// Snapshots of single topics would need a client that tracks each topic; these clients have one position for all.
 fn all_or_nothing(world: &World, client: &Client) -> bool {
     let Some(since) = client.last.as_deref().map(|id| id.parse().unwrap()) else { return true };
     let recovered =
