@@ -1,7 +1,8 @@
-//! Payments: the contract with a gateway, and the sandbox that is built in.
+//! Payments: the contract with a gateway, and the built-in sandbox.
 //!
-//! Always outside the drop actor. The gateway's idempotency reference is the order id: charging or refunding the same
-//! order again answers what the first call did, so a crash between the charge and its record is repaired by asking again.
+//! The gateway is always called outside the drop actor. Its idempotency reference is the order id: charging or
+//! refunding the same order again returns the result of the first call, so a crash between the charge and its record is
+//! repaired by asking again.
 
 use crate::domain::{Money, OrderId};
 use async_trait::async_trait;
@@ -9,56 +10,55 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What to charge.
+/// A charge to make.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Charge {
-    /// The idempotency reference.
+    /// The gateway's idempotency reference.
     pub order: OrderId,
-    /// How much.
     pub amount: Money,
-    /// With what.
+    /// The payment method's name, such as `pm_sandbox_ok`.
     pub method: String,
 }
 
-/// How a charge ended.
+/// The outcome of a charge.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ChargeOutcome {
-    /// The money is there; the gateway's reference.
+    /// The money was taken; the gateway's reference.
     Paid(String),
-    /// The gateway said no, for good.
+    /// The gateway declined permanently.
     Declined,
-    /// There is no such charge and there will be none: a request that is still on its way counts for nothing (only from
+    /// There is no such charge, and there will be none: a request that is still on its way is ignored (only from
     /// [`PaymentGateway::look_up`]).
     Unknown,
 }
 
-/// The gateway could not be asked, or did not answer: the charge may or may not have happened.
+/// The gateway could not be reached, or did not answer: the charge may or may not have happened.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the payment gateway did not answer: {0}")]
 pub struct GatewayError(pub String);
 
-/// A payment provider.
+/// A payment provider. All calls are idempotent by the order id.
 #[async_trait]
 pub trait PaymentGateway: Send + Sync + 'static {
-    /// Whether this gateway understands the method; asked before anything is reserved.
+    /// Whether this gateway accepts the method; checked before anything is reserved.
     fn accepts(&self, method: &str) -> bool;
-    /// Charges once per order, however often it is called.
+    /// Charges an order. Repeated calls charge once.
     async fn charge(&self, charge: &Charge) -> Result<ChargeOutcome, GatewayError>;
-    /// What became of an order's charge.
+    /// The outcome of an order's charge.
     async fn look_up(&self, order: OrderId) -> Result<ChargeOutcome, GatewayError>;
-    /// Gives the money of an order back, once however often it is called.
+    /// Refunds an order. Repeated calls refund once.
     async fn refund(&self, order: OrderId, payment_ref: &str) -> Result<(), GatewayError>;
 }
 
-/// Which gateway a server uses.
+/// The gateway of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PaymentProvider {
-    /// [`Sandbox`]: play money.
+    /// [`Sandbox`]: no real money.
     Sandbox,
 }
 
 impl PaymentProvider {
-    /// Its name in the configuration, in `/readyz` and in the log.
+    /// The provider's name in the configuration, in `/readyz` and in the log.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl PaymentProvider {
         }
     }
 
-    /// What buyers are in for, for the log.
+    /// What the choice means for buyers, for the log.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl PaymentProvider {
         }
     }
 
-    /// The gateway itself.
+    /// A new gateway of this provider.
     #[must_use]
     pub fn gateway(self) -> Arc<dyn PaymentGateway> {
         match self {
@@ -94,21 +94,21 @@ impl FromStr for PaymentProvider {
     }
 }
 
-/// Charges nothing and answers by the method's name: `pm_sandbox_ok` pays, `pm_sandbox_declined` declines,
-/// `pm_sandbox_timeout` never answers, `pm_sandbox_slow` pays after two seconds (to see a payment land late).
+/// Charges nothing, and answers by the method's name: `pm_sandbox_ok` pays, `pm_sandbox_declined` declines,
+/// `pm_sandbox_timeout` never answers, `pm_sandbox_slow` pays after two seconds (to test a late payment).
 #[derive(Default)]
 pub struct Sandbox;
 
-/// How long `pm_sandbox_slow` takes.
+/// The duration of a `pm_sandbox_slow` charge.
 pub const SLOW: Duration = Duration::from_secs(2);
-/// How long a charge that will never be answered is waited for.
+/// How long a `pm_sandbox_timeout` charge stays open.
 const NEVER: Duration = Duration::from_secs(60);
 
 impl Sandbox {
-    /// All that it knows.
+    /// All accepted methods.
     pub const METHODS: [&str; 4] = ["pm_sandbox_ok", "pm_sandbox_slow", "pm_sandbox_declined", "pm_sandbox_timeout"];
 
-    /// The reference follows from the order, so the sandbox needs no memory to be idempotent.
+    /// The reference is derived from the order, so the sandbox is idempotent without memory.
     fn paid(order: OrderId) -> ChargeOutcome {
         ChargeOutcome::Paid(format!("ch_sandbox_{}", order.0.simple()))
     }
@@ -136,7 +136,7 @@ impl PaymentGateway for Sandbox {
     }
 
     async fn look_up(&self, _: OrderId) -> Result<ChargeOutcome, GatewayError> {
-        // It keeps no books: whatever was running when the process ended was never charged.
+        // The sandbox keeps no records: a charge that was running when the process ended was never made.
         Ok(ChargeOutcome::Unknown)
     }
 

@@ -1,5 +1,5 @@
-//! How LiveDrop is paid.
+//! Payments.
 //!
-//! - [`gateway`]: what a provider of payments can be asked, and how it answers.
+//! - [`gateway`]: the contract of a payment provider.
 
 pub mod gateway;

@@ -1,4 +1,4 @@
-//! Accounts: register, log in, stay logged in, log out.
+//! Accounts: register, log in, refresh tokens, log out.
 
 use super::caller::{changed_fields, operators_audit};
 use super::{
@@ -23,52 +23,50 @@ use uuid::Uuid;
 #[cfg(test)]
 mod tests;
 
-/// The network of whoever sits at the command line: a process of its own, so it competes with nobody.
+/// The network of the operator's command line: it runs in a process of its own, so it competes with no other network.
 const OPERATOR: u128 = 0;
 
-/// An account to make, already validated field by field.
+/// An account to register; every field is valid.
 pub struct NewAccount {
-    /// Where they are reached.
+    /// The unique address.
     pub email: Email,
-    /// In its normal form, and in the clear for as long as it takes to hash it.
+    /// The password in its normal form, in clear text until it is hashed.
     pub password: String,
-    /// What others see.
+    /// The public name.
     pub display_name: String,
 }
 
-/// An account, and whether it has a creator's profile.
+/// An account, and whether it has a creator profile.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The row.
     pub user: User,
     /// Whether there is a profile.
     pub is_creator: bool,
 }
 
-/// What whoever signs in takes home.
+/// The tokens of a login.
 #[derive(Clone)]
 pub struct SignedIn {
-    /// Who it is.
     pub account: Account,
-    /// For the next `expires_in` seconds.
+    /// Valid for `expires_in` seconds.
     pub access_token: String,
-    /// Good for one exchange.
+    /// Valid for one exchange.
     pub refresh_token: String,
-    /// Seconds.
+    /// Lifetime of the access token in seconds.
     pub expires_in: u32,
 }
 
-/// What to change in an account; what is absent stays. Already validated field by field.
+/// A change of an account; absent fields stay. Every field is valid.
 #[derive(Clone, Debug, Default)]
 pub struct AccountChange {
-    /// What others see.
+    /// The new public name.
     pub display_name: Option<String>,
-    /// Whether only the account itself may see whom it follows.
+    /// Whether only the account itself may see its follows.
     pub private_follows: Option<bool>,
 }
 
-/// How often a password is looked at for one request. What was verified is acted upon only where the account still has that hash: another
-/// request may have changed the password meanwhile, or only written its hash anew.
+/// How often one request verifies a password. The result is used only if the account still has the verified hash:
+/// another request may have changed the password meanwhile, or only rehashed it.
 const PROOFS_MAX: usize = 2;
 
 /// The account use cases.
@@ -83,7 +81,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Over a store. `locks` are shared with what begins something in an account's name.
+    /// `locks` are shared with the use cases that start something for an account.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -96,13 +94,13 @@ impl Accounts {
         Self { store, passwords, tokens, activity, locks, logins }
     }
 
-    /// The same, whose logins `logins` hears of.
+    /// Reports logins to `logins`.
     #[must_use]
     pub fn with_login_log(self, logins: LoginLog) -> Self {
         Self { logins, ..self }
     }
 
-    /// Makes an account and signs it in.
+    /// Registers an account and signs it in.
     ///
     /// # Errors
     /// `email_taken`, `validation_failed` for a password that is easily guessed, `overloaded`, `database_unavailable`.
@@ -130,7 +128,7 @@ impl Accounts {
         })
     }
 
-    /// Signs in. Takes as long for an unknown address as for a wrong password.
+    /// Signs in. Takes the same time for an unknown address as for a wrong password.
     ///
     /// # Errors
     /// `invalid_credentials`, `overloaded`, `database_unavailable`.
@@ -145,7 +143,7 @@ impl Accounts {
         Err(Failure::new(Code::InvalidCredentials))
     }
 
-    /// The account of that address, if this is its password.
+    /// The account of an address, if the password is right.
     async fn prove_login(&self, visitor: &Visitor, email: &str, password: String) -> Result<Account, Failure> {
         let user = self.known(email).await?;
         let hash = user.as_ref().map(|user| user.password_hash.clone());
@@ -159,16 +157,17 @@ impl Accounts {
             }
         };
         if let Verdict::Renewed(hash) = verdict {
-            // Where somebody else was faster, the login is not opened against this hash, and the password is looked at again.
+            // If another request rehashed it first, the login is refused for this hash, and the password is verified
+            // again.
             self.store.renew_password_hash(user.id, &user.password_hash, &hash).await?;
             user.password_hash = hash;
         }
         self.account(user).await
     }
 
-    /// Exchanges a refresh token for a new pair. A token that was exchanged before ends its login, because either the first or the second to
-    /// bring it has stolen it; for a few seconds it is taken for a retry of a client that never got its answer, and gets the same successor
-    /// again, or the successor's where that was exchanged too.
+    /// Exchanges a refresh token for a new pair. A second exchange of one token ends its login, because one of the two
+    /// clients has stolen it. For a few seconds it counts as a retry after a lost answer, and gets the same successor
+    /// again (or the successor's successor, if that was exchanged too).
     ///
     /// # Errors
     /// `refresh_token_invalid`, `database_unavailable`.
@@ -198,20 +197,21 @@ impl Accounts {
                 let account = self.account(user).await?;
                 return Ok(self.signed_in(account, text, Login { id: row.family, version }));
             }
-            // Somebody was faster a moment ago.
+            // Another request exchanged it a moment ago.
             text = self.tokens.successor(&text);
         }
         Err(invalid())
     }
 
-    /// The successor of an unused token and the account's token version, unless somebody else was faster or the login has ended.
+    /// Exchanges an unused token. Returns its successor and the account's token version; `None` if another request was
+    /// first or the login has ended.
     async fn rotate(&self, text: &str, row: &RefreshToken) -> Result<Option<(String, u32)>, Failure> {
         let (next, now) = (self.tokens.successor(text), self.tokens.steady());
         let new = tokens::refresh_row(&next, row.user_id, row.family, now);
         Ok(self.store.rotate_refresh_token(&row.hash, now, &new).await?.map(|version| (next, version)))
     }
 
-    /// Ends a login: every token of it, at once. An unknown token is no error, it is as good as ended.
+    /// Ends a login with all its tokens at once. An unknown token is no error.
     ///
     /// # Errors
     /// `database_unavailable`.
@@ -231,13 +231,13 @@ impl Accounts {
     /// The caller's own account.
     ///
     /// # Errors
-    /// `user_not_found` where the account is gone, `database_unavailable`.
+    /// `user_not_found` if the account was deleted, `database_unavailable`.
     pub async fn me(&self, caller: UserId) -> Result<Account, Failure> {
         let user = self.store.user(caller).await?.ok_or_else(|| Failure::new(Code::UserNotFound))?;
         self.account(user).await
     }
 
-    /// Ends every login of the caller, this one too: access tokens and sessions at once.
+    /// Ends every login of the caller, including this one: access tokens and sessions at once.
     ///
     /// # Errors
     /// `user_not_found`, `database_unavailable`.
@@ -264,11 +264,11 @@ impl Accounts {
         self.account(self.store.update_user(caller.user, &change, &audit).await?).await
     }
 
-    /// Changes the password, ends every login at once, and signs the caller in anew. Of two that change it at the same time from the same
-    /// password, one does.
+    /// Changes the password, ends every login at once, and signs the caller in again. Of two concurrent changes based
+    /// on the same password, one succeeds.
     ///
     /// # Errors
-    /// `wrong_password`, `validation_failed` for a new one that is easily guessed, `user_not_found`, `overloaded`,
+    /// `wrong_password`, `validation_failed` for a new password that is easily guessed, `user_not_found`, `overloaded`,
     /// `database_unavailable`.
     pub async fn change_password(&self, caller: &Caller, current: String, new: String) -> Result<SignedIn, Failure> {
         for _ in 0..PROOFS_MAX {
@@ -288,11 +288,11 @@ impl Accounts {
         Err(Failure::new(Code::WrongPassword))
     }
 
-    /// Deletes the caller's account: nothing personal is left, holds are given back, orders stay for the books. Nothing begins in the account's
-    /// name from here on. It goes on when the client hangs up.
+    /// Deletes the caller's account: personal data is removed, holds are released, orders stay for the accounting.
+    /// Nothing new can start for the account from here on. Continues when the client disconnects.
     ///
     /// # Errors
-    /// `wrong_password`, `user_not_found`, `account_has_drops` for a creator whose drops are not over,
+    /// `wrong_password`, `user_not_found`, `account_has_drops` for a creator with drops that are not over,
     /// `overloaded`, `database_unavailable`.
     pub async fn delete(&self, caller: &Caller, password: String) -> Result<(), Failure> {
         for _ in 0..PROOFS_MAX {
@@ -306,11 +306,11 @@ impl Accounts {
         Err(Failure::new(Code::WrongPassword))
     }
 
-    /// Whether the account still had that password.
+    /// Deletes an account. Returns whether it still had the verified password.
     async fn delete_proven(&self, caller: &Caller, account: &Account) -> Result<bool, Failure> {
         let alone = self.locks.delete(caller.user).await;
         let creator = CreatorId::from(caller.user);
-        // Those that start far ahead are out of memory.
+        // Drops that start far ahead are not in memory.
         if self.activity.sells(creator) || !self.store.open_drops_of(creator, 1).await?.is_empty() {
             return Err(Failure::new(Code::AccountHasDrops));
         }
@@ -323,19 +323,19 @@ impl Accounts {
         Ok(true)
     }
 
-    /// The account with that address in any form, if there is one.
+    /// The account of an address in any form, if there is one.
     ///
     /// # Errors
     /// `database_unavailable`.
     pub async fn known(&self, email: &str) -> Result<Option<User>, Failure> {
-        // No address is that long or has control characters, and Postgres would not take a zero in its question.
+        // No address is that long or has control characters, and Postgres would refuse a zero in the query.
         if email.len() > 4 * EMAIL_CHARS_MAX || email.contains(char::is_control) {
             return Ok(None);
         }
         Ok(self.store.user_by_email(&identity::plain(email), &identity::email_key(email)).await?)
     }
 
-    /// Makes a new account that is an admin. For an operator at the command line.
+    /// Registers an admin account. For an operator at the command line.
     ///
     /// # Errors
     /// `email_taken`, `overloaded`, `database_unavailable`.
@@ -346,11 +346,11 @@ impl Accounts {
         Ok(admin)
     }
 
-    /// Makes an account that is there an admin. Whoever registered its address may not be whoever the operator means:
-    /// their password and their logins end with it. For an operator at the command line.
+    /// Makes an existing account an admin. It may have been registered by another person than the operator means, so
+    /// its password is replaced and its logins end. For an operator at the command line.
     ///
     /// # Errors
-    /// `user_not_found` where it was deleted meanwhile, `overloaded`, `database_unavailable`.
+    /// `user_not_found` if it was deleted meanwhile, `overloaded`, `database_unavailable`.
     pub async fn promote_to_admin(&self, mut account: User, password: String) -> Result<User, Failure> {
         let password = replacing(&account, password, "/password");
         account.password_hash = self.passwords.hash(password, Purpose::Login, OPERATOR).await?;
@@ -378,7 +378,7 @@ impl Accounts {
         Ok(page(self.store.audit(filter, after, limit + 1).await?, limit))
     }
 
-    /// The caller's account, if this is its password.
+    /// The caller's account, if the password is right.
     async fn prove(&self, caller: &Caller, password: String) -> Result<Account, Failure> {
         let account = self.me(caller.user).await?;
         let hash = Some(account.user.password_hash.clone());
@@ -391,7 +391,7 @@ impl Accounts {
         }
     }
 
-    /// Opens a login of an account whose password was verified, if it still has that hash.
+    /// Opens a login of an account with a verified password, if the account still has that hash.
     async fn open_login(&self, account: Account) -> Result<Option<SignedIn>, Failure> {
         let (text, row) = tokens::new_refresh(account.user.id, Uuid::now_v7(), self.tokens.steady());
         let version = self.store.open_login(&row, &account.user.password_hash).await?;

@@ -1,4 +1,4 @@
-//! What an account has under way in the drops: it is asked, and ended, when the account is deleted.
+//! An account's activity in drops: checked, and ended, when the account is deleted.
 
 use super::settle::Settler;
 use crate::actors::{Answer, AskError, Backoff, DropHandle, Registry};
@@ -11,25 +11,25 @@ use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tracing::warn;
 
-/// Drops that are asked at the same time.
+/// Drops asked concurrently.
 const ASKED_AT_ONCE: usize = 16;
-/// Pauses between tries to reach a drop that is overloaded.
+/// Pauses between attempts to reach an overloaded drop.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
-/// How often a drop is asked: about ten seconds in all. A hold that cannot be given back then expires by itself.
+/// Attempts per drop: about ten seconds in all. A hold that is not released then expires by itself.
 const ASKS_MAX: u32 = 12;
-/// Accounts that share a lock wait for each other.
+/// Lock stripes: two accounts on one stripe only contend.
 const STRIPES: usize = 256;
 
-/// What an account has under way.
+/// An account's activity in drops.
 #[async_trait]
 pub trait Activity: Send + Sync {
     /// Whether a creator has drops that are scheduled or on sale.
     fn sells(&self, creator: CreatorId) -> bool;
-    /// Gives back every hold of a buyer that nobody is paying for.
+    /// Releases every hold of a buyer without a running payment.
     async fn release_holds(&self, buyer: UserId, trace: TraceId);
 }
 
-/// Of a program that sells nothing: an operator's command.
+/// For programs that sell nothing, such as an operator's command.
 pub struct Nothing;
 
 #[async_trait]
@@ -40,14 +40,13 @@ impl Activity for Nothing {
     async fn release_holds(&self, _: UserId, _: TraceId) {}
 }
 
-/// Of the drops in memory: those that sell or hold anything are.
+/// Activity in the drops in memory: every drop that sells or has holds is there.
 pub struct InDrops {
     registry: Registry,
     settler: Settler,
 }
 
 impl InDrops {
-    /// Over these.
     #[must_use]
     pub fn new(registry: Registry, settler: Settler) -> Self {
         Self { registry, settler }
@@ -57,7 +56,7 @@ impl InDrops {
         let Outcome::Orders(orders) = ask(drop, &Command::OrdersOf { buyer }).await?.outcome else { return Ok(()) };
         let held = orders.iter().filter(|order| order.status == OrderStatus::Reserved);
         for id in held.map(|order| order.id).filter(|id: &OrderId| !self.settler.is_charging(*id)) {
-            // Whatever it answers: the hold is over, or its payment has begun and ends it.
+            // Any answer is fine: the hold is over, or its payment has begun and will end it.
             ask(drop, &Command::Release { order: id, reason: ReleaseReason::Cancelled, trace }).await?;
         }
         Ok(())
@@ -87,7 +86,7 @@ impl Activity for InDrops {
         let drops = self.registry.all().into_iter().filter(holds);
         let released = stream::iter(drops).for_each_concurrent(ASKED_AT_ONCE, async |drop| {
             match self.release_in(&drop, buyer, trace).await {
-                // A drop that is gone holds nothing.
+                // An evicted drop has no holds.
                 Ok(()) | Err(AskError::Gone) => {}
                 Err(error) => warn!(drop = %drop.spec.id, %error, "holds of a deleted account are left to expire"),
             }
@@ -96,7 +95,8 @@ impl Activity for InDrops {
     }
 }
 
-/// Keeps accounts from being deleted while something is begun in their name that the database does not decide. Cheap to clone.
+/// Locks that prevent the deletion of an account while a request starts something for it outside the database. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct AccountLocks(Arc<[Arc<RwLock<()>>]>);
 
@@ -107,12 +107,12 @@ impl Default for AccountLocks {
 }
 
 impl AccountLocks {
-    /// While this is held, the account is not deleted.
+    /// The account is not deleted while the guard is held.
     pub async fn keep(&self, user: UserId) -> OwnedRwLockReadGuard<()> {
         self.of(user).read_owned().await
     }
 
-    /// While this is held, nothing begins in the account's name.
+    /// Nothing starts for the account while the guard is held.
     pub async fn delete(&self, user: UserId) -> OwnedRwLockWriteGuard<()> {
         self.of(user).write_owned().await
     }

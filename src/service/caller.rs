@@ -1,4 +1,4 @@
-//! Who asks, as what, and from where; and everything that depends on it: what they may do, and what is noted of it.
+//! The authenticated caller, with role and address: authorization and audit lines depend on it.
 
 use super::{Code, Failure, tokens::Role};
 use crate::domain::{CreatorId, Login, Principal, Timestamp, TraceId, UserId};
@@ -6,31 +6,29 @@ use crate::storage::AuditRow;
 use std::net::{IpAddr, Ipv6Addr};
 use uuid::Uuid;
 
-/// Somebody who is signed in.
+/// An authenticated user.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who.
     pub user: UserId,
-    /// As what.
     pub role: Role,
-    /// By which login.
+    /// The login of the access token.
     pub login: Login,
-    /// From which address, if it is known.
+    /// The client's address, if it is known.
     pub origin: Option<IpAddr>,
-    /// The trace of the request.
+    /// The trace id of the request.
     pub trace: TraceId,
 }
 
-/// Somebody who has yet to sign in.
+/// A client that is not authenticated.
 #[derive(Clone, Copy, Debug)]
 pub struct Visitor {
-    /// From which address, if it is known.
+    /// The client's address, if it is known.
     pub origin: Option<IpAddr>,
-    /// The trace of the request.
+    /// The trace id of the request.
     pub trace: TraceId,
 }
 
-/// What counts as one client: an IPv4 address, or the /64 that an IPv6 client picks its addresses from.
+/// The network that counts as one client: an IPv4 address, or the /64 from which an IPv6 client picks its addresses.
 #[must_use]
 pub fn network(address: IpAddr) -> u128 {
     match address.to_canonical() {
@@ -39,34 +37,33 @@ pub fn network(address: IpAddr) -> u128 {
     }
 }
 
-/// The network of those whose address is not known.
+/// The network of clients without a known address.
 const UNKNOWN_NETWORK: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 impl Visitor {
-    /// Where it comes from, as one client.
+    /// The visitor's network.
     #[must_use]
     pub fn network(&self) -> u128 {
         network(self.origin.unwrap_or(UNKNOWN_NETWORK))
     }
 }
 
-/// What something was done to.
+/// The object of an audited act.
 #[derive(Clone, Copy, Debug)]
 pub struct Object {
     /// `user`, `creator`, `product`, `drop` or `order`.
     pub kind: &'static str,
-    /// Which.
     pub id: Uuid,
 }
 
 impl Caller {
-    /// Where they come from, as one client.
+    /// The caller's network.
     #[must_use]
     pub fn network(&self) -> u128 {
         network(self.origin.unwrap_or(UNKNOWN_NETWORK))
     }
 
-    /// Whether this is the creator, or an admin.
+    /// Checks that the caller is the creator or an admin.
     ///
     /// # Errors
     /// `forbidden`.
@@ -78,7 +75,7 @@ impl Caller {
         }
     }
 
-    /// Whether this is an admin.
+    /// Checks that the caller is an admin.
     ///
     /// # Errors
     /// `forbidden`.
@@ -90,13 +87,13 @@ impl Caller {
         }
     }
 
-    /// As whom the journal notes this caller.
+    /// The caller in the form of the journal.
     #[must_use]
     pub fn actor(&self) -> Principal {
         Principal { user: self.user, admin: self.role == Role::Admin, origin: self.origin().into(), trace: self.trace }
     }
 
-    /// A line of the audit trail about something that this caller does now. `detail`: a JSON object.
+    /// An audit line about an act of this caller at `at`. `detail`: a JSON object.
     #[must_use]
     pub fn audit(&self, at: Timestamp, act: &str, object: Object, detail: &serde_json::Value) -> AuditRow {
         AuditRow {
@@ -108,20 +105,21 @@ impl Caller {
         }
     }
 
-    /// Empty where it is not known.
+    /// Empty if it is not known.
     fn origin(&self) -> String {
         self.origin.map(|address| address.to_string()).unwrap_or_default()
     }
 }
 
-/// What a line of the audit trail says about a change: which fields, and never what was in them, for the trail is not deleted with an account.
+/// The detail of an audit line about a change: the names of the changed fields, never their contents, because the trail
+/// outlives the account.
 #[must_use]
 pub fn changed_fields(fields: &[(&str, bool)]) -> serde_json::Value {
     let changed = fields.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name);
     serde_json::json!({"fields": changed.collect::<Vec<_>>()})
 }
 
-/// A line of the audit trail about something that somebody did who is not signed in.
+/// An audit line about an act of a client that is not signed in.
 #[must_use]
 pub fn visitors_audit(
     at: Timestamp,
@@ -140,7 +138,7 @@ pub fn visitors_audit(
     }
 }
 
-/// A line of the audit trail about something that the operator does at the command line.
+/// An audit line about an act of the operator at the command line.
 #[must_use]
 pub fn operators_audit(at: Timestamp, act: &str, object: Object, detail: &serde_json::Value) -> AuditRow {
     AuditRow {

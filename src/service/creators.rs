@@ -1,4 +1,4 @@
-//! Creators and who follows them.
+//! Creators and their followers.
 
 use super::caller::changed_fields;
 use super::keys::Attempt;
@@ -9,23 +9,23 @@ use crate::storage::{Creator, Found, Store};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-/// A profile to open, already validated field by field.
+/// A profile to create; every field is valid.
 #[derive(Clone, Debug)]
 pub struct NewCreator {
-    /// `[a-z0-9_]{3,30}`.
+    /// Unique: `[a-z0-9_]{3,30}`.
     pub handle: String,
-    /// What others see.
+    /// The public name.
     pub display_name: String,
-    /// May be empty.
+    /// The creator's description; may be empty.
     pub bio: String,
 }
 
-/// What to change in a profile; what is absent stays. Already validated field by field.
+/// A change of a profile; absent fields stay. Every field is valid.
 #[derive(Clone, Debug, Default)]
 pub struct CreatorChange {
-    /// What others see.
+    /// The new public name.
     pub display_name: Option<String>,
-    /// May be empty.
+    /// The new description; may be empty.
     pub bio: Option<String>,
 }
 
@@ -35,15 +35,15 @@ pub struct Creators {
     store: Arc<dyn Store>,
     hub: Hub,
     clock: Clock,
-    /// One user's follows change one after the other, so that sessions hear of them in the order in which they were written.
+    /// Serialises the follows of one user, so that sessions learn of them in the order of the writes.
     turns: Arc<[Mutex<()>]>,
 }
 
-/// Users who have to wait for each other by chance are the fewer the more of these there are.
+/// Lock stripes: two users on one stripe only contend.
 const TURNS: usize = 64;
 
 impl Creators {
-    /// Over a store; `hub` hears of every follow.
+    /// `hub` is informed of every follow.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, hub: Hub, clock: Clock) -> Self {
         Self { store, hub, clock, turns: (0..TURNS).map(|_| Mutex::default()).collect() }
@@ -54,7 +54,7 @@ impl Creators {
     /// # Errors
     /// `handle_taken`, `already_a_creator`, `user_not_found`, `database_unavailable`.
     pub async fn open_profile(&self, caller: UserId, new: NewCreator, attempt: &Attempt) -> Result<Creator, Failure> {
-        // An account has one profile, so it needs no id of the attempt's.
+        // An account has one profile, so the attempt's id is not needed.
         if attempt.is_resumed()
             && let Some(made) = self.store.creator(caller.into()).await?
         {
@@ -81,11 +81,11 @@ impl Creators {
         self.store.creator(id).await?.ok_or_else(|| Failure::new(Code::CreatorNotFound))
     }
 
-    /// Changes a profile: its creator's, or any for an admin. The handle stays, for others have written it down.
+    /// Changes a profile: its creator may, and any admin. The handle cannot change, because others link to it.
     ///
     /// # Errors
-    /// `creator_not_found`, `forbidden`, `user_not_found` where the creator's account was deleted, `precondition_failed`, `overloaded` where others change
-    /// it all the time, `database_unavailable`.
+    /// `creator_not_found`, `forbidden`, `user_not_found` if the creator's account was deleted, `precondition_failed`,
+    /// `overloaded` after too many concurrent changes, `database_unavailable`.
     pub async fn change(
         &self,
         caller: &Caller,
@@ -123,7 +123,7 @@ impl Creators {
         Ok(page_of(self.store.creators(after, limit + 1).await?, limit, weigh))
     }
 
-    /// Follows. Repeated: unchanged.
+    /// Follows a creator. Repeated: unchanged.
     ///
     /// # Errors
     /// `creator_not_found`, `user_not_found`, `database_unavailable`.
@@ -132,7 +132,8 @@ impl Creators {
         self.set_follow(caller, creator, true).await
     }
 
-    /// Writes, and tells the sessions; in a task of its own, because a client that hangs up must not part the one from the other.
+    /// Writes the follow and informs the sessions; in a task of its own, because a disconnecting client must not
+    /// separate the two.
     async fn set_follow(&self, user: UserId, creator: CreatorId, follows: bool) -> Result<(), Failure> {
         let Self { store, hub, clock, turns } = self.clone();
         let change = async move {
@@ -149,7 +150,7 @@ impl Creators {
         spawn_detached(|| Failure::new(Code::Internal), change).await
     }
 
-    /// Stops following. Repeated: unchanged.
+    /// Unfollows a creator. Repeated: unchanged.
     ///
     /// # Errors
     /// `creator_not_found`, `database_unavailable`.
@@ -158,7 +159,7 @@ impl Creators {
         self.set_follow(caller, creator, false).await
     }
 
-    /// Whether `user` follows `creator`, for whoever may see that.
+    /// Whether `user` follows `creator`, for callers who may see that.
     ///
     /// # Errors
     /// As [`Creators::following`].
@@ -167,7 +168,7 @@ impl Creators {
         Ok(self.store.follows(user, creator).await?)
     }
 
-    /// Who follows a creator, in id order.
+    /// A creator's followers, in id order.
     ///
     /// # Errors
     /// `creator_not_found`, `database_unavailable`.
@@ -181,7 +182,8 @@ impl Creators {
         Ok(page(self.store.followers(creator, after, limit + 1).await?, limit))
     }
 
-    /// Whom a user follows, in id order: for the user, for admins, and for everyone if the user says so.
+    /// The creators that a user follows, in id order. Visible to the user and to admins, and to everyone unless the
+    /// user has made them private.
     ///
     /// # Errors
     /// `forbidden`, `user_not_found`, `database_unavailable`.
@@ -207,14 +209,14 @@ impl Creators {
         Ok(())
     }
 
-    /// The first `max` of those whom a user follows, page by page.
+    /// The first `max` creators that a user follows, read page by page.
     ///
     /// # Errors
     /// `database_unavailable`.
     pub async fn all_followed(&self, user: UserId, max: usize) -> Result<Page<CreatorId>, Failure> {
         let mut all = Vec::new();
         loop {
-            // Pages ten times as large as a client's: nothing is encoded here, and fewer round trips are made.
+            // Pages ten times as large as a client's: nothing is encoded here, and there are fewer round trips.
             let found = self.store.following(user, all.last().copied(), PAGE_LIMIT_MAX * 10).await?;
             let last = found.len() < (PAGE_LIMIT_MAX * 10) as usize;
             all.extend(found);
@@ -227,7 +229,7 @@ impl Creators {
     }
 }
 
-/// What a row of a page has besides its texts, in bytes and roughly: ids, times, names of fields.
+/// Bytes of a row besides its texts, roughly: ids, times, field names.
 pub(super) const ROW_BYTES: usize = 400;
 
 /// Turns `limit + 1` rows into a page that knows whether rows follow.
@@ -237,7 +239,7 @@ pub(super) fn page<T>(mut rows: Vec<T>, limit: u32) -> Page<T> {
     Page { items: rows, more, stopped_at: None }
 }
 
-/// As [`page`], and ends sooner where the rows that it has weigh more than `PAGE_BYTES_MAX`: the next page goes on from there.
+/// Like [`page`], but ends earlier if its rows weigh more than `PAGE_BYTES_MAX`: the next page continues there.
 pub(super) fn page_of<T>(rows: Vec<T>, limit: u32, weigh: fn(&T) -> usize) -> Page<T> {
     let mut page = page(rows, limit);
     let mut bytes = 0;
@@ -245,7 +247,7 @@ pub(super) fn page_of<T>(rows: Vec<T>, limit: u32, weigh: fn(&T) -> usize) -> Pa
         bytes += weigh(row);
         bytes <= PAGE_BYTES_MAX
     });
-    // One is always there, or nobody would get any further.
+    // At least one row, or the listing would never advance.
     let fitting = fitting.count().max(1);
     if fitting < page.items.len() {
         page.items.truncate(fitting);
@@ -254,7 +256,7 @@ pub(super) fn page_of<T>(rows: Vec<T>, limit: u32, weigh: fn(&T) -> usize) -> Pa
     page
 }
 
-/// As [`page_of`], of a search that may have ended early: then the next page goes on where it ended.
+/// Like [`page_of`], for a search that may have ended early: the next page then continues where it ended.
 pub(super) fn page_found<T>(Found { rows, stopped_at }: Found<T>, limit: u32, weigh: fn(&T) -> usize) -> Page<T> {
     let page = page_of(rows, limit, weigh);
     if page.more { page } else { Page { more: stopped_at.is_some(), stopped_at, ..page } }
@@ -275,7 +277,7 @@ mod tests {
         assert_eq!(found(&[], None), (vec![], false, None));
         assert_eq!(found(&[], end), (vec![], true, end));
         assert_eq!(found(&[1, 2], end), (vec![1, 2], true, end));
-        // What does not fit any more comes first.
+        // The byte limit comes before the end of the search.
         assert_eq!(found(&[1, 2, 3], None), (vec![1, 2], true, None));
         assert_eq!(found(&[1, PAGE_BYTES_MAX], end), (vec![1], true, None));
     }

@@ -1,4 +1,4 @@
-//! Drops: schedule, run, read.
+//! Drops: schedule, change, read.
 
 mod list;
 
@@ -20,79 +20,79 @@ use crate::engine::{Command, Outcome, Rejection};
 use crate::storage::{DropRow, Product, Store};
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-/// How long a creator's own change waits to be in the listings before it answers.
+/// How long a creator's change waits to appear in listings before it is answered.
 const OWN_CHANGE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often a drop is asked that leaves memory while it is asked, and how long that takes at the most.
+/// How often a command is retried on a drop that is being evicted, and the pause between.
 const GONE_TRIES: u32 = 5;
 const GONE_PAUSE: Duration = Duration::from_millis(20);
 
-/// What a variant is called that its creator does not name.
+/// The name of a variant whose creator gives none.
 pub const VARIANT_NAME_DEFAULT: &str = "default";
 
-/// One variant to schedule, already validated field by field.
+/// One variant to schedule; every field is valid.
 #[derive(Clone, Debug)]
 pub struct NewVariant {
-    /// One that the product comes in; one of this drop alone if absent.
+    /// A variant of the product; a variant of this drop alone if absent.
     pub id: Option<VariantId>,
-    /// What buyers call it; as the product calls it if absent.
+    /// The name that buyers see; the product's name for it if absent.
     pub name: Option<String>,
     /// Units, 1 to `STOCK_PER_VARIANT_MAX`.
     pub stock: u32,
-    /// Price; the usual one of the product's variant, or else of the product, if absent.
+    /// The usual price of the product's variant, or else of the product, if absent.
     pub price: Option<Money>,
 }
 
-/// A drop to schedule, already validated field by field.
+/// A drop to schedule; every field is valid.
 #[derive(Clone, Debug)]
 pub struct NewDrop {
-    /// What it sells; must be the caller's.
+    /// The product to sell; it must be the caller's.
     pub product_id: ProductId,
     /// The product's name if absent.
     pub title: Option<String>,
-    /// 1 to `VARIANTS_PER_DROP_MAX`.
+    /// From 1 to `VARIANTS_PER_DROP_MAX`.
     pub variants: Vec<NewVariant>,
-    /// Whether only a stock was given, which says nothing about which variant it is of.
+    /// Whether the request gave only a stock, without naming a variant.
     pub stock_alone: bool,
-    /// 0: none.
+    /// Units per buyer; 0: no limit.
     pub per_buyer_limit: u32,
-    /// 0: never.
+    /// Free units at which `stock_low` is published; 0: never.
     pub low_stock_threshold: u32,
-    /// `HOLD_MS_MIN` to `HOLD_MS_MAX`.
+    /// From `HOLD_MS_MIN` to `HOLD_MS_MAX`.
     pub hold_ms: u32,
-    /// At once if absent or past.
+    /// The start; at once if absent or past.
     pub starts_at: Option<Timestamp>,
-    /// After `starts_at`.
+    /// The end, after `starts_at`; only by hand if absent.
     pub ends_at: Option<Timestamp>,
 }
 
-/// A change of a drop that its creator makes by hand.
+/// A change of a drop by its creator or an admin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DropChange {
-    /// Starts it now.
+    /// Opens the drop before its start time.
     Start,
-    /// Ends it now.
+    /// Closes the drop before its end time.
     End,
-    /// Calls it off.
+    /// Cancels the drop: holds are released, sold orders refunded.
     Cancel,
-    /// Adds units.
+    /// Adds units to a variant.
     Restock {
-        /// May be left out where there is one.
+        /// The only variant if absent.
         variant: Option<VariantId>,
-        /// 1 to `STOCK_PER_VARIANT_MAX`.
+        /// From 1 to `STOCK_PER_VARIANT_MAX`.
         quantity: u32,
     },
-    /// Moves start and end: both before the start, the end until the end.
+    /// Moves start and end: both before the start, only the end after it.
     Reschedule {
-        /// As it is, if absent.
+        /// Unchanged if absent.
         starts_at: Option<Timestamp>,
-        /// After the start, and in the future.
+        /// The new end: after the start, and in the future.
         ends_at: NewEnd,
     },
 }
 
 impl DropChange {
-    /// Whether it is the same to make it twice as to make it once.
+    /// Whether repeating the change has no further effect.
     #[must_use]
     pub fn is_idempotent(self) -> bool {
         matches!(self, Self::Start | Self::End | Self::Cancel)
@@ -119,14 +119,15 @@ pub struct Drops {
     projection: Projection,
     sleepers: Sleepers,
     clock: Clock,
-    /// Drops that one creator may have scheduled or live, if there is a bound.
+    /// Drops that one creator may have scheduled or live; without a bound if absent.
     quota: Option<NonZeroU32>,
     revocations: Revocations,
     locks: AccountLocks,
 }
 
 impl Drops {
-    /// One creator may have `quota` drops scheduled or live; any number, if absent. `locks` are shared with the deletion of accounts.
+    /// `quota`: drops that one creator may have scheduled or live; any number if absent. `locks` are shared with the
+    /// deletion of accounts.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -143,8 +144,8 @@ impl Drops {
     /// Schedules a drop of one of the caller's products.
     ///
     /// # Errors
-    /// `product_not_found`, `forbidden`, `token_revoked`, `creator_not_found`, `product_archived`, `conflicting_fields` (variants that the product does not have,
-    /// currencies), `too_many_drops`, `database_unavailable`, `overloaded`.
+    /// `product_not_found`, `forbidden`, `token_revoked`, `creator_not_found`, `product_archived`, `conflicting_fields`
+    /// (variants that the product does not have, currencies), `too_many_drops`, `database_unavailable`, `overloaded`.
     pub async fn create(&self, caller: &Caller, new: NewDrop, attempt: &Attempt) -> Result<DropView, Failure> {
         let id = DropId(attempt.id());
         if attempt.is_resumed()
@@ -170,7 +171,7 @@ impl Drops {
             self.registry.schedule_within(spec, self.quota, &projected).await
         };
         let (handle, sequence) = scheduled.map_err(ask_failure)?;
-        // A drop whose start is not in the future is live in the very answer; one that starts far ahead may be out of memory already.
+        // A drop whose start has come is live in this answer; one that starts far ahead may be evicted already.
         let sequence = match handle.ask(Command::Tick).await {
             Ok(answer) => answer.sequence,
             Err(AskError::Gone) => sequence,
@@ -180,24 +181,26 @@ impl Drops {
         Ok(view_of(&handle))
     }
 
-    /// A drop belongs to somebody. The account's lock is held, so that this stays true until the drop is there: the account is then not deleted.
+    /// Checks that the creator's account was not deleted. The caller holds the account's lock, so it cannot be deleted
+    /// until the drop exists.
     async fn owner_lives(&self, caller: &Caller, creator: CreatorId) -> Result<(), Failure> {
         if caller.user != UserId(creator.0) {
             let owner = self.store.user(UserId(creator.0)).await?;
             return owner.map(drop).ok_or_else(|| Failure::new(Code::CreatorNotFound));
         }
-        // A deletion revokes before it lets go of the lock. This needs no database, which may be away.
+        // A deletion revokes tokens before it releases the lock. This check needs no database, which may be away.
         if self.revocations.covers(caller.user, caller.login) {
             return Err(Failure::new(Code::TokenRevoked));
         }
         Ok(())
     }
 
-    /// Makes a change. One that was made already changes nothing.
+    /// Changes a drop. A change that was made already has no effect.
     ///
     /// # Errors
-    /// `drop_not_found`, `forbidden`, `precondition_failed`, `drop_state_conflict`, `overloaded`. Of a restock: `unknown_variant`, and
-    /// `conflicting_fields` past the bound on a variant's stock. Of other times: `conflicting_fields` where the end is not after the start or is past.
+    /// `drop_not_found`, `forbidden`, `precondition_failed`, `drop_state_conflict`, `overloaded`. For a restock:
+    /// `unknown_variant`, and `conflicting_fields` past the bound on a variant's stock. For other times:
+    /// `conflicting_fields` if the end is not after the start or has passed.
     pub async fn change(
         &self,
         caller: &Caller,
@@ -223,7 +226,8 @@ impl Drops {
                 request: attempt.request().map(Box::new),
                 command: Box::new(change.into()),
             };
-            // What holds of the drop that is seen here is decided on by the drop itself, if it is still what is seen here.
+            // The precondition is checked on the state read here; the drop itself then decides, if its revision is
+            // still the same.
             let asked = match only_if {
                 None => by_hand,
                 Some(_) => {
@@ -239,7 +243,7 @@ impl Drops {
                     self.projection.reached(answer.sequence, OWN_CHANGE_PATIENCE).await;
                     return Ok(view_of(&handle));
                 }
-                // It leaves memory this moment; what is true of it then, SQL knows.
+                // The drop is being evicted; SQL has its final state.
                 Err(AskError::Gone) if gone < GONE_TRIES => {
                     gone += 1;
                     tokio::time::sleep(GONE_PAUSE).await;
@@ -251,13 +255,13 @@ impl Drops {
         Err(Failure { detail: "Others are changing this drop".into(), ..Failure::retry(Code::Overloaded, 1) })
     }
 
-    /// Whether the journal has the command of an attempt whose answer is not known.
+    /// Whether the journal has the command of an attempt without a known answer.
     async fn was_made(&self, attempt: &Attempt) -> Result<bool, Failure> {
         ensure_projected(&self.projection).await?;
         Ok(self.store.keyed_is_done(attempt.id()).await?)
     }
 
-    /// The drop in memory, woken where it sleeps.
+    /// The drop in memory; a sleeping drop is loaded.
     async fn awake(&self, id: DropId) -> Result<Option<Arc<DropHandle>>, Failure> {
         if let Some(handle) = self.registry.get(id) {
             return Ok(Some(handle));
@@ -268,7 +272,7 @@ impl Drops {
         self.sleepers.wake(id).await.map_err(not_revived)
     }
 
-    /// A settled drop takes no command; asking again for what it already is, is fine.
+    /// A settled drop accepts no command; a repeated change that it already made is fine.
     async fn change_settled(
         &self,
         caller: &Caller,
@@ -286,7 +290,7 @@ impl Drops {
         }
     }
 
-    /// One drop with its live stock.
+    /// One drop with its current stock.
     ///
     /// # Errors
     /// `drop_not_found`, `database_unavailable`.
@@ -305,7 +309,7 @@ impl Drops {
         }
     }
 
-    /// Only the stock.
+    /// A drop's current stock.
     ///
     /// # Errors
     /// As [`Drops::get`].
@@ -375,7 +379,7 @@ fn spec_of(id: DropId, new: NewDrop, product: &Product, now: Timestamp) -> Resul
     })
 }
 
-/// The variants with the names and prices that the product gives them.
+/// The variants, with names and prices of the product for absent ones.
 fn variants_of(new: Vec<NewVariant>, stock_alone: bool, product: &Product) -> Result<Vec<VariantSpec>, Failure> {
     let mut fields = Vec::new();
     let mut wrong = |pointer: String, detail: String| fields.push(super::FieldError { pointer, detail });
@@ -434,7 +438,7 @@ mod tests {
         Money { amount, currency: currency.parse().unwrap() }
     }
 
-    /// At 10 EUR, in S, in M and, at 12 EUR, in L.
+    /// A product at 10 EUR, in S, in M and, at 12 EUR, in L.
     fn product() -> Product {
         let at = Timestamp::from_millis(1_800_000_000_000);
         let own = [("S", None), ("M", None), ("L", Some(money(1_200, "EUR")))];

@@ -1,4 +1,4 @@
-//! Why a use case did not do what was asked, in terms that every protocol can translate.
+//! Failures of use cases, independent of the protocol.
 
 use crate::actors::AskError;
 use crate::actors::Projection;
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $title:literal;)+) => {
-        /// What went wrong: stable, machine-readable, part of the API.
+        /// A stable, machine-readable failure code; part of the API.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Code { $($(#[$doc])* #[doc = $title] $name),+ }
 
         impl Code {
-            /// Every code.
+            /// Every code, for the API's documentation.
             pub const ALL: &'static [Code] = &[$(Code::$name),+];
 
             /// The code on the wire.
@@ -23,7 +23,7 @@ macro_rules! codes {
                 match self { $(Code::$name => $text),+ }
             }
 
-            /// One short sentence, always the same for a code.
+            /// A short sentence, the same for every failure of the code.
             #[must_use]
             pub fn title(self) -> &'static str {
                 match self { $(Code::$name => $title),+ }
@@ -109,39 +109,38 @@ impl From<Refusal> for Code {
     }
 }
 
-/// One field that is not valid.
+/// An invalid field.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FieldError {
     /// JSON pointer into the body (RFC 6901), such as `/variants/0/stock`.
     pub pointer: String,
-    /// What it should be.
+    /// What the field must be.
     pub detail: String,
 }
 
-/// A use case's "no".
+/// A failed use case.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{}: {detail}", code.as_str())]
 pub struct Failure {
-    /// What.
     pub code: Code,
-    /// For a person.
+    /// An explanation for people.
     pub detail: Cow<'static, str>,
-    /// Every bad field, where `code` is `validation_failed` or `conflicting_fields`.
+    /// Every invalid field, if `code` is `validation_failed` or `conflicting_fields`.
     pub fields: Vec<FieldError>,
-    /// When to try again, in seconds.
+    /// Seconds after which a retry may succeed.
     pub retry_after: Option<u32>,
-    /// The trace of the request that got this answer first, where it is a replay.
+    /// The trace id of the first request with this answer, if it is a replay.
     pub trace: Option<TraceId>,
-    /// What few codes have to say. Boxed: a failure is a part of whatever may fail.
+    /// Data of a few codes. Boxed to keep results small.
     pub more: Option<Box<More>>,
 }
 
-/// What few failures say beyond the rest.
+/// The data of a few codes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct More {
-    /// How many units were free, where the code is `not_enough_stock`.
+    /// The number of free units, for `not_enough_stock`.
     pub available: Option<u32>,
-    /// From when on it can be tried again, where that is known to the moment.
+    /// The exact time from which a retry may succeed, if it is known.
     pub retry_at: Option<Timestamp>,
 }
 
@@ -158,38 +157,38 @@ impl Failure {
         Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, trace: None, more: None }
     }
 
-    /// A failure that a client may try again after so many seconds.
+    /// A failure that the client may retry after this many seconds.
     #[must_use]
     pub fn retry(code: Code, after_s: u32) -> Self {
         Self { retry_after: Some(after_s), ..Self::new(code) }
     }
 
-    /// The same, and from when on it can be tried again.
+    /// Adds the exact time from which a retry may succeed.
     #[must_use]
     pub fn until(self, retry_at: Timestamp) -> Self {
         Self { more: Some(Box::new(More { retry_at: Some(retry_at), available: None })), ..self }
     }
 
-    /// Fields that are right one by one and not together, or not for what they are about.
+    /// Fields that are valid one by one but contradict each other or the object.
     #[must_use]
     pub fn conflicting(fields: Vec<FieldError>) -> Self {
         Self { fields, ..Self::new(Code::ConflictingFields) }
     }
 
-    /// All bad fields at once.
+    /// A request with invalid fields, all of them named.
     #[must_use]
     pub fn invalid(fields: Vec<FieldError>) -> Self {
         Self { fields, ..Self::new(Code::ValidationFailed) }
     }
 }
 
-/// How long a read of what only SQL knows waits for SQL to catch up after a restart.
+/// How long a read that needs SQL waits for it to catch up after a restart.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Waits until SQL is the truth about drops that are not in memory.
+/// Waits until SQL has every record of drops that are not in memory.
 ///
 /// # Errors
-/// `database_unavailable` while it is still catching up.
+/// `database_unavailable` if it does not catch up in time.
 pub(super) async fn ensure_projected(projection: &Projection) -> Result<(), Failure> {
     if projection.past_recovery(RECOVERY_PATIENCE).await {
         return Ok(());
@@ -218,7 +217,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// What an unanswered question means to a caller.
+/// The failure that a caller gets for an unanswered command.
 #[must_use]
 pub fn ask_failure(error: AskError) -> Failure {
     match error {

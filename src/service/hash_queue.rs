@@ -1,5 +1,5 @@
-//! Who may hash a password next. Each network has a share of its own, so that one that asks for more than the machine can
-//! do waits for itself; logins and registrations have a queue each, so that neither is starved by the other.
+//! Schedules password hashing. Each network has its own share, so that one with too many requests only delays itself;
+//! logins and registrations have separate queues, so that neither starves the other.
 
 use super::{Code, Failure};
 use crate::domain::limits::{PASSWORD_HASHES_AT_ONCE_MAX, PASSWORD_LOGINS_PER_REGISTRATION, PASSWORD_QUEUE_MAX};
@@ -8,22 +8,22 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// What a password is hashed for.
+/// The reason for hashing a password.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// To compare it, or to replace that of somebody who is signed in.
+    /// To verify it, or to replace the password of a signed-in user.
     Login = 0,
-    /// For a new account.
+    /// To register a new account.
     Registration = 1,
 }
 
-/// A bounded number of permits, and fair queues for them. Cheap to clone.
+/// A bounded number of permits, with fair queues for them. Cheap to clone.
 #[derive(Clone)]
 pub struct HashQueue(Arc<Shared>);
 
 struct Shared {
     at_once: usize,
-    /// How many may wait for each purpose.
+    /// Length limit of each purpose's queue.
     waiting_max: usize,
     state: Mutex<State>,
 }
@@ -31,23 +31,23 @@ struct Shared {
 #[derive(Default)]
 struct State {
     running: usize,
-    /// By [`Purpose`].
+    /// Indexed by [`Purpose`].
     lanes: [Lane; 2],
-    /// Logins that had a turn since a registration had one.
+    /// Logins served since the last registration.
     logins_in_a_row: u32,
 }
 
-/// Those who wait for one purpose.
+/// The queue of one purpose.
 #[derive(Default)]
 struct Lane {
-    /// By network, the first to come first. None is empty.
+    /// Waiting requests by network, the first one first. No queue is empty.
     networks: HashMap<u128, VecDeque<oneshot::Sender<HashPermit>>>,
-    /// The networks that wait, in the order of their turns.
+    /// The waiting networks, in the order of their turns.
     turns: VecDeque<u128>,
     waiting: usize,
 }
 
-/// Permission to hash one password. It goes to the next in line when dropped.
+/// The right to hash one password. On drop it passes to the next request.
 #[derive(Debug)]
 pub struct HashPermit(Option<Arc<Shared>>);
 
@@ -57,30 +57,32 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// How many passwords are hashed at once on a machine with so many cores: one core stays for everything else.
+/// How many passwords are hashed concurrently on a machine with this many cores: one core stays free for everything
+/// else.
 #[must_use]
 pub fn hashes_at_once(cores: usize) -> usize {
     cores.saturating_sub(1).clamp(1, PASSWORD_HASHES_AT_ONCE_MAX)
 }
 
 impl HashQueue {
-    /// For this machine.
+    /// Sized for this machine's cores.
     #[must_use]
     pub fn for_this_machine() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self::new(hashes_at_once(cores), PASSWORD_QUEUE_MAX)
     }
 
-    /// `at_once` permits, and at most `waiting_max` who wait for one for each purpose.
+    /// `at_once` permits, and at most `waiting_max` waiting requests for each purpose.
     #[must_use]
     pub fn new(at_once: usize, waiting_max: usize) -> Self {
         Self(Arc::new(Shared { at_once, waiting_max, state: Mutex::default() }))
     }
 
-    /// Waits for a permit. Networks take turns. When too many wait, the network that has most of them loses its latest.
+    /// Waits for a permit. Networks take turns. When the queue is full, the network with the most waiting requests
+    /// loses its latest.
     ///
     /// # Errors
-    /// `overloaded`, at once where there is no room, or when the place is lost to another network.
+    /// `overloaded`, at once if the queue is full, or later if the slot is lost to another network.
     pub async fn permit(&self, purpose: Purpose, network: u128) -> Result<HashPermit, Failure> {
         let turn = {
             let mut state = self.0.lock();
@@ -93,7 +95,7 @@ impl HashQueue {
         turn.await.map_err(|_| overloaded())
     }
 
-    /// How many wait.
+    /// The number of waiting requests.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.lock().lanes.iter().map(|lane| lane.waiting).sum()
@@ -105,14 +107,14 @@ fn overloaded() -> Failure {
 }
 
 impl Shared {
-    /// Nothing panics while it is held.
+    /// No code panics while it is held.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Takes the next in line out of it.
+    /// Removes the next waiting request.
     fn next(&mut self) -> Option<oneshot::Sender<HashPermit>> {
         let registration_first = self.logins_in_a_row >= PASSWORD_LOGINS_PER_REGISTRATION;
         let mut order = [Purpose::Login, Purpose::Registration];
@@ -147,7 +149,7 @@ impl Lane {
         Ok(turn)
     }
 
-    /// Clients that hung up.
+    /// Removes the requests of clients that have disconnected.
     fn forget_those_who_left(&mut self) {
         self.networks.retain(|_, line| {
             line.retain(|waiter| !waiter.is_closed());
@@ -157,12 +159,12 @@ impl Lane {
         self.waiting = self.networks.values().map(VecDeque::len).sum();
     }
 
-    /// Sends the latest of the network with the most away, unless the newcomer's would have as many then.
+    /// Removes the latest request of the network with the most, unless the newcomer's network would then have as many.
     fn make_room(&mut self, newcomer: u128) -> Result<(), Failure> {
         let own = self.networks.get(&newcomer).map_or(0, VecDeque::len);
         let longest = self.networks.values_mut().max_by_key(|line| line.len());
         let Some(longest) = longest.filter(|line| line.len() > own + 1) else { return Err(overloaded()) };
-        // More than one is left, so the network keeps its turn. Dropped, the sender tells whoever waits.
+        // More than one is left, so the network keeps its turn. Dropping the sender fails the waiting request.
         longest.pop_back();
         self.waiting -= 1;
         Ok(())
@@ -207,7 +209,7 @@ impl Drop for HashPermit {
             let Some(next) = next else { return };
             match next.send(Self(Some(Arc::clone(&shared)))) {
                 Ok(()) => return,
-                // Gone in this moment: the permit is for the one after.
+                // The request was cancelled at this moment: the permit goes to the next one.
                 Err(mut returned) => drop(returned.0.take()),
             }
         }
@@ -237,7 +239,7 @@ mod tests {
         queue.permit(purpose, network).now_or_never()
     }
 
-    /// Gives the running permit back until `whose` has one; how many others had one before.
+    /// Passes the running permit on until `whose` has one; returns how many others had one before.
     fn turns_before(mut running: HashPermit, others: &mut Vec<Waiting>, whose: &mut Waiting) -> usize {
         for turn in 0.. {
             drop(running);
@@ -271,7 +273,7 @@ mod tests {
             assert!(turns_before(running, &mut crowd, &mut victim) <= 1);
             drop(crowd);
         }
-        // Whoever left is nobody's concern.
+        // Cancelled requests do not matter.
         assert!(now(&queue, Purpose::Login, VICTIM).unwrap().is_ok());
         assert_eq!(queue.waiting(), 0);
     }
@@ -317,7 +319,7 @@ mod tests {
         let mut granted = join(&queue, Purpose::Login, CROWD);
         let unheard = join(&queue, Purpose::Login, CROWD);
         drop(permits);
-        // Both have a permit now; one of them never looks.
+        // Both have a permit now; one of them is never polled.
         drop(unheard);
         assert!(now(&queue, Purpose::Registration, VICTIM).unwrap().is_ok());
         assert!((&mut granted).now_or_never().unwrap().is_ok());

@@ -1,7 +1,7 @@
-//! What an account is known by: its e-mail address and its password. One rule for registrations, logins, password changes
-//! and the operator's command line.
+//! E-mail addresses and passwords. The same rules hold for registrations, logins, password changes and the operator's
+//! command line.
 //!
-//! The same address or password can be typed in several forms that look alike. Each has one normal form here, by RFC 8265
+//! The same address or password can be typed in several forms that look alike. Each has one normal form, by RFC 8265
 //! (PRECIS) and IDNA, in which it is compared.
 
 use super::text::{self, Reason};
@@ -16,23 +16,23 @@ use unicode_security::RestrictionLevelDetection;
 use unicode_security::restriction_level::RestrictionLevel;
 use zxcvbn::{Score, zxcvbn};
 
-/// An address that an account may have.
+/// A valid address of an account.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Email {
-    /// As it is shown, and as mail is sent to it.
+    /// The form for display and for sending mail.
     pub address: String,
-    /// In which it is unique, see [`email_key`].
+    /// The unique form, see [`email_key`].
     pub key: String,
 }
 
-/// A new account's address.
+/// Validates a new account's address.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The fault.
 pub fn new_email(email: String) -> Result<Email, Reason> {
     let wrong = || Reason::from("must be an e-mail address");
     let email = text::line(email, EMAIL_CHARS_MIN..=EMAIL_CHARS_MAX)?;
-    // Whether mail arrives there, only mail tells.
+    // Whether the address receives mail can only be found out by sending mail.
     let (local, domain) = email.split_once('@').ok_or_else(wrong)?;
     let local = local_part(local).ok_or_else(wrong)?;
     let ascii = idna::domain_to_ascii_strict(domain).map_err(|_| wrong())?;
@@ -47,9 +47,9 @@ pub fn new_email(email: String) -> Result<Email, Reason> {
     Ok(Email { address: format!("{local}@{domain}"), key })
 }
 
-/// The form in which an address is unique: the local part without differences of case, width and composition, the domain
-/// in ASCII (IDNA). The local part is case-sensitive by the letter of RFC 5321, and nowhere in practice; two accounts that
-/// differ in case alone would be a trap. An address that no new account may have is lower-cased at least.
+/// The unique form of an address: the local part without differences of case, width and composition, the domain in
+/// ASCII (IDNA). RFC 5321 makes the local part case-sensitive, but no common mail server does; two accounts that differ
+/// only in case would be a trap. An address that is invalid for new accounts is at least lower-cased.
 #[must_use]
 pub fn email_key(email: &str) -> String {
     let email = email.trim();
@@ -59,15 +59,15 @@ pub fn email_key(email: &str) -> String {
     format!("{}@{domain}", folded(&local))
 }
 
-/// As addresses were kept before they had a key.
+/// The form in which addresses were stored before keys existed.
 #[must_use]
 pub fn plain(email: &str) -> String {
     email.trim().to_lowercase()
 }
 
-/// The normal form of what comes before the `@`; `None` if that has characters which names do not have.
+/// The normal form of the part before the `@`; `None` if it has characters that are not allowed in names.
 fn local_part(local: &str) -> Option<String> {
-    // Once is enough for nearly all; RFC 8264, section 7, asks for a form that stays the same.
+    // One pass is enough for nearly all; RFC 8264, section 7, requires a stable form.
     let mut form = local.to_owned();
     for _ in 0..3 {
         let next = UsernameCaseMapped::enforce(form.as_str()).ok()?.into_owned();
@@ -84,17 +84,17 @@ fn folded(local: &str) -> String {
     local.replace('ς', "σ")
 }
 
-/// Whether no letters of one alphabet stand among those of another that look the same (UTS 39). Combinations that people
-/// write, such as Latin with Japanese, count as one.
+/// Whether the text mixes no scripts with letters that look alike (UTS 39). Combinations in common use, such as Latin
+/// with Japanese, count as one.
 fn is_of_one_script(text: &str) -> bool {
     let letters: String = text.chars().filter(|c| c.is_alphanumeric()).collect();
     letters.as_str().check_restriction_level(RestrictionLevel::HighlyRestrictive)
 }
 
-/// A password that is to be set, in its normal form. White space around it belongs to it.
+/// Validates a new password and returns its normal form. Surrounding white space belongs to it.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The fault.
 pub fn new_password(password: String) -> Result<String, Reason> {
     let fits = (PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&password.chars().count());
     if !fits {
@@ -106,20 +106,20 @@ pub fn new_password(password: String) -> Result<String, Reason> {
     }
 }
 
-/// The normal form of a password that is to be compared. One that no account may have is left as it is.
+/// The normal form of a password to verify. One that is invalid for new accounts stays as it is.
 #[must_use]
 pub fn password_form(password: &str) -> Cow<'_, str> {
     OpaqueString::enforce(password).unwrap_or(Cow::Borrowed(password))
 }
 
-/// Characters of a password that are looked at for how easily it is guessed: the work grows with their square.
+/// Characters of a password that the strength check examines: its work grows with their square.
 const GUESSED_CHARS_MAX: usize = 48;
 
-/// Refuses a password that is among the first million guesses: the commonest ones, patterns of the keyboard, and what
-/// the account is called. `about`: the account's address and name.
+/// Refuses a password among the first million guesses: common ones, keyboard patterns, and the account's own names.
+/// `about`: the account's address and name.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The fault.
 pub fn hard_to_guess(password: &str, about: &[&str]) -> Result<(), Reason> {
     let same = |text: &str| !text.is_empty() && text.nfkc().eq(password.nfkc());
     let lower = password.to_lowercase();
@@ -135,11 +135,11 @@ pub fn hard_to_guess(password: &str, about: &[&str]) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Accounts that get their key at once.
+/// Accounts updated in one transaction.
 const KEYED_AT_ONCE: u32 = 1_000;
 
-/// Gives the addresses of accounts that have none their key, the oldest account first. Returns how many cannot have
-/// theirs, because an older account has it: they sign in with their address exactly as it was registered.
+/// Sets the keys of addresses without one, the oldest account first. Returns how many stay without a key because an
+/// older account has the same: they sign in with the exact address that they registered.
 ///
 /// # Errors
 /// [`StoreError`].

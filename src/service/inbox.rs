@@ -1,7 +1,7 @@
-//! Inboxes: what a user was published, until one of the user's devices says that it has arrived.
+//! Inboxes: a user's notifications, kept until one of the user's devices acknowledges them.
 //!
-//! Marks are written by one task for everybody, many in one transaction: when a drop starts, a crowd acknowledges at once. They wait until
-//! the database has the event itself, so that an acknowledgement that overtakes it is not lost.
+//! One task writes the marks of all users, many in one transaction: when a drop starts, a crowd acknowledges at once.
+//! Marks wait until the database has the event itself, so that an acknowledgement that comes early is not lost.
 
 use super::clock::Clock;
 use super::creators::page;
@@ -19,43 +19,42 @@ use crate::storage::{EntryId, InboxEntry, InboxView, Mark, Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
-/// How long a listing waits for what was published just now.
+/// How long a listing waits for events published just now.
 const LISTING_PATIENCE: Duration = Duration::from_millis(250);
-/// How long marks wait for the database to have what they mark.
+/// How long marks wait for the database to have the marked events.
 const MARKING_PATIENCE: Duration = Duration::from_secs(5);
-/// How often what is too old is looked for.
+/// How often expired entries are deleted.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
-/// Between two transactions that forget.
+/// Pause between two deleting transactions.
 const FORGET_PAUSE: Duration = Duration::from_millis(50);
 
-/// An entry, and what it is called outside.
+/// An inbox entry with its public id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notification {
-    /// The id of the event that was published.
+    /// The id of the published event.
     pub id: Offset,
-    /// What it says.
     pub entry: InboxEntry,
 }
 
 /// A page of an inbox.
 #[derive(Clone, Debug)]
 pub struct InboxPage {
-    /// Newest first.
+    /// The entries, newest first.
     pub page: Page<Notification>,
-    /// How many are unread in all, counted up to `INBOX_UNREAD_MAX`.
+    /// The number of all unread entries, counted up to `INBOX_UNREAD_MAX`.
     pub unread: u32,
 }
 
-/// Which entries to mark as read.
+/// Selects the entries to mark as read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Which {
-    /// These, at the most `INBOX_MARKED_MAX`.
+    /// These entries, at most `INBOX_MARKED_MAX`.
     These(Vec<Offset>),
-    /// This one and everything before.
+    /// This entry and all older ones.
     UpTo(Offset),
 }
 
-/// The use cases. Cheap to clone.
+/// The inbox use cases. Cheap to clone.
 #[derive(Clone)]
 pub struct Inbox {
     store: Arc<dyn Store>,
@@ -66,25 +65,25 @@ pub struct Inbox {
     marks: mpsc::Sender<Marking>,
 }
 
-/// Marks of one user that wait to be written.
+/// Marks of one user, waiting to be written.
 struct Marking {
     mark: Mark,
     user: UserId,
     entries: Vec<EntryId>,
     names: Vec<Offset>,
-    /// The session that knows already.
+    /// The session that made the marks; it is not informed.
     asked_by: Option<SubscriberId>,
     done: oneshot::Sender<Result<(), Failure>>,
 }
 
-/// Writes marks, see [`Inbox::new`].
+/// Writes the queued marks, see [`Inbox::new`].
 pub struct MarkWriter {
     inbox: Inbox,
     marks: mpsc::Receiver<Marking>,
 }
 
 impl Inbox {
-    /// Over a store; the writer has to [run](MarkWriter::run).
+    /// The writer has to [run](MarkWriter::run).
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -98,7 +97,7 @@ impl Inbox {
         (inbox.clone(), MarkWriter { inbox, marks })
     }
 
-    /// What nobody has acknowledged, newest first, published before `after`.
+    /// The unacknowledged entries, newest first, those published before `after`.
     ///
     /// # Errors
     /// `database_unavailable`.
@@ -116,7 +115,7 @@ impl Inbox {
             None => self.store.inbox(view, None, limit + 1).await?,
             Some(after) => match self.entry(after).await? {
                 Some(after) => self.store.inbox(view, Some(after), limit + 1).await?,
-                // Of a journal that nobody knows any more: nothing is older.
+                // An id of an unknown journal: nothing is older.
                 None => Vec::new(),
             },
         };
@@ -125,7 +124,7 @@ impl Inbox {
         Ok(InboxPage { page: Page { items, more, stopped_at: None }, unread: self.unread(user).await? })
     }
 
-    /// How many are unread, counted up to `INBOX_UNREAD_MAX`.
+    /// The number of unread entries, counted up to `INBOX_UNREAD_MAX`.
     ///
     /// # Errors
     /// `database_unavailable`.
@@ -133,10 +132,10 @@ impl Inbox {
         Ok(self.store.inbox_unread(self.view(user), INBOX_UNREAD_MAX).await?)
     }
 
-    /// Says that these have arrived: they wait no more. What is not in the inbox needs no acknowledgement, so it is passed over.
+    /// Acknowledges entries: they are no longer listed. Ids that are not in the inbox are ignored.
     ///
     /// # Errors
-    /// `validation_failed` for too many at once, `overloaded`, `database_unavailable`: then they still wait.
+    /// `validation_failed` for too many at once, `overloaded`, `database_unavailable`: then the entries stay.
     pub async fn acknowledge(
         &self,
         user: UserId,
@@ -146,7 +145,7 @@ impl Inbox {
         self.mark(Mark::Acknowledged, user, names, asked_by).await
     }
 
-    /// Marks as read, on all of the user's devices.
+    /// Marks entries as read, on all of the user's devices.
     ///
     /// # Errors
     /// As [`Inbox::acknowledge`].
@@ -186,7 +185,7 @@ impl Inbox {
         outcome.await.unwrap_or_else(|_| Err(Failure::retry(Code::ShuttingDown, 1)))
     }
 
-    /// Waits until the database has what was published.
+    /// Waits until the database has the event of an entry.
     async fn arrived(&self, last: EntryId) -> Result<(), Failure> {
         let ours = last.journal == self.reader.journal_id();
         if !ours || self.projection.reached(last.sequence, MARKING_PATIENCE).await {
@@ -199,24 +198,24 @@ impl Inbox {
         InboxView { user, since: self.clock.now().plus_millis(-INBOX_MS_MAX), unread: false }
     }
 
-    /// The event's id, as it was published.
+    /// The id of an entry's published event.
     fn name(&self, id: EntryId) -> Offset {
         let ours = id.journal == self.reader.journal_id();
         let epoch = if ours { Epoch::of(&self.reader) } else { Epoch(id.journal.as_u64_pair().1) };
         Offset { epoch, published: id.sequence, stock: None }
     }
 
-    /// The entry of that id, should there be one.
+    /// The entry of a published event's id, if its journal is known.
     async fn entry(&self, name: Offset) -> Result<Option<EntryId>, StoreError> {
         if name.epoch == Epoch::of(&self.reader) {
             return Ok(Some(EntryId { journal: self.reader.journal_id(), sequence: name.published }));
         }
-        // Another journal had this database before.
+        // Another journal owned this database before.
         let journal = self.store.journals().await?.into_iter().find(|journal| journal.as_u64_pair().1 == name.epoch.0);
         Ok(journal.map(|journal| EntryId { journal, sequence: name.published }))
     }
 
-    /// The entry of that id, unless it names nothing that was published yet.
+    /// The entry of an id, unless the event is not published yet.
     async fn known(&self, name: Offset) -> Result<Option<EntryId>, StoreError> {
         let entry = self.entry(name).await?;
         Ok(entry.filter(|id| id.journal != self.reader.journal_id() || id.sequence <= self.reader.durable()))
@@ -224,7 +223,7 @@ impl Inbox {
 }
 
 impl MarkWriter {
-    /// Writes marks and forgets what is too old, for as long as the task lives.
+    /// Writes marks and deletes expired entries, as long as the task runs.
     pub async fn run(&mut self) {
         let mut forget = tokio::time::interval(FORGET_EVERY);
         let mut waiting = Vec::new();
@@ -257,7 +256,7 @@ impl MarkWriter {
                 self.inbox.hub.inbox_changed(changes.collect());
             }
             for marking in markings {
-                // Whoever asked may be gone.
+                // The request may have been cancelled.
                 let _ = marking.done.send(written.clone());
             }
         }

@@ -1,8 +1,9 @@
-//! Idempotency keys of changes other than orders: a request that is tried again changes nothing again and gets the first answer.
+//! Idempotency keys of changes other than orders: a retried request makes no second change and gets the first answer.
 //!
-//! An attempt has an id, which SQL knows before anything is done. What is made gets that id; a command to a drop takes it into the journal
-//! record of the change, and the projection notes that it was there. So an attempt whose answer nobody kept, because the process ended in
-//! between, is looked for by its id before it is made again. Orders do not need this: their keys are part of the reservation.
+//! An attempt has an id, which SQL stores before anything is done. A created object gets that id; a command to a drop
+//! carries it into the journal record of the change, and the projection notes that. An attempt without a stored answer,
+//! because the process ended in between, is looked up by its id before it is made again. Orders do not need this: their
+//! keys are part of the reservation.
 
 use super::{Code, Failure, clock::Clock};
 use crate::domain::limits::KEY_KEPT_MS;
@@ -15,9 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How often what is too old is looked for.
+/// How often expired keys are deleted.
 const FORGET_EVERY: Duration = Duration::from_secs(600);
-/// Between two transactions that forget.
+/// Pause between two deleting transactions.
 const FORGET_PAUSE: Duration = Duration::from_millis(50);
 
 type Digest32 = [u8; 32];
@@ -26,53 +27,53 @@ type Digest32 = [u8; 32];
 #[derive(Debug)]
 pub struct Attempt {
     id: Uuid,
-    /// What the key was sent with, if there is a key.
+    /// Digest of the key's request; absent without a key.
     fingerprint: Option<Fingerprint>,
-    /// Whether it was begun before, and nobody knows what became of it.
+    /// Whether an earlier attempt with an unknown outcome has the same key.
     resumed: bool,
-    /// Whether it turned out to have been made then.
+    /// Whether the earlier attempt had made the change.
     was_made: AtomicBool,
 }
 
 impl Default for Attempt {
-    /// Without a key.
+    /// An attempt without a key.
     fn default() -> Self {
         Self { id: Uuid::now_v7(), fingerprint: None, resumed: false, was_made: AtomicBool::new(false) }
     }
 }
 
 impl Attempt {
-    /// What is made by it has this id.
+    /// The id of the object that the attempt creates.
     #[must_use]
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// What the journal keeps of it; nothing where there is no key.
+    /// The part that the journal records; `None` without a key.
     #[must_use]
     pub fn request(&self) -> Option<KeyedRequest> {
         self.fingerprint.map(|fingerprint| KeyedRequest { digest: KeyDigest(self.id), fingerprint })
     }
 
-    /// Whether it has to be looked for first.
+    /// Whether the change has to be looked up first.
     #[must_use]
     pub fn is_resumed(&self) -> bool {
         self.resumed
     }
 
-    /// It was found: what it made is answered, and nothing is made.
+    /// Records that an earlier attempt had made the change: its result is the answer.
     pub fn found(&self) {
         self.was_made.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was.
+    /// Whether [`Self::found`] was called.
     #[must_use]
     pub fn was_found(&self) -> bool {
         self.was_made.load(Ordering::Relaxed)
     }
 }
 
-/// Whose key, for what, and with what.
+/// A user's key, its route, and a digest of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyedScope {
     user: UserId,
@@ -81,7 +82,8 @@ pub struct KeyedScope {
 }
 
 impl KeyedScope {
-    /// `route`: method and path. `asked`: what the request says, in its parsed form, so that white space and the order of fields do not count.
+    /// `route`: method and path. `asked`: the request in its parsed form, so that white space and the order of fields
+    /// do not count.
     #[must_use]
     pub fn new(user: UserId, route: &str, key: &str, asked: &str) -> Self {
         let scope = Sha256::new().chain_update(route).chain_update([0_u8]).chain_update(key).finalize().into();
@@ -89,25 +91,24 @@ impl KeyedScope {
     }
 }
 
-/// The keys.
+/// The key use cases. Cheap to clone.
 #[derive(Clone)]
 pub struct Keys {
     store: Arc<dyn Store>,
     clock: Clock,
-    /// Attempts that this process is at; no more than there are requests.
+    /// Running attempts of this process; no more than there are requests.
     running: Arc<Mutex<HashSet<(UserId, Digest32)>>>,
 }
 
-/// What a key stands for.
+/// The state of a key at the beginning of a request.
 pub enum Begun {
-    /// Something to do.
+    /// The change has to be made.
     Go(Running),
-    /// It was done: this is the answer.
+    /// The change was made: this is the stored answer.
     Answered(KeptAnswer),
 }
 
 impl Keys {
-    /// Over a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self { store, clock, running: Arc::default() }
@@ -116,7 +117,8 @@ impl Keys {
     /// Begins an attempt.
     ///
     /// # Errors
-    /// `idempotency_key_reused`, `request_in_progress`, `overloaded` (a user has too many keys), `database_unavailable`.
+    /// `idempotency_key_reused`, `request_in_progress`, `overloaded` (a user has too many keys),
+    /// `database_unavailable`.
     pub async fn begin(&self, keyed: KeyedScope) -> Result<Begun, Failure> {
         let place = (keyed.user, keyed.scope);
         if !self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(place) {
@@ -147,7 +149,7 @@ impl Keys {
         }
     }
 
-    /// Forgets what is too old, for as long as the task lives.
+    /// Deletes expired keys, as long as the task runs.
     pub async fn forget(self) {
         let mut round = tokio::time::interval(FORGET_EVERY);
         loop {
@@ -167,7 +169,7 @@ impl Keys {
     }
 }
 
-/// An attempt that this process is at. Until it is dropped, the same key gets `request_in_progress`.
+/// A running attempt. Until it is dropped, the same key gets `request_in_progress`.
 pub struct Running {
     keys: Keys,
     place: (UserId, Digest32),
@@ -181,18 +183,17 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// The attempt.
     #[must_use]
     pub fn attempt(&self) -> &Attempt {
         &self.attempt
     }
 
-    /// Keeps the answer for whoever asks again. Where that fails the attempt itself is found again by its id.
+    /// Stores the answer for retries. If that fails, a retry finds the attempt by its id.
     pub async fn answered(&self, answer: &KeptAnswer) {
         noted(self.keys.store.keyed_answer(self.attempt.id, answer).await);
     }
 
-    /// Nothing was done, and the same key may try anew.
+    /// Records that nothing was done: the same key may try again.
     pub async fn refused(&self) {
         noted(self.keys.store.keyed_release(self.attempt.id).await);
     }

@@ -1,5 +1,5 @@
-//! Passwords that were wrong: counted, and in the audit trail. Lines about the same account and network are put together,
-//! and their number is bounded, so that whoever tries passwords cannot fill the database.
+//! Counts failed logins and writes them to the audit trail. Failures of the same account and network share one line,
+//! and the number of lines is bounded, so that an attacker who tries passwords cannot fill the database.
 
 use super::caller::visitors_audit;
 use super::{Caller, Code, Failure, Visitor, clock::Clock, identity};
@@ -14,33 +14,33 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Hears of logins. Cheap to clone.
+/// Receives the results of logins. Cheap to clone.
 #[derive(Clone)]
 pub struct LoginLog(Arc<Inner>);
 
 struct Inner {
     logins: IntCounterVec,
     clock: Clock,
-    /// Addresses that have no account are told apart by a hash with this, which ends with the process: they may be typing
-    /// errors of somebody's address, or passwords.
+    /// Unknown addresses are distinguished by a hash with this key, which ends with the process: they may be mistyped
+    /// addresses, or passwords.
     secret: [u8; 32],
     failed: Mutex<Failed>,
 }
 
-/// What failed since it was last written.
+/// Failures since the last write.
 #[derive(Default)]
 struct Failed {
     accounts: HashMap<Attempt, Count>,
     strangers: HashMap<Attempt, Count>,
-    /// What came when there were too many to tell apart.
+    /// Failures beyond the bound on separate lines.
     others: Option<Count>,
 }
 
-/// Attempts of one kind.
+/// Failures that share a line.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Attempt {
     whose: Whose,
-    /// Whether somebody who is signed in gave their own password.
+    /// Whether a signed-in user gave a wrong current password.
     signed_in: bool,
     origin: Option<IpAddr>,
 }
@@ -54,12 +54,12 @@ enum Whose {
 #[derive(Clone, Copy)]
 struct Count {
     attempts: u64,
-    /// Of the first.
+    /// The trace id of the first failure.
     trace: TraceId,
 }
 
 impl LoginLog {
-    /// Nobody has tried yet.
+    /// Starts without failures.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let help = "Passwords that were compared, by what they were.";
@@ -71,33 +71,33 @@ impl LoginLog {
         Self(Arc::new(Inner { logins, clock, secret: rand::random(), failed: Mutex::default() }))
     }
 
-    /// Shows the counts in a registry.
+    /// Adds the counters to a registry.
     ///
     /// # Errors
-    /// Where the names are taken.
+    /// If the names are taken there.
     pub fn register_meters(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.0.logins.clone()))
     }
 
-    /// A password was right.
+    /// Counts a right password.
     pub fn accepted(&self) {
         self.0.logins.with_label_values(&["accepted"]).inc();
     }
 
-    /// A password was not compared.
+    /// Counts a password that could not be verified.
     pub fn failed(&self, why: &Failure) {
         if why.code == Code::Overloaded {
             self.0.logins.with_label_values(&["overloaded"]).inc();
         }
     }
 
-    /// A login failed. `account`: whose the address is, if it is anybody's.
+    /// Records a failed login. `account`: the address's account, if there is one.
     pub fn refused(&self, visitor: &Visitor, account: Option<UserId>, email: &str) {
         let whose = account.map_or_else(|| Whose::Address(self.hash(email)), Whose::Account);
         self.count(Attempt { whose, signed_in: false, origin: visitor.origin }, visitor.trace);
     }
 
-    /// Somebody who is signed in gave a password that is not theirs.
+    /// Records that a signed-in user gave a wrong current password.
     pub fn refused_again(&self, caller: &Caller) {
         let attempt = Attempt { whose: Whose::Account(caller.user), signed_in: true, origin: caller.origin };
         self.count(attempt, caller.trace);
@@ -113,12 +113,12 @@ impl LoginLog {
         self.lock().add(attempt, Count { attempts: 1, trace });
     }
 
-    /// Nothing panics while it is held.
+    /// No code panics while it is held.
     fn lock(&self) -> MutexGuard<'_, Failed> {
         self.0.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what failed, now and then. Never ends.
+    /// Writes failures periodically. Never ends.
     pub async fn run(self, store: Arc<dyn Store>) {
         let mut ticks = tokio::time::interval(Duration::from_millis(FAILED_LOGINS_WRITTEN_EVERY_MS));
         loop {
@@ -127,7 +127,7 @@ impl LoginLog {
         }
     }
 
-    /// Writes what failed since the last time. What the database does not take is kept, within the same bound.
+    /// Writes the failures since the last write. If the database is unavailable they are kept, within the same bound.
     pub async fn write(&self, store: &dyn Store) {
         let at = self.0.clock.now();
         let Failed { accounts, strangers, others } = std::mem::take(&mut *self.lock());
@@ -192,7 +192,7 @@ fn line(at: Timestamp, attempt: Attempt, Count { attempts, trace }: Count) -> Au
     }
 }
 
-/// Of attempts that were too many to be told apart.
+/// The line for failures beyond the bound.
 fn summary(at: Timestamp, Count { attempts, trace }: Count) -> AuditRow {
     let visitor = Visitor { origin: None, trace };
     visitors_audit(at, &visitor, "login_refused", None, &json!({"attempts": attempts, "others": true}))
@@ -221,7 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("a.db").display());
         let store = storage::connect(&url).await.unwrap();
-        // There is no table to write to yet.
+        // The table does not exist yet.
         let (log, ada) = (LoginLog::new(Clock::default()), UserId::new());
         for _ in 0..3 {
             log.refused(&visitor(1), Some(ada), "ada@example.com");

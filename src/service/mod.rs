@@ -1,4 +1,4 @@
-//! Use cases shared by REST and WebSocket: authorize, load, ask, answer.
+//! Use cases shared by REST and WebSocket: authorize, load, decide, answer.
 
 pub mod accounts;
 pub mod activity;
@@ -32,7 +32,7 @@ pub use caller::{Caller, Object, Visitor};
 pub use failure::{Code, Failure, FieldError};
 pub use views::{DropView, Page, StockView};
 
-// What protocols need from below, so that they import nothing but services and the domain.
+// Re-exports for the protocols, so that they import only services and the domain.
 pub use crate::actors::inventory::mailbox::collect_turns;
 pub use crate::actors::outage::Outage;
 pub use crate::actors::realtime::event::{CloseCause, Topic};
@@ -46,11 +46,13 @@ pub use crate::storage::{
     User,
 };
 
-/// Whether a thing is still what a change was meant for, asked of it as it is when it is changed. Absent: whatever it is.
+/// A precondition on an object, checked on its current state at the time of the change. Absent: no precondition.
 pub type OnlyIf<'a, T> = Option<&'a (dyn Fn(&T) -> bool + Send + Sync)>;
 
+/// Checks a precondition.
+///
 /// # Errors
-/// `precondition_failed` where it is not any more.
+/// `precondition_failed` if it does not hold.
 fn must_still_hold<T>(only_if: OnlyIf<'_, T>, thing: &T) -> Result<(), Failure> {
     match only_if {
         Some(holds) if !holds(thing) => {
@@ -60,8 +62,8 @@ fn must_still_hold<T>(only_if: OnlyIf<'_, T>, thing: &T) -> Result<(), Failure> 
     }
 }
 
-/// Runs in a task of its own, from now on, what must not stop half-way: the server drops a request whose client hangs up. `broken` is what to
-/// say where the task itself breaks. Who waits for it holds the task's handle, and not what it needs.
+/// Runs work that must not stop halfway in a task of its own: the server drops a request when its client disconnects.
+/// `broken` makes the failure if the task panics. The waiting caller holds only the task's handle.
 fn spawn_detached<T: Send + 'static>(
     broken: fn() -> Failure,
     request: impl Future<Output = Result<T, Failure>> + Send + 'static,

@@ -21,19 +21,18 @@ use std::num::NonZeroU32;
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
-/// How long a list waits until its buyer's own orders are in SQL: in a rush that is some seconds behind.
+/// How long a list waits until the buyer's own orders are in SQL, which lags some seconds in a rush.
 const LISTING_PATIENCE: Duration = Duration::from_secs(5);
 
-/// An order to place, already validated field by field.
+/// An order to place; every field is valid.
 #[derive(Clone, Debug)]
 pub struct NewOrder {
-    /// Which drop.
     pub drop_id: DropId,
-    /// May be left out where the drop has one variant.
+    /// Required if the drop has several variants.
     pub variant_id: Option<VariantId>,
-    /// 1 to `QUANTITY_PER_ORDER_MAX`.
+    /// From 1 to `QUANTITY_PER_ORDER_MAX`.
     pub quantity: u32,
-    /// Charge at once with this.
+    /// Charges at once with this method; reserves only if absent.
     pub payment_method: Option<String>,
 }
 
@@ -42,16 +41,16 @@ struct OrderRequest<'a> {
     buyer: UserId,
     key: &'a str,
     new: &'a NewOrder,
-    /// Of the buyer's key.
+    /// Digest of the buyer's key.
     digest: KeyDigest,
     trace: TraceId,
-    /// Stands for where it comes from, if that is known.
+    /// Digest of the client's network, if it is known.
     network: Option<NonZeroU32>,
 }
 
-/// Why a drop in memory has not answered.
+/// Why a drop in memory gave no answer.
 enum NotPlaced {
-    /// It is not in memory any more.
+    /// The drop was evicted.
     Gone,
     Failed(Failure),
 }
@@ -82,12 +81,12 @@ fn taken(why: KeyTaken) -> Failure {
     }
 }
 
-/// An answer to a keyed request, and whether it was given before.
+/// The answer to a request with a key, and whether it is a replay.
 #[derive(Clone, Debug)]
 pub struct Keyed {
-    /// The first answer, to the letter.
+    /// The first answer, unchanged.
     pub answer: Result<Box<OrderView>, Failure>,
-    /// Whether it is a replay.
+    /// Whether an earlier request got this answer.
     pub replayed: bool,
 }
 
@@ -101,12 +100,11 @@ pub struct Orders {
     settler: Settler,
     outcomes: OutcomeMetrics,
     recent: Recent,
-    /// Another one each time that the process starts.
+    /// A hash with a new seed in each process.
     networks: DefaultHashBuilder,
 }
 
 impl Orders {
-    /// Over these.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -127,10 +125,12 @@ impl Orders {
         }
     }
 
-    /// Places an order under an idempotency key (1 to 255 printable ASCII characters, unquoted). `network`: where it comes from, as one client.
+    /// Places an order under an idempotency key (1 to 255 printable ASCII characters, unquoted). `network`: the
+    /// client's network, see [`super::caller::network`].
     ///
     /// # Errors
-    /// Outer: nothing was decided, or not yet (try again with the key). Inner: the answer, which the key keeps.
+    /// Outer: nothing was decided, or the outcome is unknown (retry with the key). Inner: the answer, which the key
+    /// keeps.
     pub fn place<'a>(
         &'a self,
         buyer: UserId,
@@ -139,7 +139,7 @@ impl Orders {
         trace: TraceId,
         network: Option<u128>,
     ) -> impl Future<Output = Result<Keyed, Failure>> + 'a {
-        // Not an `async fn`, which would keep what it was given beside this.
+        // Not an `async fn`: its future would keep the arguments besides `asked`.
         let asked =
             OrderRequest { buyer, key, new, digest: KeyDigest::of(buyer, key), trace, network: self.tag_of(network) };
         async move {
@@ -153,13 +153,13 @@ impl Orders {
         }
     }
 
-    /// What a drop is told of a network: enough to count it, and nothing that anybody could read.
+    /// A digest of a network: enough to count it, but it reveals nothing.
     fn tag_of(&self, network: Option<u128>) -> Option<NonZeroU32> {
         let hash = self.networks.hash_one(network?);
         Some(NonZeroU32::MIN.saturating_add((hash >> 32) as u32))
     }
 
-    /// How many of them went which way.
+    /// Counters of the answers.
     #[must_use]
     pub fn outcomes(&self) -> &OutcomeMetrics {
         &self.outcomes
@@ -197,11 +197,11 @@ impl Orders {
             }
             Err(NotPlaced::Gone) => {}
         }
-        // What few orders need is boxed, so that the others are small: thousands of them wait in a rush.
+        // Rare branches are boxed, so that the common future is small: thousands of them wait in a rush.
         Box::pin(self.place_late(key, asked)).await
     }
 
-    /// Where the drop keeps no memory of the key, the index across drops does not either, or it would only grow.
+    /// If the drop does not remember the key, the claim is released too; otherwise the claims would only grow.
     async fn place_late(&self, key: KeyInUse<'_>, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
         let result = self.place_settled(asked).await;
         let remembered = match &result {
@@ -230,9 +230,9 @@ impl Orders {
             trace: asked.trace,
             network: asked.network,
         });
-        // A new order that pays at once is nobody else's to charge from its first moment.
+        // A new order that pays at once is claimed before it exists: no other request can charge it.
         let charging = new.payment_method.as_ref().and_then(|_| self.settler.claim(reserve.order));
-        // Taken apart where it comes: what a variable holds, each order that waits holds.
+        // Destructured in place: a variable would enlarge every waiting future.
         let (order, replayed) = match drop.ask(Command::Reserve(reserve)).await? {
             Answer { outcome: Outcome::Order { order, replayed }, sequence } => {
                 self.recent.note(asked.buyer, sequence);
@@ -268,7 +268,7 @@ impl Orders {
         paid_order(paid, order.id)
     }
 
-    /// The drop is not in memory: it never was, or it is settled and SQL has the whole truth.
+    /// Answers for a drop that is not in memory: it never was, it sleeps, or it is settled and SQL has all its records.
     async fn place_settled(
         &self,
         &OrderRequest { buyer, key, new, trace, .. }: &OrderRequest<'_>,
@@ -284,7 +284,7 @@ impl Orders {
                 Ok(Keyed { answer: Err(refused(row.refusal, row.trace)), replayed: true })
             }
             Some(_) => Err(Failure::new(Code::IdempotencyKeyReused)),
-            // It sleeps until its start is near.
+            // The drop sleeps until its start is near.
             None if row.status == crate::domain::DropStatus::Scheduled => {
                 let starts_at = row.spec.starts_at;
                 Err(rejected(&Outcome::Rejected(Rejection::NotStarted { starts_at })))
@@ -296,7 +296,7 @@ impl Orders {
         }
     }
 
-    /// Pays a reserved order. On a confirmed one: the same answer again.
+    /// Pays a reserved order. A confirmed one returns the same answer again.
     ///
     /// # Errors
     /// `order_not_found`, `payment_declined`, `hold_expired`, `order_not_reserved`, `payment_in_progress`,
@@ -313,7 +313,7 @@ impl Orders {
         paid_answer(paid_order(paid.await?, id)?).map(|order| *order)
     }
 
-    /// Gives a hold back. Repeated: unchanged.
+    /// Releases a hold. Repeated: unchanged.
     ///
     /// # Errors
     /// `order_not_found`, `order_already_confirmed`, `payment_in_progress`.
@@ -335,10 +335,10 @@ impl Orders {
         }
     }
 
-    /// One's own order.
+    /// One of the buyer's own orders.
     ///
     /// # Errors
-    /// `order_not_found`, also for somebody else's.
+    /// `order_not_found`, also for orders of others.
     pub async fn get(&self, buyer: UserId, id: OrderId) -> Result<OrderView, Failure> {
         self.find(buyer, id).await.map(|(_, order)| order)
     }
@@ -346,15 +346,15 @@ impl Orders {
     /// An order of this buyer and, if its drop is in memory, the drop.
     async fn find(&self, buyer: UserId, id: OrderId) -> Result<(Option<Arc<DropHandle>>, OrderView), Failure> {
         let (handle, order) = locate(&self.registry, &*self.store, &self.projection, id).await?;
-        // Somebody else's order is as good as none: its existence is not told either.
+        // Orders of others look like missing ones: their existence is not revealed.
         if order.buyer == buyer { Ok((handle, order)) } else { Err(Failure::new(Code::OrderNotFound)) }
     }
 
-    /// One's own orders, newest first: all of them, as they are now.
+    /// The buyer's own orders, newest first, in their current state.
     ///
     /// # Errors
-    /// `database_unavailable` where the database is away, or has not caught up with this buyer's own orders yet: a list
-    /// that may lack one is no answer.
+    /// `database_unavailable` if the database is away, or lacks some of this buyer's own orders: an incomplete list
+    /// would be wrong.
     pub async fn list(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Page<OrderView>, Failure> {
         ensure_projected(&self.projection).await?;
         self.own_are_projected(buyer).await?;
@@ -365,10 +365,10 @@ impl Orders {
         Ok(Page { items, more, stopped_at: None })
     }
 
-    /// Waits until SQL has every order of a buyer that was answered.
+    /// Waits until SQL has every acknowledged order of a buyer.
     async fn own_are_projected(&self, buyer: UserId) -> Result<(), Failure> {
         let newest = self.recent.newest(buyer);
-        // Where the projector is stuck there is nothing to wait for.
+        // A stuck projector is not waited for.
         let timeout = self.projection.trouble().map_or(LISTING_PATIENCE, |_| Duration::ZERO);
         if self.projection.reached(newest, timeout).await {
             return Ok(());
@@ -377,8 +377,8 @@ impl Orders {
         Err(Failure { detail: detail.into(), ..Failure::retry(Code::DatabaseUnavailable, 2) })
     }
 
-    /// A row, or what has become of its order since: asked where the order can change and its drop has decided something that SQL did
-    /// not have.
+    /// The current state of a row's order. Asks the drop if the order can still change and the drop has decisions that
+    /// SQL lacks.
     async fn as_it_is_now(&self, row: OrderView, watermark: u64) -> OrderView {
         if matches!(row.status, OrderStatus::Released | OrderStatus::Refunded) {
             return row;
@@ -421,13 +421,13 @@ pub(super) async fn locate(
 }
 
 fn fingerprint(new: &NewOrder, mut variants: impl Iterator<Item = VariantId>) -> Fingerprint {
-    // Leaving out the only variant asks for the same as naming it.
+    // A request that omits the only variant equals one that names it.
     let only = variants.next().filter(|_| variants.next().is_none());
     let variant = new.variant_id.or(only).unwrap_or(VariantId(Uuid::nil()));
     Fingerprint::of_order(new.drop_id, variant, new.quantity, new.payment_method.as_deref())
 }
 
-/// The answer that a keyed request got first, whatever has become of the order since.
+/// The first answer to a request with a key, whatever happened to the order since.
 fn first_answer(mut order: Box<OrderView>, paying: bool) -> Result<Box<OrderView>, Failure> {
     let free = order.unit_price.is_zero();
     if !paying && !free {
@@ -446,7 +446,7 @@ fn first_answer(mut order: Box<OrderView>, paying: bool) -> Result<Box<OrderView
     }
 }
 
-/// What paying an order that is in this state answers.
+/// The answer to a payment of an order in this state.
 fn paid_answer(order: Box<OrderView>) -> Result<Box<OrderView>, Failure> {
     match (order.status, order.release_reason) {
         (OrderStatus::Confirmed, _) => Ok(order),
@@ -463,7 +463,7 @@ fn paid_answer(order: Box<OrderView>) -> Result<Box<OrderView>, Failure> {
     }
 }
 
-/// The order as the end of its payment has left it; a failure while there is no end.
+/// The order after its payment; a failure while the payment runs.
 fn paid_order(paid: Paid, id: OrderId) -> Result<Box<OrderView>, Failure> {
     match paid {
         Paid::Order(order) => Ok(order),
@@ -518,7 +518,7 @@ pub(super) fn rejected(outcome: &Outcome) -> Failure {
     }
 }
 
-/// What there is to say where a task broke that was to move money.
+/// The failure if a task that moves money panics.
 fn unknown() -> Failure {
     ask_failure(AskError::OutcomeUnknown)
 }

@@ -1,9 +1,9 @@
-//! What became of the requests to place an order.
+//! Counters of order requests by their answer.
 
 use super::Code;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-/// Counts answers, by their code where they are refusals. Cheap to clone.
+/// Counts answers; refusals by their code. Cheap to clone.
 #[derive(Clone)]
 pub struct OutcomeMetrics {
     all: IntCounterVec,
@@ -21,7 +21,7 @@ impl Default for OutcomeMetrics {
 }
 
 impl OutcomeMetrics {
-    /// Shows them in a registry.
+    /// Adds the counters to a registry.
     ///
     /// # Errors
     /// If their name is taken there.
@@ -29,12 +29,12 @@ impl OutcomeMetrics {
         registry.register(Box::new(self.all.clone()))
     }
 
-    /// An order was made, or an answer given again.
+    /// Counts an order, placed or replayed.
     pub(super) fn count_order(&self, replayed: bool) {
         if replayed { self.replayed.inc() } else { self.accepted.inc() }
     }
 
-    /// A request was refused.
+    /// Counts a refused request.
     pub(super) fn count_refusal(&self, code: Code) {
         self.all.with_label_values(&[code.as_str()]).inc();
     }

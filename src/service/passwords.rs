@@ -1,4 +1,4 @@
-//! Password hashing: argon2id, off the async threads, and never more of it at once than the machine has memory for.
+//! Password hashing with argon2id, off the async threads, and never more at once than memory allows.
 
 use super::hash_queue::{HashQueue, Purpose};
 use super::{Code, Failure, FieldError, identity};
@@ -9,12 +9,12 @@ use argon2::{
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use std::sync::Arc;
 
-/// How much work one hash is.
+/// The cost of one hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hashing {
     /// 19 MiB, 2 passes, 1 lane: OWASP's first choice for argon2id.
     Owasp,
-    /// 64 KiB, 1 pass: for tests and load rehearsals, which would otherwise measure nothing but hashing. Not safe.
+    /// 64 KiB, 1 pass: for tests and load rehearsals, which would otherwise measure only hashing. Not safe.
     Rehearsal,
 }
 
@@ -28,24 +28,24 @@ impl Hashing {
     }
 }
 
-/// A password that is to be set, in its normal form.
+/// A new password, in its normal form.
 pub struct NewPassword {
-    /// In the clear, for as long as it takes to hash it.
+    /// In clear text until it is hashed.
     pub text: String,
-    /// The account's address and name, which it must not be.
+    /// The account's address and name; the password must not equal them.
     pub about: [String; 2],
-    /// Where it stands in the request, as a JSON pointer.
+    /// The field in the request, as a JSON pointer.
     pub pointer: &'static str,
 }
 
-/// What a password is to a hash.
+/// The result of verifying a password.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Another one.
+    /// The password does not match.
     Wrong,
-    /// The one behind it.
+    /// The password matches.
     Right,
-    /// The one behind it, which was hashed as it was typed and not in its normal form. This is the hash to keep instead.
+    /// The password matches, but was hashed as it was typed and not in its normal form. Store this hash instead.
     Renewed(String),
 }
 
@@ -56,18 +56,18 @@ pub struct Passwords(Arc<Inner>);
 struct Inner {
     argon: Argon2<'static>,
     queue: HashQueue,
-    /// Looks like a hash of the same cost, and is no password's: see [`Passwords::verify`].
+    /// A hash of the same cost without a password: see [`Passwords::verify`].
     decoy: String,
 }
 
 impl Passwords {
-    /// A hasher that leaves the machine a core.
+    /// A hasher that leaves one core of the machine free.
     #[must_use]
     pub fn new(hashing: Hashing) -> Self {
         Self::with_queue(hashing, HashQueue::for_this_machine())
     }
 
-    /// A hasher whose turns are given by `queue`.
+    /// A hasher with its own queue.
     #[must_use]
     pub fn with_queue(hashing: Hashing, queue: HashQueue) -> Self {
         let params = hashing.params();
@@ -82,10 +82,10 @@ impl Passwords {
         Self(Arc::new(Inner { argon: Argon2::new(Algorithm::Argon2id, Version::V0x13, params), queue, decoy }))
     }
 
-    /// The PHC string of a password. `network`: who asks, see [`super::caller::network`].
+    /// The PHC string of a password. `network`: the client's, see [`super::caller::network`].
     ///
     /// # Errors
-    /// `validation_failed` for one that is easily guessed, `overloaded` when too many wait already.
+    /// `validation_failed` for one that is easily guessed, `overloaded` if too many requests wait already.
     pub async fn hash(&self, new: NewPassword, purpose: Purpose, network: u128) -> Result<String, Failure> {
         self.run(purpose, network, move |inner| {
             let [email, name] = &new.about;
@@ -97,11 +97,11 @@ impl Passwords {
         .await
     }
 
-    /// Whether the password is the one behind `hash`. Without a hash (there is no such user) it does the same work
-    /// and says no, so that the time of an answer does not tell who has an account.
+    /// Verifies a password against `hash`. Without a hash (the user does not exist) it does the same work and returns
+    /// [`Verdict::Wrong`], so that the response time does not reveal who has an account.
     ///
     /// # Errors
-    /// `overloaded` when too many wait already.
+    /// `overloaded` if too many requests wait already.
     pub async fn verify(&self, password: String, hash: Option<String>, network: u128) -> Result<Verdict, Failure> {
         self.run(Purpose::Login, network, move |inner| {
             let known = hash.as_deref().unwrap_or(&inner.decoy);
@@ -118,8 +118,8 @@ impl Passwords {
         .await
     }
 
-    /// Runs `work` on a blocking thread. The permit is given back by the thread, not by the caller: a caller that
-    /// goes away leaves a hash running, and it counts until it is done.
+    /// Runs `work` on a blocking thread. The thread returns the permit, not the caller: a hash whose caller was
+    /// cancelled still counts until it is done.
     async fn run<T: Send + 'static>(
         &self,
         purpose: Purpose,

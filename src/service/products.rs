@@ -1,4 +1,4 @@
-//! Products: what drops sell.
+//! Products: the catalogue that drops sell from.
 
 use super::keys::Attempt;
 use super::{
@@ -16,60 +16,60 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A variant as its creator describes it.
+/// A variant in a request.
 #[derive(Clone, Debug)]
 pub struct VariantChange {
-    /// One that the product has already; a new one if absent.
+    /// An existing variant of the product; a new one if absent.
     pub id: Option<VariantId>,
-    /// What buyers call it.
+    /// The name that buyers see.
     pub name: String,
     /// The product's price if absent.
     pub price: Option<Money>,
 }
 
-/// A product to add, already validated field by field.
+/// A product to add; every field is valid.
 #[derive(Clone, Debug)]
 pub struct NewProduct {
-    /// Its name.
+    /// The name that buyers see.
     pub name: String,
-    /// May be empty.
+    /// The description; may be empty.
     pub description: String,
-    /// The usual price.
+    /// The usual price; a drop may set another.
     pub price: Money,
-    /// Its pictures.
+    /// In the order of display.
     pub images: Vec<Image>,
-    /// What else is to be known of it.
+    /// Further facts by name.
     pub attributes: Attributes,
-    /// What it comes in. None has an id.
+    /// Variants without ids; empty if there is no choice.
     pub variants: Vec<VariantChange>,
 }
 
-/// What becomes of a product's attributes.
+/// A change of a product's attributes.
 #[derive(Clone, Debug, Default)]
 pub enum AttributesChange {
-    /// They stay.
+    /// The attributes stay.
     #[default]
     Keep,
-    /// All of them go.
+    /// All attributes are removed.
     Clear,
-    /// These get values, or go where there is none. The others stay.
+    /// Sets the attributes with a value and removes those without. Others stay.
     Merge(BTreeMap<String, Option<Attribute>>),
 }
 
-/// What to change in a product; what is absent stays. Already validated field by field.
+/// A change of a product; absent fields stay. Every field is valid.
 #[derive(Clone, Debug, Default)]
 pub struct ProductChange {
-    /// Its name.
+    /// The new name.
     pub name: Option<String>,
-    /// May be empty.
+    /// The new description; may be empty.
     pub description: Option<String>,
-    /// The usual price.
+    /// The new usual price.
     pub price: Option<Money>,
-    /// All its pictures.
+    /// Replaces all images.
     pub images: Option<Vec<Image>>,
-    /// What else is to be known of it.
+    /// The change of the attributes.
     pub attributes: AttributesChange,
-    /// All that it comes in. What is not named goes.
+    /// Replaces all variants. Omitted ones are removed.
     pub variants: Option<Vec<VariantChange>>,
 }
 
@@ -81,7 +81,6 @@ pub struct Products {
 }
 
 impl Products {
-    /// Over a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self { store, clock }
@@ -128,7 +127,7 @@ impl Products {
         self.store.product(id).await?.ok_or_else(|| Failure::new(Code::ProductNotFound))
     }
 
-    /// Newest first, those before `after`; fewer than `limit` where they are large.
+    /// Newest first, those before `after`; fewer than `limit` if they are large.
     ///
     /// # Errors
     /// `database_unavailable`.
@@ -145,11 +144,12 @@ impl Products {
         Ok(page_found(self.store.products(filter, after, limit + 1).await?, limit, weigh))
     }
 
-    /// Changes what is given. Drops that were scheduled before keep the names and prices of their time.
+    /// Changes the given fields. Drops scheduled earlier keep their names and prices.
     ///
     /// # Errors
-    /// `product_not_found`, `forbidden`, `precondition_failed`, `conflicting_fields` (variants that it does not have, currencies, the sum of its
-    /// attributes), `overloaded` where others change it all the time, `database_unavailable`.
+    /// `product_not_found`, `forbidden`, `precondition_failed`, `conflicting_fields` (variants that it does not have,
+    /// currencies, the total size of its attributes), `overloaded` after too many concurrent changes,
+    /// `database_unavailable`.
     pub async fn change(
         &self,
         caller: &Caller,
@@ -160,7 +160,7 @@ impl Products {
         self.rewrite(caller, id, "product_changed", only_if, |product| changed(product, change)).await
     }
 
-    /// Takes it out of the lists, where it gets no new drops, or brings it back. Repeated: unchanged.
+    /// Archives a product, so that lists omit it and it gets no new drops, or restores it. Repeated: unchanged.
     ///
     /// # Errors
     /// As [`Products::change`].
@@ -178,7 +178,7 @@ impl Products {
         self.rewrite(caller, id, act, only_if, |product| Ok(Product { status, ..product.clone() })).await
     }
 
-    /// Reads, changes and writes, again if somebody else wrote in between. A change that changes nothing leaves no trace.
+    /// Reads, changes and writes, again after a concurrent write. A change without effect writes nothing.
     async fn rewrite(
         &self,
         caller: &Caller,
@@ -211,7 +211,7 @@ fn named(VariantChange { name, price, .. }: VariantChange, id: VariantId) -> Pro
     ProductVariant { id, name, price }
 }
 
-/// The product with the change made, if that leaves it whole.
+/// The changed product, if its fields do not contradict each other.
 fn changed(old: &Product, change: &ProductChange) -> Result<Product, Failure> {
     let mut errors = Vec::new();
     let mut new = old.clone();
@@ -249,7 +249,7 @@ fn changed(old: &Product, change: &ProductChange) -> Result<Product, Failure> {
     if errors.is_empty() { Ok(new) } else { Err(Failure::conflicting(errors)) }
 }
 
-/// What is wrong with a product although each of its fields is right. `prices`: the variants' own, in their order.
+/// Contradictions between valid fields of a product. `prices`: the variants' own, in order.
 #[must_use]
 pub fn contradictions(price: Money, prices: &[Option<Money>], attributes: &Attributes) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -269,7 +269,7 @@ pub fn contradictions(price: Money, prices: &[Option<Money>], attributes: &Attri
     errors
 }
 
-/// For the audit trail: which fields changed, and the price, since money depends on it.
+/// The detail of the audit line: the changed fields, and the price, because money depends on it.
 fn difference(old: &Product, new: &Product) -> serde_json::Value {
     let fields: Vec<&str> = [
         ("name", old.name != new.name),

@@ -1,22 +1,23 @@
-//! Up to where in the journal each buyer's own orders go, so that a list of them waits for these and for nobody else's.
+//! The journal sequence of each buyer's newest order, so that a list waits until SQL has the buyer's own orders, and
+//! not for others.
 
 use crate::domain::UserId;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Numbers that are kept. Buyers that share one wait for each other's orders, too: among a million buyers with an order that SQL
-/// lacks, for fifteen others'.
+/// The number of counters. Buyers on one counter also wait for each other's orders: among a million buyers with an
+/// order that SQL lacks, for fifteen others'.
 const PLACES: usize = 1 << 16;
 
-/// Cheap to clone. Noting takes no lock and no memory: each order does it.
+/// Cheap to clone. Updated by each order, without a lock or an allocation.
 #[derive(Clone)]
 pub(super) struct Recent {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// With a seed of this process: nobody chooses whom they share a place with.
+    /// Seeded per process: nobody can choose to share a counter with somebody.
     hash: RandomState,
     newest: Box<[AtomicU64]>,
 }
@@ -29,12 +30,13 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// A buyer was told of an order that is in the journal at `sequence`, or before.
+    /// Records that a buyer has the answer to an order that is in the journal at `sequence` or before.
     pub fn note(&self, buyer: UserId, sequence: u64) {
         self.place(buyer).fetch_max(sequence, Ordering::AcqRel);
     }
 
-    /// Where the newest order that this buyer was told of is, or later. 0 if there is none since this process began.
+    /// The sequence of this buyer's newest acknowledged order, or a later one. 0 if there is none since this process
+    /// started.
     pub fn newest(&self, buyer: UserId) -> u64 {
         self.place(buyer).load(Ordering::Acquire)
     }

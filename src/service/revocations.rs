@@ -1,8 +1,8 @@
-//! Access tokens that ended before their time: after a log-out, a new password, a deletion. They are verified without the database, so what
-//! was revoked is kept in memory, for as long as an access token may last, and asked on every request.
+//! Revoked access tokens: after a logout, a new password, a deletion. Tokens are verified without the database, so
+//! revocations are kept in memory, for the lifetime of an access token, and checked on every request.
 //!
-//! It is filled from the database at the start and looks there again every other second, because an operator's command or a write whose
-//! answer was lost revokes too.
+//! They are read from the database at startup and every two seconds, because an operator's command, or a write with a
+//! lost answer, revokes too.
 
 use super::clock::Clock;
 use super::{Hub, Outage};
@@ -17,23 +17,24 @@ use std::sync::{
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How long a revocation is kept, in milliseconds: no access token that it ends lasts longer. One lasts whole seconds.
+/// How long a revocation is kept, in milliseconds: longer than any access token that it ends, because lifetimes are
+/// whole seconds.
 const KEPT_MS: i64 = (ACCESS_TOKEN_SECONDS_MAX as i64 + 1) * 1_000;
-/// How often the database is looked at.
+/// How often the database is read.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How far back, in milliseconds: a transaction is committed some time after the time that it writes down.
+/// How far back each read goes, in milliseconds: a transaction commits some time after its timestamp.
 const LOOK_BACK_MS: i64 = 60_000;
 
-/// What was revoked. Cheap to clone.
+/// The revocations in memory. Cheap to clone.
 #[derive(Clone)]
 pub struct Revocations(Arc<Inner>);
 
 struct Inner {
     clock: Clock,
     outage: Outage,
-    /// Counts what was added, so that one who has asked before knows that nothing is new.
+    /// Counts additions, so that an earlier check can be reused while nothing is new.
     generation: AtomicU64,
-    /// Tokens issued then or before are as good as expired, in milliseconds: set where there is no room for more.
+    /// Tokens issued at this time or before count as expired, in milliseconds: set when the memory bound is reached.
     floor: AtomicI64,
     book: RwLock<Book>,
     sessions: OnceLock<Hub>,
@@ -43,7 +44,7 @@ struct Inner {
 struct Book {
     accounts: HashMap<UserId, u32>,
     logins: HashSet<Uuid>,
-    /// In the order in which they were added; each with when it may be forgotten.
+    /// In the order of addition; each with its time of removal.
     queue: VecDeque<(Timestamp, Entry)>,
 }
 
@@ -54,7 +55,7 @@ enum Entry {
 }
 
 impl Revocations {
-    /// Nothing is revoked yet.
+    /// Starts without revocations.
     #[must_use]
     pub fn new(clock: Clock, outage: Outage) -> Self {
         Self(Arc::new(Inner {
@@ -67,19 +68,19 @@ impl Revocations {
         }))
     }
 
-    /// In which tokens last longer, and so do revocations.
+    /// The outage state: in an outage tokens last longer, and so do revocations.
     #[must_use]
     pub fn outage(&self) -> &Outage {
         &self.0.outage
     }
 
-    /// From now on, the sessions of those whose tokens are revoked are closed.
+    /// From now on, sessions with revoked tokens are closed.
     pub fn close_sessions_of(&self, hub: Hub) {
-        // A second hub would have the same sessions.
+        // Only the first hub counts; a second one would have the same sessions.
         let _ = self.0.sessions.set(hub);
     }
 
-    /// Changes with everything that is revoked.
+    /// Changes with every revocation.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Acquire)
@@ -96,13 +97,14 @@ impl Revocations {
             || book.accounts.get(&user).is_some_and(|version| Revocation::Below(*version).covers(login))
     }
 
-    /// Whether a token that was issued at that time has to be renewed, because there was no room to remember what was revoked then.
+    /// Whether a token issued at that time has to be renewed, because the revocations of that time were dropped at the
+    /// memory bound.
     #[must_use]
     pub fn forgot(&self, issued_at: Timestamp) -> bool {
         issued_at.as_millis() <= self.0.floor.load(Ordering::Acquire)
     }
 
-    /// Revokes now: returns after every request that comes later is refused.
+    /// Revokes now: all requests that start after this returns are refused.
     pub fn add(&self, user: UserId, what: Revocation) {
         self.add_at(user, what, self.0.clock.steady());
     }
@@ -130,14 +132,15 @@ impl Revocations {
         }
     }
 
-    /// Rather than forget what was revoked, every token has to be renewed, which costs each client one request.
+    /// At the memory bound every token has to be renewed, which costs each client one request. No revocation is lost
+    /// that way.
     fn raise_floor(&self, now: Timestamp) {
         tracing::warn!(bound = REVOCATIONS_MAX, "too many revocations at once: every access token has to be renewed");
         self.0.floor.fetch_max(now.as_millis(), Ordering::Release);
         self.0.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Adds what the database remembers since `moment` and somewhat before.
+    /// Adds the database's revocations since `moment`, minus `back_ms`.
     ///
     /// # Errors
     /// As the store.
@@ -153,7 +156,7 @@ impl Revocations {
         Ok(())
     }
 
-    /// Adds what was revoked before the start, as far back as a token may last.
+    /// Adds revocations from before the start, as far back as a token may last.
     ///
     /// # Errors
     /// As the store.
@@ -161,8 +164,8 @@ impl Revocations {
         self.fill(store, self.0.clock.moment(), KEPT_MS + LOOK_BACK_MS).await
     }
 
-    /// Looks into the database again and again. Runs until the task is dropped. While the database is away nothing can be revoked
-    /// there; afterwards it goes on from where it was.
+    /// Reads the database periodically. Runs until the task is dropped. While the database is away nothing can be
+    /// revoked there; afterwards it continues where it was.
     pub async fn follow(self, store: Arc<dyn Store>) {
         let mut seen = self.0.clock.moment();
         loop {
@@ -176,15 +179,16 @@ impl Revocations {
     }
 }
 
-/// When something was revoked, by this process's steady clock. What this process wrote has its steady clock's time, what another one wrote may
-/// have the time of day, and the two may lie far apart: it is the clock by which it is nearer. A revocation that is kept too long ends no good token.
+/// A revocation's time by this process's steady clock. This process writes its steady time, another one may write the
+/// wall clock's, and the two may be far apart: the clock with the nearer time is assumed. A revocation kept too long
+/// ends no valid token.
 fn steady(at: Timestamp, now: Moment) -> Timestamp {
     let age = |by: Timestamp| by.millis_since(at).max(at.millis_since(by));
     now.steady.plus_millis(-age(now.steady).min(age(now.wall)))
 }
 
 impl Book {
-    /// Whether it is new.
+    /// Adds a revocation. Returns whether it is new.
     fn insert(&mut self, user: UserId, what: Revocation, until: Timestamp) -> bool {
         let entry = match what {
             Revocation::Below(version) => {

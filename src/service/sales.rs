@@ -1,4 +1,4 @@
-//! The seller's side of orders: what was sold in a drop, refunds, and what happened to an order.
+//! The seller's side of orders: a drop's orders, refunds, and an order's history.
 
 use super::creators::page;
 use super::drops::not_revived;
@@ -14,25 +14,24 @@ use crate::storage::Store;
 use futures_util::{Stream, stream};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-/// How long a list waits until everything that its drop has decided is in SQL.
+/// How long a list waits until SQL has every decision of its drop.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Orders read at a time for an export.
+/// Orders read in one query of an export.
 const EXPORT_PAGE: u32 = 1_000;
 
-/// One step in an order's life.
+/// One step in an order's history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transition {
     /// `reserved`, `released`, `confirmed`, `refund_due` or `refunded`.
     pub kind: String,
-    /// When.
     pub at: Timestamp,
-    /// Why, of a release or a refund.
+    /// The reason of a release or a refund.
     pub reason: Option<String>,
 }
 
-/// Orders of a drop as they are sold, with what a table of them needs.
+/// All orders of a drop, with the names of its variants.
 pub struct Export {
-    /// What the variants are called.
+    /// The variants' names.
     pub variants: HashMap<VariantId, String>,
     store: Arc<dyn Store>,
     drop: DropId,
@@ -47,16 +46,15 @@ pub struct Sales {
 }
 
 impl Sales {
-    /// Over these.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, registry: Registry, projection: Projection) -> Self {
         Self { store, registry, projection }
     }
 
-    /// Gives the money of a confirmed order back, and its units. Repeated: unchanged.
+    /// Refunds a confirmed order and frees its units. Repeated: unchanged.
     ///
     /// # Errors
-    /// `order_not_found` (also for whoever may not know of it), `forbidden` for its buyer, `order_not_confirmed`.
+    /// `order_not_found` (also for callers who may not know of it), `forbidden` for its buyer, `order_not_confirmed`.
     pub async fn refund(&self, caller: &Caller, id: OrderId, attempt: &Attempt) -> Result<OrderView, Failure> {
         let (handle, order) = locate(&self.registry, &*self.store, &self.projection, id).await?;
         match caller.may_manage(self.creator_of(handle.as_deref(), order.drop_id).await?) {
@@ -92,7 +90,7 @@ impl Sales {
         revived.map_err(not_revived)?.ok_or_else(|| Failure::new(Code::DropNotFound))
     }
 
-    /// What happened to an order, oldest first: for its buyer, the creator and admins.
+    /// An order's history, oldest first: for its buyer, the creator and admins.
     ///
     /// # Errors
     /// `order_not_found`, `database_unavailable`.
@@ -115,7 +113,7 @@ impl Sales {
             .chain(step("confirmed", order.confirmed_at, None))
             .chain(step("refunded", order.refunded_at, None))
             .collect();
-        // At the same time, in the order of a life.
+        // Steps at the same time are sorted in the order of an order's life.
         let rank = |kind: &str| ["reserved", "released", "confirmed", "refund_due"].iter().position(|k| *k == kind);
         steps.sort_by_key(|step| (step.at, rank(&step.kind).unwrap_or(usize::MAX)));
         Ok(steps)
@@ -136,7 +134,7 @@ impl Sales {
         Ok(page(self.store.drop_orders(drop, after, limit + 1).await?, limit))
     }
 
-    /// All orders of a drop, to be read page by page.
+    /// All orders of a drop, for reading page by page.
     ///
     /// # Errors
     /// As [`Sales::list`].
@@ -147,7 +145,7 @@ impl Sales {
         Ok(Export { variants, store: Arc::clone(&self.store), drop })
     }
 
-    /// Whether the caller may see what a drop has sold; waits until SQL has it.
+    /// Checks that the caller may see a drop's orders; waits until SQL has them.
     async fn open(&self, caller: &Caller, drop: DropId) -> Result<(), Failure> {
         let handle = self.registry.get(drop);
         caller.may_manage(self.creator_of(handle.as_deref(), drop).await?)?;

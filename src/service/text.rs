@@ -1,25 +1,25 @@
-//! What people may write into a field: one rule for names, titles, longer texts and whatever else is shown to others.
+//! Validation of user texts: one rule for names, titles, longer texts and all other public texts.
 
 use icu_properties::CodePointSetData;
 use icu_properties::props::{BidiControl, DefaultIgnorableCodePoint};
 use std::{borrow::Cow, iter::Peekable, ops::RangeInclusive, str::Chars};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// Why a text is not taken: the end of a sentence that begins with the field's name.
+/// Why a text is refused: the end of a sentence that begins with the field's name.
 pub type Reason = Cow<'static, str>;
 
-/// One line, without the white space around it, composed (NFC). `chars`: how many characters it may have as it comes.
+/// Validates one line: trims white space and composes it (NFC). `chars`: the allowed number of characters of the input.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The fault.
 pub fn line(text: String, chars: RangeInclusive<usize>) -> Result<String, Reason> {
     checked(text, chars, false)
 }
 
-/// Text of several lines, otherwise as [`line()`].
+/// Validates text of several lines, otherwise as [`line()`].
 ///
 /// # Errors
-/// What is wrong with it.
+/// The fault.
 pub fn lines(text: String, chars: RangeInclusive<usize>) -> Result<String, Reason> {
     checked(text, chars, true)
 }
@@ -56,8 +56,8 @@ const JOINER: char = '\u{200d}';
 const BLACK_FLAG: char = '\u{1f3f4}';
 const END_OF_TAGS: char = '\u{e007f}';
 
-/// A character with which a text can pass for another one, or for nothing at all: it is invisible, or changes the
-/// direction of others. What emoji and scripts need is no such character where they need it.
+/// Finds a character that makes a text pass for another one, or for nothing at all: it is invisible, or changes the
+/// direction of others. The ones that emoji and scripts need are allowed where they need them.
 fn hidden(text: &str, of_several_lines: bool) -> Option<char> {
     let (invisible, turning) =
         (CodePointSetData::new::<DefaultIgnorableCodePoint>(), CodePointSetData::new::<BidiControl>());
@@ -71,9 +71,9 @@ fn hidden(text: &str, of_several_lines: bool) -> Option<char> {
         }
         if invisible.contains(c) {
             let shapes_something = match c {
-                // Between letters of scripts that join them, and between emoji.
+                // Allowed between letters of joining scripts, and between emoji.
                 NON_JOINER | JOINER => !before.is_ascii() && rest.peek().is_some_and(|next| !next.is_ascii()),
-                // A keycap is a digit, this, and the key around it.
+                // A keycap is a digit, this character, and the enclosing key.
                 '\u{fe00}'..='\u{fe0f}' if before.is_ascii() => {
                     matches!(before, '0'..='9' | '#' | '*') && rest.peek() == Some(&'\u{20e3}')
                 }
@@ -81,7 +81,7 @@ fn hidden(text: &str, of_several_lines: bool) -> Option<char> {
                 '\u{e0020}'..=END_OF_TAGS => before == BLACK_FLAG && skip_tags(c, &mut rest),
                 _ => false,
             };
-            // Two in a row shape nothing; an emoji's own variant may be joined to another.
+            // Two in a row have no effect; an emoji's variant selector may be followed by a joiner.
             let twice = invisible.contains(before) && !(c == JOINER && ('\u{fe00}'..='\u{fe0f}').contains(&before));
             if !shapes_something || twice {
                 return Some(c);
@@ -92,7 +92,7 @@ fn hidden(text: &str, of_several_lines: bool) -> Option<char> {
     None
 }
 
-/// Skips the letters of a flag, such as Scotland's; whether they came to their end.
+/// Skips the tag letters of a flag, such as Scotland's; returns whether they are terminated.
 fn skip_tags(first: char, rest: &mut Peekable<Chars>) -> bool {
     let mut last = first;
     while let Some(tag) = rest.next_if(|next| ('\u{e0020}'..=END_OF_TAGS).contains(next)) {

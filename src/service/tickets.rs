@@ -1,5 +1,5 @@
-//! Tickets: a browser cannot send a header with a WebSocket or an event stream, and an access token in an address would end up
-//! in logs. A ticket may: it opens one session, soon, and then is worth nothing.
+//! Tickets for sessions: a browser cannot send a header with a WebSocket or an event stream, and an access token in a
+//! URL would end up in logs. A ticket may: it opens one session, within seconds, and is then invalid.
 
 use super::clock::Clock;
 use super::tokens::Access;
@@ -12,10 +12,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// 192 random bits.
+/// 192 random bits; 32 characters in base64.
 type Secret = [u8; 24];
 
-/// Issues and takes tickets. Cheap to clone. In memory only: a restart ends all of them.
+/// Issues and redeems tickets. Cheap to clone. In memory only: a restart invalidates all of them.
 #[derive(Clone)]
 pub struct Tickets {
     clock: Clock,
@@ -25,22 +25,22 @@ pub struct Tickets {
 #[derive(Default)]
 struct Book {
     good: HashMap<Secret, (Access, Timestamp)>,
-    /// In the order in which they end.
+    /// In the order of expiry.
     queue: VecDeque<(Timestamp, Secret)>,
     by_user: HashMap<UserId, VecDeque<Secret>>,
 }
 
 impl Tickets {
-    /// None yet.
+    /// Starts without tickets.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { clock, book: Arc::default() }
     }
 
-    /// A ticket for whoever has this access, and when it ends. A user's oldest makes room for the newest.
+    /// Issues a ticket for this access, and returns when it expires. A user's newest replaces the oldest at the bound.
     ///
     /// # Errors
-    /// `overloaded` where too many are out.
+    /// `overloaded` if too many tickets are valid.
     pub fn issue(&self, access: Access) -> Result<(String, Timestamp), Failure> {
         let now = self.clock.steady();
         let until = now.plus_millis(TICKET_MS).min(access.expires_at);
@@ -61,7 +61,7 @@ impl Tickets {
         Ok((URL_SAFE_NO_PAD.encode(secret), self.clock.wall_at(until)))
     }
 
-    /// What a ticket opens. Once.
+    /// Redeems a ticket, once.
     ///
     /// # Errors
     /// `unauthenticated`.
@@ -130,7 +130,7 @@ mod tests {
         access.expires_at = clock.steady().plus_millis(5_000);
         let (text, until) = tickets.issue(access).unwrap();
         assert!(until.millis_since(clock.now()) <= 5_000);
-        // Whatever the wall clock is set to meanwhile.
+        // The wall clock does not matter.
         clock.step(-3_600_000);
         clock.shift(5_001);
         assert!(tickets.redeem(&text).is_err());

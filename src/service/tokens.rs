@@ -1,4 +1,4 @@
-//! Access tokens (short-lived, verified without the database) and refresh tokens (opaque, kept only as a hash).
+//! Access tokens (short-lived, verified without the database) and refresh tokens (opaque, stored only as a hash).
 
 use super::Outage;
 use super::revocations::Revocations;
@@ -15,25 +15,26 @@ use uuid::Uuid;
 
 /// `iss` of every access token.
 const ISSUER: &str = "livedrop";
-/// The longest access token that we look at; ours are about 250 bytes.
+/// The longest access token that is verified; issued ones have about 250 bytes.
 const ACCESS_TOKEN_BYTES_MAX: usize = 1_024;
-/// How long a refresh token is good for when nobody uses it: 30 days.
+/// How long an unused refresh token is valid: 30 days, in milliseconds.
 const REFRESH_TOKEN_MS: i64 = 30 * 24 * 3_600 * 1_000;
-/// How long a used refresh token may come again: its answer may have been lost on the way (RFC 9700, section 4.14).
+/// How long a used refresh token may be repeated, in milliseconds: its answer may have been lost (RFC 9700, section
+/// 4.14).
 pub const REFRESH_GRACE_MS: i64 = 10_000;
 
-/// What an account may do beyond its own things.
+/// The rights of an account beyond its own objects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Buyers and creators.
+    /// A buyer or creator, without further rights.
     User,
-    /// Those who run the platform.
+    /// An operator of the platform.
     Admin,
 }
 
 impl Role {
-    /// Its name.
+    /// The name in tokens and in SQL.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,18 +50,16 @@ impl Role {
     }
 }
 
-/// What a valid access token says.
+/// The contents of a valid access token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Access {
-    /// Whose it is.
     pub user: UserId,
-    /// What they may do.
     pub role: Role,
-    /// Which login it was given to.
+    /// The login that it was issued to.
     pub login: Login,
-    /// When it was issued, by the clock that never steps.
+    /// When it was issued, by the steady clock.
     pub issued_at: Timestamp,
-    /// When it ends, or is to be looked at again, by the same.
+    /// When it expires or has to be checked again, by the steady clock.
     pub expires_at: Timestamp,
 }
 
@@ -70,7 +69,7 @@ struct Claims {
     iat: i64,
     exp: i64,
     role: Role,
-    /// The login. A token without one is of a version that could not revoke it.
+    /// The login. A token without one is from a version that could not revoke it.
     sid: Option<Uuid>,
     /// The account's token version.
     #[serde(default)]
@@ -79,7 +78,7 @@ struct Claims {
     iss: &'static str,
 }
 
-/// Issues and verifies. Cheap to clone.
+/// Issues and verifies tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokens(Arc<Inner>);
 
@@ -99,13 +98,13 @@ impl Tokens {
         Self::with(secret, access_seconds, clock, Outage::default())
     }
 
-    /// The same; in an `outage` they last longer.
+    /// Like [`Self::new`], with the state of `outage`, in which tokens last longer.
     #[must_use]
     pub fn with(secret: &[u8], access_seconds: u32, clock: Clock, outage: Outage) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "sub", "iss"]);
-        // Expiry is ours to check: with our clock, and with an answer of its own.
+        // Expiry is checked separately: with this clock, and with its own failure code.
         validation.validate_exp = false;
         validation.validate_aud = false;
         Self(Arc::new(Inner {
@@ -118,47 +117,47 @@ impl Tokens {
         }))
     }
 
-    /// Which of them ended before their time.
+    /// The revoked tokens.
     #[must_use]
     pub fn revocations(&self) -> &Revocations {
         &self.0.revocations
     }
 
-    /// The time of day, for what is recorded of accounts.
+    /// The wall clock, for timestamps of accounts.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
 
-    /// The time by which tokens last: a clock that never steps. A wall clock that is set ahead ends no session, and one that is set back makes
-    /// none longer.
+    /// The steady clock, by which token lifetimes are measured. Setting the wall clock ends no session and prolongs
+    /// none.
     #[must_use]
     pub fn steady(&self) -> Timestamp {
         self.0.clock.steady()
     }
 
-    /// How long an access token lasts.
+    /// Lifetime of an access token.
     #[must_use]
     pub fn access_seconds(&self) -> u32 {
         self.0.access_seconds
     }
 
-    /// A new access token.
+    /// Signs a new access token.
     #[must_use]
     pub fn issue(&self, user: UserId, role: Role, login: Login) -> String {
         let now = self.steady();
         let iat = now.as_millis() / 1_000;
-        // Whole seconds: it lasts no shorter than it says.
+        // Rounded up to whole seconds: it is valid at least as long as announced.
         let exp = now.plus_millis(i64::from(self.0.access_seconds) * 1_000 + 999).as_millis() / 1_000;
         let claims = Claims { sub: user, iat, exp, role, sid: Some(login.id), ver: login.version, iss: ISSUER };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding)
             .expect("claims of plain fields always sign")
     }
 
-    /// What the token says, if we signed it and it has neither ended nor been revoked. No I/O.
+    /// Verifies a token's signature, expiry and revocation. No I/O.
     ///
     /// # Errors
-    /// `token_expired`, `token_revoked`, or `unauthenticated` for anything else that is wrong with it.
+    /// `token_expired`, `token_revoked`, or `unauthenticated` for any other fault.
     pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<Access, Failure> {
         let token = token.as_ref();
         let invalid = || Failure::with(Code::Unauthenticated, "The access token is not valid");
@@ -174,7 +173,7 @@ impl Tokens {
         self.still(Access { user: claims.sub, role: claims.role, login, issued_at, expires_at })
     }
 
-    /// What was said by a token that was verified before, if it has neither ended nor been revoked since.
+    /// Checks a token that was verified before: whether it has expired or was revoked since.
     ///
     /// # Errors
     /// `token_expired`, `token_revoked`.
@@ -187,8 +186,8 @@ impl Tokens {
         if revocations.forgot(access.issued_at) { Err(Failure::new(Code::TokenExpired)) } else { Ok(access) }
     }
 
-    /// The same where `seen` is [`Revocations::generation`] from before it was last asked: what was revoked is looked at only where something
-    /// was.
+    /// Like [`Self::still`]. `seen` is [`Revocations::generation`] at the last check: revocations are searched only if
+    /// there are new ones.
     ///
     /// # Errors
     /// As [`Tokens::still`].
@@ -202,7 +201,7 @@ impl Tokens {
         Ok(access)
     }
 
-    /// While the database is away, a token that has ended since stays good, for a while each time.
+    /// While the database is away, a token that has expired since stays valid, for a limited time per check.
     fn unexpired(&self, access: Access) -> Result<Access, Failure> {
         let now = self.steady();
         if now < access.expires_at {
@@ -213,11 +212,11 @@ impl Tokens {
         Ok(Access { expires_at, ..access })
     }
 
-    /// The refresh token that the one of that text is exchanged for. It is the same whenever it is asked for, so that an answer that was lost
-    /// can be given again; without the secret nobody can tell it from a random one.
+    /// The successor of a refresh token. It is the same on each call, so that a lost answer can be repeated; without
+    /// the secret it cannot be told from a random one.
     #[must_use]
     pub fn successor(&self, refresh_token: &str) -> String {
-        // No access token is signed over such a text: theirs has no space.
+        // No access token is signed over such a text: it has a space.
         let text = format!("successor of {refresh_token}");
         jsonwebtoken::crypto::sign(text.as_bytes(), &self.0.encoding, Algorithm::HS256).expect("any text can be signed")
     }
@@ -245,7 +244,8 @@ pub fn refresh_row(text: &str, user: UserId, family: Uuid, now: Timestamp) -> Re
     }
 }
 
-/// By what the store finds a refresh token. A plain hash will do: 256 random bits need no salt and no slowness.
+/// The key of a refresh token in the store. A plain hash is enough: 256 random bits need neither a salt nor a slow
+/// hash.
 #[must_use]
 pub fn refresh_hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!((access.user, access.role), (user, Role::Admin));
         assert_eq!(access.login, LOGIN);
         assert!((9_900..11_000).contains(&access.expires_at.millis_since(tokens.steady())));
-        // Nobody gets older or younger because a clock is set.
+        // Setting the wall clock changes no lifetime.
         clock.step(3_600_000);
         assert!(tokens.verify(&token).is_ok());
         clock.step(-7_200_000);
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(tokens.still_since(newer, &seen).unwrap_err().code, Code::TokenRevoked);
     }
 
-    /// Three lifetimes of a token without a database, by a clock that is moved.
+    /// Three token lifetimes without a database, by a clock that the test moves.
     #[test]
     fn tokens_last_through_an_outage_unless_they_are_revoked() {
         let (clock, outage) = (Clock::default(), Outage::default());
@@ -387,7 +387,7 @@ mod tests {
             assert_eq!(code(&tokens, &past), Code::TokenExpired, "it had ended before");
             assert_eq!(code(&tokens, &ended), Code::TokenRevoked);
         }
-        // However long it takes, what was revoked is not forgotten.
+        // Revocations are kept for any length of the outage.
         clock.shift(i64::from(crate::domain::limits::ACCESS_TOKEN_SECONDS_MAX) * 2_000);
         tokens.revocations().add(UserId::new(), Revocation::Below(1));
         assert!(tokens.verify(&good).is_ok());

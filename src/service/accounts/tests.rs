@@ -1,4 +1,4 @@
-//! Accounts over a real SQLite file, and a clock that a test may shift.
+//! Accounts in a real SQLite file, with a clock that tests can move.
 
 use super::*;
 use crate::domain::TraceId;
@@ -44,7 +44,7 @@ fn email(text: &str) -> Email {
     identity::new_email(text.to_owned()).expect("an address")
 }
 
-/// The hash of a password from when they were hashed as they were typed.
+/// The hash of a password in the form in which it was typed, as older versions stored it.
 async fn hashed_as_typed(password: &str) -> String {
     let about = ["x@example.com", "x"].map(str::to_owned);
     let text = NewPassword { text: password.to_owned(), about, pointer: "" };
@@ -83,7 +83,7 @@ async fn a_refresh_token_used_again_within_the_grace_gets_the_same_successor() {
     let again = accounts.refresh(&first).await.unwrap();
     assert_eq!(again.refresh_token, second);
     tokens.verify(&again.access_token).unwrap();
-    // Where the successor was exchanged too, its successor: the one that works.
+    // The successor was exchanged too: its own successor is returned, which is valid.
     let third = accounts.refresh(&second).await.unwrap().refresh_token;
     assert_ne!(second, third);
     assert_eq!(accounts.refresh(&first).await.unwrap().refresh_token, third);
@@ -136,7 +136,7 @@ async fn whatever_ends_a_login_ends_its_access_tokens_at_once() {
     accounts.delete(&mine, new).await.unwrap();
     assert_eq!(code(good(&last)), Code::TokenRevoked);
 
-    // A server that starts now knows it from the database.
+    // A server that starts now reads it from the database.
     let started = Revocations::new(clock.clone(), crate::service::Outage::default());
     started.recover(&*accounts.store).await.unwrap();
     for signed in [&left, &stolen, &registered, &changed, &last] {
@@ -145,7 +145,7 @@ async fn whatever_ends_a_login_ends_its_access_tokens_at_once() {
     }
 }
 
-/// What a token says, for who has not heard of any revocation.
+/// The contents of a token, without any revocation.
 fn tokens_after_the_fact(token: &str, clock: &Clock) -> Access {
     Tokens::new(b"0123456789abcdef0123456789abcdef", 900, clock.clone()).verify(token).unwrap()
 }
@@ -159,7 +159,7 @@ async fn a_refresh_token_used_again_later_revokes_every_token_of_its_login_and_n
     clock.shift(REFRESH_GRACE_MS + 1);
     assert_eq!(code(accounts.refresh(&first).await), Code::RefreshTokenInvalid);
     assert_eq!(code(accounts.refresh(&second).await), Code::RefreshTokenInvalid);
-    // Revoked is revoked, grace or not.
+    // A revoked token stays revoked, within the grace period too.
     assert_eq!(code(accounts.refresh(&second).await), Code::RefreshTokenInvalid);
     accounts.refresh(&elsewhere).await.unwrap();
 }
@@ -185,7 +185,7 @@ async fn one_network_that_registers_and_logs_in_without_end_does_not_lock_others
     let World { accounts, .. } = &World::with_queue(queue.clone()).await;
     accounts.register(&VISITOR, ada()).await.unwrap();
     let flooder = Visitor { origin: Some("192.0.2.1".parse().unwrap()), ..VISITOR };
-    // Whoever has it does not give it back: the flood stands in line.
+    // The permit is not given back: the flood stays in the queue.
     let running = queue.permit(Purpose::Login, 0).await.unwrap();
     let flood = (0..300).map(|n| {
         let accounts = accounts.clone();
@@ -196,7 +196,7 @@ async fn one_network_that_registers_and_logs_in_without_end_does_not_lock_others
         })
     });
     let flood: Vec<_> = flood.collect();
-    // 32 registrations, and of those that were refused 32 logins.
+    // 32 registrations, and 32 logins of those that were refused.
     while queue.waiting() < 64 {
         tokio::task::yield_now().await;
     }
@@ -240,7 +240,7 @@ async fn accounts_from_before_there_were_keys_get_theirs_and_the_younger_twin_si
         accounts.store.insert_user(&user).await.unwrap();
         user.id
     };
-    // Hashed as it was typed, when that was what one did.
+    // Hashed as it was typed, as older versions did.
     let elder = old("caf\u{e9}@example.com", "cafe\u{301} au lait").await;
     let younger = old("cafe\u{301}@example.com", "correct horse").await;
     let other = old("b\u{fc}cher@example.com", "correct horse").await;
@@ -271,7 +271,7 @@ async fn logins_at_once_of_an_old_hash_all_succeed_and_so_does_a_change_of_the_p
     for signed in [one, two, three] {
         assert_eq!(signed.unwrap().account.user.id, user.id);
     }
-    // Beside a change of the password, either the login comes first, or the password is another one already.
+    // A concurrent change of the password either comes after the login, or makes the password wrong.
     let now = accounts.store.user(user.id).await.unwrap().unwrap().password_hash;
     assert!(accounts.store.renew_password_hash(user.id, &now, &hashed_as_typed(typed).await).await.unwrap());
     let caller =

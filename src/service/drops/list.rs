@@ -9,13 +9,13 @@ use crate::service::{Code, DropView, Failure, Page};
 use crate::storage::{DropFilter, DropRow, Phase};
 
 impl Drops {
-    /// Newest first, those before `after`. Drops in memory show their live stock and status.
+    /// Newest first, those before `after`. Drops in memory show their current stock and status.
     ///
     /// # Errors
-    /// `database_unavailable`, except for drops that are on sale: these are known without it.
+    /// `database_unavailable`, except for drops on sale: memory has all of them.
     pub async fn list(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Page<DropView>, Failure> {
         if in_memory(&filter) {
-            // Without a word from the database, for which a crowd would wait.
+            // Without a query, for which a crowd would wait.
             return match self.revocations.outage().is_on() {
                 true => Ok(self.list_in_memory(&filter, after, limit)),
                 false => match self.list_in_sql(filter, after, limit).await {
@@ -29,7 +29,7 @@ impl Drops {
         self.list_in_sql(filter, after, limit).await
     }
 
-    /// Of the drops that are on sale, which are all in memory.
+    /// Lists drops on sale, which are all in memory.
     fn list_in_memory(&self, filter: &DropFilter, after: Option<DropId>, limit: u32) -> Page<DropView> {
         let mut drops = filter.creator.map_or_else(|| self.registry.all(), |creator| self.registry.of_creator(creator));
         drops.retain(|drop| after.is_none_or(|after| drop.spec.id < after) && fits(filter, &drop.cell.read()));
@@ -60,13 +60,13 @@ impl Drops {
     }
 }
 
-/// Whether memory has every drop that fits: all that are on sale are there, and nothing but SQL knows who follows whom.
+/// Whether memory has every matching drop: all drops on sale are there, but only SQL has follows.
 fn in_memory(filter: &DropFilter) -> bool {
     let live = matches!(filter.status, Some(DropStatus::Live | DropStatus::SoldOut));
     filter.followed_by.is_none() && (live || filter.phase == Some(Phase::Live))
 }
 
-/// Whether a drop of the creator that is asked for is on sale and asked for.
+/// Whether a drop on sale matches the filter. The creator was checked before.
 fn fits(filter: &DropFilter, drop: &DropSnapshot) -> bool {
     let DropFilter { status, phase, creator: _, starts_from, starts_before, followed_by: _ } = *filter;
     matches!(drop.status, DropStatus::Live | DropStatus::SoldOut)

@@ -1,4 +1,5 @@
-//! Sends events over HTTP, as the HTTP binding of CloudEvents says for batches: one POST with an array, and 2xx says that they are taken.
+//! Sends events over HTTP by the HTTP binding of CloudEvents for batches: one POST with an array; a 2xx answer means
+//! that they are accepted.
 
 use super::{Sent, Target};
 use crate::actors::consumers::cloud_event::BATCH_MEDIA_TYPE;
@@ -14,19 +15,19 @@ use std::{str::FromStr, time::Duration};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
-/// How long a target may take to answer. Longer, and it counts as away.
+/// Time limit of a target's answer. Past it the target counts as unavailable.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of an answer that are read.
+/// Bytes read of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// Characters of an answer that go into a reason.
+/// Characters of an answer quoted in a reason.
 const ANSWER_CHARS_MAX: usize = 200;
 
-/// Where events go.
+/// The URL that receives events.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EventsUrl {
     host: String,
     port: u16,
-    /// As the `Host` field says it.
+    /// The value of the `Host` field.
     authority: String,
     path: String,
 }
@@ -53,14 +54,14 @@ impl FromStr for EventsUrl {
     }
 }
 
-/// A target behind a URL, over one connection that is kept.
+/// A target behind a URL, over one persistent connection.
 pub struct HttpTarget {
     url: EventsUrl,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl HttpTarget {
-    /// Connects when there is something to send.
+    /// Connects on the first batch.
     #[must_use]
     pub fn new(url: EventsUrl) -> Self {
         Self { url, connection: None }
@@ -72,7 +73,7 @@ impl HttpTarget {
         let socket = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| failed(&error))?;
         let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
         tokio::spawn(async move {
-            // The sender learns of a connection that ends.
+            // The sender notices when the connection ends.
             let _ = connection.await;
         });
         Ok(sender)
@@ -86,7 +87,7 @@ impl HttpTarget {
             .header(CONTENT_TYPE, BATCH_MEDIA_TYPE)
             .body(Full::new(batch))
             .map_err(|error| error.to_string())?;
-        // Taken out, so that one on which something went wrong, or took too long, is not used again.
+        // Taken out of `self`, so that a connection with an error or a timeout is not used again.
         let mut connection = match self.connection.take().filter(|connection| !connection.is_closed()) {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -103,7 +104,8 @@ impl HttpTarget {
     }
 }
 
-/// What is wrong with the events themselves is told from what is wrong with the target or the way there, which passes or is for the operator.
+/// Separates faults of the events themselves, which are permanent, from faults of the target or the network, which pass
+/// or need the operator.
 fn meaning(status: u16, text: &str) -> Sent {
     let said = || format!("the target answers {status} {text}").trim_end().to_owned();
     match status {

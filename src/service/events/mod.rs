@@ -1,9 +1,9 @@
-//! Sends what happens to the world as CloudEvents, at least once and in the journal's order: the offset is stored when the target has taken
-//! the events, so after a crash some are sent again, under the same ids.
+//! Sends events to another system as CloudEvents, at least once and in the journal's order. The offset is stored when
+//! the target has accepted the events, so after a crash some are sent again, under the same ids.
 //!
-//! What the target refuses for good is found by halving the batch, and set aside with its reason ([`DeadLetters`]); everything else goes on. A
-//! target that is away or silent delays events and nothing else: the journal keeps them within the bounds for consumers that lag, and past
-//! these an event says which records are missing.
+//! Events that the target refuses permanently are found by halving the batch, and set aside with the reason
+//! ([`DeadLetters`]); all others go on. An unavailable target delays events and nothing else: the journal keeps them
+//! within the bounds for consumers that lag, and past these an event names the missing records.
 
 mod http_target;
 #[cfg(test)]
@@ -22,7 +22,7 @@ use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
 
-/// See the module.
+/// The event sender as a consumer: it lags.
 pub const ABOUT: About = About {
     name: "events",
     effect: "sends CloudEvents over HTTP",
@@ -32,62 +32,62 @@ pub const ABOUT: About = About {
 
 /// Records of one batch: some hundred KiB of events.
 const BATCH_RECORDS_MAX: usize = 1_024;
-/// Events gather for so long, unless there are many.
+/// How long events are collected for a batch, unless there are many.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// So much may be sent again where only the database knows the offset.
+/// How often the offset is copied into the database: after the loss of the file, events of this period are sent again.
 const COPY_EVERY: Duration = Duration::from_secs(1);
 
-/// What became of a batch.
+/// The outcome of sending a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Sent {
-    /// The target has it.
+    /// The target accepted the batch.
     Taken,
-    /// The target does not want these very events, for this reason: it will not later either.
+    /// The target refuses these events permanently, for this reason.
     Refused(String),
-    /// Not known, or not now, for this reason.
+    /// Unknown, or not now, for this reason.
     Unavailable(String),
 }
 
-/// Why a batch is still in hand.
+/// Why a batch is not delivered yet.
 enum Undelivered {
-    /// One of its events is refused: which, is found in a part of it.
+    /// One of its events is refused: smaller parts will tell which.
     TooMany,
-    /// For this reason.
+    /// The target is unavailable, for this reason.
     Unavailable(String),
 }
 
-/// Who takes events: a JSON array of them at a time.
+/// A receiver of events: a JSON array of them at a time.
 pub trait Target {
-    /// Sends a batch.
+    /// Sends one JSON array of events.
     fn send(&mut self, batch: Bytes) -> impl Future<Output = Sent>;
 }
 
-/// What the consumer keeps in the data directory. Cheap to clone.
+/// The consumer's files in the data directory. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// How far it has come.
+    /// The last record with delivered events.
     pub offset: OffsetFile,
-    /// What was refused.
+    /// Refused events with their reasons.
     pub dead: DeadLetters,
 }
 
 impl Kept {
-    /// In this data directory.
+    /// The files in this data directory.
     #[must_use]
     pub fn new(data_dir: &Path) -> Self {
         Self { offset: OffsetFile::new(data_dir, ABOUT.name), dead: DeadLetters::new(data_dir, ABOUT.name) }
     }
 
-    /// After which record it goes on. `copy` is what the database knows, for a data directory without this. Where nothing is known it begins at
-    /// the journal's end, and that is kept at once.
+    /// The record after which the consumer starts. `copy` is the offset from the database, for a data directory without
+    /// the file. If neither is known it starts at the journal's end, and stores that at once.
     ///
     /// # Errors
-    /// Where the file cannot be read or written.
+    /// If the file cannot be read or written.
     pub fn resume(&self, journal: &JournalReader, first: u64, copy: Option<ConsumerOffset>) -> io::Result<u64> {
         let (id, epoch, last) = (journal.journal_id(), journal.epoch(), journal.durable());
         let copied = copy.filter(|copy| copy.epoch <= epoch).map(|copy| copy.sequence);
-        // 0 is what an operator says to begin with what there is.
+        // An operator sets 0 to start with the oldest record.
         match self.offset.load(id, epoch)?.or(copied) {
             Some(0) => Ok(first - 1),
             Some(sequence) if sequence <= last => Ok(sequence),
@@ -96,28 +96,28 @@ impl Kept {
     }
 }
 
-/// See the module.
+/// The consumer that sends events to a target.
 pub struct Events<T> {
     tail: Tail,
     target: T,
     kept: Kept,
     clock: Clock,
-    /// What is being sent, from this record of it on.
+    /// The run being sent, and the index of its next record.
     hand: Option<(Run, usize)>,
-    /// Records of the next batch, at most.
+    /// The largest number of records in the next batch.
     size: usize,
     gap: Option<Gap>,
 }
 
 impl<T: Target> Events<T> {
-    /// Goes on after this record.
+    /// Starts after this record.
     #[must_use]
     pub fn new(progress: Arc<Progress>, journal: &JournalReader, after: u64, kept: Kept, target: T) -> Self {
         let tail = Tail::new(progress, journal, after);
         Self { tail, target, kept, clock: Clock::default(), hand: None, size: BATCH_RECORDS_MAX, gap: None }
     }
 
-    /// Says what will not be sent.
+    /// Sends the event that reports a gap.
     async fn say_gap(&mut self, gap: Gap) -> Step {
         let event = CloudEvent::gap(self.tail.journal().journal_id(), gap, self.clock.now());
         let batch = match serde_json::to_vec(&[event]) {
@@ -133,7 +133,7 @@ impl<T: Target> Events<T> {
         }
     }
 
-    /// Sends the next records in hand, and keeps how far it has come.
+    /// Sends the next records of the current run, and stores the offset.
     async fn send(&mut self, run: Run, from: usize) -> Step {
         let to = run.records.len().min(from + self.size);
         let (last, at) = (run.first_sequence + to as u64 - 1, run.records[to - 1].at);
@@ -160,7 +160,7 @@ impl<T: Target> Events<T> {
         }
     }
 
-    /// Brings the events of these records to the target, or sets the only one of them aside.
+    /// Delivers the events of these records, or sets a single one aside.
     async fn deliver(&mut self, run: &Run, from: usize, to: usize) -> Result<(), Undelivered> {
         let (first, journal) = (run.first_sequence + from as u64, self.tail.journal().journal_id());
         let event = |(sequence, record)| CloudEvent::of(journal, sequence, record);
@@ -199,7 +199,7 @@ impl<T: Target> Events<T> {
     }
 }
 
-/// Not on a thread that others need.
+/// On a blocking thread, so that async tasks are not delayed.
 async fn on_disk<R: Send + 'static>(work: impl FnOnce() -> io::Result<R> + Send + 'static) -> io::Result<R> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
@@ -242,7 +242,8 @@ impl<T: Target> Consumer for Events<T> {
     }
 }
 
-/// Copies the offset into the database now and then, for ever: there it is part of a backup. While the database is away the file is enough.
+/// Copies the offset into the database periodically, forever, so that backups include it. While the database is away
+/// the file is enough.
 pub async fn copy_offset(progress: Arc<Progress>, journal: JournalReader, store: Arc<dyn Store>) {
     let mut copied = None;
     loop {
@@ -256,19 +257,19 @@ pub async fn copy_offset(progress: Arc<Progress>, journal: JournalReader, store:
     }
 }
 
-/// What came of sending again what was set aside.
+/// The result of sending dead letters again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Retried {
-    /// Events that the target has now.
+    /// Events that the target accepted now.
     pub taken: usize,
-    /// Events that it refuses still, and the last reason.
+    /// The number of events still refused, and the last reason.
     pub left: Option<(usize, String)>,
 }
 
-/// Sends what was set aside once more, one by one; what is taken is kept no longer.
+/// Sends dead letters again, one by one; accepted ones are removed.
 ///
 /// # Errors
-/// Where the file cannot be read or written; what was taken may be sent again then.
+/// If the file cannot be read or written; accepted events may be sent again then.
 pub async fn retry(dead: &DeadLetters, target: &mut impl Target) -> io::Result<Retried> {
     let (mut left, mut taken, mut why) = (Vec::new(), 0, String::new());
     for letter in dead.all()? {

@@ -1,5 +1,5 @@
-//! Targets that lose answers, refuse, and are away; processes that end between the effect and the offset. Nothing is lost, and what comes
-//! again comes under the same id.
+//! Targets that lose answers, refuse, and are unavailable; processes that end between the effect and the offset. No
+//! event is lost, and a repeated event has the same id.
 
 use super::*;
 use crate::actors::consumers::offsets::AT_THE_END;
@@ -24,18 +24,18 @@ impl Completion for Done {
     }
 }
 
-/// What the target has taken, in its order.
+/// The accepted events, in order.
 type Taken = Arc<Mutex<Vec<Value>>>;
 
-/// How a target behaves.
+/// The behaviour of a target.
 struct Play {
     taken: Taken,
-    /// Of a hundred batches, those that get lost on the way, and those of which the answer does.
+    /// The percentage of batches lost on the way, and of lost answers.
     lost: (u32, u32),
     random: StdRng,
     /// Events with this many units are refused.
     refused: Option<u64>,
-    /// It panics instead of taking this batch.
+    /// The number of the batch at which it panics.
     panics_at: Option<u32>,
 }
 
@@ -89,7 +89,7 @@ impl World {
         Self { journal, folder: TempDir::new().unwrap(), drops, taken: Taken::default() }
     }
 
-    /// Restocks of so many units, of one drop after the other; every fifth record says nothing to the world.
+    /// Appends restocks of these many units, of one drop after the other; every fifth record makes no event.
     async fn append(&self, units: std::ops::Range<u32>) {
         for n in units {
             let drop = self.drops[n as usize % 3];
@@ -110,14 +110,14 @@ impl World {
         Kept::new(self.folder.path())
     }
 
-    /// A consumer as a start makes it.
+    /// A consumer as a start creates it.
     fn begin(&self, target: Play) -> (Events<Play>, Arc<Progress>) {
         let (reader, progress) = (self.journal.handle().reader(), Progress::new(&ABOUT));
         let after = self.kept().resume(&reader, 1, None).unwrap();
         (Events::new(Arc::clone(&progress), &reader, after, self.kept(), target), progress)
     }
 
-    /// Units of what was taken, each id once, in the order of their first arrival; and how often an id came again.
+    /// The units of the accepted events, each id once, in the order of first arrival; and the number of repeated ids.
     fn units(&self) -> (Vec<u64>, usize) {
         let taken = self.taken.lock().unwrap();
         let (mut known, mut units) = (BTreeMap::new(), Vec::new());
@@ -154,7 +154,7 @@ async fn a_crash_between_effect_and_offset_loses_nothing_and_repeats_under_the_s
                 Play { lost: (20, 30), random: StdRng::seed_from_u64(random.random()), ..Play::new(&world.taken) };
             let (mut events, _) = world.begin(play);
             events.size = random.random_range(1..20);
-            // A life of some steps, which ends after the effect and before the offset, before both, or after both.
+            // A process with some steps, which ends after the effect and before the offset, before both, or after both.
             for _ in 0..random.random_range(1..4) {
                 events.work().await;
             }
@@ -217,7 +217,7 @@ async fn what_the_journal_did_not_keep_is_said_in_its_place() {
     let (mut events, progress) = world.begin(Play::new(&world.taken));
     assert_eq!(events.work().await, Step::Worked);
     let mut next = 5;
-    // The segment that it is reading stays readable for it when it is deleted, so more than that one has to go.
+    // The segment being read stays readable after its deletion, so more than that one has to be deleted.
     while !matches!(reader.cursor(4).next_batch(1), Err(JournalError::Gone { oldest, .. }) if oldest > 500) {
         world.append(next..next + 10).await;
         next += 10;

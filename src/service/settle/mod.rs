@@ -1,8 +1,8 @@
-//! Carries a payment from the gateway into the drop, and a refund from the drop to the gateway.
+//! Records payments of the gateway in the drop, and sends refunds of the drop to the gateway.
 //!
-//! Every charge runs in a task of its own: a client that hangs up, or a gateway that answers after we stopped waiting,
-//! changes nothing about what is recorded. Before the gateway is asked, the drop knows that a payment is owed an outcome,
-//! so after a crash [`Settler::resume`] asks the gateway what became of it. Refunds follow the journal: see [`refunds`].
+//! Every charge runs in a task of its own: a client that disconnects, or a gateway that answers after the time limit,
+//! changes nothing about the record. Before the gateway is called, the drop records that a payment is pending, so after
+//! a crash [`Settler::resume`] asks the gateway for its outcome. Refunds follow the journal: see [`refunds`].
 
 pub mod refunds;
 #[cfg(test)]
@@ -20,26 +20,26 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-/// Pauses between tries to reach the gateway, or a drop that is overloaded.
+/// Pauses between attempts to reach the gateway, or an overloaded drop.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
-/// Asking a drop again while it is overloaded: about a minute in all.
+/// Attempts to reach an overloaded drop: about a minute in all.
 const ASKS_MAX: usize = 20;
-/// How long a look-up or a refund may take: both may be asked again.
+/// Time limit of a look-up or a refund: both may be repeated.
 const CALL_MAX: Duration = Duration::from_secs(30);
-/// Calls to the gateway at once, of those that nobody waits for.
+/// Concurrent calls to the gateway without a waiting client.
 const AT_ONCE_MAX: usize = 64;
 
-/// How a payment ended for the one who waits for it.
+/// The outcome of a payment for the waiting request.
 pub enum Paid {
-    /// Decided; the order says how.
+    /// Decided; the order's state has the result.
     Order(Box<OrderView>),
     /// Another request is charging this order.
     Running,
-    /// No answer within our time_limit (the task goes on), or no charge was made.
+    /// No answer within the time limit (the task goes on), or no charge was made.
     TimedOut,
 }
 
-/// See the module. Cheap to clone.
+/// Runs charges and refunds. Cheap to clone.
 #[derive(Clone)]
 pub struct Settler {
     gateway: Arc<dyn PaymentGateway>,
@@ -48,36 +48,36 @@ pub struct Settler {
 }
 
 impl Settler {
-    /// A settler that lets a request wait this long for the gateway.
+    /// `time_limit`: how long a request waits for the gateway.
     #[must_use]
     pub fn new(gateway: Arc<dyn PaymentGateway>, time_limit: Duration) -> Self {
         Self { gateway, charging: Arc::default(), time_limit }
     }
 
-    /// The right to charge an order, unless somebody has it. Whoever charges takes it before the drop hears that a payment
-    /// begins: between the two, nobody else can bring that payment to its end.
+    /// The exclusive right to charge an order; `None` if it is taken. Taken before the drop records that a payment
+    /// begins: in between no other task can end that payment.
     #[must_use]
     pub fn claim(&self, order: OrderId) -> Option<Charging> {
-        // Not `then_some`: a claim that is made for nothing would end the other one when it is dropped.
+        // Not `then_some`: an unneeded claim would release the other one on drop.
         self.charging.insert(order).then(|| Charging { orders: Arc::clone(&self.charging), order })
     }
 
-    /// Whether a charge of this order runs in this process.
+    /// Whether this process is charging this order.
     #[must_use]
     pub fn is_charging(&self, order: OrderId) -> bool {
         self.charging.contains(&order)
     }
 
-    /// How many charges run.
+    /// The number of running charges.
     #[must_use]
     pub fn running(&self) -> usize {
         self.charging.len()
     }
 
-    /// Tells the drop that a payment begins, then charges.
+    /// Records in the drop that a payment begins, then charges.
     ///
     /// # Errors
-    /// `order_not_reserved` and the like, where the drop says no.
+    /// `order_not_reserved` and the like, if the drop refuses.
     pub async fn begin_and_charge(
         &self,
         handle: &Arc<DropHandle>,
@@ -89,16 +89,16 @@ impl Settler {
         let begin = Command::BeginPayment { order: order.id, method: method.into() };
         match handle.ask(begin).await.map_err(ask_failure)?.outcome {
             Outcome::Order { .. } => self.charge(charging, handle, order, method, trace).await,
-            // It was settled since we looked: show what it is now.
+            // It was settled since it was read: return its current state.
             Outcome::Rejected(Rejection::OrderIs(_)) => find(handle, order.id).await.map(Paid::Order),
             _ => Err(Failure::new(Code::OrderNotFound)),
         }
     }
 
-    /// Charges an order whose drop already knows that a payment begins.
+    /// Charges an order whose drop has already recorded that a payment begins.
     ///
     /// # Errors
-    /// Where the drop cannot be asked afterwards.
+    /// If the drop cannot be reached afterwards.
     pub async fn charge(
         &self,
         charging: Charging,
@@ -113,7 +113,7 @@ impl Settler {
         tokio::spawn(async move {
             let result = this.charge_and_record(&handle, &charge, trace).await;
             drop(charging);
-            // Nobody waits any more: the order itself tells.
+            // The request was cancelled: the order's state has the result.
             let _ = done.send(result);
         });
         match tokio::time::timeout(self.time_limit, wait).await {
@@ -133,7 +133,7 @@ impl Settler {
         }
     }
 
-    /// Asks the gateway what became of a charge until it says so.
+    /// Asks the gateway for the outcome of a charge until it knows.
     async fn find_out(&self, handle: &DropHandle, order: OrderId, trace: TraceId) -> Result<Paid, Failure> {
         let mut retries = RETRIES;
         loop {
@@ -164,12 +164,12 @@ impl Settler {
             ChargeOutcome::Declined => {
                 record(handle, Command::Release { order, reason: ReleaseReason::PaymentFailed, trace }).await
             }
-            // Nothing was charged and nothing will be: the buyer's retry charges, or the hold runs out.
+            // Nothing was charged and nothing will be: the buyer can pay again, or the hold expires.
             ChargeOutcome::Unknown => record(handle, Command::EndPayment { order }).await.map(|_| Paid::TimedOut),
         }
     }
 
-    /// Gives money back and tells the drop, in one try. Returns whether it is settled.
+    /// Refunds an order and records that in the drop, in one attempt. Returns whether it is settled.
     async fn refund(&self, handle: &DropHandle, order: OrderId, reference: &str) -> bool {
         if let Err(gateway) = within_call(self.gateway.refund(order, reference)).await {
             warn!(%order, error = %gateway, "a refund did not go through; trying again later");
@@ -177,7 +177,7 @@ impl Settler {
         }
         let recorded = record(handle, Command::SettleRefund { order }).await;
         if let Err(failure) = &recorded {
-            // The refund is idempotent at the gateway and still owed by the drop: it is tried again.
+            // The refund is idempotent at the gateway and still due in the drop: it is retried.
             warn!(%order, %failure, "a refund went out and could not be recorded yet");
         }
         recorded.is_ok()
@@ -191,10 +191,10 @@ impl Settler {
         }
     }
 
-    /// After recovery: finds out about every payment that had begun.
+    /// After recovery: finds the outcome of every payment that had begun.
     pub async fn resume(self, handle: Arc<DropHandle>, pending: Vec<OrderId>) {
         let (this, handle) = (&self, &*handle);
-        // One try each in turn: an order that the gateway says nothing about holds up no other.
+        // One attempt each, in turn: an order without an answer from the gateway delays no other.
         let (mut open, mut retries) = (pending, RETRIES);
         loop {
             let tried = stream::iter(open).map(|order| async move { (order, this.resume_one(handle, order).await) });
@@ -210,9 +210,9 @@ impl Settler {
         }
     }
 
-    /// Whether what became of an order's payment is known, or somebody else finds it out.
+    /// Asks once for an order's payment. Returns whether its outcome is known, or another task is finding it.
     async fn resume_one(&self, handle: &DropHandle, order: OrderId) -> bool {
-        // A client that retries meanwhile is told that the payment runs.
+        // Meanwhile a client's retry gets `payment_in_progress`.
         let Some(_charging) = self.claim(order) else { return true };
         match within_call(self.gateway.look_up(order)).await {
             Ok(outcome) => {
@@ -229,13 +229,13 @@ impl Settler {
     }
 }
 
-/// A call to the gateway that may be repeated, given up when its time is over.
+/// A repeatable call to the gateway, with a time limit.
 async fn within_call<T>(call: impl Future<Output = Result<T, GatewayError>>) -> Result<T, GatewayError> {
     let late = || GatewayError(format!("no answer in {} s", CALL_MAX.as_secs()));
     tokio::time::timeout(CALL_MAX, call).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Asks a drop as long as it is merely busy: what the gateway said must be recorded.
+/// Sends a command until the drop is no longer overloaded: the gateway's answer must be recorded.
 async fn record(handle: &DropHandle, command: Command) -> Result<Paid, Failure> {
     let mut retries = RETRIES;
     for _ in 0..ASKS_MAX {
@@ -247,7 +247,7 @@ async fn record(handle: &DropHandle, command: Command) -> Result<Paid, Failure> 
             Ok(_) => return Err(Failure::new(Code::OrderNotFound)),
             Err(AskError::Overloaded | AskError::DiskFull | AskError::TooManyDrops { .. }) => retries.pause().await,
             Err(AskError::Gone) => return Err(Failure::new(Code::DropNotFound)),
-            // The gateway has spoken, and nobody wrote it down: the next start asks it again.
+            // The gateway's answer is not recorded: the next start asks again.
             Err(AskError::Stopped | AskError::OutcomeUnknown) => return Err(ask_failure(AskError::OutcomeUnknown)),
         }
     }
@@ -269,7 +269,7 @@ async fn find(handle: &DropHandle, order: OrderId) -> Result<Box<OrderView>, Fai
     }
 }
 
-/// An order is being charged for as long as this lives, see [`Settler::claim`].
+/// The exclusive right to charge an order while this lives, see [`Settler::claim`].
 pub struct Charging {
     orders: Arc<DashSet<OrderId>>,
     order: OrderId,

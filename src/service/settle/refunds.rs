@@ -1,10 +1,10 @@
-//! The refund relay: every refund that the journal says is due goes to the gateway, whatever made it due (a payment that
-//! came too late, a drop that was called off, an order that was given back).
+//! The refund relay: sends every refund that is due according to the journal to the gateway, for any cause (a late
+//! payment, a cancelled drop, a refunded order).
 //!
-//! A refund that is due is part of its drop's state until it is settled, and a drop that owes one stays in memory (and its rows
-//! in SQL say so). So the relay keeps nothing of a refund, it only remembers *which drops* owe some, and passes in the journal at once:
-//! a gateway that does not answer holds no segment. Each of those drops has one sweep, which reads what is due from the drop, page
-//! by page, and begins again after a pause as long as a refund did not go through.
+//! A due refund is part of its drop's state until it is settled, and such a drop stays in memory (and its rows in SQL
+//! say so). So the relay stores no refunds. It only remembers *which drops* have some, and passes the records at once:
+//! a gateway that does not answer keeps no segment. Each of those drops has one sweep, which reads the due refunds from
+//! the drop, page by page, and repeats after a pause while some fail.
 
 use super::{AT_ONCE_MAX, RETRIES, Settler};
 use crate::actors::consumers::{About, Consumer, Progress, Retention, Step, Tail, TailError};
@@ -24,7 +24,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::error;
 
-/// See the module.
+/// The refund relay as a consumer: it rereads the drops' state after a gap.
 pub const ABOUT: About = About {
     name: "refunds",
     effect: "gives money back that the journal says is due",
@@ -32,17 +32,17 @@ pub const ABOUT: About = About {
     retention: Retention::Rereads,
 };
 
-/// Nearly nothing in the journal is a refund, so it is looked through now and then, and not after every `fdatasync`.
+/// Few records are refunds, so the journal is read periodically, and not after every `fdatasync`.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// See the module.
+/// The consumer that sends refunds to the gateway.
 pub struct Relay {
     tail: Tail,
     sweeps: Sweeps,
 }
 
 impl Relay {
-    /// Begins after this record. `owing` are drops that may owe refunds already.
+    /// Starts after this record. `owing`: drops that may have due refunds already.
     #[must_use]
     pub fn new(
         progress: Arc<Progress>,
@@ -57,7 +57,7 @@ impl Relay {
         Self { tail: Tail::new(progress, journal, after), sweeps }
     }
 
-    /// The same, at the end of the journal, where it is not known what is owed: all drops are asked.
+    /// Starts at the end of the journal, with unknown refunds: all drops are asked.
     #[must_use]
     pub fn of_state(progress: Arc<Progress>, journal: &JournalReader, with: (Settler, Registry)) -> Self {
         let mut relay = Self::new(progress, journal, journal.durable(), Vec::new(), with);
@@ -85,7 +85,7 @@ impl Consumer for Relay {
             }
             Ok(None) => Step::Idle,
             Err(TailError::Skipped(_)) => {
-                // In this order: what becomes due meanwhile is in both.
+                // In this order: a refund that becomes due in between is seen by both.
                 self.tail.go_on_after(self.tail.journal().durable());
                 self.sweeps.ask_all();
                 Step::Again
@@ -109,18 +109,19 @@ impl Consumer for Relay {
     }
 }
 
-/// One sweep for each drop that owes refunds: no more of them than drops in memory.
+/// One sweep for each drop with due refunds: no more of them than drops in memory.
 struct Sweeps {
     settler: Settler,
     registry: Registry,
-    /// Calls to the gateway at once, of all drops. Each has a bounded time, and who waits is served in turn.
+    /// Bounds concurrent calls to the gateway, over all drops. Each call has a time limit, and waiting ones are served
+    /// in turn.
     slots: Arc<Semaphore>,
     running: HashMap<Id, (DropId, Arc<AtomicBool>)>,
     tasks: JoinSet<()>,
 }
 
 impl Sweeps {
-    /// Begins again what has to, for ever.
+    /// Restarts ended sweeps where needed, forever.
     async fn attend(&mut self) {
         loop {
             match self.tasks.join_next_with_id().await {
@@ -135,14 +136,14 @@ impl Sweeps {
         drops.into_iter().for_each(|drop| self.ask(drop));
     }
 
-    /// Makes sure that a drop is swept after now.
+    /// Makes sure that a drop is swept after this call.
     fn ask(&mut self, drop: DropId) {
         if let Some((_, more)) = self.running.values().find(|(running, _)| *running == drop) {
             more.store(true, Ordering::Release);
             return;
         }
         let Some(handle) = self.registry.get(drop) else {
-            // It left memory, so it owes nothing any more.
+            // The drop was evicted, so it has no due refunds.
             return;
         };
         let more = Arc::new(AtomicBool::new(true));
@@ -161,19 +162,19 @@ impl Sweeps {
         if panicked {
             error!(%drop, "a sweep of refunds panicked; it begins again");
         }
-        // Something may have become due after its last look.
+        // A refund may have become due after its last read.
         if panicked || more.load(Ordering::Acquire) {
             self.ask(drop);
         }
     }
 }
 
-/// Settles what one drop owes.
+/// Settles the due refunds of one drop.
 struct Sweep {
     settler: Settler,
     handle: Arc<DropHandle>,
     slots: Arc<Semaphore>,
-    /// Whether something may have become due since the last look.
+    /// Whether refunds may have become due since the last read.
     more: Arc<AtomicBool>,
 }
 
@@ -187,7 +188,7 @@ impl Sweep {
                     self.more.store(true, Ordering::Release);
                     retries.pause().await;
                 }
-                // It left memory, or the process ends: the next start finds what is owed.
+                // The drop was evicted, or the process ends: the next start finds the due refunds.
                 Err(AskError::Gone | AskError::Stopped | AskError::OutcomeUnknown) => return,
                 Err(AskError::Overloaded | AskError::DiskFull | AskError::TooManyDrops { .. }) => {
                     self.more.store(true, Ordering::Release);
@@ -197,7 +198,7 @@ impl Sweep {
         }
     }
 
-    /// Tries each refund that is due once. Returns whether all of them went through.
+    /// Attempts each due refund once. Returns whether all succeeded.
     async fn once(&self) -> Result<bool, AskError> {
         let (mut after, mut all) = (None, true);
         loop {
@@ -211,7 +212,7 @@ impl Sweep {
     }
 
     async fn refund(&self, order: OrderId, reference: String) -> bool {
-        // Never closed.
+        // The semaphore is never closed.
         let Ok(_slot) = self.slots.acquire().await else { return false };
         self.settler.refund(&self.handle, order, &reference).await
     }

@@ -1,4 +1,4 @@
-//! Payments and refunds against a gateway that plays a script, over real drops and a journal in memory.
+//! Payments and refunds against a scripted gateway, with real drops and a journal in memory.
 
 use super::{Paid, Settler, refunds};
 use crate::actors::consumers::{Progress, runner};
@@ -17,16 +17,16 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Answers in turn; what it was asked is kept.
+/// Answers from a script, and records the calls.
 #[derive(Default)]
 struct Script {
     charges: Mutex<VecDeque<Result<ChargeOutcome, GatewayError>>>,
     look_ups: Mutex<VecDeque<Result<ChargeOutcome, GatewayError>>>,
     refund_failures: Mutex<u32>,
     refunded: Mutex<Vec<(OrderId, String)>>,
-    /// Refunds of these get no answer.
+    /// Refunds of these orders get no answer.
     silent: Mutex<BTreeSet<OrderId>>,
-    /// Held by whoever wants charges to wait.
+    /// Tests hold it to make charges wait.
     busy: tokio::sync::Mutex<()>,
 }
 
@@ -67,7 +67,7 @@ impl PaymentGateway for Script {
     }
 }
 
-/// A live drop of five units and everything around it.
+/// A live drop of five units, with everything that it needs.
 struct World {
     gateway: Arc<Script>,
     settler: Settler,
@@ -91,7 +91,7 @@ impl World {
         Self { gateway, settler, registry, drop, journal }
     }
 
-    /// A refund relay that runs, from after this record.
+    /// A running refund relay that starts after this record.
     fn relay(&self, after: u64, owing: Vec<DropId>) -> (tokio::task::JoinHandle<()>, Arc<Progress>) {
         let (progress, reader) = (Progress::new(&refunds::ABOUT), self.journal.handle().reader());
         let with = (self.settler.clone(), self.registry.clone());
@@ -120,8 +120,8 @@ impl World {
         }
     }
 
-    /// Drops a request, as the server does when its connection is gone, once the payment of the buyer's `nth` order has begun.
-    /// Returns when that order is confirmed.
+    /// Drops a request, as the server does when its client disconnects, once the payment of the buyer's `nth` order has
+    /// begun. Returns when that order is confirmed.
     async fn hang_up<T>(&self, request: impl Future<Output = T>, buyer: UserId, nth: usize) {
         {
             let _busy = self.gateway.busy.lock().await;
@@ -216,7 +216,8 @@ async fn an_order_that_waits_is_small() {
     let (orders, _folder) = world.orders().await;
     let new = NewOrder { drop_id: world.drop.spec.id, variant_id: None, quantity: 1, payment_method: None };
     let waits = orders.place(UserId::new(), "key", &new, TraceId::random(), None);
-    // With the handler and what has read the request around it, about 1,000: past that, glibc has no ready piece of memory.
+    // With the handler and the request's extractors around it, about 1,000: larger ones do not fit glibc's cached
+    // sizes.
     assert!(size_of_val(&waits) <= 488, "{}", size_of_val(&waits));
 }
 
@@ -259,7 +260,7 @@ async fn refunds_follow_the_journal_until_the_gateway_has_them() {
     relay.abort();
 }
 
-/// A gateway that says nothing to as many refunds as there are slots holds neither the journal nor the others.
+/// A gateway that answers none of as many refunds as there are slots delays neither the journal nor the others.
 #[actix::test]
 async fn refunds_without_an_answer_hold_up_nothing() {
     const STUCK: usize = 70;
@@ -276,7 +277,7 @@ async fn refunds_without_an_answer_hold_up_nothing() {
     tokio::time::pause();
     let (relay, progress) = world.relay(0, Vec::new());
     world.ask(Command::Cancel).await;
-    // The drop settles what it called off bit by bit.
+    // The drop settles a cancellation in batches.
     while world.look(orders[STUCK + 4]).await.refund_due.is_none() {
         world.ask(Command::Tick).await;
     }
@@ -308,7 +309,7 @@ async fn what_was_open_before_a_restart_is_brought_to_an_end() {
     let owed = world.order(Some("pm")).await.id;
     world.ask(Command::Confirm { order: owed, payment_ref: "ch_2".into() }).await;
     world.ask(Command::Refund { order: owed }).await;
-    // One after the other, so that the script's answers meet the right questions.
+    // In sequence, so that the script's answers meet the right calls.
     for (order, outcome) in [(paid_for, paid()), (declined, ChargeOutcome::Declined), (never, ChargeOutcome::Unknown)] {
         world.knows([silent(), Ok(outcome)]);
         world.settler.clone().resume(Arc::clone(&world.drop), vec![order]).await;
