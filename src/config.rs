@@ -1,6 +1,6 @@
-//! Configuration: flags, then `LIVEDROP_*`, then `livedrop.toml`, then defaults; the first that says something wins.
+//! Configuration: flags, then `LIVEDROP_*`, then `livedrop.toml`, then defaults; the first source with a value wins.
 //!
-//! Every source gives text, so a key has one parser and one error whatever it came from.
+//! Every source gives text, so a key has one parser and one error for all sources.
 
 use crate::domain::limits::{
     ACCESS_TOKEN_SECONDS_MAX, CONNECTIONS_PER_ADDRESS_DEFAULT, COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT,
@@ -71,92 +71,92 @@ const KEYS: &[&str] = &[
     "log",
     "log_format",
 ];
-/// Keys that may be `true` or `false`.
+/// Keys with `true` or `false` as values.
 const FLAGS: &[&str] = &["accept_empty_database"];
 /// Keys that may be arrays.
 const LISTS: &[&str] = &["allowed_origins", "trusted_proxies", "rate_limits", "hold_limits"];
 
-/// Keys of before, and what each is now.
+/// Old keys and their new names.
 const RENAMED: &[(&str, &str)] =
     &[("ws_allowed_origins", "allowed_origins"), ("cors_allowed_origins", "allowed_origins")];
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable lines for people.
     Text,
-    /// For machines: one object a line.
+    /// JSON for machines: one object a line.
     Json,
 }
 
-/// Everything that `livedrop serve` can be told.
+/// All settings of `livedrop serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     pub bind: SocketAddr,
-    /// Journal, secret key, default database.
+    /// The directory of the journal, the secret key and the default database.
     pub data_dir: PathBuf,
-    /// May hold a password, so it is not shown.
+    /// May contain a password, so it is never shown.
     pub database_url: Secret,
     /// Whether a database that does not know the journal is filled from it.
     pub accept_empty_database: bool,
-    /// Connections to Postgres, at most.
+    /// Upper bound of connections to Postgres.
     pub database_connections: u32,
     /// When the journal is synced.
     pub durability: Durability,
     /// Size of a journal segment.
     pub journal_segment_bytes: usize,
-    /// What the journal keeps for consumers that lag.
+    /// Bounds on what the journal keeps for consumers that lag.
     pub consumer_lag: LagBounds,
-    /// Where events go; nowhere if absent.
+    /// The URL that receives events; none are sent if absent.
     pub events_url: Option<EventsUrl>,
-    /// How much work a password is.
+    /// The cost of password hashing.
     pub password_hashing: Hashing,
-    /// How long an access token lasts, at most 900.
+    /// Lifetime of an access token in seconds, at most 900.
     pub access_token_seconds: u32,
-    /// How long access tokens stay good while the database is away.
+    /// How long access tokens stay valid while the database is away.
     pub outage_grace: Duration,
-    /// What access tokens are signed with, see [`Config::signing_secret`].
+    /// The key that signs access tokens, see [`Config::signing_secret`].
     pub jwt_secret: Option<Secret>,
-    /// Origins besides the server's own whose pages may read our answers and open WebSockets.
+    /// Origins besides the server's own whose pages may read answers and open WebSockets.
     pub allowed_origins: Vec<String>,
-    /// Networks of proxies that are believed about their clients' addresses.
+    /// Networks of proxies that may report their clients' addresses.
     pub trusted_proxies: TrustedProxies,
-    /// What HTTPS is served with; plain HTTP if absent.
+    /// The certificate for HTTPS; plain HTTP if absent.
     pub tls: Option<TlsFiles>,
-    /// How much one user or address may ask.
+    /// Request quotas of users and addresses.
     pub rate_limits: RateLimits,
-    /// How much of a drop one buyer or address may hold without paying.
+    /// Bounds on the unpaid holds of one buyer or address.
     pub hold_policy: HoldPolicy,
-    /// Drops that one creator may have scheduled or live, if there is a bound.
+    /// Drops that one creator may have scheduled or live; no bound if absent.
     pub drops_per_creator: Option<NonZeroU32>,
-    /// How large a request may be, and how long its body may take.
+    /// Limits on the size of a request, and the time limit of its body.
     pub sizes: Sizes,
-    /// How long the head of a request may take.
+    /// Time limit of a request's head.
     pub head_timeout: Duration,
-    /// How long a connection may wait for its next request.
+    /// How long an idle connection waits for its next request.
     pub keep_alive: Duration,
-    /// In each such time a client must take some of an answer that waits for it.
+    /// In each such period a client must read part of a waiting answer.
     pub send_timeout: Duration,
     /// Connections of one client address; no limit if absent.
     pub connections_per_address_max: Option<NonZeroUsize>,
-    /// Followers up to which each gets a line of the inbox when something happens.
+    /// Up to this many followers, each gets an inbox entry when an event happens.
     pub fan_out_followers: u32,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
-    /// Who takes the money.
+    /// The payment provider.
     pub payments: PaymentProvider,
-    /// How long a payment gateway may take.
+    /// Time limit of a payment gateway.
     pub payment_timeout: Duration,
     /// How long requests may take to finish at shutdown.
     pub shutdown: Duration,
     /// A filter for tracing-subscriber's `EnvFilter`.
     pub log: String,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: LogFormat,
 }
 
-/// One line for whoever started the program, which then exits with 2.
+/// One line for the user; the program then exits with 2.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
@@ -165,7 +165,7 @@ impl Config {
     /// Reads every source.
     ///
     /// # Errors
-    /// The first thing that is wrong: which key, where it came from, and what it must be.
+    /// The first fault: the key, its source, and what it must be.
     pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
         let env = |name: &str| std::env::var(name).ok();
         let file = match (&args.config, env("LIVEDROP_CONFIG")) {
@@ -207,7 +207,7 @@ impl Config {
         };
         let seconds = |text: &str| number(text, 1, 3_600).map(Duration::from_secs);
         let bind = sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
-        // Who turns quotas off has a crowd that comes from one machine.
+        // An operator who turns quotas off has a crowd on one machine.
         let rate_limits: RateLimits = sources.read("rate_limits", str::parse)?.unwrap_or_default();
         let crowded = rate_limits.are_off();
         Ok(Self {
@@ -247,8 +247,8 @@ impl Config {
             rate_limits,
             sizes: sizes(&sources)?,
             head_timeout: sources.read("head_timeout_ms", edge_timeout)?.unwrap_or(Duration::from_secs(5)),
-            // Longer than the idle timeouts of the usual load balancers (60 s), so that it is never us who close a connection
-            // just when the next request is on its way.
+            // Longer than the idle timeouts of the usual load balancers (60 s), so that the server never closes a
+            // connection just when the next request is on its way.
             keep_alive: sources.read("keep_alive_ms", edge_timeout)?.unwrap_or(Duration::from_secs(75)),
             send_timeout: sources.read("send_timeout_ms", edge_timeout)?.unwrap_or(Duration::from_secs(20)),
             connections_per_address_max: NonZeroUsize::new(
@@ -269,11 +269,11 @@ impl Config {
         })
     }
 
-    /// The key that access tokens are signed with: the configured one, or one that is made once and kept in the data
-    /// directory (which must exist), readable by its owner only.
+    /// The key that signs access tokens: the configured one, or one that is created once in the data directory (which
+    /// must exist), readable by its owner only.
     ///
     /// # Errors
-    /// If it can neither be read nor written, or what is kept there is too short to be one.
+    /// If it can neither be read nor written, or the stored one is too short.
     pub fn signing_secret(&self) -> io::Result<SigningSecret> {
         if let Some(secret) = &self.jwt_secret {
             return Ok(SigningSecret { bytes: secret.expose().as_bytes().to_vec(), made: false });
@@ -291,19 +291,19 @@ fn consumer_lag(sources: &Sources<'_>) -> Result<LagBounds, ConfigError> {
     })
 }
 
-/// What the environment's variables of ours begin with.
+/// The prefix of this program's environment variables.
 const PREFIX: &str = "LIVEDROP_";
-/// Variables that are no keys.
+/// Variables that are not keys of the configuration.
 const OTHER_VARIABLES: &[&str] = &[
     "LIVEDROP_CONFIG",
     #[cfg(feature = "failpoints")]
     "LIVEDROP_FAILPOINT_FILE",
 ];
 
-/// Refuses variables of the environment that begin as ours do and are none: whoever sets one believes that it does something.
+/// Refuses unknown environment variables with the prefix: their user believes that they have an effect.
 ///
 /// # Errors
-/// Names the first of them, and what was meant if that can be guessed; never its value, which may be a secret.
+/// Names the first of them, and a likely correction; never its value, which may be a secret.
 pub fn check_environment() -> Result<(), ConfigError> {
     known_variables(
         std::env::vars_os()
@@ -332,7 +332,7 @@ fn known_variables(environment: impl Iterator<Item = (String, String)>) -> Resul
     }
 }
 
-/// What a key of before is now.
+/// The new name of an old key.
 fn renamed(key: &str) -> Option<&'static str> {
     RENAMED.iter().find(|(before, _)| *before == key).map(|(_, now)| *now)
 }
@@ -356,13 +356,13 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The first source's text and its name.
+    /// The text of the first source that has the key, and the source's name.
     fn find(&self, key: &'static str) -> Result<Option<(String, String)>, ConfigError> {
         if let Some(text) = self.args.flag(key) {
             return Ok(Some((text.clone(), format!("--{}", key.replace('_', "-")))));
         }
         let variable = format!("LIVEDROP_{}", key.to_uppercase());
-        // An empty variable is how a compose file says nothing.
+        // An empty variable counts as absent, as compose files need it.
         if let Some(text) = (self.env)(&variable).filter(|text| !text.is_empty()) {
             return Ok(Some((text, variable)));
         }
@@ -386,7 +386,7 @@ impl Sources<'_> {
     fn read<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, ConfigError> {
         let Some((text, source)) = self.find(key)? else { return Ok(None) };
         parse(text.trim()).map(Some).map_err(|reason| {
-            // Secrets stay out of logs, also wrong ones; and whatever it is, it stays on its line.
+            // Secrets stay out of logs, even invalid ones; other values stay on one line.
             let shown = match key {
                 "jwt_secret" | "database_url" => String::new(),
                 _ => format!(", not {text:?}"),
@@ -421,7 +421,7 @@ fn tls(sources: &Sources) -> Result<Option<TlsFiles>, ConfigError> {
     }
 }
 
-/// Whoever can reach the server from elsewhere may take its orders for real ones: that they are not is the operator's to say.
+/// Clients from other machines may take orders for real ones: the operator has to confirm that they are not.
 fn payments(sources: &Sources, bind: SocketAddr) -> Result<PaymentProvider, ConfigError> {
     match sources.read("payments", str::parse)? {
         Some(provider) => Ok(provider),
@@ -432,7 +432,7 @@ fn payments(sources: &Sources, bind: SocketAddr) -> Result<PaymentProvider, Conf
     }
 }
 
-/// actix-http reckons with a clock that is up to half a second old: a shorter time could be over before it begins.
+/// actix-http's clock is up to half a second late: a shorter time could be over before it begins.
 fn edge_timeout(text: &str) -> Result<Duration, String> {
     number(text, 1_000, 600_000).map(Duration::from_millis)
 }

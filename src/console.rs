@@ -1,4 +1,4 @@
-//! What the commands have in common where they meet a person or a script: exit codes, reports as JSON, and the terminal.
+//! Common to all commands: exit codes, reports as JSON, and the terminal.
 
 pub mod text;
 
@@ -8,11 +8,12 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A promise was broken, or the journal and the database differ. A server uses it for every failure after its start.
+/// A promise was broken, or the journal and the database differ. A server exits with it for every failure after its
+/// start.
 pub const EXIT_BROKEN: u8 = 1;
-/// The command was not understood, or could not do its work: nothing was found out.
+/// The command was invalid, or could not do its work: there is no result.
 pub const EXIT_UNABLE: u8 = 2;
-/// Interrupted by Ctrl-C or SIGTERM: 128 + SIGINT, as shells have it.
+/// Interrupted by Ctrl-C or SIGTERM: 128 + SIGINT, as in shells.
 pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// `--json`, the same for every command that ends with a report.
@@ -24,16 +25,16 @@ pub struct JsonReport {
 }
 
 impl JsonReport {
-    /// Whether standard output belongs to the JSON alone.
+    /// Whether standard output carries only the JSON.
     #[must_use]
     pub fn is_stdout(&self) -> bool {
         self.target.as_deref() == Some(Path::new("-"))
     }
 
-    /// Writes the report where it was asked for, and its `text` to standard output where that is free.
+    /// Writes the report to its target, and `text` to standard output unless the JSON goes there.
     ///
     /// # Errors
-    /// One line that names the file. A standard output that nobody reads any more is no error.
+    /// One line that names the file. A closed standard output is no error.
     pub fn deliver(&self, report: &impl Serialize, text: &str) -> Result<(), String> {
         let json = || serde_json::to_string_pretty(report).expect("a report of plain fields") + "\n";
         if self.is_stdout() {
@@ -51,24 +52,24 @@ impl JsonReport {
 /// Writes a file that the user named.
 ///
 /// # Errors
-/// One line that names it.
+/// One line that names the file.
 pub fn write_file(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
-/// Writes to standard output. `print!` panics where its reader has gone.
+/// Writes to standard output. `print!` would panic if its reader has gone.
 pub fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// Whether a terminal understands escape sequences: `TERM=dumb`, and one without a `TERM`, does not.
+/// Whether the terminal supports escape sequences: not with `TERM=dumb` or without `TERM`.
 #[must_use]
 pub fn understands_escapes() -> bool {
     std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// Columns of the terminal on standard error, where there is one that tells them.
+/// The width of the terminal on standard error, if it is one.
 #[must_use]
 pub fn stderr_columns() -> Option<usize> {
     let stderr = io::stderr();
@@ -79,13 +80,14 @@ pub fn stderr_columns() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// How often work that takes long says how far it is: each second to a person, seldom to a log.
+/// Interval of progress reports: each second to a person, seldom to a log.
 #[must_use]
 pub fn progress_interval() -> Duration {
     Duration::from_secs(if io::stderr().is_terminal() { 1 } else { 10 })
 }
 
-/// Cuts a line to `columns` visible characters. Escape sequences (`ESC [ … m`) take no column and are kept, so that colours end.
+/// Cuts a line to `columns` visible characters. Escape sequences (`ESC [ … m`) have no width and are kept, so that
+/// colours end.
 #[must_use]
 pub fn fit(line: &str, columns: usize) -> String {
     let (mut text, mut visible, mut in_escape) = (String::with_capacity(line.len()), 0, false);

@@ -1,15 +1,17 @@
-//! Places where a test ends the process or makes an operation fail, to see what a restart makes of it.
+//! Failpoints, where a test ends the process or makes an operation fail, to check the next start.
 //!
 //! Only the feature `failpoints` compiles them in; without it [`failpoint!`] expands to nothing. The crate's own
 //! dev-dependency on itself turns the feature on for `cargo test` and for nothing else.
 //!
-//! The process looks for a file that `LIVEDROP_FAILPOINT_FILE` names. From the moment it is there, its one line counts:
-//! `journal.after_sync=abort@17` aborts at the 17th time that the point is reached from then on, `journal.before_sync=error@3`
-//! lets the third sync fail, `scheduler=panic@1` panics at the first. A file, and not the variable alone, so that a test chooses the moment in a running server.
+//! The process looks for a file that `LIVEDROP_FAILPOINT_FILE` names. Once it exists, its single line takes effect:
+//! `journal.after_sync=abort@17` aborts at the 17th time that the point is reached from then on,
+//! `journal.before_sync=error@3` makes the third sync fail, `scheduler=panic@1` panics at the first. It is a file, and
+//! not the variable alone, so that a test chooses the moment in a running server.
 //!
-//! The crate `fail` does more than this and has no way to abort, which is all that a crash test wants.
+//! The crate `fail` has more features but no way to abort, which crash tests need.
 
-/// Marks a place. `failpoint!("a.name")` can abort or panic; `failpoint!("a.name", error)` may also return an [`std::io::Error`].
+/// Marks a failpoint. `failpoint!("a.name")` can abort or panic; `failpoint!("a.name", error)` may also return an
+/// [`std::io::Error`].
 #[cfg(feature = "failpoints")]
 macro_rules! failpoint {
     ($name:expr) => {
@@ -20,7 +22,7 @@ macro_rules! failpoint {
     };
 }
 
-/// Nothing, in everything but a test.
+/// Expands to nothing without the feature.
 #[cfg(not(feature = "failpoints"))]
 macro_rules! failpoint {
     ($name:expr) => {
@@ -76,19 +78,19 @@ mod armed {
         }
     }
 
-    /// The plan, once there is one.
+    /// The plan, once its file exists.
     fn plan() -> Option<&'static Plan> {
         let file = FILE.as_ref()?;
         if PLAN.get().is_none() {
             let text = fs::read_to_string(file).ok()?;
-            // A line that says nothing must not pass for a test that found nothing.
+            // An invalid line must not pass for a test without findings.
             let plan = Plan::parse(&text).unwrap_or_else(|| panic!("no plan for a failpoint: {text:?}"));
             let _ = PLAN.set(plan);
         }
         PLAN.get()
     }
 
-    /// What becomes of a process that comes by.
+    /// Executes the plan if it is for this failpoint.
     pub(crate) fn reached(name: &str) -> io::Result<()> {
         let Some(plan) = plan().filter(|plan| plan.name == name) else { return Ok(()) };
         let due = HITS.fetch_add(1, Ordering::Relaxed) + 1 == plan.hit;

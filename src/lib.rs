@@ -1,12 +1,12 @@
 //! LiveDrop: a flash-sale and follow platform on one node.
 //!
-//! The tour, from the inside out; each layer knows only those above it in this list (`tests/tidy.rs` holds it to that):
+//! The tour, from the inside out; each layer knows only those above it in this list (`tests/tidy.rs` checks that):
 //!
-//! - [`domain`]: ids, money, time, limits and the events that everything else is a fold of.
+//! - [`domain`]: ids, money, time, limits, and the events from which all state is folded.
 //! - [`engine`]: decides. Pure and deterministic: state, command and time in; outcome and events out.
 //! - [`journal`]: makes decisions durable: one writer thread, group commit, one frame a batch.
 //! - [`storage`]: the SQL side, one contract over SQLite and Postgres.
-//! - [`actors`]: give the engine a mailbox, a clock and a sequence, and carry durable events onward.
+//! - [`actors`]: give the engine a mailbox and a clock, and carry durable events onward.
 //! - [`service`]: the use cases that every protocol shares.
 //! - [`http`]: REST and WebSocket.
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! The binary: arguments, logs, and which part to run.
+//! The binary: arguments, logs, and the command to run.
 
 use clap::{Parser, Subcommand};
 use livedrop::app::admin::{AdminMade, NewAdmin};
@@ -27,7 +27,7 @@ use std::{
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-/// See docs/adr/0017.
+/// Replaces the system's allocator, see docs/adr/0017.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -48,47 +48,48 @@ enum Task {
     Serve(Box<ServeArgs>),
     /// Play a whole sale on this machine, with a crowd, and audit it
     Demo(DemoOptions),
-    /// Play seeded stories of crashes and lost writes, and audit them: exit 1 if a promise is broken
+    /// Run seeded simulations of crashes and lost writes, and audit them: exit 1 if a promise is broken
     Simulate(SimulateOptions),
-    /// Send a crowd to a server, measure it, and audit what it was told: exit 1 if a promise is broken
+    /// Send a crowd to a server, measure it, and audit its answers: exit 1 if a promise is broken
     Load(Box<LoadOptions>),
     /// Compare the journal with the database, offline and read-only: exit 0 clean, 1 difference, 2 cannot read
     Verify(VerifyArgs),
     /// Copy database, journal and secret key into a directory, beside a running server
     Backup(Box<BackupArgs>),
-    /// Check a backup, and make a data directory of it
+    /// Check a backup, and make a data directory from it
     Restore(RestoreArgs),
     /// Bring the database's schema up to date (a start does that, too)
     Migrate(Box<ServeArgs>),
-    /// Take a database away from a journal that is lost, so that a start with another data directory may have it.
-    /// What only that journal knew is gone: orders acknowledged after the last projection. Its server must not run
+    /// Take a database away from a lost journal, so that another data directory can be started with it. Orders that
+    /// only that journal had are lost: those acknowledged after the last projection. Its server must not run
     Adopt(Box<AdoptArgs>),
     /// Print the API's description (OpenAPI 3.1)
     Openapi,
-    /// Administrators
+    /// Manage administrators
     #[command(subcommand)]
     Admin(AdminTask),
-    /// Journal records that the database refused for good and that were set aside. Its server must not run
+    /// List or retry journal records that the database refused permanently and that were set aside. The server must not
+    /// run
     #[command(subcommand)]
     Projection(ProjectionTask),
-    /// What follows the journal, such as the sending of events. Its server must not run
+    /// List, move or retry the journal's consumers, such as the sender of events. The server must not run
     #[command(subcommand)]
     Consumers(ConsumersTask),
 }
 
 #[derive(Subcommand)]
 enum ConsumersTask {
-    /// Name them, with the record up to which each has come and what its target refused
+    /// List them, with each one's offset and dead letters
     List(Box<ServeArgs>),
-    /// Move one that keeps an offset of its own
+    /// Move a consumer that has an offset of its own
     Reset(Box<ResetArgs>),
-    /// Send again what its target refused for good: exit 1 if some is refused still
+    /// Send a consumer's dead letters again: exit 1 if some are still refused
     Retry(Box<ConsumerArgs>),
 }
 
 #[derive(clap::Args)]
 struct ConsumerArgs {
-    /// Which
+    /// The consumer's name, such as events
     name: String,
     #[command(flatten)]
     serve: ServeArgs,
@@ -96,9 +97,9 @@ struct ConsumerArgs {
 
 #[derive(clap::Args)]
 struct ResetArgs {
-    /// Which
+    /// The consumer's name, such as events
     name: String,
-    /// Where to: start (the oldest record that is kept), end, or the last record that needs nothing any more
+    /// The new position: start (the oldest kept record), end, or the number of the last record that is done
     #[arg(long, value_name = "POSITION")]
     to: Position,
     #[command(flatten)]
@@ -107,27 +108,27 @@ struct ResetArgs {
 
 #[derive(Subcommand)]
 enum ProjectionTask {
-    /// Name the drops that have some, and the reasons
+    /// List the drops with such records, and the reasons
     List(Box<ServeArgs>),
-    /// Apply them now that the reason is gone, each drop's in their order (a start tries that, too): exit 1 if some are left
+    /// Apply them once the cause is fixed, each drop's in order (a start tries that, too): exit 1 if some are left
     Retry(Box<ServeArgs>),
 }
 
 #[derive(Subcommand)]
 enum AdminTask {
-    /// Make an administrator. The password is asked for at a terminal, and otherwise the first line of standard input
+    /// Create an administrator. The password is asked for at a terminal, else it is the first line of standard input
     Create(Box<AdminArgs>),
 }
 
 #[derive(clap::Args)]
 struct AdminArgs {
-    /// The account's address
+    /// The account's e-mail address
     #[arg(long)]
     email: String,
-    /// What others see, of a new account
+    /// The public name of a new account
     #[arg(long, default_value = "Administrator")]
     display_name: String,
-    /// Make one of the account that has the address already: its password is replaced, and every login of it ends
+    /// Promote the account if the address has one: its password is replaced, and all its logins end
     #[arg(long)]
     promote_existing: bool,
     #[command(flatten)]
@@ -136,10 +137,10 @@ struct AdminArgs {
 
 #[derive(clap::Args)]
 struct AdoptArgs {
-    /// Do it; without this, only what would be lost is said
+    /// Do it; without this flag, only say what would be lost
     #[arg(long)]
     yes: bool,
-    /// Undo it for the journal in the data directory, while no other has started on the database
+    /// Undo it for the journal in the data directory, unless another has started on the database
     #[arg(long, conflicts_with = "yes")]
     give_back: bool,
     #[command(flatten)]
@@ -148,22 +149,23 @@ struct AdoptArgs {
 
 #[derive(clap::Args)]
 struct BackupArgs {
-    /// Where to: a directory that is empty or does not exist
+    /// The backup's directory: empty, or not existing yet
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     #[command(flatten)]
     serve: ServeArgs,
-    /// What copies a Postgres database, run while the journal is held; its files may go into $LIVEDROP_BACKUP_DATABASE_DIR
+    /// The command that copies a Postgres database, run while the journal is held; its files may go into
+    /// $LIVEDROP_BACKUP_DATABASE_DIR
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
 #[derive(clap::Args)]
 struct RestoreArgs {
-    /// The backup's directory
+    /// The directory of the backup
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// The new data directory: empty, or not there yet
+    /// The new data directory: empty, or not existing yet
     #[arg(long, value_name = "DIR", default_value = "./data", env = "LIVEDROP_DATA_DIR")]
     data_dir: PathBuf,
 }
@@ -187,7 +189,7 @@ fn main() -> ExitCode {
         return fail(2, &error);
     }
     match cli.command.unwrap_or_else(|| Task::Serve(Box::new(cli.serve))) {
-        // These bring runtimes of their own, or need none.
+        // These start runtimes of their own, or need none.
         Task::Simulate(options) => simulate(&options),
         Task::Load(options) => run_load(&options),
         Task::Openapi => print_openapi(),
@@ -222,13 +224,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// One readable line, and the exit code that goes with it.
+/// Prints one readable line, and returns the exit code.
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("livedrop: {error}");
     ExitCode::from(code)
 }
 
-/// A report was made: whether it could be delivered decides first, what it says second.
+/// The exit code after a report: a failed delivery counts first, the report's result second.
 fn ended(delivered: Result<(), String>, kept: bool) -> ExitCode {
     match delivered {
         Err(error) => fail(EXIT_UNABLE, &error),
@@ -261,7 +263,7 @@ async fn serve(args: &ServeArgs) -> ExitCode {
 fn greet(config: &Config, app: &App) {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let base = format!("{scheme}://{}", app.address);
-    // The URL may hold a password: only its kind is shown.
+    // The URL may contain a password: only its kind is shown.
     let url = config.database_url.expose();
     let database = match url.strip_prefix("sqlite:") {
         Some(path) => format!("sqlite, {}", path.trim_start_matches("//")),
@@ -275,11 +277,11 @@ fn greet(config: &Config, app: &App) {
     let text = format!(
         "livedrop listening on {base}\n  database    {database}\n  durability  {durability}\n  payments    {payments}\n  first call  curl {base}/api/v1/drops\n  the API     {base}/docs\n"
     );
-    // Whoever started us may not listen any more; that is no reason to stop.
+    // The parent process may have closed the pipe; that is no reason to stop.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Brings the schema up to date, in a database that is made if it is missing: the first start does that, too.
+/// Migrates the schema; a missing database is created, as a first start does.
 async fn migrate(args: &ServeArgs) -> ExitCode {
     let config = match Config::load(args) {
         Ok(config) => config,
@@ -312,8 +314,8 @@ async fn migrate(args: &ServeArgs) -> ExitCode {
     }
 }
 
-/// Does something with a database that is there and has this version's schema: a mistyped URL makes no database, and a server that runs
-/// beside this keeps the schema that it knows.
+/// Runs a command on an existing database with this version's schema: a mistyped URL creates no database, and a running
+/// server keeps the schema that it knows.
 async fn on_database(
     args: &ServeArgs,
     task: impl AsyncFnOnce(&Config, Arc<dyn Store>) -> Result<(), String>,
@@ -405,13 +407,13 @@ async fn retry_consumer(ConsumerArgs { name, serve }: &ConsumerArgs) -> ExitCode
 
 async fn create_admin(args: AdminArgs) -> ExitCode {
     let AdminArgs { email, display_name, promote_existing, serve } = args;
-    // Before anybody types a password in vain.
+    // Checked before the password is asked for.
     if let Err(error) = NewAdmin::email(email.clone()) {
         return fail(2, &error);
     }
     let password = match prompt::new_password().await {
         Ok(password) => password,
-        // Not returned: a thread still waits for the terminal.
+        // Exits at once: a thread still waits for the terminal.
         Err(PromptError::Interrupted) => std::process::exit(130),
         Err(error) => return fail(2, &error),
     };
@@ -527,8 +529,8 @@ async fn run_verify(args: &VerifyArgs) -> ExitCode {
 }
 
 fn log_to_stderr(filter: &str, format: LogFormat) {
-    // The HTTP server's workers report for duty one by one, and its parser calls what clients do wrong an error of ours;
-    // who wants that says so.
+    // actix-server logs each worker's start, and actix-http logs clients' mistakes as errors; an operator can turn both
+    // on.
     let filter = format!("actix_server=warn,actix_http=off,{filter}");
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -540,7 +542,7 @@ fn log_to_stderr(filter: &str, format: LogFormat) {
     log_panics();
 }
 
-/// A panic is one line of the log, in the trace of its request. Backtraces, where the environment asks for them, come besides.
+/// Logs a panic in one line, with the trace of its request. Backtraces are added if the environment asks for them.
 fn log_panics() {
     let usual = std::panic::take_hook();
     let backtraces = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");

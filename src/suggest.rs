@@ -1,9 +1,9 @@
-//! What was meant by a name that does not exist.
+//! Suggestions for unknown names.
 
-/// The name that looks most like `name`, if one looks like it at all.
+/// The known name most similar to `name`, if one is similar enough.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A letter in three may be wrong: two in `staus`, one in `cap`.
+    // One wrong letter in three is allowed: two in `staus`, one in `cap`.
     let typos_max = (name.chars().count() / 3).max(1);
     let near = known.into_iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
     near.filter(|(typos, _)| *typos <= typos_max).min_by_key(|(typos, _)| *typos).map(|(_, known)| known)

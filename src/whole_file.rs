@@ -7,11 +7,11 @@ use std::{
     path::Path,
 };
 
-/// Puts a file that its owner alone may read in the place of `path`, durably, or leaves what is there: it is written beside its place and moved
-/// there, so a crash leaves no half of it.
+/// Replaces `path` durably by a file that only its owner may read. The new file is written beside it and renamed, so a
+/// crash leaves the old or the new one, complete.
 ///
 /// # Errors
-/// Those of the disk. The file is then the one before, or the new one that a power loss may take back.
+/// Those of the disk. The file is then the old one, or the new one that a power loss may undo.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("new");
     match fs::remove_file(&draft) {

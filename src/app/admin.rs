@@ -1,4 +1,4 @@
-//! `livedrop admin create`.
+//! The command `livedrop admin create`.
 
 use crate::actors::Clock;
 use crate::config::Config;
@@ -12,25 +12,25 @@ use crate::service::{identity, text};
 use crate::storage::{Store, User};
 use std::sync::Arc;
 
-/// An administrator to make. Every field is valid.
+/// An administrator to create. Every field is valid.
 pub struct NewAdmin {
     account: NewAccount,
     promote_existing: bool,
 }
 
-/// What became of it.
+/// The result of creating an administrator.
 pub enum AdminMade {
-    /// A new account.
+    /// The address was new.
     Created(User),
-    /// An account that was there: it has the new password, and every login of it has ended.
+    /// The address had an account: it has the new password, and all its logins have ended.
     Promoted(User),
 }
 
 impl NewAdmin {
-    /// Checks the fields. `promote_existing`: whether an account that has the address already is taken.
+    /// Validates the fields. `promote_existing`: whether an existing account of the address is promoted.
     ///
     /// # Errors
-    /// One readable line about the first that is not valid.
+    /// One readable line about the first invalid field.
     pub fn new(email: String, display_name: String, password: String, promote_existing: bool) -> Result<Self, String> {
         let email = Self::email(email)?;
         let display_name =
@@ -41,7 +41,7 @@ impl NewAdmin {
         Ok(Self { account: NewAccount { email, password, display_name }, promote_existing })
     }
 
-    /// Checks the address alone, so that nobody types a password for one that is not valid.
+    /// Validates the address alone, before a password is asked for.
     ///
     /// # Errors
     /// One readable line.
@@ -49,10 +49,10 @@ impl NewAdmin {
         identity::new_email(email).map_err(|why| format!("--email {why}"))
     }
 
-    /// Makes the administrator.
+    /// Creates or promotes the administrator.
     ///
     /// # Errors
-    /// One readable line: the address belongs to somebody and promotion was not asked for, or the database.
+    /// One readable line: the address has an account and promotion was not requested, or a database error.
     pub async fn make(self, config: &Config, store: Arc<dyn Store>) -> Result<AdminMade, String> {
         let tokens = Tokens::new(&[0; 32], config.access_token_seconds, Clock::default());
         let passwords = Passwords::new(config.password_hashing);

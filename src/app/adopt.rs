@@ -1,11 +1,12 @@
-//! `livedrop adopt`: takes a database away from a journal whose data directory is lost, and gives it back where that was a mistake.
+//! The command `livedrop adopt`: takes a database away from a journal with a lost data directory, and gives it back if
+//! that was a mistake.
 
 use super::heartbeat::lives;
 use crate::config::Config;
 use crate::journal::{self, FileDevice};
 use crate::storage::{Owner, Schema, Store, StoreError};
 
-/// Whether a command may work on a database: there is something in it, and this program knows it.
+/// Checks that a command may work on a database: it has a schema, in this program's version.
 ///
 /// # Errors
 /// One readable line.
@@ -20,8 +21,8 @@ pub async fn require_schema(store: &dyn Store) -> Result<(), String> {
     }
 }
 
-/// Retires every journal that has the database. Without `yes`, or where a server lives, nothing is changed and the error says what
-/// would be lost.
+/// Retires every journal that owns the database. Without `yes`, or while a server is alive, nothing changes and the
+/// error says what would be lost.
 ///
 /// # Errors
 /// One readable paragraph.
@@ -67,7 +68,7 @@ fn lost(owner: &Owner) -> String {
     }
 }
 
-/// Undoes [`adopt`] for the data directory's journal, while no other has started on the database.
+/// Undoes [`adopt`] for the data directory's journal, while no other journal has started on the database.
 ///
 /// # Errors
 /// One readable paragraph.

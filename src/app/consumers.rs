@@ -1,5 +1,5 @@
-//! Everything that follows the journal, and how each of them is kept up. A consumer that is added is added here: metrics, `/readyz` and
-//! `livedrop consumers` show what is listed.
+//! All consumers of the journal, and how each is supervised. A new consumer is added here: metrics, `/readyz` and
+//! `livedrop consumers` show this list.
 
 use super::supervisor::{Need, Supervisor};
 use crate::actors::consumers::{About, Consumer, Lag, Progress, projector, runner};
@@ -20,10 +20,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// All there are.
+/// Every consumer, started or not.
 pub const ALL: [&About; 4] = [&projector::ABOUT, &broadcaster::ABOUT, &refunds::ABOUT, &events::ABOUT];
 
-/// Starts consumers, each under the supervisor by its own name.
+/// Starts consumers, each as a supervised task with its own name.
 pub(super) struct Consumers {
     supervisor: Supervisor,
     stopped: watch::Receiver<bool>,
@@ -31,17 +31,17 @@ pub(super) struct Consumers {
 }
 
 impl Consumers {
-    /// They do what is durable when `stopped` says so, and end.
+    /// When `stopped` becomes true, the consumers finish the durable records and end.
     pub fn new(supervisor: Supervisor, stopped: watch::Receiver<bool>) -> Self {
         Self { supervisor, stopped, running: Vec::new() }
     }
 
-    /// Fills SQL.
+    /// Starts the projector, which fills SQL.
     pub fn project(&mut self, projector: Projector) -> JoinHandle<()> {
         self.keep(projector)
     }
 
-    /// Runs a consumer that outlives its panics, and is told when it begins again.
+    /// Runs a consumer that survives its panics: it is informed before it runs again.
     fn keep<C: Consumer + 'static>(&mut self, consumer: C) -> JoinHandle<()> {
         let name = consumer.tail().about().name;
         self.running.push(Arc::clone(consumer.tail().progress()));
@@ -59,8 +59,8 @@ impl Consumers {
         spawn(self.supervisor.clone().keep(name, Need::Useful, run))
     }
 
-    /// Tells sessions. The broadcaster's state is its own: without it, or without what feeds it, sessions would hear nothing, and a new
-    /// process rebuilds it.
+    /// Starts the broadcaster's pump. The broadcaster cannot be restarted alone: without it, or without its pump,
+    /// sessions would get no events, and a new process rebuilds its state.
     pub fn broadcast(
         &mut self,
         broadcaster: Broadcaster,
@@ -87,7 +87,7 @@ impl Consumers {
         Hub::new(address, clock.clone(), outage.clone())
     }
 
-    /// Gives money back. `owing`: drops that owed refunds at record `last`. When it begins again it asks all drops.
+    /// Starts the refund relay. `owing`: drops with due refunds at record `last`. After a restart it asks all drops.
     pub fn relay_refunds(
         &mut self,
         reader: &JournalReader,
@@ -111,10 +111,10 @@ impl Consumers {
         spawn(self.supervisor.clone().keep(refunds::ABOUT.name, Need::Useful, run))
     }
 
-    /// Sends events to another system, from after this record. Two tasks: the other one copies the offset into the database.
+    /// Starts the sender of events, after this record, and a second task that copies the offset into the database.
     ///
     /// # Errors
-    /// Where what it keeps in the data directory cannot be read.
+    /// If its files in the data directory cannot be read.
     pub fn send_events(
         &mut self,
         reader: &JournalReader,
@@ -130,14 +130,14 @@ impl Consumers {
         Ok([sending, spawn(self.supervisor.clone().keep("events_offset", Need::Useful, copy))])
     }
 
-    /// Those that were started.
+    /// The started consumers.
     pub fn roster(&self, reader: &JournalReader, clock: &Clock) -> Roster {
         debug_assert!(self.running.iter().all(|running| ALL.contains(&running.about())));
         Roster { running: self.running.clone().into(), reader: reader.clone(), clock: clock.clone() }
     }
 }
 
-/// How the consumers do. Cheap to clone.
+/// The state of the consumers. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Roster {
     running: Arc<[Arc<Progress>]>,
@@ -146,7 +146,7 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    /// Each of them, and how far it is behind.
+    /// Each consumer's state and lag.
     pub fn each(&self) -> impl Iterator<Item = (&Progress, Lag)> {
         let now = self.clock.now();
         self.running.iter().map(move |progress| (&**progress, progress.lag(&self.reader, now)))

@@ -1,4 +1,4 @@
-//! What `/readyz` says.
+//! The report of `/readyz`: the state of each part.
 
 use super::consumers::Roster;
 use super::supervisor::Supervisor;
@@ -21,13 +21,13 @@ use std::{
 };
 
 const PING_EVERY: Duration = Duration::from_secs(1);
-/// Records that the projector may be behind before it counts as degraded: some seconds of a hot drop.
+/// Records that the projector may lag before it counts as degraded: some seconds of a hot drop.
 const LAG_MAX: u64 = 200_000;
 
-/// Drops that are named, of those with records that are set aside.
+/// The report names at most this many drops with records set aside.
 const DROPS_NAMED_MAX: usize = 10;
 
-/// Knows how the parts do, from memory.
+/// Reports the state of all parts, from memory.
 pub(super) struct Monitor {
     pub reader: JournalReader,
     pub projection: Projection,
@@ -40,7 +40,7 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Looks at the database again and again, so that a probe never has to, and tells what depends on it.
+    /// Pings the database periodically, so that a probe never has to, and updates the outage state.
     pub async fn watch_database(self: Arc<Self>, outage: Outage, clock: Clock) {
         loop {
             let asked_at = clock.steady();
@@ -57,10 +57,10 @@ impl Monitor {
     }
 }
 
-/// A consumer that is behind for longer does not do well, whether it knows or hangs.
+/// A consumer that lags for longer counts as degraded, whether it reports an error or hangs.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Each consumer of the journal. One that has skipped records, or will, is degraded until it has caught up.
+/// The check of each consumer. One with a gap, past or ahead, is degraded until it has caught up.
 fn consumers(roster: &Roster) -> ConsumersCheck {
     let check = |(progress, lag): (&Progress, Lag)| {
         let trouble = progress.trouble();
@@ -98,7 +98,7 @@ impl HealthSource for Monitor {
         let aside = self.projection.set_aside();
         let behind = lag_records > LAG_MAX || self.projection.trouble().is_some() || !aside.is_empty();
         let projector = worse_if(behind, Health::Degraded);
-        // Orders go on without the database, so its absence degrades and no more.
+        // Orders work without the database, so its absence only degrades.
         let failing = self.supervisor.failing();
         let tasks = worse_if(!failing.is_empty(), Health::Degraded);
         let consumers = consumers(&self.consumers);

@@ -1,26 +1,26 @@
-//! A running server says in its database that it lives, so that nobody takes the database away from it by mistake.
+//! A running server writes a heartbeat to its database, so that an operator does not give the database away by mistake.
 
 use crate::storage::{Heartbeat, Store};
 use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 use tracing::debug;
 use uuid::Uuid;
 
-/// How often. It is one small write.
+/// Interval of heartbeats, each a small write.
 const EVERY: Duration = Duration::from_secs(5);
-/// A server that was not heard of for so long does not live, or cannot reach its database.
+/// A server without a heartbeat for this long is dead, or cannot reach its database.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(20);
-/// How long a server that stops tries to say so.
+/// How long a stopping server tries to delete its heartbeat.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 const _: () = assert!(EVERY.as_secs() * 3 < DEAD_AFTER.as_secs());
 
-/// Whether the server that wrote it lives, as far as anybody can tell. A clock that was set back makes nobody live for ever: a server
-/// that lives goes on with the new time.
+/// Whether a heartbeat's server seems alive. A clock that was set back keeps no dead server alive forever: a living one
+/// overwrites the heartbeat with the new time.
 pub(super) fn lives(beat: &Heartbeat) -> bool {
     u128::from(beat.ago_ms.unsigned_abs()) < DEAD_AFTER.as_millis()
 }
 
-/// One server's sign of life.
+/// Writes one server's heartbeats.
 #[derive(Clone)]
 pub(super) struct Pulse {
     store: Arc<dyn Store>,
@@ -36,14 +36,14 @@ impl Pulse {
         Self { store, journal, epoch, server }
     }
 
-    /// Says it once. A database that is away hears it later.
+    /// Writes one heartbeat. If the database is away, a later one replaces it.
     pub async fn beat(&self) {
         if let Err(error) = self.store.beat(self.journal, self.epoch, &self.server).await {
             debug!(%error, "the database did not hear that this server lives");
         }
     }
 
-    /// Says it again and again.
+    /// Writes heartbeats periodically.
     pub async fn run(self) {
         loop {
             tokio::time::sleep(EVERY).await;
@@ -51,7 +51,7 @@ impl Pulse {
         }
     }
 
-    /// Says that it stops.
+    /// Deletes the heartbeat.
     pub async fn end(&self) {
         let _ = tokio::time::timeout(FAREWELL, self.store.rest(self.journal, self.epoch)).await;
     }

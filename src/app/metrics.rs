@@ -1,4 +1,4 @@
-//! What `/metrics` shows: the parts' own counters, and gauges that are read when somebody looks.
+//! The metrics of `/metrics`: the parts' own counters, and gauges that are read at each scrape.
 
 use super::consumers::Roster;
 use super::supervisor::Supervisor;
@@ -14,14 +14,14 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use std::sync::Arc;
 
-/// Whose state the gauges show.
+/// The sources of the gauges.
 pub(super) struct Sources {
     pub reader: JournalReader,
     pub registry: Registry,
     pub projection: Projection,
     pub hub: Hub,
     pub store: Arc<dyn Store>,
-    /// The broadcaster's.
+    /// Counted by the broadcaster.
     pub contradictions: IntCounter,
     pub logins: LoginLog,
     pub supervisor: Supervisor,
@@ -42,7 +42,7 @@ struct Gauges {
     consumers: ConsumerGauges,
 }
 
-/// By consumer.
+/// One value for each consumer.
 struct ConsumerGauges {
     records: IntGaugeVec,
     bytes: IntGaugeVec,
@@ -110,7 +110,7 @@ impl ConsumerGauges {
     }
 }
 
-/// The metrics of a server.
+/// The registry of a server's metrics.
 pub(super) fn metrics(sources: Sources, orders: &Orders) -> prometheus::Result<HttpMetrics> {
     let registry = prometheus::Registry::new();
     registry.register(Box::new(ProcessCollector::for_self()))?;

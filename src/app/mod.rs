@@ -32,58 +32,58 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info, warn};
 
-/// Why the server does not start, or did not end well. One readable line.
+/// Why the server failed to start or to end cleanly. One readable line.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The data directory or the socket.
+    /// The data directory or the socket failed.
     #[error("cannot {what}: {error}")]
     Io {
-        /// What was tried.
+        /// The failed operation.
         what: String,
-        /// Why it failed.
+        /// The system's error.
         error: io::Error,
     },
-    /// The certificate or its key.
+    /// The certificate or its key is unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The database.
+    /// The database failed.
     #[error("database: {0}")]
     Store(#[from] StoreError),
-    /// The database was waited for, and did not come.
+    /// The database did not become available in time.
     #[error("database: gave up after {seconds} s: {error}")]
     NoDatabase {
-        /// How long it was waited for.
+        /// How long the start waited.
         seconds: u64,
-        /// What was last in the way.
+        /// The last error.
         error: StoreError,
     },
     /// A signal ended the start.
     #[error("{0} came before the server was up")]
     Interrupted(&'static str),
-    /// The journal does not open.
+    /// The journal cannot be opened.
     #[error("journal: {0}")]
     Journal(#[from] RecoveryError),
-    /// The database is not the one that the journal belongs to.
+    /// The database does not belong to this journal.
     #[error("{0}")]
     StrangeDatabase(String),
     /// The drops cannot be rebuilt.
     #[error("recovery: {0}")]
     Recovery(#[from] RecoveryFailure),
-    /// Another server has the database now.
+    /// Another server has taken the database over.
     #[error("another server has taken the database over; this one has stopped")]
     Fenced,
     /// The journal failed while serving.
     #[error("{0}")]
     Poisoned(JournalError),
-    /// Something that must not be missing did not stay up.
+    /// A vital task failed too often.
     #[error("the background task {task} does not stay up: {reason}; a restart recovers what was acknowledged")]
     TaskLost {
-        /// Which.
+        /// The task's name.
         task: &'static str,
-        /// How it ended.
+        /// The last panic or end.
         reason: String,
     },
-    /// Nobody listens any more.
+    /// The HTTP server ended by itself.
     #[error("the HTTP server ended by itself: {0}")]
     ServerEnded(String),
 }
@@ -95,11 +95,11 @@ impl AppError {
     }
 }
 
-/// A server that runs.
+/// A running server.
 pub struct App {
-    /// Where it listens.
+    /// The address that the server listens on.
     pub address: SocketAddr,
-    /// Until it has ended.
+    /// `None` once the server has ended.
     server: Option<JoinHandle<io::Result<()>>>,
     handle: ServerHandle,
     journal: Journal<crate::actors::Decisions>,
@@ -120,7 +120,7 @@ pub struct App {
     signals: Signals,
 }
 
-/// Why a server should end.
+/// Why a server shuts down.
 enum Cause {
     Signal(&'static str),
     Poison(String),
@@ -130,12 +130,12 @@ enum Cause {
 }
 
 impl App {
-    /// Opens everything, recovers, and serves.
+    /// Opens everything, recovers, and starts to serve.
     ///
     /// # Errors
-    /// [`AppError`]; nothing was served then.
+    /// [`AppError`]; no request was served then.
     pub async fn start(config: &Config) -> Result<Self, AppError> {
-        // The first process of a container would not be ended by a signal that it does not listen to.
+        // A container's first process gets no signal that it has no handler for.
         let hear = || Signals::hear().map_err(AppError::io("hear signals"));
         let (mut early, signals) = (hear()?, hear()?);
         tokio::select! {
@@ -145,11 +145,11 @@ impl App {
         }
     }
 
-    /// Serves until a signal comes or the journal fails, then drains.
+    /// Serves until a signal or a failure of the journal, then drains.
     ///
     /// # Errors
-    /// [`AppError::Poisoned`] where the journal failed: whoever waited has been told that the outcome is not known.
-    /// [`AppError::Fenced`] where another server has taken the database over.
+    /// [`AppError::Poisoned`] if the journal failed: waiting requests were answered with an unknown outcome.
+    /// [`AppError::Fenced`] if another server has taken the database over.
     pub async fn run(mut self) -> Result<(), AppError> {
         let mut poison = self.reader.poisoned();
         let mut fenced = self.fenced.clone();
@@ -181,10 +181,10 @@ impl App {
         }
     }
 
-    /// Answers what got in, closes sockets, syncs, projects.
+    /// Answers accepted requests, closes sessions, syncs, projects.
     async fn drain(self) -> Result<(), AppError> {
         self.shutdown.set();
-        // Half of the time_limit for the sessions: what is in flight on other connections has the rest.
+        // Half of the time limit is for the sessions, the rest for requests on other connections.
         tokio::join!(self.hub.drain(self.time_limit / 2), self.shutdown.drain());
         self.handle.stop(true).await;
         if let Some(server) = self.server
@@ -192,7 +192,7 @@ impl App {
         {
             warn!(%error, "the HTTP server did not end well");
         }
-        // Charges go on without their client; what the gateway said should still be recorded.
+        // Charges continue without their client; the gateway's answers should still be recorded.
         let waited = tokio::time::timeout(self.time_limit, async {
             while self.settler.running() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -221,7 +221,7 @@ impl App {
     }
 }
 
-/// Waits for the end of the server, which does not come by itself, and says why it came.
+/// Waits until the server ends by itself, which it should not, and returns the reason.
 async fn end_of(server: &mut Option<JoinHandle<io::Result<()>>>) -> String {
     let Some(running) = server else { return std::future::pending().await };
     let ended = running.await;
@@ -233,7 +233,7 @@ async fn end_of(server: &mut Option<JoinHandle<io::Result<()>>>) -> String {
     }
 }
 
-/// SIGTERM and Ctrl-C, heard from the moment that this exists.
+/// SIGTERM and Ctrl-C, received from creation on.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

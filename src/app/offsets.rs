@@ -1,5 +1,5 @@
-//! `livedrop consumers`: what follows the journal, where it stands, and how to move it. Beside a server that is stopped; of one that runs
-//! `/readyz` and `/metrics` say more.
+//! The command `livedrop consumers`: lists the journal's consumers and their offsets, and moves them. For a stopped
+//! server; for a running one `/readyz` and `/metrics` show more.
 
 use super::consumers::ALL;
 use super::projection::resting_journal;
@@ -11,14 +11,14 @@ use crate::service::events::{self, HttpTarget, Kept, Retried};
 use crate::storage::Store;
 use std::{fmt, str::FromStr};
 
-/// Where a consumer is moved to.
+/// The new position of a consumer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Position {
-    /// The oldest record that the journal has when it is opened next.
+    /// The oldest record of the journal at the next start.
     Start,
-    /// The journal's end when it is opened next.
+    /// The journal's end at the next start.
     End,
-    /// After this record.
+    /// Directly after this record.
     After(u64),
 }
 
@@ -39,10 +39,10 @@ impl FromStr for Position {
     }
 }
 
-/// One consumer, as `livedrop consumers list` shows it.
+/// A line of `livedrop consumers list`.
 pub struct Listed {
     about: &'static About,
-    /// The record up to which it has come, where that is kept.
+    /// The stored offset, if there is one.
     offset: Option<u64>,
     dead_letters: usize,
 }
@@ -63,7 +63,7 @@ impl fmt::Display for Listed {
 /// All consumers (`livedrop consumers list`).
 ///
 /// # Errors
-/// One readable line: a server that runs, no journal, a file, or the database.
+/// One readable line: a running server, no journal, a file, or the database.
 pub async fn list(config: &Config, store: &dyn Store) -> Result<Vec<Listed>, String> {
     let Identity { journal_id, epoch, .. } = resting_journal(config)?;
     let kept = Kept::new(&config.data_dir);
@@ -87,7 +87,7 @@ pub async fn list(config: &Config, store: &dyn Store) -> Result<Vec<Listed>, Str
 /// Moves a consumer (`livedrop consumers reset`).
 ///
 /// # Errors
-/// As [`list`]; and for a consumer that keeps no offset of its own.
+/// As [`list`]; and for a consumer without an offset of its own.
 pub fn reset(config: &Config, name: &str, to: Position) -> Result<(), String> {
     let Identity { journal_id, epoch, .. } = resting_journal(config)?;
     let about = ALL.into_iter().find(|about| about.name == name);
@@ -104,10 +104,10 @@ pub fn reset(config: &Config, name: &str, to: Position) -> Result<(), String> {
     moved.map_err(|error| format!("the offset cannot be written: {error}"))
 }
 
-/// Sends again what a consumer's target refused (`livedrop consumers retry`).
+/// Sends a consumer's dead letters again (`livedrop consumers retry`).
 ///
 /// # Errors
-/// As [`list`]; and for a consumer that sets nothing aside here.
+/// As [`list`]; and for a consumer without dead letters in a file.
 pub async fn retry(config: &Config, name: &str) -> Result<Retried, String> {
     resting_journal(config)?;
     if name != events::ABOUT.name {

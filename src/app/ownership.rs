@@ -1,4 +1,4 @@
-//! Before a start takes a database: does it belong to this data directory, and does nobody else live on it?
+//! Checks at startup that a database belongs to this data directory, and that no other server is alive on it.
 
 use super::AppError;
 use super::heartbeat::{DEAD_AFTER, lives};
@@ -8,8 +8,8 @@ use crate::storage::{Owner, Store};
 use tracing::warn;
 use uuid::Uuid;
 
-/// Refuses a database that does not know a journal with history, and one on which another journal's server lives. Changes nothing.
-/// Returns whose the database was until now, for [`tell`].
+/// Refuses a database that does not know a journal with history, and one with a living server of another journal.
+/// Changes nothing. Returns the owners until now, for [`tell`].
 pub(super) async fn require(
     config: &Config,
     reader: &JournalReader,
@@ -22,14 +22,14 @@ pub(super) async fn require(
     Ok(owners.iter().filter(|owner| !owner.retired && owner.journal != journal).map(|owner| owner.journal).collect())
 }
 
-/// Says that the database has changed hands.
+/// Logs that the database has a new owner.
 pub(super) fn tell(former: &[Uuid]) {
     for journal in former {
         warn!(%journal, "this database belonged to another data directory, which does not start on it any more");
     }
 }
 
-/// Taking a database from a server that lives would stop it, and its data directory would not start again.
+/// Taking a database from a living server would stop it, and its data directory would not start again.
 async fn require_nobody_else(journal: Uuid, store: &dyn Store) -> Result<(), AppError> {
     let beats = store.heartbeats().await?;
     let Some(beat) = beats.iter().find(|beat| beat.journal != journal && lives(beat)) else { return Ok(()) };
@@ -43,8 +43,9 @@ async fn require_nobody_else(journal: Uuid, store: &dyn Store) -> Result<(), App
     )))
 }
 
-/// A journal that has decided something has told its database so since its first start. One that does not know it is another's, or was
-/// emptied: the drops of the journal would be served without their creators, products and accounts.
+/// A journal with decisions has been known to its database since its first start. A database that does not know it
+/// belongs to another journal, or was emptied: the journal's drops would be served without their creators, products and
+/// accounts.
 async fn require_own_database(
     config: &Config,
     (journal, first, last): (Uuid, u64, u64),

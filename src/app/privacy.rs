@@ -1,4 +1,5 @@
-//! Who may read the data directory: its owner alone. It holds e-mail addresses, password hashes, orders, and the key of access tokens.
+//! Restricts the data directory to its owner. It has e-mail addresses, password hashes, orders, and the key of access
+//! tokens.
 
 use crate::storage;
 use std::fs::{self, DirBuilder, Permissions};
@@ -7,15 +8,15 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
-/// What others of the machine may do, in a file's mode.
+/// The permission bits of a file's group and others.
 const OTHERS: u32 = 0o077;
-/// Files that the log names; the rest is counted.
+/// Files that the log names; the rest are counted.
 const NAMED_MAX: usize = 5;
 
-/// Makes the data directory, its owner's alone, unless it is there.
+/// Creates the data directory, readable by its owner only, unless it exists.
 ///
 /// # Errors
-/// Those of making a directory.
+/// Those of creating a directory.
 pub fn create_data_dir(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -29,11 +30,11 @@ pub fn create_data_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes from others what an earlier version, or whoever copied the files, let them have, and says so in one line.
+/// Removes permissions of others that an earlier version or a copy has left, and logs that in one line.
 pub(super) fn take_from_others(data_dir: &Path, database_url: &str) {
     let (mut changed, mut failed) = (Vec::new(), None);
     for path in private_paths(data_dir, database_url) {
-        // What is not there, and what cannot be looked at, is somebody else's to report.
+        // Missing and unreadable files are reported by the code that uses them.
         let Ok(mode) = fs::metadata(&path).map(|found| found.permissions().mode()) else { continue };
         if mode & OTHERS == 0 {
             continue;
@@ -51,7 +52,7 @@ pub(super) fn take_from_others(data_dir: &Path, database_url: &str) {
     }
 }
 
-/// The data directory, the journal with its files, the key, and the database where it is a file, with its companions.
+/// The data directory, the journal with its files, the key, and a database file with its companions.
 fn private_paths(data_dir: &Path, database_url: &str) -> Vec<PathBuf> {
     let journal = data_dir.join("journal");
     let mut paths = vec![data_dir.to_owned(), journal.clone(), data_dir.join("secret.key")];

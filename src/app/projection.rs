@@ -1,20 +1,20 @@
-//! `livedrop projection`: journal records that the database refused for good, beside a server that is stopped.
+//! The command `livedrop projection`: journal records that the database refused permanently. For a stopped server.
 
 use crate::actors::consumers::aside;
 use crate::config::Config;
 use crate::journal::{self, FileDevice, Identity};
 use crate::storage::{SetAsideDrop, Store};
 
-/// Drops of which records are set aside (`livedrop projection list`).
+/// Drops with records set aside (`livedrop projection list`).
 ///
 /// # Errors
-/// One readable line: a server that runs, no journal, or the database.
+/// One readable line: a running server, no journal, or the database.
 pub async fn list(config: &Config, store: &dyn Store) -> Result<Vec<SetAsideDrop>, String> {
     let journal = resting_journal(config)?.journal_id;
     store.set_aside_drops(journal).await.map_err(|error| error.to_string())
 }
 
-/// Applies what is set aside (`livedrop projection retry`).
+/// Applies the records set aside (`livedrop projection retry`).
 ///
 /// # Errors
 /// As [`list`].
@@ -25,7 +25,7 @@ pub async fn retry(config: &Config, store: &dyn Store) -> Result<aside::Retried,
     aside::retry(store, journal, epoch).await.map_err(|error| error.to_string())
 }
 
-/// The journal in the data directory, which nobody writes.
+/// The identity of the data directory's journal, which no server may be using.
 pub(super) fn resting_journal(config: &Config) -> Result<Identity, String> {
     let dir = config.data_dir.join("journal");
     let device = FileDevice::existing(&dir).map_err(|_| format!("no journal in {}", dir.display()))?;

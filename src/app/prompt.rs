@@ -1,33 +1,33 @@
-//! Reads a new password: twice and without echo at a terminal, the first line of anything else.
+//! Reads a new password: twice and without echo from a terminal, else the first line of the input.
 
 use crate::domain::limits::PASSWORD_CHARS_MAX;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io::{self, BufRead, IsTerminal, Read, Stdin, Write};
 
-/// Bytes of a line that are read: more than the longest password has.
+/// Bytes read of a line: more than the longest password has.
 const LINE_BYTES_MAX: u64 = 4 * PASSWORD_CHARS_MAX as u64 + 2;
 
-/// Why there is no password.
+/// Why no password was read.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    /// The input ended before a line did.
+    /// The input ended before the first line did.
     #[error("no password: it is the first line of standard input")]
     Missing,
-    /// The line is too long, or no text.
+    /// The line is too long, or not UTF-8 text.
     #[error("the password must be one line of at most {PASSWORD_CHARS_MAX} characters, in UTF-8")]
     NoText,
-    /// Typed differently the second time.
+    /// The second input differs from the first.
     #[error("the two passwords differ")]
     Different,
-    /// Ctrl-C.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
-    /// The terminal.
+    /// The terminal failed.
     #[error("cannot read the password: {0}")]
     Io(#[from] io::Error),
 }
 
-/// The password that whoever calls the program wants to set.
+/// Asks for the new password.
 ///
 /// # Errors
 /// [`PromptError`]. After [`PromptError::Interrupted`] a thread still waits for the terminal: the process has to exit.
@@ -35,7 +35,7 @@ pub async fn new_password() -> Result<String, PromptError> {
     if !io::stdin().is_terminal() {
         return first_line(&mut io::stdin().lock());
     }
-    // Restores the terminal whatever happens: a shell without echo looks dead.
+    // Restores the terminal in every case: a shell without echo looks dead.
     let _silence = Silence::begin(io::stdin())?;
     let asked = tokio::task::spawn_blocking(|| {
         let first = ask("Password: ")?;
@@ -68,7 +68,7 @@ fn first_line(input: &mut impl BufRead) -> Result<String, PromptError> {
     Ok(line)
 }
 
-/// A terminal that shows nothing of what is typed, but the end of each line.
+/// A terminal without echo, except for line ends.
 struct Silence {
     terminal: Stdin,
     before: Termios,

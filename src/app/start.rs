@@ -1,4 +1,4 @@
-//! From a configuration to a running server.
+//! Starts a server from its configuration.
 
 use super::consumers::Consumers;
 use super::health::Monitor;
@@ -55,20 +55,21 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-/// Without its scheduler no drop starts and no hold ends: after so many failures in a row (half a minute) the process ends.
+/// Without its scheduler no drop starts and no hold ends: after this many failures in a row (half a minute) the process
+/// ends.
 const SCHEDULER_RESTARTS_MAX: u32 = 8;
-/// How long a start waits for a database that is not up yet.
+/// How long a start waits for the database to become available.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
-/// How long it rests between two tries.
+/// Pause between two attempts.
 const DATABASE_RETRY: Duration = Duration::from_millis(500);
 
-/// `signals` are the running server's. One that comes before it runs is the caller's, who drops this.
+/// `signals` are for the running server. If a signal comes earlier, the caller drops this future.
 pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppError> {
     let tls = config.tls.as_ref().map(TlsFiles::load).transpose()?;
     let data_dir = &config.data_dir;
     privacy::create_data_dir(data_dir).map_err(AppError::io(format!("create {}", data_dir.display())))?;
     privacy::take_from_others(data_dir, config.database_url.expose());
-    // Bound first: a port that is taken must not cost a recovery.
+    // Bound first: a used port must not cost a recovery.
     let listener = TcpListener::bind(config.bind).map_err(AppError::io(format!("listen on {}", config.bind)))?;
     let address = listener.local_addr().map_err(AppError::io("read the socket's address"))?;
     let connections = connections(config)?;
@@ -140,7 +141,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let secret = signing_secret(config, last, &*store).await?;
     let tokens = Tokens::with(&secret, config.access_token_seconds, clock.clone(), outage);
     let revocations = tokens.revocations().clone();
-    // Complete before the first request: accounts that were signed out before the start stay signed out.
+    // Complete before the first request: revocations from before the start stay effective.
     revocations.recover(&*store).await?;
     revocations.close_sessions_of(hub.clone());
     background.follow_revocations(&revocations, &store);
@@ -221,7 +222,7 @@ fn options(
     }
 }
 
-/// How many connections there may be: what the system lets us open, less what everything else needs.
+/// The number of connections: the system's limit of open files, minus the files for everything else.
 fn connections(config: &Config) -> Result<Connections, AppError> {
     let open_files = server::raise_open_files().map_err(AppError::io("read and raise the limit of open files"))?;
     let free = open_files.saturating_sub(config.database_connections.into());
@@ -235,7 +236,7 @@ fn connections(config: &Config) -> Result<Connections, AppError> {
     Ok(Connections::new(bounds, config.trusted_proxies.clone()))
 }
 
-/// The use cases over the registry, and over accounts.
+/// The use cases of orders, drops and accounts.
 struct Selling {
     accounts: Accounts,
     tokens: Tokens,
@@ -246,7 +247,7 @@ struct Selling {
     keys: Keys,
 }
 
-/// A new key beside data that others were told of is worth a line: whoever copied the data directory has forgotten it.
+/// A new key beside existing data is worth a log line: a copy of the data directory may lack it.
 async fn signing_secret(config: &Config, last: u64, store: &dyn Store) -> Result<Vec<u8>, AppError> {
     let secret = config.signing_secret().map_err(AppError::io("read or write the token secret"))?;
     if secret.made && (last > 0 || store.has_accounts().await?) {
@@ -287,8 +288,8 @@ fn services(
     }
 }
 
-/// Recovery reads the database, so a start needs it; afterwards the server gets along without. What may pass is waited for, the rest is
-/// told at once.
+/// Recovery reads the database, so a start needs it; afterwards the server can run without. A passing failure is waited
+/// for, any other is reported at once.
 async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
     let options = StoreOptions { fan_out_max: config.fan_out_followers, connections: config.database_connections };
     let deadline = tokio::time::Instant::now() + DATABASE_PATIENCE;
@@ -348,8 +349,8 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
     Ok((journal, found.first_sequence, found.last_sequence))
 }
 
-/// A broadcaster that knows the drops and, as far as the journal still has it, what was told about them lately. What cannot be
-/// read is as good as forgotten: whoever comes back gets a snapshot.
+/// A broadcaster with the recovered drops and, as far as the journal has them, their recent events. Unreadable records
+/// count as missing: clients that reconnect get a snapshot.
 fn remember(
     reader: &JournalReader,
     (first, last): (u64, u64),
@@ -375,12 +376,12 @@ fn remember(
         let board = StockBoard { status: drop.status(), variants: drop.stock().collect() };
         (Arc::clone(drop.spec()), board)
     });
-    // Of a drop that something happened to since, memory knows better.
+    // For drops with later records, memory is newer than SQL.
     broadcaster.watch(asleep.into_iter().chain(known).collect(), last);
     broadcaster
 }
 
-/// What runs beside the server, each task by the name that `/readyz`, `/metrics` and the log call it.
+/// The background tasks, each with its name in `/readyz`, `/metrics` and the log.
 struct Background {
     supervisor: Supervisor,
     tasks: Vec<JoinHandle<()>>,
@@ -396,7 +397,7 @@ impl Background {
         self.tasks.push(spawn(self.supervisor.clone().keep(task, need, begin)));
     }
 
-    /// Starts, ends, expired holds; drops that leave memory.
+    /// Tasks for starts, ends and expired holds, and for evicting drops.
     fn follow_time(&mut self, scheduler: Scheduler, registry: &Registry, projection: &Projection, clock: &Clock) {
         let (drops, time) = (registry.clone(), clock.clone());
         self.keep("scheduler", Need::Vital { restarts_max: SCHEDULER_RESTARTS_MAX }, move |again| {
@@ -467,7 +468,7 @@ impl Background {
     }
 }
 
-/// Brings the recovered drops to life, and their unfinished payments to an end. Returns those that owe refunds.
+/// Starts the recovered drops, and resolves their pending payments. Returns the drops with due refunds.
 fn resume(
     registry: &Registry,
     settler: &Settler,

@@ -1,5 +1,5 @@
-//! Background tasks do not end without anybody noticing: a panic or an end is logged in one line, counted, told in `/readyz`, and the
-//! task begins again after a pause. What must not be missing, and does not come back, ends the process: a restart recovers.
+//! Supervises background tasks: a panic or an end is logged in one line, counted and shown in `/readyz`, and the task
+//! restarts after a pause. If a vital task fails too often, the process ends: its next start recovers.
 
 use crate::actors::Backoff;
 use crate::http::KeepTask;
@@ -21,29 +21,29 @@ use std::{
 use tokio::{sync::watch, time::sleep};
 use tracing::{error, info, warn};
 
-/// Pauses before a task begins again.
+/// Pauses before a task restarts.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
-/// A task that has run for so long since it began again is well.
+/// A task that has run for this long since its restart counts as steady.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// What becomes of the process when a task does not stay up.
+/// Whether the process needs a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Need {
-    /// The others go on without it; it is begun again for as long as the process lives.
+    /// The process runs without it; the task is restarted forever.
     Useful,
-    /// After so many failures in a row the process ends.
+    /// After this many failures in a row the process ends.
     Vital {
-        /// How often it is begun again.
+        /// The number of restarts before that.
         restarts_max: u32,
     },
 }
 
-/// The process must end for this task's sake.
+/// The task that ends the process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Lost {
-    /// Which.
+    /// The task's name.
     pub task: &'static str,
-    /// How it ended.
+    /// The last panic or end.
     pub reason: String,
 }
 
@@ -56,7 +56,7 @@ struct Inner {
     failing: Mutex<BTreeSet<&'static str>>,
     restarts: IntCounterVec,
     lost: watch::Sender<Option<Lost>>,
-    /// From now on tasks may end.
+    /// Whether tasks may end: the process is shutting down.
     ending: AtomicBool,
 }
 
@@ -75,34 +75,34 @@ impl Default for Supervisor {
 }
 
 impl Supervisor {
-    /// Shows the counters.
+    /// Adds the restart counters to a registry.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.0.restarts.clone()))
     }
 
-    /// Tasks that have failed lately, by name.
+    /// Tasks that have failed and are not steady again, by name.
     pub fn failing(&self) -> Vec<&'static str> {
         self.locked().iter().copied().collect()
     }
 
-    /// `Some` once the process must end.
+    /// Becomes `Some` when the process must end.
     pub fn lost(&self) -> watch::Receiver<Option<Lost>> {
         self.0.lost.subscribe()
     }
 
-    /// The process ends: so may its tasks, from now on.
+    /// Lets tasks end from now on: the process is shutting down.
     pub fn let_end(&self) {
         self.0.ending.store(true, Ordering::Release);
     }
 
-    /// Runs what `begin` makes, which is not meant to end, and again when it does. `begin` is told whether it is again.
+    /// Runs the endless task that `begin` creates, and restarts it when it ends. `begin` gets `true` on a restart.
     pub async fn keep<T: Future<Output = ()>>(self, task: &'static str, need: Need, mut begin: impl FnMut(bool) -> T) {
-        // Shown from the beginning, so that a rate has something to begin with.
+        // Exported from the start, so that rates have a first value.
         self.0.restarts.with_label_values(&[task]);
         let (mut retries, mut failures) = (RETRIES, 0);
         loop {
             let again = failures > 0;
-            // `begin` inside, so that its panics count as well.
+            // `begin` runs inside, so that its panics count too.
             let life = AssertUnwindSafe(async { with_failpoint(task, begin(again)).await }).catch_unwind();
             let mut life = pin!(life);
             let ended = tokio::select! {
@@ -134,13 +134,13 @@ impl Supervisor {
         }
     }
 
-    /// The same for tasks of the server's workers.
+    /// Like [`Self::keep`], for tasks of the server's workers.
     pub fn for_workers(&self) -> KeepTask {
         let supervisor = self.clone();
         Arc::new(move |task, mut begin| Box::pin(supervisor.clone().keep(task, Need::Useful, move |_| begin())))
     }
 
-    /// Runs what `begin` makes, which ends by itself, and again if it panics.
+    /// Runs the task that `begin` creates, which ends by itself, and restarts it if it panics.
     pub async fn finish<T: Future<Output = ()>>(self, task: &'static str, mut begin: impl FnMut(bool) -> T) {
         let done = AtomicBool::new(false);
         let finished = &done;
@@ -153,7 +153,7 @@ impl Supervisor {
             }
         });
         let mut once = pin!(once);
-        // Looked at after each turn: there is nothing to wait for but the task itself.
+        // Checked after each poll: only the task itself can set it.
         poll_fn(|context| {
             let polled = once.as_mut().poll(context);
             if done.load(Ordering::Acquire) { Poll::Ready(()) } else { polled }
@@ -167,7 +167,7 @@ impl Supervisor {
     }
 }
 
-/// Lets a test make a task panic, at its n-th turn.
+/// Lets a test make a task panic at its n-th poll.
 async fn with_failpoint(task: &'static str, life: impl Future<Output = ()>) {
     let mut life = pin!(life);
     poll_fn(move |context| {

@@ -1,4 +1,4 @@
-//! `backup.json`: what a backup says about itself. Written last, so that a backup without one is not complete.
+//! `backup.json`: the description of a backup. Written last, so that a backup without it is incomplete.
 
 use super::{BackupError, files_below, private_file, sync_directory};
 use crate::domain::Timestamp;
@@ -11,29 +11,29 @@ use uuid::Uuid;
 
 /// The name of the file.
 pub const MANIFEST_FILE: &str = "backup.json";
-/// What this program writes and reads.
+/// The version that this program writes and reads.
 const FORMAT: u32 = 1;
 /// Bytes of a manifest: room for more than ten thousand segments.
 const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 const STEP_BYTES: usize = 256 << 10;
 
-/// What a backup holds.
+/// The contents of a backup.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The version of this description, 1.
     pub format: u32,
-    /// The program that wrote it.
+    /// The program version that wrote it.
     pub livedrop_version: String,
-    /// When it was complete.
+    /// When the backup was complete.
     pub created_at: Timestamp,
-    /// The journal's id.
+    /// The id of the copied journal.
     pub journal_id: Uuid,
     /// The journal's epoch when it was copied.
     pub epoch: u32,
     /// `sqlite` (its copy is in the backup) or `postgres`.
     pub database: String,
-    /// The copied database has every record up to here, or more.
+    /// The copied database has every record up to this one, or more.
     pub watermark: u64,
     /// The journal's oldest record in the backup.
     pub first_sequence: u64,
@@ -43,19 +43,19 @@ pub struct Manifest {
     pub files: Vec<FileEntry>,
 }
 
-/// One file.
+/// A file of the backup with its checksum.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
-    /// Its path in the backup.
+    /// The path relative to the backup.
     pub name: String,
-    /// Its size.
+    /// The size of the file.
     pub bytes: u64,
     /// The SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
 }
 
-/// The file's contents: a manifest vouches for the files, and this checksum for the manifest.
+/// The contents of the file: the manifest has checksums of the files, and this is a checksum of the manifest.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed {
@@ -64,7 +64,7 @@ struct Sealed {
 }
 
 impl Manifest {
-    /// Describes the files below `root`, whose other fields are known, and writes the manifest there.
+    /// Adds the files below `root` to a manifest without them, and writes it there.
     pub(super) fn write(mut self, root: &Path) -> Result<Self, BackupError> {
         self.files = files_below(root)?.into_iter().map(|name| FileEntry::of(root, name)).collect::<Result<_, _>>()?;
         let sealed = Sealed { sha256: self.checksum(), manifest: self };
@@ -76,10 +76,10 @@ impl Manifest {
         Ok(sealed.manifest)
     }
 
-    /// Reads the manifest below `root`, and holds every file there against it.
+    /// Reads the manifest below `root`, and checks every file there against it.
     ///
     /// # Errors
-    /// [`BackupError::Refused`] with the first file that is missing, that is not part of the backup, or that is not what it was.
+    /// [`BackupError::Refused`] with the first file that is missing, unknown or changed.
     pub fn read_checked(root: &Path) -> Result<Self, BackupError> {
         let manifest = Self::read(root)?;
         let found = files_below(root)?;
@@ -131,7 +131,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// A line for each thing that the backup holds, for a person.
+    /// A summary for people.
     #[must_use]
     pub fn rendered(&self, to: &Path) -> String {
         let bytes: u64 = self.files.iter().map(|file| file.bytes).sum();
@@ -153,12 +153,12 @@ impl Manifest {
         )
     }
 
-    /// Whether there is a file of that name.
+    /// Whether the backup has a file of that name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.files.iter().any(|entry| entry.name == name)
     }
 
-    /// The format that this program writes.
+    /// The version that this program writes.
     pub(super) const fn format() -> u32 {
         FORMAT
     }
@@ -172,7 +172,7 @@ impl FileEntry {
     fn of(root: &Path, name: String) -> Result<Self, BackupError> {
         let path = root.join(&name);
         let reading = || BackupError::io("read", &path);
-        // A file and nothing that merely leads to one.
+        // A regular file, not a symbolic link.
         if !fs::symlink_metadata(&path).map_err(reading())?.is_file() {
             return Err(BackupError::refused(&path, "this is not a file"));
         }

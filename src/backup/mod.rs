@@ -1,12 +1,12 @@
 //! `livedrop backup` and `livedrop restore`: one consistent copy of database, journal and secret key, taken beside a running server.
 //!
-//! A restored server needs a database at some record W and a journal with every record after W, so the order is: open the journal's
-//! segments (an open file stays readable when the server deletes it), copy the database, then copy the segments' whole frames. Whatever
-//! the database has is in the journal's copy, because the server puts nothing into SQL that is not in the journal already; and whatever was
-//! acknowledged before the backup began is in the journal's copy, because it was in the journal.
+//! A restored server needs a database at some record W and a journal with every record after W, so the order is: open
+//! the journal's segments (an open file stays readable when the server deletes it), copy the database, then copy the
+//! segments' whole frames. The journal's copy has every record that the database has, because the server writes nothing
+//! to SQL before the journal; and it has everything acknowledged before the backup began.
 //!
-//! - [`manifest`]: what a backup says about itself; every file with its size and SHA-256.
-//! - [`take`]: makes one. [`restore`]: checks one, then writes a data directory.
+//! - [`manifest`]: the description of a backup; every file with its size and SHA-256.
+//! - [`take`]: makes a backup. [`restore`]: checks one, then writes a data directory.
 
 pub mod manifest;
 mod restore;
@@ -31,23 +31,23 @@ const JOURNAL: &str = "journal";
 const DATABASE: &str = "livedrop.db";
 /// The key of access tokens, in a data directory and in a backup.
 const SECRET: &str = "secret.key";
-/// Where the command that copies a Postgres database may put its files, in a backup.
+/// The directory in a backup for the files of the command that copies a Postgres database.
 const DATABASE_DIRECTORY: &str = "database";
 
-/// Why there is no backup, or why it was not restored. One readable paragraph.
+/// Why a backup was not made or not restored. One readable paragraph.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// A file or a directory.
+    /// A file or directory failed.
     #[error("cannot {doing} {}: {error}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation, as a verb for the message.
         doing: &'static str,
-        /// With which file.
+        /// The file or directory.
         path: PathBuf,
-        /// Why it failed.
+        /// The system's error.
         error: io::Error,
     },
-    /// The target holds something already.
+    /// The target is not empty.
     #[error("{} is not empty: name a directory that is empty or does not exist", .0.display())]
     NotEmpty(PathBuf),
     /// The journal cannot be copied.
@@ -56,15 +56,15 @@ pub enum BackupError {
     /// The database cannot be read.
     #[error("database: {0}")]
     Store(#[from] StoreError),
-    /// The backup must not be restored: the file, and what is wrong with it.
+    /// The backup must not be restored.
     #[error("this backup cannot be restored: {}: {what}. Nothing was written", path.display())]
     Refused {
-        /// The file.
+        /// The file at fault.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault found in it.
         what: String,
     },
-    /// The request does not fit what is there.
+    /// The request does not fit the data directory or the database.
     #[error("{0}")]
     Unfit(String),
 }
@@ -86,7 +86,7 @@ impl BackupError {
     }
 }
 
-/// Makes sure that a directory is there, empty, and its owner's alone. Returns whether it was made.
+/// Makes sure that a directory exists, empty, and accessible by its owner only. Returns whether it was created.
 fn empty_directory(path: &Path) -> Result<bool, BackupError> {
     match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
         Ok(true) => Ok(false),
@@ -105,7 +105,7 @@ fn private_directory(path: &Path) -> Result<(), BackupError> {
     DirBuilder::new().mode(0o700).create(path).map_err(BackupError::io("create", path))
 }
 
-/// A new file that only its owner can read.
+/// Creates a file that only its owner can read.
 fn private_file(path: &Path) -> Result<File, BackupError> {
     let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     made.map_err(BackupError::io("create", path))
@@ -122,7 +122,7 @@ fn files_below(root: &Path) -> Result<Vec<String>, BackupError> {
         let reading = || BackupError::io("read", directory);
         for entry in fs::read_dir(directory).map_err(reading())? {
             let path = entry.map_err(reading())?.path();
-            // Not followed: a link to elsewhere is no part of a backup.
+            // Not followed: a link to elsewhere is not part of a backup.
             if path.is_dir() && !path.is_symlink() {
                 visit(root, &path, found)?;
             } else {

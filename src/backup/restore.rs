@@ -1,4 +1,4 @@
-//! Checks a backup, and then writes a data directory.
+//! Checks a backup, then writes a data directory.
 
 use super::manifest::Manifest;
 use super::{BackupError, DATABASE, JOURNAL, SECRET, empty_directory, private_directory, private_file, sync_directory};
@@ -7,15 +7,15 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Restored {
-    /// What the backup says about itself.
+    /// The backup's description.
     pub manifest: Manifest,
 }
 
 impl Restored {
-    /// What was done and what is left to do, for a person.
+    /// The result and the remaining steps, for people.
     #[must_use]
     pub fn rendered(&self, data_dir: &Path) -> String {
         let Manifest { journal_id, first_sequence, last_sequence, watermark, created_at, .. } = &self.manifest;
@@ -42,11 +42,11 @@ impl Restored {
 
 /// Writes the backup in `from` into `data_dir`, which is empty or does not exist. Every file is checked first.
 ///
-/// `journal.meta` is written last: a data directory without it refuses to start, so that one that was restored in part is never
-/// taken for whole.
+/// `journal.meta` is written last: a data directory without it refuses to start, so a partial restore is never mistaken
+/// for a complete one.
 ///
 /// # Errors
-/// [`BackupError::Refused`] for a backup that is incomplete, truncated, altered or another's: nothing was written.
+/// [`BackupError::Refused`] for a backup that is incomplete, truncated, altered or mixed: nothing was written.
 pub fn restore(from: &Path, data_dir: &Path) -> Result<Restored, BackupError> {
     let manifest = Manifest::read_checked(from)?;
     let identity = check_journal(from, &manifest)?;
@@ -74,7 +74,7 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Restored, BackupError> {
     Ok(Restored { manifest })
 }
 
-/// Holds the journal against the manifest. Files that are what they were can still be of two backups.
+/// Checks the journal against the manifest. Files with right checksums may still be from two backups.
 fn check_journal(from: &Path, manifest: &Manifest) -> Result<journal::Identity, BackupError> {
     let place = from.join(JOURNAL);
     let refused = |what: String| BackupError::refused(&place, what);

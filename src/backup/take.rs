@@ -1,4 +1,4 @@
-//! Makes a backup.
+//! Makes a backup, beside a running or a stopped server.
 
 use super::manifest::Manifest;
 use super::{
@@ -17,23 +17,23 @@ use std::time::Duration;
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// How often it begins again where the journal changed in a way that a copy cannot follow: a restart of the server.
+/// Attempts after changes of the journal that a copy cannot follow, such as a restart of the server.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often new segments are looked for while the database is copied. A segment of the smallest size is not filled, projected
+/// How often new segments are searched while the database is copied. Even the smallest segment is not filled, projected
 /// and deleted in this time.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Tells the command where files that belong to the backup go.
+/// The environment variable with the directory for the command's files.
 const DIRECTORY_VARIABLE: &str = "LIVEDROP_BACKUP_DATABASE_DIR";
 
-/// What to back up, and where to.
+/// The source and the target of a backup.
 #[derive(Clone, Debug)]
 pub struct BackupOptions {
     /// The server's data directory.
     pub data_dir: PathBuf,
-    /// Its database.
+    /// The URL of the server's database.
     pub database_url: String,
-    /// The backup's directory: empty, or not there yet.
+    /// The backup's directory: empty, or not existing yet.
     pub to: PathBuf,
     /// The program that copies a Postgres database, and its arguments; empty for SQLite.
     pub command: Vec<String>,
@@ -42,7 +42,7 @@ pub struct BackupOptions {
 /// Makes a backup, beside a running server or a stopped one.
 ///
 /// # Errors
-/// [`BackupError`]; nothing is left in the target then.
+/// [`BackupError`]; the target is left empty then.
 pub async fn take(options: &BackupOptions) -> Result<Manifest, BackupError> {
     let store = storage::connect_existing(&options.database_url).await?;
     let made = match fit(options, &*store) {
@@ -72,7 +72,7 @@ async fn into_empty(options: &BackupOptions, store: &dyn Store) -> Result<Manife
     let made = empty_directory(&options.to)?;
     let taken = attempts(options, store).await;
     if taken.is_err() {
-        // It was empty: everything in it is ours.
+        // It was empty before: everything in it was written here.
         clear(&options.to);
         if made {
             let _ = fs::remove_dir(&options.to);
@@ -95,7 +95,7 @@ async fn attempts(options: &BackupOptions, store: &dyn Store) -> Result<Manifest
     }
 }
 
-/// Removes what is in a directory that is ours.
+/// Removes the contents of a directory that this program wrote.
 fn clear(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -110,7 +110,8 @@ async fn attempt_once(options: &BackupOptions, store: &dyn Store) -> Result<Mani
     let source = FileDevice::existing(&place).map_err(|_| absent())?;
     let known = journal::read_identity(&source)?.ok_or_else(absent)?;
     require_together(&place, known.journal_id, store).await?;
-    // Read before the copy begins: the copy is at this record or later, and the held segments have everything after it.
+    // Read before the copy begins: the copy has this record or later ones, and the held segments have everything after
+    // it.
     let watermark = store.applied(known.journal_id).await?;
     let mut held = HeldSegments::hold(&source, watermark)?;
     match store.kind() {
@@ -142,7 +143,7 @@ async fn attempt_once(options: &BackupOptions, store: &dyn Store) -> Result<Mani
     manifest.write(to)
 }
 
-/// A database that another journal has, or that does not know this one, is not what this journal has to be restored with.
+/// Refuses a database that belongs to another journal, or does not know this one: the two cannot be restored together.
 async fn require_together(place: &Path, journal: Uuid, store: &dyn Store) -> Result<(), BackupError> {
     let owners = store.owners().await?;
     match owners.iter().find(|owner| owner.journal == journal) {
@@ -155,7 +156,7 @@ async fn require_together(place: &Path, journal: Uuid, store: &dyn Store) -> Res
     }
 }
 
-/// Copies the database, and holds every segment that the journal adds meanwhile.
+/// Copies the database, and meanwhile opens every segment that the journal adds.
 async fn beside(
     held: &mut HeldSegments,
     source: &FileDevice,
@@ -173,7 +174,7 @@ async fn beside(
 async fn run(command: &[String], directory: &Path) -> Result<(), BackupError> {
     private_directory(directory)?;
     let (program, arguments) = command.split_first().expect("it was looked at");
-    // Killed where the copy is given up: it writes into a directory that is about to be emptied.
+    // Killed if the copy is given up: it writes into a directory that is about to be emptied.
     let mut command = Command::new(program);
     command.args(arguments).env(DIRECTORY_VARIABLE, directory).kill_on_drop(true);
     let ended = command.status().await.map_err(BackupError::io("run", Path::new(program)))?;
@@ -183,7 +184,7 @@ async fn run(command: &[String], directory: &Path) -> Result<(), BackupError> {
     Err(BackupError::Unfit(format!("{program} did not copy the database ({ended}): there is no backup")))
 }
 
-/// The key that was made in the data directory. There is none where it is configured.
+/// Copies the key of the data directory. There is none if it is configured.
 fn copy_secret(data_dir: &Path, to: &Path) -> Result<(), BackupError> {
     let (from, path) = (data_dir.join(SECRET), to.join(SECRET));
     let mut secret = match File::open(&from) {

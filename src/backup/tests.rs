@@ -1,4 +1,4 @@
-//! What a manifest vouches for.
+//! Tests of the manifest's checks.
 
 use super::*;
 use crate::domain::Timestamp;
@@ -78,7 +78,7 @@ fn what_is_wrong_is_refused_by_name() {
     }
 }
 
-/// Whatever byte of the manifest is cut off, it is no manifest any more.
+/// A manifest truncated at any byte is invalid.
 #[test]
 fn a_truncated_manifest_is_refused() {
     let root = TempDir::new().unwrap();

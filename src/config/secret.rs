@@ -1,4 +1,4 @@
-//! The key that access tokens are signed with.
+//! The key that signs access tokens.
 
 use crate::whole_file;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::path::Path;
 /// HS256 wants a key as long as its hash (RFC 7518, section 3.2).
 pub(super) const SECRET_BYTES_MIN: usize = 32;
 
-/// Text that is not shown.
+/// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub(super) String);
 
@@ -20,22 +20,22 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// The text.
+    /// The text itself; keep it out of logs.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// The key of access tokens.
+/// The key that signs access tokens.
 pub struct SigningSecret {
-    /// What they are signed with.
+    /// The key's bytes.
     pub bytes: Vec<u8>,
-    /// Whether it was made just now, so that nothing that was signed before is valid.
+    /// Whether it was created just now, so that all earlier tokens are invalid.
     pub made: bool,
 }
 
-/// The key in that file; where there is none, a new one, readable by its owner only.
+/// Reads the key's file, or creates one with a new key, readable by its owner only.
 pub(super) fn load_or_make(path: &Path) -> io::Result<SigningSecret> {
     match fs::read(path) {
         Ok(bytes) if bytes.len() >= SECRET_BYTES_MIN => Ok(SigningSecret { bytes, made: false }),
@@ -48,7 +48,7 @@ pub(super) fn load_or_make(path: &Path) -> io::Result<SigningSecret> {
     }
 }
 
-/// A crash leaves no half key that everybody signs with.
+/// Written as a whole: a crash leaves no partial key.
 fn make(path: &Path) -> io::Result<SigningSecret> {
     let secret: [u8; 32] = rand::random();
     whole_file::replace(path, &secret)?;

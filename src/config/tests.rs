@@ -254,7 +254,7 @@ fn a_secret_is_made_once_and_kept_from_others() {
     assert_eq!(config.signing_secret().err().unwrap().kind(), ErrorKind::InvalidData);
 }
 
-/// `--help` names defaults in text of its own: each is tried.
+/// `--help` has the defaults in its texts: each is checked.
 #[test]
 fn the_defaults_that_help_names_are_the_defaults() {
     use clap::{CommandFactory, FromArgMatches, Parser};
@@ -268,7 +268,7 @@ fn the_defaults_that_help_names_are_the_defaults() {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         let (Some(flag), Some((_, default))) = (argument.get_long(), help.split_once("[default: ")) else { continue };
         let value = default.trim_end_matches(']');
-        // What is told in words, or follows from another key, is no value of its own.
+        // A default in words, or one that follows from another key, is no value.
         if value.contains([' ', ',']) || value == "none" || value.contains("DATA_DIR") || flag == "config" {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Numbers and colours for people.
+//! Formats numbers and colours for people.
 
 use super::understands_escapes;
 use std::io::IsTerminal;
@@ -6,21 +6,21 @@ use std::io::IsTerminal;
 /// Whether text may be coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paint {
-    /// Escapes are welcome.
+    /// With escape sequences.
     Colour,
-    /// No escapes.
+    /// Without escape sequences.
     Plain,
 }
 
 impl Paint {
-    /// Colours, unless the user set `NO_COLOR` (no-color.org: present and not empty) or the terminal knows none.
+    /// Colours, unless the user set `NO_COLOR` (no-color.org: present and not empty) or the terminal has none.
     #[must_use]
     pub fn from_environment() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         if refused || !understands_escapes() { Self::Plain } else { Self::Colour }
     }
 
-    /// Colours for standard output, where that is a terminal.
+    /// Colours for standard output, if it is a terminal.
     #[must_use]
     pub fn for_stdout() -> Self {
         if std::io::stdout().is_terminal() { Self::from_environment() } else { Self::Plain }
@@ -54,7 +54,7 @@ impl Paint {
     }
 }
 
-/// A count with thousands apart: `12,345`.
+/// A count with separated thousands: `12,345`.
 #[must_use]
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
