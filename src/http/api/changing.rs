@@ -1,4 +1,4 @@
-//! What every change of a resource takes.
+//! The common arguments of handlers that change a resource.
 
 use crate::http::extract::conditional::Precondition;
 use crate::http::extract::keyed::MaybeKeyed;
@@ -7,5 +7,5 @@ use crate::http::services::Services;
 use crate::service::Caller;
 use actix_web::web;
 
-/// A change that somebody asks of the one of an id, once for each key.
+/// The resource's id, the caller, and the optional `If-Match` and `Idempotency-Key` headers.
 pub(in crate::http) type Changing<T> = (web::Data<Services>, Caller, Id<T>, Precondition, MaybeKeyed);

@@ -1,6 +1,6 @@
-//! The API, one folder a resource: `routes` are its handlers (read the request, ask a use case, write the answer), `dto` the bodies of its
-//! requests and answers. A request's `validate` names every bad field at once; what only the use case can know (whose product, which
-//! currency) is checked there.
+//! The API, one folder a resource: `routes` has its handlers (read the request, call a use case, write the answer),
+//! `dto` the bodies of its requests and answers. A request's `validate` names every invalid field at once; rules that
+//! need data (the product's owner, its currency) are checked by the use case.
 
 pub mod accounts;
 mod changing;

@@ -1,18 +1,18 @@
-//! Money in answers.
+//! The form of money in answers.
 
 use crate::domain::{Currency, Money};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Money in an answer. Requests have it without the exponent, which the currency says.
+/// Money in an answer. Requests omit the exponent, which follows from the currency.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[schema(as = Money)]
 pub struct MoneyView {
-    /// In minor units.
+    /// The amount in minor units of the currency.
     #[schema(minimum = 0, example = 1999)]
     amount: i64,
     currency: Currency,
-    /// How many decimals the amount has: 1999 is 19.99 with 2, and 1999 with 0.
+    /// Decimals of the amount: 1999 is 19.99 with exponent 2, and 1999 with 0.
     #[schema(minimum = 0, maximum = 4, example = 2)]
     exponent: u8,
 }

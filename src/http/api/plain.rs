@@ -1,22 +1,22 @@
-//! JSON without a look for what has to be escaped: numbers, ids, times, and names that are ours. Looking through all of them, and through
-//! each field's name, was three quarters of what it took to write the answer to an order.
+//! Writes JSON without escaping: for numbers, ids, times, and names of this program. Searching all of them, and each
+//! field name, for characters to escape took three quarters of the time to write an order's answer.
 
 use crate::domain::{Currency, DropId, OrderId, OrderStatus, RefundCause, ReleaseReason, Timestamp, VariantId};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-/// What writes itself as its `Serialize` would.
+/// A value that writes the same JSON as its `Serialize`.
 pub trait Plain {
-    /// Appends it.
+    /// Appends the value's JSON to `out`.
     fn write(&self, out: &mut Vec<u8>);
 }
 
-/// Implements [`Plain`] for a struct: all of its fields by their names, in their order.
+/// Implements [`Plain`] for a struct: all its fields by name, in order.
 macro_rules! plain {
     ($type:ty, $body:ident { $first:ident $(, $field:ident)* $(,)? }) => {
         impl $crate::http::api::plain::Plain for $type {
             fn write(&self, out: &mut Vec<u8>) {
-                // Each field: one that is new is missed here.
+                // Names every field, so that a new one is a compile error.
                 let $body { $first $(, $field)* } = self;
                 out.extend_from_slice(concat!("{\"", stringify!($first), "\":").as_bytes());
                 $crate::http::api::plain::Plain::write($first, out);
@@ -61,7 +61,7 @@ plain_as! {
     OrderStatus => |status, out| quoted(status.as_str().as_bytes(), out),
     ReleaseReason => |reason, out| quoted(reason.as_str().as_bytes(), out),
     RefundCause => |cause, out| quoted(cause.as_str().as_bytes(), out),
-    // Somebody else's text is looked through after all. Writing to memory does not fail.
+    // Other texts are escaped. Writing to memory does not fail.
     &str => |text, out| serde_json::to_writer(out, text).expect("text"),
 }
 

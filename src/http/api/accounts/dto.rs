@@ -1,4 +1,4 @@
-//! Accounts on the wire.
+//! Bodies of requests and answers about accounts.
 
 use crate::domain::limits::{NAME_CHARS_MAX, PASSWORD_CHARS_MAX, REFRESH_TOKEN_CHARS_MAX};
 use crate::domain::{Timestamp, UserId};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// `POST /auth/register`.
+/// The address, password and public name of a new account.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Registration, examples(json!({"email": "ada@example.com", "password": "open sesame, please", "display_name": "Ada"})))]
@@ -46,7 +46,7 @@ fn new_password(checks: &mut Checks, pointer: &str, password: Field<String>) -> 
     checks.accept(pointer, identity::new_password(password))
 }
 
-/// A password to be compared. Its form is not checked, only that hashing it is not an attack.
+/// Validates a password to verify. Its form is not checked, only that it is short enough to be hashed safely.
 fn known_password(checks: &mut Checks, pointer: &str, password: Field<String>) -> Option<String> {
     checks.required(pointer, password).filter(|password| {
         let fits = password.chars().count() <= PASSWORD_CHARS_MAX;
@@ -57,7 +57,7 @@ fn known_password(checks: &mut Checks, pointer: &str, password: Field<String>) -
     })
 }
 
-/// `POST /auth/login`.
+/// The address and password of an account.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Login, examples(json!({"email": "ada@example.com", "password": "open sesame, please"})))]
@@ -69,7 +69,7 @@ pub struct LoginBody {
 }
 
 impl LoginBody {
-    /// The address and the password. Their form is not checked: what no account can have is a wrong credential.
+    /// Returns the address and the password. Their form is not checked: an impossible address is a wrong credential.
     ///
     /// # Errors
     /// `validation_failed`.
@@ -81,7 +81,7 @@ impl LoginBody {
     }
 }
 
-/// `POST /auth/refresh`, `POST /auth/logout`.
+/// The refresh token of a login, as the last answer with tokens gave it.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Refresh, examples(json!({"refresh_token": "Zk1hc3RlciBvZiBhbGwgcmVmcmVzaCB0b2tlbnMu"})))]
@@ -101,7 +101,7 @@ impl RefreshBody {
     }
 }
 
-/// `PATCH /users/me`.
+/// A change of one's own account; omitted fields and `null` leave it as it is.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = AccountChange, examples(json!({"display_name": "Ada Lovelace", "private_follows": false})))]
@@ -124,7 +124,7 @@ impl AccountChangeBody {
     }
 }
 
-/// `POST /users/me/password`.
+/// The current password and a new one.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = PasswordChange, examples(json!({"current_password": "open sesame, please", "new_password": "close sesame, please"})))]
@@ -136,7 +136,7 @@ pub struct PasswordBody {
 }
 
 impl PasswordBody {
-    /// The current password and the new one.
+    /// Returns the current password and the new one.
     ///
     /// # Errors
     /// `validation_failed`.
@@ -148,7 +148,7 @@ impl PasswordBody {
     }
 }
 
-/// `DELETE /users/me`.
+/// The current password, which confirms the deletion.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = AccountDeletion, examples(json!({"password": "close sesame, please"})))]
@@ -167,7 +167,8 @@ impl DeleteAccountBody {
     }
 }
 
-/// A line of the audit trail.
+/// A line of the audit trail. `actor_id` is `null` for operators and anonymous clients, `origin` if no address is
+/// known.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEntry)]
 pub struct AuditBody<'a> {
@@ -202,14 +203,14 @@ impl<'a> From<&'a AuditRow> for AuditBody<'a> {
             act: &row.act,
             object_kind: &row.object_kind,
             object_id: row.object,
-            // Only we write it, and always as JSON.
+            // The database has only details written by this program, always as JSON.
             detail: serde_json::from_str(&row.detail).unwrap_or(serde_json::value::RawValue::NULL),
             trace_id: row.trace.to_string(),
         }
     }
 }
 
-/// A user, to themselves.
+/// The caller's own account.
 #[derive(Serialize, ToSchema)]
 #[schema(as = User)]
 pub struct UserBody<'a> {
@@ -238,7 +239,7 @@ impl<'a> From<&'a Account> for UserBody<'a> {
     }
 }
 
-/// What signing in answers.
+/// The account with a new pair of tokens; `expires_in` is in seconds.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SignedIn)]
 pub struct SignedInBody<'a> {
@@ -298,7 +299,7 @@ mod tests {
         );
         for bad in ["", "a", "@", "a@", "@b", "a@b@c", "a b@c", "a@b..c", "a@.b", "a@b\n"] {
             let pointers = register(json!({"email": bad, "password": "12345678", "display_name": "A"}));
-            // White space around an address is forgiven.
+            // White space around an address is trimmed.
             assert_eq!(pointers.is_empty(), bad.trim() == "a@b", "{bad:?}");
         }
     }

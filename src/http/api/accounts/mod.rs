@@ -1,4 +1,4 @@
-//! Accounts, log-in and log-out.
+//! Accounts: registration, login, logout, the audit trail.
 
 pub mod dto;
 pub mod routes;

@@ -28,7 +28,6 @@ declared::table! {
     audit __path_audit Admin Reads;
 }
 
-/// `POST /auth/register`.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/register",
@@ -47,7 +46,6 @@ pub async fn register(accounts: web::Data<Accounts>, visitor: Visitor, Body(body
     Ok(created(HeaderValue::from_static("/api/v1/users/me"), json::write(&SignedInBody::from(&signed_in))?))
 }
 
-/// `POST /auth/login`.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/login",
@@ -67,7 +65,6 @@ pub async fn login(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): 
     ok(SignedInBody::from(&signed_in))
 }
 
-/// `POST /auth/refresh`.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/refresh",
@@ -87,7 +84,6 @@ pub async fn refresh(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody
     ok(SignedInBody::from(&signed_in))
 }
 
-/// `POST /auth/logout`.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/logout",
@@ -105,7 +101,6 @@ pub async fn logout(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody>
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `GET /users/me`.
 #[utoipa::path(
     get,
     path = "/api/v1/users/me",
@@ -123,7 +118,6 @@ pub async fn me(accounts: web::Data<Accounts>, caller: Caller) -> Answer {
     ok(UserBody::from(&account))
 }
 
-/// `POST /auth/logout-everywhere`.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/logout-everywhere",
@@ -143,7 +137,6 @@ pub async fn logout_everywhere(accounts: web::Data<Accounts>, caller: Caller) ->
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `PATCH /users/me`.
 #[utoipa::path(
     patch,
     path = "/api/v1/users/me",
@@ -162,7 +155,6 @@ pub async fn change(accounts: web::Data<Accounts>, caller: Caller, Body(body): B
     ok(UserBody::from(&account))
 }
 
-/// `POST /users/me/password`.
 #[utoipa::path(
     post,
     path = "/api/v1/users/me/password",
@@ -183,7 +175,6 @@ pub async fn change_password(accounts: web::Data<Accounts>, caller: Caller, Body
     ok(SignedInBody::from(&signed_in))
 }
 
-/// `DELETE /users/me`.
 #[utoipa::path(
     delete,
     path = "/api/v1/users/me",
@@ -204,7 +195,6 @@ pub async fn delete(accounts: web::Data<Accounts>, caller: Caller, Body(body): B
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `GET /audit`.
 #[utoipa::path(
     get,
     path = "/api/v1/audit",

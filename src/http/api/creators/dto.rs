@@ -1,4 +1,4 @@
-//! Creators and follows on the wire.
+//! Bodies of requests and answers about creators and follows.
 
 use crate::domain::limits::{NAME_CHARS_MAX, TEXT_CHARS_MAX};
 use crate::domain::{CreatorId, Timestamp, UserId};
@@ -9,7 +9,7 @@ use crate::service::{Creator, Failure};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// `POST /creators`.
+/// A creator's profile to create for the caller's account.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = NewCreator, examples(json!({"handle": "ada_lovelace", "display_name": "Ada", "bio": "Machines that weave algebra"})))]
@@ -43,7 +43,7 @@ impl NewCreatorBody {
     }
 }
 
-/// `PATCH /creators/{id}`.
+/// A change of a profile; omitted fields and `null` leave it as it is. The handle cannot change.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = CreatorChange, examples(json!({"display_name": "Ada Lovelace", "bio": "Machines that weave algebra"})))]
@@ -71,7 +71,7 @@ fn is_handle(text: &str) -> bool {
     (3..=30).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
-/// `POST /follows`.
+/// The creator to follow.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Follow, examples(json!({"creator_id": "01890a5d-ac96-774b-bcce-b302099a805a"})))]
@@ -90,7 +90,7 @@ impl FollowBody {
     }
 }
 
-/// A creator.
+/// A creator's public profile.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Creator)]
 pub struct CreatorBody<'a> {
@@ -117,29 +117,29 @@ impl<'a> From<&'a Creator> for CreatorBody<'a> {
     }
 }
 
-/// Whether the caller follows.
+/// Whether the caller follows a creator.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Following)]
 pub struct FollowingBody {
-    /// Whom.
+    /// The creator's id, which is also the owner's account id.
     pub creator_id: CreatorId,
-    /// Or not.
+    /// `true` if the caller follows the creator.
     pub following: bool,
 }
 
-/// One follower.
+/// One follower of a creator.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Follower)]
 pub struct FollowerBody {
-    /// Who.
+    /// The follower's account id.
     pub user_id: UserId,
 }
 
-/// One followed creator.
+/// One creator that a user follows.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Followed)]
 pub struct FollowedBody {
-    /// Whom.
+    /// The creator's id, which is also the owner's account id.
     pub creator_id: CreatorId,
 }
 

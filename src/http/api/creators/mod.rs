@@ -1,4 +1,4 @@
-//! Creators and who follows them.
+//! Creators and their followers.
 
 pub mod dto;
 pub mod routes;

@@ -1,4 +1,4 @@
-//! `/creators`, `/follows` and whom a user follows.
+//! `/creators`, `/follows` and the creators that a user follows.
 
 use crate::domain::{CreatorId, DropId, ProductId, UserId};
 use crate::http::answer::{Answer, created, location, ok};
@@ -37,7 +37,6 @@ declared::table! {
     follow_named __path_follow_named User Writes;
 }
 
-/// `POST /creators`.
 #[utoipa::path(
     post,
     path = "/api/v1/creators",
@@ -66,7 +65,6 @@ pub async fn create(
     .await
 }
 
-/// `GET /creators/{id}`.
 #[utoipa::path(
     get,
     path = "/api/v1/creators/{id}",
@@ -84,7 +82,6 @@ pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id
     conditional::page(&request, Some(&creator_revision(&creator)), CreatorBody::from(&creator))
 }
 
-/// `PATCH /creators/{id}`.
 #[utoipa::path(
     patch,
     path = "/api/v1/creators/{id}",
@@ -113,7 +110,6 @@ pub async fn change(
     conditional::changed(Some(&creator_revision(&creator)), CreatorBody::from(&creator))
 }
 
-/// `GET /creators`.
 #[utoipa::path(
     get,
     path = "/api/v1/creators",
@@ -131,7 +127,6 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     Ok(pages::answer(&request, List::Creators, &page, |creator| creator.id.0, CreatorBody::from))
 }
 
-/// `GET /creators/{id}/products`.
 #[utoipa::path(
     get,
     path = "/api/v1/creators/{id}/products",
@@ -157,7 +152,6 @@ pub async fn products(
     Ok(pages::answer(&request, List::Products, &page, |product| product.id.0, ProductSummaryBody::from))
 }
 
-/// `GET /creators/{id}/drops`.
 #[utoipa::path(
     get,
     path = "/api/v1/creators/{id}/drops",
@@ -179,14 +173,13 @@ pub async fn drops(
     let filter = DropFilter { creator: Some(id), ..paging.filter()? };
     let after = paging.after(List::Drops)?.map(DropId);
     let page = services.drops.list(filter, after, paging.limit).await?;
-    // Who has drops is there. This may be known without the database, and that may not.
+    // A creator with drops exists. The list may come from memory; this check needs the database.
     if page.items.is_empty() {
         services.creators.get(id).await?;
     }
     Ok(pages::answer(&request, List::Drops, &page, |drop| drop.spec.id.0, DropBody::from))
 }
 
-/// `POST /creators/{id}/follow`.
 #[utoipa::path(
     post,
     path = "/api/v1/creators/{id}/follow",
@@ -206,7 +199,6 @@ pub async fn follow(services: web::Data<Services>, caller: Caller, Id(id): Id<Cr
     ok(FollowingBody { creator_id: id, following: true })
 }
 
-/// `POST /follows`.
 #[utoipa::path(
     post,
     path = "/api/v1/follows",
@@ -227,7 +219,6 @@ pub async fn follow_named(services: web::Data<Services>, caller: Caller, Body(bo
     ok(FollowingBody { creator_id: id, following: true })
 }
 
-/// `DELETE /creators/{id}/follow`.
 #[utoipa::path(
     delete,
     path = "/api/v1/creators/{id}/follow",
@@ -246,7 +237,6 @@ pub async fn unfollow(services: web::Data<Services>, caller: Caller, Id(id): Id<
     ok(FollowingBody { creator_id: id, following: false })
 }
 
-/// `GET /creators/{id}/followers`.
 #[utoipa::path(
     get,
     path = "/api/v1/creators/{id}/followers",
@@ -270,7 +260,6 @@ pub async fn followers(
     Ok(pages::answer(&request, List::Followers, &page, |user| user.0, |&user_id| FollowerBody { user_id }))
 }
 
-/// `GET /users/{id}/following`.
 #[utoipa::path(
     get,
     path = "/api/v1/users/{id}/following",
@@ -297,7 +286,6 @@ pub async fn following(
     Ok(pages::answer(&request, List::Following, &page, |id| id.0, |&creator_id| FollowedBody { creator_id }))
 }
 
-/// `GET /users/{id}/follows/{creator_id}`.
 #[utoipa::path(
     get,
     path = "/api/v1/users/{id}/follows/{creator_id}",

@@ -1,4 +1,4 @@
-//! Drops on the wire.
+//! Bodies of requests and answers about drops.
 
 use crate::domain::limits::{
     HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, NAME_CHARS_MAX, PER_BUYER_LIMIT_DEFAULT, STOCK_PER_VARIANT_MAX,
@@ -13,7 +13,7 @@ use crate::service::{DropView, Failure, StockView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// `POST /drops`.
+/// A drop to schedule: either with `variants`, or with `stock` for a drop of one variant.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = NewDrop, examples(json!({"product_id": "01890a5d-ac96-774b-bcce-b302099a8057", "title": "Winter jacket, first run", "starts_at": "2099-12-01T18:00:00Z", "ends_at": "2099-12-02T18:00:00Z", "per_buyer_limit": 2, "low_stock_threshold": 10, "hold_seconds": 300, "variants": [{"variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "stock": 100}, {"name": "Sample", "stock": 5, "price": {"amount": 999, "currency": "USD"}}]})))]
@@ -38,7 +38,7 @@ pub struct NewDropBody {
     stock: Field<i64>,
 }
 
-/// One variant of a new drop.
+/// One variant of a new drop; omitted fields come from the product.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = NewDropVariant)]
@@ -89,7 +89,7 @@ impl NewDropBody {
     }
 }
 
-/// Either `variants`, or `stock` for a drop of one.
+/// Reads either `variants`, or `stock` for a drop of one.
 fn variants(
     checks: &mut Checks,
     variants: Field<Vec<Field<Nested<NewVariantBody>>>>,
@@ -135,7 +135,7 @@ fn variants(
     valid
 }
 
-/// What it will be called, as far as that can be known without the product.
+/// The variant's future name, if it can be known without the product.
 fn name_of(variant: &NewVariant) -> Option<&str> {
     variant.name.as_deref().or(variant.id.is_none().then_some(VARIANT_NAME_DEFAULT))
 }
@@ -150,7 +150,7 @@ fn variant(checks: &mut Checks, pointer: &str, body: Field<Nested<NewVariantBody
     Some(NewVariant { id, name, stock: stock?, price })
 }
 
-/// `POST /drops/{id}/restock`.
+/// Units to add to one variant; `variant_id` may be omitted if there is only one.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Restock, examples(json!({"variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "quantity": 50})))]
@@ -162,7 +162,7 @@ pub struct RestockBody {
 }
 
 impl RestockBody {
-    /// The variant, if one is named, and the units.
+    /// Returns the variant, if it is given, and the units.
     ///
     /// # Errors
     /// `validation_failed`.
@@ -174,7 +174,7 @@ impl RestockBody {
     }
 }
 
-/// `POST /drops/{id}/reschedule`.
+/// New times of a drop: both before its start, only the end after it.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Schedule, examples(json!({"starts_at": "2099-12-03T18:00:00Z", "ends_at": "2099-12-04T18:00:00+01:00"})))]
@@ -186,7 +186,7 @@ pub struct RescheduleBody {
 }
 
 impl RescheduleBody {
-    /// The start, if it moves, and what becomes of the end.
+    /// Returns the new start, if it changes, and the change of the end.
     ///
     /// # Errors
     /// `validation_failed`.
@@ -202,7 +202,8 @@ impl RescheduleBody {
     }
 }
 
-/// A drop.
+/// A drop with its current stock. `started_at` and `ended_at` are `null` until it has started or ended, `ends_at` if it
+/// has no planned end.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Drop)]
 pub struct DropBody<'a> {
@@ -265,7 +266,7 @@ impl<'a> From<&'a DropView> for DropBody<'a> {
     }
 }
 
-/// `GET /drops/{id}/stock`.
+/// The current stock of a drop, in all and by variant. `position` rises with each change; 0 if it is unknown.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DropStock)]
 pub struct StockBody {
@@ -287,7 +288,7 @@ struct VariantStockBody {
 }
 
 impl StockBody {
-    /// Of one drop.
+    /// The stock of the drop `drop_id`, from its view.
     #[must_use]
     pub fn new(drop_id: DropId, view: &StockView) -> Self {
         Self {

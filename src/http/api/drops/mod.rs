@@ -1,4 +1,4 @@
-//! Drops: what is sold, when, and how many are left.
+//! Drops: scheduling, changing, reading, and their stock.
 
 pub mod dto;
 pub mod routes;

@@ -1,4 +1,4 @@
-//! `/drops`.
+//! Routes below `/drops`, and the caller's feed.
 
 use crate::domain::DropId;
 use crate::domain::limits::DROP_BODY_BYTES_MAX;
@@ -31,7 +31,6 @@ declared::table! {
     feed __path_feed User Reads;
 }
 
-/// `POST /drops`.
 #[utoipa::path(
     post,
     path = "/api/v1/drops",
@@ -61,7 +60,6 @@ pub async fn create(
     .await
 }
 
-/// `GET /drops/{id}`.
 #[utoipa::path(
     get,
     path = "/api/v1/drops/{id}",
@@ -81,7 +79,6 @@ pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id
     })
 }
 
-/// `GET /drops/{id}/stock`.
 #[utoipa::path(
     get,
     path = "/api/v1/drops/{id}/stock",
@@ -99,7 +96,6 @@ pub async fn stock(services: web::Data<Services>, request: HttpRequest, Id(id): 
     conditional::page_of(&request, (View::Stock, id), stock.position, || (None, StockBody::new(id, &stock)))
 }
 
-/// `GET /drops`.
 #[utoipa::path(
     get,
     path = "/api/v1/drops",
@@ -119,7 +115,6 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     Ok(pages::answer(&request, List::Drops, &page, |drop| drop.spec.id.0, DropBody::from))
 }
 
-/// `POST /drops/{id}/start`.
 #[utoipa::path(
     post,
     path = "/api/v1/drops/{id}/start",
@@ -137,7 +132,6 @@ pub async fn start(asked: Changing<DropId>) -> Answer {
     change(asked, DropChange::Start).await
 }
 
-/// `POST /drops/{id}/end`.
 #[utoipa::path(
     post,
     path = "/api/v1/drops/{id}/end",
@@ -155,7 +149,6 @@ pub async fn end(asked: Changing<DropId>) -> Answer {
     change(asked, DropChange::End).await
 }
 
-/// `POST /drops/{id}/cancel`.
 #[utoipa::path(
     post,
     path = "/api/v1/drops/{id}/cancel",
@@ -173,7 +166,6 @@ pub async fn cancel(asked: Changing<DropId>) -> Answer {
     change(asked, DropChange::Cancel).await
 }
 
-/// `POST /drops/{id}/restock`.
 #[utoipa::path(
     post,
     path = "/api/v1/drops/{id}/restock",
@@ -194,7 +186,6 @@ pub async fn restock(asked: Changing<DropId>, Body(body): Body<RestockBody>) -> 
     change(asked, DropChange::Restock { variant, quantity }).await
 }
 
-/// `POST /drops/{id}/reschedule`.
 #[utoipa::path(
     post,
     path = "/api/v1/drops/{id}/reschedule",
@@ -225,7 +216,6 @@ async fn change((services, caller, Id(id), precondition, key): Changing<DropId>,
     .await
 }
 
-/// `GET /users/me/feed`.
 #[utoipa::path(
     get,
     path = "/api/v1/users/me/feed",

@@ -1,4 +1,4 @@
-//! Tickets and inboxes on the wire.
+//! Bodies of requests and answers about tickets and inboxes.
 
 use crate::domain::limits::INBOX_MARKED_MAX;
 use crate::domain::{CreatorId, DropId, OrderId, Timestamp, VariantId};
@@ -9,13 +9,13 @@ use crate::service::{Concern, Failure, Offset};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A ticket.
+/// A ticket that opens one session.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Ticket)]
 pub struct TicketBody {
-    /// For the query of one session.
+    /// Goes into the query of one session: `?ticket=`.
     pub ticket: String,
-    /// When it ends unused.
+    /// When an unused ticket expires.
     #[schema(schema_with = schema::time)]
     pub expires_at: Timestamp,
 }
@@ -24,24 +24,24 @@ pub struct TicketBody {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Notification)]
 pub struct NotificationBody<'a> {
-    /// The event's.
+    /// The `id` of the published event.
     #[schema(schema_with = schema::event_id)]
     id: String,
-    /// The event's.
+    /// The `type` of the published event.
     #[schema(example = "order_confirmed")]
     r#type: &'a str,
     at: Timestamp,
     #[schema(required = true)]
     read_at: Option<Timestamp>,
     drop_id: DropId,
-    /// As it is now.
+    /// The drop's current title, which may have changed since the event.
     drop_title: &'a str,
-    /// As it is now.
+    /// The drop's current start, which may have changed since the event.
     drop_starts_at: Timestamp,
-    /// Who is followed, where that is why it is here.
+    /// The followed creator of the drop; absent if the entry is about an own order.
     #[serde(skip_serializing_if = "Option::is_none")]
     creator_id: Option<CreatorId>,
-    /// The order, where that is why it is here.
+    /// The own order; absent if the entry is about a followed creator's drop.
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<OrderId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,26 +87,26 @@ impl<'a> From<&'a Notification> for NotificationBody<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Inbox)]
 pub struct InboxBody<'a> {
-    /// Newest first.
+    /// The entries, newest first.
     pub items: Vec<NotificationBody<'a>>,
-    /// For the next page; `null` on the last one.
+    /// The cursor of the next page; `null` on the last one.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
-    /// Of the whole inbox; 1000 means that many or more.
+    /// Unread entries of the whole inbox; 1000 means that many or more.
     #[schema(minimum = 0, maximum = 1000)]
     pub unread_count: u32,
 }
 
-/// What is left to read.
+/// The number of entries left to read.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Unread)]
 pub struct UnreadBody {
-    /// Of the whole inbox; 1000 means that many or more.
+    /// Unread entries of the whole inbox; 1000 means that many or more.
     #[schema(minimum = 0, maximum = 1000)]
     pub unread_count: u32,
 }
 
-/// `POST /users/me/notifications/acknowledge`.
+/// The ids of received events, which then leave the inbox.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Acknowledgement, examples(json!({"ids": ["8f3a0c1d2e4b5a69-41"]})))]
@@ -126,15 +126,15 @@ impl AcknowledgeBody {
     }
 }
 
-/// `POST /users/me/notifications/read`: one of the two.
+/// The entries to mark as read: either `ids` or `up_to`.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = ReadMark, examples(json!({"up_to": "8f3a0c1d2e4b5a69-41"})))]
 pub struct ReadBody {
-    /// These.
+    /// The ids of the entries to mark.
     #[schema(schema_with = schema::event_ids_or_null)]
     ids: Field<Vec<Field<Offset>>>,
-    /// This one and everything before.
+    /// The id of the newest entry to mark; all older ones are marked too.
     #[schema(schema_with = schema::event_id_or_null)]
     up_to: Field<Offset>,
 }
@@ -159,14 +159,14 @@ impl ReadBody {
     }
 }
 
-/// Each of the ids, 1 to `INBOX_MARKED_MAX`.
+/// Validates 1 to `INBOX_MARKED_MAX` ids.
 fn all(checks: &mut Checks, ids: Vec<Field<Offset>>) -> Option<Vec<Offset>> {
     if !(1..=INBOX_MARKED_MAX).contains(&ids.len()) {
         checks.wrong("/ids", format!("must have 1 to {INBOX_MARKED_MAX} ids"));
         return None;
     }
     let each = ids.into_iter().enumerate().map(|(index, id)| checks.required(&format!("/ids/{index}"), id));
-    // Each is looked at, so that all that are wrong are named.
+    // Every id is checked, so that all invalid ones are named.
     each.collect::<Vec<_>>().into_iter().collect()
 }
 

@@ -1,4 +1,4 @@
-//! Inboxes, and how a session begins.
+//! Inboxes, and tickets for sessions.
 
 pub mod dto;
 pub mod routes;

@@ -24,7 +24,8 @@ declared::table! {
     read __path_read User Writes;
 }
 
-/// Sessions: what they tell is described in docs/asyncapi.yaml, and not as requests with answers.
+/// The routes of sessions. Their messages are described in docs/asyncapi.yaml, because they are not requests with
+/// answers.
 #[must_use]
 pub fn sessions() -> Vec<Declared> {
     let session =
@@ -35,7 +36,6 @@ pub fn sessions() -> Vec<Declared> {
     ]
 }
 
-/// `POST /notifications/ticket`.
 #[utoipa::path(
     post,
     path = "/api/v1/notifications/ticket",
@@ -56,7 +56,6 @@ pub async fn ticket(services: web::Data<Services>, request: HttpRequest) -> Answ
     Ok(HttpResponse::Created().insert_header((CACHE_CONTROL, "no-store")).json(body))
 }
 
-/// `GET /users/me/notifications`.
 #[utoipa::path(
     get,
     path = "/api/v1/users/me/notifications",
@@ -84,7 +83,6 @@ pub async fn list(services: web::Data<Services>, caller: Caller, request: HttpRe
     Ok(pages::linked(&request, next_cursor.as_deref()).json(body))
 }
 
-/// `POST /users/me/notifications/acknowledge`.
 #[utoipa::path(
     post,
     path = "/api/v1/users/me/notifications/acknowledge",
@@ -104,7 +102,6 @@ pub async fn acknowledge(services: web::Data<Services>, caller: Caller, Body(bod
     left(&services, &caller).await
 }
 
-/// `POST /users/me/notifications/read`.
 #[utoipa::path(
     post,
     path = "/api/v1/users/me/notifications/read",

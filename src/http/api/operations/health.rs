@@ -1,149 +1,150 @@
-//! What `/healthz` and `/readyz` answer.
+//! The answers of `/healthz` and `/readyz`.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How a part of the system does.
+/// The state of a part of the system.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// As it should.
+    /// Fully working: send traffic.
     Ready,
-    /// Serving, but not all of it: traffic may come.
+    /// Working in part: send traffic, but look at the checks.
     Degraded,
-    /// Traffic must not come.
+    /// Not working: send no traffic.
     Unavailable,
 }
 
-/// What `/healthz` answers.
+/// The answer of `/healthz`: the process is running.
 #[derive(Serialize, ToSchema)]
 pub struct Alive {
-    /// `ok`.
+    /// Always `ok`; a process that is not running does not answer.
     #[schema(example = "ok")]
     pub status: &'static str,
 }
 
-/// What `/readyz` answers.
+/// The state of the server and of its parts.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct Readiness {
-    /// All in all. Not simply the worst of the checks: without its database a node is degraded and takes orders.
+    /// The state of the server. Not simply the worst of the checks: without its database a node is degraded and takes
+    /// orders.
     pub status: Health,
-    /// Who takes the money. `sandbox` is play money.
+    /// The payment provider. `sandbox` takes no real money.
     #[schema(example = "sandbox")]
     pub payments: &'static str,
-    /// Part by part.
+    /// The state of each part.
     pub checks: Checks,
 }
 
-/// See [`Readiness`].
+/// The parts of the server, each with its state.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct Checks {
-    /// The journal.
+    /// Makes decisions durable. Without it the server takes no orders.
     pub journal: JournalCheck,
-    /// The database.
+    /// Accounts, catalogue and projected orders. Without it orders go on.
     pub database: DatabaseCheck,
-    /// The cursor between them.
+    /// Copies the journal's records into the database.
     pub projector: ProjectorCheck,
-    /// What follows the journal.
+    /// Every consumer of the journal, such as the projector.
     pub consumers: ConsumersCheck,
-    /// What runs in the background.
+    /// Supervised background tasks, such as the scheduler.
     pub tasks: TasksCheck,
 }
 
-/// The journal.
+/// The state of the journal.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct JournalCheck {
-    /// Unavailable once it is poisoned.
+    /// `unavailable` once it has failed or shuts down, `degraded` while the disk is full.
     pub status: Health,
-    /// As configured: `always`, `interval:<ms>`, `never`.
+    /// When answers are durable: `always`, `interval:<ms>` or `never`.
     #[schema(example = "always")]
     pub durability: String,
 }
 
-/// The database.
+/// The state of the database.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct DatabaseCheck {
-    /// At the last look, not at the time of the request: a probe must not hang on what it probes.
+    /// As of the last ping, a moment ago: a probe must not wait for the database.
     pub status: Health,
-    /// `sqlite` or `postgres`.
+    /// Either `sqlite` or `postgres`.
     #[schema(example = "sqlite")]
     pub kind: &'static str,
 }
 
-/// The projector.
+/// The state of the projector.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct ProjectorCheck {
-    /// Degraded while it is far behind, or the database refuses records for good.
+    /// `degraded` while it is far behind, or the database refuses records permanently.
     pub status: Health,
-    /// Durable journal records that are not in SQL yet.
+    /// Durable journal records that are not in the database yet.
     #[schema(minimum = 0)]
     pub lag_records: u64,
-    /// Records that the database refused for good, with those of the same drops after them.
+    /// Records that the database refused permanently, and later ones of the same drops.
     #[schema(minimum = 0)]
     pub set_aside_records: u64,
-    /// The first ten of these drops.
+    /// Ids of up to ten of these drops.
     pub set_aside_drops: Vec<String>,
 }
 
-/// The consumers of the journal.
+/// The state of the journal's consumers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct ConsumersCheck {
-    /// The worst of them.
+    /// The worst state of any consumer.
     pub status: Health,
-    /// One by one.
+    /// The consumers, one entry each.
     pub each: Vec<ConsumerCheck>,
 }
 
-/// A consumer of the journal.
+/// The state of one consumer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct ConsumerCheck {
-    /// As metrics and the log call it.
+    /// The consumer's name, as in metrics and the log.
     #[schema(example = "projector")]
     pub name: &'static str,
-    /// Degraded while it makes no progress or is more than 30 s behind, has effects set aside, or has lost or skipped records and not caught up
-    /// since.
+    /// `degraded` while it makes no progress or is more than 30 s behind, has dead letters, or has lost or skipped
+    /// records and not caught up since.
     pub status: Health,
-    /// Durable journal records that it has not passed.
+    /// Durable journal records that it has not processed yet.
     #[schema(minimum = 0)]
     pub lag_records: u64,
-    /// About how many bytes of journal these are.
+    /// Their size in the journal, approximately.
     #[schema(minimum = 0)]
     pub lag_bytes: u64,
-    /// The oldest of them is not older than so many milliseconds.
+    /// Upper bound of the age of the oldest of them, in milliseconds.
     #[schema(minimum = 0)]
     pub lag_ms: u64,
-    /// How often it failed since the process began.
+    /// Failed steps since the process started.
     #[schema(minimum = 0)]
     pub errors: u64,
-    /// Why it last did.
+    /// The last error, even if later steps succeeded; `null` if there was none.
     pub last_error: Option<String>,
-    /// How many of them the journal has no more: they will be skipped when it comes to them.
+    /// Unprocessed records that the journal has deleted: the consumer will skip them.
     #[schema(minimum = 0)]
     pub lost_records: u64,
-    /// How often it skipped records that the journal did not keep for it any longer.
+    /// How often it skipped records that the journal had deleted.
     #[schema(minimum = 0)]
     pub gaps: u64,
-    /// How many records these were.
+    /// The number of records skipped in all gaps.
     #[schema(minimum = 0)]
     pub skipped_records: u64,
-    /// Effects that its target refused for good, and that are set aside.
+    /// Effects that its target refused permanently.
     #[schema(minimum = 0)]
     pub dead_letters: u64,
-    /// The first and the last record of the latest gap.
+    /// The first and the last record of the latest gap; `null` if there was none.
     pub last_gap: Option<[u64; 2]>,
 }
 
-/// The background tasks.
+/// The state of the background tasks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct TasksCheck {
-    /// Degraded while one of them has failed and does not run steadily again.
+    /// `degraded` while a task has failed and is not steady again.
     pub status: Health,
-    /// Their names.
+    /// The names of failed tasks.
     pub failing: Vec<&'static str>,
 }
 
-/// Knows how the parts do. Must answer at once, from memory.
+/// Reports the state of all parts. Must answer at once, from memory.
 pub trait HealthSource: Send + Sync {
-    /// The state of now.
+    /// The current state, for `/readyz`.
     fn readiness(&self) -> Readiness;
 }

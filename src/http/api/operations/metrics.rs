@@ -4,7 +4,6 @@ use crate::http::services::Services;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::{HttpResponse, web};
 
-/// `GET /metrics`.
 #[utoipa::path(
     get,
     path = "/metrics",

@@ -1,4 +1,4 @@
-//! For operators, and for developers of clients.
+//! Routes for operators and for developers of clients.
 
 pub mod browser;
 pub mod health;

@@ -1,11 +1,10 @@
-//! `/healthz` (the process is up; touches nothing) and `/readyz` (may it take traffic, and what is degraded).
+//! `/healthz` (the process is up; touches nothing) and `/readyz` (whether to send traffic, and what is degraded).
 
 use super::health::{Alive, Health, Readiness};
 use crate::http::services::Services;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
 
-/// `GET /healthz`.
 #[utoipa::path(
     get,
     path = "/healthz",
@@ -18,7 +17,6 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Alive { status: "ok" })
 }
 
-/// `GET /readyz`.
 #[utoipa::path(
     get,
     path = "/readyz",

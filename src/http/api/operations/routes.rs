@@ -1,4 +1,4 @@
-//! For operators, and for developers of clients.
+//! Routes for operators and for developers of clients.
 
 use crate::http::api::operations::browser;
 use crate::http::api::operations::metrics::{__path_metrics, metrics};
@@ -14,7 +14,7 @@ declared::table! {
     read __path_read Anybody Reads;
 }
 
-/// The client for browsers, and the description as a page.
+/// The client for browsers, and the API's description as a page.
 #[must_use]
 pub fn pages() -> Vec<Declared> {
     let page =

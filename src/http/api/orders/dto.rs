@@ -1,4 +1,4 @@
-//! Orders on the wire.
+//! Bodies of requests and answers about orders.
 
 use crate::domain::limits::{PAYMENT_METHOD_CHARS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{
@@ -14,7 +14,8 @@ use crate::service::sales::Transition;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// `POST /orders`.
+/// An order to place. `variant_id` may be omitted if the drop has one variant; without `payment_method` the units are
+/// only reserved.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = NewOrder, examples(json!({"drop_id": "01890a5d-ac96-774b-bcce-b302099a8058", "variant_id": "01890a5d-ac96-774b-bcce-b302099a8059", "quantity": 1})))]
@@ -45,7 +46,7 @@ impl NewOrderBody {
     }
 }
 
-/// `POST /orders/{id}/pay`.
+/// The payment method to charge for a reserved order.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Payment, examples(json!({"payment_method": "pm_sandbox_ok"})))]
@@ -55,7 +56,7 @@ pub struct PayBody {
 }
 
 impl PayBody {
-    /// The payment method.
+    /// Returns the payment method.
     ///
     /// # Errors
     /// `validation_failed`.
@@ -67,7 +68,7 @@ impl PayBody {
     }
 }
 
-/// An order, to its buyer.
+/// An order in the view of its buyer.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Order)]
 pub struct OrderBody<'a> {
@@ -138,7 +139,7 @@ impl<'a> From<&'a OrderView> for OrderBody<'a> {
     }
 }
 
-/// An order, to its seller.
+/// An order in the view of its seller.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SoldOrder)]
 pub struct SoldOrderBody<'a> {
@@ -153,7 +154,7 @@ impl<'a> From<&'a OrderView> for SoldOrderBody<'a> {
     }
 }
 
-/// One step in an order's life.
+/// One step in an order's history; `reason` is set for a release or a refund.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Transition)]
 pub struct TransitionBody<'a> {
@@ -164,7 +165,7 @@ pub struct TransitionBody<'a> {
     reason: Option<&'a str>,
 }
 
-/// `GET /orders/{id}/history`.
+/// The history of an order, oldest step first.
 #[derive(Serialize, ToSchema)]
 #[schema(as = History)]
 pub struct HistoryBody<'a> {
@@ -179,7 +180,7 @@ impl<'a> From<&'a [Transition]> for HistoryBody<'a> {
     }
 }
 
-/// The columns of an exported table.
+/// The columns of an export.
 pub const EXPORT_COLUMNS: [&str; 15] = [
     "id",
     "buyer_id",
@@ -198,7 +199,7 @@ pub const EXPORT_COLUMNS: [&str; 15] = [
     "payment_ref",
 ];
 
-/// A line of an exported table. Prices are in minor units.
+/// A line of an export. Prices are in minor units.
 #[must_use]
 pub fn export_line(order: &OrderView, variant: &str) -> [String; EXPORT_COLUMNS.len()] {
     let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
@@ -275,7 +276,7 @@ mod tests {
         };
         let late = OrderView {
             quantity: u32::MAX,
-            // The largest whose total there is.
+            // The largest price whose total still fits.
             unit_price: Money { amount: i64::MAX / i64::from(u32::MAX), ..held.unit_price },
             status: OrderStatus::Released,
             release_reason: Some(ReleaseReason::PaymentFailed),

@@ -1,4 +1,4 @@
-//! Orders: reserve, pay, cancel.
+//! Orders: placing, paying, cancelling, reading.
 
 pub mod dto;
 pub mod routes;

@@ -1,4 +1,4 @@
-//! `/orders`: the hot path. One parse of the body, no SQL, nothing copied that can be handed on.
+//! `/orders`: the hot path. One parse of the body, no SQL, no needless copy.
 
 use crate::domain::OrderId;
 use crate::http::answer::{Answer, created, location, ok};
@@ -27,7 +27,6 @@ declared::table! {
     list __path_list Owner Reads;
 }
 
-/// `POST /orders`.
 #[utoipa::path(
     post,
     path = "/api/v1/orders",
@@ -64,7 +63,6 @@ pub async fn place(
     }
 }
 
-/// `POST /orders/{id}/pay`.
 #[utoipa::path(
     post,
     path = "/api/v1/orders/{id}/pay",
@@ -94,7 +92,6 @@ pub async fn pay(
     .await
 }
 
-/// `POST /orders/{id}/cancel`.
 #[utoipa::path(
     post,
     path = "/api/v1/orders/{id}/cancel",
@@ -116,7 +113,6 @@ pub async fn cancel(services: web::Data<Services>, caller: Caller, Id(id): Id<Or
     .await
 }
 
-/// `GET /orders/{id}`.
 #[utoipa::path(
     get,
     path = "/api/v1/orders/{id}",
@@ -134,7 +130,6 @@ pub async fn get(services: web::Data<Services>, Caller { user: buyer, .. }: Call
     ok(OrderBody::from(&services.orders.get(buyer, id).await?))
 }
 
-/// `GET /users/{id}/orders`.
 #[utoipa::path(
     get,
     path = "/api/v1/users/{id}/orders",

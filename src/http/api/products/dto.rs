@@ -1,4 +1,4 @@
-//! Products on the wire.
+//! Bodies of requests and answers about products.
 
 use crate::domain::limits::{
     ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_NUMBER_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX,
@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 type Images = Vec<Field<Nested<ImageBody>>>;
 type Variants = Vec<Field<Nested<VariantBody>>>;
 
-/// `POST /products`.
+/// A product to add to the caller's catalogue.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = NewProduct, examples(json!({"name": "Winter jacket", "description": "Warm", "price": {"amount": 1999, "currency": "USD"}, "images": [{"url": "https://example.com/jacket.jpg", "alt": "Red, from the front"}], "attributes": {"material": "wool", "weight_kg": 1.2, "lined": true}, "variants": [{"name": "M"}, {"name": "XL", "price": {"amount": 2199, "currency": "USD"}}]})))]
@@ -40,7 +40,7 @@ pub struct NewProductBody {
     variants: Field<Variants>,
 }
 
-/// `PATCH /products/{id}`.
+/// A change of a product: omitted fields stay, `null` empties a field. `images` and `variants` replace the whole list.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = ProductChange, examples(json!({"description": "Warmer", "attributes": {"lined": null, "pockets": 4}, "variants": [{"id": "01890a5d-ac96-774b-bcce-b302099a8059", "name": "M"}, {"name": "L"}]})))]
@@ -70,7 +70,7 @@ pub struct ImageBody {
     alt: Field<String>,
 }
 
-/// One variant of a product; without an id, a new one.
+/// One variant of a product; a new one without an id.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = ProductVariantChange)]
@@ -151,7 +151,7 @@ impl ProductChangeBody {
     }
 }
 
-/// A list that is there and not too long.
+/// A list, if it is given and not too long.
 fn list<T>(checks: &mut Checks, pointer: &str, field: Field<Vec<T>>, max: usize) -> Option<Vec<T>>
 where
     Vec<T>: FromJson,
@@ -174,13 +174,13 @@ fn images(checks: &mut Checks, field: Field<Images>) -> Option<Vec<Image>> {
         let url = checks.web_address(&format!("{pointer}/url"), url);
         let alt = checks.optional(&format!("{pointer}/alt"), body.alt);
         let alt = checks.line(&format!("{pointer}/alt"), alt, 0..=ATTRIBUTE_TEXT_CHARS_MAX);
-        // Empty says that there is nothing to be said, as in HTML.
+        // An empty text means that the picture is decorative, as in HTML.
         valid.extend(url.map(|url| Image { url, alt }));
     }
     Some(valid)
 }
 
-/// `may_have_ids`: whether there can be variants already.
+/// `may_have_ids`: whether the product can have variants already.
 fn variants(checks: &mut Checks, field: Field<Variants>, may_have_ids: bool) -> Option<Vec<VariantChange>> {
     let bodies = list(checks, "/variants", field, VARIANTS_PER_PRODUCT_MAX)?;
     let mut valid: Vec<VariantChange> = Vec::with_capacity(bodies.len());
@@ -205,17 +205,17 @@ fn variants(checks: &mut Checks, field: Field<Variants>, may_have_ids: bool) -> 
     Some(valid)
 }
 
-/// What each attribute becomes; `None` where it is `null`.
+/// The new value of each attribute; `None` for `null`.
 fn attributes(checks: &mut Checks, field: Field<AttributesBody>) -> Option<BTreeMap<String, Option<Attribute>>> {
     let AttributesBody(given) = checks.optional("/attributes", field)?;
-    // Twice as many, because a change may take as many away as it brings.
+    // Twice as many, because a change may remove as many as it adds.
     if given.len() > 2 * ATTRIBUTES_PER_PRODUCT_MAX {
         checks.wrong("/attributes", format!("must be at most {ATTRIBUTES_PER_PRODUCT_MAX}"));
         return None;
     }
     let mut valid = BTreeMap::new();
     for (name, value) in given {
-        // The pointer of a name that is not valid would repeat it, whatever is in it.
+        // Not under the name's own pointer, which would repeat an invalid name.
         let Some(name) = checks.line("/attributes", Some(name), 1..=ATTRIBUTE_NAME_CHARS_MAX) else { continue };
         let pointer = format!("/attributes/{}", name.replace('~', "~0").replace('/', "~1"));
         let value = match value.get() {
@@ -247,7 +247,7 @@ fn attribute(checks: &mut Checks, pointer: &str, json: &str) -> Option<Attribute
     }
 }
 
-/// A product.
+/// A product with all its details.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Product)]
 pub struct ProductBody<'a> {
@@ -271,7 +271,7 @@ pub struct ProductBody<'a> {
 struct ProductVariantBody<'a> {
     id: VariantId,
     name: &'a str,
-    /// The product's where there is none.
+    /// The variant's own price; `null` if it is the product's.
     #[schema(required = true)]
     price: Option<MoneyView>,
 }
@@ -300,7 +300,8 @@ impl<'a> From<&'a Product> for ProductBody<'a> {
     }
 }
 
-/// A product in a list: without its description, its attributes, its variants and its further images, which `GET /products/{id}` has.
+/// A product in a list: without its description, its attributes, its variants and its further images, which `GET
+/// /products/{id}` has.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ProductSummary)]
 pub struct ProductSummaryBody<'a> {
@@ -308,7 +309,7 @@ pub struct ProductSummaryBody<'a> {
     creator_id: CreatorId,
     name: &'a str,
     price: MoneyView,
-    /// The first one; `null` where there is none.
+    /// The first image; `null` if there is none.
     #[schema(value_type = Option<Image>, required = true)]
     image: Option<&'a Image>,
     status: ProductStatus,

@@ -1,4 +1,4 @@
-//! Products of creators.
+//! Products of creators: adding, changing, listing.
 
 pub mod dto;
 pub mod routes;

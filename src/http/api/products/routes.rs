@@ -1,4 +1,4 @@
-//! `/products`.
+//! Routes below `/products`.
 
 use crate::domain::limits::PRODUCT_BODY_BYTES_MAX;
 use crate::domain::{ProductId, ProductStatus};
@@ -26,7 +26,6 @@ declared::table! {
     restore __path_restore Manager Writes;
 }
 
-/// `POST /products`.
 #[utoipa::path(
     post,
     path = "/api/v1/products",
@@ -55,7 +54,6 @@ pub async fn create(
     .await
 }
 
-/// `GET /products/{id}`.
 #[utoipa::path(
     get,
     path = "/api/v1/products/{id}",
@@ -72,7 +70,6 @@ pub async fn get(services: web::Data<Services>, request: HttpRequest, Id(id): Id
     conditional::page(&request, None, ProductBody::from(&services.products.get(id).await?))
 }
 
-/// `GET /products`.
 #[utoipa::path(
     get,
     path = "/api/v1/products",
@@ -92,7 +89,6 @@ pub async fn list(services: web::Data<Services>, request: HttpRequest, paging: P
     Ok(pages::answer(&request, List::Products, &page, |product| product.id.0, ProductSummaryBody::from))
 }
 
-/// `PATCH /products/{id}`.
 #[utoipa::path(
     patch,
     path = "/api/v1/products/{id}",
@@ -121,7 +117,6 @@ pub async fn change(
     conditional::changed(None, ProductBody::from(&product))
 }
 
-/// `POST /products/{id}/archive`.
 #[utoipa::path(
     post,
     path = "/api/v1/products/{id}/archive",
@@ -139,7 +134,6 @@ pub async fn archive(asked: Changing<ProductId>) -> Answer {
     set_status(asked, ProductStatus::Archived).await
 }
 
-/// `POST /products/{id}/restore`.
 #[utoipa::path(
     post,
     path = "/api/v1/products/{id}/restore",

@@ -1,3 +1,3 @@
-//! A creator's side of orders.
+//! The seller's side of orders.
 
 pub mod routes;

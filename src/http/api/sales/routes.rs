@@ -1,4 +1,4 @@
-//! The seller's side of orders.
+//! Routes of the seller's side of orders.
 
 use crate::domain::{DropId, OrderId};
 use crate::http::answer::{Answer, ok};
@@ -24,7 +24,6 @@ declared::table! {
     history __path_history Party Reads;
 }
 
-/// `GET /drops/{id}/orders`.
 #[utoipa::path(
     get,
     path = "/api/v1/drops/{id}/orders",
@@ -50,7 +49,7 @@ pub async fn list(
     Ok(pages::answer(&request, List::Sales, &page, |order| order.id.0, SoldOrderBody::from))
 }
 
-/// `GET /drops/{id}/orders/export`: everything, in one answer that is never in memory as a whole.
+/// Streams all orders; the answer is never in memory as a whole.
 #[utoipa::path(
     get,
     path = "/api/v1/drops/{id}/orders/export",
@@ -83,7 +82,7 @@ enum Format {
 }
 
 impl Format {
-    /// `format` of a query. Empty is the same as none.
+    /// Reads `format` of a query. Empty equals absent.
     fn asked(query: &str) -> Result<Self, Failure> {
         #[derive(Deserialize)]
         struct Query {
@@ -103,8 +102,8 @@ impl Format {
     }
 }
 
-/// The head of the table, then a chunk for each page. An error ends the answer without its last chunk, so that nobody takes
-/// what arrived for everything.
+/// The head of the table, then a chunk for each page. An error ends the answer without its last chunk, so that no
+/// client takes it for complete.
 fn encoded(export: Export, format: Format) -> impl Stream<Item = Result<Bytes, Failure>> {
     let head = match format {
         Format::Csv => csv_lines(std::iter::once(EXPORT_COLUMNS.map(str::to_owned))),
@@ -142,8 +141,8 @@ fn csv_lines(lines: impl Iterator<Item = [String; EXPORT_COLUMNS.len()]>) -> Res
     writer.into_inner().map(Bytes::from).map_err(|_| unwritable())
 }
 
-/// A cell that a spreadsheet does not take for a formula: names are their creators', and whoever opens the table is somebody else. The quote
-/// says that text follows; it is not shown.
+/// Makes a cell that a spreadsheet does not take for a formula: creators choose names, and others open the table. The
+/// leading quote marks the cell as text; it is not shown.
 fn harmless(cell: String) -> String {
     match cell.as_bytes().first() {
         Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r') => format!("'{cell}"),
@@ -151,12 +150,11 @@ fn harmless(cell: String) -> String {
     }
 }
 
-/// Writing to memory does not fail; if it ever does, the export breaks off.
+/// Writing to memory does not fail; if it ever does, the export is aborted.
 fn unwritable() -> Failure {
     Failure::new(C::Internal)
 }
 
-/// `POST /orders/{id}/refund`.
 #[utoipa::path(
     post,
     path = "/api/v1/orders/{id}/refund",
@@ -178,7 +176,6 @@ pub async fn refund(services: web::Data<Services>, caller: Caller, Id(id): Id<Or
     .await
 }
 
-/// `GET /orders/{id}/history`.
 #[utoipa::path(
     get,
     path = "/api/v1/orders/{id}/history",
