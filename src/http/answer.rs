@@ -1,4 +1,4 @@
-//! What handlers return.
+//! Helpers for handlers' answers.
 
 use crate::http::extract::json;
 use crate::http::problem::Problem;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use uuid::{Uuid, fmt::Hyphenated};
 
-/// What every handler returns.
+/// The result of every handler.
 pub type Answer = Result<HttpResponse, Problem>;
 
 /// 200 with this body.
@@ -17,14 +17,14 @@ pub(in crate::http) fn ok(body: impl Serialize) -> Answer {
     Ok(json::answer(StatusCode::OK, json::write(&body)?))
 }
 
-/// 201 with the new resource and where it lives.
+/// 201 with the new resource and its location.
 pub(in crate::http) fn created(location: HeaderValue, body: Bytes) -> HttpResponse {
     let mut answer = json::answer(StatusCode::CREATED, body);
     answer.headers_mut().insert(LOCATION, location);
     answer
 }
 
-/// Where the one of that id lives, below `/api/v1/<collection>/`.
+/// The path of a resource: `/api/v1/<collection>/<id>`.
 pub(in crate::http) fn location(collection: &str, id: Uuid) -> HeaderValue {
     const BELOW: &str = "/api/v1/";
     let mut text = Vec::with_capacity(BELOW.len() + collection.len() + 1 + Hyphenated::LENGTH);

@@ -6,10 +6,10 @@ use crate::http::problem::Problem;
 use actix_web::http::Method;
 use actix_web::{FromRequest, Handler, Resource, Responder, guard, web};
 
-/// The query parameters of a method and a whole path, as the API's description has them.
+/// The query parameters of a method and a whole path, from the API's description.
 pub type Described = fn(&Method, &str) -> &'static [&'static str];
 
-/// One path and its methods.
+/// One path and the handlers of its methods.
 pub struct At {
     pub(super) path: String,
     pub(super) handlers: Vec<actix_web::Route>,
@@ -22,7 +22,7 @@ impl At {
         Self { path, handlers: Vec::new(), methods: Vec::new(), parameters: Vec::new() }
     }
 
-    /// Answers a method; with GET also HEAD, with the same head (RFC 9110, section 9.3.2).
+    /// Adds a handler; for GET also HEAD, with the same head (RFC 9110, section 9.3.2).
     #[must_use]
     pub fn answer<F, Args>(self, method: Method, handler: F) -> Self
     where
@@ -33,8 +33,8 @@ impl At {
         if method == Method::GET { self.on([method, Method::HEAD], handler) } else { self.on([method], handler) }
     }
 
-    /// actix-web's own guards note each method that they refuse or let through, in allocations of their own, for a 405 that [`Self::resource`]
-    /// answers.
+    /// Adds handlers without actix-web's own method guards: those allocate for each method they try, for a 405 that
+    /// [`Self::resource`] answers here.
     fn on<F, Args, const N: usize>(mut self, methods: [Method; N], handler: F) -> Self
     where
         F: Handler<Args>,
@@ -47,7 +47,7 @@ impl At {
         self
     }
 
-    /// The finished path. `Allow` is leaked: once a path and worker, for as long as the process lives.
+    /// The finished resource. `Allow` is leaked: once a path and worker, for the life of the process.
     pub(super) fn resource(self, described: Described) -> Resource {
         let Self { path, handlers, methods, parameters } = self;
         let names: Vec<&str> = methods.iter().map(Method::as_str).collect();

@@ -1,32 +1,32 @@
-//! Each route is declared once. Its method, its path and what it can answer stand at its handler (`#[utoipa::path]`); the table of its resource
-//! names the handler, who may ask, and the quota that a request counts for.
+//! Each route is declared once. Its method, its path and its possible answers are at its handler (`#[utoipa::path]`);
+//! the table of its resource names the handler, who may call it, and its quota.
 //!
-//! Routing, the API's description, the quotas, the test of who may do what and the list in docs/API.md follow from these tables, so a route that is
-//! missing in one of them does not exist.
+//! Routing, the API's description, the quotas, the authorization test and the list in docs/API.md follow from these
+//! tables, so a route cannot be missing in one of them.
 
 use super::at::At;
 use actix_web::http::Method;
 use actix_web::{FromRequest, Handler, Responder};
 use utoipa::openapi::HttpMethod;
 
-/// Who may ask. Others hear 401 where they are not signed in, and otherwise what is said here.
+/// Who may call a route. Other clients get 401 if they are not signed in, else the code named here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Who {
-    /// Every client.
+    /// Every client, signed in or not.
     Anybody,
     /// A client with a refresh token, in the body.
     RefreshToken,
-    /// A signed-in user.
+    /// Any signed-in user.
     User,
-    /// A signed-in user who gives the password once more; 403 `wrong_password`.
+    /// A signed-in user who repeats the password; 403 `wrong_password`.
     Password,
-    /// A user with a creator's profile; 403 `not_a_creator`.
+    /// A user with a creator profile; 403 `not_a_creator`.
     Creator,
-    /// The creator whose it is, and admins; 403 `forbidden`.
+    /// The creator who owns the object, and admins; 403 `forbidden`.
     Manager,
-    /// The user whose it is; 403 `forbidden`.
+    /// The user who owns the object; 403 `forbidden`.
     Owner,
-    /// The user whose it is, and admins; 403 `forbidden`.
+    /// The user who owns the object, and admins; 403 `forbidden`.
     OwnerOrAdmin,
     /// The order's buyer; 404 `order_not_found`.
     Buyer,
@@ -34,12 +34,12 @@ pub enum Who {
     Party,
     /// The drop's creator and admins; 403 `forbidden` for the order's buyer, 404 `order_not_found` for others.
     Seller,
-    /// Admins; 403 `forbidden`.
+    /// Only admins; 403 `forbidden`.
     Admin,
 }
 
 impl Who {
-    /// As docs/API.md says it.
+    /// The text in docs/API.md.
     #[must_use]
     pub fn in_words(self) -> &'static str {
         match self {
@@ -59,42 +59,41 @@ impl Who {
     }
 }
 
-/// What a request counts for, see [`crate::http::middleware::limits`].
+/// The quota that a request counts against, see [`crate::http::middleware::limits`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Quota {
-    /// Nothing: probes.
+    /// None: probes are not limited.
     None,
-    /// `login`, always by address: an attacker who tries passwords has tokens of their own at hand.
+    /// `login`, always by address: an attacker who tries passwords may have valid tokens.
     Login,
     /// `login`, by user.
     Password,
     /// `accounts`, always by address.
     Accounts,
-    /// `orders`.
+    /// Orders and their payments.
     Orders,
-    /// `announcements`.
+    /// Changes that notify a creator's followers.
     Announcements,
-    /// `writes`.
+    /// All other changes.
     Writes,
-    /// `reads`.
+    /// Requests that change nothing.
     Reads,
 }
 
-/// What is known of a route without its handler.
+/// The properties of a route without its handler.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Declaration {
     /// GET answers HEAD as well.
     pub method: Method,
-    /// All of it, with `{names}`.
+    /// The whole path, with `{names}` of parameters.
     pub path: String,
-    /// Who may ask.
     pub who: Who,
-    /// What a request counts for.
+    /// The quota that a request counts against.
     pub quota: Quota,
 }
 
 impl Declaration {
-    /// Whether a request's path is one of this route. Each name stands for one part that is not empty.
+    /// Whether a request's path matches this route. Each name matches one segment that is not empty.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
         let literal = self.path.find('{').unwrap_or(self.path.len());
@@ -110,17 +109,17 @@ impl Declaration {
     }
 }
 
-/// Finds the route of a request. Every request asks, so all but a few routes are passed over by a number.
+/// Finds the route of a request. Used for every request, so most routes are skipped by comparing a number.
 pub struct Lookup(Box<[(usize, Declaration)]>);
 
 impl Lookup {
-    /// Among these.
+    /// A lookup over these routes.
     #[must_use]
     pub fn new(routes: Vec<Declaration>) -> Self {
         Self(routes.into_iter().map(|route| (parts(&route.path), route)).collect())
     }
 
-    /// The route of that method, with HEAD asked for as GET, that has this decoded path.
+    /// The route with that method (GET for HEAD) and a path that matches this decoded one.
     #[must_use]
     pub fn find(&self, method: &Method, path: &str) -> Option<&Declaration> {
         let asked = parts(path);
@@ -135,15 +134,15 @@ fn parts(path: &str) -> usize {
 
 /// A route with its handler.
 pub struct Declared {
-    /// What is known of it.
+    /// The route's properties.
     pub(super) declaration: Declaration,
-    /// Parameters that the query may have, where the API's description does not say it.
+    /// Query parameters that the API's description lacks.
     pub(super) parameters: &'static [&'static str],
     pub(super) add: Box<dyn FnOnce(At) -> At>,
 }
 
 impl Declared {
-    /// As it is described at the handler.
+    /// A route with the description at its handler.
     #[must_use]
     pub fn described<P, F, Args>(handler: F, who: Who, quota: Quota) -> Self
     where
@@ -162,7 +161,7 @@ impl Declared {
         Self::other(Declaration { method, path: P::path(), who, quota }, handler)
     }
 
-    /// One that the description cannot hold: pages, and what is no request with an answer.
+    /// A route without a description: pages, and sessions, which are not requests with answers.
     #[must_use]
     pub fn other<F, Args>(declaration: Declaration, handler: F) -> Self
     where
@@ -174,22 +173,23 @@ impl Declared {
         Self { declaration, parameters: &[], add: Box::new(move |at| at.answer(method, handler)) }
     }
 
-    /// Parameters that the query may have besides.
+    /// Adds query parameters that the API's description lacks.
     #[must_use]
     pub fn query(self, parameters: &'static [&'static str]) -> Self {
         Self { parameters, ..self }
     }
 }
 
-/// The table of a resource's routes: a handler, its description (`__path_` and its name), who may ask, and the quota.
+/// The table of a resource's routes: each handler, its description (`__path_` and its name), who may call it, and its
+/// quota.
 macro_rules! table {
     ($($handler:ident $description:ident $who:ident $quota:ident;)+) => {
-        /// What the API's description says of these routes.
+        /// The descriptions of these routes.
         #[derive(utoipa::OpenApi)]
         #[openapi(paths($($handler),+))]
         pub struct Described;
 
-        /// The routes of this resource, those that are asked most first.
+        /// The routes of this resource, the most frequent ones first.
         #[must_use]
         pub fn table() -> Vec<$crate::http::declared::Declared> {
             use $crate::http::declared::{Declared, Quota, Who};

@@ -1,8 +1,8 @@
 //! REST and WebSocket: routes, bodies, problems and sessions. No SQL and nothing of the engine.
 //!
-//! A request comes by a connection of [`transport`], passes [`middleware`], is routed by [`routing`] as its route is [`declared`], read by
-//! extractors ([`extract`]), handled by [`api`], and leaves as an [`answer`] or as a [`problem`]. [`realtime`] has the sessions of those
-//! who listen. [`mod@openapi`] describes all of it.
+//! A request arrives on a connection of [`transport`], passes [`middleware`], is routed by [`routing`] as its route is
+//! [`declared`], read by extractors ([`extract`]), handled by [`api`], and leaves as an [`answer`] or a [`problem`].
+//! [`realtime`] has the sessions of subscribers. [`mod@openapi`] describes all of it.
 
 pub mod answer;
 pub mod api;
@@ -32,9 +32,10 @@ pub use transport::sizes::Sizes;
 pub use transport::tls::{TlsConfig, TlsError, TlsFiles};
 pub use transport::{ConnectionBounds, Connections, KeepTask};
 
-/// Every route. The application around it wraps [`middleware::trace::trace`], as [`transport::server::build`] does.
+/// Configures every route. The application around it wraps [`middleware::trace::trace`], as
+/// [`transport::server::build`] does.
 ///
-/// Call it once a worker: its `web::Data` is then the worker's own, and cores do not fight over one counter.
+/// Call it once a worker: its `web::Data` is then the worker's own, and cores do not contend for one counter.
 pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
     move |config| {
         collect_turns();
@@ -53,13 +54,13 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
     }
 }
 
-/// Every route.
+/// The declarations of every route.
 #[must_use]
 pub fn routes() -> Vec<Declaration> {
     tables().into_iter().map(|route| route.declaration).collect()
 }
 
-/// Probes are tried first: whether a path is one of these is a comparison. Then the hot ones.
+/// Probes come first: they are matched by a comparison. Then the most frequent ones.
 fn tables() -> Vec<Declared> {
     let tables = [
         operations::routes::table(),

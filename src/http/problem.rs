@@ -1,4 +1,4 @@
-//! Failures on the wire: `application/problem+json` (RFC 9457).
+//! Failures in answers: `application/problem+json` (RFC 9457).
 
 use crate::domain::{Timestamp, TraceId};
 use crate::http::middleware::{current_trace, headers};
@@ -12,12 +12,12 @@ use serde::Serialize;
 use std::fmt;
 use utoipa::ToSchema;
 
-/// Where the types of problems are said to live: `<base><code>`.
+/// The base URI of problem types: `<base><code>`.
 pub const TYPE_BASE: &str = "https://livedrop.dev/problems/";
-/// Seconds, for answers that must carry `Retry-After` and whose use case did not say.
+/// Seconds for answers that must have `Retry-After` if the use case gave none.
 const RETRY_AFTER_DEFAULT_S: u32 = 1;
 
-/// A failure on its way out.
+/// A failure as an answer.
 #[derive(Debug)]
 pub struct Problem {
     failure: Failure,
@@ -38,19 +38,19 @@ impl From<Code> for Problem {
 }
 
 impl Problem {
-    /// The first answer to an idempotency key, again.
+    /// Marks the answer as the replay of an idempotency key's first answer.
     #[must_use]
     pub fn replayed(self, replayed: bool) -> Self {
         Self { replayed, ..self }
     }
 
-    /// 405, and what would be allowed.
+    /// 405 with the allowed methods.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
         Self { allow: Some(allow), ..Code::MethodNotAllowed.into() }
     }
 
-    /// A bug of ours, in the trace of its request.
+    /// A server error, with the trace of its request.
     #[must_use]
     pub fn internal(trace: TraceId) -> Self {
         Failure { trace: Some(trace), ..Failure::new(Code::Internal) }.into()
@@ -63,7 +63,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The HTTP status of a code: the table of docs/API.md.
+/// The HTTP status of a code, as in the table of docs/API.md.
 #[must_use]
 pub fn status(code: Code) -> StatusCode {
     use Code as C;
@@ -123,7 +123,7 @@ pub fn status(code: Code) -> StatusCode {
     }
 }
 
-/// RFC 9457.
+/// A problem (RFC 9457): `code` is stable and made for programs, `detail` explains it to people.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody<'a> {
@@ -138,15 +138,15 @@ pub struct ProblemBody<'a> {
     trace_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ProblemField<'a>>,
-    /// Free units, where `code` is `not_enough_stock`.
+    /// Free units; only if `code` is `not_enough_stock`.
     #[serde(skip_serializing_if = "Option::is_none")]
     available: Option<u32>,
-    /// From when on it can be tried again, where that is known to the moment.
+    /// The time from which a retry may succeed; absent if it is not known exactly.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_at: Option<Timestamp>,
 }
 
-/// One field that is not valid.
+/// One invalid field, by its JSON pointer into the body.
 #[derive(Serialize, ToSchema)]
 pub struct ProblemField<'a> {
     pointer: &'a str,
@@ -174,7 +174,7 @@ impl ResponseError for Problem {
             retry_at: more.retry_at,
         };
         let mut response = HttpResponse::build(status);
-        // Some refusals are heuristically cacheable (404, 405): what is not there now may be there the next moment.
+        // Caches may store some errors by default (404, 405), but a missing object may exist the next moment.
         response.content_type("application/problem+json").insert_header((CACHE_CONTROL, "no-store"));
         match code {
             Code::TokenExpired => {
@@ -197,7 +197,7 @@ impl ResponseError for Problem {
             response.insert_header((ALLOW, allow));
         }
         if matches!(code, Code::RequestTimeout | Code::BodyTooLarge | Code::HeadersTooLarge) {
-            // What is still to come of it is nobody's to read.
+            // The rest of the body is not read.
             response.force_close();
         }
         if self.replayed {
@@ -205,7 +205,7 @@ impl ResponseError for Problem {
         }
         let mut response = response.json(body);
         if *code == Code::Internal {
-            // After a panic no middleware is left to do it.
+            // After a panic no middleware adds the security headers.
             headers::protect(response.headers_mut(), false);
         }
         response
@@ -218,14 +218,14 @@ mod tests {
     use crate::service::FieldError;
     use actix_web::body::to_bytes;
 
-    /// Code and status as docs/API.md has them.
+    /// The codes and statuses in docs/API.md.
     fn documented() -> Vec<(String, u16)> {
         let mut all = Vec::new();
         for line in include_str!("../../docs/API.md").lines() {
             let cells: Vec<_> = line.split('|').map(str::trim).collect();
             let [_, number, codes, _] = cells[..] else { continue };
             let Ok(number) = number.parse() else { continue };
-            // Codes stand between back ticks; what is in parentheses is prose.
+            // Codes are in backticks; text in parentheses is prose.
             all.extend(codes.split('`').skip(1).step_by(2).map(|code| (code.to_owned(), number)));
         }
         all
@@ -239,7 +239,7 @@ mod tests {
             let listed = documented.iter().find(|(name, _)| name == code.as_str());
             match listed {
                 Some((_, number)) => assert_eq!(status(code).as_u16(), *number, "{code:?}"),
-                // Bugs of ours are not part of the contract.
+                // Server errors are not part of the contract.
                 None => assert_eq!(code, Code::Internal, "docs/API.md does not list it"),
             }
         }

@@ -1,4 +1,4 @@
-//! Paths and methods. What matches no path is a 404 problem, and a known path with another method a 405 with `Allow`.
+//! Paths and methods. An unknown path is a 404 problem, and a known path with another method a 405 with `Allow`.
 
 use super::at::{At, Described};
 use super::declared::Declared;
@@ -6,14 +6,14 @@ use super::problem::Problem;
 use crate::service::Code;
 use actix_web::dev::{AppService, HttpServiceFactory};
 
-/// All paths.
+/// The paths of all routes.
 pub struct Routes {
     described: Described,
     all: Vec<At>,
 }
 
 impl Routes {
-    /// All of these tables. Paths are tried in their order.
+    /// Groups the routes of these tables by path. Paths are matched in their order.
     #[must_use]
     pub fn of(tables: impl IntoIterator<Item = Declared>, described: Described) -> Self {
         let mut paths: Vec<At> = Vec::new();
@@ -21,7 +21,7 @@ impl Routes {
             let known = paths.iter().position(|at| at.path == declaration.path);
             let at = known.map_or_else(|| At::new(declaration.path), |index| paths.remove(index));
             let mut at = add(at);
-            // What the query may have besides what the API's description says.
+            // Query parameters beyond the API's description.
             at.parameters.extend(parameters);
             paths.insert(known.unwrap_or(paths.len()), at);
         }
@@ -30,13 +30,13 @@ impl Routes {
 }
 
 impl HttpServiceFactory for Routes {
-    /// Each with its whole path: a scope would be one more router, future and move for each request.
+    /// Registers each path whole: a scope would add a router, a future and a move to each request.
     fn register(self, config: &mut AppService) {
         self.all.into_iter().for_each(|route| route.resource(self.described).register(config));
     }
 }
 
-/// What is at no path of ours.
+/// Answers unknown paths.
 ///
 /// # Errors
 /// Always: `not_found`.
@@ -54,7 +54,7 @@ mod tests {
     use std::future::{Future, Ready, ready};
     use std::pin::Pin;
 
-    /// Reads a request and panics: before its future is made, or when that is polled.
+    /// An extractor that panics: before its future exists, or when that is polled.
     struct Trap;
 
     impl FromRequest for Trap {
@@ -68,7 +68,7 @@ mod tests {
         }
     }
 
-    /// Takes what is sent, as [`crate::http::extract::json::Body`] does.
+    /// Takes the body, as [`crate::http::extract::json::Body`] does.
     struct Taken;
 
     impl FromRequest for Taken {

@@ -1,4 +1,4 @@
-//! What handlers ask.
+//! The services of the handlers.
 
 use crate::http::api::operations::health::HealthSource;
 use crate::http::extract::client::TrustedProxies;
@@ -18,39 +18,33 @@ use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
 use std::sync::Arc;
 
-/// Everything that handlers ask.
+/// Everything that handlers use.
 #[derive(Clone)]
 pub struct Services {
-    /// Register, log in and out.
     pub accounts: Accounts,
-    /// Profiles and follows.
     pub creators: Creators,
-    /// Catalogues.
     pub products: Products,
-    /// Drops.
     pub drops: Drops,
-    /// Orders.
     pub orders: Orders,
-    /// The seller's side of orders.
+    /// Orders in the view of sellers, and refunds.
     pub sales: Sales,
-    /// What waits for people.
     pub inbox: Inbox,
-    /// Idempotency keys.
+    /// Idempotency keys of changes other than orders.
     pub keys: Keys,
-    /// Live sessions.
+    /// Realtime sessions, for follows and inbox changes.
     pub hub: Hub,
-    /// For `/readyz`.
+    /// Reports the state of all parts for `/readyz`.
     pub health: Arc<dyn HealthSource>,
-    /// For `/metrics`.
+    /// Request latencies and the server's other metrics.
     pub metrics: HttpMetrics,
-    /// Access tokens.
+    /// Issues and verifies access tokens.
     pub tokens: Tokens,
-    /// Tickets for sessions.
+    /// Tickets that open realtime sessions.
     pub tickets: Tickets,
-    /// Pages of which other origins may call.
+    /// Origins whose pages may call.
     pub origins: Origins,
-    /// Whose word about a client's address counts.
+    /// Proxies that may report their clients' addresses.
     pub trusted_proxies: TrustedProxies,
-    /// How large a request may be.
+    /// Limits on the size of a request.
     pub sizes: Sizes,
 }

@@ -1,4 +1,4 @@
-//! Who calls: the `Authorization: Bearer` header.
+//! The caller, from the `Authorization: Bearer` header.
 
 use super::client;
 use crate::domain::UserId;
@@ -14,24 +14,24 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 
-/// The user of a path `/users/{id}/…`; `me` is short for the caller's id. Whether the caller may is for the use case to say.
+/// The user of a path `/users/{id}/…`; `me` stands for the caller's id. The use case checks the caller's rights.
 #[derive(Clone, Copy, Debug)]
 pub struct Whose(pub UserId);
 
-/// The caller, of a path `/users/{id}/…` that only they may read; `me` is short for their id.
+/// The caller, of a path `/users/{id}/…` that only this user may read; `me` stands for their id.
 #[derive(Clone, Copy, Debug)]
 pub struct Own(pub UserId);
 
-/// Tokens that one worker remembers; then it begins anew.
+/// Tokens cached by one worker; when it is full, the cache is cleared.
 const REMEMBERED_MAX: usize = 8_192;
 
-/// Tokens that were verified and have not ended, for one worker: whoever orders once looks around before and after, and a request's token is
-/// looked at by its quota and by its handler. A signature that was good stays good, so only the time is looked at again, and what was revoked
-/// where something was since. To be kept beside the [`Tokens`] that verified them.
+/// A worker's cache of verified tokens: a client that orders reads before and after, and the quota and the handler both
+/// check a request's token. A valid signature stays valid, so only the expiry is checked again, and the revocations if
+/// there are new ones. Keep it beside the [`Tokens`] that verified them.
 #[derive(Default)]
 pub struct Remembered(RefCell<HashMap<Box<[u8]>, Verified>>);
 
-/// What a token said, and [`Revocations::generation`] of when it was last seen not to be revoked.
+/// A token's contents, and the [`Revocations::generation`] at which it was last checked.
 ///
 /// [`Revocations::generation`]: crate::service::revocations::Revocations::generation
 type Verified = (Access, Cell<u64>);
@@ -41,7 +41,7 @@ impl Remembered {
         if let Some((access, seen)) = self.0.borrow().get(token) {
             return tokens.still_since(*access, seen);
         }
-        // Before the token is looked at: what is revoked meanwhile is looked at again.
+        // Read before the token is checked: a revocation in between is then checked again.
         let seen = Cell::new(tokens.revocations().generation());
         let access = tokens.verify(token)?;
         let mut known = self.0.borrow_mut();
@@ -53,7 +53,7 @@ impl Remembered {
     }
 }
 
-/// What `verify` says of the token in the headers; `None` where there is none.
+/// The result of `verify` for the token in the headers; `None` without a token.
 fn access(
     headers: &HeaderMap,
     verify: impl FnOnce(&[u8]) -> Result<Access, Failure>,
@@ -66,10 +66,10 @@ fn access(
     }
 }
 
-/// What the request's token says; `None` where there is none. Needs `web::Data<Tokens>`.
+/// The contents of the request's token; `None` without a token. Needs `web::Data<Tokens>`.
 ///
 /// # Errors
-/// `unauthenticated` for another scheme or a bad token, `token_expired`.
+/// `unauthenticated` for another scheme or an invalid token, `token_expired`.
 pub fn of(request: &HttpRequest) -> Result<Option<Access>, Failure> {
     let tokens = request.app_data::<web::Data<Tokens>>().ok_or_else(|| Failure::new(Code::Internal))?;
     access(request.headers(), |token| match request.app_data::<web::Data<Remembered>>() {
@@ -84,7 +84,7 @@ fn caller(request: &HttpRequest) -> Result<Caller, Failure> {
     Ok(Caller { user, role, login, origin: client::address(request), trace: current_trace::id() })
 }
 
-/// Whoever is signed in. Needs `web::Data<Tokens>`; verified without I/O.
+/// The signed-in user. Needs `web::Data<Tokens>`; verified without I/O.
 impl FromRequest for Caller {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
@@ -94,7 +94,7 @@ impl FromRequest for Caller {
     }
 }
 
-/// Whoever asks, signed in or not.
+/// The client, signed in or not.
 impl FromRequest for Visitor {
     type Error = Infallible;
     type Future = Ready<Result<Self, Infallible>>;
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!((access.user, access.role), (user, Role::Admin));
         }
         assert_eq!(remembered.0.borrow().len(), 1);
-        // Of 16 signatures one ends in A.
+        // One signature in 16 ends in A.
         let other = if token.ends_with('A') { 'E' } else { 'A' };
         let forged = format!("{}{other}", &token[..token.len() - 1]);
         for bad in ["", "x", &token[1..], &forged] {

@@ -1,4 +1,4 @@
-//! Where a request comes from. Headers can say anything: they are believed only as far as trusted proxies wrote them.
+//! The client's address. Headers can contain anything: they are used only as far as trusted proxies wrote them.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{FORWARDED, HeaderMap, HeaderName, X_FORWARDED_FOR};
@@ -8,17 +8,17 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Addresses of a chain of proxies that are looked at, from the nearest on.
+/// Proxies in a chain that are checked, from the nearest on.
 const HOPS_MAX: usize = 16;
 
-/// The networks whose word about their clients counts. Cheap to clone.
+/// The networks of proxies whose headers are trusted. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Arc<[IpNet]>);
 
 impl FromStr for TrustedProxies {
     type Err = String;
 
-    /// Networks (`10.0.0.0/8`) and addresses, between commas.
+    /// Networks (`10.0.0.0/8`) and addresses, separated by commas.
     fn from_str(text: &str) -> Result<Self, String> {
         let network = |text: &str| {
             let text = text.trim();
@@ -34,20 +34,20 @@ impl FromStr for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Whether there is one.
+    /// Whether there are no trusted proxies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the address is one of theirs.
+    /// Whether the address is in one of the networks.
     #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The client's address: the peer's, unless the peer is a trusted proxy. Then it is the last address in its
-    /// headers that is not one too.
+    /// The client's address: the peer's, unless the peer is a trusted proxy. Then it is the last address in its headers
+    /// that is not a trusted proxy.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
@@ -57,14 +57,16 @@ impl TrustedProxies {
         let forwarded = told(headers, &FORWARDED, forwarded_hops).map(|hops| self.walk(peer, &hops));
         let x_forwarded_for = told(headers, &X_FORWARDED_FOR, plain_hops).map(|hops| self.walk(peer, &hops));
         match (forwarded, x_forwarded_for) {
-            // A proxy that writes one of them may pass on the other as its client sent it: if they differ, one is forged.
+            // A proxy that writes one of the headers may forward the other from its client: if they differ, one is
+            // forged.
             (Some(one), Some(other)) if one != other => peer,
             (Some(client), _) | (None, Some(client)) => client,
             (None, None) => peer,
         }
     }
 
-    /// Goes back from the peer for as long as proxies are trusted. What is no address ends it at who said so.
+    /// Walks back from the peer while the proxies are trusted. An entry that is not an address ends the walk at the
+    /// proxy that wrote it.
     fn walk(&self, peer: IpAddr, hops: &[Option<IpAddr>]) -> IpAddr {
         let mut nearest = peer;
         for hop in hops.iter().rev().take(HOPS_MAX) {
@@ -78,7 +80,7 @@ impl TrustedProxies {
     }
 }
 
-/// The client's address of a request. Needs `web::Data<TrustedProxies>` to believe in proxies.
+/// The client's address of a request. Needs `web::Data<TrustedProxies>` to trust proxies.
 #[must_use]
 pub fn address(request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr()?.ip();
@@ -88,7 +90,8 @@ pub fn address(request: &HttpRequest) -> Option<IpAddr> {
     }
 }
 
-/// The hops of a header, the nearest last; `None` for those that are no address. No header: `None` in all.
+/// The hops of a header, the nearest last; `None` for entries that are not addresses. `None` as a whole without the
+/// header.
 fn told(headers: &HeaderMap, name: &HeaderName, hops: fn(&str) -> Vec<Option<IpAddr>>) -> Option<Vec<Option<IpAddr>>> {
     let mut lines = headers.get_all(name).peekable();
     lines.peek()?;
@@ -99,8 +102,8 @@ fn plain_hops(line: &str) -> Vec<Option<IpAddr>> {
     line.split(',').map(node).collect()
 }
 
-/// The `for` of each element (RFC 7239). A line that is not well-formed tells nothing: a client may have begun it with
-/// a quotation mark that swallows what proxies add.
+/// The `for` of each element (RFC 7239). A malformed line gives no address: a client may have begun it with a quotation
+/// mark that swallows the proxies' additions.
 fn forwarded_hops(line: &str) -> Vec<Option<IpAddr>> {
     split_unquoted(line, ',').map_or_else(|| vec![None], |elements| elements.into_iter().map(forwarded_for).collect())
 }
@@ -112,7 +115,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
         if name.trim().eq_ignore_ascii_case("for") {
             let value = value.trim();
             let bare = value.strip_prefix('"').map_or(Some(value), |quoted| quoted.strip_suffix('"'));
-            // Twice in one element is not well-formed.
+            // Two in one element are malformed.
             if found.replace(bare?).is_some() {
                 return None;
             }
@@ -121,7 +124,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     node(found?)
 }
 
-/// Cuts at a separator outside of quoted strings; `None` if one does not end, or begins or ends in the middle of a value.
+/// Splits at a separator outside quoted strings; `None` if one is not terminated, or begins or ends inside a value.
 fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut parts, mut start, mut quoted, mut escaped, mut before) = (Vec::new(), 0, false, false, ',');
     for (at, c) in text.char_indices() {
@@ -145,7 +148,7 @@ fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
     (!quoted).then_some(parts)
 }
 
-/// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`.
+/// Parses `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`.
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::from);
@@ -188,29 +191,29 @@ mod tests {
         assert_eq!(seen(one, "10.0.0.1", &[(FWD, "for=1.1.1.1, for=203.0.113.9;proto=https")]), "203.0.113.9");
         assert_eq!(seen(one, "10.0.0.1", &[(FWD, "for=\"[2001:db8::1]:4711\";by=10.0.0.1")]), "2001:db8::1");
         assert_eq!(seen(one, "::ffff:10.0.0.1", &[(XFF, "203.0.113.9:4711")]), "203.0.113.9");
-        // Everyone is trusted: the farthest is the client.
+        // All hops are trusted: the farthest is the client.
         assert_eq!(seen(one, "10.0.0.1", &[(XFF, "10.0.0.3, 10.0.0.2")]), "10.0.0.3");
     }
 
     #[test]
     fn what_a_client_makes_up_is_not_believed() {
         let behind = |headers: &[(&'static str, &str)]| seen("10.0.0.0/8", "10.0.0.1", headers);
-        // What is no address hides what is left of it.
+        // An entry that is not an address hides everything to its left.
         assert_eq!(behind(&[(XFF, "1.1.1.1, unknown")]), "10.0.0.1");
         assert_eq!(behind(&[(XFF, "1.1.1.1, 10.0.0.2, x")]), "10.0.0.1");
         assert_eq!(behind(&[(XFF, "1.1.1.1, x, 10.0.0.2")]), "10.0.0.2");
         assert_eq!(behind(&[(FWD, "for=1.1.1.1, for=_hidden")]), "10.0.0.1");
         assert_eq!(behind(&[(FWD, "for=1.1.1.1;for=2.2.2.2")]), "10.0.0.1");
         assert_eq!(behind(&[(XFF, "")]), "10.0.0.1");
-        // A quotation mark of the client's cannot swallow what the proxy adds, nor make it part of a value.
+        // A quotation mark of the client cannot swallow the proxy's entry, nor make it part of a value.
         for forged in ["for=\"1.1.1.1, for=203.0.113.9", "for=\"x\\, for=\"[2001:db8::1]\"", "for=\"1.1.1.1\"x, for=a"]
         {
             assert_eq!(behind(&[(FWD, forged)]), "10.0.0.1", "{forged}");
         }
-        // The proxy writes one header and passes on the other.
+        // The proxy writes one header and forwards the other.
         assert_eq!(behind(&[(FWD, "for=1.1.1.1"), (XFF, "203.0.113.9")]), "10.0.0.1");
         assert_eq!(behind(&[(FWD, "for=203.0.113.9"), (XFF, "203.0.113.9")]), "203.0.113.9");
-        // An endless chain ends.
+        // The walk through a long chain is bounded.
         assert_eq!(behind(&[(XFF, &"10.0.0.2, ".repeat(1_000))]), "10.0.0.1");
     }
 

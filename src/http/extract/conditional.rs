@@ -1,9 +1,9 @@
-//! Pages that clients and proxies may keep, as long as they ask whether they still hold, and changes that are meant for what somebody saw
+//! Conditional requests: pages that clients and proxies may store but must revalidate, and changes with a precondition
 //! (RFC 9110, section 13; RFC 9111, section 5.2.2.4).
 //!
-//! A tag is the hash of a page. Where a page shows more than somebody can change by hand (followers, live stock), the tag begins with a hash of what
-//! they can, and a dot: `If-None-Match` looks at all of it, `If-Match` at what stands before the dot. So an editor of a drop that sells is not
-//! refused for each order in between.
+//! A tag is the hash of a page. If a page also shows data that people do not change by hand (followers, current stock),
+//! the tag begins with a hash of the editable part, and a dot: `If-None-Match` compares the whole tag, `If-Match` the
+//! part before the dot. So an editor of a drop on sale is not refused because of orders in between.
 
 use super::json;
 use crate::domain::DropId;
@@ -26,15 +26,15 @@ use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::future::{Ready, ready};
 
-/// Bytes of the hash that a tag has: two versions of a page never share them.
+/// Bytes of the hash in a tag: enough that two versions of a page never share it.
 const TAG_BYTES: usize = 12;
 static ASK_EACH_TIME: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// A page as it is sent.
+/// A serialised page with its tag.
 #[derive(Clone)]
 struct Rendered {
     body: Bytes,
-    /// Its tag, as it is sent: `"…"`.
+    /// The value of `ETag`: `"…"`.
     tag: HeaderValue,
 }
 
@@ -43,7 +43,7 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 impl Rendered {
-    /// `revision`: of what can be changed by hand, where the body shows more.
+    /// `revision`: the hash of the editable part, if the body shows more.
     fn of(body: &impl Serialize, revision: Option<&str>) -> Result<Self, Problem> {
         let body = json::write(body)?;
         let tag = match revision {
@@ -55,24 +55,25 @@ impl Rendered {
     }
 }
 
-/// Which page of a drop.
+/// The kind of a drop's page.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum View {
-    /// All of it.
+    /// The whole drop.
     Drop,
-    /// Its stock.
+    /// Only its stock.
     Stock,
 }
 
-/// Pages of drops that one worker keeps; then it begins anew.
+/// Pages of drops cached by one worker; when it is full, the cache is cleared.
 const PAGES_MAX: usize = 1_024;
 
-/// The latest page of each drop that was looked at, for one worker. A crowd looks at the same page until something happens to the drop.
+/// A worker's cache of each drop's latest page. A crowd reads the same page until the drop changes.
 #[derive(Default)]
 pub struct Pages(RefCell<HashMap<(View, DropId), (u64, Rendered)>>);
 
 impl Pages {
-    /// The page as of journal record `position`, made where it is not the one that is kept. What has no position is not kept.
+    /// The page as of journal record `position`, rendered if the cached one is of another. A page without a position is
+    /// not cached.
     fn get(
         &self,
         of: (View, DropId),
@@ -94,12 +95,12 @@ impl Pages {
     }
 }
 
-/// 200 with the page and its tag, or 304 where the client has it already. `revision`: see `Rendered::of`.
+/// 200 with the page and its tag, or 304 if the client has it already. `revision`: see `Rendered::of`.
 pub fn page(request: &HttpRequest, revision: Option<&str>, body: impl Serialize) -> Answer {
     Ok(answer(request, Rendered::of(&body, revision)?))
 }
 
-/// What a change answers: the page as it is now, and its tag, for the next change.
+/// The answer to a change: the changed page and its tag, for the next change.
 pub fn changed(revision: Option<&str>, body: impl Serialize) -> Answer {
     let Rendered { body, tag } = Rendered::of(&body, revision)?;
     let mut answer = json::answer(StatusCode::OK, body);
@@ -111,34 +112,35 @@ fn revision_of(shown: &impl Serialize) -> String {
     hash(&serde_json::to_vec(shown).expect("plain fields"))
 }
 
-/// All of a product can be changed by hand, so this is its whole tag.
+/// The whole tag of a product, because all of it is editable.
 #[must_use]
 pub fn product_revision(product: &Product) -> String {
     revision_of(&ProductBody::from(product))
 }
 
-/// A profile without its followers.
+/// The editable part of a profile: without its followers.
 #[must_use]
 pub fn creator_revision(creator: &Creator) -> String {
     revision_of(&(&creator.handle, &creator.display_name, &creator.bio))
 }
 
-/// A drop without what its buyers do.
+/// The editable part of a drop: without its buyers' effects.
 #[must_use]
 pub fn drop_revision(drop: &DropView) -> String {
     revision_of(&drop.revision())
 }
 
-/// The `If-Match` of a request.
+/// The `If-Match` header of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Precondition {
-    /// There is none, or it is `*`: whatever is there.
+    /// There is none, or it is `*`: no precondition.
     Anything,
-    /// One of these revisions. What is malformed or weak is none (RFC 9110, section 13.1.1), so these may be none at all.
+    /// The object must have one of these revisions. Malformed and weak tags are left out (RFC 9110, section 13.1.1), so
+    /// the list may be empty.
     Revisions(Vec<String>),
 }
 
-/// Whether a thing is still what a client has seen, see [`crate::service::OnlyIf`].
+/// Whether an object still has a revision that the client has seen, see [`crate::service::OnlyIf`].
 type Condition<'a, T> = Box<dyn Fn(&T) -> bool + Send + Sync + 'a>;
 
 impl Precondition {
@@ -157,7 +159,7 @@ impl Precondition {
         }
     }
 
-    /// What must hold of a thing when it is changed; `None` where it may be anything.
+    /// The precondition on an object at the time of the change; `None` if there is none.
     pub fn holds<'a, T>(&'a self, revision: fn(&T) -> String) -> Option<Condition<'a, T>>
     where
         T: 'a,
@@ -178,7 +180,7 @@ impl FromRequest for Precondition {
     }
 }
 
-/// The same for a page of a drop that says how the drop stands at journal record `position`, 0 where that is not known.
+/// Like [`page`], for a page of a drop as of journal record `position`, 0 if that is not known.
 pub fn page_of<B: Serialize>(
     request: &HttpRequest,
     of: (View, DropId),
@@ -201,14 +203,14 @@ pub(in crate::http) fn tag_of(page: &[u8]) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(format!("\"{}\"", hash(page)))).expect("letters and digits")
 }
 
-/// Whether the client says that it has the page of that tag.
+/// Whether the client has the page of that tag.
 pub(in crate::http) fn holds(request: &HttpRequest, tag: &HeaderValue) -> bool {
     request.headers().contains_key(IF_NONE_MATCH)
         && match IfNoneMatch::parse(request) {
             Ok(IfNoneMatch::Any) => true,
-            // Ours is strong: weak comparison leaves the words alone (RFC 9110, section 8.8.3.2).
+            // This server's tags are strong: weak comparison compares the opaque parts (RFC 9110, section 8.8.3.2).
             Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|held| format!("\"{}\"", held.tag()) == *tag),
-            // What is malformed is as good as nothing: the page is always a right answer.
+            // A malformed header is ignored: the page is always a correct answer.
             Err(_) => false,
         }
 }
@@ -292,7 +294,7 @@ mod tests {
         assert_eq!(get((View::Stock, drop), 5, "stock"), "\"stock\"");
         assert_eq!(get((View::Drop, other), 5, "other"), "\"other\"");
         assert_eq!(get((View::Drop, drop), 6, "newer"), "\"newer\"");
-        // A reader may be overtaken; the page that it saw is then made again.
+        // A reader may be overtaken by a newer page; the page of its position is then rendered anew.
         assert_eq!(get((View::Drop, drop), 5, "older"), "\"older\"");
         assert_eq!(get((View::Drop, drop), 0, "from SQL"), "\"from SQL\"");
         assert_eq!(get((View::Drop, drop), 0, "again"), "\"again\"");

@@ -1,7 +1,7 @@
-//! Fields of a request body that remember being wrong, so that one answer can name every bad field.
+//! Fields of a request body that keep their errors, so that one answer can name every invalid field.
 //!
-//! Serde stops at the first value of a wrong type. A [`Field`] takes any JSON value instead, and [`Checks`] collects
-//! what is wrong with all of them under their JSON pointers.
+//! Serde stops at the first value of a wrong type. A [`Field`] accepts any JSON value instead, and [`Checks`] collects
+//! all errors under their JSON pointers.
 
 use crate::domain::limits::{PRICE_MINOR_MAX, URL_CHARS_MAX};
 use crate::domain::{CreatorId, Currency, DropId, Money, ProductId, Timestamp, VariantId};
@@ -18,43 +18,43 @@ use utoipa::ToSchema;
 /// One field of a request body. `null` is the same as absent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Field<T> {
-    /// Left out, or `null`.
+    /// Omitted, or `null`.
     #[default]
     Absent,
-    /// There, and of the right type.
+    /// Given, with the right type.
     Given(T),
-    /// There, and not that: says what it must be.
+    /// Given with a wrong type: the text says what it must be.
     Wrong(Cow<'static, str>),
 }
 
-/// A type that a [`Field`] can read. What is not overridden is a wrong type.
+/// A type that a [`Field`] can read. Methods that are not overridden report a wrong type.
 pub trait FromJson: Sized {
-    /// "must be …".
+    /// Begins with "must be …".
     const WANTED: &'static str;
 
-    /// What was in it that nobody knows, by pointers within it; handed out once.
+    /// Takes the errors about unknown fields inside the value, with pointers relative to it.
     fn take_unknown(&mut self) -> Vec<FieldError> {
         Vec::new()
     }
 
-    /// From a JSON string.
+    /// Reads a JSON string.
     fn from_text(_text: &str) -> Field<Self> {
         Field::Wrong(Self::WANTED.into())
     }
-    /// From a whole number; one that does not fit is cut to the nearest that does.
+    /// Reads a whole number; one out of range is cut to the nearest that fits.
     fn from_integer(_integer: i64) -> Field<Self> {
         Field::Wrong(Self::WANTED.into())
     }
-    /// From `true` or `false`.
+    /// Reads `true` or `false`.
     fn from_flag(_flag: bool) -> Field<Self> {
         Field::Wrong(Self::WANTED.into())
     }
-    /// From an array.
+    /// Reads a JSON array.
     fn from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Field<Self>, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Field::Wrong(Self::WANTED.into()))
     }
-    /// From an object.
+    /// Reads a JSON object.
     fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Field::Wrong(Self::WANTED.into()))
@@ -109,7 +109,7 @@ impl FromJson for Currency {
     }
 }
 
-/// A currency that somebody asks for now; one that is stored may be older than today's list.
+/// Parses a currency of a new request; a stored one may be older than today's list.
 #[must_use]
 pub fn tender(code: &str) -> Option<Currency> {
     code.parse().ok().filter(|currency: &Currency| currency.is_tender())
@@ -118,12 +118,12 @@ pub fn tender(code: &str) -> Option<Currency> {
 /// A field of a change (RFC 7396), where `null` is not the same as absent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Change<T> {
-    /// Left out: it stays.
+    /// Omitted: the value stays.
     #[default]
     Keep,
-    /// `null`: it goes.
+    /// `null`: the value is removed.
     Clear,
-    /// A new value, right or wrong.
+    /// A new value, valid or not.
     To(Field<T>),
 }
 
@@ -137,7 +137,7 @@ impl<'de, T: FromJson> Deserialize<'de> for Change<T> {
 }
 
 impl<T> Change<T> {
-    /// For what can be empty: `null` is the empty one.
+    /// For a value that can be empty: `null` empties it.
     #[must_use]
     pub fn or_empty(self, empty: T) -> Field<T> {
         match self {
@@ -147,7 +147,7 @@ impl<T> Change<T> {
         }
     }
 
-    /// For what a thing cannot be without.
+    /// For a value that must not be empty: `null` is an error.
     #[must_use]
     pub fn or_wrong(self) -> Field<T> {
         match self {
@@ -158,12 +158,12 @@ impl<T> Change<T> {
     }
 }
 
-/// An object within a body.
+/// An object inside a body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Nested<T>(pub Known<T>);
 
 impl<T> Nested<T> {
-    /// Its fields. Of others [`Checks`] has heard.
+    /// The known fields. [`Checks`] has the errors about others.
     #[must_use]
     pub fn fields(self) -> T {
         self.0.fields
@@ -197,7 +197,7 @@ impl<'de, T: FromJson> Deserialize<'de> for Field<T> {
     }
 }
 
-/// 2^53: up to here a double holds every whole number (RFC 8259, section 6).
+/// 2^53: a double represents every whole number up to here (RFC 8259, section 6).
 const WHOLE_DOUBLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 struct Visitor<T>(PhantomData<T>);
@@ -221,7 +221,7 @@ impl<'de, T: FromJson> de::Visitor<'de> for Visitor<T> {
         Ok(T::from_integer(i64::try_from(integer).unwrap_or(i64::MAX)))
     }
     fn visit_f64<E>(self, number: f64) -> Result<Field<T>, E> {
-        // JSON has one kind of number: 5.0 is as whole as 5, as long as a double tells it from its neighbours.
+        // JSON has one kind of number: 5.0 is as whole as 5, while a double can represent it exactly.
         let whole = number.fract() == 0.0 && number.abs() <= WHOLE_DOUBLE_MAX;
         Ok(if whole { T::from_integer(number as i64) } else { Field::Wrong(T::WANTED.into()) })
     }
@@ -236,7 +236,7 @@ impl<'de, T: FromJson> de::Visitor<'de> for Visitor<T> {
     }
 }
 
-/// Money in a body.
+/// Money in a request body: `amount` in minor units, and an ISO 4217 `currency`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schema(as = Price)]
@@ -247,27 +247,27 @@ pub struct MoneyBody {
     currency: Field<Currency>,
 }
 
-/// Collects what is wrong with a body.
+/// Collects the errors of a body.
 #[derive(Default)]
 pub struct Checks {
     errors: Vec<FieldError>,
-    /// Whether not all of them are conflicts between fields that are right by themselves.
+    /// Whether some errors are not conflicts between fields that are valid alone.
     some_are_wrong: bool,
 }
 
 impl Checks {
-    /// Notes something that is wrong.
+    /// Records an invalid field.
     pub fn wrong(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
         self.some_are_wrong = true;
     }
 
-    /// Notes a field that is right by itself, and not with the others.
+    /// Records a field that is valid alone, but conflicts with others.
     pub fn conflict(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
     }
 
-    /// A field that may be left out.
+    /// The value of an optional field.
     pub fn optional<T: FromJson>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
         match field {
             Field::Absent => None,
@@ -284,7 +284,7 @@ impl Checks {
         }
     }
 
-    /// A field that has to be there.
+    /// The value of a required field.
     pub fn required<T: FromJson>(&mut self, pointer: &str, field: Field<T>) -> Option<T> {
         if matches!(field, Field::Absent) {
             self.wrong(pointer, "is required");
@@ -292,7 +292,7 @@ impl Checks {
         self.optional(pointer, field)
     }
 
-    /// A whole number within a range, if it is there.
+    /// A whole number within a range, if it is given.
     pub fn number(&mut self, pointer: &str, field: Field<i64>, range: RangeInclusive<u32>) -> Option<u32> {
         let value = self.optional(pointer, field)?;
         match u32::try_from(value) {
@@ -304,7 +304,7 @@ impl Checks {
         }
     }
 
-    /// A whole number within a range that has to be there.
+    /// A required whole number within a range.
     pub fn required_number(&mut self, pointer: &str, field: Field<i64>, range: RangeInclusive<u32>) -> Option<u32> {
         if matches!(field, Field::Absent) {
             self.wrong(pointer, "is required");
@@ -312,22 +312,23 @@ impl Checks {
         self.number(pointer, field, range)
     }
 
-    /// What a rule says about a field.
+    /// Records the error of a rule, if there is one.
     pub fn accept<T>(&mut self, pointer: &str, checked: Result<T, Reason>) -> Option<T> {
         checked.map_err(|reason| self.wrong(pointer, reason)).ok()
     }
 
-    /// One line of text, without the white space around it, counted in characters.
+    /// One line of text, trimmed, with a length in characters.
     pub fn line(&mut self, pointer: &str, text: Option<String>, chars: RangeInclusive<usize>) -> Option<String> {
         self.accept(pointer, text::line(text?, chars))
     }
 
-    /// Text of several lines.
+    /// Text of several lines, with a length in characters.
     pub fn lines(&mut self, pointer: &str, text: Option<String>, chars: RangeInclusive<usize>) -> Option<String> {
         self.accept(pointer, text::lines(text?, chars))
     }
 
-    /// An absolute `http` or `https` address, in its normal form. One with a password in it would show that to everyone.
+    /// An absolute `http` or `https` URL, in its normal form. One with a password is refused, because it would be
+    /// public.
     pub fn web_address(&mut self, pointer: &str, text: Option<String>) -> Option<String> {
         let text = self.line(pointer, text, 1..=URL_CHARS_MAX)?;
         let absolute = text
@@ -348,7 +349,7 @@ impl Checks {
         }
     }
 
-    /// An amount of money, if it is there.
+    /// An amount of money, if it is given.
     pub fn money(&mut self, pointer: &str, field: Field<Nested<MoneyBody>>) -> Option<Money> {
         let MoneyBody { amount, currency } = self.optional(pointer, field)?.fields();
         let amount_pointer = format!("{pointer}/amount");
@@ -362,10 +363,10 @@ impl Checks {
         Some(Money { amount, currency: currency? })
     }
 
-    /// The value, if nothing was wrong.
+    /// The value, if there were no errors.
     ///
     /// # Errors
-    /// `validation_failed` with every field that was; `conflicting_fields` where each was right by itself.
+    /// `validation_failed` with every invalid field; `conflicting_fields` if each was valid alone.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Failure> {
         match value {
             Some(value) if self.errors.is_empty() => Ok(value),
@@ -402,7 +403,7 @@ mod tests {
             r#"{"a":{"b":1}}"#,
             "123456789012345678901234",
         ] {
-            // Serde refuses numbers past a double by itself, everything else is ours to name.
+            // Serde itself refuses numbers beyond a double; all other values are reported here.
             if let Ok(field) = serde_json::from_str::<Field<i64>>(wrong) {
                 assert_eq!(field, Field::Wrong(i64::WANTED.into()), "{wrong}");
             }

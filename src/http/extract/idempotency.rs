@@ -1,4 +1,4 @@
-//! The `Idempotency-Key` header (IETF draft): a structured-field string, so quoted; bare is taken too.
+//! The `Idempotency-Key` header (IETF draft): a structured-field string, so quoted; an unquoted one is accepted too.
 
 use crate::domain::limits::IDEMPOTENCY_KEY_CHARS_MAX;
 use crate::http::problem::Problem;
@@ -29,7 +29,7 @@ impl FromRequest for IdempotencyKey {
     }
 }
 
-/// The key in a header value. `abc` and `"abc"` are the same key.
+/// Parses the key of a header value. `abc` and `"abc"` are the same key.
 fn parse(value: &[u8]) -> Option<String> {
     let value = value.trim_ascii();
     let key = match value {
@@ -41,8 +41,8 @@ fn parse(value: &[u8]) -> Option<String> {
     if fits && printable { String::from_utf8(key).ok() } else { None }
 }
 
-/// What stands before the closing quote (RFC 8941, section 4.2.5): only quotes and backslashes may be escaped, and
-/// nothing may follow.
+/// The text before the closing quote (RFC 8941, section 4.2.5): only quotes and backslashes may be escaped, and nothing
+/// may follow.
 fn unquote(quoted: &[u8]) -> Option<Vec<u8>> {
     let mut key = Vec::with_capacity(quoted.len());
     let mut bytes = quoted.iter();

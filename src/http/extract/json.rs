@@ -1,4 +1,5 @@
-//! Bodies. Of requests: one bounded read, one parse, and a problem for everything that can be wrong with them. Of answers: one buffer.
+//! JSON bodies. Of requests: one bounded read, one parse, and a problem for each possible fault. Of answers: one
+//! buffer.
 
 use super::known::Known;
 use crate::domain::limits::JSON_BODY_BYTES_MAX;
@@ -27,22 +28,22 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Room for most answers, so that writing one does not move it.
+/// Capacity for most answers, so that writing one does not reallocate.
 const ANSWER_BYTES: usize = 512;
-/// A static, so that it is checked when it is compiled and not for each answer.
+/// A static, so that it is validated at compile time and not for each answer.
 static MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A body as it is sent.
+/// Serialises a body.
 ///
 /// # Errors
-/// `internal` for what is no JSON, such as a map whose keys are no strings.
+/// `internal` for values without a JSON form, such as a map with keys that are not strings.
 pub fn write(body: &impl Serialize) -> Result<Bytes, Problem> {
     let mut bytes = Vec::with_capacity(ANSWER_BYTES);
     serde_json::to_writer(&mut bytes, body).map_err(|_| Problem::internal(current_trace::id()))?;
     Ok(bytes.into())
 }
 
-/// The same, of what needs no look for escapes.
+/// Serialises a body that needs no escaping.
 #[must_use]
 pub fn write_plain(body: &impl Plain) -> Bytes {
     let mut bytes = Vec::with_capacity(ANSWER_BYTES);
@@ -50,7 +51,7 @@ pub fn write_plain(body: &impl Plain) -> Bytes {
     bytes.into()
 }
 
-/// An answer with that body.
+/// An answer with a JSON body.
 #[must_use]
 pub fn answer(status: StatusCode, body: Bytes) -> HttpResponse {
     let mut answer = HttpResponse::with_body(status, BoxBody::new(body));
@@ -58,7 +59,7 @@ pub fn answer(status: StatusCode, body: Bytes) -> HttpResponse {
     answer
 }
 
-/// A JSON object in the body, of at most so many bytes, or fewer where `web::Data<Sizes>` says so.
+/// A JSON object in the body, of at most this many bytes, or fewer if `web::Data<Sizes>` says so.
 pub struct Body<T, const BYTES_MAX: usize = JSON_BODY_BYTES_MAX>(pub Known<T>);
 
 impl<T: DeserializeOwned + 'static, const BYTES_MAX: usize> FromRequest for Body<T, BYTES_MAX> {
@@ -77,18 +78,18 @@ fn sizes_of(request: &HttpRequest, bytes_max: usize) -> Sizes {
     Sizes { body_bytes_max: sizes.body_bytes_max.min(bytes_max), ..sizes }
 }
 
-/// Bytes of a body that arrive.
+/// Receives the bytes of a body.
 struct Arriving {
     payload: Payload,
     sizes: Sizes,
-    /// `None` once it is all there.
+    /// `None` once the body is complete.
     arrived: Option<Result<Arrived, Failure>>,
     request: HttpRequest,
-    /// Set by the first wait: most bodies come with their head.
+    /// Set by the first wait: most bodies arrive with their head.
     wait: Option<Wait>,
 }
 
-/// What a body needs whose rest is still to come.
+/// The state of a body that is not complete yet.
 struct Wait {
     end: Pin<Box<dyn Future<Output = Failure>>>,
     room: ArrivingRoom,
@@ -120,7 +121,7 @@ impl Arriving {
     }
 }
 
-/// A body that arrives.
+/// The future that reads a body.
 pub struct Reading<T, const BYTES_MAX: usize> {
     bytes: Arriving,
     body: PhantomData<fn() -> T>,
@@ -135,24 +136,25 @@ impl<T: DeserializeOwned, const BYTES_MAX: usize> Future for Reading<T, BYTES_MA
     }
 }
 
-/// More than this is no empty object, however it is written.
+/// A longer text cannot be an empty object.
 const NOTHING_BYTES_MAX: usize = 64;
 
-/// The body of a request whose handler reads none. It must be empty, or an empty object, as some clients send with each POST.
+/// The body of a request whose handler reads none. It must be empty, or an empty object, which some clients send with
+/// each POST.
 pub struct Unread(Arriving);
 
 impl Unread {
-    /// Of that request.
+    /// Takes the body of a request.
     #[must_use]
     pub fn of(request: &HttpRequest, payload: Payload) -> Self {
         let sizes = sizes_of(request, NOTHING_BYTES_MAX);
         Self(Arriving::of(request, payload, sizes, Ok(Arrived::default())))
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the body.
     ///
     /// # Errors
-    /// `unexpected_body`, `request_timeout`, `malformed_json` where it breaks off.
+    /// `unexpected_body`, `request_timeout`, `malformed_json` if it is interrupted.
     pub fn poll_nothing(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let unexpected = || Failure::with(Code::UnexpectedBody, "There is no body to be sent here; nothing was done");
         Poll::Ready(match ready!(self.0.poll_bytes(context)) {
@@ -164,7 +166,7 @@ impl Unread {
     }
 }
 
-/// Nothing at all, or `{}`.
+/// Whether the body is empty, or `{}`.
 fn is_nothing(bytes: &[u8]) -> bool {
     match bytes.trim_ascii() {
         [] => true,
@@ -173,7 +175,7 @@ fn is_nothing(bytes: &[u8]) -> bool {
     }
 }
 
-/// Why a body is not waited for any longer.
+/// Waits until the body has to be given up, and returns the reason.
 async fn end_of_waiting(timeout: Duration) -> Failure {
     tokio::select! {
         () = sleep(timeout) => Failure::with(Code::RequestTimeout, "The body did not arrive in time"),
@@ -185,8 +187,8 @@ fn broken_off(error: PayloadError) -> Failure {
     Failure::with(Code::MalformedJson, format!("The body did not arrive: {error}"))
 }
 
-/// What has come of a body. Most come in one chunk, which is then handed on without a copy. Of a longer one no more is taken than has come, whatever it
-/// says of its length.
+/// The received part of a body. Most bodies come in one chunk, which is passed on without a copy. Memory follows the
+/// received bytes, not the announced length.
 #[derive(Default)]
 struct Arrived {
     first: Bytes,
@@ -194,7 +196,7 @@ struct Arrived {
 }
 
 impl Arrived {
-    /// In memory.
+    /// Bytes held in memory.
     fn bytes_taken(&self) -> usize {
         self.first.len() + self.more.capacity()
     }
@@ -220,7 +222,7 @@ impl Arrived {
     }
 }
 
-/// Whether a body is of a kind that we read, and not longer than we do.
+/// Checks the media type and the announced length of a body.
 fn check(headers: &HeaderMap, sizes: &Sizes) -> Result<(), Failure> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let media_type = text(CONTENT_TYPE).unwrap_or("").split(';').next().unwrap_or("").trim();
@@ -241,10 +243,10 @@ fn check(headers: &HeaderMap, sizes: &Sizes) -> Result<(), Failure> {
 /// Parses one JSON object.
 ///
 /// # Errors
-/// `malformed_json` for what is no JSON; `validation_failed` for JSON of another shape (not an object, unknown or
-/// repeated fields), with serde's words, which name the field and the place.
+/// `malformed_json` for invalid JSON; `validation_failed` for JSON of another shape (not an object, unknown or repeated
+/// fields), with serde's message, which names the field and the position.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    // A derived struct would read `[…]` too, its fields by position.
+    // A derived struct would also accept `[…]`, its fields by position.
     if bytes.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
         return match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
             Ok(_) => Err(shape("must be an object".to_owned())),
@@ -261,7 +263,7 @@ fn shape(detail: String) -> Failure {
     Failure { detail: detail.clone().into(), ..Failure::invalid(vec![FieldError { pointer: String::new(), detail }]) }
 }
 
-/// Reads and validates a body in a test.
+/// Reads and validates a body in a test, and returns the pointers of its errors.
 #[cfg(test)]
 pub(in crate::http) fn pointers<B: serde::de::DeserializeOwned, T>(
     json: &serde_json::Value,
@@ -302,7 +304,7 @@ mod tests {
         let unknown = parse::<Point>(b"{\"x\":1,\"why\":2}").unwrap_err();
         assert!(unknown.fields[0].detail.contains("unknown field `why`"), "{unknown:?}");
         assert_eq!(parse::<Point>(b"{\"x\":\xff}").unwrap_err().code, Code::MalformedJson);
-        // Deep nesting is refused by the parser, not by the stack.
+        // Deep nesting is refused by the parser before it can overflow the stack.
         assert_eq!(code(&format!("{{\"x\":{}", "[".repeat(60_000))), Code::ValidationFailed);
     }
 

@@ -1,4 +1,4 @@
-//! Changes under an idempotency key, which is optional here: without one a request is simply made.
+//! Changes with an optional idempotency key: without one the change is simply made.
 
 use super::idempotency::IdempotencyKey;
 use super::json;
@@ -19,7 +19,7 @@ use std::future::{Ready, ready};
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 static TRUE: HeaderValue = HeaderValue::from_static("true");
 
-/// The key of a request that may have one, and what it is for.
+/// The key of a request, if it has one, and the route that it counts for.
 pub struct MaybeKeyed(Option<(String, String)>);
 
 impl FromRequest for MaybeKeyed {
@@ -36,16 +36,16 @@ impl FromRequest for MaybeKeyed {
     }
 }
 
-/// Whether a change that is made twice is as good as one that is made once. Then a database that is away keeps nobody from it.
+/// Whether repeating a change has a further effect. If not, it works even while the database is away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Repeated {
-    /// Ending what has ended, say.
+    /// Such as ending a drop that has ended.
     ChangesNothing,
-    /// Adding units, say.
+    /// Such as adding units to a drop.
     ChangesMore,
 }
 
-/// Makes a change once for each key. `asked`: what the request says.
+/// Makes a change once for each key. `asked`: the parsed request.
 pub async fn once(
     keys: &Keys,
     caller: &Caller,
@@ -77,7 +77,7 @@ pub async fn once(
             Ok(answer)
         }
         Err(problem) => {
-            // What failed on our side may have been done all the same: it is looked for when the key comes again.
+            // A server error may have happened after the change: a retry with the key looks for it.
             if problem.status_code().is_client_error() {
                 running.refused().await;
             }
@@ -86,7 +86,7 @@ pub async fn once(
     }
 }
 
-/// The answer, and what is kept of it; nothing where that is too much, for then it is read anew.
+/// The answer, and the part that is stored; `None` if it is too large, because then a retry computes it again.
 fn kept(answer: HttpResponse) -> (HttpResponse, Option<KeptAnswer>) {
     let (answer, body) = answer.into_parts();
     let bytes = match body.try_into_bytes() {
@@ -104,7 +104,7 @@ fn kept(answer: HttpResponse) -> (HttpResponse, Option<KeptAnswer>) {
     (answer.set_body(bytes).map_into_boxed_body(), kept)
 }
 
-/// The first answer, to the letter.
+/// The first answer, unchanged.
 fn again(KeptAnswer { status, location, etag, body }: KeptAnswer) -> Answer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let mut answer = json::answer(status, Bytes::from(body));

@@ -1,4 +1,4 @@
-//! Objects that note which of their fields nobody knows, instead of ending at the first: an answer lists everything that is wrong.
+//! Objects that collect their unknown fields instead of failing at the first: an answer lists every error.
 
 use crate::domain::limits::UNKNOWN_FIELDS_TOLD_MAX;
 use crate::service::{Failure, FieldError};
@@ -8,20 +8,20 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A struct of named fields, and what was there besides.
+/// A struct with the errors about unknown fields.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Known<T> {
-    /// Its fields.
+    /// The known fields.
     pub fields: T,
-    /// The others, by their pointers within it. No more than `UNKNOWN_FIELDS_TOLD_MAX` of them.
+    /// Errors about the others, with pointers relative to the object. At most `UNKNOWN_FIELDS_TOLD_MAX` of them.
     pub unknown: Vec<FieldError>,
 }
 
 impl<T> Known<T> {
-    /// What `validate` makes of the fields.
+    /// Validates the fields.
     ///
     /// # Errors
-    /// `validation_failed` with the fields that nobody knows and those that are wrong; what `validate` says where all are known.
+    /// `validation_failed` with the unknown and the invalid fields; without unknown fields, the result of `validate`.
     pub fn validated<V>(self, validate: impl FnOnce(T) -> Result<V, Failure>) -> Result<V, Failure> {
         let valid = validate(self.fields);
         if self.unknown.is_empty() {
@@ -40,7 +40,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Known<T> {
     }
 }
 
-/// Tells a derived struct of the fields that it knows only.
+/// Passes only the known fields to a derived struct.
 struct Noting<'a, D> {
     inner: D,
     unknown: &'a mut Vec<FieldError>,
@@ -125,7 +125,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Entries<'_, A> {
     }
 }
 
-/// A field's name, borrowed where it has no escapes.
+/// A field's name, borrowed if it has no escapes.
 struct Name<'de>(Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {

@@ -1,8 +1,8 @@
-//! What handlers read from a request, and how: each refuses what it does not understand, with a problem that names it.
+//! Extractors: how handlers read a request. Each refuses invalid input, with a problem that names it.
 //!
-//! - [`auth`]: the caller. [`client`]: the address that a request comes from.
+//! - [`auth`]: the caller. [`client`]: the client's address.
 //! - [`json`], [`field`], [`known`]: bodies. [`path`], [`pages`]: ids, and parameters of lists.
-//! - [`idempotency`], [`keyed`]: a change that is made once for each key. [`conditional`]: `ETag` and `If-Match`.
+//! - [`idempotency`], [`keyed`]: changes made once for each key. [`conditional`]: `ETag` and `If-Match`.
 
 pub mod auth;
 pub mod client;

@@ -15,36 +15,35 @@ use std::future::{Ready, ready};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Which list a cursor belongs to: a cursor of one is not valid in another.
+/// The list of a cursor: a cursor of one list is invalid in another. The numbers are part of cursors, so they never
+/// change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum List {
-    /// Creators.
     Creators = 1,
-    /// Products.
     Products = 2,
-    /// Drops.
     Drops = 3,
-    /// Orders.
+    /// Orders of their buyer.
     Orders = 4,
     /// Followers of a creator.
     Followers = 5,
     /// Creators that a user follows.
     Following = 6,
-    /// The audit trail.
+    /// Lines of the audit trail.
     Audit = 7,
     /// Orders of a drop.
     Sales = 8,
-    /// An inbox.
+    /// Entries of an inbox.
     Inbox = 9,
 }
 
 impl List {
-    /// What its cursors look like. Clients take them as they are; the document says it so that a wrong one is known as wrong.
+    /// The pattern of the list's cursors. Clients treat them as opaque; the API's description has the pattern so that
+    /// other texts are known to be invalid.
     #[must_use]
     pub fn cursor_pattern(self) -> String {
         const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        // The first byte is the list: six bits of it make the first character, two the beginning of the second.
+        // The first byte is the list: six of its bits make the first character, two the beginning of the second.
         let (first, second) = (usize::from(self as u8 >> 2), usize::from(self as u8 & 3) << 4);
         let class = |text: &str| text.strip_suffix("-_").map_or(text.to_owned(), |text| format!("{text}_-"));
         format!(
@@ -69,12 +68,12 @@ impl List {
     }
 }
 
-/// What the query of a list asks for. An empty parameter is the same as none.
+/// The query of a list. An empty parameter equals an absent one.
 #[derive(Debug)]
 pub struct Paging {
-    /// 1 to `PAGE_LIMIT_MAX`.
+    /// From 1 to `PAGE_LIMIT_MAX`.
     pub limit: u32,
-    /// What is wrong so far. A list answers it with whatever is wrong with its filter.
+    /// Errors so far. A list reports them together with those of its filter.
     errors: Vec<FieldError>,
     query: Query,
 }
@@ -97,7 +96,7 @@ struct Query {
 }
 
 impl Paging {
-    /// `errors`: what is wrong with it already.
+    /// `errors`: errors that are known already.
     fn of(query: &str, mut errors: Vec<FieldError>) -> Result<Self, Failure> {
         let query = web::Query::<Query>::from_query(query)
             .map_err(|error| Failure::with(Code::ValidationFailed, error.to_string()))?
@@ -115,7 +114,7 @@ impl Paging {
         })
     }
 
-    /// Which drops to list.
+    /// The filter of a list of drops.
     ///
     /// # Errors
     /// `validation_failed`.
@@ -141,7 +140,7 @@ impl Paging {
         if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
     }
 
-    /// Which products to list: the active ones, unless the query says otherwise.
+    /// The filter of a list of products: the active ones, unless the query says otherwise.
     ///
     /// # Errors
     /// `validation_failed`.
@@ -161,7 +160,7 @@ impl Paging {
         if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
     }
 
-    /// Which lines of the audit trail to list.
+    /// The filter of a list of audit lines.
     ///
     /// # Errors
     /// `validation_failed`.
@@ -177,7 +176,7 @@ impl Paging {
         if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
     }
 
-    /// Whether to list only what is unread.
+    /// Whether to list only unread entries.
     ///
     /// # Errors
     /// `validation_failed`.
@@ -187,7 +186,7 @@ impl Paging {
         if errors.is_empty() { Ok(unread.unwrap_or(false)) } else { Err(Failure::invalid(errors)) }
     }
 
-    /// The last item of the page before. Every list asks for it, after its filter.
+    /// The last item of the previous page. Every list reads it after its filter.
     ///
     /// # Errors
     /// `validation_failed`, `invalid_cursor`.
@@ -213,9 +212,9 @@ fn phase(name: &str) -> Option<Phase> {
     }
 }
 
-/// A parameter of the query that means something.
+/// A query parameter with a meaning.
 trait Parameter {
-    /// What it says, or what it must be among the errors. An empty one is the same as none.
+    /// Parses its value; an invalid one adds an error with `wanted`. An empty one equals an absent one.
     fn read<T>(
         &self,
         errors: &mut Vec<FieldError>,
@@ -258,17 +257,17 @@ impl FromRequest for Paging {
     }
 }
 
-/// One page.
+/// One page of a list.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Page)]
 pub struct PageBody<B> {
     items: Vec<B>,
-    /// For the next page; `null` on the last one.
+    /// The `cursor` of the next page; `null` on the last one.
     #[schema(required = true)]
     next_cursor: Option<String>,
 }
 
-/// One page as an answer.
+/// The answer with one page.
 pub fn answer<'a, T, B: Serialize>(
     request: &HttpRequest,
     list: List,
@@ -280,13 +279,13 @@ pub fn answer<'a, T, B: Serialize>(
     linked(request, next_cursor.as_deref()).json(PageBody { items: page.items.iter().map(body).collect(), next_cursor })
 }
 
-/// The cursor after a page, if it is not the last.
+/// The cursor after a page; `None` after the last one.
 pub fn next_cursor<T>(list: List, page: &Page<T>, id: fn(&T) -> Uuid) -> Option<String> {
     let last = page.stopped_at.or_else(|| page.items.last().map(id));
     last.filter(|_| page.more).map(|last| list.cursor(last))
 }
 
-/// An answer that leads to the page after.
+/// An answer with a `Link` to the next page.
 pub fn linked(request: &HttpRequest, next_cursor: Option<&str>) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     if let Some(cursor) = next_cursor {
@@ -298,10 +297,10 @@ pub fn linked(request: &HttpRequest, next_cursor: Option<&str>) -> HttpResponseB
     response
 }
 
-/// The same request with another cursor.
+/// The URL of the same request with another cursor.
 fn next_url(path: &str, query: &str, cursor: &str) -> String {
     let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
-    // A bracket would end the reference before its time.
+    // An angle bracket would end the reference early.
     let others: String = others.map(|pair| format!("{}&", pair.replace('<', "%3C").replace('>', "%3E"))).collect();
     format!("{path}?{others}cursor={cursor}")
 }

@@ -1,4 +1,4 @@
-//! Ids in paths. A malformed one names nothing, so it is the resource's 404 and not a 400 of its own.
+//! Ids in paths. A malformed id names nothing, so it is the resource's 404 and not a 400.
 
 use crate::domain::{CreatorId, DropId, OrderId, ProductId};
 use crate::http::problem::Problem;
@@ -8,11 +8,11 @@ use actix_web::{FromRequest, HttpRequest};
 use std::future::{Ready, ready};
 use std::str::FromStr;
 
-/// An id that can stand in a path.
+/// An id in a path.
 pub trait PathId: FromStr {
-    /// The path's parameter.
+    /// The name of the path's parameter.
     const PARAMETER: &'static str = "id";
-    /// What a malformed one is answered.
+    /// The code for a malformed id.
     const NOT_FOUND: Code;
 }
 
@@ -29,7 +29,7 @@ impl PathId for OrderId {
     const NOT_FOUND: Code = Code::OrderNotFound;
 }
 
-/// `{creator_id}`, where `{id}` is somebody else.
+/// `{creator_id}`, in paths where `{id}` is another object.
 pub struct CreatorParameter(pub CreatorId);
 
 impl FromStr for CreatorParameter {

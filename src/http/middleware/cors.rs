@@ -1,4 +1,4 @@
-//! Pages of other origins (the Fetch standard's CORS protocol): which of them may read our answers. None by default.
+//! Which pages of other origins may read answers (the Fetch standard's CORS protocol). None by default.
 
 use crate::http::problem::Problem;
 use crate::service::{Code, Failure};
@@ -9,7 +9,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError};
 
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-/// What pages may send besides what every page may.
+/// Request headers that pages may send beyond the safelisted ones.
 const SENT: [&str; 8] = [
     "authorization",
     "content-type",
@@ -20,7 +20,7 @@ const SENT: [&str; 8] = [
     "traceparent",
     "tracestate",
 ];
-/// What pages may read besides what every page may.
+/// Answer headers that pages may read beyond the safelisted ones.
 const READ: [&str; 10] = [
     "date",
     "etag",
@@ -33,20 +33,20 @@ const READ: [&str; 10] = [
     "traceresponse",
     "www-authenticate",
 ];
-/// For how long a browser need not ask again: the longest that any of them takes is a day, most take two hours.
+/// How long a browser may cache a preflight: the longest that any browser accepts is a day, most accept two hours.
 const PREFLIGHT_SECONDS: usize = 7_200;
 
-/// The middleware that tells browsers which origins (`https://shop.example`) may read what. No credentials: who calls is
-/// in the `Authorization` header, which pages set themselves, never in a cookie.
+/// The middleware that tells browsers which origins (`https://shop.example`) may read answers. Without credentials:
+/// pages set the `Authorization` header themselves, and no cookie identifies a caller.
 pub fn allow(origins: &[String]) -> Cors {
     let cors = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
     cors.allowed_methods(METHODS).allowed_headers(SENT).expose_headers(READ).max_age(PREFLIGHT_SECONDS)
 }
 
-/// Goes around [`allow`], and makes its refusals problems.
+/// Wraps [`allow`], and turns its refusals into problems.
 ///
 /// # Errors
-/// What the handler says.
+/// Those of the handler.
 pub async fn refuse<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,

@@ -1,7 +1,7 @@
-//! What every handler is wrapped in, so that no route can forget it: a body that nobody reads and a query parameter that nobody knows are
-//! refused, and a panic is an answer like any other.
+//! The wrapper of every handler, so that no route can lack it: it refuses bodies and query parameters that the route
+//! does not read, and turns a panic into an answer.
 //!
-//! Who asks is looked at first, then what they ask.
+//! The caller is checked first, then the request.
 
 use super::current_trace;
 use crate::http::extract::json::Unread;
@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use url::form_urlencoded;
 
-/// The query parameters that a path knows, by method (HEAD has GET's).
+/// The query parameters of a path, by method (HEAD has GET's).
 #[derive(Clone, Debug, Default)]
 pub struct KnownParameters(pub Vec<(Method, Vec<&'static str>)>);
 
@@ -28,7 +28,7 @@ impl KnownParameters {
         self.0.iter().find(|(known, _)| known == method).map_or(&[], |(_, names)| names)
     }
 
-    /// One error for each name in the query that this method does not know.
+    /// One error for each unknown name in the query.
     fn unknown(&self, method: &Method, query: &str) -> Vec<FieldError> {
         let known = self.of(method);
         let names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
@@ -52,7 +52,7 @@ fn wanted(known: &[&str], name: &str) -> String {
     }
 }
 
-/// What is wrong with the names in a request's query, for those who list it together with what is wrong with the values.
+/// Errors about unknown names in a request's query, for lists, which report them together with invalid values.
 #[must_use]
 pub fn unknown_parameters(request: &HttpRequest) -> Vec<FieldError> {
     match request.app_data::<KnownParameters>() {
@@ -61,13 +61,14 @@ pub fn unknown_parameters(request: &HttpRequest) -> Vec<FieldError> {
     }
 }
 
-/// Lists say what is wrong with their query by themselves ([`crate::http::extract::pages::Paging`]).
+/// Whether the route is a list: these report errors of their query themselves
+/// ([`crate::http::extract::pages::Paging`]).
 fn is_list(request: &HttpRequest) -> bool {
     let known = request.app_data::<KnownParameters>();
     known.is_some_and(|known| known.of(request.method()).contains(&"limit"))
 }
 
-/// A handler whose panics are answers.
+/// A handler whose panics become answers.
 #[derive(Clone)]
 pub struct Guarded<F>(pub F);
 
@@ -85,7 +86,7 @@ where
 }
 
 pin_project! {
-    /// A handler at work.
+    /// The running handler.
     pub struct Catching<F> {
         #[pin]
         future: F,
@@ -97,7 +98,7 @@ impl<F: Future> Future for Catching<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let future = self.project().future;
-        // Whoever catches the panic drops the future, so nobody sees it half done.
+        // The future is dropped after a panic, so nothing sees it in a broken state.
         match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
             Ok(polled) => polled.map(Ok),
             Err(_) => Poll::Ready(Err(Panicked)),
@@ -105,7 +106,7 @@ impl<F: Future> Future for Catching<F> {
     }
 }
 
-/// The code that should have answered panicked. The panic itself is logged where it happens, see `main.rs`.
+/// The handler panicked. The panic itself is logged where it happens, see `main.rs`.
 #[derive(Debug)]
 pub struct Panicked;
 
@@ -125,7 +126,7 @@ impl ResponseError for Panicked {
     }
 }
 
-/// What a handler reads of a request, where there is nothing in the request that it does not read.
+/// The arguments of a handler. Extraction fails if the request has parts that the handler does not read.
 pub struct Arguments<A>(A);
 
 impl<A: FromRequest + 'static> FromRequest for Arguments<A> {
@@ -134,7 +135,7 @@ impl<A: FromRequest + 'static> FromRequest for Arguments<A> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let arguments = catch_unwind(AssertUnwindSafe(|| A::from_request(request, payload))).ok();
-        // Whoever reads the body has taken it by now.
+        // An extractor that reads the body has taken it by now.
         let unread = match payload.take() {
             Payload::None => None,
             body => Some(Box::new(Unread::of(request, body))),
@@ -145,9 +146,9 @@ impl<A: FromRequest + 'static> FromRequest for Arguments<A> {
 }
 
 pin_project! {
-    /// A request that is read.
+    /// The future that extracts the arguments.
     pub struct Reading<A: FromRequest> {
-        // None if it panicked.
+        // `None` after a panic.
         #[pin]
         arguments: Option<A::Future>,
         read: Option<A>,

@@ -1,22 +1,22 @@
-//! What every answer tells browsers: to read it as what it is, to run nothing from it, and to show it in no frame.
+//! Security headers of every answer: no content sniffing, no scripts, no framing.
 
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 
-// Statics, so that they are checked when they are compiled and not for each answer.
+// Statics, so that they are validated at compile time and not for each answer.
 static AS_IT_SAYS: HeaderValue = HeaderValue::from_static("nosniff");
 static NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
-/// For answers that are data. A page that needs more says so itself.
+/// For answers that are data. A page that needs more sets its own.
 static POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// Two years, as browsers' preload lists ask. Without subdomains: they may be somebody else's.
+/// Two years, as browsers' preload lists require. Without subdomains: they may belong to others.
 static TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=63072000");
 
-/// Adds them; what a handler has set stays. `tls`: whether the connection is encrypted, for elsewhere browsers must
-/// ignore the promise to be (RFC 6797, section 7.2). What does not say how long it holds belongs into nobody's cache.
+/// Adds the headers; a handler's own stay. `tls`: whether the connection is encrypted, because browsers must ignore the
+/// HSTS header otherwise (RFC 6797, section 7.2). An answer without `Cache-Control` must not be cached.
 pub fn protect(headers: &mut HeaderMap, tls: bool) {
     let mut set = |name: HeaderName, value: &HeaderValue| {
         if !headers.contains_key(&name) {

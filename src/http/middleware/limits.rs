@@ -1,5 +1,5 @@
-//! How large one request may be, and how much one client may ask: a quota for each class of requests, by user where there is one and by address where not.
-//! The same middleware keeps every class, so that no route is without a limit because it was forgotten.
+//! Limits on the size of a request and on the rate of a client: a quota for each class of requests, by user if there is
+//! one, else by address. One middleware enforces all classes, so that no route can lack a limit.
 
 use super::quota::{Left, Quotas, Rate};
 use crate::http::declared::{Lookup, Quota};
@@ -20,29 +20,29 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How much a creator may announce where there are no rate limits.
+/// The quota of announcements when rate limits are off.
 const ANNOUNCEMENTS_WITHOUT_LIMITS: &str = "600/60";
-/// How often quotas that are whole again are forgotten.
+/// How often full quotas are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-/// What a quota is for.
+/// A class of requests with its own quota.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
-    /// Where passwords are tried, by address; by user where one is signed in and gives it again.
+    /// Requests with a password: by address; by user if a signed-in user repeats it.
     Login,
     /// Registrations and refreshed logins, by address.
     Accounts,
-    /// Orders and what becomes of them, by user.
+    /// Orders and their payments, by user.
     Orders,
-    /// What a creator's followers are told of: drops that are scheduled, moved, started or called off, by user.
+    /// Changes that notify a creator's followers, by user: drops that are scheduled, moved, started or cancelled.
     Announcements,
-    /// Everything else that changes something, by user.
+    /// All other changes, by user.
     Writes,
-    /// Everything else, by user.
+    /// Requests that change nothing, by user.
     Reads,
-    /// Requests of orders, writes and reads that nobody has signed, by address.
+    /// Orders, writes and reads without a valid token, by address.
     Anonymous,
-    /// The same where somebody has, by address: in addition to their own quota.
+    /// Orders, writes and reads with a valid token, by address: in addition to the user's quota.
     Address,
 }
 
@@ -58,7 +58,7 @@ impl Class {
         Self::Address,
     ];
 
-    /// Its name in the configuration and in `RateLimit` fields.
+    /// The name in the configuration and in `RateLimit` fields.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl Class {
 }
 
 impl Quota {
-    /// `None`: nothing is counted.
+    /// The class to count; `None` for none.
     fn class(self) -> Option<Class> {
         match self {
             Self::None => None,
@@ -88,12 +88,12 @@ impl Quota {
         }
     }
 
-    /// Whether a token makes no difference.
+    /// Whether the quota ignores tokens.
     fn is_by_address(self) -> bool {
         matches!(self, Self::Login | Self::Accounts)
     }
 
-    /// What a request counts for. `path` is the decoded one, which routes are matched with. What is at no route counts as well.
+    /// The quota of a request. `path` is decoded, as for routing. Requests without a route count too.
     fn of(routes: &Lookup, method: &Method, path: &str) -> Self {
         let asked = if method == Method::HEAD { &Method::GET } else { method };
         match routes.find(asked, path) {
@@ -109,14 +109,14 @@ impl Quota {
 pub struct RateLimits([Option<Rate>; Class::ALL.len()]);
 
 impl RateLimits {
-    /// No quotas but the one of announcements: what they write to followers' inboxes stays.
+    /// No limits except on announcements: their inbox entries stay in the database.
     fn off() -> Self {
         let mut limits = Self([None; Class::ALL.len()]);
         limits.0[Class::Announcements as usize] = Some(ANNOUNCEMENTS_WITHOUT_LIMITS.parse().expect("a rate"));
         limits
     }
 
-    /// Whether nothing is counted that a request of its own costs.
+    /// Whether requests are unlimited, announcements apart.
     #[must_use]
     pub fn are_off(&self) -> bool {
         Class::ALL.iter().all(|&class| class == Class::Announcements || self.0[class as usize].is_none())
@@ -124,7 +124,7 @@ impl RateLimits {
 }
 
 impl Default for RateLimits {
-    /// For people, and for many of them behind one address. See README.md.
+    /// Defaults that people do not reach, even many of them behind one address. See README.md.
     fn default() -> Self {
         let rate = |class| match class {
             Class::Login => Some("60/60"),
@@ -143,7 +143,7 @@ impl Default for RateLimits {
 impl FromStr for RateLimits {
     type Err = String;
 
-    /// Changes to the defaults, `orders=200/2,reads=off`; after `off`, to none: `off,announcements=off`.
+    /// Changes to the defaults, `orders=200/2,reads=off`; after `off`, changes to no limits: `off,announcements=off`.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty()).peekable();
         let mut limits = if parts.next_if_eq(&"off").is_some() { Self::off() } else { Self::default() };
@@ -171,14 +171,14 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Nobody has asked for anything yet.
+    /// Starts with full quotas.
     #[must_use]
     pub fn new(sizes: Sizes, rates: &RateLimits) -> Self {
         let quotas = Class::ALL.map(|class| rates.0[class as usize].map(|rate| Quotas::new(class.name(), rate)));
         Self { sizes, routes: Arc::new(Lookup::new(crate::http::routes())), quotas: Arc::new(quotas) }
     }
 
-    /// Forgets now and then who has not asked lately. Never ends.
+    /// Removes full quotas periodically. Never ends.
     pub async fn sweep(self) {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         loop {
@@ -191,9 +191,9 @@ impl Limits {
         self.quotas[class as usize].as_ref()
     }
 
-    /// Takes a request off each quota that it counts for.
+    /// Takes a request off each quota that it counts against.
     fn take(&self, request: &ServiceRequest) -> [Option<(&Quotas, Left)>; 2] {
-        // Nothing is looked for where nothing could be counted.
+        // Skips the lookup if no limit applies to reads.
         if *request.method() == Method::GET
             && [Class::Reads, Class::Anonymous, Class::Address].iter().all(|&class| self.of(class).is_none())
         {
@@ -207,11 +207,11 @@ impl Limits {
         if quota.is_by_address() {
             return [take(class, &address), None];
         }
-        // Where nothing is counted, nobody needs to be known.
+        // Without limits the caller need not be identified.
         if [class, Class::Anonymous, Class::Address].into_iter().all(|class| self.of(class).is_none()) {
             return [None, None];
         }
-        // What is wrong with a token is for the handler to say.
+        // The handler reports an invalid token.
         match auth::of(request.request()) {
             Ok(Some(access)) => [take(class, &|| access.user.0.as_u128()), take(Class::Address, &address)],
             _ if class == Class::Login => [take(class, &address), None],
@@ -219,11 +219,11 @@ impl Limits {
         }
     }
 
-    /// A middleware, for [`actix_web::middleware::from_fn`]: 431 or 413 for what is too
-    /// large, 429 past a quota, 503 for a large answer that there is no room for, and on every answer what is left of the quota.
+    /// A middleware, for [`actix_web::middleware::from_fn`]: 431 or 413 for a request that is too large, 429 past a
+    /// quota, 503 for a large answer without room, and the rest of the quota on every answer.
     ///
     /// # Errors
-    /// What the handler says.
+    /// Those of the handler.
     pub async fn keep<B: MessageBody + 'static>(
         self: Rc<Self>,
         request: ServiceRequest,
@@ -246,7 +246,7 @@ impl Limits {
     }
 }
 
-/// The two fields of draft-ietf-httpapi-ratelimit-headers-10.
+/// Adds the two fields of draft-ietf-httpapi-ratelimit-headers-10.
 fn tell(headers: &mut HeaderMap, quotas: &Quotas, left: Left) {
     headers.append(HeaderName::from_static("ratelimit-policy"), quotas.policy().clone());
     if let Some(item) = quotas.item(left) {

@@ -1,7 +1,7 @@
 //! The latency of each route.
 //!
-//! A resource carries the histograms of its own path, so that a request is counted without a second look at its path. Labels are
-//! the route's pattern, never what a client wrote.
+//! A resource has the histograms of its own path, so that counting a request needs no second routing. Labels are the
+//! route's pattern, never a client's text.
 
 use actix_web::dev::ServiceResponse;
 use actix_web::http::{Method, StatusCode};
@@ -16,7 +16,7 @@ const METHODS: usize = 6;
 const CLASSES: usize = 5;
 const NO_ROUTE: &str = "(none)";
 
-/// What is measured, and how gauges get their values.
+/// The metrics of a server, and the hook that refreshes its gauges.
 #[derive(Clone)]
 pub struct HttpMetrics {
     registry: Registry,
@@ -25,8 +25,8 @@ pub struct HttpMetrics {
 }
 
 impl HttpMetrics {
-    /// Shows `registry`, and in it the latency of each route. `refresh` is called before each look: it must answer at once, from
-    /// memory.
+    /// Exports `registry`, with the latency of each route. `refresh` is called before each scrape: it must answer at
+    /// once, from memory.
     ///
     /// # Errors
     /// If the registry has metrics of the same name.
@@ -38,7 +38,7 @@ impl HttpMetrics {
         Ok(Self { registry, requests, refresh: Arc::new(refresh) })
     }
 
-    /// Everything, as of now, in the Prometheus text format.
+    /// All current metrics, in the Prometheus text format.
     ///
     /// # Errors
     /// If two metrics contradict each other.
@@ -52,7 +52,7 @@ impl HttpMetrics {
 #[derive(Default)]
 pub struct RouteMetrics([[OnceCell<Histogram>; CLASSES]; METHODS]);
 
-/// Counts an answer.
+/// Records an answer's latency in its route's histogram.
 pub fn observe<B>(response: &ServiceResponse<B>, took: Duration) {
     let request = response.request();
     let class = (usize::from(response.status().as_u16()) / 100).clamp(1, CLASSES) - 1;
@@ -68,7 +68,7 @@ pub fn observe<B>(response: &ServiceResponse<B>, took: Duration) {
     if cell.get().is_none()
         && let Some(histogram) = of(request.match_pattern().as_deref().unwrap_or(NO_ROUTE))
     {
-        // It was empty.
+        // The cell was empty.
         let _ = cell.set(histogram);
     }
     if let Some(histogram) = cell.get() {
@@ -91,7 +91,7 @@ impl HttpMetrics {
 
 const METHOD_NAMES: [&str; METHODS] = ["GET", "HEAD", "POST", "PATCH", "DELETE", "other"];
 
-/// Clients may invent methods; labels may not.
+/// The index of a method's histograms. Unknown methods share one, so that clients cannot create labels.
 fn method_index(method: &Method) -> usize {
     match *method {
         Method::GET => 0,

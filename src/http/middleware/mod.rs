@@ -1,9 +1,10 @@
-//! What every request passes, from the outside in.
+//! The middleware of every request, from the outside in.
 //!
-//! - [`trace`]: its trace (found by [`current_trace`]), panics, log line; [`headers`]: what every answer says. [`metrics`]: how long each route takes.
-//! - [`cors`], [`origins`]: pages that may call. [`limits`], [`quota`]: how much one client may ask.
-//! - [`guard`]: parameters that a route does not know, and panics of handlers.
-//! - [`shutdown`]: answers while the server ends.
+//! - [`trace`]: its trace (in [`current_trace`]), panics, log line; [`headers`]: security headers. [`metrics`]: the
+//!   latency of each route.
+//! - [`cors`], [`origins`]: pages of other origins. [`limits`], [`quota`]: rate limits of clients.
+//! - [`guard`]: unknown parameters, and panics of handlers.
+//! - [`shutdown`]: answers during the shutdown.
 
 pub mod cors;
 pub mod current_trace;

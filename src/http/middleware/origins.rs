@@ -7,7 +7,7 @@ use actix_web::http::header::{HOST, HeaderValue, ORIGIN};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What is shown of an origin, in bytes: browsers send short ones.
+/// Bytes of an origin in the log: browsers send short ones.
 const SHOWN_BYTES_MAX: usize = 128;
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -53,14 +53,14 @@ impl Origins {
         Self { allowed: allowed.into(), refused: Arc::default() }
     }
 
-    /// As configured, without the server's own.
+    /// The configured origins, without the server's own.
     #[must_use]
     pub fn allowed(&self) -> &[String] {
         &self.allowed
     }
 
-    /// Whether a page of that origin may call. A request without an `Origin` does not come from a page. `host`: the request's name for this
-    /// server.
+    /// Whether a page of that origin may call. A request without `Origin` does not come from a page. `host`: the
+    /// server's name in the request.
     #[must_use]
     pub fn allow(&self, origin: Option<&str>, host: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
@@ -69,14 +69,14 @@ impl Origins {
         own || self.allowed.iter().any(|one| one.eq_ignore_ascii_case(origin))
     }
 
-    /// Logs a request of a page whose origin is refused.
+    /// Logs a request from a page with a refused origin.
     pub fn log_refused(&self, request: &ServiceRequest) {
         let headers = request.headers();
         let Some(origin) = headers.get(ORIGIN).map(text) else { return };
-        // HTTP/2 has it in the target.
+        // HTTP/2 has the host in the target.
         let host =
             headers.get(HOST).map(text).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
-        // Behind a proxy the host may differ from the page's; then the browser's own header tells.
+        // Behind a proxy the host may differ from the page's; then the browser's own header decides.
         let own_page = headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
         if own_page || self.allow(Some(origin), host) {
             return;

@@ -1,5 +1,5 @@
-//! Quotas: how much each of many clients may do in how long. The arithmetic is governor's (GCRA: one atomic number a
-//! key); where the numbers are kept, and that there is an end to them, is ours.
+//! Quotas: how many requests each client may send in a period. The arithmetic is governor's (GCRA: one atomic number a
+//! key); the storage of the numbers, and its bound, are this module's.
 
 use crate::domain::limits::{RATE_KEYS_MAX, RATE_QUOTA_MAX, RATE_WINDOW_SECONDS_MAX};
 use actix_web::http::header::HeaderValue;
@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// So many requests at once, and as many again over so many seconds.
+/// A burst of requests, and the same number again over a period in seconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
     quota: NonZeroU32,
@@ -26,7 +26,7 @@ pub struct Rate {
 impl FromStr for Rate {
     type Err = String;
 
-    /// `100/2`: a hundred requests in two seconds.
+    /// Such as `100/2`: a hundred requests in two seconds.
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str, max: u32| text.trim().parse::<NonZeroU32>().ok().filter(|number| number.get() <= max);
         let rate = || {
@@ -44,14 +44,14 @@ impl fmt::Display for Rate {
     }
 }
 
-/// What is left after a request.
+/// The rest of a quota after a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Left {
-    /// Requests that may come at once.
+    /// Requests that may still come at once.
     pub requests: u32,
-    /// Seconds until it is the whole quota again.
+    /// Seconds until the quota is full again.
     pub full_in_s: u32,
-    /// Where this request was one too many: when to try again.
+    /// Seconds until a retry may succeed; set if this request exceeded the quota.
     pub retry_after_s: Option<u32>,
 }
 
@@ -64,7 +64,7 @@ pub struct Quotas<C: Clock = DefaultClock> {
 }
 
 impl Quotas {
-    /// Everybody has the whole quota at first.
+    /// Starts with full quotas.
     #[must_use]
     pub fn new(name: &'static str, rate: Rate) -> Self {
         Self::with(name, rate, RATE_KEYS_MAX, DefaultClock::default())
@@ -81,8 +81,8 @@ impl<C: Clock> Quotas<C> {
         Self { name, rate, policy, limiter }
     }
 
-    /// Takes one request off a key's quota. Allocates only for a key that was not here lately, and never waits for
-    /// more than one shard of the keys.
+    /// Takes one request off a key's quota. Allocates only for a new key, and never waits for more than one shard of
+    /// the keys.
     pub fn take(&self, key: u128) -> Left {
         let full_after = |missing: u32| {
             let missing_s = u64::from(missing) * u64::from(self.rate.window_s.get());
@@ -101,7 +101,7 @@ impl<C: Clock> Quotas<C> {
         }
     }
 
-    /// Forgets the keys whose quota is whole again.
+    /// Removes the keys with full quotas.
     pub fn sweep(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
@@ -113,15 +113,15 @@ impl<C: Clock> Quotas<C> {
         &self.policy
     }
 
-    /// The `RateLimit` field's item (the same, section 4).
+    /// The `RateLimit` field's item (section 4 of the same draft).
     #[must_use]
     pub fn item(&self, left: Left) -> Option<HeaderValue> {
         HeaderValue::try_from(format!("\"{}\";r={};t={}", self.name, left.requests, left.full_in_s)).ok()
     }
 }
 
-/// When each key's next request would be due, in governor's terms. At most `keys_max` keys have a number of their own:
-/// whoever comes while it is full shares one with all who do.
+/// When each key's next request is due, in governor's terms. At most `keys_max` keys have a number of their own: while
+/// the map is full, new keys share one.
 struct Keys {
     due: DashMap<u128, Due>,
     count: AtomicUsize,
@@ -186,7 +186,7 @@ impl ShrinkableKeyedStateStore<u128> for Keys {
     }
 
     fn shrink_to_fit(&self) {
-        // Only after a crowd has gone: what is given back costs the next one time.
+        // Only after a crowd has gone: growing again takes time.
         if self.due.capacity() / 8 > self.len() {
             self.due.shrink_to_fit();
         }

@@ -1,7 +1,7 @@
-//! The last moments of a server: whoever got in is answered, and told not to come back on this connection.
+//! The shutdown of a server: accepted requests are answered, with a header that closes the connection.
 //!
-//! A server that stops reading at once resets requests that were sent before it was asked to stop and that wait in a socket's
-//! buffer. So it goes on for a moment: every answer says `Connection: close`, and once nobody asks any more, or after
+//! A server that stops reading at once resets requests that were sent before the signal and wait in a socket's buffer.
+//! So it serves a moment longer: every answer says `Connection: close`, and once no more requests come, or after
 //! `DRAIN_TIMEOUT`, the sockets close.
 
 use actix_web::dev::ServiceResponse;
@@ -17,31 +17,31 @@ use std::{
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-/// A server that nobody asked for this long has answered what was sent before.
+/// After this long without a request, all requests sent before are answered.
 const QUIET: Duration = Duration::from_millis(100);
-/// For clients that come again and again with new connections: they will be turned away.
+/// Limit for clients that keep opening new connections: they are then refused.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Set once, when the server begins to go down. Cheap to clone.
+/// Set once, when the server begins to shut down. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct ShutdownSignal(Arc<State>);
 
 #[derive(Default)]
 struct State {
     set: AtomicBool,
-    /// Counted only from then on, so that busy cores do not fight over it.
+    /// Counted only during the shutdown, so that cores do not contend for it before.
     answered: AtomicU64,
     /// Whether the drain is over.
     over: watch::Sender<bool>,
 }
 
 thread_local! {
-    /// Of the server that has this thread for a worker.
+    /// The server that has this thread as a worker.
     static HERE: RefCell<Option<ShutdownSignal>> = const { RefCell::new(None) };
 }
 
-/// Waits until this thread's server waits for nobody any more: what has not arrived by then was not there when the signal came. Never ends
-/// on a thread without a server.
+/// Waits until this thread's server has drained: a body that has not arrived by then is given up. Never ends on a
+/// thread without a server.
 pub async fn over() {
     let here = HERE.with_borrow(|here| here.as_ref().map(|shutdown| shutdown.0.over.subscribe()));
     let Some(mut over) = here else { return std::future::pending().await };
@@ -56,18 +56,18 @@ impl ShutdownSignal {
         HERE.set(Some(self.clone()));
     }
 
-    /// From now on answers are the last on their connection.
+    /// From now on each answer is the last on its connection.
     pub fn set(&self) {
         self.0.set.store(true, Ordering::Release);
     }
 
-    /// Whether it began.
+    /// Whether the server is shutting down.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.set.load(Ordering::Acquire)
     }
 
-    /// Waits until what was sent before is read and answered. Requests whose bodies are not there then are given up.
+    /// Waits until requests sent before are read and answered. Requests with incomplete bodies are given up then.
     pub async fn drain(&self) {
         self.until_quiet().await;
         self.0.over.send_replace(true);
@@ -86,9 +86,9 @@ impl ShutdownSignal {
         }
     }
 
-    /// Makes an answer the last on its connection, once it began.
+    /// Makes an answer the last on its connection, if the server is shutting down.
     pub fn last_answer<B>(&self, response: &mut ServiceResponse<B>) {
-        // A WebSocket has a drain of its own.
+        // WebSockets are drained by the hub.
         if self.is_set() && response.response().head().connection_type() != ConnectionType::Upgrade {
             self.0.answered.fetch_add(1, Ordering::Relaxed);
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);

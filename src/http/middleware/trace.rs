@@ -1,5 +1,5 @@
-//! Every request has a trace: taken from its caller or made here (W3C Trace Context), told in the answer, in every
-//! problem and in every log line. A panic that got past the [`guard`](super::guard) ends here, as a 500 problem.
+//! Every request has a trace: the caller's, or a new one (W3C Trace Context). It is in the answer, in every problem and
+//! in every log line. A panic outside the [`guard`](super::guard) ends here, as a 500 problem.
 
 use super::current_trace;
 use super::headers;
@@ -19,20 +19,20 @@ use std::time::{Duration, Instant};
 use tracing::{Instrument, Span, field, info_span};
 use uuid::Uuid;
 
-/// A request that takes this long is worth a line.
+/// A request that takes this long is logged.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// Where a request stands in its trace.
+/// A request's trace context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Context {
     trace: TraceId,
-    /// Our own span.
+    /// This request's span id.
     span: u64,
     flags: u8,
 }
 
 impl Context {
-    /// Continues the caller's trace. What is malformed is as good as nothing (W3C Trace Context, section 3.2.2.3).
+    /// Continues the caller's trace. A malformed header is ignored (W3C Trace Context, section 3.2.2.3).
     fn of(headers: &HeaderMap) -> Self {
         let span = rand::random::<u64>() | 1;
         let mut sent = headers.get_all("traceparent");
@@ -49,7 +49,7 @@ impl Context {
 const TRACEPARENT_BYTES: usize = 55;
 
 impl Context {
-    /// As a `traceparent`, digit by digit: every answer has one.
+    /// The `traceparent` text, written digit by digit: every answer has one.
     fn text(&self) -> [u8; TRACEPARENT_BYTES] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         self.trace.0.simple().encode_lower(&mut text[3..35]);
@@ -59,7 +59,7 @@ impl Context {
     }
 }
 
-/// The last digits of a number, as many as there is room for.
+/// Writes the last hex digits of a number, as many as `text` has room for.
 fn hex(mut number: u64, text: &mut [u8]) {
     for place in text.iter_mut().rev() {
         *place = b"0123456789abcdef"[(number & 15) as usize];
@@ -80,7 +80,7 @@ fn parse_traceparent(text: &str) -> Option<(TraceId, u8)> {
         return None;
     }
     let trace = Uuid::from_u128(u128::from_str_radix(trace, 16).ok()?);
-    // Only the sampled flag has a meaning that we know.
+    // Only the sampled flag has a known meaning.
     let flags = u8::from_str_radix(flags, 16).ok()? & 1;
     (!trace.is_nil()).then_some((TraceId(trace), flags))
 }
@@ -117,12 +117,12 @@ pub async fn trace<B: MessageBody + 'static>(
             Ok(response.map_body(|_, body| attended.until_sent(body)))
         }
         Ok(Err(error)) => Err(error),
-        // Not of a handler, see `guard`, but of what is around them. It is logged where it happens.
+        // A panic outside the handlers, see `guard`. It is logged where it happens.
         Err(_) => Err(Problem::internal(context.trace).into()),
     }
 }
 
-/// Names the trace in the answer.
+/// Adds the trace to the answer.
 fn tell(headers: &mut HeaderMap, context: &Context) {
     if let Ok(value) = HeaderValue::from_bytes(&context.text()) {
         headers.insert(HeaderName::from_static("traceparent"), value.clone());
@@ -130,8 +130,8 @@ fn tell(headers: &mut HeaderMap, context: &Context) {
     }
 }
 
-/// One line for a request that failed on our side or took long; one for each at debug. The fields cost formatting,
-/// and finding the route's pattern a second routing, so they are filled in only for a line that is written.
+/// One line for a request with a server error or a long duration; one for each at debug level. The fields cost
+/// formatting, and the route's pattern a second routing, so they are filled in only for a line that is written.
 fn log<B>(span: &Span, response: &ServiceResponse<B>, took: Duration) {
     let status = response.status();
     let notable = status.is_server_error() || took >= SLOW;

@@ -1,11 +1,11 @@
-//! What linters and generators of clients go by, for all operations and schemas alike: where the server is, whether a call needs a login,
-//! a description, and examples of ids and times.
+//! Details for linters and client generators, for all operations and schemas: the server's URL, whether a call needs a
+//! login, a description, and examples of ids and times.
 
 use super::operations_mut;
 use serde_json::{Value, json};
 use uuid::{Uuid, uuid};
 
-/// An id that a server could have given: a UUIDv7.
+/// An id in the form of this server's: a UUIDv7.
 pub const EXAMPLE_ID: Uuid = uuid!("01890a5d-ac96-774b-bcce-b302099a8057");
 /// A time in the form of answers.
 const EXAMPLE_TIME: &str = "2099-12-01T18:00:00.000Z";
@@ -22,7 +22,7 @@ pub fn complete(document: &mut Value) {
     illustrate(document);
 }
 
-/// Its own description, and what is known of its kind.
+/// The operation's own description, and whether it needs a login.
 fn description(operation: &Value) -> String {
     let own = operation["description"].as_str();
     let needs_login = operation["security"].as_array().is_some_and(|any| !any.is_empty());
@@ -33,7 +33,7 @@ fn description(operation: &Value) -> String {
     own.into_iter().chain(paged).chain([access]).collect::<Vec<_>>().join(" ")
 }
 
-/// Gives ids and times without an example one that can exist.
+/// Adds a valid example to ids and times without one.
 fn illustrate(value: &mut Value) {
     let example = match value["format"].as_str() {
         Some("uuid") => Some(EXAMPLE_ID.to_string()),

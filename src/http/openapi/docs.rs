@@ -1,4 +1,5 @@
-//! `/docs`: the document as a page, Swagger UI from the binary. Nothing comes from elsewhere: a browser behind a firewall sees it too.
+//! `/docs`: the API's description as a page, with Swagger UI from the binary. Nothing is loaded from elsewhere, so it
+//! works behind a firewall.
 
 use crate::http::problem::Problem;
 use crate::http::transport::unsent::Shared;
@@ -12,22 +13,22 @@ use utoipa_swagger_ui::Config;
 
 const PAGE: &str = include_str!("docs.html");
 const START: &str = include_str!("docs.js");
-/// What the page asks for besides. Other files of the package are nobody's business.
+/// The files that the page loads. Other files of the package are not served.
 const FILES: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
-/// Swagger UI writes styles and small images into the page; scripts and answers come from here only.
+/// Swagger UI writes styles and small images into the page; scripts and data come from this server only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// Files change with the server only, and their names do not: an hour is a compromise.
+/// Files change only with the server, and their names stay: an hour is a compromise.
 const CACHED: &str = "public, max-age=3600";
 
-/// `GET /docs`.
+/// Serves the page `/docs`.
 pub async fn page() -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.content_type("text/html; charset=utf-8").insert_header((CONTENT_SECURITY_POLICY, POLICY));
     response.insert_header((CACHE_CONTROL, "no-cache")).body(PAGE)
 }
 
-/// `GET /docs/{file}`.
+/// Serves a file of the page.
 ///
 /// # Errors
 /// `not_found`.
@@ -39,7 +40,7 @@ pub async fn file(name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let known = FILES.iter().position(|known| *known == name).ok_or(Code::NotFound)?;
     let file = PACKAGED[known].as_ref().ok_or(Code::NotFound)?;
     let mut answer = cached(&file.media_type).body(file.bytes.clone());
-    // All who read it read the same memory.
+    // All readers share the file's memory.
     answer.extensions_mut().insert(Shared);
     Ok(answer)
 }
@@ -50,7 +51,7 @@ struct Packaged {
     bytes: Bytes,
 }
 
-/// [`FILES`], read once.
+/// The served [`FILES`], read once.
 static PACKAGED: LazyLock<[Option<Packaged>; FILES.len()]> = LazyLock::new(|| {
     let config = Arc::new(Config::from("/openapi.json"));
     FILES.map(|name| {

@@ -1,4 +1,4 @@
-//! The shapes of what the domain serializes by itself: the domain knows nothing of documents.
+//! Schemas of domain types: the domain does not depend on OpenAPI.
 
 use super::schema::{CURRENCY, Shape};
 use crate::domain::{

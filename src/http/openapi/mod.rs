@@ -1,8 +1,8 @@
-//! The API as an OpenAPI 3.1 document, from the handlers and the bodies themselves: `/openapi.json`, `livedrop openapi`, and as a page
-//! ([`docs`]).
+//! The API as an OpenAPI 3.1 document, generated from the handlers and the bodies: `/openapi.json`, `livedrop openapi`,
+//! and as a page ([`docs`]).
 //!
-//! Handlers say what they read and answer (`#[utoipa::path]`), bodies what they hold ([`schema`], `domain`). What their
-//! extractors refuse is added by [`problems`], and `rules` has what the derived schemas cannot say.
+//! Handlers declare their requests and answers (`#[utoipa::path]`), bodies their fields ([`schema`], `domain`).
+//! [`problems`] adds the errors of extractors, and `rules` details that the derived schemas cannot express.
 
 mod clients;
 pub mod docs;
@@ -30,7 +30,7 @@ use std::sync::LazyLock;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
-/// As `livedrop openapi` prints it.
+/// The text that `livedrop openapi` prints.
 pub static TEXT: LazyLock<String> = LazyLock::new(|| {
     let text = serde_json::to_string_pretty(&*DOCUMENT).expect("a document of plain values");
     text + "\n"
@@ -38,7 +38,7 @@ pub static TEXT: LazyLock<String> = LazyLock::new(|| {
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
-/// The names of an operation's query parameters; none where the document has no such operation.
+/// The names of an operation's query parameters; empty if the document has no such operation.
 #[must_use]
 pub fn query_parameters(method: &Method, path: &str) -> &'static [&'static str] {
     static ALL: LazyLock<BTreeMap<String, Vec<&str>>> = LazyLock::new(|| {
@@ -76,7 +76,7 @@ pub fn query_parameters(method: &Method, path: &str) -> &'static [&'static str] 
 )]
 struct Api;
 
-/// The whole document.
+/// Generates the whole document.
 #[must_use]
 pub fn document() -> Value {
     let tables = [
@@ -108,7 +108,6 @@ fn operations_mut(document: &mut Value) -> impl Iterator<Item = &mut Value> {
     items.filter_map(Value::as_object_mut).flat_map(|item| item.values_mut())
 }
 
-/// `GET /openapi.json`.
 #[utoipa::path(
     get,
     path = "/openapi.json",
@@ -118,11 +117,11 @@ fn operations_mut(document: &mut Value) -> impl Iterator<Item = &mut Value> {
     responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json")),
 )]
 pub async fn read() -> HttpResponse {
-    // It changes with the server only, and then at once.
+    // It changes only with the server, and then at once.
     let mut response = HttpResponse::Ok();
     let response = response.content_type("application/json").insert_header((CACHE_CONTROL, "no-cache"));
     let mut answer = response.body(Bytes::from_static(TEXT.as_bytes()));
-    // All who read it read the same memory.
+    // All readers share the document's memory.
     answer.extensions_mut().insert(Shared);
     answer
 }

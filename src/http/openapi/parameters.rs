@@ -1,4 +1,4 @@
-//! What paths and queries may say.
+//! Parameters of paths, queries and headers.
 
 use super::clients::EXAMPLE_ID;
 use super::schema::{self, Shape};
@@ -26,17 +26,17 @@ macro_rules! parameters {
 }
 
 parameters! {
-    /// `{id}` of a creator.
+    /// The parameter `{id}` of a creator.
     OfCreator = [path("id", CreatorId::schema(), "The creator")];
-    /// `{id}` of a product.
+    /// The parameter `{id}` of a product.
     OfProduct = [path("id", ProductId::schema(), "The product")];
-    /// `{id}` of a drop.
+    /// The parameter `{id}` of a drop.
     OfDrop = [path("id", DropId::schema(), "The drop")];
-    /// `{id}` of an order.
+    /// The parameter `{id}` of an order.
     OfOrder = [path("id", OrderId::schema(), "The order")];
-    /// `{id}` of a user.
+    /// The parameter `{id}` of a user.
     OfUser = [path("id", user(), "The user; `me` is the caller")];
-    /// `{creator_id}` besides a user.
+    /// The parameter `{creator_id}` beside a user's `{id}`.
     AndCreator = [path("creator_id", CreatorId::schema(), "The creator")];
 
     /// A list of creators.
@@ -49,13 +49,13 @@ parameters! {
     OrdersQuery = [page(List::Orders)];
     /// A list of a drop's orders.
     SalesQuery = [page(List::Sales)];
-    /// The audit trail.
+    /// A list of audit lines.
     AuditQuery = [
         page(List::Audit),
         query("actor_id", schema::uuid(), "Only what this user did"),
         query("object_id", schema::uuid(), "Only what was done to this"),
     ];
-    /// The inbox.
+    /// A list of inbox entries.
     InboxQuery = [page(List::Inbox), query("unread", flag(), "Only what is unread")];
     /// A list of products.
     ProductsQuery = [page(List::Products), product_filter(), creator()];
@@ -65,15 +65,15 @@ parameters! {
     DropsQuery = [page(List::Drops), drop_filter(), creator()];
     /// A list of a creator's drops.
     DropsOfOneQuery = [page(List::Drops), drop_filter()];
-    /// An export.
+    /// The export of a drop's orders.
     ExportQuery = [query("format", names(&["csv", "ndjson"]), "`csv` if it is left out")];
 
-    /// `If-Match`.
+    /// The optional header `If-Match`.
     WithIfMatch = [if_match()];
 
-    /// `Idempotency-Key`.
+    /// The required header `Idempotency-Key`.
     Keyed = [idempotency_key()];
-    /// `Idempotency-Key`, which may be left out.
+    /// The optional header `Idempotency-Key`.
     KeyedOrNot = [optional_key()];
 }
 

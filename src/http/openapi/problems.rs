@@ -1,7 +1,7 @@
-//! What can go wrong, route by route: every status with its `code` values.
+//! The problems of each route: every status with its `code` values.
 //!
-//! A handler names what its use case refuses ([`Fails`]); what its extractors refuse follows from what they read, and is
-//! added to the finished document by [`complete`].
+//! A handler names the errors of its use case ([`Fails`]); the errors of its extractors follow from what they read, and
+//! [`complete`] adds them to the finished document.
 
 use crate::http::problem::{TYPE_BASE, status};
 use crate::service::Code;
@@ -12,7 +12,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 
-/// Codes as bits, so that they can be part of a type.
+/// Codes as a bit set, so that they can be a type's parameter.
 #[must_use]
 pub const fn codes(list: &[Code]) -> u128 {
     let (mut bits, mut next) = (0, 0);
@@ -25,13 +25,13 @@ pub const fn codes(list: &[Code]) -> u128 {
 
 const _: () = assert!(Code::ALL.len() <= u128::BITS as usize);
 
-/// Of whatever asks a drop.
+/// The codes of every command to a drop.
 pub const ASKS: &[Code] = &[Code::Overloaded, Code::ShuttingDown, Code::OutcomeUnknown, Code::DiskFull];
 
-/// What a route refuses of its own accord, for `responses(…)`.
+/// The codes of a route's use case, for `responses(…)`.
 pub struct Fails<const CODES: u128>;
 
-/// Where the codes wait for [`complete`].
+/// The extension that holds the codes for [`complete`].
 const MARK: &str = "x-codes";
 
 impl<const CODES: u128> IntoResponses for Fails<CODES> {
@@ -45,13 +45,13 @@ impl<const CODES: u128> IntoResponses for Fails<CODES> {
     }
 }
 
-/// What is refused before a handler is asked.
+/// The codes that middleware and extractors may return before the handler runs.
 fn implied(path: &str, operation: &Value) -> Vec<Code> {
-    // Of every request: unknown parameters of its query.
+    // Any request may have unknown query parameters.
     let mut all = vec![Code::ValidationFailed];
     if path.starts_with("/api/") {
         all.extend([Code::Internal, Code::DatabaseUnavailable, Code::RateLimited, Code::HeadersTooLarge]);
-        // Where answers wait for slow clients, a large one has no room.
+        // A large answer may find no room while others wait for slow clients.
         all.push(Code::Overloaded);
     }
     if operation["security"].as_array().is_some_and(|any| !any.is_empty()) {
@@ -79,8 +79,8 @@ fn implied(path: &str, operation: &Value) -> Vec<Code> {
     all
 }
 
-/// Gives every operation its problems, and the document what they share: one example a code, and one response for each
-/// set of codes.
+/// Adds the problems to every operation, and shared parts to the document: one example for each code, and one response
+/// for each set of codes.
 pub fn complete(document: &mut Value) {
     let (mut shared, mut used) = (Map::new(), Vec::new());
     let paths = document["paths"].as_object_mut().into_iter().flatten();
@@ -118,7 +118,8 @@ fn response(status: u16, codes: &[Code]) -> Value {
         .iter()
         .map(|name| ((*name).to_owned(), json!({"$ref": format!("#/components/examples/{name}")})))
         .collect();
-    // Beside the reference, not in an `allOf`: generators of clients then have one type of problem, not one for each route and status.
+    // Beside the reference, not in an `allOf`: client generators then make one problem type, not one for each route and
+    // status.
     let schema = json!({
         "$ref": "#/components/schemas/Problem",
         "properties": {"status": {"const": status}, "code": {"enum": names}},

@@ -1,9 +1,9 @@
-//! What the derived schemas cannot say.
+//! Details that the derived schemas cannot express.
 
 use super::operations_mut;
 use serde_json::{Value, json};
 
-/// What clients may keep and ask for again, by its tag.
+/// Operations whose answers can be revalidated by their tag.
 const CONDITIONAL: [&str; 4] = ["get_creator", "get_product", "get_drop", "get_stock"];
 
 fn conditional(document: &mut Value) {
@@ -24,7 +24,7 @@ fn conditional(document: &mut Value) {
     }
 }
 
-/// A change answers the tag of what it made.
+/// Adds the `ETag` header to the answers of changes.
 fn tags_of_changes(document: &mut Value) {
     for operation in operations_mut(document) {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
@@ -36,7 +36,7 @@ fn tags_of_changes(document: &mut Value) {
     }
 }
 
-/// A change under a key says whether its answer is the first one again.
+/// Adds the header that marks a replayed answer to changes with a key.
 fn replays(document: &mut Value) {
     for operation in operations_mut(document) {
         let parameters = operation["parameters"].as_array().into_iter().flatten();
@@ -50,7 +50,7 @@ fn replays(document: &mut Value) {
     }
 }
 
-/// What can be done next with what a call has made, by the names of operations.
+/// Links from an operation's result to further operations, by operation id.
 const NEXT: [(&str, &[&str]); 4] = [
     (
         "create_creator",
@@ -88,8 +88,8 @@ fn link(document: &mut Value) {
     }
 }
 
-/// Says that a body has either of two fields, where `null` is as good as absent. Not with `oneOf`, of which generators of clients make two
-/// types instead of one. Fields beside the two are named in the body itself, so each part says that it allows them.
+/// Requires exactly one of two fields, where `null` equals absent. Not with `oneOf`, from which client generators make
+/// two types. The body itself names further fields, so each part allows them.
 fn one_of_two(body: &mut Value, one: &str, other: &str) {
     let given = |name: &str| json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}, "additionalProperties": true});
     body["if"] = given(one);
@@ -97,10 +97,10 @@ fn one_of_two(body: &mut Value, one: &str, other: &str) {
     body["else"] = given(other);
 }
 
-/// Adds it.
+/// Adds all of these rules to the document.
 pub fn add(document: &mut Value) {
     let schemas = &mut document["components"]["schemas"];
-    // A new product's variants have no id yet: the same body, less one field.
+    // Variants of a new product have no id yet: the same body without that field.
     let mut new = schemas["ProductVariantChange"].clone();
     if let Some(properties) = new["properties"].as_object_mut() {
         properties.remove("id");
@@ -114,7 +114,7 @@ pub fn add(document: &mut Value) {
             page["properties"]["items"]["items"] = json!({"$ref": format!("#/components/schemas/{item}")});
         }
     }
-    // A parameter that is empty is as good as none, as forms send them.
+    // An empty parameter equals an absent one, because forms send them.
     let parameters = operations_mut(document).filter_map(|operation| operation.get_mut("parameters")?.as_array_mut());
     for parameter in parameters.flatten() {
         if parameter["in"] == "query" {

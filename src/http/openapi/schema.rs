@@ -1,6 +1,7 @@
-//! What fields may hold, from the same constants that the checks use. For `#[schema(schema_with = …)]` and parameters.
+//! Schemas of fields, from the same constants as the checks. For `#[schema(schema_with = …)]` and parameters.
 //!
-//! A field of a request that may be left out may also be `null`, which is the same ([`Field`](crate::http::extract::field::Field)).
+//! An optional field of a request may also be `null`, which is the same
+//! ([`Field`](crate::http::extract::field::Field)).
 
 use crate::domain::Currency;
 use crate::domain::limits::{
@@ -18,20 +19,20 @@ use utoipa::openapi::schema::{
 };
 use utoipa::openapi::{Ref, RefOr, Schema};
 
-/// What a schema function returns.
+/// The result of a schema function.
 pub type Shape = RefOr<Schema>;
 
-/// Characters that cannot be seen or change the direction of others, for a class of a pattern. Those beyond `\uffff` are not there: a range of
-/// them is an error where JavaScript reads a pattern without its `u` flag. Some are taken where emoji and scripts need them, see
-/// [`crate::service::text`].
+/// Invisible and direction-changing characters, for a class of a pattern. Those beyond `\uffff` are missing: a range of
+/// them is an error where JavaScript reads a pattern without its `u` flag. Some are accepted where emoji and scripts
+/// need them, see [`crate::service::text`].
 macro_rules! hidden {
     () => {
         "\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufff8"
     };
 }
 
-/// One line that is not blank: no control characters, and something besides white space, which is cut off at both ends.
-/// Spelled out, because `\s` is not the same set in all dialects of regular expressions.
+/// One line that is not blank: no control characters, and a character besides white space, which is trimmed at both
+/// ends. Spelled out, because `\s` differs between dialects of regular expressions.
 pub const LINE: &str = concat!(
     "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029",
     hidden!(),
@@ -41,30 +42,31 @@ pub const LINE: &str = concat!(
     hidden!(),
     "]*$"
 );
-/// Text of several lines, maybe blank.
+/// Text of several lines, possibly blank.
 pub const LINES: &str = concat!("^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f", hidden!(), "]*$");
-/// One line, maybe blank.
+/// One line, possibly blank.
 const LINE_OR_BLANK: &str = concat!("^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029", hidden!(), "]*$");
-/// In ASCII, which is always taken. Letters of one other alphabet are taken, too: which of those are right is for Unicode to say.
+/// ASCII addresses, which are always accepted. Letters of one other script are accepted too; only Unicode's tables can
+/// tell which of them are valid.
 const EMAIL: &str = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9]{1,12}(-[A-Za-z0-9]{1,12}){0,3}(\\.[A-Za-z0-9]{1,12}(-[A-Za-z0-9]{1,12}){0,3})*$";
-/// No control characters.
+/// Any characters except control characters.
 const PASSWORD: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
-/// As [`crate::http::api::creators::dto`] checks it.
+/// The same rule as in [`crate::http::api::creators::dto`].
 const HANDLE: &str = "^[a-z0-9_]{3,30}$";
-/// As [`crate::service::Offset`] is written.
+/// The form of a [`crate::service::Offset`].
 const EVENT_ID: &str = "^[0-9a-f]{16}-[0-9]{1,19}(-[0-9]{1,19})?$";
-/// Three upper-case letters.
+/// The form of a code; only codes in use are accepted.
 pub const CURRENCY: &str = "^[A-Z]{3}$";
-/// The years that a [`Timestamp`](crate::domain::Timestamp) knows.
+/// The years of a [`Timestamp`](crate::domain::Timestamp).
 const YEAR: &str = "^(19[7-9][0-9]|[2-9][0-9]{3})-";
-/// An absolute web address whose host is a name, with a path, all in ASCII (RFC 3986): what clients should send, and what
-/// does not grow in its normal form. Others are taken too; which of those are right only a parser can tell.
+/// An absolute URL whose host is a name, with a path, all in ASCII (RFC 3986): clients should send these, and the
+/// normal form does not make them longer. Others are accepted too; only a parser can tell which of them are valid.
 const WEB_ADDRESS: &str = "^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9]+(-[A-Za-z0-9]+)*\\.)*[A-Za-z][A-Za-z0-9]*(-[A-Za-z0-9]+)*(:[1-5]?[0-9]{1,4})?/[A-Za-z0-9._~:/?#@!$&()*+,;=%-]*$";
 fn of(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
 }
 
-/// The same, or `null`.
+/// Allows `null` as well.
 fn or_null(object: ObjectBuilder) -> Shape {
     let mut object = object.build();
     if let SchemaType::Type(kind) = &object.schema_type {
@@ -81,7 +83,7 @@ fn array_or_null(mut array: Array) -> Shape {
     array.into()
 }
 
-/// A component by its name, or `null`.
+/// A named component, or `null`.
 fn component_or_null(name: &str) -> Shape {
     AnyOfBuilder::new().item(Ref::from_schema_name(name)).item(of(Type::Null)).into()
 }
@@ -164,7 +166,7 @@ pub fn email() -> Shape {
         .into()
 }
 
-/// What is compared with an address that is known.
+/// An address to look up; any text is accepted.
 pub fn known_email() -> Shape {
     of(Type::String).examples(["ada@example.com"]).into()
 }
@@ -216,8 +218,8 @@ pub fn units_or_null() -> Shape {
     or_null(whole(1..=STOCK_PER_VARIANT_MAX).description(Some("Of the one variant; instead of `variants`")))
 }
 
-/// A number that may be left out. What it then is stands in the description: of a `default` generators of clients make a field that is
-/// required, or one that is always sent.
+/// An optional number. Its default is in the description: from a `default`, client generators make a field that is
+/// required, or always sent.
 fn whole_or(range: RangeInclusive<u32>, default: u32, about: &str) -> Shape {
     or_null(whole(range).description(Some(format!("{about}; {default} if it is left out"))).examples([default]))
 }
@@ -292,7 +294,7 @@ pub fn images_or_null() -> Shape {
     array_or_null(items.max_items(Some(IMAGES_PER_PRODUCT_MAX)).build())
 }
 
-/// Of a product. One that is `null` goes, or is not there in the first place.
+/// The attributes of a product. `null` removes one, or leaves it out of a new product.
 pub fn attributes_or_null() -> Shape {
     let text = of(Type::String).max_length(Some(ATTRIBUTE_TEXT_CHARS_MAX)).pattern(Some(LINES)).examples(["wool"]);
     let value = AnyOfBuilder::new().item(text).item(of(Type::Number)).item(of(Type::Boolean)).item(of(Type::Null));
@@ -305,19 +307,19 @@ pub fn attributes_or_null() -> Shape {
     )
 }
 
-/// Of a product that is new: none of them has an id.
+/// The variants of a new product, without ids.
 pub fn new_variants_or_null() -> Shape {
     let items = ArrayBuilder::new().items(Ref::from_schema_name("NewProductVariant"));
     array_or_null(items.max_items(Some(VARIANTS_PER_PRODUCT_MAX)).build())
 }
 
-/// Of a product that is changed.
+/// The variants of a changed product.
 pub fn variants_or_null() -> Shape {
     let items = ArrayBuilder::new().items(Ref::from_schema_name("ProductVariantChange"));
     array_or_null(items.max_items(Some(VARIANTS_PER_PRODUCT_MAX)).build())
 }
 
-/// Of a drop.
+/// The variants of a new drop.
 pub fn sold_variants_or_null() -> Shape {
     let items = ArrayBuilder::new().items(Ref::from_schema_name("NewDropVariant"));
     array_or_null(items.min_items(Some(1)).max_items(Some(VARIANTS_PER_DROP_MAX)).build())

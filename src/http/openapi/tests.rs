@@ -1,4 +1,4 @@
-//! That the document and the routes are the same, and that what it says of bodies is what the checks do.
+//! Tests that the document matches the routes, and that its schemas match the checks.
 
 use super::{document, problems, schema};
 use crate::domain::limits;
@@ -7,7 +7,7 @@ use crate::service::Code;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Paths that are no part of the API: a page, and files for pages.
+/// Paths outside the API: a page, and files for pages.
 const PAGES: [&str; 2] = ["/docs", "/livedrop."];
 
 fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
@@ -36,7 +36,7 @@ fn every_route_is_in_the_document_and_the_other_way_round() {
     for (path, method, _) in operations(&document) {
         let methods = documented.entry(path).or_default();
         methods.insert(method.to_uppercase());
-        // Whatever answers GET answers HEAD.
+        // Every GET route also answers HEAD.
         if method == "get" {
             methods.insert("HEAD".to_owned());
         }
@@ -105,7 +105,7 @@ fn every_code_can_be_given_by_a_route_that_says_so() {
             assert!(fine || path == "/readyz" || problem.is_object(), "{method} {path} {status}");
         }
     }
-    // These two are answers of no route.
+    // These two are not answers of a route.
     let elsewhere = [Code::NotFound, Code::MethodNotAllowed];
     for code in Code::ALL.iter().filter(|code| !elsewhere.contains(code)) {
         assert!(given.contains(code.as_str()), "no route says that it gives {}", code.as_str());
@@ -135,7 +135,7 @@ fn bodies_of_requests_refuse_what_they_do_not_know() {
     }
 }
 
-/// The components that a schema refers to, and those that they refer to.
+/// Collects the components that a schema refers to, directly or indirectly.
 fn collect(document: &Value, schema: &Value, into: &mut BTreeSet<String>) {
     if let Some(name) = schema["$ref"].as_str().and_then(|to| to.strip_prefix("#/components/schemas/"))
         && into.insert(name.to_owned())
@@ -176,13 +176,13 @@ fn bounds_in_the_document_are_those_of_the_checks() {
 
 #[test]
 fn patterns_are_spelled_out() {
-    // What is written as `\u0000` in a pattern must arrive there as an escape, not as the character.
+    // `\u0000` in a pattern must stay an escape, not become the character.
     for pattern in [schema::LINE, schema::LINES] {
         assert!(pattern.chars().all(|c| c.is_ascii() && !c.is_control()), "{pattern}");
     }
 }
 
-/// Calls `look` with every object of the document that is a schema of text, or holds one beside other things, and its place.
+/// Calls `look` with every object of the document that is, or may be, a schema of text, and its location.
 fn texts<'a>(value: &'a Value, place: &str, look: &mut impl FnMut(&str, &'a Value)) {
     let kinds = &value["type"];
     if kinds == "string" || kinds.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "string")) {
