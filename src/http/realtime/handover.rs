@@ -1,12 +1,12 @@
-//! How a handler leaves a session for the connection that it came by.
+//! Passes a session from its handler to the connection of the request.
 
 use super::session::{Session, Wanted};
 use std::rc::Rc;
 
-/// Found in the extensions of a request whose connection can leave HTTP.
+/// A marker in a request's extensions: its connection can leave HTTP.
 pub(in crate::http) struct Upgradable;
 
-/// A session that waits for its socket.
+/// A session without a socket yet.
 pub(in crate::http) struct Opened {
     pub session: Rc<Session>,
     pub wanted: Wanted,

@@ -1,6 +1,6 @@
 //! Sessions: WebSocket and event streams.
 //!
-//! - [`session`]: what both have in common: who listens, to what, from which position.
+//! - [`session`]: common to both: the account, the topics, the position.
 //! - [`ws`]: WebSocket, its `upgrade` out of HTTP, its [`ws_protocol`], frames and socket. [`sse`]: event streams.
 
 mod handover;

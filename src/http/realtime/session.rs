@@ -1,4 +1,4 @@
-//! What WebSocket sessions and event streams have in common: signing in, subscribing, and what a request brings for that.
+//! Common to WebSocket sessions and event streams: authentication, subscriptions, and the parameters of a request.
 
 use super::ws_protocol::{Reconnect, Reply, Subscriptions, event_ids, since};
 use crate::domain::limits::FOLLOWED_PER_SESSION_MAX;
@@ -18,15 +18,15 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How often we ping.
+/// How often the server pings a WebSocket.
 pub const HEARTBEAT_MS: u64 = 25_000;
-/// When to ask for the followed creators again after the database did not answer.
+/// Pause before the followed creators are read again, after the database did not answer.
 const FOLLOWED_RETRY: Duration = Duration::from_secs(5);
 
-/// What the address of a session may say, as `Query` reads it.
+/// The query parameters of a session, the fields of `Query`.
 pub const PARAMETERS: &[&str] = &["ticket", "topics", "since", "last_event_id"];
 
-/// What an address may say of a session: a browser can add nothing else to it.
+/// The query of a session: a browser can send nothing else.
 #[derive(Deserialize, Default)]
 struct Query {
     ticket: Option<String>,
@@ -35,18 +35,18 @@ struct Query {
     last_event_id: Option<String>,
 }
 
-/// What a request asks a session for.
+/// The parameters of a session's request.
 pub struct Wanted {
-    /// Whose it is to be.
+    /// The authenticated account, if there is one.
     pub access: Option<Access>,
-    /// What it is to hear, by name.
+    /// The topics to subscribe to, by name.
     pub topics: Vec<String>,
-    /// Where it left off.
+    /// The offset of the client's last event.
     pub since: Option<Offset>,
 }
 
 impl Wanted {
-    /// Reads the query, the `Authorization` header and, where a browser comes back by itself, `Last-Event-ID`.
+    /// Reads the query, the `Authorization` header and, from a reconnecting browser, `Last-Event-ID`.
     ///
     /// # Errors
     /// `validation_failed`, `unauthenticated`, `token_expired`.
@@ -63,7 +63,7 @@ impl Wanted {
         let topics = query.topics.unwrap_or_default();
         let topics = topics.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         let access = match query.ticket {
-            // The token behind it may have been revoked since.
+            // The token that the ticket was issued for may have been revoked since.
             Some(ticket) => Some(services.tokens.still(services.tickets.redeem(&ticket)?)?),
             None => auth::of(request)?,
         };
@@ -71,7 +71,7 @@ impl Wanted {
     }
 }
 
-/// Whether the hub knows whom the session's user follows.
+/// Whether the hub knows the follows of the session's user.
 #[derive(Clone, Copy)]
 enum Followed {
     Unknown,
@@ -79,10 +79,10 @@ enum Followed {
     Known(usize),
 }
 
-/// A session, over whatever protocol.
+/// A session of either protocol.
 pub struct Session {
     shard: Rc<Shard>,
-    /// Its position among those who are told.
+    /// Its entry in the shard.
     pub subscriber: Rc<Subscriber>,
     services: web::Data<Services>,
     followed: Cell<Followed>,
@@ -97,10 +97,10 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// Opens one. It ends when it is dropped.
+    /// Opens a session. It ends on drop.
     ///
     /// # Errors
-    /// `overloaded`, with a time to come back at that differs from caller to caller.
+    /// `overloaded`, with a retry time that differs between callers.
     pub fn open(request: &HttpRequest, services: web::Data<Services>, answers: bool) -> Result<Rc<Self>, Problem> {
         let shard = request.app_data::<web::Data<Rc<Shard>>>().ok_or_else(|| Failure::new(Code::Internal))?;
         let shard = Rc::clone(shard);
@@ -123,13 +123,13 @@ impl Session {
         Ok(Rc::new(session))
     }
 
-    /// How long a crowd of today's size should take to come back.
+    /// The time over which as many sessions as now should reconnect.
     #[must_use]
     pub fn reconnect(&self) -> Reconnect {
         Reconnect::of(self.shard.hub().sessions())
     }
 
-    /// Greets, and does what the request asked for.
+    /// Sends the greeting, and starts what the request asked for.
     ///
     /// # Errors
     /// As [`Session::sign_in`] and [`Session::subscribe`].
@@ -145,18 +145,18 @@ impl Session {
         }
     }
 
-    /// Says something to this client alone.
+    /// Sends a message to this client only.
     pub fn say(&self, kind: &'static str, reply: &Reply<'_>) {
         let json = serde_json::to_vec(reply).expect("a reply of plain fields always encodes");
         self.shard.say(&self.subscriber, kind, Bytes::from(json));
     }
 
-    /// Says why something was not done.
+    /// Sends an error to this client.
     pub fn error(&self, code: Code, detail: &str) {
         self.say("error", &Reply::Error { code: code.as_str(), detail });
     }
 
-    /// What an access token says.
+    /// The contents of an access token.
     ///
     /// # Errors
     /// `unauthenticated`, `token_expired`.
@@ -164,11 +164,11 @@ impl Session {
         self.services.tokens.verify(token)
     }
 
-    /// Makes the session a user's, or prolongs that with a newer token.
+    /// Assigns the session to a user, or prolongs it with a newer token.
     ///
     /// # Errors
-    /// `forbidden` for another user's token, `overloaded`, and as [`Session::subscribe`]. A session whose token is revoked meanwhile closes by
-    /// itself.
+    /// `forbidden` for another user's token, `overloaded`, and as [`Session::subscribe`]. A session whose token is
+    /// revoked meanwhile closes by itself.
     pub fn sign_in(
         self: &Rc<Self>,
         access: Access,
@@ -187,9 +187,9 @@ impl Session {
         self.expires_at.set(access.expires_at);
         match self.followed.get() {
             Followed::Unknown => {
-                // Before the list is read: a follow that is made in between is then heard of.
+                // Before the list is read: the session then learns of a follow in between.
                 self.shard.own(&self.subscriber, user).map_err(|_| busy())?;
-                // A revocation from here on finds this session; an earlier one did not.
+                // A later revocation finds this session; an earlier one did not.
                 self.close_if_revoked(access);
                 self.followed.set(Followed::Loading);
                 spawn(Rc::clone(self).load_followed(access, topics, since));
@@ -224,7 +224,7 @@ impl Session {
         self.shard.hub().subscribe(self.shard.reference(&self.subscriber), topics, since).map_err(|_| busy())
     }
 
-    /// Takes topics back. The broadcaster answers.
+    /// Removes topics. The broadcaster answers.
     ///
     /// # Errors
     /// As [`Subscriptions::remove`]; `overloaded`.
@@ -233,10 +233,10 @@ impl Session {
         self.shard.hub().unsubscribe(self.shard.reference(&self.subscriber), old).map_err(|_| busy())
     }
 
-    /// Says that events have arrived, and answers when that is written.
+    /// Acknowledges events, and answers when that is written.
     ///
     /// # Errors
-    /// `unauthenticated`; `validation_failed` for ids that are none. What happens later is said to the session.
+    /// `unauthenticated`; `validation_failed` for invalid ids. Later errors are sent to the session.
     pub fn acknowledge(self: &Rc<Self>, names: Vec<String>) -> Result<(), (Code, String)> {
         let Some(user) = self.subscriber.user() else {
             return Err((Code::Unauthenticated, "an inbox needs authentication".to_owned()));
@@ -253,8 +253,8 @@ impl Session {
         Ok(())
     }
 
-    /// Finds out whom the user follows. A database that is down keeps nobody from hearing of their own orders: these are heard
-    /// at once, and the creators as soon as they are known.
+    /// Loads the user's follows. While the database is away the session still gets events of the user's own orders:
+    /// these start at once, the creators as soon as they are known.
     async fn load_followed(self: Rc<Self>, access: Access, mut topics: Vec<Topic>, mut since: Option<Offset>) {
         let mut told = false;
         while !self.subscriber.is_closing() {
@@ -270,7 +270,7 @@ impl Session {
             let known = following.is_some();
             if known || !told {
                 let following = following.unwrap_or_default();
-                // What was missed of the creators can be told only once they are known.
+                // Missed events of the creators can be replayed only once the creators are known.
                 let since = if known { since.take() } else { since };
                 let topics = std::mem::take(&mut topics);
                 if self.attach(access, following, known, topics, since).is_err() {

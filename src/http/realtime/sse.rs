@@ -1,5 +1,5 @@
-//! Server-sent events (HTML Living Standard, section 9.2): the same topics for whoever has no WebSocket. The id of an event is
-//! the position to come back with, so a browser that lost its connection gets what it missed by itself.
+//! Server-sent events (HTML Living Standard, section 9.2): the same topics for clients without WebSocket. The id of an
+//! event is the offset to reconnect with, so a browser that lost its connection gets the missed events by itself.
 
 use super::session::{Session, Wanted};
 use super::ws_protocol::Closing;
@@ -17,12 +17,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// Which of a message's wire forms is ours.
+/// The index of this protocol's wire form in a message.
 const WIRE: usize = 1;
-/// A comment: it keeps proxies from closing what they think is idle.
+/// A comment: it keeps proxies from closing an idle connection.
 const HEARTBEAT: Bytes = Bytes::from_static(b":\n\n");
 
-/// `GET /notifications/stream`.
+/// Answers `GET /notifications/stream` with an event stream.
 ///
 /// # Errors
 /// `validation_failed`, `unauthenticated`, `token_expired`, `overloaded`.
@@ -47,7 +47,7 @@ fn mime() -> actix_web::mime::Mime {
     actix_web::mime::TEXT_EVENT_STREAM
 }
 
-/// One connection.
+/// The body of one event stream.
 struct Events {
     session: Rc<Session>,
     greeting: Option<Bytes>,
@@ -55,7 +55,7 @@ struct Events {
 }
 
 impl Drop for Events {
-    /// However it ended: what still runs for it stops, and what is left of its connection is cut soon.
+    /// In every case: its tasks stop, and its connection is aborted soon.
     fn drop(&mut self) {
         self.session.subscriber.closing();
     }

@@ -1,9 +1,9 @@
 //! Connections that leave HTTP.
 //!
-//! actix-http keeps two buffers and its state machine for as long as a connection lives, for a session that says nothing for hours
-//! as for one request after the other. So a connection whose request was answered with a session is taken from it: the handler
-//! leaves the session in its answer's extensions, and the session gets the socket itself ([`Socket`]). Whoever asks for an
-//! upgrade where there is none gets the usual answer, and the connection ends with it.
+//! actix-http keeps two buffers and its state machine for the life of a connection, even for a session that is silent
+//! for hours. So a connection whose request was answered with a session is taken from it: the handler puts the session
+//! into its answer's extensions, and the session gets the socket itself ([`Socket`]). A request for any other upgrade
+//! gets the usual answer, and the connection ends with it.
 
 use super::handover::{Opened, Upgradable};
 use super::ws_socket::Socket;
@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_util::codec::Encoder;
 
-/// A worker's application. It is built once, for those who ask and for those who upgrade.
+/// A worker's application. It is built once, for requests and for upgrades.
 pub(in crate::http) struct Application<S: ServiceFactory<Request>>(Rc<Shared<S>>);
 
 struct Shared<S: ServiceFactory<Request>> {
@@ -92,7 +92,7 @@ where
     }
 }
 
-/// What answers requests that ask for an upgrade.
+/// The service for requests with an upgrade.
 pub(in crate::http) struct Upgrade<S>(Rc<S>);
 
 impl<T, S, B> Service<(Request, Framed<T, Codec>)> for Upgrade<S>
@@ -127,7 +127,7 @@ where
     }
 }
 
-/// Gives the socket to the session, which begins with what is left to write and what has been read already.
+/// Gives the socket to the session, with the unwritten and the already read bytes.
 fn hand_over<T, B>(framed: Framed<T, Codec>, response: Response<B>, opened: Opened, line: Option<Line>)
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -141,11 +141,11 @@ where
     if let Some(line) = &line {
         line.left_http();
     }
-    // A task of its own: that of the connection is as large as all that HTTP may have to remember.
+    // A task of its own: the connection's task has the size of all HTTP state.
     actix_web::rt::spawn(Socket::new(parts.io, line, opened, &parts.read_buf, parts.write_buf.freeze()));
 }
 
-/// Answers, and ends the connection. Whoever does not listen any more cannot be told.
+/// Sends the answer, and ends the connection. Fails if the client has gone.
 async fn refuse<T, B>(framed: Framed<T, Codec>, mut response: Response<B>, head_only: bool) -> io::Result<()>
 where
     T: AsyncRead + AsyncWrite + Unpin,
@@ -169,7 +169,7 @@ where
     let mut connection = framed.into_parts().io;
     let goodbye = timeout(DISCONNECT_TIMEOUT, async {
         connection.shutdown().await?;
-        // What else was sent is read: a socket that closes over it would take the answer back.
+        // Reads the rest of the request: closing a socket with unread data would discard the answer.
         while connection.read(&mut [0; 1_024]).await? > 0 {}
         Ok(())
     });

@@ -1,8 +1,8 @@
-//! WebSocket sessions: how they begin, and what is heard and said. The only file that names actix-web-actors, which is deprecated upstream:
-//! it does the handshake.
+//! WebSocket sessions: their start, and inbound and outbound messages. The only file that names actix-web-actors, which
+//! is deprecated upstream: it does the handshake.
 //!
-//! A session's own frames are written once for all sessions of a worker. It has no timers: time is looked at from outside
-//! ([`Subscriber`](crate::service::Subscriber)), where a client that does not read cannot freeze it.
+//! A message is encoded once for all sessions of a worker. A session has no timers: its timeouts are checked from
+//! outside ([`Subscriber`](crate::service::Subscriber)), where a client that does not read cannot block them.
 
 use super::handover::{Opened, Upgradable};
 use super::session::{Session, Wanted};
@@ -25,12 +25,12 @@ use std::task::Context;
 use std::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
-/// Which of a message's wire forms is ours.
+/// The index of this protocol's wire form in a message.
 const WIRE: usize = 0;
-/// An empty ping.
+/// A ping frame without payload.
 const PING: Bytes = Bytes::from_static(&[0x89, 0]);
 
-/// `GET /notifications`.
+/// Answers `GET /notifications` with an upgrade.
 ///
 /// # Errors
 /// Before the upgrade: `forbidden` (origin), `validation_failed`, `unauthenticated`, `token_expired`, `overloaded`.
@@ -39,7 +39,7 @@ pub async fn connect(request: HttpRequest, services: web::Data<Services>) -> Res
     if !services.origins.allow(header(ORIGIN), header(HOST)) {
         return Err(Failure::with(Code::Forbidden, "The origin may not open a WebSocket here").into());
     }
-    // Whoever says who they are and is not hears that first.
+    // An invalid token is reported before other errors.
     auth::of(&request)?;
     let no_websocket =
         |why: &str| Problem::from(Failure::with(Code::ValidationFailed, format!("This is a WebSocket: {why}")));
@@ -54,35 +54,35 @@ pub async fn connect(request: HttpRequest, services: web::Data<Services>) -> Res
     Ok(response)
 }
 
-/// What is heard and said on one connection.
+/// The conversation on one connection.
 pub(in crate::http) struct Talk {
     session: Rc<Session>,
     meter: Meter,
     codec: Codec,
-    /// The beginning of a frame.
+    /// The received part of a frame.
     inbound: BytesMut,
-    /// The beginning of a message that arrives in fragments, and whether it is text.
+    /// The received fragments of a message, and whether it is text.
     fragments: Option<Box<(bool, BytesMut)>>,
-    /// Pongs, and the answer to a close. No more of them than the pace lets in.
+    /// Pongs, and the answer to a close. Bounded by the pace of inbound messages.
     replies: VecDeque<Bytes>,
     pace: Pace,
-    /// Why we close, before it is said.
+    /// Why the session closes, until the close frame is sent.
     closing: Option<Closing>,
-    /// Our close frame is out: nothing more is said, and nothing more is listened to.
+    /// The close frame is sent: nothing more is sent or read.
     last_word: bool,
-    /// Nothing more is expected.
+    /// No more input is expected.
     done: bool,
 }
 
 impl Drop for Talk {
-    /// However it ended: what still runs for it stops.
+    /// In every case: the session's tasks stop.
     fn drop(&mut self) {
         self.leave();
     }
 }
 
 impl Talk {
-    /// Greets.
+    /// Sends the greeting, and starts what the request asked for.
     pub fn begin(Opened { session, wanted }: Opened) -> Self {
         let begun = session.begin(wanted);
         let mut talk = Self {
@@ -101,12 +101,12 @@ impl Talk {
         talk
     }
 
-    /// Nothing more can be heard.
+    /// Records that the client can send nothing more.
     pub fn end(&mut self) {
         self.done = true;
     }
 
-    /// Whether nothing more is listened to.
+    /// Whether input is ignored.
     pub fn is_done(&self) -> bool {
         self.done
     }
@@ -116,20 +116,20 @@ impl Talk {
         self.done || self.has_no_time()
     }
 
-    /// Whether it is to end in any case.
+    /// Whether it has to end at once.
     pub fn has_no_time(&self) -> bool {
         self.session.subscriber.has_ended()
     }
 
-    /// What is left of the connection is cut soon.
+    /// Aborts the connection soon.
     pub fn leave(&self) {
         self.session.subscriber.closing();
     }
 
-    /// Hears what has arrived.
+    /// Handles received bytes.
     pub fn take(&mut self, chunk: &[u8]) {
         if self.meter.is_overflown() {
-            // Read and thrown away: a client that is stuck in writing would not read why we close.
+            // Discarded: a client that is blocked in writing would not read the close frame.
         } else if self.meter.admits(chunk) {
             self.inbound.extend_from_slice(chunk);
             self.read();
@@ -207,8 +207,8 @@ impl Talk {
         self.refuse(done);
     }
 
-    /// Says why something was not done; the broadcaster answers what was. Where it was too busy to hear of it, it and the session
-    /// do not agree any more about the topics, so the session ends, to be opened again.
+    /// Reports why a request failed; the broadcaster answers successful ones. If the broadcaster was too busy, it and
+    /// the session no longer agree about the topics, so the session closes, to be opened again.
     fn refuse(&mut self, done: Result<(), (Code, String)>) {
         let Err((code, detail)) = done else { return };
         self.session.error(code, &detail);
@@ -217,7 +217,7 @@ impl Talk {
         }
     }
 
-    /// Puts the fragments of a message together (RFC 6455, section 5.4). The codec checks their order.
+    /// Assembles the fragments of a message (RFC 6455, section 5.4). The codec checks their order.
     fn assemble(&mut self, item: Item) {
         let (bytes, last) = match item {
             Item::FirstText(bytes) => {
@@ -255,7 +255,7 @@ impl Talk {
         }
     }
 
-    /// Says why, after what already waits.
+    /// Closes after the queued messages; the first cause counts.
     fn close(&mut self, closing: Closing) {
         self.closing.get_or_insert(closing);
         self.session.subscriber.closing();

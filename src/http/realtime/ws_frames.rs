@@ -1,13 +1,13 @@
 //! Bounds inbound frames before anything buffers them.
 //!
 //! The WebSocket codec compares a frame's length with its maximum only when the whole frame has arrived, and collects
-//! it in memory until then: a client could announce a terabyte and keep sending. This reads the frame headers
-//! as they pass (RFC 6455, section 5.2) and stops at the first that announces too much.
+//! it in memory until then: a client could announce a terabyte and keep sending. This module reads the frame headers as
+//! they pass (RFC 6455, section 5.2) and stops at the first that announces too much.
 
 /// First byte, length, its longest extension and the mask.
 const HEADER_BYTES_MAX: usize = 2 + 8 + 4;
 
-/// Where in its frame the stream stands.
+/// The stream's position in its current frame.
 pub(in crate::http) struct Meter {
     max: u64,
     payload_left: u64,
@@ -17,7 +17,7 @@ pub(in crate::http) struct Meter {
 }
 
 impl Meter {
-    /// At the beginning of a frame, of which none may have more than `max` bytes.
+    /// Starts at the beginning of a frame. No frame may have more than `max` bytes.
     pub fn new(max: usize) -> Self {
         Self { max: max as u64, payload_left: 0, header: [0; HEADER_BYTES_MAX], header_len: 0, overflown: false }
     }
@@ -27,7 +27,7 @@ impl Meter {
         self.overflown
     }
 
-    /// Follows the stream; `false` at a frame that is too long.
+    /// Follows the stream; `false` from a frame that is too long on.
     pub fn admits(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() && !self.overflown {
             if self.payload_left > 0 {

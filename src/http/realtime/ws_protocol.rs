@@ -1,5 +1,5 @@
-//! What is said on a WebSocket: messages, close codes, and the rules of subscribing. Pure, and without actix. What the
-//! broadcaster says (events, `subscribed`, `authenticated`, snapshots) is written in `actors::realtime::wire`.
+//! The WebSocket protocol: messages, close codes, and the rules of subscriptions. No I/O, and without actix. The
+//! broadcaster's messages (events, `subscribed`, `authenticated`, snapshots) are in `actors::realtime::wire`.
 
 use crate::domain::limits::{INBOX_MARKED_MAX, SESSIONS_ACCEPTED_PER_SECOND_MAX, SUBSCRIPTIONS_PER_SESSION_MAX};
 use crate::domain::{Timestamp, UserId};
@@ -12,32 +12,32 @@ use std::time::{Duration, Instant};
 /// Messages (pings included) that a client may send in a second.
 pub const INBOUND_PER_SECOND_MAX: u32 = 30;
 
-/// Why a session ends, as the close code that says it. 1012 and 4000–4099 mean "come back, with jitter", 4400–4499
-/// mean "don't, until you have changed something".
+/// Why a session ends, as its close code. 1012 and 4000–4099 mean "reconnect, with jitter", 4400–4499 mean "do not
+/// reconnect until something has changed".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Closing {
-    /// Frames that are no WebSocket protocol.
+    /// Frames that violate the WebSocket protocol.
     Protocol = 1002,
     /// Text that is not UTF-8.
     NotText = 1007,
     /// A message past `WS_MESSAGE_BYTES_MAX`.
     TooLarge = 1009,
-    /// The server goes down.
+    /// The server is shutting down.
     Restart = 1012,
-    /// It read too slowly, or its pong did not come.
+    /// The client read too slowly, or its pong did not come.
     TooSlow = 4000,
     /// The user opened too many sessions; this was the oldest.
     SessionLimit = 4001,
-    /// A message that we don't understand, or too many of them.
+    /// An invalid message, or too many messages.
     BadMessage = 4400,
-    /// A token that is not valid, or not any more.
+    /// The token is invalid or has expired.
     Unauthenticated = 4401,
-    /// The login has ended: a log-out, a new password, a deleted account.
+    /// The login has ended: a logout, a new password, a deleted account.
     Revoked = 4403,
 }
 
 impl Closing {
-    /// For the close frame.
+    /// The text of the close frame.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
@@ -66,108 +66,108 @@ impl From<CloseCause> for Closing {
     }
 }
 
-/// From the client.
+/// A message from the client.
 #[derive(Deserialize, PartialEq, Eq, Debug)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Signs in, or prolongs it with a newer token.
+    /// Authenticates the session, or prolongs it with a newer token.
     Auth {
-        /// An access token.
+        /// An access token, without `Bearer`.
         token: String,
-        /// Topics to add in the same breath.
+        /// Topics to subscribe to as well.
         #[serde(default)]
         topics: Vec<String>,
-        /// The last id that the client has seen.
+        /// The id of the last event that the client has.
         #[serde(default)]
         since: Option<String>,
     },
-    /// Adds topics.
+    /// Subscribes to further topics.
     Subscribe {
-        /// `drop:{id}`, `creator:{id}`, `user:{own id}`.
+        /// Such as `drop:{id}`, `creator:{id}`, `user:{own id}`.
         topics: Vec<String>,
-        /// The last id that the client has seen.
+        /// The id of the last event that the client has.
         #[serde(default)]
         since: Option<String>,
     },
-    /// Removes topics.
+    /// Ends subscriptions to topics.
     Unsubscribe {
-        /// As above.
+        /// Names as in `subscribe`.
         topics: Vec<String>,
     },
-    /// Says that events have arrived: they leave the inbox.
+    /// Acknowledges events: they leave the inbox.
     Ack {
-        /// Of the events.
+        /// The ids of the events.
         ids: Vec<String>,
     },
-    /// Asks for a pong: browsers cannot send ping frames.
+    /// Requests a pong: browsers cannot send ping frames.
     Ping {},
 }
 
-/// To the client, besides events.
+/// A message to the client that is no event.
 #[derive(Serialize, PartialEq, Eq, Debug)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Reply<'a> {
     /// The session is open.
     Hello {
-        /// Names it in our logs.
+        /// The session's id in the server's log.
         session_id: String,
-        /// What time it is, for a countdown on a machine whose clock is wrong.
+        /// The server's time, for a countdown on a machine with a wrong clock.
         server_time: Timestamp,
-        /// How often we ping.
+        /// The interval of the server's pings.
         heartbeat_ms: u64,
-        /// How long to wait before coming back after a close that does not say.
+        /// How long to wait before reconnecting after a close without a time.
         reconnect: Reconnect,
     },
-    /// It still is that user's, with a newer token.
+    /// The session was prolonged with a newer token.
     Authenticated {
-        /// Whose.
+        /// The authenticated account's id.
         user_id: UserId,
-        /// Creators whose drops it hears without asking.
+        /// The number of followed creators whose events it gets.
         following: usize,
-        /// When the token ends.
+        /// When the token expires.
         expires_at: Timestamp,
     },
-    /// None of these waits in the inbox any more.
+    /// These entries have left the inbox.
     Acknowledged {
-        /// As they came.
+        /// The ids as the client sent them.
         ids: &'a [String],
     },
-    /// To a ping.
+    /// The answer to a ping.
     Pong,
-    /// Something was refused; where the session ends, a close frame follows.
+    /// A request was refused; if the session ends, a close frame follows.
     Error {
-        /// As in problems.
+        /// A code as in problems.
         code: &'static str,
-        /// For a person.
+        /// An explanation for people.
         detail: &'a str,
     },
 }
 
-/// A span to wait in, at a moment of the client's own choice.
+/// A range of waiting times; the client picks one at random.
 #[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reconnect {
-    /// At least so long.
+    /// The shortest wait, in milliseconds.
     pub min_ms: u64,
-    /// At most so long.
+    /// The longest wait, in milliseconds.
     pub max_ms: u64,
 }
 
 impl Reconnect {
-    /// For so many sessions: twice as long as it takes to let them all in again.
+    /// For this many sessions: twice as long as it takes to admit them all again.
     #[must_use]
     pub fn of(sessions: usize) -> Self {
         let spread_ms = (sessions as u64 * 2_000 / SESSIONS_ACCEPTED_PER_SECOND_MAX as u64).clamp(1_000, 60_000);
         Self { min_ms: 500, max_ms: 500 + spread_ms }
     }
 
-    /// One of the moments; `random` is any number.
+    /// A wait from the range; `random` is any number.
     #[must_use]
     pub fn draw(self, random: u64) -> u64 {
         self.min_ms + random % (self.max_ms - self.min_ms + 1)
     }
 }
 
-/// What a close frame says besides its code (at most 123 bytes, RFC 6455, section 5.5).
+/// The text of a close frame (at most 123 bytes, RFC 6455, section 5.5).
 #[must_use]
 pub fn close_reason(closing: Closing, retry_ms: u64) -> String {
     let reason = closing.reason();
@@ -177,7 +177,7 @@ pub fn close_reason(closing: Closing, retry_ms: u64) -> String {
     }
 }
 
-/// A text message as it goes to clients (RFC 6455, section 5.2): unmasked, in one frame.
+/// A text message to clients (RFC 6455, section 5.2): unmasked, in one frame.
 #[must_use]
 pub fn text_frame(json: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(json.len() + 10);
@@ -197,7 +197,7 @@ pub fn text_frame(json: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// Reads the id that a client comes back with.
+/// Parses the id that a client reconnects with.
 ///
 /// # Errors
 /// `validation_failed`.
@@ -208,7 +208,7 @@ pub fn since(text: Option<&str>) -> Result<Option<Offset>, (Code, String)> {
     text.map(read).transpose()
 }
 
-/// Reads the ids of events, 1 to `INBOX_MARKED_MAX`.
+/// Parses the ids of events, 1 to `INBOX_MARKED_MAX`.
 ///
 /// # Errors
 /// `validation_failed`.
@@ -220,10 +220,10 @@ pub fn event_ids(texts: &[String]) -> Result<Vec<Offset>, (Code, String)> {
     ids.map_err(|()| (Code::ValidationFailed, "ids are those of events".to_owned()))
 }
 
-/// Reads a message.
+/// Parses a client's message.
 ///
 /// # Errors
-/// What is wrong with it, in serde's words.
+/// The fault, in serde's words.
 pub fn parse(text: &str) -> Result<Request, (Code, String)> {
     serde_json::from_str(text).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => (Code::ValidationFailed, error.to_string()),
@@ -238,11 +238,11 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Adds topics, all or none; returns those that are new. One's own topic is heard without asking, so asking for
-    /// it changes nothing.
+    /// Adds topics, all or none; returns the new ones. A user's own topic comes with the account, so subscribing to it
+    /// changes nothing.
     ///
     /// # Errors
-    /// `unauthenticated` or `forbidden` for what is not public or another's, `validation_failed` for no topic or too many.
+    /// `unauthenticated` or `forbidden` for topics of other users, `validation_failed` for no topic or too many.
     pub fn add(&mut self, names: &[String], user: Option<UserId>) -> Result<Vec<Topic>, (Code, String)> {
         let mut new = HashSet::new();
         for topic in read(names)? {
@@ -267,7 +267,7 @@ impl Subscriptions {
         Ok(new.into_iter().collect())
     }
 
-    /// Removes topics; returns those that were there.
+    /// Removes topics; returns those that were subscribed.
     ///
     /// # Errors
     /// `validation_failed` for no topic.
@@ -278,7 +278,7 @@ impl Subscriptions {
 }
 
 fn read(names: &[String]) -> Result<Vec<Topic>, (Code, String)> {
-    // Longer lists could only repeat themselves.
+    // A longer list can only have repetitions.
     if names.len() > SUBSCRIPTIONS_PER_SESSION_MAX {
         return Err((Code::ValidationFailed, format!("at most {SUBSCRIPTIONS_PER_SESSION_MAX} topics at once")));
     }
@@ -291,20 +291,20 @@ fn read(names: &[String]) -> Result<Vec<Topic>, (Code, String)> {
     names.iter().map(topic).collect()
 }
 
-/// How fast a client may talk: so many messages in any second that begins with one.
+/// Limits a client's messages in each second.
 pub struct Pace {
     window_began: Instant,
     count: u32,
 }
 
 impl Pace {
-    /// From now on.
+    /// Starts a window at `now`.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self { window_began: now, count: 0 }
     }
 
-    /// Counts a message; `false` if it is one too many.
+    /// Counts a message; `false` if it exceeds the limit.
     pub fn admits(&mut self, now: Instant) -> bool {
         if now.duration_since(self.window_began) >= Duration::from_secs(1) {
             *self = Self::new(now);

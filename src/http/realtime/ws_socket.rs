@@ -1,8 +1,8 @@
-//! The socket of a WebSocket session, read and written without anything between.
+//! The socket of a WebSocket session, read and written directly.
 //!
-//! A session that has nothing to say has no buffer: what is read goes through one that all sessions of a thread share, a message
-//! alone is written from where all its listeners share it, and what was collected for one write is kept only
-//! where the socket did not take all of it.
+//! An idle session has no buffer: reads go through a buffer that all sessions of a thread share, a single message is
+//! written from its shared memory, and bytes collected for one write are kept only if the socket did not accept all of
+//! them.
 
 use super::handover::Opened;
 use super::ws::Talk;
@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// What is read at a time.
+/// Bytes of one read.
 const READ_BYTES: usize = 16 << 10;
 
 thread_local! {
@@ -24,32 +24,32 @@ thread_local! {
 
 /// A connection that has become a session. Ends when the session does.
 pub(in crate::http) struct Socket<T> {
-    /// Gone before the socket is, whose number it knows.
+    /// Dropped before the socket, because it knows the descriptor's number.
     _line: Option<Line>,
     io: T,
     talk: Talk,
-    /// What the socket did not take yet.
+    /// Bytes that the socket has not accepted yet.
     unsent: Bytes,
-    /// Everything is said.
+    /// Everything is sent: the socket closes.
     leaving: bool,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
-    /// Takes a socket over, of which `read` has been read already and to which `unsent` is still to be written.
+    /// Takes a socket over. `read` are bytes already received, `unsent` bytes still to be written.
     pub fn new(io: T, line: Option<Line>, opened: Opened, read: &[u8], unsent: Bytes) -> Self {
         let mut talk = Talk::begin(opened);
         talk.take(read);
         Self { _line: line, io, talk, unsent, leaving: false }
     }
 
-    /// Reads what has arrived.
+    /// Reads the received bytes.
     fn read(&mut self, context: &mut Context<'_>) {
         READ.with_borrow_mut(|buffer| {
             while !self.talk.is_done() {
                 let mut chunk = ReadBuf::new(buffer);
                 match Pin::new(&mut self.io).poll_read(context, &mut chunk) {
                     Poll::Ready(Ok(())) if !chunk.filled().is_empty() => self.talk.take(chunk.filled()),
-                    // The other side is gone.
+                    // The client has gone.
                     Poll::Ready(_) => self.talk.end(),
                     Poll::Pending => return,
                 }
@@ -57,7 +57,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         });
     }
 
-    /// Writes what there is to say; ready when that is all written.
+    /// Writes all queued messages; ready when everything is written.
     fn write(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         loop {
             while !self.unsent.is_empty() {
@@ -67,7 +67,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
                 }
                 self.unsent.advance(written);
             }
-            // What was written is let go of.
+            // Releases written bytes.
             self.unsent = Bytes::new();
             let Some(first) = self.talk.next(context) else {
                 return Pin::new(&mut self.io).poll_flush(context);
@@ -79,7 +79,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         }
     }
 
-    /// Writes as much as may wait together.
+    /// Writes as many messages at once as fit into the buffer.
     fn write_many(&mut self, context: &mut Context<'_>, begin: [Bytes; 2]) -> std::io::Result<()> {
         WRITE.with_borrow_mut(|together| {
             together.clear();

@@ -25,34 +25,34 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`). It ends the sessions of clients that vanished
-/// without a word, also those that a full socket has frozen.
+/// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`), in milliseconds. It ends sessions of vanished
+/// clients, even those that a full socket has blocked.
 const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
-/// What a connection past a bound hears where it can be told without TLS.
+/// The answer to a connection past a bound, without TLS.
 const REFUSED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 5\r\nconnection: close\r\n\r\n";
-/// The name of HTTP/2 among the protocols of TLS (ALPN).
+/// The name of HTTP/2 in TLS (ALPN).
 pub const HTTP_2: &[u8] = b"h2";
 
-/// Lets connections in, and watches over them.
+/// Admits connections and watches over them.
 #[derive(Clone)]
 pub struct Door {
-    /// Those that are in.
+    /// The counts and bounds of connections.
     pub connections: Connections,
-    /// For the head of a request, and for the handshake of TLS.
+    /// Time limit of a request's head, and of the TLS handshake.
     pub head_timeout: Duration,
-    /// How long a connection may wait for its next request.
+    /// How long an idle connection waits for its next request.
     pub keep_alive: Duration,
     /// When the watch ends a connection.
     pub timeouts: Timeouts,
-    /// Keeps the watch going.
+    /// Supervises the watch.
     pub keep: KeepTask,
-    /// Told once the server stops.
+    /// Signals that the server stops.
     pub stopping: GracefulShutdownSignal,
 }
 
 impl Door {
-    /// A socket that may stay.
+    /// An admitted socket; `None` if it was refused.
     fn open(&self, io: TcpStream, encrypted: bool) -> Option<Socket> {
         let peer = io.peer_addr().ok();
         let admission = match self.connections.admit(peer.map(|peer| peer.ip())) {
@@ -69,33 +69,33 @@ impl Door {
     }
 }
 
-/// Says why, where that takes no waiting, and closes.
+/// Sends the refusal, if that is possible without waiting, and closes.
 fn refuse(io: &TcpStream, refusal: Refusal, encrypted: bool) {
     tracing::debug!(?refusal, "a connection was refused");
     if !encrypted {
-        // What it has sent already is read: a socket that closes over it would take the answer back.
+        // Reads the request first: closing a socket with unread data would discard the answer.
         let _ = recv(io, [0; 4 << 10].as_mut_slice(), RecvFlags::DONTWAIT);
         let _ = send(io, REFUSED, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
     let _ = shutdown(io, Shutdown::Write);
 }
 
-/// A socket that cannot be tuned still works, so this fails in silence: it is gone, most likely.
+/// An untuned socket still works, so errors are ignored: most likely it is gone.
 fn tune(socket: &TcpStream) {
-    // Answers and events are written whole: waiting for more to send would only delay them.
+    // Answers and events are written whole: waiting for more bytes would only delay them.
     let _ = socket.set_nodelay(true);
     #[cfg(target_os = "linux")]
     let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, UNACKNOWLEDGED_MS_MAX);
 }
 
-/// What HTTP/1.1 is served by: a socket, its protocol, and the other side's address.
+/// The input of the HTTP/1.1 service: a socket, its protocol, and the client's address.
 pub type Http1<T> = (T, Protocol, Option<SocketAddr>);
 
-/// HTTP/1.1 without encryption.
+/// Serves HTTP/1.1 without encryption.
 pub struct Plain<H> {
-    /// Who gets in.
+    /// Admits the connections.
     pub door: Door,
-    /// What serves HTTP/1.1.
+    /// The HTTP/1.1 service.
     pub http1: H,
 }
 
@@ -117,7 +117,7 @@ where
     }
 }
 
-/// See [`Plain`].
+/// The service of [`Plain`].
 pub struct PlainService<H> {
     door: Door,
     http1: H,
@@ -149,13 +149,13 @@ where
 
 /// HTTP/1.1 and HTTP/2 over TLS: the client chooses (ALPN).
 pub struct Encrypted<H, A> {
-    /// Who gets in.
+    /// Admits the connections.
     pub door: Door,
-    /// Certificate and protocols.
+    /// Has the certificate and the protocols.
     pub acceptor: TlsAcceptor,
-    /// What serves HTTP/1.1.
+    /// The HTTP/1.1 service.
     pub http1: H,
-    /// What answers the requests of HTTP/2.
+    /// The application for HTTP/2 requests.
     pub app: A,
 }
 
@@ -187,7 +187,7 @@ where
     }
 }
 
-/// See [`Encrypted`].
+/// The service of [`Encrypted`].
 pub struct EncryptedService<H, S> {
     door: Door,
     acceptor: TlsAcceptor,
@@ -227,7 +227,7 @@ where
             let Door { head_timeout, keep_alive, timeouts, stopping, .. } = door;
             let settings = http2::Settings { head_timeout, keep_alive, timeouts };
             let stopping = async move { stopping.notified().await };
-            // Boxed: a connection of HTTP/1.1 does not pay for its size.
+            // Boxed, so that an HTTP/1.1 connection's task is smaller.
             Box::pin(http2::serve(stream, (connection, peer), app, settings, stopping)).await;
             Ok(())
         })

@@ -1,7 +1,8 @@
-//! How many connections there may be: in all, of those that may send requests, and of one client address.
+//! Bounds on connections: on all, on those that may send requests, and on those of one client address.
 //!
-//! The bound follows from the limit of open files, so that files, the database and the journal never lack a descriptor because of a crowd.
-//! A connection past a bound is refused at once. Counting costs an atomic step and, where addresses are bounded, a map's; once a connection, never a request.
+//! The bounds follow from the limit of open files, so that a crowd never takes the descriptors of files, the database
+//! or the journal. A connection past a bound is refused at once. Counting costs an atomic step and, if addresses are
+//! bounded, a map access; once a connection, never a request.
 
 use super::metrics::{ConnectionMetrics, Refusal};
 use crate::domain::limits::{
@@ -16,19 +17,20 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// How many connections there may be.
+/// The bounds on connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionBounds {
-    /// In all, real-time sessions over WebSocket included.
+    /// All connections, WebSocket sessions included.
     pub open_max: usize,
     /// Of these, connections that may send requests.
     pub requests_max: usize,
-    /// Of one client address; no bound if absent.
+    /// Connections of one client address; no bound if absent.
     pub per_address_max: Option<NonZeroUsize>,
 }
 
 impl ConnectionBounds {
-    /// What a process may have that may open so many files. `descriptors` is how many one connection takes. `None` if that leaves fewer than [`CONNECTIONS_MIN`].
+    /// The bounds for a process with this limit of open files. `descriptors` is the number that one connection takes.
+    /// `None` if there would be fewer than [`CONNECTIONS_MIN`] connections.
     #[must_use]
     pub fn of(open_files: u64, descriptors: usize, per_address_max: Option<NonZeroUsize>) -> Option<Self> {
         let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
@@ -39,14 +41,15 @@ impl ConnectionBounds {
         (open_max >= CONNECTIONS_MIN).then_some(Self { open_max, requests_max, per_address_max })
     }
 
-    /// What one of so many workers may have accepted, refused ones included: the server stops accepting there.
+    /// Connections that one of this many workers may have accepted, refused ones included: the server stops accepting
+    /// there.
     #[must_use]
     pub fn accepted_per_worker_max(&self, workers: usize) -> usize {
         (self.requests_max + self.open_max / 8).div_ceil(workers.max(1))
     }
 }
 
-/// The connections of a server. Cheap to clone.
+/// The counts of a server's connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Connections(Arc<State>);
 
@@ -56,7 +59,7 @@ struct State {
     open: AtomicUsize,
     requesting: AtomicUsize,
     by_address: DashMap<u128, usize>,
-    /// Bytes of large answers that wait for their clients.
+    /// Bytes of large answers that clients have not read yet.
     unsent: AtomicUsize,
     arriving: AtomicUsize,
     metrics: ConnectionMetrics,
@@ -69,7 +72,7 @@ impl fmt::Debug for Connections {
 }
 
 impl Connections {
-    /// None yet. The addresses of `proxies` are not bounded: behind each is a crowd.
+    /// Starts without connections. The addresses of `proxies` are not bounded: each has a crowd behind it.
     #[must_use]
     pub fn new(bounds: ConnectionBounds, proxies: TrustedProxies) -> Self {
         Self(Arc::new(State {
@@ -84,19 +87,19 @@ impl Connections {
         }))
     }
 
-    /// How many there may be.
+    /// The bounds of this server.
     #[must_use]
     pub fn bounds(&self) -> ConnectionBounds {
         self.0.bounds
     }
 
-    /// What is counted.
+    /// The connection metrics.
     #[must_use]
     pub fn metrics(&self) -> &ConnectionMetrics {
         &self.0.metrics
     }
 
-    /// Shows the counters.
+    /// Adds the metrics to a registry.
     ///
     /// # Errors
     /// If the registry has metrics of the same name.
@@ -104,10 +107,10 @@ impl Connections {
         self.0.metrics.register(registry)
     }
 
-    /// Lets a new connection in.
+    /// Admits a new connection.
     ///
     /// # Errors
-    /// The bound that it is past. It is counted as refused.
+    /// The bound that is reached. The connection is counted as refused.
     pub fn admit(&self, peer: Option<IpAddr>) -> Result<Admission, Refusal> {
         let admitted = self.try_admit(peer);
         if let Err(refusal) = admitted {
@@ -143,7 +146,7 @@ impl Connections {
         Ok(Admission { connections: self.clone(), address, requesting, open })
     }
 
-    /// Takes room for an answer that waits for its client. Whether there was some.
+    /// Reserves room for an answer that waits for its client. Returns whether there was room.
     pub(super) fn take_unsent(&self, bytes: usize) -> bool {
         let taken = take(&self.0.unsent, bytes, UNSENT_BYTES_MAX);
         if taken {
@@ -157,7 +160,8 @@ impl Connections {
         self.0.metrics.unsent_bytes.sub(signed(bytes));
     }
 
-    /// Takes room for a part of a body whose rest is still to come. Whether there was some; where not, it is counted as refused.
+    /// Reserves room for a part of a body that is not complete. Returns whether there was room; if not, it counts as
+    /// refused.
     pub(super) fn take_arriving(&self, bytes: usize) -> bool {
         let taken = take(&self.0.arriving, bytes, ARRIVING_BYTES_MAX);
         if taken {
@@ -173,7 +177,7 @@ impl Connections {
         self.0.metrics.arriving_bytes.sub(signed(bytes));
     }
 
-    /// Whether more than half of the room for unsent answers is taken.
+    /// Whether more than half of the room for unsent answers is used.
     pub(super) fn is_crowded(&self) -> bool {
         self.0.unsent.load(Ordering::Relaxed) > UNSENT_BYTES_MAX / 2
     }
@@ -183,7 +187,7 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Adds to a count that has a bound. Whether it stays within.
+/// Adds to a bounded count. Returns whether it stays within the bound.
 pub(super) fn take(count: &AtomicUsize, more: usize, max: usize) -> bool {
     let within = |now: usize| now.checked_add(more).filter(|sum| *sum <= max);
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
@@ -193,7 +197,7 @@ pub(super) fn give_back(count: &AtomicUsize, less: usize) {
     count.fetch_sub(less, Ordering::Relaxed);
 }
 
-/// A connection's place among those that there may be, until it is given back or dropped.
+/// A connection's slot, until it is freed or dropped.
 #[derive(Debug)]
 pub struct Admission {
     connections: Connections,
@@ -203,19 +207,19 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Whose connections it is one of.
+    /// The counts that the slot belongs to.
     pub(super) fn connections(&self) -> &Connections {
         &self.connections
     }
 
-    /// The connection has become a session: it sends no requests any more.
+    /// Frees the slot among requests: the connection has become a session and sends no more.
     pub(super) fn leave_requests(&self) {
         if self.requesting.swap(false, Ordering::Relaxed) {
             give_back(&self.connections.0.requesting, 1);
         }
     }
 
-    /// The connection is closed.
+    /// Frees the slot: the connection is closed.
     pub(super) fn leave(&self) {
         self.leave_requests();
         if !self.open.swap(false, Ordering::Relaxed) {

@@ -1,7 +1,7 @@
-//! Request bodies that arrive slowly: what has come of them counts until they are whole or given up.
+//! Request bodies that arrive slowly: their received bytes are counted until they are complete or given up.
 //!
-//! A body that comes with its head, as most do, takes no room. Where many wait for their rest, a body that needs more room is refused, so that
-//! slow uploads take bounded memory however many connections there are.
+//! A body that arrives with its head, as most do, is not counted. If many bodies are incomplete, one that needs more
+//! room is refused, so that slow uploads take bounded memory on any number of connections.
 
 use super::connection::Connection;
 use crate::http::transport::liveness;
@@ -9,26 +9,26 @@ use crate::service::{Code, Failure};
 use actix_web::HttpRequest;
 use std::sync::Arc;
 
-/// Seconds after which a client may send again what had no room.
+/// Seconds after which a client may retry a refused body.
 const RETRY_AFTER_S: u32 = 5;
 
-/// The room that one body takes while its rest is still to come.
+/// The room of one incomplete body.
 pub struct ArrivingRoom {
     connection: Option<Arc<Connection>>,
     bytes: usize,
 }
 
 impl ArrivingRoom {
-    /// None yet.
+    /// Starts without reserved bytes.
     #[must_use]
     pub fn of(request: &HttpRequest) -> Self {
         Self { connection: liveness::connection(request), bytes: 0 }
     }
 
-    /// Makes it at least `bytes`.
+    /// Reserves room until it is at least `bytes`.
     ///
     /// # Errors
-    /// `overloaded` where there is not so much.
+    /// `overloaded` if there is not enough.
     pub fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
         let more = bytes.saturating_sub(self.bytes);
         let Some(connection) = self.connection.as_deref().filter(|_| more > 0) else { return Ok(()) };

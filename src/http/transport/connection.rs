@@ -1,8 +1,8 @@
-//! One connection, as everything beside its own task knows it: its place, what it is doing, how fast it takes what is sent, and a way to end it.
+//! One connection, as seen from outside its task: its slot, its activity, its sending rate, and a way to abort it.
 //!
-//! The task owns the socket, and outside of it only the number of its descriptor is known. `pidfd_getfd` (Linux 5.6) makes a
-//! descriptor of our own from that number at the moment it is needed, so that sessions cost one descriptor and not two. Where
-//! that is not allowed, each connection keeps a duplicate from its beginning.
+//! The task owns the socket; outside of it only the descriptor's number is known. `pidfd_getfd` (Linux 5.6) makes a
+//! second descriptor from that number when it is needed, so that sessions cost one descriptor and not two. If that is
+//! not allowed, each connection keeps a duplicate from the start.
 
 use super::admission::{Admission, Connections, give_back, take};
 use crate::domain::limits::UNSENT_BYTES_PER_CONNECTION_MAX;
@@ -15,33 +15,33 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Bytes of what is sent and not acknowledged, for a session; the kernel doubles it for its own needs. By itself it would let
-/// this grow to megabytes for a client that does not read, and the session's own bound would come long after.
+/// Bytes sent and not acknowledged, for a session; the kernel doubles it for its own needs. Without it the kernel would
+/// buffer megabytes for a client that does not read, and the session's own bound would take effect much later.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 
-/// Its socket, and each request that is being answered, keep it alive. Only the connection's own worker writes its fields, so they are
-/// loaded and stored without a locked instruction; they are atomic because others may hold a weak reference.
+/// Kept alive by the socket and by each running request. Only the connection's own worker writes its fields, so they
+/// are loaded and stored without a locked instruction; they are atomic because others may hold a weak reference.
 pub struct Connection {
     handle: Handle,
     admission: Admission,
-    /// Its requests that are being answered.
+    /// Running requests.
     requests: AtomicU32,
-    /// The round (of its worker's watch) in which it last had a request.
+    /// The round of its worker's watch in which it last had a request.
     busy_round: AtomicU32,
-    /// A session has the socket, and clocks of its own.
+    /// A session has the socket, and checks its own timeouts.
     left_http: AtomicBool,
-    /// Its socket is closed, or about to be: the descriptor's number may belong to another one.
+    /// The socket is closed, or about to be: the descriptor's number may belong to another one.
     closed: AtomicBool,
-    /// It carries an event stream, which is slow by nature and has bounds of its own.
+    /// It has an event stream, which is slow by nature and has bounds of its own.
     streams_events: AtomicBool,
-    /// Bytes that the socket took.
+    /// Bytes that the socket has accepted.
     taken: AtomicU64,
-    /// The socket did not take what was written last.
+    /// The socket did not accept the last write.
     is_blocked: AtomicBool,
-    /// How many rounds in a row found it blocked, and `taken` at the first of them.
+    /// In how many rounds in a row it was blocked, and `taken` in the first of them.
     blocked_rounds: AtomicU32,
     taken_when_blocked: AtomicU64,
-    /// Bytes of large answers that wait for it.
+    /// Bytes of large answers that wait for its client.
     unsent: AtomicUsize,
 }
 
@@ -50,15 +50,15 @@ enum Handle {
     Duplicate(OwnedFd),
 }
 
-/// Descriptors that one connection takes here.
+/// Descriptors that one connection takes on this system.
 #[must_use]
 pub fn descriptors_per_connection() -> usize {
-    // Any descriptor tells; this process has its standard output, or another in its place.
+    // Any descriptor will do; 1 is standard output, or its replacement.
     if borrowed(1).is_ok() { 1 } else { 2 }
 }
 
-/// A descriptor of our own for the socket of that number. Whoever asks runs on the connection's own thread, where the
-/// connection cannot close in between.
+/// A new descriptor for the socket of that number. The caller runs on the connection's own thread, where the connection
+/// cannot close in between.
 fn borrowed(number: RawFd) -> rustix::io::Result<OwnedFd> {
     static OURSELVES: OnceLock<OwnedFd> = OnceLock::new();
     let ourselves = match OURSELVES.get() {
@@ -78,7 +78,7 @@ impl AbortHandle for Connection {
 }
 
 impl Connection {
-    /// A new connection. `None` if its descriptor cannot be duplicated where that is needed.
+    /// A new connection. `None` if its descriptor has to be duplicated and cannot be.
     #[must_use]
     pub fn new(socket: &TcpStream, admission: Admission, round: u32) -> Option<Self> {
         static BY_NUMBER: OnceLock<bool> = OnceLock::new();
@@ -108,12 +108,12 @@ impl Connection {
         }
     }
 
-    /// Ends it. Whether it has ended: where no descriptor is left it has not, and should be tried again.
+    /// Aborts the connection. Returns whether that worked: without a free descriptor it did not, and should be retried.
     pub fn abort(&self) -> bool {
         if self.closed.load(Ordering::Relaxed) {
             return true;
         }
-        // A socket that is not connected any more has ended, too.
+        // A socket that is no longer connected has ended, too.
         match &self.handle {
             Handle::Number(number) => borrowed(*number).map(|socket| shutdown(socket, Shutdown::Both)).is_ok(),
             Handle::Duplicate(socket) => {
@@ -123,15 +123,15 @@ impl Connection {
         }
     }
 
-    /// Whose connections it is one of.
+    /// The counts that the connection belongs to.
     #[must_use]
     pub fn connections(&self) -> &Connections {
         self.admission.connections()
     }
 
-    /// Little may wait in its socket from now on.
+    /// Limits the socket's send buffer from now on.
     pub fn bound_sending(&self) {
-        // One that cannot be bounded still works.
+        // An unlimited socket still works.
         let _ = match &self.handle {
             Handle::Number(number) => {
                 borrowed(*number).and_then(|socket| sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER_BYTES))
@@ -140,60 +140,61 @@ impl Connection {
         };
     }
 
-    /// Its socket closes.
+    /// Records that the socket is about to close.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.admission.leave();
     }
 
-    /// From now on a session decides how long it lives.
+    /// Records that a session has the socket: it checks its own timeouts.
     pub fn leave_http(&self) {
         self.left_http.store(true, Ordering::Relaxed);
         self.admission.leave_requests();
     }
 
-    /// Whether a session has its socket.
+    /// Whether a session has the socket.
     #[must_use]
     pub fn has_left_http(&self) -> bool {
         self.left_http.load(Ordering::Relaxed)
     }
 
-    /// A request's head is there.
+    /// Records a request whose head has arrived.
     pub fn begin_request(&self) {
         self.requests.store(self.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// The request's answer is handed over whole, or given up.
+    /// Records the end of a request: its answer is handed over, or given up.
     pub fn end_request(&self, round: u32) {
         self.requests.store(self.requests.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
         self.busy_round.store(round, Ordering::Relaxed);
         self.streams_events.store(false, Ordering::Relaxed);
     }
 
-    /// Its answer is an event stream.
+    /// Records that the answer is an event stream.
     pub fn stream_events(&self) {
         self.streams_events.store(true, Ordering::Relaxed);
     }
 
-    /// Rounds since it last had a request; 0 while it has one.
+    /// Rounds since the last request; 0 during one.
     #[must_use]
     pub fn idle_rounds(&self, round: u32) -> u32 {
         let idle = self.requests.load(Ordering::Relaxed) == 0;
         if idle { round.wrapping_sub(self.busy_round.load(Ordering::Relaxed)) } else { 0 }
     }
 
-    /// The socket took so many bytes.
+    /// Records bytes that the socket has accepted.
     pub fn took(&self, bytes: usize) {
         self.taken.store(self.taken.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
         self.is_blocked.store(false, Ordering::Relaxed);
     }
 
-    /// The socket took nothing: its client does not read, or not fast enough.
+    /// Records a write that the socket did not accept: the client reads too slowly, or not at all.
     pub fn blocked(&self) {
         self.is_blocked.store(true, Ordering::Relaxed);
     }
 
-    /// Looks once a round whether it is blocked. After `rounds` such looks in a row, how many bytes it took meanwhile; then counting begins anew.
+    /// Checks once a round whether the socket is blocked. After `rounds` blocked rounds in a row it returns the bytes
+    /// accepted meanwhile, and starts counting anew.
     #[must_use]
     pub fn taken_while_blocked(&self, rounds: u32) -> Option<u64> {
         let taken = self.taken.load(Ordering::Relaxed);
@@ -211,7 +212,8 @@ impl Connection {
         over.then(|| taken - since)
     }
 
-    /// Takes room for a large answer. Whether there was some: one answer alone always has it, as far as the server has.
+    /// Reserves room for a large answer. Returns whether there was room: a single answer has it always, within the
+    /// server's bound.
     #[must_use]
     pub fn take_unsent(&self, bytes: usize) -> bool {
         let alone = self.unsent.load(Ordering::Relaxed) == 0;
@@ -224,7 +226,7 @@ impl Connection {
         taken
     }
 
-    /// Gives it back.
+    /// Frees room that [`Self::take_unsent`] reserved.
     pub fn give_back_unsent(&self, bytes: usize) {
         give_back(&self.unsent, bytes);
         self.connections().give_back_unsent(bytes);
@@ -239,7 +241,7 @@ pub(super) mod tests {
     use std::io::Read;
     use std::net::{TcpListener, TcpStream as Socket};
 
-    /// A connection, its other end, and its own socket.
+    /// A connection, the client's socket, and its own socket.
     pub fn connected(by_number: bool) -> (Connection, Socket, Socket) {
         let bounds = ConnectionBounds { open_max: 10, requests_max: 10, per_address_max: None };
         let admission = Connections::new(bounds, "".parse().unwrap()).admit(None).unwrap();

@@ -1,7 +1,8 @@
-//! HTTP/2 (RFC 9113), over the `h2` crate: one connection, its requests side by side, all of it bounded.
+//! HTTP/2 (RFC 9113), over the `h2` crate: concurrent requests on one connection, with bounds on everything.
 //!
-//! The requests of a connection are polled within its own task, so that all of them end with it. A client that cancels a request takes its
-//! handler with it, and one that cancels more than it lets be answered is sent away (rapid reset). See docs/adr/0020.
+//! The requests of a connection are polled in its own task, so that all of them end with it. A client that cancels a
+//! request cancels its handler, and a client that cancels more requests than it lets complete is disconnected (rapid
+//! reset). See docs/adr/0020.
 
 pub(super) mod settings;
 mod shared;
@@ -32,23 +33,23 @@ use stream::End;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Bytes of a body that may be on their way before the application has read any: the largest body, and enough more to see that it is too large.
+/// Bytes of a body received before the application reads: the largest body, and enough more to notice a larger one.
 const STREAM_WINDOW_BYTES: u32 = PRODUCT_BODY_BYTES_MAX as u32 + (64 << 10);
-/// The same over all requests of a connection. What handlers hold counts until they are done with it.
+/// The same over all requests of a connection. Bytes count until their handlers release them.
 const CONNECTION_WINDOW_BYTES: u32 = 2 * STREAM_WINDOW_BYTES;
-/// Bytes of one answer that wait in the connection's queue. The rest stays with the answer.
+/// Bytes of one answer in the connection's queue. The rest stays with the answer.
 const SEND_QUEUE_BYTES: usize = 64 << 10;
-/// Streams that the client reset before we looked at them: more at once is an attack (CVE-2023-44487).
+/// Streams that the client reset before they were accepted: more at once is an attack (CVE-2023-44487).
 const RESET_BEFORE_ACCEPTED_MAX: usize = 20;
-/// Streams that we reset for the client's errors, over the life of a connection (CVE-2024-24549 and the like).
+/// Streams reset by the server for the client's errors, over the life of a connection (CVE-2024-24549 and the like).
 const RESET_FOR_ERRORS_MAX: usize = 1_024;
-/// Streams that were reset here and are remembered for a moment, as frames for them may be on their way.
+/// Streams reset by the server that are remembered for a moment, because frames for them may be on their way.
 const RESET_REMEMBERED_MAX: usize = 50;
-/// Requests that a client may cancel beyond those that were answered.
+/// Requests that a client may cancel beyond those that completed.
 const CANCELLED_MAX: u64 = STREAMS_PER_CONNECTION_MAX as u64;
 
-/// Bounds of the protocol. Of a header block that goes on in CONTINUATION frames, h2 derives how many there may be from the size of the list
-/// and of a frame (CVE-2024-27316).
+/// The protocol's bounds. h2 derives the number of CONTINUATION frames of a header block from the size of the list and
+/// of a frame (CVE-2024-27316).
 fn protocol() -> Builder {
     let mut builder = Builder::new();
     builder
@@ -63,7 +64,7 @@ fn protocol() -> Builder {
     builder
 }
 
-/// Serves one connection until it ends. `stopping`: from when on no new request is taken.
+/// Serves one connection until it ends. No new request is accepted after `stopping`.
 pub(super) async fn serve<T, S, B>(
     io: T,
     (connection, peer): (Arc<Connection>, Option<SocketAddr>),
@@ -82,13 +83,13 @@ pub(super) async fn serve<T, S, B>(
     session.run(&shared, stopping).await;
 }
 
-/// A connection that is established.
+/// An established connection.
 struct Session<T> {
     protocol: server::Connection<T, Bytes>,
     requests: FuturesUnordered<LocalBoxFuture<'static, End>>,
-    /// How many requests the client may cancel yet.
+    /// Requests that the client may still cancel.
     balance: u64,
-    /// No more requests are taken.
+    /// No more requests are accepted.
     closing: bool,
 }
 
@@ -126,13 +127,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
         }
     }
 
-    /// Takes no more requests; the connection ends with the last answer.
+    /// Accepts no more requests; the connection ends with the last answer.
     fn close(&mut self) {
         self.closing = true;
         self.protocol.graceful_shutdown();
     }
 
-    /// Whether the connection goes on after a request ended like this.
+    /// Whether the connection continues after a request that ended like this.
     fn goes_on<S>(&mut self, end: End, shared: &Shared<S>) -> bool {
         let metrics = shared.connection.connections().metrics();
         match end {
@@ -158,7 +159,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Session<T> {
     }
 }
 
-/// The next request, while there may be one more; in any case reads and writes what there is. `None` at the connection's end.
+/// The next request, if one more may run; in any case drives the connection's reads and writes. `None` at the
+/// connection's end.
 async fn next<T>(protocol: &mut server::Connection<T, Bytes>, running: usize) -> Option<Incoming>
 where
     T: AsyncRead + AsyncWrite + Unpin,

@@ -1,7 +1,7 @@
-//! What requests and sessions know of the connection that they came by: that it is busy, and how to end it.
+//! What requests and sessions know about their connection: that it is busy, and how to abort it.
 //!
-//! A client that does not read freezes the task that writes to it (actix-web#2441), so a session that has waited long enough ends its connection
-//! from outside.
+//! A client that does not read blocks the task that writes to it (actix-web#2441), so a session past its timeout aborts
+//! its connection from outside.
 
 use crate::http::transport::connection::Connection;
 use crate::http::transport::watch;
@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-/// The connection of a request: HTTP/1 keeps it beside the connection, HTTP/2 in the request.
+/// The connection of a request: HTTP/1 stores it with the connection, HTTP/2 in the request.
 pub fn connection(request: &HttpRequest) -> Option<Arc<Connection>> {
     match request.conn_data::<Arc<Connection>>() {
         Some(connection) => Some(Arc::clone(connection)),
@@ -23,27 +23,27 @@ pub fn connection(request: &HttpRequest) -> Option<Arc<Connection>> {
     }
 }
 
-/// Keeps a connection's abort_handle alive beside a socket that leaves HTTP.
+/// Keeps a connection's abort handle alive while its socket has left HTTP.
 pub struct Line(Arc<Connection>);
 
 impl Line {
-    /// Of the connection that a request came by.
+    /// The connection of a request.
     #[must_use]
     pub fn of(request: &Request) -> Option<Self> {
         request.conn_data::<Arc<Connection>>().map(|connection| Self(Arc::clone(connection)))
     }
 
-    /// From now on a session decides how long it lives.
+    /// Records that a session has the socket: it checks its own timeouts.
     pub fn left_http(&self) {
         self.0.leave_http();
     }
 }
 
-/// A request that is being answered: its connection is not idle.
+/// A running request: its connection is not idle.
 pub struct Attended(Option<Arc<Connection>>);
 
 impl Attended {
-    /// From the request's head on.
+    /// Starts at the request's head.
     pub fn of(request: &HttpRequest) -> Self {
         let connection = connection(request);
         if let Some(connection) = &connection {
@@ -52,7 +52,7 @@ impl Attended {
         Self(connection)
     }
 
-    /// Until the last of its answer is handed over.
+    /// Ends when the last byte of the answer is handed over.
     pub fn until_sent<B>(self, body: B) -> Body<B> {
         Body { body, _attended: self }
     }
@@ -68,7 +68,7 @@ impl Drop for Attended {
 }
 
 pin_project! {
-    /// An answer's body, and the request that it answers.
+    /// An answer's body, with its request.
     pub struct Body<B> {
         #[pin]
         body: B,
@@ -93,7 +93,7 @@ impl<B: MessageBody> MessageBody for Body<B> {
     }
 }
 
-/// The abort_handle of a request's connection, which becomes a session's: from now on little waits in its socket.
+/// The abort handle of a connection that becomes a session's. Also limits the socket's send buffer.
 #[must_use]
 pub fn of(request: &HttpRequest) -> Option<Weak<dyn AbortHandle>> {
     let connection = connection(request)?;

@@ -1,39 +1,39 @@
-//! What `/metrics` says about connections.
+//! Metrics of connections.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Why a connection was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// The server has as many connections as it may.
+    /// The server has reached its bound on connections.
     Full,
-    /// Its address has as many as one address may.
+    /// The client's address has reached its bound.
     Address,
 }
 
-/// Why a connection, or a stream of one, was ended before its client or its answer did.
+/// Why the server aborted a connection, or one of its streams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Abort {
     /// It had no request for too long.
     Idle,
-    /// It took less of its answer than [`SEND_BYTES_PER_SECOND_MIN`](crate::domain::limits::SEND_BYTES_PER_SECOND_MIN).
+    /// It read less of its answer than [`SEND_BYTES_PER_SECOND_MIN`](crate::domain::limits::SEND_BYTES_PER_SECOND_MIN).
     Slow,
-    /// One HTTP/2 stream did; its connection goes on.
+    /// One HTTP/2 stream was too slow; its connection goes on.
     SlowStream,
-    /// It cancelled more HTTP/2 requests than it let be answered.
+    /// It cancelled more HTTP/2 requests than it let complete.
     Resets,
 }
 
-/// The counters. Cheap to clone.
+/// The counters and gauges. Cheap to clone.
 #[derive(Clone)]
 pub struct ConnectionMetrics {
     /// Connections that are open.
     pub open: IntGauge,
-    /// Bytes of large answers that clients have not taken yet.
+    /// Bytes of large answers that clients have not read yet.
     pub unsent_bytes: IntGauge,
     /// Large answers that were refused for lack of room.
     pub answers_refused: IntCounter,
-    /// Bytes of request bodies that have arrived in part.
+    /// Bytes of incomplete request bodies.
     pub arriving_bytes: IntGauge,
     /// Requests that were refused because their bodies had no room.
     pub bodies_refused: IntCounter,
@@ -69,7 +69,7 @@ impl Default for ConnectionMetrics {
                 "Connections (or HTTP/2 streams) that the server ended before their answer did, by reason.",
             ),
         };
-        // Shown from the beginning, so that a rate can be computed from the first one on.
+        // Exported from the start, so that rates have a first value.
         [Refusal::Full, Refusal::Address].into_iter().for_each(|reason| metrics.refused(reason).inc_by(0));
         let aborts = [Abort::Idle, Abort::Slow, Abort::SlowStream, Abort::Resets];
         aborts.into_iter().for_each(|reason| metrics.aborted(reason).inc_by(0));

@@ -1,4 +1,4 @@
-//! The server's sockets. Connections: which get in, how much they may hold, how slow they may be; TLS and HTTP/2.
+//! The server's sockets: admission, memory and timeouts of connections, TLS and HTTP/2.
 
 pub mod accept;
 pub mod admission;

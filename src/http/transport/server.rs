@@ -1,4 +1,4 @@
-//! The sockets: how many, how patient, and how a dead one is noticed.
+//! Builds the server on its socket.
 
 use crate::http::middleware::{cors, trace};
 use crate::http::realtime::upgrade::Application;
@@ -28,35 +28,35 @@ use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Connections that the kernel holds until they are accepted: a crowd arrives within one second.
+/// Connections that the kernel queues until they are accepted: a crowd arrives within one second.
 const BACKLOG: i32 = 4_096;
 
-/// What the server needs to know besides its services.
+/// The server's options besides its services.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// Threads; the machine's cores if absent.
+    /// Number of HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
-    /// What connections are encrypted with, see [`super::tls`]; plain HTTP if absent.
+    /// The TLS configuration, see [`super::tls`]; plain HTTP if absent.
     pub tls: Option<rustls::ServerConfig>,
-    /// For the head of a request, counted from the connection's beginning, or from where `keep_alive` ends. For a body, see
-    /// [`super::sizes`].
+    /// Time limit of a request's head, from the start of the connection, or from the end of `keep_alive`. For bodies,
+    /// see [`super::sizes`].
     pub head_timeout: Duration,
-    /// How long a connection may wait for its next request.
+    /// How long an idle connection waits for its next request.
     pub keep_alive: Duration,
-    /// In each such time a client must take some of an answer that waits for it.
+    /// In each such period a client must read part of a waiting answer.
     pub send_timeout: Duration,
-    /// How long connections may take to finish once the server is told to stop.
+    /// How long connections may take to finish once the server stops.
     pub shutdown: Duration,
-    /// Which connections get in, and what they may hold.
+    /// The bounds on connections.
     pub connections: Connections,
-    /// Keeps the workers' background tasks going.
+    /// Supervises the workers' background tasks.
     pub keep: KeepTask,
 }
 
-/// Builds the server on a socket that is already bound. It takes no signals: its owner stops it by its handle.
+/// Builds the server on a bound socket. It handles no signals: its owner stops it by its handle.
 ///
 /// # Errors
-/// If the socket does not listen.
+/// If the socket cannot listen.
 pub fn build(
     services: Services,
     listener: TcpListener,
@@ -64,7 +64,7 @@ pub fn build(
     shutdown: ShutdownSignal,
     limits: Limits,
 ) -> io::Result<Server> {
-    // Again, only to set the length of the queue: std has its own opinion (128).
+    // A second time, to set the length of the queue: std uses 128.
     rustix::net::listen(&listener, BACKLOG)?;
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = options.workers.unwrap_or_else(cores).get();
@@ -72,7 +72,7 @@ pub fn build(
     let tls = options.tls.is_some();
     let app = move || {
         shutdown.serve_here();
-        // This worker's own: a count of owners that workers share would go from core to core with every request.
+        // The worker's own: cores would contend for a shared reference count with every request.
         let (shutdown, limits) = (Rc::new(shutdown.clone()), Rc::new(limits.clone()));
         let refused = origins.clone();
         App::new()
@@ -108,7 +108,7 @@ pub fn build(
         },
     };
     let server = match options.tls {
-        // HTTP/2 for those who ask for it (ALPN).
+        // HTTP/2 for clients that ask for it (ALPN).
         Some(mut tls) => {
             tls.alpn_protocols = [HTTP_2, b"http/1.1"].map(<[u8]>::to_vec).into();
             let acceptor = TlsAcceptor::from(Arc::new(tls));
@@ -134,7 +134,8 @@ struct Sockets {
 }
 
 impl Sockets {
-    /// HTTP/1.1 for one application. What it upgrades leaves HTTP together with its socket, which [`actix_web::HttpServer`] has no way to ask for.
+    /// HTTP/1.1 for one application. An upgrade leaves HTTP together with its socket, which [`actix_web::HttpServer`]
+    /// does not support.
     fn http1<T, S, B>(&self, app: &Application<S>) -> HttpService<T, Application<S>, B, ExpectHandler, Application<S>>
     where
         T: Wire,
@@ -163,7 +164,7 @@ impl Sockets {
 
 /// A connection's stream of bytes, encrypted or not.
 trait Wire: AsyncRead + AsyncWrite + Unpin + 'static {
-    /// What is known of the connection.
+    /// The state of the connection.
     fn connection(&self) -> &Arc<Connection>;
 }
 
@@ -179,11 +180,11 @@ impl Wire for TlsStream<Socket> {
     }
 }
 
-/// Lets this process, and those that it starts, open as many files as it may; returns how many. Each session is one, and the usual soft limit
-/// (1,024) is there for the sake of `select(2)` only.
+/// Raises the limit of open files for this process and its children to the hard limit; returns it. Each session needs
+/// one, and the usual soft limit (1,024) exists only for `select(2)`.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn raise_open_files() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;

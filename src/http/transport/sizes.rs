@@ -1,4 +1,4 @@
-//! How large a request may be, and how long it may take to arrive.
+//! Limits on the size and the arrival time of a request.
 
 use crate::domain::limits::{HEAD_BYTES_DEFAULT, PRODUCT_BODY_BYTES_MAX};
 use crate::service::{Code, Failure};
@@ -6,14 +6,14 @@ use actix_web::dev::RequestHead;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap};
 use std::time::Duration;
 
-/// Bounds of one request.
+/// The limits of one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
-    /// Its target and headers.
+    /// Bytes of target and headers.
     pub head_bytes_max: usize,
-    /// Its body; most routes take less.
+    /// Bytes of the body; most routes accept less.
     pub body_bytes_max: usize,
-    /// For the whole body to arrive: nobody may hold a connection by sending a byte now and then.
+    /// Time limit of the whole body: a client may not hold a connection by sending a byte now and then.
     pub body_timeout: Duration,
 }
 
@@ -28,13 +28,13 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    /// What is too large about a request, as far as its head tells. Its body is measured again while it arrives.
+    /// Checks the sizes that the head tells. The body is measured again while it arrives.
     ///
     /// # Errors
     /// `headers_too_large`, `body_too_large`.
     pub fn check(&self, head: &RequestHead) -> Result<(), Failure> {
         let target = head.uri.path().len() + head.uri.query().map_or(0, str::len);
-        // Each line has a colon, a space and its end besides.
+        // Each line also has a colon, a space and its end.
         let lines = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         if target + lines.sum::<usize>() > self.head_bytes_max {
             let detail = format!("A request's target and headers may have {} bytes", self.head_bytes_max);
@@ -43,14 +43,14 @@ impl Sizes {
         if announced(&head.headers) > self.body_bytes_max as u64 { Err(self.body_too_large()) } else { Ok(()) }
     }
 
-    /// The answer to a longer body.
+    /// The failure for a longer body.
     #[must_use]
     pub fn body_too_large(&self) -> Failure {
         Failure::with(Code::BodyTooLarge, format!("A body may have {} bytes", self.body_bytes_max))
     }
 }
 
-/// How long the body says it is; 0 where it does not.
+/// The announced length of a body; 0 without one.
 #[must_use]
 pub fn announced(headers: &HeaderMap) -> u64 {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());

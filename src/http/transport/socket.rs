@@ -1,4 +1,4 @@
-//! A connection's socket: it tells its [`Connection`] what it takes, and that it closes.
+//! A connection's socket: it reports accepted bytes and its closing to its [`Connection`].
 
 use super::connection::Connection;
 use actix_web::rt::net::TcpStream;
@@ -10,14 +10,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// For the other side to close after us.
+/// How long the server waits for the client's close.
 pub(in crate::http) const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is collected for one write. A connection's buffer grows to a power of two above it and stays there, and a burst of events
-/// fills it on every event stream.
+/// Bytes collected for one write. A connection's buffer grows to a power of two above it and stays there, and a burst
+/// of events fills it on every event stream.
 pub(in crate::http) const WRITE_BUFFER_BYTES: usize = 15 << 10;
 
-/// Below TLS, where there is some.
+/// The TCP socket, below TLS if there is any.
 pub struct Socket {
     connection: Arc<Connection>,
     peer: Option<SocketAddr>,
@@ -25,7 +25,7 @@ pub struct Socket {
 }
 
 impl Drop for Socket {
-    /// Before the descriptor is closed, whose number the connection knows.
+    /// Before the descriptor is closed, because the connection knows its number.
     fn drop(&mut self) {
         self.connection.close();
     }
@@ -36,12 +36,12 @@ impl Socket {
         Self { connection, peer, io }
     }
 
-    /// Whose socket it is.
+    /// The state of the connection.
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// The other side's address.
+    /// The client's address.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }

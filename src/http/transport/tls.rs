@@ -1,4 +1,4 @@
-//! Certificates: read once at start, and checked against their key before anything is served.
+//! Certificates: read once at startup, and checked against their key before anything is served.
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -7,33 +7,33 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What connections are encrypted with.
+/// The configuration of encrypted connections.
 pub type TlsConfig = ServerConfig;
 
-/// Where certificate and key are. Both are PEM.
+/// The paths of certificate and key. Both are PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsFiles {
-    /// The certificate and what leads from it to its root, in this order.
+    /// The certificate and its chain up to the root, in this order.
     pub certificate: PathBuf,
-    /// Its private key: PKCS #8, PKCS #1 or SEC 1.
+    /// The private key: PKCS #8, PKCS #1 or SEC 1.
     pub key: PathBuf,
 }
 
-/// Why they are of no use: one line, which never holds what is in the key's file.
+/// Why the files are unusable: one line, which never contains parts of the key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{key}: {reason}")]
 pub struct TlsError {
-    /// The key of the configuration that names the file.
+    /// The configuration key that names the file.
     pub key: &'static str,
-    /// What is wrong.
+    /// The fault, in a few words.
     pub reason: String,
 }
 
 impl TlsFiles {
-    /// Reads them, for TLS 1.2 and 1.3.
+    /// Reads both files, for TLS 1.2 and 1.3.
     ///
     /// # Errors
-    /// A file that cannot be read or holds something else, or a key that is another certificate's.
+    /// A file that cannot be read or has other contents, or a key that does not match the certificate.
     pub fn load(&self) -> Result<ServerConfig, TlsError> {
         let certificate = |reason: String| TlsError { key: "tls_certificate", reason };
         let key_error = |reason: String| TlsError { key: "tls_key", reason };
@@ -64,7 +64,7 @@ fn unreadable(path: &Path, error: &pem::Error, what: &str) -> String {
     match error {
         pem::Error::Io(error) => format!("cannot read {}: {error}", path.display()),
         pem::Error::NoItemsFound => nothing_in(path, what),
-        // Its text quotes the file.
+        // The error's own text would quote the file.
         _ => format!("{} is not well-formed PEM", path.display()),
     }
 }

@@ -1,7 +1,8 @@
-//! Large answers: they count as long as they are in memory, and are sent in small pieces.
+//! Large answers: they are counted as long as they are in memory, and sent in small pieces.
 //!
-//! actix-http copies a whole chunk into its buffer, so an answer that is one chunk would be there twice for as long as its client takes.
-//! A piece shares the answer's memory, and the answer counts until the last piece of it is gone, wherever that waits.
+//! actix-http copies a whole chunk into its buffer, so an answer of one chunk would be in memory twice until its client
+//! has read it. A piece shares the answer's memory, and the answer counts until its last piece is gone from all
+//! buffers.
 
 use super::connection::Connection;
 use crate::domain::limits::COUNTED_ANSWER_BYTES_MIN;
@@ -18,20 +19,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// A piece of an answer: as much as one HTTP/2 frame holds, and little enough to wait in a buffer.
+/// Bytes of a piece: as much as one HTTP/2 frame, and little enough to wait in a buffer.
 const PIECE_BYTES: usize = 16 << 10;
-/// Seconds after which a client may ask again for what had no room.
+/// Seconds after which a client may retry a refused answer.
 const RETRY_AFTER_S: u32 = 5;
 
-/// In an answer's extensions: its body is in memory anyway, however many clients wait for it.
+/// A marker in an answer's extensions: its body is in memory anyway, for any number of waiting clients.
 #[derive(Clone, Copy)]
 pub struct Shared;
 
-/// In an answer's extensions: its body is a stream of events, which never ends by itself and has a bound of its own for slow clients.
+/// A marker in an answer's extensions: its body is a stream of events, which never ends by itself and has a bound of
+/// its own for slow clients.
 #[derive(Clone, Copy)]
 pub struct EventStream;
 
-/// Room that an answer takes.
+/// Reserved room of an answer.
 struct Room {
     connection: Arc<Connection>,
     bytes: usize,
@@ -43,7 +45,7 @@ impl Drop for Room {
     }
 }
 
-/// An answer's memory, and the room that it takes.
+/// An answer's memory, with its reserved room.
 struct Counted {
     bytes: Bytes,
     _room: Room,
@@ -56,7 +58,7 @@ impl AsRef<[u8]> for Counted {
 }
 
 pin_project! {
-    /// An answer's body, in pieces.
+    /// An answer's body, sent in pieces.
     pub struct Pieces<B> {
         #[pin]
         body: B,
@@ -98,7 +100,7 @@ impl<B: MessageBody> MessageBody for Pieces<B> {
     }
 
     fn try_into_bytes(self) -> Result<Bytes, Self> {
-        // As one chunk it would be copied as one.
+        // A large body must not be collected into one chunk, which would be copied.
         let small = match self.size() {
             BodySize::None => true,
             BodySize::Sized(bytes) => bytes <= PIECE_BYTES as u64,
@@ -112,7 +114,8 @@ impl<B: MessageBody> MessageBody for Pieces<B> {
     }
 }
 
-/// Counts a large answer against its connection, and has it sent in pieces. Where too much waits already, the answer is 503 `overloaded`.
+/// Counts a large answer against its connection, and sends it in pieces. Without enough room, the answer is 503
+/// `overloaded`.
 pub fn count<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceResponse<EitherBody<Pieces<B>>> {
     let room = match room(&response) {
         Ok(room) => room,
@@ -125,12 +128,12 @@ pub fn count<B: MessageBody + 'static>(response: ServiceResponse<B>) -> ServiceR
     response.map_body(|_, body| EitherBody::new(Pieces::of(body, room)))
 }
 
-/// The room for an answer; `None` where it needs none.
+/// The reserved room of an answer; `None` if it needs none.
 fn room<B: MessageBody>(response: &ServiceResponse<B>) -> Result<Option<Room>, ()> {
     let bytes = match response.response().body().size() {
         BodySize::Sized(bytes) if bytes >= COUNTED_ANSWER_BYTES_MIN => bytes,
         BodySize::Stream if response.response().extensions().contains::<EventStream>() => {
-            // A connection of HTTP/2 has other streams, which must be taken.
+            // An HTTP/2 connection is not exempt: the client must read its other streams.
             if response.request().version() < Version::HTTP_2
                 && let Some(connection) = liveness::connection(response.request())
             {

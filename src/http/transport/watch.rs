@@ -1,7 +1,8 @@
-//! Looks at all connections of a worker now and then, and ends those that have no request for too long or do not take their answers.
+//! Checks all connections of a worker periodically, and aborts those without a request for too long and those that do
+//! not read their answers.
 //!
-//! actix-http closes a connection that waits for its next request in silence, and has no bound for one that has begun to send it, nor for one
-//! that reads its answer slowly or not at all: a client may acknowledge everything and still never make room.
+//! actix-http closes an idle connection, but has no bound for one that has begun to send a request, nor for one that
+//! reads its answer slowly or not at all: a client may acknowledge everything and still never make room.
 
 use super::connection::Connection;
 use super::metrics::Abort;
@@ -11,31 +12,31 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Looks within the shorter of the two times.
+/// Checks within the shorter of the two timeouts.
 const ROUNDS: u32 = 8;
 
-/// How long a connection may do nothing.
+/// How long a connection may be inactive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timeouts {
-    /// Without a request; longer than actix-http needs for what it notices itself.
+    /// Without a request; longer than actix-http's own idle timeout.
     pub idle: Duration,
-    /// In each such time a client must take what [`Timeouts::bytes_min`] says, while there is something for it.
+    /// The period in which a client must read [`Timeouts::bytes_min`], while an answer waits for it.
     pub send: Duration,
 }
 
 impl Timeouts {
-    /// How often connections are looked at.
+    /// The interval of checks.
     fn round(self) -> Duration {
         self.idle.min(self.send) / ROUNDS
     }
 
-    /// How many looks a time takes, rounded up.
+    /// The number of checks in a period, rounded up.
     fn rounds(self, time: Duration) -> u32 {
         let round = self.round().as_nanos().max(1);
         u32::try_from(time.as_nanos().div_ceil(round)).unwrap_or(u32::MAX)
     }
 
-    /// What a client must take within `send`; more where answers to others wait for room.
+    /// Bytes that a client must read within `send`; more while other answers wait for room.
     #[must_use]
     pub fn bytes_min(self, crowded: bool) -> u64 {
         let per_second = if crowded { SEND_BYTES_PER_SECOND_CROWDED } else { SEND_BYTES_PER_SECOND_MIN };
@@ -54,18 +55,19 @@ thread_local! {
     static WATCH: Watch = Watch::default();
 }
 
-/// The round that this worker is in.
+/// The current round of this worker.
 pub(crate) fn round() -> u32 {
     WATCH.with(|watch| watch.round.get())
 }
 
-/// Runs a worker's background task of that name for as long as the worker lives: what the closure makes, and again where that panics or ends.
+/// Supervises a worker's background task of that name: runs the closure's task, and restarts it when it panics or ends,
+/// as long as the worker lives.
 pub type KeepTask = Arc<dyn Fn(&'static str, BeginTask) -> LocalBoxFuture<'static, ()> + Send + Sync>;
-/// Begins a background task, also once more.
+/// Creates a background task, also for a restart.
 pub type BeginTask = Box<dyn FnMut() -> LocalBoxFuture<'static, ()>>;
 
-/// Watches over a new connection of this worker until it is gone or becomes a session. It is ended up to an eighth later than
-/// the timeouts say. The first one begins the rounds, which `keep` goes on with.
+/// Watches a new connection of this worker until it is gone or becomes a session. It is aborted up to an eighth later
+/// than the timeouts say. The first one starts the rounds, which `keep` supervises.
 pub(super) fn add(connection: &Arc<Connection>, timeouts: Timeouts, keep: &KeepTask) {
     WATCH.with(|watch| {
         let mut connections = watch.connections.borrow_mut();
@@ -76,7 +78,7 @@ pub(super) fn add(connection: &Arc<Connection>, timeouts: Timeouts, keep: &KeepT
     });
 }
 
-/// Goes round for as long as the worker lives.
+/// Runs the rounds as long as the worker lives.
 async fn walk(timeouts: Timeouts) {
     let mut rounds = tokio::time::interval(timeouts.round());
     loop {
@@ -86,7 +88,7 @@ async fn walk(timeouts: Timeouts) {
 }
 
 impl Watch {
-    /// Ends who is too slow or has nothing to ask, and forgets who is gone.
+    /// Aborts slow and idle connections, and removes closed ones.
     fn sweep(&self, timeouts: Timeouts) {
         let round = self.round.get().wrapping_add(1);
         self.round.set(round);
@@ -169,7 +171,7 @@ mod tests {
         let watch = Watch::default();
         watch.connections.borrow_mut().push(Arc::downgrade(&kept));
         kept.begin_request();
-        // Each round it takes a little and is blocked again.
+        // In each round it reads a little and is blocked again.
         let mut open_after = |rounds: u32, bytes: usize| {
             for _ in 0..rounds {
                 kept.took(bytes);

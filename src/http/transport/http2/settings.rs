@@ -1,15 +1,15 @@
-//! How HTTP/2 connections are served.
+//! The settings of HTTP/2 connections.
 
 use crate::http::transport::watch::Timeouts;
 use std::time::Duration;
 
-/// How a worker's connections are served.
+/// The settings of a worker's connections.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http::transport) struct Settings {
-    /// For the connection's preface.
+    /// Time limit of the connection's preface.
     pub head_timeout: Duration,
-    /// How long it may be without a request.
+    /// How long an idle connection waits for a request.
     pub keep_alive: Duration,
-    /// How slowly answers may be taken.
+    /// The slowest rate of reading answers.
     pub timeouts: Timeouts,
 }

@@ -1,4 +1,4 @@
-//! One request of an HTTP/2 connection: to the application and back.
+//! One request of an HTTP/2 connection, from its arrival to its answer.
 
 use super::shared::Shared;
 use crate::domain::limits::STREAMS_PER_CONNECTION_MAX;
@@ -27,20 +27,20 @@ use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 use tokio::time::{Sleep, sleep};
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum End {
-    /// Its answer was handed over, or failed on our side.
+    /// The answer was handed over, or failed in the server.
     Answered,
-    /// Its client gave it up.
+    /// The client cancelled it.
     Cancelled,
-    /// Its client took too little of it, and more of others.
+    /// The client read too little of it, but more of others.
     SlowStream,
-    /// Its client took nothing of any.
+    /// The client read nothing of any request.
     SlowConnection,
 }
 
-/// Has a request handled, and sends the answer.
+/// Runs the application on a request, and sends the answer.
 pub(super) async fn answer<S, B>(
     shared: Rc<Shared<S>>,
     request: http::Request<RecvStream>,
@@ -66,7 +66,7 @@ where
 }
 
 impl<S> Shared<S> {
-    /// As the application takes it. `None` for what only HTTP/2's own types can say.
+    /// The request in actix-http's types. `None` if they cannot express it.
     fn request(&self, request: http::Request<RecvStream>) -> Option<Request> {
         let (parts, body) = request.into_parts();
         let payload = if body.is_end_stream() {
@@ -118,7 +118,7 @@ impl<S> Shared<S> {
     }
 }
 
-/// An answer's head as HTTP/2 has it: without what says how HTTP/1 delimits it (RFC 9113, section 8.2.2).
+/// An answer's head in HTTP/2: without the headers that delimit it in HTTP/1 (RFC 9113, section 8.2.2).
 fn head(response: &Response<()>, size: BodySize) -> Option<http::Response<()>> {
     let mut head = http::Response::new(());
     *head.status_mut() = http::StatusCode::from_u16(response.status().as_u16()).ok()?;
@@ -145,8 +145,8 @@ fn head(response: &Response<()>, size: BodySize) -> Option<http::Response<()>> {
     Some(head)
 }
 
-/// A request's body. What was read of it counts against the connection's window until the handler has let go of it, so that a client cannot
-/// have a hundred bodies collected at once.
+/// A request's body. Its bytes count against the connection's window until the handler has released them, so that a
+/// client cannot have a hundred bodies collected at once.
 struct Upload {
     stream: RecvStream,
     held: usize,
@@ -166,24 +166,24 @@ impl Stream for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // A stream that is gone has nothing to be given back.
+        // A stream that is gone needs no credit.
         let _ = self.stream.flow_control().release_capacity(self.held);
     }
 }
 
-/// An answer on its way to a client that decides how much of it may come.
+/// An answer on its way; the client's flow control sets its pace.
 struct Sending<'a, S> {
     shared: &'a Shared<S>,
     stream: SendStream<Bytes>,
-    /// Bytes handed over.
+    /// Bytes of this answer handed over.
     taken: u64,
-    /// Runs while the client makes no room.
+    /// Runs while the client's window is full.
     window: Option<Window>,
-    /// Whether somebody else ends it when its client is too slow.
+    /// Whether another component ends it if its client is too slow.
     bounded_elsewhere: bool,
 }
 
-/// A time in which a client must take something.
+/// A period in which a client must read something.
 struct Window {
     end: Pin<Box<Sleep>>,
     taken: u64,
@@ -191,7 +191,7 @@ struct Window {
 }
 
 impl<S> Sending<'_, S> {
-    /// Hands a body over, piece by piece.
+    /// Hands a body over, chunk by chunk.
     async fn body<B: MessageBody>(&mut self, body: B, size: BodySize) -> Result<(), End> {
         let mut body = pin!(body);
         let mut left = match size {
@@ -205,7 +205,7 @@ impl<S> Sending<'_, S> {
                 }
                 let chunk = body.as_mut().poll_next(context);
                 if chunk.is_pending() {
-                    // It is us who are slow.
+                    // The server is the slow side.
                     self.window = None;
                 }
                 chunk.map(Ok)
@@ -241,7 +241,7 @@ impl<S> Sending<'_, S> {
         Ok(())
     }
 
-    /// How much the client takes now.
+    /// How many bytes the client accepts now.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, End>> {
         loop {
             let room = self.stream.capacity();
@@ -259,7 +259,7 @@ impl<S> Sending<'_, S> {
         }
     }
 
-    /// Ready at a window's end: with an error if the client took too little in it.
+    /// Ready at a window's end: with an error if the client read too little in it.
     fn poll_window(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         let (taken, taken_by_all) = (self.taken, self.shared.taken.get());
         let timeouts = self.shared.settings.timeouts;
@@ -269,7 +269,7 @@ impl<S> Sending<'_, S> {
         let (mine, all) = (taken - window.taken, taken_by_all - window.taken_by_all);
         self.window = None;
         let crowded = self.shared.connection.connections().is_crowded();
-        // A share of what the connection must take: its other requests may be what it is busy with.
+        // A share of the connection's minimum rate: the connection may be busy with its other requests.
         let share = timeouts.bytes_min(crowded) / u64::from(STREAMS_PER_CONNECTION_MAX);
         Poll::Ready(if mine >= share.max(1) {
             Ok(())
