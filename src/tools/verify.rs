@@ -1,7 +1,7 @@
-//! `livedrop verify`: does the journal still tell the same story as the database? Offline and read-only.
+//! `livedrop verify`: compares the journal with the database. Offline and read-only.
 //!
 //! It checks every frame, folds the journal through the engine, compares the result at the watermark with SQL row by
-//! row, and checks the stock equation of every drop on the way.
+//! row, and checks the stock equation of every drop.
 
 use crate::domain::{DropEvent, DropId, DropRecord, OrderStatus, OrderView, StockBoard};
 use crate::engine::DropState;
@@ -16,32 +16,34 @@ use uuid::Uuid;
 
 pub(crate) mod difference;
 
-/// Findings listed in full; the rest is counted.
+/// Findings listed in full; the others are counted.
 const FINDINGS_MAX: usize = 100;
 const PAGE: u32 = 1_000;
-/// How often it begins. A server that was killed may have left one commit on its way; who makes more of them still runs.
+/// Attempts to read a stable database. A killed server may have left one commit on its way; if there are more, a server
+/// is running.
 const ATTEMPTS: u32 = 3;
 
-/// What was looked at and what was found.
+/// The result of a comparison.
 #[derive(Debug, Default, Serialize)]
 pub struct VerifyReport {
-    /// Whose journal it is.
+    /// The id of the journal.
     pub journal_id: String,
-    /// Segment files read.
+    /// The number of segment files read.
     pub segments: usize,
     /// Records read and decoded.
     pub records: u64,
-    /// The last one's sequence number.
+    /// Sequence of the last record.
     pub last_sequence: u64,
-    /// `sqlite` or `postgres`.
+    /// Either `sqlite` or `postgres`.
     pub database: String,
-    /// Up to which record the database has the truth.
+    /// The last record that the database has applied.
     pub watermark: u64,
     /// Records that the database does not have yet: the next start projects them.
     pub unprojected_records: u64,
-    /// Drops of which the database refused a record for good: their rows are compared with the journal up to the record before.
+    /// Drops with a record that the database refused permanently: their rows are compared with the journal up to the
+    /// record before.
     pub set_aside: Vec<AsideReport>,
-    /// Drops compared.
+    /// The number of drops compared.
     pub drops: u64,
     /// Orders compared row by row.
     pub orders: u64,
@@ -49,25 +51,25 @@ pub struct VerifyReport {
     pub confirmed_units: BTreeMap<String, u64>,
     /// Every difference, in words, up to a bound.
     pub findings: Vec<String>,
-    /// How many differences there are.
+    /// The number of differences.
     pub differences: u64,
 }
 
-/// A drop of which records are set aside.
+/// A drop with records set aside.
 #[derive(Debug, Clone, Serialize)]
 pub struct AsideReport {
-    /// Which.
+    /// The drop's id.
     pub drop: String,
-    /// The record that was refused.
+    /// The refused record.
     pub first_sequence: u64,
-    /// How many there are, with those that follow it.
+    /// The number of records set aside, the refused one included.
     pub records: u64,
-    /// What the database said.
+    /// The database's error.
     pub reason: String,
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether there are no differences.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.differences == 0
@@ -107,19 +109,19 @@ impl VerifyReport {
     }
 }
 
-/// Why nothing could be compared.
+/// Why the comparison was not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// No journal there.
+    /// The directory has no journal.
     #[error("no journal in {0}")]
     NoJournal(PathBuf),
-    /// The journal refuses.
+    /// The journal cannot be read.
     #[error("{0}")]
     Journal(String),
     /// The database cannot be read.
     #[error("cannot read the database: {0}")]
     Store(#[from] StoreError),
-    /// They do not belong together any more.
+    /// The database was taken from this journal.
     #[error(
         "this data directory was taken over: the database was taken from its journal, {journal}, {by}. The database may have gone on without it, \
          so there is nothing to compare. Where that was a mistake, docs/OPERATIONS.md says what undoes it"
@@ -127,29 +129,29 @@ pub enum VerifyError {
     TakenOver {
         /// The journal in the data directory.
         journal: Uuid,
-        /// Whose the database is now, in words.
+        /// The database's current owner, in words.
         by: String,
     },
-    /// They never belonged together.
+    /// The database does not know this journal.
     #[error(
         "the database does not know this data directory's journal, {0}: they do not belong together, or the database was emptied. Check \
          data_dir and database_url; docs/OPERATIONS.md says what can be done"
     )]
     Strangers(Uuid),
-    /// The journal is being written.
+    /// A server is using the journal.
     #[error("a server runs on {0}: stop it first")]
     Running(PathBuf),
-    /// The database does not stand still.
+    /// The database keeps changing.
     #[error("the database went on from record {from} to {to} while it was read: stop its server first")]
     Moving {
-        /// Its watermark before.
+        /// The watermark before the comparison.
         from: u64,
-        /// Its watermark after.
+        /// The watermark after the comparison.
         to: u64,
     },
 }
 
-/// One drop as its events tell it.
+/// One drop, folded from its events.
 struct JournalDrop {
     board: StockBoard,
     state: DropState,
@@ -158,7 +160,7 @@ struct JournalDrop {
 /// Compares the journal under `data_dir` with a database.
 ///
 /// # Errors
-/// [`VerifyError`] where one of them cannot be read, or a server still writes to one.
+/// [`VerifyError`] if one of them cannot be read, or a server still writes to one.
 pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, VerifyError> {
     let dir = data_dir.join("journal");
     let device = FileDevice::existing(&dir).map_err(|_| VerifyError::NoJournal(dir.clone()))?;
@@ -171,12 +173,12 @@ pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, 
     let known = journal::read_identity(&device).map_err(journal_error)?.ok_or(VerifyError::NoJournal(dir))?;
     require_together(known.journal_id, store).await?;
     let compared = compare_at_rest(&device, known.journal_id, store).await;
-    // One that was started meanwhile is not kept from it, and what it writes can look like damage.
+    // A server may have started meanwhile, and its writes can look like damage.
     stopped()?;
     compared
 }
 
-/// A journal that was retired has no database to be compared with, nor has one that the database does not know.
+/// Refuses a retired journal, and one that the database does not know: neither can be compared.
 async fn require_together(journal: Uuid, store: &dyn Store) -> Result<(), VerifyError> {
     let owners = store.owners().await?;
     match owners.iter().find(|owner| owner.journal == journal) {
@@ -196,7 +198,7 @@ async fn compare_at_rest(device: &FileDevice, journal: Uuid, store: &dyn Store) 
     loop {
         let from = store.applied(journal).await?;
         let report = compare_at(from, device, journal, store).await?;
-        // Rows change with the watermark and never without it: where it stands still they are all of one moment.
+        // Rows change only with the watermark: if it did not move, they are consistent.
         let to = store.applied(journal).await?;
         if to == from {
             return Ok(report);
@@ -238,7 +240,8 @@ async fn compare_at(
     report.segments = survey.segments.len();
     report.last_sequence = survey.last_sequence;
     compare(&mut report, &drops, store).await?;
-    // What SQL does not have yet is read in a second pass: it may be an hour's worth, and needs no memory so.
+    // Records that SQL does not have yet are read in a second pass: there may be an hour's worth, and this way they
+    // need no memory.
     if survey.last_sequence > watermark || !aside.is_empty() {
         let mut after = |sequence: u64, bytes: &[u8]| {
             if !in_sql(sequence, bytes) {
@@ -259,7 +262,7 @@ async fn compare_at(
     Ok(report)
 }
 
-/// Names what is set aside. Returns each drop's first such record.
+/// Reports the records set aside. Returns each drop's first such record.
 async fn set_aside(
     report: &mut VerifyReport,
     journal: Uuid,
@@ -296,7 +299,7 @@ fn fold(report: &mut VerifyReport, journal: &mut HashMap<DropId, JournalDrop>, s
         journal.insert(record.drop, drop);
         return;
     }
-    // A drop whose beginning was in a segment that is gone by now: only SQL can tell its whole story.
+    // The drop's first records were in a deleted segment: only SQL has its whole history.
     let Some(drop) = journal.get_mut(&record.drop) else { return };
     if let Some(problem) = impossible(drop, &record.event) {
         report.find(format!("record {sequence}, drop {}: {problem}", record.drop));
@@ -311,11 +314,11 @@ fn fold(report: &mut VerifyReport, journal: &mut HashMap<DropId, JournalDrop>, s
     }
 }
 
-/// Why an event cannot follow, if it cannot. Folds the board.
+/// Why an event cannot follow; `None` if it can. Folds the board.
 fn impossible(drop: &mut JournalDrop, event: &DropEvent) -> Option<&'static str> {
     let status = match (event, event.order().map(|id| drop.state.order(id))) {
         (DropEvent::Reserved { .. }, Some(Some(_))) => return Some("an order is reserved twice"),
-        // Its key is free, see [`crate::domain::Refusal::is_remembered`].
+        // The key is free, see [`crate::domain::Refusal::is_remembered`].
         (DropEvent::Refused { refusal, .. }, _) if !refusal.is_remembered() => None,
         (DropEvent::Reserved { digest, .. } | DropEvent::Refused { digest, .. }, _)
             if drop.state.knows_key(*digest) =>
@@ -369,7 +372,7 @@ async fn compare_drop(
     store: &dyn Store,
 ) -> Result<(), VerifyError> {
     let id = row.spec.id;
-    // Rows may hold anything: counted in 64 bits.
+    // Rows may have any values: summed in 64 bits.
     let mut sums: HashMap<_, (u64, u64)> = HashMap::new();
     let (mut seen, mut after) = (0, None);
     loop {
@@ -426,7 +429,7 @@ mod tests {
     use crate::domain::fixtures::drop_of;
     use crate::domain::{Fingerprint, KeyDigest, OrderId, Refusal, Timestamp, TraceId, UserId};
 
-    /// No index of the database would say so.
+    /// No index of the database would report it.
     #[test]
     fn a_key_that_a_drop_answers_twice_is_found() {
         let (spec, buyer, fingerprint) = (drop_of(5), UserId::new(), Fingerprint(1));
@@ -471,7 +474,7 @@ mod tests {
         };
         assert_eq!(differences([reserved(digest), reserved(other)]), Vec::<String>::new());
         assert_eq!(differences([refused(digest), reserved(other)]), Vec::<String>::new());
-        // What time alone cures was remembered once, and leaves the key free.
+        // A refusal that passes with time was once remembered, and leaves the key free.
         assert_eq!(differences([early(digest), reserved(digest)]), Vec::<String>::new());
         assert_eq!(differences([early(digest), refused(digest)]), Vec::<String>::new());
         let twice = [

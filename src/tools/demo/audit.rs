@@ -1,27 +1,27 @@
-//! Where the offline audit plugs in.
+//! The interface of the offline audit.
 //!
-//! The demo knows what clients were told; only the audit knows what journal and database say. The caller of
-//! [`run`](super::run) passes it in, as an async function from (data directory, database URL) to an [`AuditVerdict`].
+//! The demo knows only the server's answers; the audit reads journal and database. The caller of [`run`](super::run)
+//! passes it in, as an async function from (data directory, database URL) to an [`AuditVerdict`].
 
 use super::counters::Counters;
 use super::promises::Promise;
 use crate::domain::{DropId, StockCounts};
 use std::collections::BTreeMap;
 
-/// What the audit of a stopped server's data found.
+/// The result of auditing a stopped server's data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditVerdict {
-    /// Journal and database agree and every rule holds.
+    /// Whether journal and database agree and every rule holds.
     pub clean: bool,
-    /// Orders that were audited, of all drops in the data directory.
+    /// Audited orders of all drops in the data directory.
     pub orders: u64,
     /// Units sold by drop, according to the data.
     pub confirmed_units: BTreeMap<DropId, u64>,
-    /// What is wrong, one sentence each.
+    /// The faults, one sentence each.
     pub findings: Vec<String>,
 }
 
-/// Holds the audit's verdict against what the server last said and what the buyers were told.
+/// Compares the audit's verdict with the server's last stock and the buyers' answers.
 pub(super) fn compare(verdict: &Result<AuditVerdict, String>, drop: DropId, last: StockCounts, counters: &Counters) {
     let verdict = match verdict {
         Ok(verdict) => verdict,

@@ -1,37 +1,37 @@
-//! What simulated buyers do, drawn from a seeded generator: only what a real crowd does.
+//! Behaviour of simulated buyers, from a seeded generator: only what real buyers do.
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::time::Duration;
 
-/// How a buyer goes about one order.
+/// How a buyer handles one order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     /// Orders and pays in one call.
     BuyAtOnce,
-    /// The same, with a card that is declined.
+    /// Orders and pays in one call, with a card that is declined.
     DeclinedCard,
-    /// Reserves, thinks, then pays.
+    /// Reserves, waits, then pays.
     ReserveThenPay,
-    /// Reserves and walks away: the hold expires.
+    /// Reserves and does nothing more: the hold expires.
     Abandon,
-    /// Reserves, thinks, then gives it back.
+    /// Reserves, waits, then cancels.
     Cancel,
 }
 
 /// When an order request is sent a second time with the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// Never.
+    /// The request is sent once.
     No,
-    /// A double click: both are under way at the same time.
+    /// A double click: both requests run at the same time.
     AtOnce,
-    /// Soon after the answer, as from a page that is loaded again.
+    /// Soon after the answer, as from a reloaded page.
     Soon,
-    /// After the rush, as from a client that lost its memory of the answer (and after the crash, where there is one).
+    /// After the rush, as from a client that lost the answer (and after the crash, if there is one).
     AtTheEnd,
 }
 
-/// Out of 100 orders.
+/// Shares out of 100 orders.
 const MIX: [(Behaviour, u32); 5] = [
     (Behaviour::BuyAtOnce, 60),
     (Behaviour::DeclinedCard, 10),
@@ -48,7 +48,7 @@ const _: () = assert!(REPEATS[0].1 + REPEATS[1].1 + REPEATS[2].1 + REPEATS[3].1 
 const ARRIVAL_MS: u64 = 400;
 
 impl Behaviour {
-    /// The payment method that its order carries, if any.
+    /// The payment method in the order's request, if any.
     #[must_use]
     pub fn payment_method(self) -> Option<&'static str> {
         match self {
@@ -59,28 +59,28 @@ impl Behaviour {
     }
 }
 
-/// One buyer's dice. The same run seed and buyer give the same throws; which stock they meet is up to the race.
+/// One buyer's random numbers. The same run seed and buyer give the same ones; the race decides which stock they meet.
 pub struct Dice(StdRng);
 
 impl Dice {
-    /// The dice of buyer number `buyer`.
+    /// The random numbers of buyer number `buyer`.
     #[must_use]
     pub fn of(seed: u64, buyer: u32) -> Self {
         // An odd multiplier spreads neighbouring buyers over the seed space (Knuth's multiplicative hash).
         Self(StdRng::seed_from_u64(seed ^ (u64::from(buyer) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)))
     }
 
-    /// How the next order goes.
+    /// The behaviour for the next order.
     pub fn behaviour(&mut self) -> Behaviour {
         self.pick(&MIX)
     }
 
-    /// Whether and when its request is repeated.
+    /// Whether and when the request is repeated.
     pub fn repeat(&mut self) -> Repeat {
         self.pick(&REPEATS)
     }
 
-    /// Units in the next order of a buyer who still wants `wanted` (at least 1): mostly one, sometimes two.
+    /// Units of the next order of a buyer who still wants `wanted` (at least 1): mostly one, sometimes two.
     pub fn quantity(&mut self, wanted: u32) -> u32 {
         let two = self.0.random_ratio(1, 5);
         if two { wanted.min(2) } else { 1 }
@@ -91,17 +91,17 @@ impl Dice {
         self.0.random_ratio(1, 5)
     }
 
-    /// How long after the start the first click comes.
+    /// When the first click comes after the start.
     pub fn arrival(&mut self) -> Duration {
         Duration::from_millis(self.0.random_range(0..ARRIVAL_MS))
     }
 
-    /// How long a buyer looks at a page before the next click.
+    /// Time between two clicks.
     pub fn think(&mut self) -> Duration {
         Duration::from_millis(self.0.random_range(50..600))
     }
 
-    /// `pause`, half as long to half longer: a crowd does not move in step.
+    /// `pause`, varied by half in both directions: a crowd does not move in step.
     pub fn about(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(self.0.random_range(0.5..1.5))
     }

@@ -1,4 +1,4 @@
-//! One simulated buyer, from the first click to the last.
+//! One simulated buyer, from the first request to the last.
 
 use super::{
     behaviour::{Behaviour, Dice, Repeat},
@@ -10,11 +10,11 @@ use super::{
 use crate::domain::{OrderId, OrderStatus};
 use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
-/// Orders that one buyer tries at most: no loop without an end.
+/// Upper bound of one buyer's orders, so that the loop ends.
 const ATTEMPTS_MAX: u32 = 10_000;
-/// Answers that one buyer keeps to ask for again at the end.
+/// Answers that one buyer keeps for a repeat at the end.
 const LATE_REPEATS_MAX: usize = 4;
-/// Refusals that belong to a sale. Any other one is a fault of the server or of the demo.
+/// Refusals that belong to a sale. Any other refusal is a fault of the server or of the demo.
 const ORDINARY_REFUSALS: [&str; 9] = [
     "sold_out",
     "not_enough_stock",
@@ -27,30 +27,30 @@ const ORDINARY_REFUSALS: [&str; 9] = [
     "drop_not_started",
 ];
 
-/// An order that a buyer was told of.
+/// An order in a buyer's answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Told {
     pub id: OrderId,
     pub quantity: u32,
-    /// As last told.
+    /// The status in the last answer.
     pub status: OrderStatus,
 }
 
-/// What one buyer takes home.
+/// The history of one buyer.
 pub struct Story {
     pub token: Arc<str>,
     pub told: Vec<Told>,
-    /// Requests with their answers, to be sent again after the rush.
+    /// Requests with their answers, to be repeated after the rush.
     pub late_repeats: Vec<(Call, Answer)>,
 }
 
-/// How one order ended for its buyer.
+/// The end of one order.
 enum Step {
-    /// These units are theirs.
+    /// The buyer has these units.
     Bought(u32),
-    /// Nothing left; ask again in a while.
+    /// Nothing is left; try again later.
     SoldOut,
-    /// Nothing bought (a declined card, a hold given back); come back after this time.
+    /// Nothing was bought (a declined card, a cancelled hold); continue after this time.
     ComeBack(Duration),
     /// The sale is over for this buyer.
     GoHome,
@@ -63,7 +63,7 @@ struct Buyer {
     story: Story,
 }
 
-/// Plays buyer `number` until they have what they want or the rush is over.
+/// Runs buyer `number` until they have enough units or the rush is over.
 pub async fn play(market: Arc<Market>, number: u32, token: Arc<str>) -> Story {
     let dice = Dice::of(market.seed, number);
     let story = Story { token, told: Vec::new(), late_repeats: Vec::new() };
@@ -84,7 +84,7 @@ impl Buyer {
             if wanted == 0 || self.market.is_over() {
                 return;
             }
-            // Whoever was refused asks for the same thing again, but takes a single unit if that is all there is.
+            // After a refusal the buyer repeats the same intent, for a single unit in case only that is left.
             let behaviour = intent.unwrap_or_else(|| self.dice.behaviour());
             let quantity = if intent.is_some() { 1 } else { self.dice.quantity(wanted) };
             match self.order(attempt, behaviour, quantity).await {
@@ -106,7 +106,7 @@ impl Buyer {
         }
     }
 
-    /// One order request with its repeats, and what follows from its answer.
+    /// Sends one order request with its repeats, and acts on the answer.
     async fn order(&mut self, attempt: u32, behaviour: Behaviour, quantity: u32) -> Step {
         let key = format!("demo-{}-{}-{attempt}", self.market.seed, self.number);
         let call = self.market.order_call(&self.story.token, key, quantity, behaviour.payment_method());
@@ -162,7 +162,7 @@ impl Buyer {
         match code.as_str() {
             "sold_out" | "not_enough_stock" => Step::SoldOut,
             "drop_ended" => Step::GoHome,
-            // The own hold that is in the way runs out.
+            // Waits until the buyer's own hold, which reaches the limit, expires.
             "limit_exceeded" => Step::ComeBack(self.market.hold),
             _ => Step::ComeBack(self.dice.think()),
         }
@@ -198,8 +198,8 @@ impl Buyer {
         }
     }
 
-    /// Pays or cancels after a while. Where that is refused (the hold expired, or an earlier attempt whose answer was
-    /// lost had succeeded) the order itself says what became of it.
+    /// Pays or cancels after a while. If that is refused (the hold expired, or an earlier attempt with a lost answer
+    /// had succeeded), reads the order itself.
     async fn think_and_ask(&mut self, index: usize, call: &Call) {
         let think = self.dice.think();
         tokio::time::sleep(think).await;
@@ -213,7 +213,7 @@ impl Buyer {
             let read = Call::get(format!("{BASE}/orders/{}", self.story.told[index].id), &self.story.token);
             match self.market.ask(&read).await {
                 Some(found) if found.is_success() => answer = found,
-                // The reading back after the rush tells it as lost.
+                // The readback after the rush reports it as lost.
                 _ => return,
             }
         }
@@ -222,7 +222,7 @@ impl Buyer {
         }
     }
 
-    /// Notes what the buyer was told of an order, and counts its units once when they become theirs.
+    /// Records an answer about an order, and counts its units once when they are bought.
     fn told(&mut self, index: usize, order: &Order) {
         let told = &mut self.story.told[index];
         if order.status == OrderStatus::Confirmed && told.status != OrderStatus::Confirmed {

@@ -1,4 +1,4 @@
-//! A light HTTP/1.1 client: a bounded pool of keep-alive connections, and the time_limit that a good client has.
+//! A light HTTP/1.1 client: a bounded pool of keep-alive connections, with timeouts and polite retries.
 
 use super::{counters::Counters, wire::Problem};
 use bytes::Bytes;
@@ -18,16 +18,16 @@ use std::{
 };
 use tokio::{net::TcpStream, sync::Semaphore, time};
 
-/// No answer within this time counts as a lost one.
+/// Time limit of an answer; past it the answer counts as lost.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that asks for more time_limit than this is asked again anyway: the demo is short.
+/// The longest obeyed `Retry-After`: the demo is short.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
 
-/// One request.
+/// A request to the API.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub method: Method,
-    /// With the base path and the query.
+    /// The full path with the query.
     pub path: String,
     pub token: Option<Arc<str>>,
     pub key: Option<String>,
@@ -35,51 +35,51 @@ pub struct Call {
 }
 
 impl Call {
-    /// A read.
+    /// A GET request with a token.
     pub fn get(path: String, token: &Arc<str>) -> Self {
         Self { method: Method::GET, path, token: Some(token.clone()), key: None, body: None }
     }
 
-    /// A write.
+    /// A POST request with an optional token and body.
     pub fn post(path: String, token: Option<&Arc<str>>, body: Option<&serde_json::Value>) -> Self {
         let body = body.map(|json| Bytes::from(json.to_string()));
         Self { method: Method::POST, path, token: token.cloned(), key: None, body }
     }
 
-    /// The same with an idempotency key.
+    /// Adds an idempotency key.
     pub fn with_key(self, key: String) -> Self {
         Self { key: Some(key), ..self }
     }
 }
 
-/// What came back.
+/// The server's answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
     pub body: Bytes,
-    /// From the request's first byte to the answer's last. Waiting for one of the shared connections is not part of
-    /// it: that is the demo's bound, not the server's.
+    /// From the request's first byte to the answer's last. Waiting for a shared connection is not included: that is the
+    /// demo's bound, not the server's.
     pub took: Duration,
 }
 
-/// There was no answer: the connection was refused or broke, or time ran out. Whether the server acted is unknown.
+/// The connection was refused or broke, or the time limit passed. Whether the server acted is unknown.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer: {0}")]
 pub struct NoAnswer(String);
 
 impl Answer {
-    /// Whether it is 2xx.
+    /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The body, read.
+    /// Parses the body as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
         serde_json::from_slice(&self.body).map_err(|why| format!("{why} in {}", self.text()))
     }
 
-    /// The machine-readable reason of a refusal; `http_<status>` for an answer that is no problem document.
+    /// The machine-readable code of a refusal; `http_<status>` for an answer that is not a problem document.
     pub fn code(&self) -> String {
         self.json::<Problem>().map_or_else(|_| format!("http_{}", self.status), |problem| problem.code)
     }
@@ -90,7 +90,7 @@ impl Answer {
         format!("{} {}", self.status, body.chars().take(200).collect::<String>())
     }
 
-    /// Whether the same request is to be sent again later: overloaded, restarting, or still busy with the first one.
+    /// Whether the request should be repeated later: overloaded, restarting, or still busy with the first one.
     pub fn asks_to_wait(&self) -> bool {
         match self.status {
             429 | 503 => true,
@@ -99,12 +99,12 @@ impl Answer {
         }
     }
 
-    /// Whether two answers are the same to the letter: status and every byte of the body.
+    /// Whether two answers have the same status and the same body, byte by byte.
     pub fn identical(&self, other: &Answer) -> bool {
         self.status == other.status && self.body == other.body
     }
 
-    /// Where two answers that should be identical first differ, with a little of what is around.
+    /// The first difference between two answers that should be identical, with some context.
     pub fn difference(&self, other: &Answer) -> String {
         if self.status != other.status {
             return format!("{} and then {}", self.text(), other.text());
@@ -118,7 +118,7 @@ impl Answer {
     }
 }
 
-/// Connections to one server, made as needed and shared by everyone who holds the client.
+/// Connections to one server, opened on demand and shared by all users of the client.
 pub struct Client {
     addr: SocketAddr,
     places: Semaphore,
@@ -145,8 +145,8 @@ impl Client {
         }
     }
 
-    /// Sends `call` again, with a pause, for as long as the server asks to wait or does not answer. `None` when that
-    /// is still so at the deadline.
+    /// Sends `call` repeatedly, with pauses, while the server asks to wait or does not answer. `None` if that is still
+    /// so at the deadline.
     pub async fn send_patiently(&self, call: &Call, deadline: Instant, counters: &Counters) -> Option<Answer> {
         for attempt in 0u32.. {
             let pause = match self.send(call).await {
@@ -174,7 +174,7 @@ impl Client {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         if let Some(key) = &call.key {
-            // A structured-field string, as the IETF draft has it.
+            // A structured-field string, as in the IETF draft.
             request = request.header("idempotency-key", format!("\"{key}\""));
         }
         if call.body.is_some() {
@@ -211,7 +211,7 @@ impl Client {
         stream.set_nodelay(true).map_err(|why| NoAnswer(why.to_string()))?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (connection, driver) = handshake.map_err(|why| NoAnswer(why.to_string()))?;
-        // It ends with the connection, and an error in it is told to whoever waits for an answer there.
+        // It ends with the connection; its errors reach the request that waits there.
         tokio::spawn(driver);
         Ok(connection)
     }
@@ -223,7 +223,7 @@ fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(rand::rng().random_range(ceiling_ms / 2..=ceiling_ms))
 }
 
-/// What the server asked for and up to a quarter more, so that a crowd does not come back at once.
+/// The requested wait plus up to a quarter, so that a crowd does not return at once.
 fn with_jitter(asked: Duration) -> Duration {
     asked.min(RETRY_AFTER_MAX).mul_f64(rand::rng().random_range(1.0..1.25))
 }
@@ -253,7 +253,7 @@ mod tests {
             r#"201 from byte 31 on "{\"id\":\"1\",\"status\":\"confirmed\"}" and then "{\"id\":\"1\",\"status\":\"confirmed\"} ""#
         );
         assert!(first.difference(&answer(409, "{}")).ends_with("and then 409 {}"));
-        // How long it took is not part of an answer.
+        // The duration is not part of an answer's identity.
         assert!(first.identical(&Answer { took: Duration::from_secs(1), ..first.clone() }));
     }
 

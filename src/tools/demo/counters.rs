@@ -1,4 +1,4 @@
-//! What the crowd saw, counted by all of its tasks at the same time: the source of the live display and of the report.
+//! Counters of what the crowd observed, updated by all of its tasks: the source of the live display and of the report.
 
 use super::{
     latency::Latency,
@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-/// Broken promises written out per promise; further ones are only counted.
+/// Breaches reported in full per promise; further ones are only counted.
 const BROKEN_TEXTS_MAX: usize = 10;
 
 /// Counters of one run.
@@ -23,17 +23,17 @@ const BROKEN_TEXTS_MAX: usize = 10;
 pub struct Counters {
     /// Orders accepted (201), without their repeats.
     pub accepted: AtomicU64,
-    /// Units that buyers were told are theirs.
+    /// Units that buyers have confirmations of.
     pub confirmed_units: AtomicU64,
-    /// Orders answered for good, accepted and refused, without repeats.
+    /// Orders with a final answer, accepted and refused, without repeats.
     pub answered: AtomicU64,
     /// Requests sent again with the same key.
     pub repeated: AtomicU64,
-    /// Those of them whose answer was the same to the letter.
+    /// Repeats with an identical answer.
     pub identical: AtomicU64,
-    /// Requests without an answer after all timeout.
+    /// Requests without an answer after all retries.
     pub unanswered: AtomicU64,
-    /// Answers that never came and were asked for again.
+    /// Answers that were lost and requested again.
     pub lost_answers: AtomicU64,
     /// Followers who are connected and authenticated now.
     pub listening: AtomicU64,
@@ -41,17 +41,17 @@ pub struct Counters {
     pub events: AtomicU64,
     /// Followers who had to connect again.
     pub reconnections: AtomicU64,
-    /// Followers who heard the end of the drop.
+    /// Followers who received the end of the drop.
     pub heard_the_end: AtomicU64,
-    /// Set once the last unit was seen sold.
+    /// Set once the last unit was reported as sold.
     pub sold_out: AtomicBool,
     /// From `POST /orders` to 201.
     pub accepted_latency: Latency,
     /// From `POST /orders` to a refusal.
     pub refused_latency: Latency,
-    /// From an event's `at` to its receipt by a follower, for the events that people wait for.
+    /// From an event's `at` to its receipt by a follower, for all events but `stock_changed`.
     pub event_latency: Latency,
-    /// The same for `stock_changed`, of which the server leaves out all but the latest by design.
+    /// The same for `stock_changed`, of which the server sends only the latest by design.
     pub stock_event_latency: Latency,
     stage: Mutex<Stage>,
     refused: Mutex<BTreeMap<String, u64>>,
@@ -60,12 +60,12 @@ pub struct Counters {
     broken: Mutex<BTreeMap<Promise, (u64, Vec<String>)>>,
 }
 
-/// What the demo is doing, for the display.
+/// The demo's current stage, for the display.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
-    /// In a few words.
+    /// A few words for the display.
     pub name: &'static str,
-    /// How many of `of` are done; `of` is 0 where nothing can be counted.
+    /// Finished steps out of `of`; `of` is 0 if they cannot be counted.
     pub done: u64,
     pub of: u64,
 }
@@ -77,7 +77,7 @@ struct Seen {
 }
 
 impl Counters {
-    /// Nothing counted yet, `total` units free.
+    /// Starts at zero, with `total` free units.
     #[must_use]
     pub fn new(total: u32) -> Self {
         let seen = Seen { stock: StockCounts::full(total), oversold: 0 };
@@ -89,12 +89,12 @@ impl Counters {
         *lock(&self.stage) = Stage { name, done: 0, of };
     }
 
-    /// One step of the stage is done.
+    /// Counts a finished step of the stage.
     pub fn step(&self) {
         lock(&self.stage).done += 1;
     }
 
-    /// What the demo is doing.
+    /// The current stage.
     #[must_use]
     pub fn stage(&self) -> Stage {
         *lock(&self.stage)
@@ -105,12 +105,12 @@ impl Counters {
         *lock(&self.refused).entry(code).or_default() += 1;
     }
 
-    /// Counts an answer that asked to come back later.
+    /// Counts an answer that asked to retry later.
     pub fn asked_to_wait(&self, code: String) {
         *lock(&self.waits).entry(code).or_default() += 1;
     }
 
-    /// Counts an answer that never came.
+    /// Counts a lost answer.
     pub fn lost_answer(&self) {
         add(&self.lost_answers);
     }
@@ -127,8 +127,7 @@ impl Counters {
         lock(&self.waits).clone()
     }
 
-    /// Takes a stock that the server showed in a reading and checks it. Readings by the
-    /// demo's own watch come in order and become [`Counters::stock`].
+    /// Checks a reading of the stock. The demo's own readings come in order and become [`Counters::stock`].
     pub fn stock_read(&self, stock: StockCounts, variants: &[StockCounts]) {
         lock(&self.seen).stock = stock;
         if stock.sold == stock.total {
@@ -137,7 +136,7 @@ impl Counters {
         self.check_stock(stock, variants, "a stock reading");
     }
 
-    /// Checks a stock that the server showed anywhere, such as in an event.
+    /// Checks a stock in any answer or event.
     pub fn check_stock(&self, stock: StockCounts, variants: &[StockCounts], shown_in: &str) {
         if !wire::adds_up(stock, variants) {
             self.broke(Promise::StockAddsUp, format!("{shown_in} says {stock} with variants {variants:?}"));
@@ -152,13 +151,13 @@ impl Counters {
         }
     }
 
-    /// The stock as last read.
+    /// The stock of the last reading.
     #[must_use]
     pub fn stock(&self) -> StockCounts {
         lock(&self.seen).stock
     }
 
-    /// The most units that were ever seen taken or confirmed beyond the total.
+    /// The most units ever observed as taken or confirmed beyond the total.
     #[must_use]
     pub fn oversold(&self) -> u64 {
         let seen = *lock(&self.seen);
@@ -166,7 +165,7 @@ impl Counters {
         seen.oversold.max(told)
     }
 
-    /// Notes a broken promise.
+    /// Records a breach of a promise.
     pub fn broke(&self, promise: Promise, what: String) {
         let mut broken = lock(&self.broken);
         let (times, texts) = broken.entry(promise).or_default();
@@ -176,7 +175,7 @@ impl Counters {
         }
     }
 
-    /// Every promise and how it went.
+    /// Every promise with its breaches.
     #[must_use]
     pub fn promises(&self) -> Vec<Kept> {
         let broken = lock(&self.broken);
@@ -188,7 +187,7 @@ impl Counters {
     }
 }
 
-/// Adds one.
+/// Increments a counter by one.
 pub fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }

@@ -1,4 +1,4 @@
-//! Live progress on standard error: a small picture redrawn in place on a terminal, a line a second elsewhere.
+//! Live progress on standard error: a small picture redrawn in place on a terminal, else a line a second.
 
 use super::{
     counters::{Counters, Stage},
@@ -15,29 +15,29 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinHandle, time};
 
-/// Cells of the stock bar, where the terminal is wide enough.
+/// Cells of the stock bar, if the terminal is wide enough.
 const BAR_CELLS: usize = 50;
-/// What stands before the bar.
+/// Columns before the bar.
 const BAR_INDENT: usize = 11;
-/// Assumed where the terminal does not tell.
+/// Assumed width if the terminal does not report one.
 const COLUMNS: usize = 80;
 /// Ten pictures a second look alive and cost nothing.
 const FRAME: Duration = Duration::from_millis(100);
-/// A line a second where there is no terminal.
+/// Without a terminal, one line for this many frames: a line a second.
 const FRAMES_PER_LINE: u32 = 10;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Redrawn in place.
+    /// A picture that is redrawn in place.
     Picture(Paint),
     /// One line a second.
     Lines,
-    /// Not at all.
+    /// No progress at all.
     Silent,
 }
 
-/// Everything that one picture shows.
+/// The data of one picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Snapshot {
     pub stage: Stage,
@@ -52,14 +52,14 @@ pub struct Snapshot {
     pub event_p99: f64,
 }
 
-/// The running display.
+/// The display's running task.
 pub struct Display {
     done: watch::Sender<bool>,
     task: JoinHandle<u64>,
 }
 
 impl Mode {
-    /// A picture on a terminal, lines elsewhere, and silence where a program reads the JSON and nobody watches.
+    /// A picture on a terminal, else lines, and silence if a program reads the JSON and nobody watches.
     #[must_use]
     pub fn for_stderr(json: bool) -> Self {
         match std::io::stderr().is_terminal() && understands_escapes() {
@@ -79,7 +79,7 @@ impl Display {
         Self { done, task }
     }
 
-    /// Draws the last picture, gives the terminal back, and returns the orders answered in the busiest second.
+    /// Draws the last picture, restores the terminal, and returns the orders answered in the busiest second.
     pub async fn finish(self) -> u64 {
         self.done.send_replace(true);
         self.task.await.unwrap_or(0)
@@ -98,7 +98,7 @@ async fn show(counters: Arc<Counters>, title: String, mode: Mode, mut stop: watc
         let snapshot = look(&counters, &mut meter, start);
         match mode {
             Mode::Picture(paint) => {
-                // Asked each time: a window may be resized. A line that wraps would be drawn again and again.
+                // Read each time: a window may be resized. A line that wraps would break the redrawing.
                 let columns = stderr_columns().unwrap_or(COLUMNS);
                 let frame = frame(&title, &snapshot, paint, columns);
                 write(&redraw(&frame, lines_drawn, last));
@@ -129,7 +129,7 @@ fn look(counters: &Counters, meter: &mut Meter, start: Instant) -> Snapshot {
     }
 }
 
-/// A display that cannot be written to is no reason to stop the demo.
+/// A failed write to the display must not stop the demo.
 fn write(text: &str) {
     let mut stderr = std::io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
@@ -189,7 +189,7 @@ fn stage(stage: Stage) -> String {
     }
 }
 
-/// Sold, held and free as segments that always fill the bar; what is there shows as at least one cell.
+/// Sold, held and free units as segments that always fill the bar; each that is not zero has at least one cell.
 fn bar(stock: StockCounts, cells: usize, paint: Paint) -> String {
     let (sold, held, free) = segments(stock, cells);
     format!("{}{}{}", paint.green(&"█".repeat(sold)), paint.yellow(&"▓".repeat(held)), paint.dim(&"░".repeat(free)))
@@ -201,7 +201,7 @@ fn segments(stock: StockCounts, cells: usize) -> (usize, usize, usize) {
         0 => 0,
         _ => ((u64::from(units) * cells as u64 / total) as usize).max(1).min(cells),
     };
-    // The bar is full of sold units only when all of them are.
+    // The bar is full of sold units only when all of them are sold.
     let sold = if stock.sold < stock.total { share(stock.sold).min(cells.saturating_sub(1)) } else { cells };
     let held = share(stock.held).min(cells - sold);
     (sold, held, cells - sold - held)
@@ -226,8 +226,8 @@ fn line(now: &Snapshot) -> String {
     )
 }
 
-/// The escapes that put `frame` in the place of the `drawn` lines before it: cursor up, each line cleared to its end.
-/// The cursor is hidden meanwhile, and shown again with the last one.
+/// The escapes that replace the `drawn` previous lines by `frame`: cursor up, each line cleared to its end. The cursor
+/// is hidden meanwhile, and shown again after the last picture.
 fn redraw(frame: &[String], drawn: usize, last: bool) -> String {
     let up = if drawn > 0 { format!("\x1b[{drawn}A") } else { String::new() };
     let lines: String = frame.iter().map(|line| format!("\r{line}\x1b[K\n")).collect();

@@ -1,4 +1,4 @@
-//! One follower: a websocket that hears the creator's drops, connects again when it must, and checks what it hears.
+//! One follower: a WebSocket session that gets the creator's drops, reconnects when necessary, and checks the events.
 
 use super::{
     counters::{Counters, add},
@@ -19,21 +19,21 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame, protocol::frame::coding::CloseCode},
 };
 
-/// A connection that is not open and authenticated by then is given up and tried again.
+/// Time limit for opening and authenticating a connection; past it the follower tries again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Close codes from here to 4499 mean "do not come back".
+/// Close codes that mean "do not reconnect".
 const DO_NOT_RECONNECT: std::ops::RangeInclusive<u16> = 4400..=4499;
 
-/// What all followers share.
+/// Shared by all followers.
 pub struct Listeners {
     pub addr: SocketAddr,
     pub drop_id: DropId,
     pub counters: Arc<Counters>,
-    /// Turns true when the followers may leave.
+    /// Becomes true when the followers may leave.
     pub leave: watch::Receiver<bool>,
 }
 
-/// What one follower heard.
+/// The events that one follower received.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Received {
     pub started: bool,
@@ -41,15 +41,15 @@ pub struct Received {
     pub ended: bool,
     /// How often it was connected and authenticated.
     pub connections: u32,
-    /// Since when it is, unless it was cut off and is not back.
+    /// The start of the current connection; absent while disconnected.
     pub connected_since: Option<Instant>,
-    /// Why it was sent away for good.
+    /// Why the server closed it without reconnection.
     pub sent_away: Option<String>,
 }
 
 impl Received {
-    /// What this follower should have heard and did not, of a drop that was `sold_out` or not and was ended at
-    /// `end`. A follower who was connected again may have missed what was told before that.
+    /// The event that this follower should have received and did not, for a drop that was `sold_out` or not and ended
+    /// at `end`. A follower that reconnected may have missed earlier events.
     #[must_use]
     pub fn missed(&self, sold_out: bool, end: Instant) -> Option<String> {
         if let Some(why) = &self.sent_away {
@@ -74,7 +74,7 @@ impl Received {
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// Listens until the followers may leave.
+/// Receives events until the followers may leave.
 pub async fn listen(listeners: Arc<Listeners>, token: Arc<str>) -> Received {
     let mut heard = Received::default();
     let mut leave = listeners.leave.clone();
@@ -92,7 +92,7 @@ pub async fn listen(listeners: Arc<Listeners>, token: Arc<str>) -> Received {
         if heard.sent_away.is_some() {
             break;
         }
-        // With jitter, as the contract asks: a crowd that comes back at once is the next outage.
+        // With jitter, as the API requires: a crowd that reconnects at once is the next outage.
         let pause = Duration::from_millis(rand::rng().random_range(50..500));
         let _ = time::timeout(pause, leave.wait_for(|leave| *leave)).await;
     }
@@ -110,7 +110,7 @@ async fn connect(addr: SocketAddr, token: &str) -> Result<Socket, String> {
     Ok(socket)
 }
 
-/// Counts a follower among the listening ones for as long as it lives, however its session ends.
+/// Counts a follower as connected while it lives, however its session ends.
 struct Listening<'a>(&'a Counters);
 
 impl<'a> Listening<'a> {
@@ -126,7 +126,7 @@ impl Drop for Listening<'_> {
     }
 }
 
-/// One session, until it is closed from the other side.
+/// Runs one session until it is closed.
 async fn hear(listeners: &Listeners, mut socket: Socket, heard: &mut Received) {
     let mut listening = None;
     while let Some(Ok(message)) = socket.next().await {
@@ -144,11 +144,11 @@ async fn hear(listeners: &Listeners, mut socket: Socket, heard: &mut Received) {
             }
             Message::Close(frame) => {
                 heard.sent_away = frame.as_ref().and_then(for_good);
-                // The answer to the close; the other side may be gone already.
+                // The answer to the close; the server may be gone already.
                 let _ = socket.flush().await;
                 return;
             }
-            // Pings are answered by the library; nothing else is part of the contract.
+            // The library answers pings; other messages are not expected.
             _ => {}
         }
     }
@@ -202,10 +202,10 @@ fn since(at: Timestamp) -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(at)
 }
 
-/// Waits until `count` followers listen.
+/// Waits until `count` followers are connected.
 ///
 /// # Errors
-/// How many did, when they are not enough in time.
+/// The number of connected ones, if the time limit passes.
 pub async fn all_listening(counters: &Counters, count: u64, time_limit: Duration) -> Result<(), u64> {
     let everyone = async {
         while counters.listening.load(Relaxed) < count {

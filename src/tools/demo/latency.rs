@@ -1,39 +1,39 @@
-//! Latency percentiles.
+//! Latency percentiles of the demo.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::{sync::Mutex, sync::PoisonError, time::Duration};
 
-/// Longer waits count as this long: a minute.
+/// Longer waits count as this long: a minute, in microseconds.
 const LATENCY_US_MAX: u64 = 60_000_000;
 
 /// A histogram that many tasks record into; within 1 % from a microsecond to a minute.
 // A std Mutex: recording takes nanoseconds and never awaits.
 pub struct Latency(Mutex<Histogram<u64>>);
 
-/// Percentiles in milliseconds.
+/// Percentiles of waits, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// How many were measured; with none of them, all else is 0.
+    /// The number of measurements; if it is 0, so are the others.
     pub count: u64,
-    /// Half were at most this slow.
+    /// The median.
     pub p50: f64,
-    /// 19 of 20 were.
+    /// The 95th percentile.
     pub p95: f64,
-    /// 99 of 100 were.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The slowest.
+    /// The longest wait.
     pub max: f64,
 }
 
 impl Latency {
-    /// Nothing measured yet.
+    /// A histogram without measurements.
     #[must_use]
     pub fn new() -> Self {
         Self(Mutex::new(Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("the bounds are valid")))
     }
 
-    /// Counts one wait.
+    /// Adds one measurement.
     pub fn record(&self, wait: Duration) {
         let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX).clamp(1, LATENCY_US_MAX);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);

@@ -1,4 +1,4 @@
-//! What all buyers share: the way to the server, the drop, and where the sale stands.
+//! Shared by all buyers: the client, the drop, and the phase of the sale.
 
 use super::{
     client::{Answer, Call, Client},
@@ -11,41 +11,41 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration, time::Instant};
 use tokio::sync::watch;
 
-/// Refusals that time alone cures.
+/// Refusals that pass with time.
 const NOT_REMEMBERED: [&str; 3] = ["drop_not_started", "too_many_holds", "hold_cooldown"];
 
-/// Where the sale stands for the crowd.
+/// The phase of the sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// The drop has not started.
     Waiting,
-    /// It is on.
+    /// Orders are accepted.
     Rush,
-    /// Everything is sold or time is up: nobody begins anything new.
+    /// All units are sold or the time is up: nothing new is started.
     Over,
 }
 
-/// Shared by all buyers.
+/// The state that all buyers share.
 pub struct Market {
     pub client: Arc<Client>,
     pub counters: Arc<Counters>,
     pub drop_id: DropId,
     pub phase: watch::Receiver<Phase>,
-    /// Between two attempts at a drop that is sold out.
+    /// Pause between two attempts at a sold-out drop.
     pub polite_pause: Duration,
     /// How long a hold lasts.
     pub hold: Duration,
-    /// Units that each buyer goes for at least.
+    /// Units that each buyer wants at least.
     pub units_wanted: u32,
-    /// Of the run.
+    /// Seed of the run's random numbers.
     pub seed: u64,
 }
 
-/// How long a client asks again before it gives up: longer than a server takes to come back from a crash.
+/// How long a client retries before it gives up: longer than a server takes to recover from a crash.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Market {
-    /// The request of one order.
+    /// The request for one order.
     pub fn order_call(&self, token: &Arc<str>, key: String, quantity: u32, payment_method: Option<&str>) -> Call {
         let mut body = json!({"drop_id": self.drop_id, "quantity": quantity});
         if let Some(method) = payment_method {
@@ -54,18 +54,18 @@ impl Market {
         Call::post(format!("{BASE}/orders"), Some(token), Some(&body)).with_key(key)
     }
 
-    /// `POST /orders/{id}/pay` with a card that works.
+    /// The request to pay an order, with a card that works.
     pub fn pay_call(&self, token: &Arc<str>, order: OrderId) -> Call {
         let body = json!({"payment_method": "pm_sandbox_ok"});
         Call::post(format!("{BASE}/orders/{order}/pay"), Some(token), Some(&body))
     }
 
-    /// `POST /orders/{id}/cancel`.
+    /// The request to cancel an order.
     pub fn cancel_call(&self, token: &Arc<str>, order: OrderId) -> Call {
         Call::post(format!("{BASE}/orders/{order}/cancel"), Some(token), None)
     }
 
-    /// Asks until there is an answer. `None` breaks a promise, which is noted here.
+    /// Sends a call until it is answered. `None` breaks a promise, which is recorded here.
     pub async fn ask(&self, call: &Call) -> Option<Answer> {
         let answer = self.client.send_patiently(call, Instant::now() + PATIENCE, &self.counters).await;
         if answer.is_none() {
@@ -76,14 +76,15 @@ impl Market {
         answer
     }
 
-    /// Sends a call whose answer is known again and holds the two answers against each other.
+    /// Repeats a call with a known answer and compares the two answers.
     pub async fn ask_again(&self, call: &Call, first: &Answer) {
         if let Some(second) = self.ask(call).await {
             self.compare(first, &second);
         }
     }
 
-    /// Two answers to one key: they must be the same to the letter, unless the first was "not now", which no key keeps.
+    /// Compares two answers to one key: they must be identical, unless the first was a temporary refusal, which no key
+    /// keeps.
     pub fn compare(&self, first: &Answer, second: &Answer) {
         if NOT_REMEMBERED.contains(&first.code().as_str()) {
             return;
@@ -96,13 +97,13 @@ impl Market {
         self.counters.broke(Promise::RetriesIdentical, text);
     }
 
-    /// Reads the order in an answer; an answer that has none breaks a promise.
+    /// Parses the order in an answer; an answer without one breaks a promise.
     pub fn read_order(&self, answer: &Answer) -> Option<Order> {
         let order = answer.json::<Order>();
         order.map_err(|why| self.unlike_the_contract(&format!("no order in the answer: {why}"))).ok()
     }
 
-    /// An answer that the API's contract does not have for the request.
+    /// Records an answer that the API's contract does not allow for the request.
     pub fn unlike_the_contract(&self, text: &str) {
         self.counters.broke(Promise::EveryoneAnswered, text.to_owned());
     }
@@ -115,11 +116,11 @@ impl Market {
     /// Waits for `pause`, or less if the rush ends.
     pub async fn pause(&self, pause: Duration) {
         let mut phase = self.phase.clone();
-        // An elapsed timeout is a pause that was slept through; a closed channel is the end.
+        // An elapsed timeout is a full pause; a closed channel is the end.
         let _ = tokio::time::timeout(pause, phase.wait_for(|phase| *phase == Phase::Over)).await;
     }
 
-    /// Waits for the start. `false` when there is none any more.
+    /// Waits for the start. `false` if it will not come.
     pub async fn started(&self) -> bool {
         let mut phase = self.phase.clone();
         phase.wait_for(|phase| *phase != Phase::Waiting).await.is_ok_and(|phase| *phase == Phase::Rush)

@@ -1,4 +1,4 @@
-//! A rate over the last second, and the best one so far.
+//! A rate over the last second, and the highest one so far.
 
 use std::{
     collections::VecDeque,
@@ -7,7 +7,7 @@ use std::{
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Turns a growing count, looked at now and then, into "per second".
+/// Computes a rate from a growing count that is sampled from time to time.
 #[derive(Default)]
 pub struct Meter {
     looks: VecDeque<(Instant, u64)>,
@@ -15,11 +15,11 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Takes the count at `now` and says how much it grew within the last second.
+    /// Adds a sample at `now` and returns the growth within the last second.
     pub fn look(&mut self, now: Instant, count: u64) -> u64 {
         self.looks.push_back((now, count));
-        // The oldest look that stays is the last one that is at least a second old: the window never shrinks below
-        // a second, and a burst shorter than that is not blown up.
+        // The oldest kept sample is the last one that is at least a second old: the window is never shorter than a
+        // second, so a shorter burst is not exaggerated.
         while self.looks.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
             self.looks.pop_front();
         }
@@ -30,7 +30,7 @@ impl Meter {
         rate
     }
 
-    /// The best second so far.
+    /// The highest rate so far.
     #[must_use]
     pub fn best(&self) -> u64 {
         self.best

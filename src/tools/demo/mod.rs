@@ -1,12 +1,13 @@
-//! `livedrop demo`: the whole promise, played and audited on this machine.
+//! `livedrop demo`: a complete sale, run and audited on this machine.
 //!
-//! A real server (a child process of this program), a crowd of followers on websockets, and a crowd of buyers who race
-//! for one drop over real HTTP. Nothing here touches the server's insides: what the demo knows, it was told by the API.
+//! A real server (a child process of this program), a crowd of followers on WebSockets, and a crowd of buyers who race
+//! for one drop over real HTTP. The demo uses only the server's API.
 //!
-//! - [`show`](self): starts the server, gathers the crowd, lets it loose, reads everything back, has the data audited.
-//! - `setup`, `rush`, `readback` are its acts; `buyer` and `follower` its participants; `behaviour` what buyers feel like.
-//! - `client` and `wire` are the way to the server, `server` is its process, `place` its directory.
-//! - `counters` counts what everybody saw, `promises` names what must not happen, `display` and `report` show it.
+//! - [`show`](self): starts the server, gathers the crowd, runs the sale, reads everything back, has the data audited.
+//! - `setup`, `rush`, `readback` are its stages; `buyer` and `follower` its participants; `behaviour` chooses the
+//!   buyers' actions.
+//! - `client` and `wire` talk to the server, `server` is its process, `place` its directory.
+//! - `counters` collects the observations, `promises` names what must hold, `display` and `report` show it.
 
 mod audit;
 mod behaviour;
@@ -42,12 +43,12 @@ use place::Place;
 use show::Show;
 use std::{path::PathBuf, sync::Arc};
 
-/// Plays the demo. Progress goes to standard error; printing the [`Report`] and the exit code are the caller's.
+/// Runs the demo. Progress goes to standard error; the caller prints the [`Report`] and sets the exit code.
 ///
 /// `audit` is called once, when the server has stopped, with its data directory and the database URL, if one was given.
 ///
 /// # Errors
-/// [`DemoError`] when there is nothing to report. A broken promise is no error: see [`Report::promises_kept`].
+/// [`DemoError`] if there is nothing to report. A broken promise is no error: see [`Report::promises_kept`].
 pub async fn run(
     options: DemoOptions,
     audit: impl AsyncFnOnce(PathBuf, Option<String>) -> Result<AuditVerdict, String>,
@@ -69,7 +70,7 @@ pub async fn run(
             report.data_dir = place.leave(!report.promises_kept());
             Ok(report)
         }
-        // Whoever looks into it needs the server's log.
+        // The server's log is needed to find the cause.
         Err(error @ (DemoError::Server(_) | DemoError::Setup { .. })) => {
             let dir = place.work_dir();
             place.leave(true);
@@ -82,12 +83,12 @@ pub async fn run(
     }
 }
 
-/// Below 2^32, so that it is easily typed and exact in every JSON reader.
+/// Below 2^32, so that it is easy to type and exact in every JSON reader.
 fn random_seed() -> u64 {
     u64::from(rand::random::<u32>())
 }
 
-/// Returns when the user or the system asks the demo to stop.
+/// Returns when the user or the system stops the demo.
 async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {

@@ -1,16 +1,16 @@
-//! What the demo can be told on its command line, and what follows from it.
+//! The command line of the demo, and values derived from it.
 
 use super::DemoError;
 use crate::console::JsonReport;
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-/// Bounds of the crowd: enough to see anything that one machine can show, few enough to fit into it.
+/// Bounds of the crowd: enough for any effect that one machine can show, few enough to fit into it.
 const BUYERS: RangeInclusive<u32> = 1..=50_000;
 const STOCK: RangeInclusive<u32> = 1..=1_000_000;
 const FOLLOWERS: RangeInclusive<u32> = 0..=20_000;
 const SECONDS: RangeInclusive<u32> = 1..=600;
 
-/// How long the demo's drop holds a reserved unit: short, so that abandoned holds come back while one watches.
+/// How long the demo's drop holds a reserved unit: short, so that abandoned holds return while one watches.
 pub const HOLD_SECONDS: u32 = 2;
 /// Connections that all buyers share: one each up to this many. More would measure this machine's scheduler and not the
 /// server.
@@ -64,7 +64,7 @@ impl Default for DemoOptions {
 }
 
 impl DemoOptions {
-    /// Refuses a crowd that no machine of the usual size could carry.
+    /// Refuses a crowd that is too large for a usual machine.
     ///
     /// # Errors
     /// [`DemoError::Option`] with one line that names the option and its bounds.
@@ -81,33 +81,33 @@ impl DemoOptions {
         Duration::from_secs(u64::from(self.seconds))
     }
 
-    /// How many units every buyer goes for at least: together half as much again as there is, so that a crowd that is
-    /// smaller than the stock still races for it.
+    /// Units that every buyer wants at least: together one and a half times the stock, so that even a crowd smaller
+    /// than the stock races for it.
     #[must_use]
     pub fn units_wanted(&self) -> u32 {
         (self.stock + self.stock / 2).div_ceil(self.buyers).max(1)
     }
 
-    /// The drop's limit per buyer: a little above what anybody wants, as shops choose it.
+    /// The drop's limit per buyer: a little above what any buyer wants, as shops choose it.
     #[must_use]
     pub fn per_buyer_limit(&self) -> u32 {
         self.units_wanted() + 2
     }
 
-    /// How long a buyer who found the drop sold out waits before asking again: about half a second, longer in a
-    /// crowd so large that politeness would otherwise be a flood.
+    /// How long a buyer waits after a sold-out answer: about half a second, longer in a very large crowd, whose retries
+    /// would otherwise be a flood.
     #[must_use]
     pub fn polite_pause(&self) -> Duration {
         Duration::from_millis(u64::from(self.buyers / 8).clamp(400, 5_000))
     }
 
-    /// Connections that the buyers share.
+    /// The number of connections that the buyers share.
     #[must_use]
     pub fn buyer_connections(&self) -> u32 {
         self.buyers.clamp(2, BUYER_CONNECTIONS_MAX)
     }
 
-    /// Files that the demo and its server each hold open at the same time, roughly.
+    /// The number of files that the demo and its server each hold open at the same time, roughly.
     #[must_use]
     pub fn open_files(&self) -> u64 {
         u64::from(self.followers) + u64::from(self.buyer_connections()) + 100
@@ -121,8 +121,8 @@ fn within(option: &'static str, value: u32, bounds: &RangeInclusive<u32>) -> Res
     Err(DemoError::Option(format!("{option} is from {} to {}, not {value}", bounds.start(), bounds.end())))
 }
 
-/// Refuses a crowd that this shell's limit of open files cannot carry, before half of it is connected. Where the limit
-/// cannot be read (not Linux) nothing is refused.
+/// Refuses a crowd beyond this shell's limit of open files, before half of it is connected. If the limit cannot be read
+/// (not Linux) nothing is refused.
 pub(super) fn check_open_files(options: &DemoOptions) -> Result<(), DemoError> {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     match soft_limit(&limits) {

@@ -1,18 +1,18 @@
-//! Where the demo's server keeps its data, and what becomes of it afterwards.
+//! The data directory of the demo's server, and its removal.
 
 use super::{DemoError, options::DemoOptions, server::Launch};
 use std::path::PathBuf;
 
-/// A temporary directory of this run, and in it the server's data unless the user named another place.
+/// A temporary directory of this run, with the server's data unless the user named another directory.
 pub struct Place {
     work_dir: PathBuf,
     data_dir: PathBuf,
-    /// The user's own directory is never removed.
+    /// Whether the user named the data directory: then it is never removed.
     given: bool,
 }
 
 impl Place {
-    /// Makes the directory.
+    /// Creates the directory.
     ///
     /// # Errors
     /// [`DemoError::Io`].
@@ -22,17 +22,17 @@ impl Place {
         let work_dir = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&work_dir).map_err(io("make a temporary directory"))?;
         let data_dir = match &options.data_dir {
-            // The server runs in another directory.
+            // The server runs in another working directory.
             Some(dir) => std::path::absolute(dir).map_err(io("find the data directory"))?,
             None => work_dir.join("data"),
         };
         Ok(Self { work_dir, data_dir, given: options.data_dir.is_some() })
     }
 
-    /// How to start a server here: this very program.
+    /// The command that starts this program as a server.
     ///
     /// # Errors
-    /// [`DemoError::Io`] when the program's own path is not known.
+    /// [`DemoError::Io`] if the program's own path is not known.
     pub fn launch(&self, options: &DemoOptions) -> Result<Launch, DemoError> {
         let program = std::env::current_exe().map_err(|source| DemoError::Io { what: "find this program", source })?;
         Ok(Launch {
@@ -50,16 +50,16 @@ impl Place {
         self.data_dir.clone()
     }
 
-    /// Where its log is, and its data unless the user named another place.
+    /// The directory of its log, and of its data unless the user named another.
     #[must_use]
     pub fn work_dir(&self) -> PathBuf {
         self.work_dir.clone()
     }
 
-    /// Removes what is temporary, unless `keep`. Returns the data directory if it is still there.
+    /// Removes temporary files, unless `keep`. Returns the data directory if it still exists.
     pub fn leave(self, keep: bool) -> Option<PathBuf> {
         if !keep {
-            // A directory that cannot be removed is the system's to clean up: it is in its temporary directory.
+            // The system cleans up its temporary directory if this fails.
             let _ = std::fs::remove_dir_all(&self.work_dir);
         }
         (keep || self.given).then_some(self.data_dir)

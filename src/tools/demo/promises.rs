@@ -1,28 +1,28 @@
-//! The promises that the demo holds the server to.
+//! The promises that the demo checks.
 
 use serde::Serialize;
 
-/// One promise. The order is the report's.
+/// One promise. The order is that of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Promise {
-    /// `sold + held` never exceeded `total`, in no reading and no event, and no more was confirmed to buyers.
+    /// No reading and no event had `sold + held` above `total`, and buyers did not get more confirmations.
     NeverOversold,
     /// `available + held + sold = total` in every reading and every event.
     StockAddsUp,
-    /// Every order that a client was told of is there, once, in the state last told or a legal successor.
+    /// Every order that a client has an answer about exists, once, in the last known state or a legal successor.
     NothingLost,
-    /// What buyers were told adds up to what the server says is sold.
+    /// The buyers' confirmations add up to the server's sold units.
     ToldEqualsSold,
-    /// The same key got the same answer, to the letter.
+    /// Repeats with the same key got identical answers.
     RetriesIdentical,
-    /// Every request got an answer in the end, and one that the API's contract has for it.
+    /// Every request was answered in the end, as the API's contract allows.
     EveryoneAnswered,
-    /// Every connected follower heard the drop start, sell out and end.
+    /// Every connected follower received the drop's start, sell-out and end.
     EveryoneHeard,
-    /// The stopped server's journal and database agree with each other and with the rest.
+    /// The stopped server's journal and database agree with each other and with the answers.
     AuditClean,
-    /// Asked to stop, the server finished its work and left with exit code 0.
+    /// After SIGTERM the server finished its work and exited with code 0.
     CleanShutdown,
 }
 
@@ -40,7 +40,7 @@ impl Promise {
         Self::CleanShutdown,
     ];
 
-    /// What it says, in a few words.
+    /// The promise in a few words.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
@@ -57,14 +57,14 @@ impl Promise {
     }
 }
 
-/// One promise and how it went.
+/// One promise with its breaches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Kept {
     pub promise: Promise,
     pub kept: bool,
-    /// How often it was broken.
+    /// The number of breaches.
     pub times: u64,
-    /// The first few times.
+    /// The first few breaches.
     pub broken: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! After the rush: was anything that was acknowledged lost, and is there anything that nobody was told of?
+//! After the rush: checks that no acknowledged order is lost, and that there are no orders without an answer.
 
 use super::{
     buyer::{Story, Told},
@@ -15,14 +15,14 @@ use std::{
 };
 use tokio::time;
 
-/// Buyers who look at their orders at the same time.
+/// Buyers who read their orders concurrently.
 const READERS: usize = 64;
 /// Pages of one buyer's orders: more than any buyer of the demo fills.
 const PAGES_MAX: usize = 200;
-/// Lists are filled by the write-behind: how long an order may take to show up there.
+/// How long an order may take to appear in a list, which the projector fills.
 const LIST_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Lets every buyer repeat what they kept for the end, read each of their orders, and look through their list.
+/// Has every buyer send the late repeats, read each of their orders, and check their list.
 pub async fn read_back(market: &Market, stories: &[Story]) {
     let counters = &market.counters;
     counters.enter("reading every order back", stories.len() as u64);
@@ -66,7 +66,7 @@ fn mismatch(told: &Told, found: &Order) -> Option<String> {
     (!same).then(|| format!("a buyer was told {told:?} and finds {found:?}"))
 }
 
-/// Reads the list again until it is right or timeout ends.
+/// Reads the list until it is right or the time limit passes.
 async fn read_list(market: &Market, story: &Story, deadline: Instant) {
     loop {
         let listed = match list(market, story).await {
@@ -102,9 +102,8 @@ async fn list(market: &Market, story: &Story) -> Result<Vec<Order>, String> {
     Err(format!("more than {PAGES_MAX} pages"))
 }
 
-/// What is wrong with a buyer's list: an order that is missing, twice, or in a state that cannot be; or one that the
-/// buyer was never told of and that nevertheless holds units. (A declined card leaves a released order behind whose id
-/// is not in the refusal.)
+/// The fault of a buyer's list: an order that is missing, listed twice, or in an impossible state; or an unknown one
+/// that holds units. (A declined card leaves a released order whose id is not in the refusal.)
 fn list_mismatch(told: &[Told], listed: &[Order]) -> Option<String> {
     let mut found: HashMap<OrderId, Vec<&Order>> = HashMap::new();
     for order in listed {
@@ -122,7 +121,7 @@ fn list_mismatch(told: &[Told], listed: &[Order]) -> Option<String> {
     ghost.map(|order| format!("a buyer finds an order that they were never told of: {order:?}"))
 }
 
-/// Percent-encodes what may not stand in a query.
+/// Percent-encodes characters that are not allowed in a query.
 fn escape(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()

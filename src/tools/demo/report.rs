@@ -1,4 +1,4 @@
-//! What the demo found, as JSON for programs and as a table for people.
+//! The result of the demo, as JSON for programs and as a table for people.
 
 use super::{
     counters::Counters,
@@ -18,14 +18,14 @@ pub struct Report {
     /// Whether every promise was kept; the process exits with 1 otherwise.
     pub promises_kept: bool,
     pub promises: Vec<Kept>,
-    /// `--seed` with this number plays the same crowd again.
+    /// `--seed` with this number runs the same crowd again.
     pub seed: u64,
     pub buyers: u32,
     pub followers: u32,
     /// From the start to the last unit sold, or to the time limit.
     pub rush_ms: u64,
     pub stock: StockCounts,
-    /// The most units ever seen taken beyond the total: 0.
+    /// The most units ever observed as taken beyond the total: 0 in a correct run.
     pub oversold: u64,
     pub orders: Orders,
     pub retries: Retries,
@@ -33,20 +33,20 @@ pub struct Report {
     pub events: Events,
     pub crash: Option<CrashNote>,
     pub audit: Audit,
-    /// The server's data, where it was kept.
+    /// The server's data directory, if it was kept.
     pub data_dir: Option<PathBuf>,
 }
 
-/// What came of the order requests; repeats are not counted here.
+/// The outcomes of the order requests; repeats are not counted here.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Orders {
     pub accepted: u64,
     pub confirmed_units: u64,
     pub refused: u64,
     pub refused_by_reason: BTreeMap<String, u64>,
-    /// Answers that asked to come back later (and were obeyed), by reason.
+    /// Answers that asked to retry later (and were obeyed), by reason.
     pub asked_to_wait_by_reason: BTreeMap<String, u64>,
-    /// Answers that never came, for which the same request was sent again.
+    /// Lost answers, for which the same request was sent again.
     pub lost_answers: u64,
     pub unanswered: u64,
     /// Order requests answered in the busiest second.
@@ -60,18 +60,18 @@ pub struct Retries {
     pub answered_identically: u64,
 }
 
-/// Percentiles in milliseconds.
+/// Latencies as percentiles, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latencies {
     pub order_accepted: Percentiles,
     pub order_refused: Percentiles,
     /// All events but `stock_changed`.
     pub event_delivery: Percentiles,
-    /// `stock_changed`, which the server thins out by design.
+    /// `stock_changed`, which the server conflates by design.
     pub stock_event_delivery: Percentiles,
 }
 
-/// What followers received.
+/// Events that the followers received.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Events {
     pub delivered: u64,
@@ -86,7 +86,7 @@ pub struct Audit {
     pub orders: u64,
 }
 
-/// What the report needs besides the counters.
+/// The report's data besides the counters.
 pub struct Findings {
     pub seed: u64,
     pub rush_ms: u64,
@@ -96,7 +96,7 @@ pub struct Findings {
 }
 
 impl Report {
-    /// Puts the report together once everything has been counted and checked.
+    /// Builds the report after everything has been counted and checked.
     #[must_use]
     pub fn new(options: &DemoOptions, counters: &Counters, findings: Findings) -> Self {
         let promises = counters.promises();
@@ -254,7 +254,7 @@ fn row(text: &mut String, name: &str, number: u64, note: &str) {
     let _ = writeln!(text, "{}", line.trim_end());
 }
 
-/// `sold_out 380, payment_declined 32`, the most frequent first.
+/// Such as `sold_out 380, payment_declined 32`, the most frequent first.
 fn reasons(counts: &BTreeMap<String, u64>) -> String {
     let mut counts: Vec<_> = counts.iter().collect();
     counts.sort_by_key(|(_, times)| std::cmp::Reverse(**times));

@@ -1,4 +1,4 @@
-//! The rush itself: start, watch, perhaps crash, end, and wait until nothing is held any more.
+//! The rush itself: start, watch, perhaps crash, end, and wait until no hold is left.
 
 use super::{
     DemoError,
@@ -19,30 +19,30 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet, time};
 
-/// Between two readings of the stock.
+/// Time between two readings of the stock.
 const WATCH_INTERVAL: Duration = Duration::from_millis(40);
-/// How long holds may outlive their time before the demo stops waiting for them.
+/// How long the demo waits for holds past their expiry.
 const HOLDS_PATIENCE: Duration = Duration::from_secs(20);
 
-/// For followers who were cut off to be connected again.
+/// How long disconnected followers have to reconnect.
 const RETURN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the rush needs besides the market.
+/// The state of the rush besides the market.
 pub struct Stand<'a> {
     pub market: Arc<Market>,
-    /// The creator's own way to the server: it does not queue with the buyers.
+    /// The creator's own client: it does not queue with the buyers.
     pub client: Client,
     pub participants: &'a Participants,
     pub phase: watch::Sender<Phase>,
     pub time_limit: Duration,
-    /// False while a crash is still to come or the server is away.
+    /// False before a planned crash and while the server is away.
     pub upright: watch::Receiver<bool>,
 }
 
-/// How the rush went.
+/// The result of the rush.
 pub struct Outcome {
     pub stories: Vec<Story>,
-    /// The stock when nothing was held any more.
+    /// The stock when no hold was left.
     pub stock: StockCounts,
     /// From the start to the last unit sold, or to the time limit.
     pub took: Duration,
@@ -51,10 +51,10 @@ pub struct Outcome {
 }
 
 impl Stand<'_> {
-    /// Lets the crowd loose and comes back when the drop has ended and no hold is left.
+    /// Runs the crowd, and returns when the drop has ended and no hold is left.
     ///
     /// # Errors
-    /// [`DemoError::Setup`] when the drop can be neither started nor ended nor read.
+    /// [`DemoError::Setup`] if the drop cannot be started, ended or read.
     pub async fn run(self) -> Result<Outcome, DemoError> {
         let mut crowd = JoinSet::new();
         for (number, token) in (0u32..).zip(&self.participants.buyers) {
@@ -75,13 +75,12 @@ impl Stand<'_> {
         Ok(Outcome { stories, stock, took, end })
     }
 
-    /// A crash that is due comes before the drop's end, so that the crowd meets it, and so does
-    /// everyone's return.
+    /// Waits for a planned crash, and until everybody is connected again: both come before the drop's end.
     async fn back_on_its_feet(&self) {
         let mut upright = self.upright.clone();
         let _ = upright.wait_for(|upright| *upright).await;
         let everyone = self.participants.followers.len() as u64;
-        // Whoever is not back by then is named when the followers leave.
+        // Followers who are still disconnected are named when the followers leave.
         let _ = follower::all_listening(self.counters(), everyone, RETURN_PATIENCE).await;
     }
 
@@ -101,13 +100,13 @@ impl Stand<'_> {
         answer.ok_or(DemoError::Setup { what: "get an answer", why: call.path })
     }
 
-    /// Watches the stock until it is all sold or time is up.
+    /// Watches the stock until all units are sold or the time is up.
     async fn watch(&self, start: Instant) {
         let mut ticks = time::interval(WATCH_INTERVAL);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         while start.elapsed() < self.time_limit {
             ticks.tick().await;
-            // While the server is away there is nothing to read; the next reading tells.
+            // While the server is away the reading fails; the next one will show.
             if let Ok(stock) = self.stock(Instant::now() + WATCH_INTERVAL).await
                 && stock.sold == stock.total
             {
@@ -145,23 +144,23 @@ impl Stand<'_> {
     }
 }
 
-/// When the server is to be killed: after this many accepted orders, or at this time if there are never so many.
+/// When to kill the server: after this many accepted orders, or at this time if there are never so many.
 pub struct CrashPlan {
     pub accepted: u64,
     pub latest: Instant,
 }
 
-/// A crash that happened.
+/// The data of a crash.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct CrashNote {
     /// Orders that had been accepted when the server was killed.
     pub accepted_before: u64,
-    /// From `kill -9` to the new server's first words, recovery included.
+    /// From `kill -9` to the new server's first line, recovery included.
     pub back_after_ms: u64,
 }
 
-/// Looks after the server during the rush: kills it and starts it again where that is the plan, and comes back with an
-/// error if it ever dies by itself.
+/// Watches the server's process during the rush: kills and restarts it if that is planned, and returns an error if it
+/// ever exits by itself.
 pub async fn look_after(
     server: &mut Server,
     plan: Option<CrashPlan>,

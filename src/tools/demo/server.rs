@@ -1,4 +1,4 @@
-//! The server under demonstration: a real child process of this very program.
+//! The demo's server: a child process of this program.
 
 use super::DemoError;
 use std::{
@@ -14,28 +14,28 @@ use tokio::{
     time,
 };
 
-/// The one line that a server prints on standard output begins with this.
+/// The beginning of the single line that a server prints on standard output.
 const LISTENING: &str = "livedrop listening on http://";
-/// Recovery and migrations included.
+/// Time limit of a start, recovery and migrations included.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// From SIGTERM to exit.
+/// Time limit from SIGTERM to exit.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// The port of a killed server may take a moment to be free.
+/// Starts after a crash: the port of a killed server may take a moment to be free.
 const START_ATTEMPTS: u32 = 5;
 
-/// How to start the server; the same for the first start and for the one after a crash.
+/// The parameters of a start; the same for the first one and for the one after a crash.
 #[derive(Debug, Clone)]
 pub struct Launch {
     pub program: PathBuf,
     pub data_dir: PathBuf,
     pub database_url: Option<String>,
-    /// Where its log goes: the terminal belongs to the display.
+    /// The file for its log: the terminal belongs to the display.
     pub log: PathBuf,
     /// A directory without a `livedrop.toml`.
     pub working_dir: PathBuf,
 }
 
-/// A running server. It is killed when this is dropped, so that no way out of the demo leaves one behind.
+/// A running server. It is killed on drop, so that no exit of the demo leaves one behind.
 pub struct Server {
     child: Child,
     addr: SocketAddr,
@@ -43,10 +43,10 @@ pub struct Server {
 }
 
 impl Launch {
-    /// Starts a server on a port that is free now.
+    /// Starts a server on a free port.
     ///
     /// # Errors
-    /// [`DemoError::Server`] when it does not say within a minute where it listens.
+    /// [`DemoError::Server`] if it does not print its address within a minute.
     pub async fn start(&self) -> Result<Server, DemoError> {
         self.start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
     }
@@ -66,7 +66,7 @@ impl Launch {
         let io = |what: &'static str| move |source| DemoError::Io { what, source };
         let log = File::options().create(true).append(true).open(&self.log).map_err(io("open the server's log"))?;
         let mut command = Command::new(&self.program);
-        // What the user has set for their own server is not meant for this one.
+        // The user's own settings are not meant for this server.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("LIVEDROP_") {
                 command.env_remove(name);
@@ -74,14 +74,14 @@ impl Launch {
         }
         command.arg("serve").arg("--bind").arg(bind.to_string()).arg("--data-dir").arg(&self.data_dir);
         match &self.database_url {
-            // It may be a path relative to where the user is.
+            // The URL may contain a path relative to the user's directory.
             Some(url) => command.arg("--database-url").arg(url),
             None => command.current_dir(&self.working_dir),
         };
         command
-            // Thousands of registrations with the real thing take minutes of pure hashing.
+            // Thousands of registrations with the safe setting take minutes of pure hashing.
             .env("LIVEDROP_PASSWORD_HASHING", "rehearsal")
-            // The whole crowd comes from one address.
+            // The whole crowd has one address.
             .env("LIVEDROP_RATE_LIMITS", "off")
             .env("LIVEDROP_LOG", "warn")
             .env("NO_COLOR", "1")
@@ -93,7 +93,7 @@ impl Launch {
             .map_err(io("start the server"))
     }
 
-    /// What went wrong, and the server's last words if it had any.
+    /// An error with the end of the server's log, if there is one.
     fn failed(&self, what: &str) -> DemoError {
         let last_words = log_tail(&self.log);
         DemoError::Server(format!("{what}\n{last_words}").trim_end().to_owned())
@@ -101,22 +101,22 @@ impl Launch {
 }
 
 impl Server {
-    /// Where it listens.
+    /// The address that the server listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Returns when the server exits although nobody asked it to.
+    /// Returns when the server exits by itself.
     pub async fn died(&mut self) -> DemoError {
         let status = self.child.wait().await;
         self.launch.failed(&format!("the server died: {}", describe(status)))
     }
 
-    /// `kill -9`, then a new server on the same port and data.
+    /// Kills the server with `kill -9`, then starts a new one on the same port and data.
     ///
     /// # Errors
-    /// [`DemoError::Server`] when it does not come back.
+    /// [`DemoError::Server`] if it does not start.
     pub async fn crash_and_restart(&mut self) -> Result<(), DemoError> {
         self.child.kill().await.map_err(|source| DemoError::Io { what: "kill the server", source })?;
         for _ in 1..START_ATTEMPTS {
@@ -130,10 +130,10 @@ impl Server {
         Ok(())
     }
 
-    /// SIGTERM, then waits for the end: `Ok` when it left with exit code 0, otherwise what happened.
+    /// Sends SIGTERM, then waits for the end: `Ok` if the exit code is 0, else the reason.
     pub async fn stop(mut self) -> Result<(), String> {
         let pid = self.child.id().ok_or("it had exited before it was asked to")?;
-        // The shell's own `kill`: neither std nor tokio can send a SIGTERM, and the crate forbids unsafe code.
+        // By the shell's `kill`: neither std nor tokio can send a SIGTERM, and the crate forbids unsafe code.
         let kill = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid.to_string()]).status().await;
         if !kill.is_ok_and(|status| status.success()) {
             return Err(format!("SIGTERM could not be sent to process {pid}"));
@@ -150,7 +150,7 @@ async fn read_address(stdout: ChildStdout) -> Result<SocketAddr, String> {
     let mut lines = BufReader::new(stdout).lines();
     let line = lines.next_line().await.map_err(|why| why.to_string())?;
     let line = line.ok_or("it exited")?;
-    // Should it ever print more, it must not block on a full pipe or fail on a closed one.
+    // Further output must neither block on a full pipe nor fail on a closed one.
     tokio::spawn(async move {
         let mut rest = lines.into_inner();
         let mut scratch = [0; 4096];
@@ -192,7 +192,7 @@ mod tests {
     async fn a_program_that_is_no_server_is_an_error_with_its_last_words() {
         let dir = tempfile::tempdir().unwrap();
         let launch = Launch {
-            // A shell that is asked to run a script named `serve`, which is not there.
+            // A shell that should run a script named `serve`, which does not exist.
             program: "/bin/sh".into(),
             data_dir: dir.path().join("data"),
             database_url: None,

@@ -1,4 +1,4 @@
-//! Before the rush: a creator, a product, a drop, and everybody's account, all through the HTTP API.
+//! Before the rush: creates a creator, a product, a drop, and all accounts, through the HTTP API.
 
 use super::{
     DemoError,
@@ -16,12 +16,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Calls under way at the same time while the crowd gathers.
+/// Concurrent calls while the accounts are created.
 const SETUP_CONCURRENCY: usize = 64;
-/// One call of the setup, waits included.
+/// Time limit of one call, waits included.
 const CALL_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Everybody who takes part. Tokens last 15 minutes, longer than any demo.
+/// All participants. Tokens last 15 minutes, longer than any demo.
 pub struct Participants {
     pub creator: Arc<str>,
     pub drop_id: DropId,
@@ -29,20 +29,20 @@ pub struct Participants {
     pub followers: Vec<Arc<str>>,
 }
 
-/// The setup's view of the server.
+/// The client and the state of the setup.
 struct Desk<'a> {
     client: &'a Client,
     counters: &'a Counters,
-    /// Keeps the e-mail addresses and handles of two runs against one database apart.
+    /// Makes e-mail addresses and handles unique among runs against one database.
     run: String,
 }
 
-/// Registers everybody, puts the drop up and lets the followers follow.
+/// Registers all accounts, schedules the drop and creates the follows.
 ///
 /// # Errors
-/// [`DemoError::Setup`] with the first call that was refused.
+/// [`DemoError::Setup`] with the first refused call.
 pub async fn gather(client: &Client, counters: &Counters, options: &DemoOptions) -> Result<Participants, DemoError> {
-    // The random end of a UUID; its beginning is the time and would be the same for two runs at once.
+    // The random end of a UUID; its beginning is the time and would be the same for two concurrent runs.
     let run = uuid::Uuid::new_v4().simple().to_string().split_off(20);
     let desk = Desk { client, counters, run };
     counters.enter("gathering the crowd", u64::from(options.buyers) + 2 * u64::from(options.followers));
@@ -76,7 +76,7 @@ impl Desk<'_> {
         let password = "correct horse battery staple";
         let body = json!({"email": email, "password": password, "display_name": format!("{role} {number}")});
         let mut answer = self.ask(Call::post(format!("{BASE}/auth/register"), None, Some(&body))).await?;
-        // Registered by an earlier attempt whose answer was lost.
+        // An earlier attempt with a lost answer has registered it.
         if answer.code() == "email_taken" {
             let body = json!({"email": email, "password": password});
             answer = self.ask(Call::post(format!("{BASE}/auth/login"), None, Some(&body))).await?;
@@ -91,7 +91,7 @@ impl Desk<'_> {
         let price = json!({"amount": 1999, "currency": "USD"});
         let body = json!({"name": "Winter jacket", "description": "Only today", "price": price});
         let product: Made<ProductId> = self.make("/products", "add a product", creator, &body).await?;
-        // Started by hand when the crowd is ready, long before this.
+        // The demo starts it by hand when the crowd is ready, long before this.
         let starts_at = now().plus_millis(24 * 3_600_000);
         let body = json!({
             "product_id": product.id,
@@ -128,7 +128,7 @@ impl Desk<'_> {
     }
 }
 
-/// The wall clock.
+/// The wall clock's time.
 #[must_use]
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The demo from the first to the last act.
+//! All stages of the demo.
 
 use super::{
     AuditVerdict, DemoError, audit,
@@ -22,12 +22,12 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinSet, time};
 
-/// For everybody to be connected.
+/// Time limit for all followers to connect.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
-/// For the last event to reach the last follower.
+/// Time limit for the last event to reach all followers.
 const LAST_EVENT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What every act needs.
+/// The state that every stage needs.
 pub struct Show<'a> {
     pub options: &'a DemoOptions,
     pub place: &'a Place,
@@ -35,17 +35,17 @@ pub struct Show<'a> {
     pub seed: u64,
 }
 
-/// The followers, connected.
+/// The sessions of all followers.
 struct Audience {
     sessions: JoinSet<Received>,
     leave: watch::Sender<bool>,
 }
 
 impl Show<'_> {
-    /// Plays all acts and reports.
+    /// Runs all stages and returns the report.
     ///
     /// # Errors
-    /// [`DemoError`] when the demo could not be played to its end; a broken promise is not an error but a finding.
+    /// [`DemoError`] if the demo could not be completed; a broken promise is not an error but a finding.
     pub async fn play(
         &self,
         audit: impl AsyncFnOnce(PathBuf, Option<String>) -> Result<AuditVerdict, String>,
@@ -154,7 +154,7 @@ impl Show<'_> {
         Ok((outcome, note))
     }
 
-    /// Lets the last events arrive, sends the followers home and notes what they missed.
+    /// Waits for the last events, disconnects the followers and records what they missed.
     async fn dismiss(&self, mut audience: Audience, end: Instant) {
         let count = audience.sessions.len() as u64;
         let everyone_heard = async {
@@ -162,7 +162,7 @@ impl Show<'_> {
                 time::sleep(Duration::from_millis(10)).await;
             }
         };
-        // Whoever has not heard it by then is named below.
+        // Followers without the last event are named below.
         let _ = time::timeout(LAST_EVENT_PATIENCE, everyone_heard).await;
         audience.leave.send_replace(true);
         let sold_out = self.counters.sold_out.load(Relaxed);
@@ -176,7 +176,7 @@ impl Show<'_> {
     }
 }
 
-/// Does `work` while the server lives.
+/// Does `work` unless the server exits.
 async fn alive<T>(server: &mut Server, work: impl Future<Output = Result<T, DemoError>>) -> Result<T, DemoError> {
     tokio::select! {
         result = work => result,

@@ -1,13 +1,13 @@
 //! The parts of the API's messages that the demo reads, as in docs/API.md.
 //!
-//! Written from the contract and not shared with the server: a client that borrowed the server's types would agree
-//! with it about anything.
+//! They are written from the contract and not shared with the server: with the server's own types, the demo would
+//! accept any format that the server produces.
 
 use crate::domain::{DropId, OrderId, OrderStatus, ReleaseReason, StockCounts, Timestamp};
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// The prefix of every call.
+/// The path prefix of every call.
 pub const BASE: &str = "/api/v1";
 
 /// The answer to a registration or a login.
@@ -16,13 +16,13 @@ pub struct Session {
     pub access_token: String,
 }
 
-/// Anything that was made and has an id.
+/// A created object with an id.
 #[derive(Debug, Deserialize)]
 pub struct Made<T> {
     pub id: T,
 }
 
-/// `GET /drops/{id}/stock`. A variant is read as its counts; its id does not matter here.
+/// The answer of `GET /drops/{id}/stock`. A variant is read as its counts; its id does not matter here.
 #[derive(Debug, Deserialize)]
 pub struct StockReading {
     #[serde(flatten)]
@@ -31,7 +31,7 @@ pub struct StockReading {
     pub variants: Vec<StockCounts>,
 }
 
-/// An order as its buyer sees it.
+/// An order in the view of its buyer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Order {
     pub id: OrderId,
@@ -54,7 +54,7 @@ pub struct Problem {
     pub code: String,
 }
 
-/// Whatever comes over a websocket.
+/// Any message on a WebSocket.
 #[derive(Debug, Deserialize)]
 pub struct Message<'a> {
     #[serde(rename = "type", borrow)]
@@ -67,21 +67,21 @@ pub struct Message<'a> {
     pub following: Option<u32>,
 }
 
-/// Whether every count adds up and the variants make up the whole. An event without variants says nothing about them.
+/// Whether every count adds up and the variants make up the whole. An event without variants has only the whole.
 #[must_use]
 pub fn adds_up(stock: StockCounts, variants: &[StockCounts]) -> bool {
     let whole = stock.balances() && variants.iter().all(|variant| variant.balances());
     whole && (variants.is_empty() || variants.iter().fold(StockCounts::default(), |sum, v| sum.plus(*v)) == stock)
 }
 
-/// Whether an order that a client was last told is `told` may be found as `found` later, with nothing asked in between.
+/// Whether an order in the state `told` may later be in the state `found`, without a request in between.
 #[must_use]
 pub fn may_follow(told: OrderStatus, found: OrderStatus) -> bool {
     use OrderStatus::{Confirmed, Refunded, Released, Reserved};
     match told {
         Reserved => matches!(found, Reserved | Released),
         Confirmed => matches!(found, Confirmed | Refunded),
-        // Money that came too late for the hold goes back.
+        // Money that came too late for the hold is refunded.
         Released => matches!(found, Released | Refunded),
         Refunded => matches!(found, Refunded),
     }

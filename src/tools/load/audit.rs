@@ -1,4 +1,4 @@
-//! Afterwards: does the server still say what it said, and does its stock add up to it?
+//! The closing audit: checks that the server still gives the same answers, and that its stock adds up to them.
 
 use super::crowd::{Crowd, Memory, OrderOutcome, OrderRequest};
 use super::http_connection::HttpConnection;
@@ -13,27 +13,27 @@ use std::time::Duration;
 
 const AUDITORS: usize = 32;
 const ATTEMPTS: u32 = 60;
-/// More would not help whoever reads them.
+/// Findings named in full; more would not help a reader.
 const NAMED_MAX: usize = 5;
 
-/// What the audit found.
+/// The result of the audit.
 #[derive(Debug, Default, Serialize)]
 pub struct Audit {
-    /// Orders that were answered, by anything but "later".
+    /// Orders with a final answer.
     pub answered: u64,
     /// Keys without an answer during the run that have one now.
     pub answered_late: u64,
-    /// Keys that were asked again.
+    /// Keys that were sent again.
     pub asked_again: u64,
-    /// Units that the answers say are taken, over all drops.
+    /// Units that the answers promised, over all drops.
     pub units_promised: u64,
-    /// Units that the server says are held or sold.
+    /// Units that the server reports as held or sold.
     pub units_taken: u64,
-    /// Broken promises. None: everything holds.
+    /// Broken promises; empty if everything holds.
     pub findings: Vec<String>,
 }
 
-/// Asks again for what had no answer and for a sample of the rest, and compares the stock.
+/// Repeats all requests without an answer and a sample of the others, and compares the stock.
 pub async fn audit(crowd: &Arc<Crowd>, memories: Vec<Memory>) -> Audit {
     let mut audit = Audit::default();
     let mut cancelled: BTreeMap<u32, u64> = BTreeMap::new();
@@ -90,7 +90,7 @@ pub async fn audit(crowd: &Arc<Crowd>, memories: Vec<Memory>) -> Audit {
     audit
 }
 
-/// Each key's answer of now.
+/// The current answer of each key.
 async fn ask_all(crowd: &Arc<Crowd>, asked: Vec<OrderRequest>, what: &'static str) -> Vec<(OrderRequest, Now)> {
     let (asked, next) = (Arc::new(asked), Arc::new(AtomicUsize::new(0)));
     let auditors = (0..AUDITORS.min(asked.len())).map(|_| {
@@ -116,14 +116,14 @@ async fn ask_all(crowd: &Arc<Crowd>, asked: Vec<OrderRequest>, what: &'static st
     outcome
 }
 
-/// What a key is answered now.
+/// The current answer of a key.
 struct Now {
     outcome: OrderOutcome,
-    /// The server says that it said so before.
+    /// Whether the server marks it as a replay.
     replayed: bool,
 }
 
-/// Patiently.
+/// Sends a request until it has a final answer.
 async fn ask(crowd: &Crowd, line: &mut Option<HttpConnection>, request: &mut Request, asked: &OrderRequest) -> Now {
     asked.write(crowd, request);
     for _ in 0..ATTEMPTS {

@@ -1,4 +1,4 @@
-//! How fast the load itself can go here: the same client against a server that does nothing but answer.
+//! The limit of the load driver on this machine: the same client against a server that only answers.
 
 use super::cores;
 use super::http_connection::HttpConnection;
@@ -13,7 +13,7 @@ const LONG_ENOUGH: Duration = Duration::from_millis(1_000);
 /// As long as the answer to an order.
 const BODY_BYTES: usize = 500;
 
-/// Requests per second over so many connections, client and server on this machine's cores.
+/// Requests per second over this many connections, with client and server on this machine's cores.
 pub async fn measure(connections: u32) -> io::Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -24,7 +24,7 @@ pub async fn measure(connections: u32) -> io::Result<f64> {
                 let body = "x".repeat(BODY_BYTES);
                 let answer = format!("HTTP/1.1 201 Created\r\ncontent-length: {BODY_BYTES}\r\n\r\n{body}");
                 let mut request = vec![0; 4_096];
-                // Each request is small and comes alone, so it comes in one piece.
+                // Requests are small and come one at a time, so each arrives in one piece.
                 while stream.read(&mut request).await.is_ok_and(|bytes| bytes > 0) {
                     if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;

@@ -1,24 +1,24 @@
-//! Where the crowd's tasks run: on each core a thread with its own sockets and timers. A task that went from core to core would take the
-//! caches of both along, and have others woken to look for work.
+//! Runs the crowd's tasks: on each core a thread with its own sockets and timers. A task that moved between cores would
+//! take the caches of both along, and wake other threads to look for work.
 
 use std::io;
 use std::num::NonZeroUsize;
 use tokio::runtime::Builder;
 
-/// How many there are.
+/// The number of cores.
 pub fn count() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// The core of a task.
+/// The core of a task: tasks are assigned in turn.
 pub fn core_of(task: u32, cores: usize) -> usize {
     task as usize % cores
 }
 
-/// Runs so many tasks to their ends, and returns what they came to, in no order. To be called within a runtime.
+/// Runs this many tasks to their ends, and returns their results in any order. Call it within a runtime.
 ///
 /// # Errors
-/// If a thread finds no runtime.
+/// If a thread cannot create a runtime.
 pub async fn run<T, F>(tasks: u32, begin: impl Fn(u32) -> F + Clone + Send + 'static) -> io::Result<Vec<T>>
 where
     T: Send + 'static,

@@ -1,4 +1,4 @@
-//! What the crowd saw: how many answers of which kind, how late, second by second.
+//! Counters of the crowd's answers: how many of which kind, with their latency, second by second.
 
 use super::cores::core_of;
 use crossbeam::utils::CachePadded;
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Longer waits count as this long: a minute.
+/// Longer waits count as this long: a minute, in microseconds.
 const WAIT_US_MAX: u64 = 60_000_000;
 
-/// What was asked.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -24,21 +24,21 @@ pub enum Kind {
     Restock,
 }
 
-/// How it was answered.
+/// The kind of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// 2xx.
+    /// The status is 2xx.
     Accepted,
-    /// A problem of the client's: a rule of the sale, or of the API.
+    /// A client error: a rule of the sale, or of the API.
     Refused,
-    /// 5xx.
+    /// The status is 5xx.
     Failed,
-    /// No answer: whether it happened is unknown.
+    /// No answer: whether the request took effect is unknown.
     Lost,
 }
 
-/// Waits in milliseconds.
+/// Percentiles of waits, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Waits {
     pub count: u64,
@@ -55,17 +55,17 @@ pub struct Second {
     pub at: u64,
     pub accepted: u64,
     pub refused: u64,
-    /// Failed and lost.
+    /// Answers with a server error, and lost ones.
     pub failed: u64,
     pub waits: Waits,
 }
 
-/// Answers of one kind.
+/// All answers of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     pub kind: Kind,
     pub verdict: Verdict,
-    /// The problem's code, or what broke; empty for what was accepted.
+    /// The problem's code, or the error; empty for accepted ones.
     pub code: String,
     pub waits: Waits,
 }
@@ -81,11 +81,11 @@ struct Counts {
     seconds: Vec<Slice>,
 }
 
-/// Shared by everybody who asks. Those of one core count in one place, so that nobody waits for anybody.
+/// The counters of all tasks. Tasks of one core share one part, so that no task waits for another.
 // std Mutexes: recording takes less than a microsecond and never awaits.
 pub struct Counters(Box<[CachePadded<Mutex<Counts>>]>);
 
-/// An empty one, of microseconds.
+/// An empty histogram, in microseconds.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, WAIT_US_MAX, 2).expect("the bounds are valid")
 }
@@ -97,7 +97,7 @@ impl Slice {
 }
 
 impl Counters {
-    /// For so many cores, one at least.
+    /// Counters for this many cores, at least 1.
     pub fn new(cores: usize) -> Self {
         Self((0..cores).map(|_| CachePadded::default()).collect())
     }
@@ -106,7 +106,7 @@ impl Counters {
         self.0.iter().map(|counts| counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts an answer to a task: what it was, how long after the beginning it came, and how long it took.
+    /// Counts an answer to a task: its kind, when it came after the start, and how long it took.
     pub fn record(&self, task: u32, (kind, verdict, code): (Kind, Verdict, &str), at: Duration, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, WAIT_US_MAX);
         let second = at.as_secs() as usize;
@@ -138,13 +138,13 @@ impl Counters {
         rows.into_iter().map(|((kind, verdict, code), waits)| Row { kind, verdict, code, waits: of(&waits) }).collect()
     }
 
-    /// Second by second.
+    /// One entry for each second of the run.
     pub fn seconds(&self) -> Vec<Second> {
         let seconds = self.all().map(|counts| counts.seconds.len()).max().unwrap_or(0);
         (0..seconds).map(|at| second(at, &self.slice(at))).collect()
     }
 
-    /// The last second that is complete, before `at`.
+    /// The last complete second before `at`.
     pub fn before(&self, at: Duration) -> Option<Second> {
         let last = (at.as_secs() as usize).checked_sub(1)?;
         self.all().any(|counts| counts.seconds.len() > last).then(|| second(last, &self.slice(last)))
@@ -171,7 +171,7 @@ fn second(at: usize, slice: &Slice) -> Second {
     Second { at: at as u64, accepted, refused, failed: failed + lost, waits: of(&slice.waits) }
 }
 
-/// Its percentiles.
+/// Computes the percentiles of a histogram.
 pub fn of(waits: &Histogram<u64>) -> Waits {
     if waits.is_empty() {
         return Waits::default();

@@ -1,4 +1,4 @@
-//! Everybody who asks: one task a connection, each with its own part of the crowd's accounts and its own memory of what it was outcome.
+//! The crowd: one task a connection, each with its own share of the accounts and its own record of the answers.
 
 use super::counters::{Counters, Kind, Verdict};
 use super::http_connection::HttpConnection;
@@ -14,41 +14,41 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// A connection that cannot be made is tried again after this.
+/// Pause before a failed connection is tried again.
 const CONNECT_PAUSE: Duration = Duration::from_millis(50);
-/// Holds that a buyer has in mind to pay or cancel.
+/// Holds that a buyer keeps to pay or cancel later.
 const HOLDS_MAX: usize = 64;
 
-/// Of answers, within one run.
+/// Hashes answers, within one run.
 static HASH: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
 
-/// What the tasks share.
+/// Shared by all tasks.
 pub struct Crowd {
     pub target: Target,
     pub options: LoadOptions,
     pub stage: Setup,
     pub counters: Counters,
-    /// None: a closed loop.
+    /// `None` for a closed loop.
     pub pace: Option<Pace>,
-    /// Those who only watch, if there are some.
+    /// The sessions that only watch, if there are any.
     pub watch: Option<Arc<Watch>>,
     pub run: String,
     pub began: Instant,
 }
 
-/// An answer, as short as it can be remembered.
+/// The part of an answer that is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderOutcome {
-    /// Nothing: whether it happened is unknown.
+    /// No answer: whether the request took effect is unknown.
     Nothing,
-    /// That it was beyond a quota: nothing has happened, and the key is free.
+    /// Refused by a quota: nothing happened, and the key is free.
     BeyondQuota,
-    /// Status, and a hash of the body.
+    /// The status, and a hash of the body.
     Answer(u16, u64),
 }
 
 impl OrderOutcome {
-    /// What to remember of an answer. What asks to wait decides nothing.
+    /// The part of an answer to remember. An answer that asks to wait decides nothing.
     pub fn of(status: u16, body: &[u8]) -> Self {
         if status == 429 {
             return Self::BeyondQuota;
@@ -69,7 +69,7 @@ impl OrderOutcome {
     }
 }
 
-/// An order that was asked for. Its key says who asked and when.
+/// An order request. Its key consists of the task and a number.
 #[derive(Debug, Clone, Copy)]
 pub struct OrderRequest {
     pub task: u32,
@@ -81,7 +81,7 @@ pub struct OrderRequest {
 }
 
 impl OrderRequest {
-    /// Its idempotency key.
+    /// The request's idempotency key, unique within `run`.
     pub fn key(&self, run: &str) -> String {
         format!("{run}-{}-{}", self.task, self.number)
     }
@@ -96,7 +96,7 @@ impl OrderRequest {
         ["{\"drop_id\":\"", &stage.drops[self.drop as usize], "\",\"quantity\":1", method, "}"].concat()
     }
 
-    /// Writes the request for it.
+    /// Writes the request into a buffer.
     pub fn write(&self, crowd: &Crowd, request: &mut Request) {
         let (key, body) = (self.key(&crowd.run), self.body(&crowd.stage));
         let token = crowd.stage.accounts[self.account as usize].as_str();
@@ -104,37 +104,37 @@ impl OrderRequest {
     }
 }
 
-/// What one task remembers.
+/// The record of one task.
 #[derive(Default)]
 pub struct Memory {
     pub asked: Vec<OrderRequest>,
-    /// Orders whose hold was given back, by index of drop. What became of a cancellation without an answer is asked again at once.
+    /// Cancelled orders, by index of drop. A cancellation without an answer is repeated at once.
     pub cancelled: Vec<u32>,
-    /// Keys whose second answer was not their first.
+    /// Keys with a second answer that differs from the first.
     pub contradictions: Vec<String>,
 }
 
-/// A hold that its buyer has not decided about yet.
+/// A hold that its buyer will pay or cancel.
 struct Hold {
     id: String,
     account: u32,
     drop: u32,
 }
 
-/// One task. What all of them share is lent to each step: its count of owners would go from core to core with every request.
+/// One task. Shared state is borrowed by each step: a reference count would move between cores with every request.
 pub struct Buyer {
     task: u32,
     rng: SmallRng,
     line: Option<HttpConnection>,
     request: Request,
     steps: u32,
-    /// Of its next key.
+    /// The number of its next key.
     number: u32,
     holds: Vec<Hold>,
     memory: Memory,
 }
 
-/// The machine-readable reason in a problem.
+/// The machine-readable code of a problem.
 pub fn code(body: &[u8]) -> &str {
     let body = std::str::from_utf8(body).unwrap_or_default();
     let from = body.find("\"code\":\"").map_or(body.len(), |at| at + 8);
@@ -155,7 +155,7 @@ impl Buyer {
         }
     }
 
-    /// Asks until the time is over.
+    /// Sends requests until the time is over.
     pub async fn work(mut self, crowd: Arc<Crowd>) -> Memory {
         let end = crowd.began + crowd.options.duration();
         loop {
@@ -170,10 +170,11 @@ impl Buyer {
             };
             let from = if due > now {
                 tokio::time::sleep_until(due.into()).await;
-                // How late a timer fires is not the server's doing.
+                // The delay of a timer is not the server's fault.
                 Instant::now()
             } else {
-                // Sent late, because earlier answers were: that wait is part of what somebody who came then would have had.
+                // Sent late, because earlier answers were late: a client that came at that time would have waited as
+                // well.
                 due
             };
             self.step(&crowd, from).await;
@@ -216,7 +217,7 @@ impl Buyer {
         self.number += 1;
         let asked = OrderRequest { task: self.task, number, account, drop, pays, outcome: OrderOutcome::Nothing };
         let (outcome, id) = self.ask(crowd, &asked, Kind::Order, from).await;
-        // What was beyond a quota is no order to account for, and there may be far more of it than the audit could ask again.
+        // A request beyond a quota is no order to check, and there may be far more of them than the audit could repeat.
         if outcome != OrderOutcome::BeyondQuota {
             self.memory.asked.push(OrderRequest { outcome, ..asked });
         }
@@ -241,7 +242,7 @@ impl Buyer {
         }
     }
 
-    /// Asks for an order; its id, where the answer has one and somebody may want it.
+    /// Requests an order; returns its id, if the answer has one and it is needed.
     async fn ask(
         &mut self,
         crowd: &Crowd,
@@ -255,7 +256,7 @@ impl Buyer {
         self.send(crowd, kind, from, read).await.unwrap_or((OrderOutcome::Nothing, None))
     }
 
-    /// Pays a hold, gives it back, or forgets it.
+    /// Pays, cancels or forgets a hold.
     async fn decide(&mut self, crowd: &Crowd, from: Instant) {
         let hold = self.holds.swap_remove(self.rng.random_range(0..self.holds.len()));
         let token = crowd.stage.accounts[hold.account as usize].as_str();
@@ -272,7 +273,7 @@ impl Buyer {
                 match self.send(crowd, Kind::Cancel, from, |status, _| status == 200).await {
                     Some(true) => self.memory.cancelled.push(hold.drop),
                     Some(false) => {}
-                    // Back into mind: only its answer tells whether its unit is free.
+                    // Kept for another attempt: only its answer tells whether its unit is free.
                     None => self.holds.push(hold),
                 }
             }
@@ -304,7 +305,7 @@ impl Buyer {
         self.send(crowd, Kind::Read, from, |_, _| ()).await;
     }
 
-    /// Sends the request that is written and counts its answer. `None`: there was none.
+    /// Sends the written request and counts its answer. `None`: there was none.
     async fn send<T>(
         &mut self,
         crowd: &Crowd,

@@ -1,4 +1,5 @@
-//! One connection, one request at a time. Written for few instructions: the load must not be the bottleneck.
+//! One HTTP connection, one request at a time. Written for few instructions: the load driver must not be the
+//! bottleneck.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,26 +9,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-/// No answer within this time counts as a lost one.
+/// Time limit of an answer; past it the answer counts as lost.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 32;
-/// Far more than any answer that is asked for here.
+/// Far more than any answer to these requests.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
-/// See the module.
+/// A persistent connection with its read buffer.
 pub struct HttpConnection {
     stream: TcpStream,
     buffer: Vec<u8>,
-    /// Ends what takes too long. Put off with every request, which costs less than a timer for each.
+    /// The time limit of an exchange. Reset with every request, which is cheaper than a timer for each.
     time_limit: Pin<Box<Sleep>>,
-    /// The server wants no further request here.
+    /// Whether the server closes the connection after this answer.
     over: bool,
 }
 
-/// What came back.
+/// The server's answer.
 pub struct Answer<'a> {
     pub status: u16,
-    /// It was given before, to the same key.
+    /// Whether it is marked as the replay of a key's first answer.
     pub replayed: bool,
     pub body: &'a [u8],
 }
@@ -42,7 +43,7 @@ struct Head {
 }
 
 impl HttpConnection {
-    /// Connects.
+    /// Connects, within the answer's time limit.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = timeout(ANSWER_TIMEOUT, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
@@ -50,12 +51,12 @@ impl HttpConnection {
         Ok(Self { stream, buffer: Vec::with_capacity(4_096), time_limit, over: false })
     }
 
-    /// Whether it can carry another request.
+    /// Whether the connection can carry no more requests.
     pub fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Sends a request and waits for its answer. After an error the line is of no more use.
+    /// Sends a request and waits for its answer. After an error the connection is unusable.
     pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
         let Self { stream, buffer, time_limit, over } = self;
         time_limit.as_mut().reset(Instant::now() + ANSWER_TIMEOUT);
@@ -71,7 +72,7 @@ impl HttpConnection {
     }
 }
 
-/// Sends a request and reads into an emptied buffer until its answer is there.
+/// Sends a request and reads into an emptied buffer until its answer is complete.
 async fn exchange(stream: &mut TcpStream, buffer: &mut Vec<u8>, request: &[u8]) -> io::Result<Head> {
     stream.write_all(request).await?;
     buffer.clear();
@@ -95,7 +96,7 @@ fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// The head, once all of it is there.
+/// Parses the head, once it is complete.
 fn parse(bytes: &[u8]) -> io::Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

@@ -1,4 +1,4 @@
-//! Where a run took place: a figure without its machine says little.
+//! The machine of a run: a figure without its machine says little.
 
 use super::cores;
 use serde::Serialize;
@@ -10,16 +10,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Machine {
     /// Cores that the process may use.
     pub cores: usize,
-    /// What the processor calls itself; "unknown" where the system does not tell.
+    /// The processor's name; "unknown" if the system does not report it.
     pub processor: String,
-    /// Memory; 0 where the system does not tell.
+    /// Memory in MiB; 0 if the system does not report it.
     pub memory_mib: u64,
     /// Operating system, its version, and the architecture.
     pub system: String,
 }
 
 impl Machine {
-    /// Asks the system.
+    /// Reads the data of this machine.
     #[must_use]
     pub fn here() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();

@@ -1,10 +1,11 @@
-//! `livedrop load`: a crowd for rehearsals, against any LiveDrop, and an audit of what the server outcome it.
+//! `livedrop load`: a load driver for any LiveDrop server, with an audit of the server's answers.
 //!
-//! - `options` is what it can be outcome; `stage` sets up what the crowd comes for.
-//! - `crowd` asks, over a [`line`](self) a task, when the `pace` of an open loop says so or as fast as answers come; `cores` is where it does.
-//! - `watch` listens meanwhile.
-//! - `counters` counts what it saw, `ceiling` what the client itself can do, `audit` asks everything again.
-//! - `report`, `page` and `plot` show it; `machine` says where it was.
+//! - `options` is its command line; `setup` creates what the crowd needs.
+//! - `crowd` sends requests, over an `http_connection` a task, at the `pace` of an open loop or as fast as answers
+//!   come; `cores` runs its tasks.
+//! - `watch` receives events meanwhile.
+//! - `counters` collects the answers, `ceiling` measures the client itself, `audit` repeats requests and compares.
+//! - `report`, `page` and `plot` show the result; `machine` describes the machine.
 
 mod audit;
 mod ceiling;
@@ -47,10 +48,10 @@ use watch::Watch;
 /// Files that the process has open besides its connections.
 const FILES_BESIDES: u64 = 64;
 
-/// Runs a rehearsal on a runtime of its own. Progress goes to standard error; writing the [`LoadReport`] is the caller's.
+/// Runs a rehearsal on a runtime of its own. Progress goes to standard error; the caller writes the [`LoadReport`].
 ///
 /// # Errors
-/// [`LoadError`] when there is nothing to report. A broken promise is no error: see [`LoadReport::is_clean`].
+/// [`LoadError`] if there is nothing to report. A broken promise is no error: see [`LoadReport::is_clean`].
 pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
     options.validate()?;
     let target = Target::of(&options.url)?;
@@ -66,12 +67,12 @@ pub fn run(options: &LoadOptions) -> Result<LoadReport, LoadError> {
             _ = tokio::signal::ctrl_c() => Err(LoadError::Interrupted),
         }
     });
-    // The crowd of a run that was interrupted ends with the process.
+    // The crowd of an interrupted run ends with the process.
     runtime.shutdown_background();
     report
 }
 
-/// Each connection is an open file.
+/// Raises the limit of open files: each connection is one.
 fn open_files(wanted: u64) -> Result<(), LoadError> {
     let failed = |source| LoadError::Io { what: format!("open {wanted} files (ulimit -n)"), source };
     match raise_open_files().map_err(failed)? {
@@ -112,7 +113,7 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
     Ok(LoadReport::new(options, seconds, ceiling, (crowd.counters.rows(), crowd.counters.seconds()), watched, audit))
 }
 
-/// The last whole second of the crowd.
+/// A progress line about the last complete second.
 fn seconds(crowd: Arc<Crowd>) -> impl FnMut(u64) -> Option<String> {
     move |_| {
         let Second { at, accepted, refused, failed, waits } = crowd.counters.before(crowd.began.elapsed())?;

@@ -1,4 +1,4 @@
-//! What `livedrop load` can be outcome on its command line.
+//! The command line of `livedrop load`.
 
 use super::error::LoadError;
 use crate::console::JsonReport;
@@ -13,7 +13,7 @@ const WATCHERS_OF_A_CROWD: u32 = 1_000;
 const RESTOCKS_PER_SECOND: f64 = 20.0;
 const RATE: RangeInclusive<f64> = 1.0..=1_000_000.0;
 
-/// Who comes, and what for.
+/// What the crowd does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
@@ -23,7 +23,7 @@ pub enum Scenario {
     Many,
     /// Four of five look at drops, products and stock, the fifth buys
     Mix,
-    /// Reserve, then pay, cancel, or leave the hold alone
+    /// Reserve, then pay, cancel, or let the hold expire
     Abandon,
     /// Follow and unfollow creators
     Follows,
@@ -31,11 +31,11 @@ pub enum Scenario {
     Look,
     /// Restocks of one drop, 20 a second unless `--rate` says otherwise, and 1000 watchers unless `--watchers` does
     Crowd,
-    /// The smallest route, to compare with
+    /// The smallest route, for comparison
     Floor,
 }
 
-/// How the rate of an open loop goes over time.
+/// The rate of an open loop over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
@@ -50,8 +50,8 @@ pub enum Shape {
 /// Options of `livedrop load`.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 pub struct LoadOptions {
-    /// The server, such as http://127.0.0.1:8080. It gets accounts, drops and orders that stay: use one for rehearsals, started
-    /// with `--rate-limits off`
+    /// The server, such as http://127.0.0.1:8080. The run leaves accounts, drops and orders there: use a server for
+    /// rehearsals, started with `--rate-limits off`
     #[arg(long)]
     pub url: String,
     /// What the crowd does
@@ -63,20 +63,20 @@ pub struct LoadOptions {
     /// How long, in seconds (1 to 86400)
     #[arg(long, value_name = "S", default_value_t = 10)]
     pub seconds: u64,
-    /// Requests per second, sent when they are due whether or not earlier ones are answered, and timed from then (an open loop). Without
-    /// it each connection sends its next request when it has its answer (a closed loop)
+    /// Requests per second, sent when they are due whether or not earlier ones are answered, and timed from then (an
+    /// open loop). Without it each connection sends its next request when it has its answer (a closed loop)
     #[arg(long, value_name = "N")]
     pub rate: Option<f64>,
     /// How the rate goes over time
     #[arg(long, value_enum, default_value_t = Shape::Constant)]
     pub shape: Shape,
-    /// WebSocket sessions that hear of the first drop meanwhile (0 to 100000); 1000 in the scenario crowd
+    /// WebSocket sessions that watch the first drop meanwhile (0 to 100000); 1000 in the scenario crowd
     #[arg(long, value_name = "N")]
     pub watchers: Option<u32>,
     /// The share of orders that are sent again with their key (0 to 0.9): the answer must be the same
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub retries: f64,
-    /// Accounts that take turns (1 to 100000)
+    /// Accounts used in turn (1 to 100000)
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub accounts: u32,
     /// Drops, or creators to follow (1 to 10000); rush and look have one
@@ -85,7 +85,7 @@ pub struct LoadOptions {
     /// Units of each drop
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub stock: u32,
-    /// How many answers are asked for again in the closing audit
+    /// How many answers the closing audit requests again
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub audit: usize,
     #[command(flatten)]
@@ -96,10 +96,10 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Whether every option is within its bounds and they go together.
+    /// Checks that every option is within its bounds and that they fit together.
     ///
     /// # Errors
-    /// [`LoadError::Option`], the first that is wrong.
+    /// [`LoadError::Option`], the first fault.
     pub fn validate(&self) -> Result<(), LoadError> {
         within("connections", &self.connections, &CONNECTIONS)?;
         within("seconds", &self.seconds, &SECONDS)?;
@@ -123,13 +123,13 @@ impl LoadOptions {
         self.rate.or((self.scenario == Scenario::Crowd).then_some(RESTOCKS_PER_SECOND))
     }
 
-    /// Sessions that watch.
+    /// The number of sessions that watch.
     #[must_use]
     pub fn watchers(&self) -> u32 {
         self.watchers.unwrap_or(if self.scenario == Scenario::Crowd { WATCHERS_OF_A_CROWD } else { 0 })
     }
 
-    /// How long the crowd is there.
+    /// How long the crowd sends requests.
     #[must_use]
     pub fn duration(&self) -> Duration {
         Duration::from_secs(self.seconds)
@@ -158,7 +158,7 @@ pub(super) mod tests {
         load: LoadOptions,
     }
 
-    /// The defaults.
+    /// The defaults of all options.
     pub fn options() -> LoadOptions {
         Cli::parse_from(["load", "--url", "http://127.0.0.1:1"]).load
     }

@@ -1,13 +1,13 @@
-//! When requests are due.
+//! When requests of an open loop are due.
 
 use super::options::Shape;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The share of the rate around a spike.
+/// The share of the rate before and after a spike.
 const CALM: f64 = 0.1;
 
-/// The schedule of an open loop: request after request has its time, however the earlier ones fare.
+/// The schedule of an open loop: each request has its time, whatever happens to earlier ones.
 pub struct Pace {
     rate: f64,
     seconds: f64,
@@ -16,19 +16,19 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// `rate` requests a second at the most, for so long.
+    /// At most `rate` requests a second, for `duration`.
     #[must_use]
     pub fn new(rate: f64, duration: Duration, shape: Shape) -> Self {
         Self { rate, seconds: duration.as_secs_f64(), shape, next: AtomicU64::new(0) }
     }
 
-    /// Takes the next request and says when it is due, from the beginning on. `None` when all are taken.
+    /// Takes the next request and returns when it is due, from the start. `None` when all are taken.
     pub fn take(&self) -> Option<Duration> {
         let due = self.due(self.next.fetch_add(1, Ordering::Relaxed) as f64);
         (due < self.seconds).then(|| Duration::from_secs_f64(due))
     }
 
-    /// The inverse of how many requests are due until a time.
+    /// When the `n`-th request is due: the inverse of the number of requests due until a time.
     fn due(&self, n: f64) -> f64 {
         let Self { rate, seconds, .. } = *self;
         match self.shape {

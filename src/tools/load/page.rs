@@ -1,4 +1,4 @@
-//! The report as one page that needs nothing else: the verdict first, then numbers, then how they went over time.
+//! The report as one self-contained page: the verdict first, then numbers, then plots over time.
 
 use super::audit::Audit;
 use super::counters::{Row, Second, Waits};
@@ -11,7 +11,7 @@ use std::fmt::Display;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page.
+/// Renders the report as HTML.
 #[must_use]
 pub fn page(report: &LoadReport) -> String {
     let title = format!("livedrop load: {}", name(&report.scenario));
@@ -90,7 +90,7 @@ fn plots(report: &LoadReport) -> String {
         class,
         values: report.timeline.iter().map(|second| shown(second).then(|| value(second))).collect(),
     };
-    // A count of nothing is a zero; the wait of nobody is no value at all.
+    // Without answers the count is zero, but the wait has no value.
     let always = |_: &Second| true;
     let answered = |second: &Second| second.waits.count > 0;
     let rates = [

@@ -1,10 +1,10 @@
-//! One plot: lines over seconds, as HTML that fits any width. The curves are an SVG that stretches, the labels are text beside it, so that they
-//! stay readable on a phone.
+//! One plot: lines over seconds, as HTML that fits any width. The curves are an SVG that stretches, the labels are text
+//! beside it, so that they stay readable on a phone.
 
 use crate::console::text::count;
 use std::fmt::Write;
 
-/// Both sides of the curves' own coordinates.
+/// Width and height of the curves' own coordinates.
 const SIDE: f64 = 1_000.0;
 /// Labels of an axis, the first and the last included.
 const STEPS: usize = 5;
@@ -12,9 +12,9 @@ const STEPS: usize = 5;
 /// A line of a plot.
 pub(super) struct Curve<'a> {
     pub name: &'a str,
-    /// The class that gives it a colour and a pattern in the style sheet.
+    /// The CSS class that gives it a colour and a pattern.
     pub class: &'a str,
-    /// A value for each second; `None` where there is none to show, and the line has a gap.
+    /// A value for each second; `None` makes a gap.
     pub values: Vec<Option<f64>>,
 }
 
@@ -63,7 +63,7 @@ fn value_labels(top: f64) -> String {
     (0..STEPS).map(label).collect()
 }
 
-/// Seconds since the beginning, at most as many labels as there are seconds.
+/// Seconds since the start, at most as many labels as there are seconds.
 fn time_labels(seconds: usize) -> String {
     let last = seconds.saturating_sub(1);
     let steps = last.clamp(1, STEPS - 1);
@@ -76,7 +76,7 @@ fn time_labels(seconds: usize) -> String {
     labels.map(label).collect::<String>() + "<em>seconds since the beginning</em>"
 }
 
-/// The runs of values between gaps. One alone is a short line, so that it can be seen.
+/// The runs of values between gaps. A single value is a short line, so that it is visible.
 fn lines(curve: &Curve<'_>, seconds: usize, top: f64) -> String {
     let x = |at: usize| SIDE * at as f64 / seconds.saturating_sub(1).max(1) as f64;
     let y = |value: f64| SIDE - SIDE * value / top;
@@ -99,7 +99,7 @@ fn lines(curve: &Curve<'_>, seconds: usize, top: f64) -> String {
     text
 }
 
-/// The next of 1, 2, 4, 8, 10, 20, …: four steps of it are round numbers. 1 for nothing.
+/// The next of 1, 2, 4, 8, 10, 20, …: its quarters are round numbers. 1 for zero.
 fn rounded_up(value: f64) -> f64 {
     if value <= 0.0 {
         return 1.0;

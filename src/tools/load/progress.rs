@@ -1,11 +1,10 @@
-//! Progress on standard error.
+//! Progress lines on standard error.
 
 use crate::console::progress_interval;
 use std::time::Instant;
 use tokio::task::JoinHandle;
 
-/// Says on standard error how far the work is, until it is aborted. `line` gets the seconds
-/// so far, and has nothing to say where it returns `None`.
+/// Prints progress on standard error until it is aborted. `line` gets the elapsed seconds; `None` prints nothing.
 pub(super) fn progress(mut line: impl FnMut(u64) -> Option<String> + Send + 'static) -> JoinHandle<()> {
     let every = progress_interval();
     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! What the run comes to, for people and for programs.
+//! The result of a run, for people and for programs.
 
 use super::audit::Audit;
 use super::counters::{Row, Second, Verdict, Waits};
@@ -9,20 +9,20 @@ use crate::domain::Timestamp;
 use serde::Serialize;
 use std::fmt::Write;
 
-/// Everything that is known after a run.
+/// The complete result of a run.
 #[derive(Debug, Serialize)]
 pub struct LoadReport {
     pub url: String,
-    /// When the crowd was let in.
+    /// When the crowd started.
     pub began_at: Timestamp,
-    /// Of the load driver.
+    /// The load driver's version.
     pub version: &'static str,
     /// Where the load driver ran.
     pub machine: Machine,
     pub scenario: Scenario,
     pub connections: u32,
     pub seconds: f64,
-    /// Absent: a closed loop.
+    /// Absent for a closed loop.
     pub rate: Option<f64>,
     pub shape: Shape,
     pub retries: f64,
@@ -30,12 +30,12 @@ pub struct LoadReport {
     pub answers_per_second: f64,
     /// 2xx answers per second.
     pub accepted_per_second: f64,
-    /// What the client alone reaches here, in answers per second.
+    /// The limit of the client on this machine, in answers per second.
     pub client_ceiling: f64,
     pub rows: Vec<Row>,
-    /// Whole seconds; what came after the last of them is in the rows only. A run of less than a second is one.
+    /// Complete seconds; later answers are only in the rows. A run of less than a second has one.
     pub timeline: Vec<Second>,
-    /// Of those who only watched.
+    /// The result of the watching sessions.
     pub watched: Option<Watched>,
     pub audit: Audit,
 }
@@ -77,13 +77,13 @@ impl LoadReport {
         }
     }
 
-    /// Whether the server kept its word.
+    /// Whether the server kept its promises.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.audit.findings.is_empty()
     }
 
-    /// What to do where the run has measured the server's quotas and not the server.
+    /// Advice if the run has measured the server's quotas and not the server.
     pub(super) fn note_of_quotas(&self) -> Option<String> {
         let beyond: u64 = self.rows.iter().filter(|row| row.code == "rate_limited").map(|row| row.waits.count).sum();
         (beyond > 0).then(|| {
@@ -94,7 +94,7 @@ impl LoadReport {
         })
     }
 
-    /// For people.
+    /// The text for people.
     #[must_use]
     pub fn rendered(&self) -> String {
         let mut text = String::new();
@@ -165,7 +165,7 @@ impl LoadReport {
     }
 }
 
-/// The name that something has in the JSON, for people too.
+/// The name of a value in the JSON, also for people.
 pub(super) fn name(of: &impl Serialize) -> String {
     serde_json::to_value(of).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a run needs on the server before it begins: accounts, drops, creators. And how requests are written.
+//! Prepares the server for a run: accounts, drops, creators. Also writes requests.
 
 use super::error::LoadError;
 use super::http_connection::HttpConnection;
@@ -11,28 +11,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const PASSWORD: &str = "a rehearsal only";
-/// Connections that register accounts at the same time: hashing passwords is the server's heaviest work.
+/// Connections that register accounts concurrently: hashing passwords is the server's heaviest work.
 const REGISTRARS: u32 = 8;
-/// So often is asked again what the server has no time for now.
+/// Attempts of a request that the server asks to retry.
 const PATIENCE: u32 = 60;
 
-/// Where the crowd finds what it came for.
+/// The accounts and drops of a run.
 pub struct Setup {
-    /// Tokens of those who take turns.
+    /// Tokens of the accounts used in turn.
     pub accounts: Vec<String>,
     pub drops: Vec<String>,
     pub products: Vec<String>,
     pub creators: Vec<String>,
-    /// The token of whoever sells.
+    /// The seller's token.
     pub maker: String,
 }
 
-/// A request's bytes, made again and again in one buffer.
+/// A request's bytes, written into one reused buffer.
 #[derive(Default)]
 pub struct Request(String);
 
 impl Request {
-    /// Writes a request: method, path and JSON; a token and an idempotency key where there are some.
+    /// Writes a request: method, path and JSON; a token and an idempotency key if given.
     pub fn write(
         &mut self,
         target: &Target,
@@ -41,7 +41,7 @@ impl Request {
     ) {
         let text = &mut self.0;
         text.clear();
-        // Part after part: a load driver that formatted them would spend a tenth of its time with it.
+        // Appended part by part: formatting them would take a tenth of the driver's time.
         let mut push = |parts: &[&str]| parts.iter().for_each(|part| text.push_str(part));
         push(&[method, " ", path, " HTTP/1.1\r\nhost: ", &target.host]);
         if let Some(token) = token {
@@ -56,13 +56,13 @@ impl Request {
         push(&["\r\ncontent-length: ", itoa::Buffer::new().format(body.len()), "\r\n\r\n", body]);
     }
 
-    /// What was written.
+    /// The bytes to send.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
 
-/// Sends a request that the run cannot do without, again for as long as the server asks to wait.
+/// Sends a necessary request, repeatedly while the server asks to wait.
 async fn must(
     target: &Target,
     line: &mut HttpConnection,
@@ -116,7 +116,7 @@ impl fmt::Display for Stock {
     }
 }
 
-/// Asks for it.
+/// Reads a drop's stock; `None` if there is no answer.
 pub async fn stock(target: &Target, drop: &str) -> Option<Stock> {
     let mut line = HttpConnection::connect(target.address).await.ok()?;
     let mut request = Request::default();
@@ -126,10 +126,10 @@ pub async fn stock(target: &Target, drop: &str) -> Option<Stock> {
     serde_json::from_slice(answer.body).ok()
 }
 
-/// Sets everything up.
+/// Creates everything.
 ///
 /// # Errors
-/// [`LoadError::Setup`], with what the server said.
+/// [`LoadError::Setup`], with the server's answer.
 pub async fn set(target: &Target, options: &LoadOptions, run: &str) -> Result<Setup, LoadError> {
     let connect = || async {
         let line = HttpConnection::connect(target.address).await;

@@ -1,13 +1,13 @@
-//! The server that is asked.
+//! The address of the server.
 
 use super::error::LoadError;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-/// The server that is asked.
+/// The server that gets the load.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(super) address: SocketAddr,
-    /// For the `Host` header.
+    /// The value of the `Host` header.
     pub(super) host: String,
 }
 

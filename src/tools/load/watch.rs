@@ -1,5 +1,5 @@
-//! Those who only watch: WebSocket sessions that hear of the run's first drop. Whoever loses the connection comes back as the documented client
-//! does, and must have missed nothing.
+//! Watching sessions: WebSockets that are subscribed to the run's first drop. A session that loses its connection
+//! reconnects as the documented client does, and must have missed nothing.
 
 use super::counters::{Waits, histogram, of};
 use super::error::LoadError;
@@ -19,49 +19,49 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// Sessions that are opened at the same time.
+/// Sessions opened concurrently.
 const OPENING_MAX: usize = 64;
-/// For all of them to be open, and in the end for the last event to be everywhere.
+/// Time limit for all sessions to open, and in the end for the last event to arrive everywhere.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A session that the server has no place for is tried again after up to so long.
+/// The longest pause before a refused session is tried again.
 const PAUSE_MS_MAX: u64 = 1_000;
-/// A session reads little at a time: there are many.
+/// Small, because there are many sessions.
 const READ_BUFFER_BYTES: usize = 4 << 10;
-/// Delays that a session keeps before it hands them over.
+/// Delays that a session collects before it hands them over.
 const DELAYS_AT_ONCE: usize = 256;
-/// No total of a stock yet.
+/// The total is not known yet.
 const UNKNOWN: u64 = u64::MAX;
 
-/// What the watchers heard.
+/// The result of the watching sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Watched {
     pub sessions: u32,
-    /// Messages that arrived while the crowd was there.
+    /// Messages that arrived during the run.
     pub deliveries: u64,
     pub deliveries_per_second: f64,
     /// Sessions that were lost and opened again.
     pub came_back: u64,
-    /// From sending a restock to hearing of it.
+    /// From sending a restock to receiving its event.
     pub delay: Waits,
 }
 
-/// What the sessions share.
+/// Shared by all sessions.
 pub struct Watch {
     target: Target,
     drop: String,
-    /// When the restock was sent that came to this total.
+    /// When the restock with this resulting total was sent.
     sent: DashMap<u64, Instant>,
     /// The total that each session knows.
     totals: Vec<AtomicU64>,
     deliveries: AtomicU64,
     came_back: AtomicU64,
-    /// Restocks that a session heard twice, or not.
+    /// Restocks that a session received twice, or not at all.
     gaps: AtomicU64,
     delays: Mutex<Histogram<u64>>,
     over: watch::Sender<bool>,
 }
 
-/// As much of a message as matters here.
+/// The needed fields of a message.
 #[derive(Deserialize)]
 struct Received<'a> {
     #[serde(borrow)]
@@ -85,18 +85,18 @@ struct Total {
 struct Watcher {
     watch: Arc<Watch>,
     index: usize,
-    /// The last id that it has seen.
+    /// The id of the last received event.
     since: Option<String>,
-    /// Restocks heard before their sender had the answer.
+    /// Restocks received before their sender had the answer.
     early: Vec<(u64, Instant)>,
     delays: Vec<u64>,
 }
 
 impl Watch {
-    /// Opens the sessions and waits until all of them hear.
+    /// Opens the sessions and waits until all of them are subscribed.
     ///
     /// # Errors
-    /// [`LoadError::Setup`] where some do not get in.
+    /// [`LoadError::Setup`] if some are not admitted.
     pub async fn open(target: &Target, drop: &str, sessions: u32) -> Result<Arc<Self>, LoadError> {
         let watch = Arc::new(Self {
             target: target.clone(),
@@ -123,8 +123,8 @@ impl Watch {
         Ok(watch)
     }
 
-    /// A restock was sent at that moment and answered with that total. It may be that of another one that came at the same time and
-    /// was answered with it too; then this one is the last before it that nobody has spoken for.
+    /// Records that a restock was sent at that time and answered with that total. The total may include another restock
+    /// at the same time; then this restock belongs to the last earlier total without a sender.
     pub fn published(&self, total: u64, sent: Instant) {
         for own in (0..=total).rev() {
             if let Entry::Vacant(free) = self.sent.entry(own) {
@@ -134,7 +134,7 @@ impl Watch {
         }
     }
 
-    /// What they heard in so long, and what is wrong with it.
+    /// The result over this many seconds, and its faults.
     pub async fn finish(&self, seconds: f64) -> (Watched, Vec<String>) {
         let deliveries = self.deliveries.load(Ordering::Relaxed);
         let mut findings = Vec::new();
@@ -153,7 +153,7 @@ impl Watch {
             findings.push(format!("{gaps} restocks were heard twice, out of order, or not at all by somebody"));
         }
         self.over.send_replace(true);
-        // The last delays are handed over.
+        // Waits until the last delays are handed over.
         while self.over.receiver_count() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -188,13 +188,13 @@ impl Watcher {
         Self { watch, index, since: None, early: Vec::new(), delays: Vec::new() }
     }
 
-    /// Listens until all is over.
+    /// Receives events until the run is over.
     async fn stay(mut self, doors: Arc<tokio::sync::Semaphore>) {
         let mut over = self.watch.over.subscribe();
         let mut first = true;
         while !*over.borrow() {
             let opened = async {
-                // It is never closed.
+                // The semaphore is never closed.
                 let _door = doors.acquire().await.ok()?;
                 self.connect().await.ok()
             };
@@ -238,7 +238,7 @@ impl Watcher {
         while let Some(Ok(message)) = session.next().await {
             match message {
                 Message::Text(text) => self.hear(&text),
-                // What answers pings and closes waits until it is sent.
+                // Sends queued answers to pings and closes.
                 _ => _ = session.flush().await,
             }
         }
@@ -270,7 +270,7 @@ impl Watcher {
         }
     }
 
-    /// Times what was heard, as far as it is known when it was sent.
+    /// Times received restocks whose sending time is known.
     fn match_early(&mut self) {
         let (sent, delays) = (&self.watch.sent, &mut self.delays);
         self.early.retain(|(total, heard)| {

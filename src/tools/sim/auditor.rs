@@ -1,4 +1,4 @@
-//! Whom nothing can be told: an account of what clients were answered and of what the journal holds, in numbers of its own. It knows
+//! An independent auditor: it tracks the clients' answers and the journal's records with numbers of its own. It uses
 //! neither the engine nor the store's arithmetic.
 
 use crate::domain::{
@@ -7,12 +7,12 @@ use crate::domain::{
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-/// What a key was answered first.
+/// The first answer of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyAnswer {
-    /// An order.
+    /// An order was placed.
     Order(OrderId),
-    /// A refusal, and the trace in it.
+    /// A refusal, with its trace id.
     Refused(Refusal, TraceId),
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for KeyAnswer {
     }
 }
 
-/// What one order's buyer knows of it.
+/// The facts that an order's buyer knows.
 #[derive(Clone, Copy, Default, Debug)]
 struct Known {
     confirmed: bool,
@@ -34,7 +34,7 @@ struct Known {
 }
 
 impl Known {
-    /// What was true of an order for good stays true.
+    /// Checks that permanent facts about an order still hold.
     fn allows(&self, order: &OrderView) -> Finding {
         let id = order.id;
         if self.confirmed && !is_sold(order) {
@@ -54,17 +54,17 @@ fn is_sold(order: &OrderView) -> bool {
     matches!(order.status, OrderStatus::Confirmed | OrderStatus::Refunded)
 }
 
-/// See the module.
+/// Everything that clients, the gateway and the journal have reported.
 #[derive(Default)]
 pub struct Auditor {
     answers: HashMap<KeyDigest, KeyAnswer>,
     orders: BTreeMap<OrderId, Known>,
-    /// Charges that the gateway took, and money that it gave back.
+    /// Orders that the gateway charged, and those that it refunded.
     charged: BTreeSet<OrderId>,
     given_back: BTreeSet<OrderId>,
 }
 
-/// One variant as the journal's records add up.
+/// The counts of one variant, summed up from the journal's records.
 #[derive(Clone, Copy, Default)]
 struct Count {
     total: i64,
@@ -72,7 +72,7 @@ struct Count {
     sold: i64,
 }
 
-/// A broken promise, in a sentence.
+/// `Err` describes a broken promise in a sentence.
 pub type Finding = Result<(), String>;
 
 impl Auditor {
@@ -84,7 +84,7 @@ impl Auditor {
         }
     }
 
-    /// What a key was answered, if its client ever heard.
+    /// The first answer of a key, if its client has received it.
     #[must_use]
     pub fn answer(&self, digest: KeyDigest) -> Option<KeyAnswer> {
         self.answers.get(&digest).copied()
@@ -111,7 +111,7 @@ impl Auditor {
         self.charged.contains(&order)
     }
 
-    /// The gateway gave an order's money back.
+    /// The gateway refunded an order.
     pub fn give_back(&mut self, order: OrderId) -> Finding {
         if !self.charged.contains(&order) {
             return Err(format!("money goes back for order {order}, which was never charged"));
@@ -120,7 +120,7 @@ impl Auditor {
         Ok(())
     }
 
-    /// Every order that anybody was told of is there, and every key leads to its order.
+    /// Checks that every known order exists, and that every key leads to its order.
     pub fn nothing_lost(&self, order: impl Fn(OrderId) -> Option<OrderView>) -> Finding {
         for told in self.answers.values() {
             if let KeyAnswer::Order(id) = told
@@ -136,7 +136,8 @@ impl Auditor {
         Ok(())
     }
 
-    /// When everything has come to rest: whoever was charged has the goods or the money, and nobody has both or neither.
+    /// Checks, when everything is settled, that every charged buyer has either the goods or a refund, and nobody has
+    /// both or neither.
     pub fn money_adds_up<'a>(&self, orders: impl Iterator<Item = &'a OrderView>) -> Finding {
         for order in orders {
             let (charged, back) = (self.charged.contains(&order.id), self.given_back.contains(&order.id));
@@ -156,7 +157,7 @@ impl Auditor {
         Ok(())
     }
 
-    /// Adds the journal up: after each record the equation holds, nothing is below zero, and no order is placed twice.
+    /// Sums up the journal: after each record the stock adds up, nothing is below zero, and no order is placed twice.
     pub fn audit_journal(records: &[DropRecord]) -> Finding {
         let mut counts: BTreeMap<(DropId, VariantId), Count> = BTreeMap::new();
         let mut placed = BTreeSet::new();

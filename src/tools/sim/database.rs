@@ -1,5 +1,5 @@
-//! The database of a simulated world: a SQLite file or tables in memory. It goes away, loses the answer to a commit, and
-//! comes back as old as its last backup.
+//! The database of a simulated world: a SQLite file or tables in memory. It becomes unavailable, loses the answer to a
+//! commit, and is restored from its last backup.
 
 use crate::domain::{DropId, OrderId, OrderView};
 use crate::storage::memory::{MemoryLedger, Tables};
@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-/// Where the rows are.
+/// The storage of the rows.
 enum Place {
     File { path: PathBuf, open: Option<Arc<dyn Store>>, _folder: Folder },
     Memory { ledger: Arc<MemoryLedger>, backup: Option<Tables> },
 }
 
-/// A story's folder, deleted with it: in memory where the system has such a place.
+/// A story's directory, deleted with it: in memory if the system has such a file system.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -39,14 +39,14 @@ impl Drop for Folder {
     }
 }
 
-/// See the module.
+/// The rows, with a backup of them.
 pub(super) struct Database {
     runtime: Arc<Runtime>,
     place: Place,
 }
 
 impl Database {
-    /// An empty SQLite file in a folder of its own.
+    /// An empty SQLite file in a directory of its own.
     pub fn in_a_file(runtime: Arc<Runtime>) -> io::Result<Self> {
         let folder = Folder::new()?;
         let path = folder.0.join("livedrop.db");
@@ -58,7 +58,7 @@ impl Database {
         Self { runtime, place: Place::Memory { ledger: Arc::default(), backup: None } }
     }
 
-    /// For a new life; it is there at first.
+    /// Opens the database for a new process; it is available at first.
     pub fn open(&mut self) -> Result<Arc<FlakyLedger>, String> {
         let ledger: Arc<dyn Ledger> = match &mut self.place {
             Place::Memory { ledger, .. } => ledger.clone(),
@@ -75,7 +75,7 @@ impl Database {
         Ok(Arc::new(FlakyLedger { ledger, away: AtomicBool::new(false), loses: AtomicBool::new(false) }))
     }
 
-    /// The life is over.
+    /// Closes the database at the end of a process.
     pub fn close(&mut self) {
         if let Place::File { open, .. } = &mut self.place
             && let Some(store) = open.take()
@@ -84,7 +84,7 @@ impl Database {
         }
     }
 
-    /// Keeps a copy, while it is closed.
+    /// Makes a backup, while it is closed.
     pub fn back_up(&mut self) -> Result<(), String> {
         match &mut self.place {
             Place::Memory { ledger, backup } => *backup = Some(ledger.backup()),
@@ -95,7 +95,7 @@ impl Database {
         Ok(())
     }
 
-    /// Goes back to the copy. Returns whether it did: there may be none, and a file must be closed.
+    /// Restores the backup. Returns whether it did: there may be none, and a file must be closed.
     pub fn restore(&mut self) -> Result<bool, String> {
         match &mut self.place {
             Place::Memory { ledger, backup } => {
@@ -112,7 +112,7 @@ impl Database {
     }
 }
 
-/// A database that is away when the story says so.
+/// A ledger that becomes unavailable on demand.
 pub(super) struct FlakyLedger {
     ledger: Arc<dyn Ledger>,
     away: AtomicBool,
@@ -120,17 +120,17 @@ pub(super) struct FlakyLedger {
 }
 
 impl FlakyLedger {
-    /// Whether it answers.
+    /// Whether it is unavailable now.
     pub fn is_away(&self) -> bool {
         self.away.load(Ordering::Relaxed)
     }
 
-    /// It goes or comes.
+    /// Makes it unavailable, or available again.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    /// The next commit happens, and its answer does not arrive.
+    /// Makes the next commit succeed without an answer.
     pub fn lose_an_answer(&self) {
         self.loses.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The disk of a simulated life: in memory, with one failure at a time.
+//! The disk of a simulated process: in memory, with one failure at a time.
 
 use crate::journal::device::DeviceLock;
 use crate::journal::identity::META_FILE;
@@ -7,16 +7,16 @@ use crate::journal::{Device, DeviceFile, MemoryDevice};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What fails next, once, on a file of the log.
+/// The next failure of an operation on a log file; it happens once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
-    /// A write, after part of it.
+    /// A write fails after a part of it.
     Write,
-    /// A sync: what it should have made durable counts as clean and is lost with the power.
+    /// A sync fails: the bytes that it should have made durable count as clean and are lost in a power loss.
     Sync,
 }
 
-/// A disk whose log fails when it is told to. Clones share it.
+/// A disk that fails on demand. Clones share it.
 #[derive(Clone)]
 pub struct SimDevice {
     disk: MemoryDevice,
@@ -35,19 +35,19 @@ impl SimDevice {
         *self.failure() = Some(failure);
     }
 
-    /// Whether the failure that was asked for has happened. Takes it back if it has not.
+    /// Whether the requested failure has happened. Cancels it if not.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.failure().take().is_none()
     }
 
-    /// What a power loss leaves now, with any subset of the sectors that were not synced.
+    /// The disk after a power loss now, with a random subset of the unsynced sectors.
     #[must_use]
     pub fn after_power_loss(&self, seed: u64) -> MemoryDevice {
         self.disk.crash(Some(seed))
     }
 
-    /// What the end of the process leaves now.
+    /// The disk after a kill of the process now.
     #[must_use]
     pub fn after_kill(&self) -> MemoryDevice {
         self.disk.killed()
@@ -57,7 +57,7 @@ impl SimDevice {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this is what fails now.
+    /// Whether an operation of this kind fails now.
     fn fails(&self, kind: Failure) -> bool {
         self.failure().take_if(|failure| *failure == kind).is_some()
     }

@@ -1,4 +1,4 @@
-//! From one start to the next crash.
+//! One process of the simulated server, from its start to its crash.
 
 use super::auditor::Finding;
 use super::database::FlakyLedger;
@@ -13,20 +13,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Tight enough that the few buyers of a story meet it.
+/// Tight enough that the few buyers of a story reach the bounds.
 pub(super) const POLICY: HoldPolicy = HoldPolicy { per_buyer: 3, per_network: 5, cool_down_ms: 2_000 };
 
-/// A decision whose client has not read its answer.
+/// A decision whose client has not read the answer yet.
 pub(super) struct Flying {
     pub drop: usize,
     pub digest: Option<KeyDigest>,
-    /// What it does to a payment.
+    /// The step of a payment that it records.
     pub payment: Option<Payment>,
     pub reply: oneshot::Receiver<Result<Answer, AskError>>,
     pub answer: Option<Result<Answer, AskError>>,
 }
 
-/// A step of a payment. Whoever takes the first has a claim on the order until the last is on disk, as in the service.
+/// A step of a payment. The first step claims the order until the last one is on disk, as in the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Payment {
     Begins(OrderId),
@@ -34,7 +34,7 @@ pub(super) enum Payment {
 }
 
 impl Payment {
-    /// What a command does to one.
+    /// The step of a payment that a command records.
     pub fn of(command: &Command) -> Option<Self> {
         match command {
             Command::Reserve(reserve) => reserve.payment_method.as_ref().map(|_| Self::Begins(reserve.order)),
@@ -48,7 +48,7 @@ impl Payment {
 }
 
 impl Flying {
-    /// Whether the answer has come.
+    /// Whether the answer has arrived.
     pub fn has_landed(&mut self) -> bool {
         if self.answer.is_none() {
             self.answer = match self.reply.try_recv() {
@@ -61,7 +61,7 @@ impl Flying {
     }
 }
 
-/// From one start to the next crash.
+/// The parts of a running process.
 pub(super) struct Life {
     pub device: SimDevice,
     pub journal: SteppedJournal<Decisions>,
@@ -73,13 +73,14 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// A decision is on its way. It is written at once, unless a frame waits for its sync: then it goes into the next one.
+    /// Adds a pending decision. It is written at once, unless a frame waits for its sync: then it goes into the next
+    /// frame.
     pub fn flies(&mut self, flying: Flying) {
         self.flying.push(flying);
         self.write();
     }
 
-    /// When nothing is on its way, everybody can read what was decided, and no more.
+    /// Checks that without pending decisions the snapshots show exactly the decisions.
     pub fn shows_what_it_decided(&self) -> Finding {
         for (id, decider) in &self.drops {
             let shown = decider.published();
@@ -91,7 +92,7 @@ impl Life {
         Ok(())
     }
 
-    /// What the projector said when it stopped.
+    /// Why the projector stopped.
     pub fn why_the_projector_stops(&self) -> String {
         format!("the projector stops: {}", self.projection.trouble().unwrap_or_default())
     }
@@ -101,7 +102,7 @@ impl Life {
         self.flying.iter_mut().for_each(|flying| _ = flying.has_landed());
     }
 
-    /// Lets the sync happen before which the journal stands, and the next frame be written.
+    /// Lets the pending sync happen, and writes the next frame.
     pub fn pass(&mut self) {
         self.journal.finish();
         self.write();

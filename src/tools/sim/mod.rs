@@ -1,5 +1,5 @@
-//! `livedrop simulate`: seeded stories of crashes, retries, lost syncs, databases that go away and clocks that jump, over the real engine,
-//! journal, recovery and projection, with an auditor who believes nobody.
+//! `livedrop simulate`: seeded stories of crashes, retries, lost syncs, database outages and clock jumps, with the real
+//! engine, journal, recovery and projection, and an independent auditor.
 
 mod auditor;
 mod database;
@@ -26,13 +26,13 @@ use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
 use world::World;
 
-/// What to simulate.
+/// Options of `livedrop simulate`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct SimulateOptions {
-    /// How many seeds
+    /// The number of stories, one for each seed
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub seeds: u64,
-    /// The first seed [default: one that was never played]
+    /// The first seed [default: a random one]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Steps of each story
@@ -42,41 +42,41 @@ pub struct SimulateOptions {
     pub json: JsonReport,
 }
 
-/// How it went.
+/// The result of a simulation.
 #[derive(Serialize, Debug)]
 pub struct SimulationReport {
-    /// The first seed.
+    /// Seed of the first story.
     pub first_seed: u64,
-    /// Stories that were told to their end.
+    /// Stories that were completed.
     pub seeds: u64,
-    /// What happened in them.
+    /// Events that occurred in them, counted.
     pub seen: BTreeMap<&'static str, u64>,
-    /// The first broken promise, and how to see it again.
+    /// The first broken promise, and how to reproduce it.
     pub broken: Option<Broken>,
-    /// Seconds.
+    /// Duration in seconds.
     pub took: f64,
 }
 
-/// A broken promise.
+/// A broken promise and its story.
 #[derive(Serialize, Debug)]
 pub struct Broken {
-    /// The story.
+    /// Seed of the story.
     pub seed: u64,
-    /// Its step; one past the last is the final audit.
+    /// The failed step; one past the last is the final audit.
     pub step: u32,
-    /// What is wrong.
+    /// The fault, in a sentence.
     pub what: String,
-    /// The command that plays it again.
+    /// The command that reproduces it.
     pub replay: String,
 }
 
-/// What was seen in a story, and its digest.
+/// The events that occurred in a story, and its digest.
 pub type Played = (BTreeMap<&'static str, u64>, u64);
 
-/// Plays one story. Returns what was seen in it, and a digest that is the same whenever the same seed is played.
+/// Runs one story. Returns the events that occurred, and a digest that is the same for every run of the seed.
 ///
 /// # Errors
-/// The step, and the promise that is broken.
+/// The step, and the broken promise.
 pub fn play(seed: u64, steps: u32) -> Result<Played, (u32, String)> {
     let runtime = runtime().map_err(|error| (0, error.to_string()))?;
     play_on(&runtime, seed, steps)
@@ -96,21 +96,21 @@ fn play_on(runtime: &Arc<Runtime>, seed: u64, steps: u32) -> Result<Played, (u32
     Ok((seen.clone(), trace))
 }
 
-/// What the threads that play have in common.
+/// Shared by the threads that run stories.
 struct Environment {
     options: SimulateOptions,
     first_seed: u64,
-    /// Stories that somebody plays or has played.
+    /// Stories that were started.
     taken: AtomicU64,
-    /// Stories that were played to their end.
+    /// Stories that were completed.
     played: AtomicU64,
-    /// Nobody begins another one: a promise is broken.
+    /// Set when a promise is broken: no new story is started.
     over: AtomicBool,
     seen: Mutex<(BTreeMap<&'static str, u64>, Vec<Broken>)>,
 }
 
 impl Environment {
-    /// One thread's part: a story after the other, until there are no more.
+    /// One thread: runs stories until there are no more.
     fn work(&self) -> io::Result<()> {
         let runtime = runtime()?;
         let mut seen: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -150,10 +150,10 @@ impl Environment {
     }
 }
 
-/// Plays all stories on all cores, up to the first broken promise; progress goes to standard error.
+/// Runs all stories on all cores, up to the first broken promise; progress goes to standard error.
 ///
 /// # Errors
-/// Where there is no place for their databases, or no thread.
+/// If a directory for the databases, or a thread, cannot be created.
 pub fn run(options: &SimulateOptions) -> io::Result<SimulationReport> {
     let (began, first_seed) = (Instant::now(), options.seed.unwrap_or_else(|| rand::random::<u32>().into()));
     let stage = Environment {
@@ -172,7 +172,7 @@ pub fn run(options: &SimulateOptions) -> io::Result<SimulationReport> {
                 let done = done.clone();
                 let stage = &stage;
                 scope.spawn(move || {
-                    // Dropped with the thread, also where it panics: then nobody plays any more.
+                    // Dropped with the thread, also after a panic: then no thread is running any more.
                     let _playing = done;
                     stage.work()
                 })
@@ -192,7 +192,7 @@ pub fn run(options: &SimulateOptions) -> io::Result<SimulationReport> {
 }
 
 impl SimulationReport {
-    /// For people.
+    /// The text for people.
     #[must_use]
     pub fn rendered(&self) -> String {
         let mut text = format!(

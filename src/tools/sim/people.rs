@@ -1,4 +1,4 @@
-//! Buyers, the gateway, and whoever runs the drops.
+//! Actions of buyers, the gateway, and the drops' creators.
 
 use super::auditor::Finding;
 use super::life::{Flying, POLICY};
@@ -80,7 +80,7 @@ impl World {
             trace: TraceId::default(),
             network: NonZeroU32::new(buyer_number / 2 + 1),
         };
-        // Each key is one request for good; asking again is `retry`.
+        // Each key belongs to one request; repeating it is `retry`.
         if self.asked.iter().any(|asked| asked.reserve.digest == reserve.digest) {
             return Ok(());
         }
@@ -106,20 +106,20 @@ impl World {
         self.submit(drop, Command::Reserve(Box::new(reserve)), Some(digest))
     }
 
-    /// A charge comes back: paid, declined, or the gateway knows nothing of it.
+    /// A charge is answered: paid, declined, or unknown to the gateway.
     pub(super) fn gateway_answers(&mut self) -> Finding {
         if self.charging.is_empty() {
             return Ok(());
         }
         let (drop, order) = self.charging.swap_remove(self.dice.random_range(0..self.charging.len()));
         let command = match self.dice.random_range(0..10) {
-            // Charged before, and the answer was lost: the same charge again.
+            // Charged before with a lost answer: the same charge again.
             _ if self.auditor.is_charged(order) => Command::Confirm { order, payment_ref: "ch".into() },
             0..6 => {
                 self.auditor.charge(order);
                 self.count("charge");
                 if self.dice.random_bool(0.1) {
-                    // Charged, and nobody here has heard of it yet.
+                    // Charged, but the answer is lost.
                     self.charging.push((drop, order));
                     return Ok(());
                 }
@@ -131,7 +131,7 @@ impl World {
         self.submit(drop, command, None)
     }
 
-    /// Asks the gateway what became of a charge, and tells the drop.
+    /// Asks the gateway for the outcome of a charge, and informs the drop.
     pub(super) fn look_up_payment(&mut self, drop: usize, order: OrderId) -> Finding {
         let command = if self.auditor.is_charged(order) {
             Command::Confirm { order, payment_ref: "ch".into() }
@@ -159,7 +159,7 @@ impl World {
         }
     }
 
-    /// Claims the order first, as the service does: others may begin, too, before there is room for one more decision.
+    /// Claims the order first, as the service does: another payment may begin while the decision waits for room.
     pub(super) fn begin_payment(&mut self, drop: usize, order: OrderId) -> Finding {
         if !self.claimed.insert(order) {
             return Ok(());
@@ -173,7 +173,7 @@ impl World {
         self.submit(drop, Command::Release { order, reason, trace }, None)
     }
 
-    /// The relay: what the journal says is due goes back, and is settled.
+    /// The relay: refunds what is due according to the journal, and settles it.
     pub(super) fn settle_refunds(&mut self) -> Finding {
         self.land_all()?;
         let Some((drop, order)) = self.any_order(|order| order.refund_due.is_some()) else { return Ok(()) };

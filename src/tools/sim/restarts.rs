@@ -13,7 +13,7 @@ use crate::storage::Ledger;
 use rand::Rng;
 use std::sync::Arc;
 
-/// Small, so that a story goes from one segment to the next.
+/// Small, so that a story uses several segments.
 const SEGMENT_BYTES: usize = 16 << 10;
 
 impl World {
@@ -44,7 +44,7 @@ impl World {
         reader.register_cursor("audit", 0);
         let recovered = self.runtime.block_on(recover(&*database, &reader, watermark, found.last_sequence));
         let recovered = recovered.map_err(|error| format!("recovery: {error}"))?;
-        // As a server's clock does when it starts. Of a hold it is known what its buyer was told.
+        // As a server's clock at its start. Hold times are those published to the buyers.
         self.now.steady = self.now.wall.max(recovered.last_at);
         self.held.clear();
         for (index, spec) in self.specs.iter().enumerate() {
@@ -67,7 +67,7 @@ impl World {
         self.after_start()
     }
 
-    /// What a start owes: everything acknowledged is there, and payments that had begun are asked about.
+    /// Checks after a start that everything acknowledged is there, and asks about payments that had begun.
     pub(super) fn after_start(&mut self) -> Finding {
         let records = self.records()?;
         Auditor::audit_journal(&records)?;
@@ -112,11 +112,11 @@ impl World {
                 self.submit_anything()?;
                 self.poisoned()?;
                 let life = self.life.as_mut().expect("a life");
-                // The process ends; the machine may lose its power, too.
+                // The process ends; the machine may lose power as well.
                 if seed % 4 < 2 { life.device.after_kill() } else { life.device.after_power_loss(seed) }
             }
             8 => {
-                // Synced, and the reply never left.
+                // Synced, but the reply was never sent.
                 self.count("kill between sync and reply");
                 self.submit_anything()?;
                 let life = self.life.as_mut().expect("a life");
@@ -138,7 +138,7 @@ impl World {
 
     pub(super) fn restart(&mut self, image: MemoryDevice) -> Finding {
         self.database.close();
-        // A database that comes back older than it was is filled again; one that is copied while nobody writes is a backup.
+        // A database restored from an older backup is filled again; one copied without a writer is a backup.
         if self.dice.random_bool(0.1) {
             if self.database.restore()? {
                 self.count("the database forgets");
@@ -149,7 +149,7 @@ impl World {
         self.start(image)
     }
 
-    /// After a failure everyone who waits hears that the outcome is not known, and nothing is accepted any more.
+    /// After a failure all waiting requests get an unknown outcome, and nothing is accepted any more.
     pub(super) fn poisoned(&mut self) -> Finding {
         let life = self.life.as_mut().expect("a life");
         while !life.flying.iter_mut().all(Flying::has_landed) {

@@ -1,9 +1,9 @@
-//! A fixed set of stories, and some that nobody has heard before.
+//! A fixed set of stories, and some with new seeds.
 
 use super::{JsonReport, SimulateOptions, play, run};
 
 const STEPS: u32 = 250;
-/// Stories that nobody has heard before, in each run.
+/// Stories with new seeds in each run.
 const FRESH: u64 = 2_000;
 
 #[test]
@@ -46,7 +46,7 @@ fn fresh_stories_keep_every_promise() {
     assert!(report.broken.is_none(), "{}", report.rendered());
 }
 
-/// What they found is mended, in the program or in the story.
+/// The cause was fixed, in the program or in the story.
 #[test]
 fn a_story_that_once_broke_a_promise_keeps_it() {
     assert!(play(3_085_682_710, STEPS).is_ok());

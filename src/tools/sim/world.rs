@@ -1,8 +1,8 @@
-//! One simulated life after another: drops that decide, a journal on a disk that crashes, SQL that comes and goes, buyers who retry,
-//! a gateway that is slow, and a clock that jumps.
+//! A simulated world: drops that decide, a journal on a disk that crashes, a database with outages, buyers who retry, a
+//! slow gateway, and a clock that jumps.
 //!
-//! What decides, the journal, recovery and the projector are the real ones; all of it moves on one thread, and the journal when the story
-//! says so: a seed plays the same story every time.
+//! The deciders, the journal, recovery and the projector are the real ones. Everything runs on one thread, and the
+//! story moves the journal: a seed always runs the same story.
 
 use super::auditor::{Auditor, Finding, KeyAnswer};
 use super::database::{Database, FlakyLedger};
@@ -26,48 +26,48 @@ use uuid::Uuid;
 
 const EPOCH_MS: i64 = 1_767_225_600_000;
 const HOUR_MS: i64 = 3_600_000;
-/// Stories over SQLite: a file and its threads take some thirty times as long as tables in memory.
+/// The share of stories with SQLite: a file and its threads take some thirty times as long as tables in memory.
 const SQLITE_SHARE: f64 = 0.05;
-/// Decisions that are on their way at the same time.
+/// Decisions pending at the same time.
 const IN_FLIGHT_MAX: usize = 6;
 
-/// A reservation as its client remembers it.
+/// A reservation in its client's memory.
 #[derive(Clone)]
 pub(super) struct Request {
     pub drop: usize,
     pub reserve: Reserve,
 }
 
-/// What happened, counted: a run that saw too little tests less than it seems to.
+/// Events that occurred, counted: a run with too few of them tests less than it seems to.
 pub type Seen = BTreeMap<&'static str, u64>;
 
-/// See the module.
+/// The state of one story.
 pub struct World {
     pub(super) dice: StdRng,
     pub(super) runtime: Arc<Runtime>,
     pub(super) auditor: Auditor,
     pub(super) specs: Vec<DropSpec>,
     pub(super) asked: Vec<Request>,
-    /// Charges that run: the gateway's answer is still to come.
+    /// Running charges without an answer of the gateway.
     pub(super) charging: Vec<(usize, OrderId)>,
-    /// Orders that somebody is about to charge, charges, or has charged without the drop's answer.
+    /// Orders that are about to be charged, are being charged, or were charged without the drop's answer.
     pub(super) claimed: BTreeSet<OrderId>,
     pub(super) now: Moment,
-    /// When each hold runs out by the steady clock, in an arithmetic of its own.
+    /// When each hold expires by the steady clock, computed independently.
     pub(super) held: BTreeMap<(usize, OrderId), Timestamp>,
     pub(super) serial: u128,
     pub(super) seen: Seen,
-    /// A digest of everything that was decided and told.
+    /// A digest of all decisions and answers.
     pub(super) trace: u64,
     pub(super) database: Database,
     pub(super) life: Option<Life>,
 }
 
 impl World {
-    /// A world on an empty disk and an empty database.
+    /// A world with an empty disk and an empty database.
     ///
     /// # Errors
-    /// What keeps it from starting.
+    /// Why it cannot start.
     pub fn new(seed: u64, runtime: Arc<Runtime>) -> Result<Self, String> {
         let mut world = Self {
             dice: StdRng::seed_from_u64(seed),
@@ -98,13 +98,13 @@ impl World {
         Ok(world)
     }
 
-    /// What was seen, and the digest of the story.
+    /// The events that occurred, and the digest of the story.
     #[must_use]
     pub fn result(&self) -> (&Seen, u64) {
         (&self.seen, self.trace)
     }
 
-    /// One step of the story.
+    /// Runs one step of the story.
     ///
     /// # Errors
     /// A broken promise.
@@ -143,7 +143,7 @@ impl World {
         decided.map(|_| ())
     }
 
-    /// Returns whether the drop took the command.
+    /// Returns whether the drop accepted the command.
     fn decide(
         &mut self,
         drop: usize,
@@ -174,7 +174,7 @@ impl World {
         Ok(true)
     }
 
-    /// Lets the oldest decision become durable and its client hear of it.
+    /// Makes the oldest decision durable, and its client reads the answer.
     pub(super) fn land(&mut self) -> Finding {
         let life = self.life.as_mut().expect("a life");
         let Some(first) = life.flying.first_mut() else { return Ok(()) };
@@ -215,7 +215,7 @@ impl World {
                 self.auditor.shown(&order)?;
                 match payment {
                     Some(Payment::Begins(_)) if order.status != OrderStatus::Reserved => Ok(()),
-                    // Somebody asked before: they charge, or nobody does yet.
+                    // A repeated request: the first one charges, or no request does yet.
                     Some(Payment::Begins(_)) if replayed => self.begin_payment(drop, order.id),
                     Some(Payment::Begins(_)) => {
                         self.claimed.insert(order.id);
@@ -250,7 +250,7 @@ impl World {
         let database = self.database();
         database.set_away(!database.is_away());
         self.count("the database comes or goes");
-        // It may come back as old as its backup while nobody here restarts.
+        // It may be restored from an older backup while the server runs.
         if !database.is_away() && self.dice.random_bool(0.3) && self.database.restore()? {
             self.count("the database forgets");
         }
@@ -270,8 +270,8 @@ impl World {
         self.now = Moment { wall: self.now.wall.plus_millis(millis), steady: self.now.steady.plus_millis(millis) };
     }
 
-    /// Whatever the clocks were set to: a drop that has just been asked something has begun and ended by the time of day, and each of its holds lasts as
-    /// long as it was said, no shorter and no longer. `opened`: it may be open whatever time it is.
+    /// Checks the times of a drop after a command, whatever the clocks were set to: it has started and ended by the
+    /// wall clock, and each of its holds lasts exactly as long as published. `opened`: it may be open at any time.
     fn keeps_time(&mut self, drop: usize, opened: bool) -> Finding {
         let (spec, Moment { wall, steady }) = (&self.specs[drop], self.now);
         let Some(decider) = self.life.as_ref().and_then(|life| life.drops.get(&spec.id)) else { return Ok(()) };
@@ -317,7 +317,7 @@ impl World {
         Ok(())
     }
 
-    /// One step of the projector. Returns whether there may be more to do.
+    /// Runs one step of the projector. Returns whether there may be more to do.
     pub(super) fn project(&mut self) -> Result<bool, String> {
         if self.dice.random_bool(0.15) {
             self.database().lose_an_answer();
@@ -335,7 +335,8 @@ impl World {
         Ok(true)
     }
 
-    /// What the projector does when there is nothing to project: the database may have forgotten rows meanwhile. Returns whether it has.
+    /// The projector's check while there is nothing to project: the database may have lost rows. Returns whether it
+    /// has.
     fn look_again(&mut self) -> Result<bool, String> {
         let (life, runtime) = (self.life.as_mut().expect("a life"), &self.runtime);
         match runtime.block_on(life.projector.look_again()) {
@@ -348,7 +349,7 @@ impl World {
         }
     }
 
-    /// Reads what a buyer could read, and compares the journal with itself.
+    /// Reads what a buyer could read, and checks the journal's consistency.
     pub(super) fn look_around(&mut self) -> Finding {
         self.land_all()?;
         self.life().shows_what_it_decided()?;
@@ -370,13 +371,13 @@ impl World {
         bad.map_or(Ok(records), Err)
     }
 
-    /// Lets everything come to rest, and audits the database: money, stock, SQL.
+    /// Lets everything settle, and audits the database: money, stock, SQL.
     ///
     /// # Errors
     /// A broken promise.
     pub fn finish(&mut self) -> Finding {
         self.land_all()?;
-        // Every charge has an end.
+        // Resolves every charge.
         while let Some((drop, order)) = self.charging.pop() {
             self.look_up_payment(drop, order)?;
             self.land_all()?;
@@ -404,7 +405,7 @@ impl World {
         self.sql_is_the_journal(&records)
     }
 
-    /// Every row is what a fold over the journal alone gives.
+    /// Checks that every row equals the fold over the journal alone.
     pub(super) fn sql_is_the_journal(&mut self, records: &[DropRecord]) -> Finding {
         let store = self.database();
         for (id, state) in folded(records) {
@@ -441,7 +442,7 @@ impl World {
         Arc::clone(&self.life.as_ref().expect("a step happens within a life").database)
     }
 
-    /// Ids that grow, and follow from the seed alone.
+    /// Rising ids that depend only on the seed.
     pub(super) fn id(&mut self) -> Uuid {
         self.serial += 1;
         Uuid::from_u128(self.serial << 64)
@@ -484,6 +485,6 @@ pub(super) fn orders_of(records: &[DropRecord]) -> BTreeMap<OrderId, OrderView> 
 fn kind_of(event: &DropEvent) -> u64 {
     let mut bytes = Vec::new();
     DropRecord { drop: DropId(Uuid::nil()), at: Timestamp::from_millis(0), event: event.clone() }.encode(&mut bytes);
-    // Version, drop (17 bytes), time (1 byte), and then the kind.
+    // Version, drop (17 bytes), time (1 byte), then the kind.
     bytes.get(19).copied().map_or(0, u64::from)
 }

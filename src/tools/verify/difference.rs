@@ -1,4 +1,4 @@
-//! What differs between a drop or an order as the journal tells it and its row, in words.
+//! Differences between a drop or an order in the journal and its row, in words.
 
 use crate::domain::{DropStatus, OrderView, StockCounts, VariantId};
 use crate::engine::DropState;
@@ -7,7 +7,7 @@ use crate::storage::DropRow;
 /// A name and a value.
 type Field = (String, String);
 
-/// What differs in a drop's status and stock, as [`of_orders`] says it. `None`: no difference.
+/// The differences in a drop's status and stock, in the format of [`of_orders`]. `None`: no difference.
 pub(crate) fn of_drops(journal: &DropState, row: &DropRow) -> Option<String> {
     let stored = || row.variants.iter().map(|variant| (variant.id, variant.stock));
     if journal.status() == row.status && journal.stock().eq(stored()) {
@@ -21,7 +21,8 @@ fn drop_fields(status: DropStatus, stock: impl Iterator<Item = (VariantId, Stock
     std::iter::once(("status".to_owned(), status.as_str().to_owned())).chain(stock).collect()
 }
 
-/// The fields that differ, each with what both say: `status: the journal says confirmed, the database reserved`. `None`: no difference.
+/// The fields that differ, each with both values: `status: the journal says confirmed, the database reserved`. `None`:
+/// no difference.
 pub(crate) fn of_orders(journal: &OrderView, row: &OrderView) -> Option<String> {
     (journal != row).then(|| between(&order_fields(journal), &order_fields(row)))
 }
@@ -40,9 +41,9 @@ fn between(journal: &[Field], row: &[Field]) -> String {
     differences.join("; ")
 }
 
-/// Every field but the id, by the name that it has in the API where it is there.
+/// Every field but the id, by its name in the API if it has one.
 fn order_fields(order: &OrderView) -> Vec<Field> {
-    // A field that is added to an order does not compile until it is compared here.
+    // A new field of an order does not compile until it is compared here.
     let OrderView {
         id: _,
         drop_id,
