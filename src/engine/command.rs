@@ -63,9 +63,7 @@ pub enum Command {
         method: Box<str>,
     },
     /// Records that a started payment took no money. The hold stays if it still runs.
-    EndPayment {
-        order: OrderId,
-    },
+    EndPayment { order: OrderId },
     /// Records that the money for an order has arrived, perhaps late.
     Confirm {
         order: OrderId,
@@ -80,13 +78,9 @@ pub enum Command {
         trace: TraceId,
     },
     /// Refunds a confirmed order and frees its units.
-    Refund {
-        order: OrderId,
-    },
+    Refund { order: OrderId },
     /// Records that the gateway has paid the money back.
-    SettleRefund {
-        order: OrderId,
-    },
+    SettleRefund { order: OrderId },
     /// Opens the drop before its start time.
     Start,
     /// Closes the drop before its end time.
@@ -123,13 +117,9 @@ pub enum Command {
     /// Applies everything that has become due.
     Tick,
     /// Reads an order.
-    Find {
-        order: OrderId,
-    },
+    Find { order: OrderId },
     /// Reads a buyer's orders.
-    OrdersOf {
-        buyer: UserId,
-    },
+    OrdersOf { buyer: UserId },
     /// Reads orders whose refund is due, oldest first.
     RefundsDue {
         /// Starts after this order.

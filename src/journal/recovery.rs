@@ -18,13 +18,9 @@ use std::collections::VecDeque;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Finding {
     /// A file that was being prepared when the process ended. It is deleted.
-    Temporary {
-        file: String,
-    },
+    Temporary { file: String },
     /// The last segment has no valid header, and nothing after it. It is set aside; the rotation is done again.
-    UnfinishedSegment {
-        file: String,
-    },
+    UnfinishedSegment { file: String },
     /// The last segment is shorter than its header says, and the missing part was not proven durable. It is filled up
     /// with zeros.
     Shortened {

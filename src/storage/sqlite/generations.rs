@@ -69,11 +69,8 @@ mod tests {
                 take(tx.connection(), 20_000).await.unwrap();
                 all += 20_000;
             }
-            let row = tx
-                .one("SELECT COUNT(*) AS eras, SUM(entries) AS entries FROM eras", args![])
-                .await
-                .unwrap()
-                .unwrap();
+            let row =
+                tx.one("SELECT COUNT(*) AS eras, SUM(entries) AS entries FROM eras", args![]).await.unwrap().unwrap();
             assert_eq!(row.int("entries").unwrap(), all);
             generations.push(row.int("eras").unwrap());
         }

@@ -141,3 +141,6 @@ impl Broadcaster {
         self.shards.iter_mut().for_each(|shard| *shard = None);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,16 +26,24 @@ struct Made {
     held: Vec<OrderLine>,
 }
 
-/// One client and its view of the drops.
-struct Client {
-    topics: Vec<Topic>,
-    subscriber: Option<Rc<Subscriber>>,
-    last: Option<String>,
-    /// It knows everything up to this record from a snapshot, and everything after it from events.
+/// What a client believes.
+#[derive(Clone, Default)]
+struct Belief {
+    /// It knows everything up to here, from a snapshot, and everything after it from events.
     known: u64,
     heard: Vec<u64>,
     /// For each drop, the sequence and the free units.
     stock: HashMap<String, (u64, u64)>,
+}
+
+/// One client. An id stands for what it believed when it got it: it comes back with both, without snapshots that came after the id.
+struct Client {
+    topics: Vec<Topic>,
+    subscriber: Option<Rc<Subscriber>>,
+    last: Option<String>,
+    now: Belief,
+    /// As it was at `last`.
+    at_last: Belief,
 }
 
 struct World {
@@ -90,8 +98,8 @@ impl World {
                 3 => vec![Topic::Creator(creators[0]), Topic::Creator(creators[1])],
                 _ => vec![Topic::User(world.buyers[n - 4]), drop(n)],
             };
-            let (heard, stock) = (Vec::new(), HashMap::new());
-            world.clients.push(Client { topics, subscriber: None, last: None, known: 0, heard, stock });
+            let (now, at_last) = (Belief::default(), Belief::default());
+            world.clients.push(Client { topics, subscriber: None, last: None, now, at_last });
         }
         world
     }
@@ -262,6 +270,7 @@ impl World {
     fn leave(&mut self, client: usize) {
         let client = &mut self.clients[client];
         let Some(subscriber) = client.subscriber.take() else { return };
+        client.now = client.at_last.clone();
         if let Topic::User(user) = client.topics[0] {
             self.broadcaster.leave(self.shard.reference(&subscriber), user);
         }
@@ -294,7 +303,7 @@ impl World {
             Audience::Stock | Audience::Silent => [None, None],
         };
         let ours = |record: &DropRecord| concerns(record).iter().flatten().any(|topic| client.topics.contains(topic));
-        let all = (1..).zip(&self.journal).filter(|(sequence, record)| *sequence > client.known && ours(record));
+        let all = (1..).zip(&self.journal).filter(|(sequence, record)| *sequence > client.now.known && ours(record));
         all.map(|(sequence, _)| sequence).collect()
     }
 
@@ -310,11 +319,11 @@ impl World {
         for index in 0..self.clients.len() {
             self.read(index, usize::MAX);
             let client = &self.clients[index];
-            assert_eq!(client.heard, self.due(client), "client {index}");
+            assert_eq!(client.now.heard, self.due(client), "client {index}");
             for made in &self.drops {
                 let (drop, creator) = (Topic::Drop(made.spec.id), Topic::Creator(made.spec.creator_id));
                 if client.topics.contains(&drop) || client.topics.contains(&creator) {
-                    let known = client.stock.get(&made.spec.id.to_string()).map(|(_, free)| *free);
+                    let known = client.now.stock.get(&made.spec.id.to_string()).map(|(_, free)| *free);
                     assert_eq!(known, Some(u64::from(made.board.total().available)), "client {index}, stock");
                 }
             }
@@ -327,26 +336,24 @@ impl Client {
         let sequence = message["position"].as_u64();
         match message["type"].as_str().unwrap() {
             "snapshot" => {
-                // All topics of a client are lost together or not at all: it subscribes to all at once.
-                self.known = sequence.unwrap();
-                self.heard.clear();
+                // All topics of a client are lost together or not at all: it never asks for them apart.
+                self.now.known = sequence.unwrap();
+                self.now.heard.clear();
                 for drop in message["drops"].as_array().into_iter().flatten() {
                     self.learn(drop, sequence.unwrap());
                 }
             }
             "subscribed" | "authenticated" => {}
             "stock_changed" => {
-                let before = self.stock.get(message["drop_id"].as_str().unwrap()).map_or(0, |(sequence, _)| *sequence);
+                let before =
+                    self.now.stock.get(message["drop_id"].as_str().unwrap()).map_or(0, |(sequence, _)| *sequence);
                 let new = sequence.unwrap() > before || (restarted && sequence.unwrap() == before);
-                assert!(new || sequence.unwrap() <= self.known, "{message} is older than {before}");
+                assert!(new || sequence.unwrap() <= self.now.known, "{message} is older than {before}");
                 self.learn(message, sequence.unwrap());
             }
-            // It left between a snapshot and its answer, and reconnected with an older id, which a restart after a gap
-            // recognises again.
-            _ if restarted && sequence.is_some_and(|sequence| sequence <= self.known) => {}
             _ => {
-                assert!(self.heard.last().is_none_or(|last| *last < sequence.unwrap()), "{message} out of order");
-                self.heard.push(sequence.unwrap());
+                assert!(self.now.heard.last().is_none_or(|last| *last < sequence.unwrap()), "{message} out of order");
+                self.now.heard.push(sequence.unwrap());
                 if message.get("stock").is_some() {
                     self.learn(message, sequence.unwrap());
                 }
@@ -354,12 +361,13 @@ impl Client {
         }
         if let Some(id) = message["id"].as_str() {
             self.last = Some(id.to_owned());
+            self.at_last = self.now.clone();
         }
     }
 
     fn learn(&mut self, drop: &Value, sequence: u64) {
         let (id, free) = (drop["drop_id"].as_str().unwrap(), drop["stock"]["available"].as_u64().unwrap());
-        self.stock.insert(id.to_owned(), (sequence, free));
+        self.now.stock.insert(id.to_owned(), (sequence, free));
     }
 }
 
