@@ -144,7 +144,6 @@ pub struct Config {
     pub fan_out_followers: u32,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
-    /// The payment provider.
     pub payments: PaymentProvider,
     /// Time limit of a payment gateway.
     pub payment_timeout: Duration,

@@ -130,7 +130,7 @@ impl Consumers {
         Ok([sending, spawn(self.supervisor.clone().keep("events_offset", Need::Useful, copy))])
     }
 
-    /// The started consumers.
+    /// A view of the started consumers, for metrics and `/readyz`.
     pub fn roster(&self, reader: &JournalReader, clock: &Clock) -> Roster {
         debug_assert!(self.running.iter().all(|running| ALL.contains(&running.about())));
         Roster { running: self.running.clone().into(), reader: reader.clone(), clock: clock.clone() }

@@ -43,7 +43,7 @@ impl Pulse {
         }
     }
 
-    /// Writes heartbeats periodically.
+    /// Writes a heartbeat in each interval, forever.
     pub async fn run(self) {
         loop {
             tokio::time::sleep(EVERY).await;
@@ -51,7 +51,7 @@ impl Pulse {
         }
     }
 
-    /// Deletes the heartbeat.
+    /// Deletes the heartbeat, so that the server counts as stopped at once.
     pub async fn end(&self) {
         let _ = tokio::time::timeout(FAREWELL, self.store.rest(self.journal, self.epoch)).await;
     }

@@ -38,15 +38,14 @@ pub enum AppError {
     /// The data directory or the socket failed.
     #[error("cannot {what}: {error}")]
     Io {
-        /// The failed operation.
+        /// The failed operation, as a verb for the message.
         what: String,
-        /// The system's error.
         error: io::Error,
     },
     /// The certificate or its key is unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The database failed.
+    /// The database failed, or cannot be used.
     #[error("database: {0}")]
     Store(#[from] StoreError),
     /// The database did not become available in time.
@@ -54,7 +53,6 @@ pub enum AppError {
     NoDatabase {
         /// How long the start waited.
         seconds: u64,
-        /// The last error.
         error: StoreError,
     },
     /// A signal ended the start.
@@ -78,7 +76,6 @@ pub enum AppError {
     /// A vital task failed too often.
     #[error("the background task {task} does not stay up: {reason}; a restart recovers what was acknowledged")]
     TaskLost {
-        /// The task's name.
         task: &'static str,
         /// The last panic or end.
         reason: String,
@@ -95,7 +92,7 @@ impl AppError {
     }
 }
 
-/// A running server.
+/// A running server with everything that it needs.
 pub struct App {
     /// The address that the server listens on.
     pub address: SocketAddr,

@@ -22,7 +22,7 @@ pub enum PromptError {
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
-    /// The terminal failed.
+    /// The terminal could not be read.
     #[error("cannot read the password: {0}")]
     Io(#[from] io::Error),
 }

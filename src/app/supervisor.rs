@@ -41,7 +41,6 @@ pub(super) enum Need {
 /// The task that ends the process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Lost {
-    /// The task's name.
     pub task: &'static str,
     /// The last panic or end.
     pub reason: String,

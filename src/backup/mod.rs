@@ -44,7 +44,6 @@ pub enum BackupError {
         doing: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The system's error.
         error: io::Error,
     },
     /// The target is not empty.

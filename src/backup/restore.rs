@@ -10,7 +10,6 @@ use std::path::Path;
 /// The result of a restore.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Restored {
-    /// The backup's description.
     pub manifest: Manifest,
 }
 

@@ -29,7 +29,6 @@ impl Secret {
 
 /// The key that signs access tokens.
 pub struct SigningSecret {
-    /// The key's bytes.
     pub bytes: Vec<u8>,
     /// Whether it was created just now, so that all earlier tokens are invalid.
     pub made: bool,

@@ -6,9 +6,7 @@ use std::io::IsTerminal;
 /// Whether text may be coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paint {
-    /// With escape sequences.
     Colour,
-    /// Without escape sequences.
     Plain,
 }
 

@@ -230,6 +230,5 @@ pub struct DropRecord {
     pub drop: DropId,
     /// When it was decided.
     pub at: Timestamp,
-    /// The decision.
     pub event: DropEvent,
 }

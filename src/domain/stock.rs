@@ -13,7 +13,7 @@ pub struct StockCounts {
     pub available: u32,
     /// Reserved and not paid yet.
     pub held: u32,
-    /// Paid for.
+    /// Units of confirmed orders.
     pub sold: u32,
 }
 

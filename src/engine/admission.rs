@@ -72,7 +72,6 @@ pub struct HoldPolicy {
 }
 
 impl HoldPolicy {
-    /// Without any bound.
     pub const OFF: Self = Self { per_buyer: 0, per_network: 0, cool_down_ms: 0 };
     /// The defaults: bounds that honest buyers do not reach, even some of them behind one address.
     pub const USUAL: Self = Self {

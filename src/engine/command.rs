@@ -20,7 +20,7 @@ pub struct Reserve {
     pub fingerprint: Fingerprint,
     /// The only variant if absent.
     pub variant: Option<VariantId>,
-    /// 1 to `QUANTITY_PER_ORDER_MAX`.
+    /// From 1 to `QUANTITY_PER_ORDER_MAX`.
     pub quantity: u32,
     /// Set if the same request pays: the drop then records a pending payment.
     pub payment_method: Option<Box<str>>,
@@ -59,7 +59,7 @@ pub enum Command {
     /// Records that a gateway is about to be asked to charge for a hold.
     BeginPayment {
         order: OrderId,
-        /// The payment method.
+        /// The method's name, such as `pm_sandbox_ok`.
         method: Box<str>,
     },
     /// Records that a started payment took no money. The hold stays if it still runs.
@@ -70,7 +70,7 @@ pub enum Command {
         /// The gateway's reference, needed for a refund.
         payment_ref: Box<str>,
     },
-    /// Releases a hold.
+    /// Releases a hold of its buyer.
     Release {
         order: OrderId,
         reason: ReleaseReason,
@@ -116,7 +116,7 @@ pub enum Command {
     },
     /// Applies everything that has become due.
     Tick,
-    /// Reads an order.
+    /// Reads an order of this drop.
     Find { order: OrderId },
     /// Reads a buyer's orders.
     OrdersOf { buyer: UserId },
@@ -170,7 +170,7 @@ pub enum Rejection {
     CoolingDown {
         /// The end of the wait, by the wall clock.
         until: Timestamp,
-        /// Milliseconds until then.
+        /// Milliseconds until then, by the steady clock.
         left_ms: u32,
     },
     /// The buyer has reached the bound on unpaid holds. The key stays free.

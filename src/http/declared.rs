@@ -16,7 +16,6 @@ pub enum Who {
     Anybody,
     /// A client with a refresh token, in the body.
     RefreshToken,
-    /// Any signed-in user.
     User,
     /// A signed-in user who repeats the password; 403 `wrong_password`.
     Password,
@@ -66,7 +65,7 @@ pub enum Quota {
     None,
     /// `login`, always by address: an attacker who tries passwords may have valid tokens.
     Login,
-    /// `login`, by user.
+    /// `login`, by user: the caller is signed in.
     Password,
     /// `accounts`, always by address.
     Accounts,
@@ -74,7 +73,7 @@ pub enum Quota {
     Orders,
     /// Changes that notify a creator's followers.
     Announcements,
-    /// All other changes.
+    /// All other requests that change something.
     Writes,
     /// Requests that change nothing.
     Reads,
@@ -134,7 +133,6 @@ fn parts(path: &str) -> usize {
 
 /// A route with its handler.
 pub struct Declared {
-    /// The route's properties.
     pub(super) declaration: Declaration,
     /// Query parameters that the API's description lacks.
     pub(super) parameters: &'static [&'static str],

@@ -25,7 +25,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// At least 1.
+    /// The number of records, at least 1.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
@@ -61,7 +61,6 @@ pub struct Cursor {
     files: Option<Source>,
 }
 
-/// The open segment.
 struct Source {
     reader: SegmentReader,
     index: u64,

@@ -14,7 +14,7 @@ pub enum JournalError {
     /// The journal failed earlier; this entry was never written.
     #[error("the journal stopped after a failure: {reason}")]
     Poisoned {
-        /// The first failure.
+        /// The first failure of the journal.
         reason: Arc<str>,
     },
     /// There is no space for a new segment, and the reserved one is full; nothing of this entry was written.

@@ -69,7 +69,6 @@ impl Records {
         Ok(())
     }
 
-    /// Number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count as usize

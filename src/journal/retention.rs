@@ -21,9 +21,9 @@ pub struct LagBounds {
 /// How the journal waits for a consumer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hold {
-    /// Without bound.
+    /// Without a bound: for the projector only.
     Pins,
-    /// Within [`LagBounds`].
+    /// Within [`LagBounds`], past which its records are deleted.
     Lags,
 }
 

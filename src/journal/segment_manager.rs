@@ -148,7 +148,7 @@ impl SegmentManager {
         if self.full.load(Ordering::Acquire) { Space::Full } else { Space::Ok }
     }
 
-    /// Requests segment `index`.
+    /// Requests segment `index` in the background.
     pub(super) fn want(&self, index: u64) {
         self.state().reserve = Reserve::Wanted(index);
         self.changed.notify_all();
@@ -205,7 +205,7 @@ impl SegmentManager {
         }
     }
 
-    /// Makes [`SegmentManager::run`] return.
+    /// Makes [`SegmentManager::run`] return after its current job.
     pub(super) fn close(&self) {
         self.state().closing = true;
         self.changed.notify_all();

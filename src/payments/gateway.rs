@@ -105,7 +105,6 @@ pub const SLOW: Duration = Duration::from_secs(2);
 const NEVER: Duration = Duration::from_secs(60);
 
 impl Sandbox {
-    /// All accepted methods.
     pub const METHODS: [&str; 4] = ["pm_sandbox_ok", "pm_sandbox_slow", "pm_sandbox_declined", "pm_sandbox_timeout"];
 
     /// The reference is derived from the order, so the sandbox is idempotent without memory.

@@ -28,11 +28,9 @@ const OPERATOR: u128 = 0;
 
 /// An account to register; every field is valid.
 pub struct NewAccount {
-    /// The unique address.
     pub email: Email,
     /// The password in its normal form, in clear text until it is hashed.
     pub password: String,
-    /// The public name.
     pub display_name: String,
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tracing::warn;
 
-/// Drops asked concurrently.
+/// Drops that release holds concurrently.
 const ASKED_AT_ONCE: usize = 16;
 /// Pauses between attempts to reach an overloaded drop.
 const RETRIES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));

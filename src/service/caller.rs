@@ -6,7 +6,7 @@ use crate::storage::AuditRow;
 use std::net::{IpAddr, Ipv6Addr};
 use uuid::Uuid;
 
-/// An authenticated user.
+/// A user with a valid access token.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub user: UserId,
@@ -41,7 +41,6 @@ pub fn network(address: IpAddr) -> u128 {
 const UNKNOWN_NETWORK: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
 impl Visitor {
-    /// The visitor's network.
     #[must_use]
     pub fn network(&self) -> u128 {
         network(self.origin.unwrap_or(UNKNOWN_NETWORK))
@@ -57,7 +56,6 @@ pub struct Object {
 }
 
 impl Caller {
-    /// The caller's network.
     #[must_use]
     pub fn network(&self) -> u128 {
         network(self.origin.unwrap_or(UNKNOWN_NETWORK))

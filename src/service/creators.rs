@@ -12,9 +12,9 @@ use tokio::sync::Mutex;
 /// A profile to create; every field is valid.
 #[derive(Clone, Debug)]
 pub struct NewCreator {
-    /// Unique: `[a-z0-9_]{3,30}`.
+    /// Unique; 3 to 30 of `a-z`, `0-9` and `_`.
     pub handle: String,
-    /// The public name.
+    /// The name that other users see.
     pub display_name: String,
     /// The creator's description; may be empty.
     pub bio: String,

@@ -84,7 +84,6 @@ pub enum DropChange {
     },
     /// Moves start and end: both before the start, only the end after it.
     Reschedule {
-        /// Unchanged if absent.
         starts_at: Option<Timestamp>,
         /// The new end: after the start, and in the future.
         ends_at: NewEnd,

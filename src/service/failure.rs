@@ -109,7 +109,7 @@ impl From<Refusal> for Code {
     }
 }
 
-/// An invalid field.
+/// An invalid field of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FieldError {
     /// JSON pointer into the body (RFC 6901), such as `/variants/0/stock`.

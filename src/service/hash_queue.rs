@@ -31,7 +31,6 @@ struct Shared {
 #[derive(Default)]
 struct State {
     running: usize,
-    /// Indexed by [`Purpose`].
     lanes: [Lane; 2],
     /// Logins served since the last registration.
     logins_in_a_row: u32,

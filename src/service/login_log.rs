@@ -59,7 +59,6 @@ struct Count {
 }
 
 impl LoginLog {
-    /// Starts without failures.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let help = "Passwords that were compared, by what they were.";

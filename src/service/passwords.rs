@@ -43,7 +43,6 @@ pub struct NewPassword {
 pub enum Verdict {
     /// The password does not match.
     Wrong,
-    /// The password matches.
     Right,
     /// The password matches, but was hashed as it was typed and not in its normal form. Store this hash instead.
     Renewed(String),

@@ -47,7 +47,6 @@ pub struct NewProduct {
 /// A change of a product's attributes.
 #[derive(Clone, Debug, Default)]
 pub enum AttributesChange {
-    /// The attributes stay.
     #[default]
     Keep,
     /// All attributes are removed.
@@ -59,13 +58,12 @@ pub enum AttributesChange {
 /// A change of a product; absent fields stay. Every field is valid.
 #[derive(Clone, Debug, Default)]
 pub struct ProductChange {
-    /// The new name.
     pub name: Option<String>,
     /// The new description; may be empty.
     pub description: Option<String>,
     /// The new usual price.
     pub price: Option<Money>,
-    /// Replaces all images.
+    /// Replaces all images by these.
     pub images: Option<Vec<Image>>,
     /// The change of the attributes.
     pub attributes: AttributesChange,

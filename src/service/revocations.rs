@@ -55,7 +55,6 @@ enum Entry {
 }
 
 impl Revocations {
-    /// Starts without revocations.
     #[must_use]
     pub fn new(clock: Clock, outage: Outage) -> Self {
         Self(Arc::new(Inner {

@@ -31,7 +31,7 @@ pub struct Transition {
 
 /// All orders of a drop, with the names of its variants.
 pub struct Export {
-    /// The variants' names.
+    /// The names of the drop's variants.
     pub variants: HashMap<VariantId, String>,
     store: Arc<dyn Store>,
     drop: DropId,

@@ -31,7 +31,6 @@ struct Book {
 }
 
 impl Tickets {
-    /// Starts without tickets.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { clock, book: Arc::default() }

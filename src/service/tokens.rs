@@ -117,7 +117,7 @@ impl Tokens {
         }))
     }
 
-    /// The revoked tokens.
+    /// The revocations that tokens are checked against.
     #[must_use]
     pub fn revocations(&self) -> &Revocations {
         &self.0.revocations

@@ -152,7 +152,7 @@ where
     }
 }
 
-/// A running write.
+/// A write that has begun; its drop ends it.
 struct Writing<K, V>
 where
     K: Copy + Eq + Hash + Send + Sync + 'static,

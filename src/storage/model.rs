@@ -15,7 +15,7 @@ pub struct User {
     /// The normalised form, which is unique. `None` if an older account has the same: both are from before keys
     /// existed.
     pub email_key: Option<String>,
-    /// The public name.
+    /// The name that other users see.
     pub display_name: String,
     /// Argon2id, as a PHC string.
     pub password_hash: String,
@@ -80,7 +80,7 @@ pub enum Attempted {
 /// An answer stored for retries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeptAnswer {
-    /// HTTP status.
+    /// HTTP status of the answer.
     pub status: u16,
     /// `Location` header: the path of the created resource.
     pub location: Option<String>,
@@ -106,7 +106,7 @@ pub struct AuditRow {
     pub act: String,
     /// `user`, `product`, `drop` or `order`.
     pub object_kind: String,
-    /// The object's id.
+    /// The object's id; absent if there is no such object.
     pub object: Option<Uuid>,
     /// Further data, as a JSON object.
     pub detail: String,
@@ -136,7 +136,7 @@ pub struct EntryId {
     pub sequence: u64,
 }
 
-/// An unacknowledged notification.
+/// An inbox entry: a notification that is not acknowledged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InboxEntry {
     pub id: EntryId,
@@ -177,7 +177,7 @@ pub struct InboxView {
     pub user: UserId,
     /// Only events of this time or later.
     pub since: Timestamp,
-    /// Only unread entries.
+    /// Lists only unread entries.
     pub unread: bool,
 }
 
@@ -223,7 +223,7 @@ pub struct Creator {
     pub id: CreatorId,
     /// Unique name in URLs: `[a-z0-9_]{3,30}`.
     pub handle: String,
-    /// The public name.
+    /// The name that other users see.
     pub display_name: String,
     /// A description in the creator's words; may be empty.
     pub bio: String,
@@ -239,7 +239,7 @@ pub struct Product {
     pub creator_id: CreatorId,
     /// The name that buyers see.
     pub name: String,
-    /// May be empty.
+    /// The description that buyers see; may be empty.
     pub description: String,
     /// The usual price; a drop sets its own.
     pub price: Money,
@@ -363,7 +363,6 @@ pub struct RefusalRow {
     pub sequence: u64,
     /// The drop that refused.
     pub drop_id: DropId,
-    /// The refused buyer.
     pub buyer: UserId,
     /// Digest of the buyer's key.
     pub digest: KeyDigest,
@@ -396,7 +395,6 @@ pub struct Watermark {
 /// A journal that owns or owned the database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Owner {
-    /// The journal's id.
     pub journal: Uuid,
     /// Whether another journal or an operator has taken the database from it.
     pub retired: bool,
@@ -413,10 +411,9 @@ pub struct ConsumerOffset {
     pub sequence: u64,
 }
 
-/// A server's heartbeat.
+/// The last sign of life of a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heartbeat {
-    /// The server's journal.
     pub journal: Uuid,
     /// The server's name and address, for a person.
     pub server: String,
@@ -431,7 +428,7 @@ pub enum Schema {
     Absent,
     /// From an earlier version of this program.
     Older,
-    /// The same version.
+    /// From the same version of this program.
     Current,
     /// From a later version of this program.
     Newer,
@@ -449,7 +446,7 @@ pub struct SetAside {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SetAsideDrop {
     pub drop: DropId,
-    /// The refused record.
+    /// Sequence of the refused record.
     pub first_sequence: u64,
     /// The number of records set aside, the refused one included.
     pub records: u64,
@@ -460,7 +457,7 @@ pub struct SetAsideDrop {
 /// The records of a batch to set aside, by sequence, and why.
 pub type Aside = std::collections::BTreeMap<u64, String>;
 
-/// Consecutive journal records.
+/// Consecutive journal records to apply.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProjectionBatch {
     /// The journal of these records.

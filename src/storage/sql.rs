@@ -173,7 +173,7 @@ pub(super) trait Session: Send {
         notifications: &[OrderNotification],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Commits the transaction.
+    /// Commits the transaction; a commit without an answer may have happened.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The only row of a query, if there is one.

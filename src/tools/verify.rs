@@ -58,13 +58,11 @@ pub struct VerifyReport {
 /// A drop with records set aside.
 #[derive(Debug, Clone, Serialize)]
 pub struct AsideReport {
-    /// The drop's id.
     pub drop: String,
-    /// The refused record.
+    /// Sequence of the refused record.
     pub first_sequence: u64,
     /// The number of records set aside, the refused one included.
     pub records: u64,
-    /// The database's error.
     pub reason: String,
 }
 

@@ -16,7 +16,7 @@ use std::{
 pub struct DeadLetter {
     /// The refused event's id.
     pub id: String,
-    /// The target's answer.
+    /// Status and text of the target's refusal.
     pub reason: String,
     /// The event, as it was sent.
     pub event: Box<RawValue>,

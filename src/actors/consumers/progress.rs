@@ -72,7 +72,6 @@ impl Progress {
         Arc::new(Self { about, passed, passed_at, errors, gaps, skipped, dead_letters, state })
     }
 
-    /// The consumer's properties.
     #[must_use]
     pub fn about(&self) -> &'static About {
         self.about
@@ -171,7 +170,7 @@ impl Progress {
         self.locked().last_error.clone()
     }
 
-    /// The last gap.
+    /// The latest gap, even after the consumer has caught up.
     #[must_use]
     pub fn last_gap(&self) -> Option<Gap> {
         self.locked().last_gap

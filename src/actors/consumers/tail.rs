@@ -83,13 +83,11 @@ impl Tail {
         Self { cursor: journal.cursor(after), journal: journal.clone(), progress }
     }
 
-    /// The consumer's properties.
     #[must_use]
     pub fn about(&self) -> &'static About {
         self.progress.about()
     }
 
-    /// The consumer's state.
     #[must_use]
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress

@@ -58,7 +58,6 @@ impl Decider {
         Self::new(state, announced, cell, journal, OrderMetrics::default())
     }
 
-    /// The drop's id.
     #[must_use]
     pub fn id(&self) -> DropId {
         self.drop.id
@@ -76,7 +75,7 @@ impl Decider {
         &self.drop.state
     }
 
-    /// The published snapshot.
+    /// A copy of the published snapshot, which is durable.
     #[must_use]
     pub fn published(&self) -> DropSnapshot {
         self.drop.cell.read()

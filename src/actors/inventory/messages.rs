@@ -18,7 +18,7 @@ pub struct Ask {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Asks(
-    /// Never empty.
+    /// At least one command.
     pub Vec<Ask>,
 );
 

@@ -25,7 +25,6 @@ pub enum RecoveryFailure {
     /// A record that this version cannot read.
     #[error("cannot read journal record {sequence}: {error}")]
     Record {
-        /// The record's sequence.
         sequence: u64,
         /// Why it cannot be read.
         error: RecordError,

@@ -58,7 +58,7 @@ impl SnapshotCell {
         Self(RwLock::new(published))
     }
 
-    /// The current snapshot.
+    /// A copy of the current snapshot.
     #[must_use]
     pub fn read(&self) -> DropSnapshot {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -85,7 +85,6 @@ impl SnapshotCell {
 /// An actor's answer to an [`crate::actors::Ask`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Answer {
-    /// The engine's outcome.
     pub outcome: Outcome,
     /// Everything up to this journal sequence is durable.
     pub sequence: u64,
@@ -99,10 +98,7 @@ pub enum AskError {
     Overloaded,
     /// The creator has reached the bound on open drops. Nothing was decided.
     #[error("a creator has at most {quota} drops scheduled or live")]
-    TooManyDrops {
-        /// The creator's bound.
-        quota: NonZeroU32,
-    },
+    TooManyDrops { quota: NonZeroU32 },
     /// No space for new reservations. Nothing was decided.
     #[error("no space left for new reservations")]
     DiskFull,

@@ -69,7 +69,7 @@ pub struct Event {
     pub topics: SmallVec<[Topic; 2]>,
     /// Set if a later event of the same drop replaces it.
     pub stock_of: Option<DropId>,
-    /// The encoded message.
+    /// The message, encoded as JSON.
     pub json: Bytes,
 }
 

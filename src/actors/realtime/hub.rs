@@ -27,7 +27,7 @@ pub enum JoinError {
     /// `SESSIONS_MAX` is reached, or the broadcaster's mailbox is full.
     #[error("too many sessions")]
     Full,
-    /// `SESSIONS_ACCEPTED_PER_SECOND_MAX` is reached.
+    /// More than `SESSIONS_ACCEPTED_PER_SECOND_MAX` sessions were opened in a second.
     #[error("too many sessions at once")]
     TooFast,
 }

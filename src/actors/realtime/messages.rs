@@ -23,7 +23,6 @@ pub struct SubscriberId {
 /// The subscriptions that come with an account.
 #[derive(Clone, Debug)]
 pub struct Attach {
-    /// The session's account.
     pub user: UserId,
     /// Creators that the account follows.
     pub following: Vec<CreatorId>,
@@ -76,7 +75,7 @@ pub type Publication = (Arc<Event>, u128);
 pub struct Replay {
     /// Whether all followed creators are among the topics.
     pub joined: bool,
-    /// The answer's type.
+    /// The answer's `type`, for protocols that send it outside the message.
     pub kind: &'static str,
     /// The topics, each with its reason and starting position.
     pub topics: Vec<(Topic, Subscription)>,
@@ -121,7 +120,7 @@ pub enum ToShard {
     },
     /// A message for one session, with its type.
     Say(u64, &'static str, Bytes),
-    /// Closes a session.
+    /// Closes a session after its queued messages are sent.
     Close(u64, CloseCause),
     /// Closes a session if its access token is among the revoked ones.
     Revoke(u64, Revocation),
@@ -132,7 +131,6 @@ pub enum ToShard {
 /// A change of a user's inbox, for the user's other sessions.
 #[derive(Clone, Debug)]
 pub struct InboxChange {
-    /// The inbox's owner.
     pub user: UserId,
     /// The session that made the change; it is not informed.
     pub known_to: Option<SubscriberId>,

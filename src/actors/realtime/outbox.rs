@@ -21,7 +21,7 @@ pub struct Message {
     pub order: u64,
     /// Set if a later message of the same drop replaces it.
     pub stock_of: Option<DropId>,
-    /// The encoded message.
+    /// The message, encoded as JSON.
     pub json: Bytes,
     /// Its wire form, encoded once for each protocol.
     pub wire: [OnceCell<Bytes>; 2],
@@ -37,9 +37,7 @@ impl Message {
 /// The next action of a session.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// Send this message.
     Message(Rc<Message>),
-    /// Send a ping.
     Ping,
     /// Send the close and nothing after it.
     Close(CloseCause),
@@ -81,7 +79,7 @@ impl Outbox {
         self.close.is_none()
     }
 
-    /// Requests a ping.
+    /// Makes [`Self::pop`] return a ping next.
     pub fn ping(&mut self) {
         self.ping = true;
     }

@@ -45,7 +45,7 @@ pub struct StreamPosition {
 /// where the server remembers the stock's part, and `<epoch>-<published>-<stock>` for `stock_changed` and for answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Offset {
-    /// The journal's epoch.
+    /// The journal that the position counts in.
     pub epoch: Epoch,
     /// Records up to this one have been published.
     pub published: u64,

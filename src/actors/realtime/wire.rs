@@ -86,7 +86,7 @@ struct OrderNotice<'a> {
 pub enum Audience {
     /// All subscribers of the drop or its creator, at once.
     Drop(&'static str, Option<VariantId>),
-    /// The buyer.
+    /// The buyer, on the topic `user:{id}`.
     Order(&'static str, OrderLine),
     /// All subscribers of the drop, with its next [`STOCK_CHANGED`].
     Stock,
@@ -111,11 +111,10 @@ pub fn audience(event: &DropEvent) -> Audience {
 /// An event of an order, not encoded yet: most buyers are not connected at that time, and few replay it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OrderFact {
-    /// The record's sequence.
+    /// The sequence of its journal record.
     pub sequence: u64,
     /// When it was decided.
     pub at: Timestamp,
-    /// The order's drop.
     pub drop: DropId,
     /// Its type on the wire.
     pub kind: &'static str,
@@ -128,7 +127,6 @@ pub struct OrderFact {
 /// The data of an [`OrderFact`] that depends on its type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Detail {
-    /// No further data.
     None,
     /// When the hold ends.
     Expires(Timestamp),
@@ -197,7 +195,7 @@ pub struct EventMeta {
     pub sequence: u64,
     /// The position of a subscriber that has the event.
     pub position: StreamPosition,
-    /// The journal's epoch.
+    /// The journal that the position counts in.
     pub epoch: Epoch,
 }
 
@@ -305,7 +303,6 @@ pub fn unsubscribed(topics: &[Topic]) -> Bytes {
 pub struct Welcome<'a> {
     /// The offset to reconnect with.
     pub id: Offset,
-    /// The authenticated account.
     pub user: UserId,
     /// The number of followed creators that it gets events of.
     pub following: usize,
@@ -339,7 +336,7 @@ struct InboxChanged {
 }
 
 impl InboxChange {
-    /// Entries were marked.
+    /// The message that entries were marked.
     #[must_use]
     pub fn marked(mark: Mark, user: UserId, names: &[Offset], known_to: Option<SubscriberId>) -> Self {
         let names = names.iter().map(ToString::to_string).collect();

@@ -58,9 +58,7 @@ impl Rendered {
 /// The kind of a drop's page.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum View {
-    /// The whole drop.
     Drop,
-    /// Only its stock.
     Stock,
 }
 

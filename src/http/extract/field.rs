@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 /// One field of a request body. `null` is the same as absent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Field<T> {
-    /// Omitted, or `null`.
+    /// Omitted from the body, or `null`.
     #[default]
     Absent,
     /// Given, with the right type.

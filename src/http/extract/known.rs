@@ -11,7 +11,6 @@ use std::fmt;
 /// A struct with the errors about unknown fields.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Known<T> {
-    /// The known fields.
     pub fields: T,
     /// Errors about the others, with pointers relative to the object. At most `UNKNOWN_FIELDS_TOLD_MAX` of them.
     pub unknown: Vec<FieldError>,

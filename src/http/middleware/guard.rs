@@ -86,7 +86,7 @@ where
 }
 
 pin_project! {
-    /// The running handler.
+    /// The handler's future, which turns a panic into [`Panicked`].
     pub struct Catching<F> {
         #[pin]
         future: F,

@@ -126,7 +126,7 @@ impl Talk {
         self.session.subscriber.closing();
     }
 
-    /// Handles received bytes.
+    /// Handles received bytes, in any split into chunks.
     pub fn take(&mut self, chunk: &[u8]) {
         if self.meter.is_overflown() {
             // Discarded: a client that is blocked in writing would not read the close frame.

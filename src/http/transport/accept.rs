@@ -45,7 +45,7 @@ pub struct Door {
     pub keep_alive: Duration,
     /// When the watch ends a connection.
     pub timeouts: Timeouts,
-    /// Supervises the watch.
+    /// Supervises the task of the watch.
     pub keep: KeepTask,
     /// Signals that the server stops.
     pub stopping: GracefulShutdownSignal,
@@ -93,9 +93,8 @@ pub type Http1<T> = (T, Protocol, Option<SocketAddr>);
 
 /// Serves HTTP/1.1 without encryption.
 pub struct Plain<H> {
-    /// Admits the connections.
     pub door: Door,
-    /// The HTTP/1.1 service.
+    /// Serves HTTP/1.1 on admitted sockets.
     pub http1: H,
 }
 
@@ -149,11 +148,10 @@ where
 
 /// HTTP/1.1 and HTTP/2 over TLS: the client chooses (ALPN).
 pub struct Encrypted<H, A> {
-    /// Admits the connections.
     pub door: Door,
     /// Has the certificate and the protocols.
     pub acceptor: TlsAcceptor,
-    /// The HTTP/1.1 service.
+    /// Serves HTTP/1.1 on encrypted sockets.
     pub http1: H,
     /// The application for HTTP/2 requests.
     pub app: A,

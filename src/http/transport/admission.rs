@@ -93,7 +93,6 @@ impl Connections {
         self.0.bounds
     }
 
-    /// The connection metrics.
     #[must_use]
     pub fn metrics(&self) -> &ConnectionMetrics {
         &self.0.metrics

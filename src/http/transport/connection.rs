@@ -24,7 +24,7 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 pub struct Connection {
     handle: Handle,
     admission: Admission,
-    /// Running requests.
+    /// Requests without a complete answer.
     requests: AtomicU32,
     /// The round of its worker's watch in which it last had a request.
     busy_round: AtomicU32,

@@ -83,7 +83,7 @@ pub(super) async fn serve<T, S, B>(
     session.run(&shared, stopping).await;
 }
 
-/// An established connection.
+/// A connection after its preface.
 struct Session<T> {
     protocol: server::Connection<T, Bytes>,
     requests: FuturesUnordered<LocalBoxFuture<'static, End>>,

@@ -1,4 +1,4 @@
-//! Metrics of connections.
+//! Counters and gauges of connections, for `/metrics`.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 

@@ -41,7 +41,6 @@ impl Socket {
         &self.connection
     }
 
-    /// The client's address.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }

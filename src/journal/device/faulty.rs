@@ -28,7 +28,7 @@ pub struct Fault {
     pub nth: u64,
     /// Whether all later operations fail too.
     pub for_good: bool,
-    /// The reported error.
+    /// The kind of the reported error.
     pub kind: io::ErrorKind,
     /// The system's error number, for callers that check it.
     pub errno: Option<i32>,

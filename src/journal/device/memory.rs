@@ -42,7 +42,6 @@ struct Inode {
 }
 
 impl MemoryDevice {
-    /// An empty directory.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

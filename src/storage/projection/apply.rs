@@ -30,7 +30,7 @@ pub(in crate::storage) fn epoch_of<R: Columns>(row: &R) -> Result<u32, StoreErro
 
 /// The epoch of a journal whose database another journal has taken over: no real epoch is as high.
 pub(in crate::storage) const RETIRED: u32 = u32::MAX;
-/// Serialises concurrent claims.
+/// Key of the lock that serialises claims.
 pub(in crate::storage) const CLAIM_LOCK: Uuid = Uuid::from_u128(0x6c69_7665_6472_6f70_0000_636c_6169_6d00);
 
 pub(in crate::storage) async fn claim<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Result<u64, StoreError> {

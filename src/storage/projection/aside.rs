@@ -12,7 +12,6 @@ const REASON_CHARS_MAX: usize = 300;
 /// A row of the table `set_aside`.
 #[derive(Clone)]
 pub(in crate::storage) struct AsideRow {
-    /// The record's sequence.
     pub sequence: u64,
     pub drop: DropId,
     /// The record in the journal's binary form.

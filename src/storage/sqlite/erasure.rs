@@ -12,7 +12,6 @@ use tracing::warn;
 
 /// Attempts to truncate the log: another connection may be reading from it.
 const ATTEMPTS_MAX: u32 = 60;
-/// Pause between attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Truncates the log after deletions, once for deletions that come together. Cheap to clone.

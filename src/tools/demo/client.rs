@@ -52,7 +52,7 @@ impl Call {
     }
 }
 
-/// The server's answer.
+/// The server's answer, read in full.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,

@@ -94,7 +94,6 @@ impl Counters {
         lock(&self.stage).done += 1;
     }
 
-    /// The current stage.
     #[must_use]
     pub fn stage(&self) -> Stage {
         *lock(&self.stage)

@@ -16,13 +16,9 @@ pub struct Latency(Mutex<Histogram<u64>>);
 pub struct Percentiles {
     /// The number of measurements; if it is 0, so are the others.
     pub count: u64,
-    /// The median.
     pub p50: f64,
-    /// The 95th percentile.
     pub p95: f64,
-    /// The 99th percentile.
     pub p99: f64,
-    /// The longest wait.
     pub max: f64,
 }
 
@@ -33,7 +29,7 @@ impl Latency {
         Self(Mutex::new(Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("the bounds are valid")))
     }
 
-    /// Adds one measurement.
+    /// Adds one wait to the histogram.
     pub fn record(&self, wait: Duration) {
         let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX).clamp(1, LATENCY_US_MAX);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);

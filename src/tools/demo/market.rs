@@ -19,7 +19,7 @@ const NOT_REMEMBERED: [&str; 3] = ["drop_not_started", "too_many_holds", "hold_c
 pub enum Phase {
     /// The drop has not started.
     Waiting,
-    /// Orders are accepted.
+    /// The drop accepts orders.
     Rush,
     /// All units are sold or the time is up: nothing new is started.
     Over,

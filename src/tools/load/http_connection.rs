@@ -25,7 +25,7 @@ pub struct HttpConnection {
     over: bool,
 }
 
-/// The server's answer.
+/// The server's answer, in the connection's buffer.
 pub struct Answer<'a> {
     pub status: u16,
     /// Whether it is marked as the replay of a key's first answer.

@@ -23,7 +23,7 @@ pub struct Setup {
     pub drops: Vec<String>,
     pub products: Vec<String>,
     pub creators: Vec<String>,
-    /// The seller's token.
+    /// The token of the account that sells.
     pub maker: String,
 }
 

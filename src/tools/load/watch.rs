@@ -19,7 +19,6 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// Sessions opened concurrently.
 const OPENING_MAX: usize = 64;
 /// Time limit for all sessions to open, and in the end for the last event to arrive everywhere.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -53,7 +53,7 @@ pub struct SimulationReport {
     pub seen: BTreeMap<&'static str, u64>,
     /// The first broken promise, and how to reproduce it.
     pub broken: Option<Broken>,
-    /// Duration in seconds.
+    /// Duration of the run, in seconds.
     pub took: f64,
 }
 

@@ -24,6 +24,8 @@ pub struct RegisterBody {
 }
 
 impl RegisterBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<NewAccount, Failure> {
@@ -91,6 +93,8 @@ pub struct RefreshBody {
 }
 
 impl RefreshBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<String, Failure> {
@@ -113,6 +117,8 @@ pub struct AccountChangeBody {
 }
 
 impl AccountChangeBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<AccountChange, Failure> {
@@ -158,6 +164,8 @@ pub struct DeleteAccountBody {
 }
 
 impl DeleteAccountBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<String, Failure> {

@@ -23,6 +23,8 @@ pub struct NewCreatorBody {
 }
 
 impl NewCreatorBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<NewCreator, Failure> {
@@ -55,6 +57,8 @@ pub struct CreatorChangeBody {
 }
 
 impl CreatorChangeBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<CreatorChange, Failure> {
@@ -81,6 +85,8 @@ pub struct FollowBody {
 }
 
 impl FollowBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<CreatorId, Failure> {

@@ -116,6 +116,8 @@ pub struct AcknowledgeBody {
 }
 
 impl AcknowledgeBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<Vec<Offset>, Failure> {
@@ -140,6 +142,8 @@ pub struct ReadBody {
 }
 
 impl ReadBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<Which, Failure> {

@@ -31,6 +31,8 @@ pub struct NewOrderBody {
 }
 
 impl NewOrderBody {
+    /// Checks all fields of the body.
+    ///
     /// # Errors
     /// `validation_failed`.
     pub fn validate(self) -> Result<NewOrder, Failure> {

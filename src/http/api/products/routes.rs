@@ -1,4 +1,4 @@
-//! Routes below `/products`.
+//! Routes of products, below `/products`.
 
 use crate::domain::limits::PRODUCT_BODY_BYTES_MAX;
 use crate::domain::{ProductId, ProductStatus};

@@ -13,7 +13,7 @@ pub(in crate::storage) struct DropImage {
     pub obligations: u32,
     is_new: bool,
     board: StockBoard,
-    /// The stored rows.
+    /// The stored rows, to find changed variants.
     before: Vec<VariantRow>,
 }
 

@@ -23,10 +23,9 @@ pub(in crate::storage) use notifications::{DropNotification, OrderNotification};
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {sequence} of drop {drop}: {what}")]
 pub(in crate::storage) struct Contradiction {
-    /// The record's sequence.
     pub sequence: u64,
     pub drop: DropId,
-    /// The fault.
+    /// The fault, in a few words.
     pub what: &'static str,
 }
 
@@ -45,9 +44,9 @@ pub(in crate::storage) type OrderImage = OrderView;
 /// The rows to read before a batch can be folded: those that it does not create.
 #[derive(Debug, Default)]
 pub(in crate::storage) struct Touched {
-    /// Each drop once.
+    /// Drops in the batch, each once.
     pub drops: Vec<DropId>,
-    /// Each order once.
+    /// Orders in the batch, each once.
     pub orders: Vec<OrderId>,
 }
 
@@ -234,7 +233,7 @@ impl Fold {
         }
     }
 
-    /// Ends the fold.
+    /// The final rows of the batch.
     pub fn finish(self) -> Rows {
         let Self { drops, mut placed, places: _, orders, refusals, audits, keyed, notes, order_news, mut drop_news } =
             self;

@@ -6,7 +6,6 @@ use hashbrown::HashSet;
 /// A change of a buyer's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct OrderNotification {
-    /// The record's sequence.
     pub sequence: u64,
     /// Its type on the wire.
     pub kind: &'static str,
@@ -21,7 +20,6 @@ pub(in crate::storage) struct OrderNotification {
 /// A change of a drop, for the followers of its creator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct DropNotification {
-    /// The record's sequence.
     pub sequence: u64,
     /// Its type on the wire.
     pub kind: &'static str,
