@@ -1,4 +1,4 @@
-//! Backups of a server that is under full load, each restored elsewhere and held against what the crowd was told.
+//! Backups of a server under full load, each restored elsewhere and compared with the crowd's answers.
 
 use crate::crowd::{Crowd, Sale};
 use crate::kills::{CLIENTS, crowded};
@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// More than the crowd asks for: every request is an order, and every order a record.
+/// More than the crowd orders: every request becomes an order, and every order a record.
 const STOCK: u64 = 100_000;
 /// Drops of 30 KB in each of the first rounds, so that segments are filled and deleted while backups run.
 const BALLAST: usize = 60;
-/// In how many rounds: later ones have only more to copy.
+/// The number of those rounds: later ones would only have more to copy.
 const FILLED: u64 = 10;
-/// How many of them are made side by side.
+/// How many of the drops are scheduled concurrently.
 const FILLING: usize = 4;
 
 const FIRST_SEGMENT: &str = "00000000000000000001.seg";
@@ -49,7 +49,7 @@ async fn backed_up(backups: u64) -> Outcome {
         run("restore", &[("--from", backup.as_path()), ("--data-dir", restored.as_path())]);
         run("verify", &[("--data-dir", restored.as_path())]);
         let copy = Server::set_up(Setup { data: Some(restored), quiet: true, ..Setup::default() });
-        // Everything in the last one, and in the others what is new.
+        // In the last backup all sales, in the others the newest.
         let first = if n + 1 == backups { 0 } else { sales.len() - 1 };
         for sale in &sales[first..] {
             known += sale.known_to_copy(&crowd, &copy, began).await;
@@ -82,7 +82,7 @@ async fn fill(crowd: &Crowd, server: &Server, wanted: bool) {
     join_all(lanes).await;
 }
 
-/// In a process of its own; the crowd goes on.
+/// Runs the backup in a process of its own; the crowd goes on.
 async fn take(data: std::path::PathBuf, to: std::path::PathBuf) {
     let taken = tokio::task::spawn_blocking(move || {
         livedrop().args(["backup", "--data-dir"]).arg(data).arg("--to").arg(to).output().expect("livedrop runs")

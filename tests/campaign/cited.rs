@@ -1,10 +1,10 @@
-//! Rows whose tests run elsewhere: listed with their counts, so that the table is whole. Each citation is looked up in the
-//! source, so that it cannot outlive its test.
+//! Rows whose tests run elsewhere: listed with their counts, so that the table is complete. Each citation is looked up
+//! in the source, so that it cannot outlive its test.
 
 use crate::{Outcome, Row};
 use std::{fs, path::Path};
 
-/// A fault, how many, the test's file, its name, and a line that says how many.
+/// A fault, its count, the test's file and name, and a line that proves the count.
 struct Citation {
     fault: &'static str,
     runs: &'static str,

@@ -1,4 +1,4 @@
-//! A consumer of the journal that hangs for good.
+//! A consumer of the journal that hangs forever.
 
 use crate::crowd::{Crowd, verified};
 use crate::kills::CLIENTS;
@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 
 const SEGMENT_MIB: usize = 8;
 const LAG_MIB: usize = 16;
-/// Those within the bound, one that is being deleted, the one that is written, and the one that is prepared.
+/// The segments within the bound, one being deleted, the active one, and the prepared one.
 const SEGMENTS_MAX: usize = LAG_MIB / SEGMENT_MIB + 3;
 
 pub fn rows() -> Vec<Row> {
@@ -21,7 +21,7 @@ fn segments(data: &Path) -> usize {
     fs::read_dir(data.join("journal")).expect("a journal").count().saturating_sub(2)
 }
 
-/// Journal of so many MiB beside a target that takes connections and never answers.
+/// Writes this many MiB of journal while the target accepts connections and never answers.
 async fn hangs(mib: u64) -> Outcome {
     let target = Target::open(SILENT).await;
     let (segment, lag) = (SEGMENT_MIB.to_string(), LAG_MIB.to_string());
@@ -31,7 +31,7 @@ async fn hangs(mib: u64) -> Outcome {
     let crowd = Crowd::gather(&server, CLIENTS).await;
     let mut sale = crowd.open(&server, 1_000_000).await;
     let mut most = 0;
-    // A drop of the ballast takes 30,000 bytes at least.
+    // The record of a ballast drop has at least 30,000 bytes.
     let rounds = mib * (1 << 20) / 30_000 / 64;
     for _ in 0..rounds {
         join_all((0..64).map(|_| crowd.ballast(&server))).await.into_iter().for_each(|made| _ = made.expect("a drop"));
@@ -47,7 +47,7 @@ async fn hangs(mib: u64) -> Outcome {
     assert!(events["lost_records"].as_u64() > Some(0), "what it will miss is known before it comes back: {ready}");
     let answered = sale.audit(&crowd, &server).await;
     assert!(target.asked() > 0, "it was asked, and did not answer");
-    // It comes back, and hears what it missed.
+    // The target answers again, and gets the missed events.
     target.answers(204);
     server.until("the gap is said", async || target.count("com.livedrop.events.gap.v1") >= 1).await;
     assert!(server.log().contains("gap: "), "{}", server.log());

@@ -1,4 +1,5 @@
-//! A crowd on one hot drop that remembers every answer, and the audit of what a server still knows of them.
+//! A crowd on one hot drop that remembers every answer, and an audit that compares them with the server's later
+//! answers.
 
 use crate::server::{Account, SOON, Server};
 use futures_util::future::join_all;
@@ -9,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Access tokens last for 15 minutes; long runs get new ones well before.
+/// Access tokens last 15 minutes; long runs renew them well before.
 const TOKENS_LAST: Duration = Duration::from_secs(600);
 
-/// Buyers with accounts, and somebody who sells.
+/// Buyers with accounts, and a seller.
 #[derive(Clone)]
 pub struct Crowd {
     pub buyers: Vec<Account>,
@@ -21,7 +22,7 @@ pub struct Crowd {
     since: Instant,
 }
 
-/// What one request asks for.
+/// The kind of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     PayAtOnce,
@@ -40,41 +41,41 @@ impl Kind {
     }
 }
 
-/// Status and body.
+/// Status and body of an answer.
 pub type Told = (u16, Value);
 
-/// One key and what its buyer heard.
+/// One key and its answers.
 struct Order {
     buyer: usize,
     key: String,
     kind: Kind,
-    /// Nothing where the server went away first.
+    /// `None` if the server was gone first.
     told: Option<Told>,
     paid: Option<Told>,
-    /// It was sent, and its connection ended without an answer.
+    /// The request was sent, and its connection ended without an answer.
     cut: bool,
     sent: Instant,
-    /// When its answer was there.
+    /// When the answer was received.
     heard: Instant,
-    /// When its payment was answered, or was not.
+    /// When the payment was answered, or failed without an answer.
     paid_heard: Instant,
 }
 
-/// One drop, and everything that was asked of it.
+/// One drop, and every request to it.
 pub struct Sale {
     pub drop: String,
     stock: u64,
     orders: Vec<Order>,
 }
 
-/// What an audit counted.
+/// The counts of an audit.
 #[derive(Default, Clone, Copy, Debug)]
 pub struct Counts {
-    /// Keys that were answered before the end, and got the same answer after it.
+    /// Keys that were answered before the crash, and got the same answer after it.
     pub acknowledged: u64,
-    /// Keys that heard nothing, although their decision was on disk: the first retry was a replay.
+    /// Keys without an answer whose decision was on disk: the first retry was a replay.
     pub synced_unanswered: u64,
-    /// All keys.
+    /// The number of all keys.
     pub keys: u64,
 }
 
@@ -93,7 +94,7 @@ impl Crowd {
         Self { buyers, maker, product, since: Instant::now() }
     }
 
-    /// Logs everybody in again where the tokens are about to end.
+    /// Logs all buyers in again if their tokens are about to expire.
     pub async fn renew(&mut self, server: &Server) {
         if self.since.elapsed() < TOKENS_LAST {
             return;
@@ -109,7 +110,7 @@ impl Crowd {
         .await;
     }
 
-    /// Opens a drop.
+    /// Opens a drop with this stock.
     pub async fn open(&self, server: &Server, stock: u64) -> Sale {
         let body = json!({"product_id": self.product, "stock": stock, "hold_seconds": 3_600, "per_buyer_limit": 0});
         let (status, drop) = server.post("/drops", Some(&self.maker), body).await;
@@ -117,7 +118,7 @@ impl Crowd {
         Sale { drop: drop["id"].as_str().expect("an id").to_owned(), stock, orders: Vec::new() }
     }
 
-    /// A drop that is far away and takes about 30 KB of journal.
+    /// Schedules a drop that starts far ahead and takes about 30 KB of journal.
     pub async fn ballast(&self, server: &Server) -> Result<String, Told> {
         let variants: Vec<Value> =
             (0..64).map(|n| json!({"name": format!("{n:02}{}", "𝄞".repeat(118)), "stock": 1})).collect();
@@ -128,7 +129,7 @@ impl Crowd {
 }
 
 impl Sale {
-    /// Everybody orders, as fast as answers come, until the server is gone or `stop` says so.
+    /// All buyers order, as fast as answers come, until the server is gone or `stop` is set.
     pub async fn rush(&mut self, crowd: &Crowd, server: &Server, stop: &AtomicBool) {
         let first = self.orders.len();
         let (drop, stock) = (&self.drop, self.stock);
@@ -138,7 +139,7 @@ impl Sale {
         self.orders.extend(told.await.into_iter().flatten());
     }
 
-    /// The rush, with somebody who ends it. Fails where the server is still there after a while.
+    /// Runs the rush while something else ends the server. Fails if the server is still there after a while.
     pub async fn rush_until_gone(&mut self, crowd: &Crowd, server: &Server) {
         let stop = AtomicBool::new(false);
         let rush = self.rush(crowd, server, &stop);
@@ -146,7 +147,7 @@ impl Sale {
         assert!(gone.is_ok(), "the server should be gone by now:\n{}", server.log());
     }
 
-    /// The rush for so many milliseconds.
+    /// Runs the rush for this many milliseconds.
     pub async fn rush_for(&mut self, crowd: &Crowd, server: &Server, ms: u64) {
         let stop = AtomicBool::new(false);
         let end = async {
@@ -156,19 +157,19 @@ impl Sale {
         tokio::join!(self.rush(crowd, server, &stop), end);
     }
 
-    /// How many requests were asked.
+    /// The number of requests.
     pub fn asked(&self) -> usize {
         self.orders.len()
     }
 
-    /// How many got this problem.
+    /// The number of requests that got this problem.
     pub fn told(&self, code: &str) -> usize {
         let is = |told: &Option<Told>| told.as_ref().is_some_and(|(_, body)| body["code"] == code);
         self.orders.iter().filter(|order| is(&order.told) || is(&order.paid)).count()
     }
 
-    /// How many had begun to ask when the first was told this, and were cut. Whoever comes later finds a listener that nobody
-    /// serves any more.
+    /// The number of requests that began before the first answer with this code, and got no answer. Later ones may find
+    /// a listener that is no longer served.
     pub fn cut_while(&self, code: &str) -> usize {
         let is = |told: &Option<Told>| told.as_ref().is_some_and(|(_, body)| body["code"] == code);
         let placed = self.orders.iter().filter(|order| is(&order.told)).map(|order| order.heard);
@@ -177,13 +178,13 @@ impl Sale {
         self.orders.iter().filter(|order| order.cut && first.is_none_or(|first| order.sent < first)).count()
     }
 
-    /// How many were sent and heard nothing; not those that found nobody to connect to.
+    /// The number of requests that were sent and not answered; not those without a connection.
     pub fn cut(&self) -> usize {
         self.orders.iter().filter(|order| order.cut).count()
     }
 
-    /// Asks for every key again: what was answered is answered the same, what was not gets an answer and keeps it. Then nothing
-    /// is there twice, and the stock is what the answers say, to the unit.
+    /// Repeats every key: an answered one gets the same answer, an unanswered one gets an answer and keeps it. Then no
+    /// order exists twice, and the stock matches the answers, to the unit.
     pub async fn audit(&mut self, crowd: &Crowd, server: &Server) -> Counts {
         let mut by_buyer: Vec<Vec<&mut Order>> = (0..crowd.buyers.len()).map(|_| Vec::new()).collect();
         self.orders.iter_mut().for_each(|order| by_buyer[order.buyer].push(order));
@@ -201,7 +202,8 @@ impl Sale {
         counts
     }
 
-    /// Asks a copy of the server for what was answered before that moment: the same answers, as replays. Returns how many those are.
+    /// Repeats at a copy of the server the requests that were answered before that moment: they get the same answers,
+    /// as replays. Returns their number.
     pub async fn known_to_copy(&self, crowd: &Crowd, copy: &Server, before: Instant) -> u64 {
         let by_buyer = (0..crowd.buyers.len()).map(async |buyer| {
             let answered = |order: &&Order| order.heard < before && order.told.as_ref().is_some_and(is_final);
@@ -245,7 +247,7 @@ impl Order {
         json!({"drop_id": drop, "quantity": 1, "payment_method": self.kind.method()})
     }
 
-    /// One request; the answer, and whether it is a replay.
+    /// Sends one request; returns the answer, and whether it is a replay.
     async fn ask(&self, crowd: &Crowd, server: &Server, drop: &str) -> reqwest::Result<(Told, bool)> {
         let response = server.order_raw(&crowd.buyers[self.buyer], &self.key, &self.body(drop)).await?;
         let replayed = response.headers().get("idempotency-replayed").is_some_and(|value| value == "true");
@@ -293,7 +295,7 @@ impl Order {
         }
     }
 
-    /// Pays what is to be paid, whether that was done or not.
+    /// Pays the order if it should be paid, whether that was done or not.
     async fn audit_payment(&mut self, crowd: &Crowd, server: &Server) {
         let deadline = Instant::now() + SOON;
         let known = self.paid.take_if(|told| told.0 == 200);
@@ -364,7 +366,7 @@ async fn buy_until_gone(
     orders
 }
 
-/// Waits until `/readyz` says that everything is as it should, and SQL has everything.
+/// Waits until `/readyz` reports no problem, and SQL has everything.
 pub async fn becomes_ready(server: &Server) {
     let deadline = Instant::now() + SOON;
     loop {

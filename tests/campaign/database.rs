@@ -1,4 +1,4 @@
-//! Postgres dies and comes back while orders flow.
+//! Postgres crashes and restarts while orders flow.
 
 use crate::crowd::{Counts, Crowd, Sale, becomes_ready, verified};
 use crate::postgres::PrivatePostgres;
@@ -13,9 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the journal keeps in memory for consumers that keep up, and some slack of the allocator.
+/// The journal's tail in memory, with some slack of the allocator.
 const TAIL_KIB_MAX: u64 = 32 << 10;
-/// What a drop in memory keeps of one key, its order and its place in the indices, with the allocator's slack.
+/// Memory of one key in a drop, its order and its index entries, with the allocator's slack.
 const KEY_KIB_MAX: u64 = 2;
 
 pub fn rows() -> Vec<Row> {
@@ -37,7 +37,7 @@ async fn killed(kills: u64) -> Outcome {
         let stop = AtomicBool::new(false);
         let ten = async {
             for n in done..kills.min(done + 10) {
-                // Every other time when a transaction is certainly under way: it waits for a lock that is ours.
+                // Every other time while a transaction is certainly running: it waits for the test's lock.
                 within += u64::from(n % 2 == 0 && wait_for_a_batch(&url).await);
                 apart(&postgres, PrivatePostgres::stop).await;
                 tokio::time::sleep(Duration::from_millis(20 + n % 5 * 30)).await;
@@ -63,14 +63,15 @@ async fn killed(kills: u64) -> Outcome {
     Outcome::of(format!("{kills} kills"), said)
 }
 
-/// Does what blocks on another thread: the crowd goes on meanwhile.
+/// Runs a blocking function on another thread: the crowd goes on meanwhile.
 async fn apart(postgres: &Arc<Mutex<PrivatePostgres>>, what: fn(&mut PrivatePostgres)) {
     let postgres = Arc::clone(postgres);
     let done = tokio::task::spawn_blocking(move || what(&mut postgres.lock().expect("nobody panicked")));
     done.await.expect("postgres does as it is told");
 }
 
-/// Holds the projector's transaction up in its middle, and returns once it is. Its connection dies with the server.
+/// Blocks the projector's transaction in its middle, and returns once it is blocked. Its connection dies with the
+/// server.
 async fn wait_for_a_batch(url: &str) -> bool {
     let mut ours = PgConnection::connect(url).await.expect("postgres answers");
     ours.execute("BEGIN; LOCK TABLE orders IN SHARE MODE").await.expect("a lock");
@@ -80,12 +81,12 @@ async fn wait_for_a_batch(url: &str) -> bool {
         assert!(Instant::now() < deadline, "the projector writes nothing");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Its end would give the batch free.
+    // Dropping the connection would release the batch.
     std::mem::forget(ours);
     true
 }
 
-/// Waits until the projector has come back and moved on.
+/// Waits until the projector has reconnected and moved on.
 async fn takes_rows_again(url: &str) {
     let deadline = Instant::now() + SOON;
     let mut sql = PgConnection::connect(url).await.expect("postgres answers");
@@ -103,7 +104,7 @@ async fn takes_rows_again(url: &str) {
 async fn outage(seconds: u64) -> Outcome {
     let mut postgres = PrivatePostgres::new();
     let (mut server, crowd) = kills::crowded(Some(postgres.fresh_database().await)).await;
-    // What the process allocates once is not what this is about.
+    // One-time allocations of the process are not measured here.
     sell(&crowd, &server, 2).await;
     let mut sale = crowd.open(&server, 10_000_000).await;
     postgres.stop();
@@ -137,8 +138,8 @@ async fn outage(seconds: u64) -> Outcome {
     Outcome::of(format!("{seconds} s"), said)
 }
 
-/// Orders for so many seconds. A long time is filled with a rush every five seconds: still more journal than its tail in memory holds, and no
-/// more answers than this process can remember.
+/// Orders for this many seconds. A long time has a rush every five seconds: still more journal than fits into the tail
+/// in memory, and no more answers than this process can remember.
 async fn rushes(sale: &mut Sale, crowd: &Crowd, server: &Server, seconds: u64) {
     if seconds <= 60 {
         return sale.rush_for(crowd, server, seconds * 1_000).await;
@@ -155,7 +156,7 @@ async fn sell(crowd: &Crowd, server: &Server, seconds: u64) {
     sale.rush_for(crowd, server, seconds * 1_000).await;
 }
 
-/// Bytes of frames in the journal's files: what they take on disk is reserved ahead.
+/// KiB of frames in the journal's files: their size on disk is reserved ahead.
 fn journal_kib(server: &Server) -> u64 {
     let files = std::fs::read_dir(server.data.join("journal")).expect("the journal");
     let segments =

@@ -1,4 +1,4 @@
-//! A disk that is full, and one that fails.
+//! A full disk, and a failing one.
 
 use crate::crowd::{Crowd, becomes_ready, verified};
 use crate::kills::{CLIENTS, crowded, room};
@@ -18,7 +18,7 @@ use std::{
 use tempfile::TempDir;
 
 const DISK_MIB: u64 = 192;
-/// What one drop of [`Crowd::ballast`] takes, at least.
+/// The record of one [`Crowd::ballast`] drop has at least this many bytes.
 const BALLAST_BYTES: usize = 30_000;
 
 pub fn rows() -> Vec<Row> {
@@ -34,7 +34,7 @@ pub fn failing_rows() -> Vec<Row> {
     vec![Row::new("a sync fails while serving", |scale: Scale| failing(scale.of(20, 200)))]
 }
 
-/// A small file system in memory; unmounted with its owner.
+/// A small file system in memory; unmounted on drop.
 struct SmallDisk {
     place: TempDir,
     ballast: PathBuf,
@@ -52,7 +52,7 @@ impl SmallDisk {
         }
     }
 
-    /// Leaves no byte.
+    /// Fills the disk to the last byte.
     fn fill(&self) {
         let mut file = File::options().create(true).append(true).open(&self.ballast).expect("a file");
         for step in [1 << 20, 4096] {
@@ -67,7 +67,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a server that a failed assertion left behind may still have files open.
+        // Lazily: after a failed assertion a server may still have files open.
         let _ = Command::new("umount").arg("-l").arg(self.place.path()).status();
     }
 }
@@ -116,7 +116,7 @@ async fn one_cycle(
     reserved(data).await;
     let held = hold_up_the_projector(database, data).await;
     disk.fill();
-    // The journal goes on into the segment that it reserved, and finds no space to reserve another one.
+    // The journal continues in its reserved segment, and finds no space to reserve another one.
     let ballast = load(server, crowd, room(&active_segment(data)) / BALLAST_BYTES + 10).await;
     let deadline = Instant::now() + SOON;
     while server.readiness().await.1["checks"]["journal"]["status"] != "degraded" {
@@ -143,7 +143,7 @@ async fn one_cycle(
     let (status, _) = server.readiness().await;
     assert_eq!(status, 200, "a degraded server takes traffic");
     drop(held);
-    // Now a database on the same disk finds out for itself.
+    // Gives a database on the same disk time to notice it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     disk.make_room();
     becomes_ready(server).await;
@@ -155,8 +155,8 @@ async fn one_cycle(
     Ok(())
 }
 
-/// A projector that keeps up lets go of a segment for each one that is taken: such a disk never becomes too full. This one waits
-/// until what is returned is dropped.
+/// A projector that keeps up releases a segment for each new one: then the disk never fills up. This one is blocked
+/// until the returned guard is dropped.
 async fn hold_up_the_projector(postgres: Option<&str>, data: &Path) -> Box<dyn Any> {
     if let Some(url) = postgres {
         let mut ours = PgConnection::connect(url).await.expect("postgres answers");
@@ -169,7 +169,7 @@ async fn hold_up_the_projector(postgres: Option<&str>, data: &Path) -> Box<dyn A
     Box::new(ours)
 }
 
-/// Drops that fill the journal, all at once: while the projector waits, each takes its time.
+/// Schedules drops that fill the journal, all at once: while the projector is blocked, each takes its time.
 async fn load(server: &Server, crowd: &Crowd, count: usize) -> Vec<String> {
     let made = join_all((0..count).map(|_| crowd.ballast(server))).await;
     made.into_iter().map(|drop| drop.expect("drops are no reservations: they go on")).collect()
@@ -194,11 +194,11 @@ async fn reserved(data: &Path) {
         assert!(Instant::now() < deadline, "no segment is prepared");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // It has its size before its zeros are all written.
+    // The file has its size before all its zeros are written.
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
-/// Ends what this cycle began, so that it leaves the memory.
+/// Ends the drops of this cycle, so that they leave memory.
 async fn clear(server: &Server, crowd: &Crowd, drop: &str, ballast: Vec<String>) {
     let drops: Vec<&str> = ballast.iter().map(String::as_str).chain([drop]).collect();
     for some in drops.chunks(32) {
@@ -210,7 +210,7 @@ async fn clear(server: &Server, crowd: &Crowd, drop: &str, ballast: Vec<String>)
     }
 }
 
-/// An error of the device, in the middle of a rush: whoever waits is told, the process ends, a restart serves.
+/// A device error in the middle of a rush: waiting requests are answered, the process ends, a restart serves.
 async fn failing(runs: u64) -> Outcome {
     let (mut server, mut crowd) = crowded(None).await;
     let (mut unknown, mut cut, mut slowest) = (0, 0, Duration::ZERO);

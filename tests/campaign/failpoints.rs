@@ -1,4 +1,4 @@
-//! Ends at chosen places: the process aborts itself at the n-th time that it comes by (see `src/failpoint.rs`).
+//! Crashes at chosen points: the process aborts at the n-th time that it reaches one (see `src/failpoint.rs`).
 
 use crate::crowd::{Counts, Crowd, verified};
 use crate::kills::{CLIENTS, crowded, room};
@@ -8,7 +8,7 @@ use std::{fs, os::unix::process::ExitStatusExt, path::Path};
 use tempfile::TempDir;
 
 const SIGABRT: i32 = 6;
-/// Keys that the issue asks for: synced, and their answer never left.
+/// The least number of keys that were synced without an answer.
 const UNANSWERED_KEYS: u64 = 200;
 
 pub fn rows() -> Vec<Row> {
@@ -44,7 +44,7 @@ pub fn rotation_rows() -> Vec<Row> {
     vec![Row::new(fault, |scale: Scale| rotating(scale.of(20, 200)))]
 }
 
-/// One life: a crowd, an end at the failpoint, a restart, and the audit.
+/// One process: a crowd, a crash at the failpoint, a restart, and the audit.
 async fn life(server: &mut Server, crowd: &mut Crowd, point: &str, hit: u64) -> Counts {
     let mut sale = crowd.open(server, 100_000).await;
     server.arm(&format!("{point}=abort@{hit}"));
@@ -57,7 +57,7 @@ async fn life(server: &mut Server, crowd: &mut Crowd, point: &str, hit: u64) -> 
     counts
 }
 
-/// A clean end, and a clean verdict on everything.
+/// Stops the server cleanly, and verifies all its files.
 fn ends_clean(server: &mut Server) {
     assert_eq!(server.terminate(), Some(0), "{}", server.log());
     let report = verified(server);
@@ -73,7 +73,7 @@ async fn aborted_on(database_url: Option<String>, points: &[(&str, u64)], runs: 
     let mut counts = Counts::default();
     for (point, hits_max) in points {
         for run in 0..runs {
-            // Every other one early, when little is there yet.
+            // Every other time early, while there is little data.
             let hit = if run % 2 == 0 { 1 + run / 2 % hits_max } else { 1 + (run * 37) % hits_max };
             counts += life(&mut server, &mut crowd, point, hit).await;
         }
@@ -100,7 +100,7 @@ async fn unanswered(keys_min: u64) -> Outcome {
     Outcome::of(format!("{} keys", counts.synced_unanswered), said)
 }
 
-/// Starts again and again from files whose segment is almost full.
+/// Starts repeatedly from files with an almost full segment.
 async fn rotating(runs: u64) -> Outcome {
     const POINTS: [&str; 6] = [
         "journal.before_rotate",
@@ -158,7 +158,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// `journal.meta` is replaced when the journal opens and when it closes: the first and the last thing that a process does.
+/// `journal.meta` is replaced when the journal opens and when it closes: a process's first and last write.
 async fn opening(runs: u64) -> Outcome {
     const POINTS: [&str; 3] = ["meta.before_rename", "meta.before_directory_sync", "meta.after_directory_sync"];
     let (mut server, crowd) = crowded(None).await;

@@ -5,9 +5,9 @@ use crate::server::{Server, Setup};
 use crate::{Outcome, Row, Scale};
 use std::{path::Path, time::Duration};
 
-/// The crowd that the issue asks for.
+/// The number of concurrent clients.
 pub const CLIENTS: usize = 64;
-/// Fewer than the crowd asks for in the longest of these runs, so that some of them end in a sold-out drop.
+/// Fewer units than the crowd orders in the longest of these runs, so that some of them end in a sold-out drop.
 const STOCK: u64 = 400;
 
 pub fn rows() -> Vec<Row> {

@@ -1,8 +1,8 @@
 //! The fault campaign: the real binary, real files, a real Postgres; at the end one table of fault, runs and outcome.
 //!
-//! `cargo test --test campaign` runs what continuous integration runs, `LIVEDROP_CAMPAIGN=long` the numbers for an
-//! evening. Words after `--` choose rows by parts of their names. docs/RELIABILITY.md says what is promised and where the rest
-//! is tested. Each lane is a queue of its own; the lanes run side by side.
+//! `cargo test --test campaign` runs the numbers of continuous integration, `LIVEDROP_CAMPAIGN=long` those of a long
+//! manual run. Words after `--` choose rows by parts of their names. docs/RELIABILITY.md has the promises and lists
+//! further tests. Each lane runs its rows in sequence; the lanes run concurrently.
 
 mod backups;
 mod cited;
@@ -31,20 +31,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many of everything.
+/// The size of the campaign.
 #[derive(Clone, Copy)]
 pub struct Scale {
     long: bool,
 }
 
 impl Scale {
-    /// The number in continuous integration, and the one by hand.
+    /// The number for continuous integration, or the one for a long run.
     pub fn of(self, short: u64, long: u64) -> u64 {
         if self.long { long } else { short }
     }
 }
 
-/// What a row's last two columns say.
+/// The last two columns of a row.
 pub struct Outcome {
     pub runs: String,
     pub said: String,
@@ -79,7 +79,7 @@ struct Line {
     took: Duration,
 }
 
-/// On the lane's own thread: what waits for a process here keeps nobody else waiting.
+/// On the lane's own thread: a row that waits for a process delays no other lane.
 fn run_lane(rows: Vec<Row>, scale: Scale) -> Vec<Line> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut lines = Vec::new();
@@ -96,12 +96,12 @@ fn run_lane(rows: Vec<Row>, scale: Scale) -> Vec<Line> {
     lines
 }
 
-/// These ask who came before whom, by the clocks of clients: nothing else may keep those waiting.
+/// Rows that compare the order of events by the clients' clocks: nothing else may delay them.
 fn alone() -> Vec<Row> {
     disk::failing_rows().into_iter().chain(shutdown::rows()).collect()
 }
 
-/// About as long as each other.
+/// Lanes of about equal length.
 fn lanes() -> Vec<Vec<Row>> {
     vec![
         kills::rows(),
@@ -143,7 +143,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     print(&lines);
-    // Last, where a log that was cut short still has it.
+    // At the end, where a truncated log still has it.
     let failed: Vec<_> = lines.iter().filter_map(|line| Some((line.fault, line.outcome.as_ref().err()?))).collect();
     failed.iter().for_each(|(fault, why)| eprintln!("FAILED {fault}: {why}"));
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,8 +1,8 @@
-//! SIGTERM under load: whoever got in gets an answer.
+//! SIGTERM under load: accepted requests are answered.
 //!
-//! *Got in* means that all bytes of a request were handed to the kernel, on a connection of its own or on one that was used
-//! before, when the signal was sent. Such a request gets a whole response. One that was sent later gets a whole response or none at
-//! all, and never a part of one. These clients speak HTTP by hand, because a client library hides what happens to a connection.
+//! *Accepted* means that all bytes of a request were handed to the kernel before the signal was sent, on a new or a
+//! used connection. Such a request gets a complete response. A later one gets a complete response or none, and never a
+//! part of one. These clients speak HTTP by hand, because a client library hides what happens to a connection.
 
 use crate::crowd::{Crowd, verified};
 use crate::kills::crowded;
@@ -26,11 +26,11 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
-/// One request and what came of it.
+/// One request and its result.
 struct Sent {
     key: String,
     body: Value,
-    /// When the kernel had all of it.
+    /// When the kernel had all its bytes.
     at: Instant,
     got: Got,
 }
@@ -48,7 +48,7 @@ async fn terminated(runs: u64) -> Outcome {
     for run in 0..runs {
         let sale = crowd.open(&server, 100_000).await;
         let sent = join_all(crowd.buyers.iter().enumerate().map(|(n, buyer)| {
-            // A quarter comes with a new connection every time.
+            // A quarter of the clients open a new connection for each request.
             keep_asking(&server, buyer, &sale.drop, n % 4 == 0)
         }));
         let ending = async {
@@ -77,7 +77,7 @@ async fn terminated(runs: u64) -> Outcome {
                     ),
                 }
             }
-            // The last ones are those that raced with the signal.
+            // The last ones raced with the signal.
             for one in sent.iter().rev().take(2) {
                 let Got::Answer { status: 201, body, .. } = &one.got else { continue };
                 let (status, again) = server.order(buyer, &one.key, &one.body).await;
@@ -116,7 +116,7 @@ async fn keep_asking(server: &Server, buyer: &Account, drop: &str, always_new: b
             buyer.token,
             text.len()
         );
-        // Not even sent in full: it did not get in.
+        // Not sent in full: it was not accepted.
         if open.write_all(request.as_bytes()).await.is_err() {
             break;
         }
@@ -148,7 +148,7 @@ async fn response(connection: &mut TcpStream) -> Got {
     }
 }
 
-/// The response, if all of it is there.
+/// The response, if it is complete.
 fn parse(bytes: &[u8]) -> Option<Got> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;

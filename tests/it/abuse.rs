@@ -1,4 +1,4 @@
-//! Holding without paying, and filling the server with drops.
+//! Holding units without paying, and filling the server with drops.
 
 use crate::listener::Listener;
 use crate::metrics;
@@ -17,14 +17,14 @@ async fn unpaid_holds_are_bounded_for_a_buyer_and_for_an_address() {
     assert_eq!(server.order(&ann, "2", &order).await.0, 201);
     problem(server.order(&ann, "3", &order).await, 409, "too_many_holds");
     assert_eq!(server.order(&bob, "1", &order).await.0, 201);
-    // They come from one address.
+    // Both come from one address.
     let response = server.order_raw(&eve, "1", &order).await.expect("an answer");
     assert!(response.headers().contains_key("retry-after"));
     problem(crate::server::answer(response).await, 409, "too_many_holds");
     let pay = format!("/orders/{}/pay", held["id"].as_str().expect("an id"));
     let (status, paid) = server.post(&pay, Some(&ann), json!({"payment_method": "pm_sandbox_ok"})).await;
     assert_eq!((status.as_u16(), &paid["status"]), (200, &json!("confirmed")));
-    // The keys that were told to wait are as good as new, and the first is not asked twice.
+    // The keys of temporary refusals are free, and the first one is not counted twice.
     assert_eq!(server.order(&eve, "1", &order).await.0, 201);
     problem(server.order(&ann, "3", &order).await, 409, "too_many_holds");
 }
@@ -64,7 +64,7 @@ async fn a_creator_has_so_many_drops_that_are_scheduled_or_live() {
     assert_eq!(status, 201, "{first}");
     assert_eq!(server.post("/drops", Some(&maker), body(&product, "2020-01-01T00:00:00Z")).await.0, 201);
     problem(server.post("/drops", Some(&maker), body(&product, far)).await, 409, "too_many_drops");
-    // Where the first is counted does not matter: out of memory, and after a restart.
+    // The first drop counts wherever it is: out of memory, and after a restart.
     server.kill();
     server.restart();
     problem(server.post("/drops", Some(&maker), body(&product, far)).await, 409, "too_many_drops");

@@ -178,7 +178,7 @@ async fn failed_logins_are_counted_and_in_the_audit_trail_without_what_was_typed
     problem(refused, 403, "wrong_password");
     let text = crate::metrics::text(&server).await;
     assert!(crate::metrics::sample(&text, "livedrop_logins_total{result=\"refused\"}") >= 4.0);
-    // What is not written yet is written at the end.
+    // Failures that are not written yet are written at shutdown.
     assert_eq!(server.terminate(), Some(0));
     server.restart();
     let (_, trail) = server.get("/audit?limit=10", Some(&root)).await;

@@ -7,13 +7,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::process::{Output, Stdio};
 
-/// Runs it beside a server that runs, with `input` on a pipe.
+/// Runs it beside a running server, with `input` on a pipe.
 pub fn create_admin(server: &Server, args: &[&str], input: &str) -> Output {
     let mut command = livedrop();
     command.args(["admin", "create"]).args(args).arg("--data-dir").arg(&server.data);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("livedrop runs");
-    // It may have ended without reading.
+    // The process may have ended without reading.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
     child.wait_with_output().expect("its end")
 }
@@ -74,7 +74,7 @@ async fn what_is_not_valid_is_one_line_and_exit_code_2() {
     problem(login, 401, "invalid_credentials");
 }
 
-/// Types lines at a terminal, each once the prompt for it is there. Returns what the terminal showed besides.
+/// Types lines at a terminal, each after its prompt. Returns the rest of the terminal's output.
 fn typed(server: &Server, email: &str, lines: [&str; 2]) -> (Output, String) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&terminal).expect("a terminal of ours");
@@ -98,7 +98,7 @@ fn typed(server: &Server, email: &str, lines: [&str; 2]) -> (Output, String) {
     }
     let mut output = child.wait_with_output().expect("its end");
     prompts.read_to_end(&mut output.stderr).expect("the rest");
-    // Nobody holds the other end any more: what was shown is there, and then an error.
+    // The other end is closed: reads return the output, then an error.
     let (mut shown, mut buffer) = (Vec::new(), [0; 4_096]);
     while let Ok(count @ 1..) = keys.read(&mut buffer) {
         shown.extend_from_slice(&buffer[..count]);

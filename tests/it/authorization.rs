@@ -1,5 +1,5 @@
-//! Who may do what: every route, asked by everybody. What is refused names why; `let` is an answer of whatever kind that
-//! is not about who asks.
+//! Authorization: every route, called by every kind of caller. A refusal has its code; `let` is any answer that does
+//! not depend on the caller.
 
 use crate::server::{Account, Server, answer};
 use livedrop::domain::{Login, UserId};
@@ -12,17 +12,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A method, a path and a body that ask for each route.
+/// A method, a path and a body for each route.
 type Row = (&'static str, &'static str, &'static str);
 
-/// A stranger who only has an account; a creator of other drops; the buyer of `{order}`; an admin; the creator of `{drop}`.
+/// A user with only an account; a creator of other drops; the buyer of `{order}`; an admin; the creator of `{drop}`.
 const PEOPLE: [&str; 5] = ["stranger", "rival", "buyer", "admin", "maker"];
 
 const NO: &str = "401";
 const FORBIDDEN: &str = "403 forbidden";
 const NO_ORDER: &str = "404 order_not_found";
 
-/// What those hear who have no valid token, and each of [`PEOPLE`].
+/// The expected answers without a valid token, and for each of [`PEOPLE`].
 fn answers(who: Who) -> (&'static str, [&'static str; 5]) {
     match who {
         Who::Anybody => ("let", ["let"; 5]),
@@ -99,23 +99,23 @@ const TABLE: &[Row] = &[
     ("POST", "/api/v1/orders/{order}/refund", ""),
     ("GET", "/api/v1/notifications", ""),
     ("POST", "/api/v1/notifications/ticket", ""),
-    // A stream that is let would not end: these topics are none.
+    // An allowed stream would not end: these topics are invalid.
     ("GET", "/api/v1/notifications/stream?topics=none", ""),
     // These end the drop.
     ("POST", "/api/v1/drops/{drop}/end", ""),
     ("POST", "/api/v1/drops/{drop}/cancel", ""),
-    // And this every token.
+    // And this one ends every token.
     ("POST", "/api/v1/auth/logout-everywhere", ""),
 ];
 
-/// As the route of a row is declared.
+/// The declaration of a row's route.
 fn declared(row: &Row) -> Declaration {
     let (method, path) = (row.0, nameless(row.1));
     let of = |route: &Declaration| route.method == method && nameless(&route.path) == path;
     livedrop::http::routes().into_iter().find(of).unwrap_or_else(|| panic!("no route {method} {}", row.1))
 }
 
-/// A shop with somebody in each part, and what stands for it in the table's paths and bodies.
+/// A shop with one account of each kind, and the values of the placeholders in paths and bodies.
 struct Shop {
     server: Server,
     people: [Account; 5],
@@ -152,7 +152,7 @@ impl Shop {
         self.names.iter().fold(text, |text, (name, value)| text.replace(name, value))
     }
 
-    /// Status and, where it is a problem, its code.
+    /// Status and, for a problem, its code.
     async fn ask(&self, method: &str, path: &str, body: &str, token: Option<&str>) -> (u16, String) {
         let method: Method = method.parse().expect("a method");
         let request = self.server.http.request(method, format!("{}{}", self.server.base, self.filled_in(path)));
@@ -167,7 +167,7 @@ impl Shop {
         (status.as_u16(), body["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Tokens that are no use: none, made up, of another server, not signed, and once good.
+    /// Invalid tokens: none, made up, of another server, unsigned, and expired.
     fn useless(&self) -> Vec<(&'static str, Option<String>)> {
         let user: UserId = self.people[2].id.parse().expect("an id");
         let secret = fs::read(self.server.data.join("secret.key")).expect("the server's secret");
@@ -180,14 +180,14 @@ impl Shop {
             ("nobody", None),
             ("garbage", Some("not.a.token".to_owned())),
             ("forged", Some(Tokens::new(&[7; 32], 900, Clock::default()).issue(user, Role::Admin, Login::default()))),
-            // {"alg":"none","typ":"JWT"}
+            // Decodes to {"alg":"none","typ":"JWT"}.
             ("unsigned", Some(format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{claims}."))),
             ("expired", Some(Tokens::new(&secret, 900, past).issue(user, Role::Admin, Login::default()))),
         ]
     }
 }
 
-/// What does not fit, in words.
+/// The mismatch, in words.
 fn wrong(who: &str, row: &Row, expected: &str, (status, code): &(u16, String)) -> Option<String> {
     let got = format!("{status} {code}");
     let fits = match expected {
@@ -206,7 +206,7 @@ async fn every_route_asks_who_is_there() {
         for row in TABLE {
             let (method, path, body) = *row;
             let (expected, _) = answers(declared(row).who);
-            // A WebSocket may be opened by nobody, but not by somebody who says who they are and is not.
+            // A WebSocket may be opened without a token, but not with an invalid one.
             let expected =
                 if method == "GET" && path.contains("/notifications") && token.is_some() { NO } else { expected };
             let got = shop.ask(method, path, body, token.as_deref()).await;
@@ -218,7 +218,7 @@ async fn every_route_asks_who_is_there() {
                 let head = shop.ask("HEAD", path, body, token.as_deref()).await;
                 found.extend((head.0 != got.0).then(|| format!("HEAD {path} as {who}: {}, not {}", head.0, got.0)));
             }
-            // Who asks is looked at before what they send.
+            // The caller is checked before the body.
             if expected == NO && !body.is_empty() {
                 found.extend(wrong(who, row, NO, &shop.ask(method, path, "{", token.as_deref()).await));
             }
@@ -235,7 +235,7 @@ async fn every_route_asks_who_is_there() {
 }
 
 fn nameless(path: &str) -> String {
-    // A file of the page is no parameter in the table.
+    // A file of the page is not a parameter in the table.
     let part =
         |part: &str| if part.starts_with('{') || part == "swagger-ui.css" { "{}".to_owned() } else { part.to_owned() };
     path.split('?').next().unwrap_or_default().split('/').map(part).collect::<Vec<_>>().join("/")

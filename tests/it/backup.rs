@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 type Told = (StatusCode, Value);
 
-/// A server with one live drop and a buyer, and a place for backups.
+/// A server with one live drop and a buyer, and a directory for backups.
 struct Shop {
     server: Server,
     drop: String,
@@ -61,7 +61,7 @@ impl Shop {
         backup.output().expect("livedrop runs")
     }
 
-    /// A backup that must succeed.
+    /// Makes a backup, which must succeed.
     fn backed_up(&self, name: &str) -> PathBuf {
         let output = self.backup(name, &[]);
         assert!(output.status.success(), "{output:?}");
@@ -85,7 +85,7 @@ impl Shop {
     }
 }
 
-/// It failed, with one readable line, which this returns.
+/// The single readable line of a failed command.
 fn refusal(output: &Output) -> String {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), told.lines().count(), output.stdout.len()), (Some(1), 1, 0), "{told}");
@@ -130,7 +130,7 @@ async fn a_server_that_was_killed_is_backed_up_as_well() {
     }
 }
 
-/// The names of a backup's files below its directory, with one segment.
+/// A segment file of a backup.
 fn segment(backup: &Path) -> PathBuf {
     let mut files = fs::read_dir(backup.join("journal")).expect("a journal").flatten().map(|entry| entry.path());
     files.find(|path| path.extension().is_some_and(|extension| extension == "seg")).expect("a segment")
@@ -205,7 +205,7 @@ async fn nothing_is_overwritten_and_nothing_is_made_up() {
     let told = refusal(&shop.restore(&backup, "full"));
     assert!(told.contains("is not empty"), "{told}");
     assert_eq!(fs::read_dir(shop.path("full")).expect("a folder").count(), 1);
-    // A data directory that is not one, and a database that is not there.
+    // A data directory without a journal, and a missing database.
     let run = |data: &Path, url: &str| {
         let mut command = livedrop();
         command.args(["backup", "--database-url", url, "--data-dir"]).arg(data).arg("--to").arg(shop.path("to"));
@@ -224,7 +224,7 @@ async fn nothing_is_overwritten_and_nothing_is_made_up() {
     assert!(told.contains("do not belong together"), "{told}");
     let told = refusal(&shop.backup("to", &["true"]));
     assert!(told.contains("leave the command out"), "{told}");
-    // A restore that ended before its end does not start.
+    // An incomplete restore does not start.
     assert!(shop.restore(&backup, "half").status.success());
     fs::remove_file(shop.path("half").join("journal/journal.meta")).expect("it is written last");
     let mut serve = livedrop();
@@ -277,7 +277,7 @@ async fn on_postgres_the_dump_is_made_while_the_journal_is_held() {
     assert_eq!(shop.server.terminate(), Some(0));
 }
 
-/// The same journal twice on one database: the restored one has the later epoch, also after the other was started again.
+/// The same journal twice on one database: the restored one has the later epoch, even after a restart of the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_server_fences_the_one_that_it_was_copied_from() {
     let url = postgres::fresh_database().await;

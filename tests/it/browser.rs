@@ -1,5 +1,5 @@
-//! `livedrop.js` in a real Chromium: pages of the server's own origin, of another one, and of one over plain HTTP, where browsers keep much
-//! from pages.
+//! `livedrop.js` in a real Chromium: pages of the server's own origin, of another origin, and over plain HTTP, where
+//! browsers disable many APIs.
 
 use crate::chromium::{Chromium, Page};
 use crate::server::{Account, Server, Setup, answer, problem};
@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What a page begins with: the client, and what it tells.
+/// Loads the client into a page, and records its messages.
 async fn load(page: &Page<'_>, server: &Server) {
     let begin = format!(
         "const {{ LiveDrop, LiveDropError }} = await import('{base}/livedrop.js');
@@ -24,7 +24,7 @@ async fn load(page: &Page<'_>, server: &Server) {
     page.run(&begin).await;
 }
 
-/// A server that lets pages of those origins in, and whose tokens last so many seconds.
+/// A server that allows pages of those origins, with tokens of this lifetime in seconds.
 async fn server(origins: &str, token_seconds: u32) -> Server {
     let seconds = token_seconds.to_string();
     let options = ["--allowed-origins", origins, "--access-token-seconds", &seconds, "--rate-limits", "off"];
@@ -36,7 +36,7 @@ async fn log_in(page: &Page<'_>, who: &Account) {
 }
 
 async fn restock(server: &Server, maker: &Account, drop: &str) {
-    // The creator's own token may have ended.
+    // The creator's own token may have expired.
     let login = json!({"email": maker.email, "password": "correct horse"});
     let (status, session) = server.post("/auth/login", None, login).await;
     assert_eq!(status, 200, "{session}");
@@ -46,7 +46,7 @@ async fn restock(server: &Server, maker: &Account, drop: &str) {
     assert_eq!(status, 200, "{answer}");
 }
 
-/// Watches a drop; what happens is in `heard`.
+/// Watches a drop; its events are in `heard`.
 async fn watch(page: &Page<'_>, drop: &str) {
     page.run(&format!("globalThis.unwatch = live.watch(['drop:{drop}'], (message) => void heard.push(message))")).await;
     page.until("told.some(({ type }) => type === 'online')").await;
@@ -54,7 +54,7 @@ async fn watch(page: &Page<'_>, drop: &str) {
 
 const TOTALS: &str = "heard.filter(({ type }) => type === 'restocked').map(({ stock }) => stock.total)";
 
-/// Login, a token that ends, another one, a session that goes on with it; then a crash of the server, over which nothing is missed.
+/// A login, an expired token, its renewal in an open session; then a crash of the server without a lost event.
 async fn a_day_of(page: &Page<'_>, server: &mut Server) {
     load(page, server).await;
     let (maker, drop) = server.live_drop(5, json!({})).await;
@@ -64,7 +64,7 @@ async fn a_day_of(page: &Page<'_>, server: &mut Server) {
     let first = page.run("return localStorage.getItem(`livedrop:${live.base}:login`)").await;
     restock(server, &maker, &drop).await;
     page.until(&format!("{TOTALS}.length === 1")).await;
-    // The token ends, and the session goes on with the next one.
+    // The token expires, and the session continues with the next one.
     page.until("asked('/auth/refresh') >= 2").await;
     let second = page.run("return localStorage.getItem(`livedrop:${live.base}:login`)").await;
     assert_ne!(first, second);
@@ -82,7 +82,7 @@ async fn a_day_of(page: &Page<'_>, server: &mut Server) {
     assert_eq!(page.run(&format!("return {TOTALS}")).await, json!([6, 7, 8, 9]));
     assert_eq!(page.run("return told.at(-1)").await, json!({"type": "online", "recovered": true}));
     assert_eq!(page.run("return live.user.email").await, json!(buyer.email));
-    // Nobody watches: nobody is connected.
+    // Without watchers there is no connection.
     page.run("unwatch(); heard.length = 0").await;
     restock(server, &maker, &drop).await;
     assert_eq!(page.run("await new Promise((go) => setTimeout(go, 300)); return heard.length").await, 0);
@@ -99,7 +99,7 @@ async fn a_login_lives_on_and_no_event_is_missed() {
         assert_eq!(secure, host == "127.0.0.1");
         a_day_of(&page, &mut server).await;
     }
-    // Of its own pages the server knows the origin.
+    // The server knows the origin of its own pages.
     let mut server = server("https://shop.example", 3).await;
     let page = browser.open("own", &format!("{}/docs", server.base), "").await;
     a_day_of(&page, &mut server).await;
@@ -128,12 +128,12 @@ async fn tabs_renew_a_login_one_at_a_time() {
         while asked().await < 4 {
             one.run("await new Promise((go) => setTimeout(go, 100))").await;
         }
-        // Each on its own they would have asked for as many in half the time.
+        // Separately they would have requested as many in half the time.
         assert!(began.elapsed() > Duration::from_millis(3 * 2_200), "{host}: {:?}", began.elapsed());
         let me = "return (await Promise.all([1, 2, 3].map(() => live.request('GET', '/api/v1/users/me')))).map(({ id }) => id)";
         assert_eq!(one.run(me).await, other.run(me).await);
 
-        // A logout is one for all tabs, told once in each.
+        // A logout ends all tabs, with one message in each.
         one.run("await live.logout()").await;
         other.until("told.some(({ type }) => type === 'logout')").await;
         let told = async |page: &Page<'_>| page.run("return told.filter(({ type }) => type === 'logout')").await;
@@ -144,7 +144,7 @@ async fn tabs_renew_a_login_one_at_a_time() {
     }
 }
 
-/// Answers as the real server does in a state that a test cannot bring about.
+/// Replaces an answer by one that a test cannot provoke on the real server.
 fn stub(path: &str, answer: &str) -> String {
     format!(
         "globalThis.real ??= fetch; globalThis.fetch = (url, init) => url.endsWith('{path}') ? (globalThis.stubbed = (globalThis.stubbed ?? 0) + 1, {answer}) : real(url, init);"
@@ -163,7 +163,7 @@ async fn a_refused_token_ends_the_login_once() {
     let refusal =
         |code: &str| format!("Promise.resolve(new Response(JSON.stringify({{ code: '{code}' }}), {{ status: 401 }}))");
 
-    // Neither token is known any more.
+    // Both tokens are unknown now.
     log_in(&page, &buyer).await;
     watch(&page, &drop).await;
     page.run(
@@ -189,7 +189,7 @@ async fn a_refused_token_ends_the_login_once() {
         json!([["expired", "refused"], 2, 2])
     );
 
-    // One that was revoked is not exchanged.
+    // A revoked token is not exchanged.
     log_in(&page, &buyer).await;
     page.run(&format!("stubbed = 0; {}", stub("/users/me", &refusal("token_revoked")))).await;
     page.run("return failure(live.request('GET', '/api/v1/users/me'))").await;
@@ -197,13 +197,13 @@ async fn a_refused_token_ends_the_login_once() {
         page.run(&format!("return [{logouts}, stubbed, asked('/auth/refresh')]")).await,
         json!([["expired", "refused", "revoked"], 1, 2])
     );
-    // Nobody goes on asking.
+    // The client stops sending requests.
     let quiet = "const before = performance.getEntriesByType('resource').length; await new Promise((go) => setTimeout(go, 3000));
                  return performance.getEntriesByType('resource').length - before";
     assert_eq!(page.run(quiet).await, 0);
 }
 
-/// Sockets that are opened, told who is there, and closed with what is next in `closes`.
+/// Fake sockets that authenticate, and close with the next entry of `closes`.
 const SOCKETS: &str = "
     globalThis.sockets = [];
     globalThis.closes = [];
@@ -243,7 +243,7 @@ async fn closes_are_answered_as_they_are_meant() {
     let quiet = "const before = sockets.length; await new Promise((go) => setTimeout(go, 2500)); return sockets.length - before";
     let told = "return told.map(({ type, reason, code }) => [type, reason, code].filter((one) => one !== undefined))";
 
-    // Mistakes of a client: the same again would end the same way.
+    // Errors of the client: a repeat would end the same way.
     for code in [1002, 1007, 1009, 4400] {
         begin(json!([{"code": code}])).await;
         page.until("told.some(({ type }) => type === 'stopped')").await;
@@ -251,7 +251,7 @@ async fn closes_are_answered_as_they_are_meant() {
         assert_eq!((page.run(quiet).await, page.run("return sockets.length").await), (json!(0), json!(1)), "{code}");
         page.run("unwatch()").await;
     }
-    // What passes: it comes back when it was told to, with what it has seen.
+    // Temporary closes: the client reconnects after the given time, with its last event's id.
     for code in [1012, 4000, 4001] {
         begin(json!([{"code": code, "retry_ms": 700}])).await;
         page.until("sockets.length === 2").await;
@@ -263,14 +263,14 @@ async fn closes_are_answered_as_they_are_meant() {
     begin(json!([{"code": 1006}])).await;
     page.until("sockets.length === 2").await;
     page.run("unwatch()").await;
-    // A token that has ended: another one, at once.
+    // An expired token: it is renewed at once.
     let before = page.run("return asked('/auth/refresh')").await.as_u64().expect("a number");
     begin(json!([{"code": 4401}])).await;
     page.until("sockets.length === 2").await;
     assert_eq!(page.run("return asked('/auth/refresh')").await, before + 1);
     assert!(page.run("return live.user").await.is_object());
     page.run("unwatch()").await;
-    // A new one that is refused as well.
+    // A new token that is refused as well.
     begin(json!([{"code": 4401, "before": true}, {"code": 4401, "before": true}, {"code": 4401, "before": true}]))
         .await;
     page.until("told.some(({ type }) => type === 'logout')").await;
@@ -284,7 +284,7 @@ async fn closes_are_answered_as_they_are_meant() {
     assert_eq!((page.run(quiet).await, page.run("return sockets.length").await), (json!(0), json!(1)));
 }
 
-/// Ends every login of an account, from elsewhere.
+/// Ends every login of an account, from another client.
 async fn log_out_everywhere(server: &Server, who: &Account) {
     let login = json!({"email": who.email, "password": "correct horse"});
     let (status, session) = server.post("/auth/login", None, login).await;
@@ -315,7 +315,7 @@ async fn a_login_that_is_ended_elsewhere_ends_here() {
     let quiet = "const before = performance.getEntriesByType('resource').length; await new Promise((go) => setTimeout(go, 2500));
                  return performance.getEntriesByType('resource').length - before";
     assert_eq!(page.run(quiet).await, 0);
-    // Without a connection, by the next request.
+    // Without a connection, the next request shows it.
     page.run("unwatch(); told.length = 0").await;
     log_in(&page, &buyer).await;
     log_out_everywhere(&server, &buyer).await;
@@ -353,7 +353,7 @@ async fn a_countdown_is_right_on_a_device_whose_clock_is_wrong() {
     let origin = browser.origin("shop.test");
     let server = server(&origin, 900).await;
     let (_, drop) = server.live_drop(5, json!({})).await;
-    // Two hours behind, and from the third second on a day ahead.
+    // Two hours slow, and from the third second on a day fast.
     let wrong = "const now = Date.now.bind(Date), began = now(); Date.now = () => now() + (now() - began < 3000 ? -7200000 : 86400000);";
     let page = browser.open("clock", &origin, wrong).await;
     load(&page, &server).await;
@@ -374,10 +374,10 @@ async fn a_countdown_is_right_on_a_device_whose_clock_is_wrong() {
     assert!((7..=20).contains(&left.len()), "{left:?}");
     for pair in left.windows(2) {
         let (shown, passed) = (pair[0].0 - pair[1].0, pair[1].1 - pair[0].1);
-        // A tenth at the most is what it corrects itself by.
+        // The client corrects its clock by at most a tenth.
         assert!(shown >= 0.0 && (shown - passed).abs() <= passed / 10.0 + 5.0, "{pair:?} of {left:?}");
     }
-    // No tick is left behind.
+    // No timer is left behind.
     let count = left.len();
     assert_eq!(page.run("await new Promise((go) => setTimeout(go, 1500)); return left.length").await, count);
 }
@@ -406,7 +406,7 @@ async fn a_reload_never_buys_twice() {
     page.reload().await;
     load(&page, &server).await;
     assert_eq!(page.run("return live.pendingOrders().length").await, 1);
-    // Another one for that drop waits until it is known what became of this.
+    // Another order for that drop waits until the first one's outcome is known.
     let other = page.run(&format!("return failure(live.order({{ drop_id: '{drop}', quantity: 2 }}))")).await;
     assert_eq!(other["code"], "order_pending");
     let resumed = page.run("return live.resumeOrders()").await;
@@ -416,7 +416,7 @@ async fn a_reload_never_buys_twice() {
     assert_eq!(orders["items"][0]["id"], resumed[0]["result"]["id"]);
     assert_eq!(page.run("return live.pendingOrders().length").await, 0);
 
-    // A second tap, and another tab at the same moment.
+    // A second tap, and another tab at the same time.
     let tab = browser.open("buyer", &origin, "").await;
     load(&tab, &server).await;
     tab.run(&format!("globalThis.bought = new Promise((done) => addEventListener('storage', ({{ key }}) => key === 'go' && done({order})))")).await;
@@ -428,17 +428,17 @@ async fn a_reload_never_buys_twice() {
     let theirs = tab.run("return (await bought).id").await;
     assert_eq!(taps[0], taps[1]);
     let (_, orders) = server.get("/users/me/orders", Some(&buyer)).await;
-    // The other tab was told of the same order, or came when that one was through and bought on its own.
+    // The other tab got the same order, or came after it and bought its own.
     let expected = if theirs == taps[0] { 2 } else { 3 };
     assert_eq!(orders["items"].as_array().map(Vec::len), Some(expected), "{orders}");
 
-    // The server asks for timeout, and gets it.
+    // The server asks to retry later, and the client does.
     let busy = "globalThis.busy ? real(url, init) : (globalThis.busy = true, Promise.resolve(new Response('{}', { status: 503, headers: { 'retry-after': '1' } })))";
     page.run(&stub("/orders", busy)).await;
     let patient = page.run(&format!("const began = performance.now(); const {{ status }} = await {order}; return [status, performance.now() - began]")).await;
     assert!(patient[0] == "confirmed" && patient[1].as_f64() >= Some(1_000.0), "{patient}");
 
-    // A refusal is an outcome: the next try is another order.
+    // A refusal is an outcome: the next attempt is another order.
     let declined =
         format!("failure(live.order({{ drop_id: '{drop}', quantity: 1, payment_method: 'pm_sandbox_declined' }}))");
     let refused = page.run(&format!("return {declined}")).await;
@@ -489,7 +489,7 @@ async fn a_slow_handler_misses_nothing_and_holds_little() {
     page.until("heard.findLast(({ stock }) => stock)?.stock.total === 405 || heard.findLast(({ type }) => type === 'snapshot').drops[0].stock.total === 405").await;
     let back: Value = page.run("return told.filter(({ type }) => type === 'online').length").await;
     assert!(back.as_u64() >= Some(2), "it was not too much: {back}");
-    // What came is without a gap, from the snapshots on.
+    // The received events have no gap, from the snapshots on.
     let totals = page.run("return heard.flatMap(({ type, stock, drops }) => type === 'restocked' ? [stock.total] : type === 'snapshot' ? [-drops[0].stock.total] : [])").await;
     let totals: Vec<i64> = serde_json::from_value(totals).expect("numbers");
     for pair in totals.windows(2) {

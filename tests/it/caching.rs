@@ -1,11 +1,11 @@
-//! Pages that clients keep, rows that the server keeps, and what makes both forget.
+//! Cached pages and cached rows, and the changes that invalidate both.
 
 use crate::metrics::{self, sample};
 use crate::server::{Account, Server};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-/// A GET with what the client holds: status, tag, body.
+/// A GET with the client's cached tag: returns status, tag, body.
 async fn ask(server: &Server, path: &str, held: Option<&str>) -> (StatusCode, String, Value) {
     let mut request = server.http.get(server.url(path));
     if let Some(held) = held {
@@ -19,7 +19,7 @@ async fn ask(server: &Server, path: &str, held: Option<&str>) -> (StatusCode, St
     (status, tag, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") })
 }
 
-/// The page is held after it was read, and another one after `change`.
+/// A page is unchanged after it was read, and another one after `change`.
 async fn changes_with(server: &Server, path: &str, change: impl AsyncFnOnce()) {
     let (status, tag, before) = ask(server, path, None).await;
     assert_eq!(status, 200, "{before}");
@@ -78,7 +78,7 @@ async fn a_drop_changes_with_each_order_and_after_its_end() {
     }
     changes_with(&server, &page, async || does(&server, Method::POST, &format!("{page}/end"), &maker, None).await)
         .await;
-    // Settled, it leaves memory, and its page comes from SQL. A refund brings it back and changes it.
+    // Once settled, the drop leaves memory, and its page comes from SQL. A refund loads it again and changes the page.
     let out_of_memory = async || sample(&metrics::text(&server).await, "livedrop_drops{status=\"ended\"}") == 0.0;
     server.until("the drop leaves memory", out_of_memory).await;
     let sold = async || server.get(&stock, None).await.1["sold"].clone();

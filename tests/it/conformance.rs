@@ -1,5 +1,5 @@
-//! Clients that we did not write: Python's `websockets`, Node's `ws` and `eventsource`. Their packages are installed once, into
-//! the build folder; where that is not possible the tests fail and say so.
+//! Third-party clients: Python's `websockets`, Node's `ws` and `eventsource`. Their packages are installed once, into
+//! the build directory; where that is not possible the tests fail with a message.
 
 use crate::listener::Listener;
 use crate::node::{run, script};
@@ -16,10 +16,10 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio_tungstenite::connect_async;
 
 const WEBSOCKETS: &str = "websockets==15.0.1";
-/// For a client that waits before it comes back.
+/// Time limit for a client that waits before it reconnects.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A Python with `websockets`.
+/// A Python interpreter with `websockets`.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
@@ -59,7 +59,7 @@ async fn nodes_ws_finds_nothing_wrong() {
     );
 }
 
-/// A client that prints what it hears.
+/// A client that prints its messages.
 struct Hearer {
     lines: Lines<BufReader<ChildStdout>>,
     _node: Child,
@@ -74,7 +74,7 @@ impl Hearer {
         Self { lines, _node: node }
     }
 
-    /// Everything up to the next message of that type, which is the last.
+    /// All messages up to the next one of that type, inclusive.
     async fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut all = Vec::new();
         while all.last().is_none_or(|last: &Value| last["type"] != kind) {
@@ -107,7 +107,7 @@ async fn the_shipped_client_misses_nothing_over_a_crash() {
     restock(&server).await;
     heard.extend(client.until("authenticated").await);
     restock(&server).await;
-    // It may have been back before the first of them.
+    // The client may have reconnected before the first of them.
     while kinds(&heard).iter().filter(|kind| **kind == "restocked").count() < 3 {
         heard.extend(client.until("restocked").await);
     }
@@ -133,7 +133,7 @@ async fn an_event_source_goes_on_by_itself_over_a_restart() {
     source.until("drop_ended").await;
 }
 
-/// A session, and everything that was said in it.
+/// A session, with all its messages.
 struct Talk {
     listener: Listener,
     lines: String,

@@ -1,4 +1,4 @@
-//! How many connections there may be, how slow they may be, and what a crowd of them does to everybody else.
+//! Bounds on connections, timeouts of slow ones, and the effects of a crowd of connections on others.
 
 use crate::listener::Listener;
 use crate::metrics;
@@ -15,7 +15,7 @@ async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.base.trim_start_matches("http://")).await.expect("a connection")
 }
 
-/// The status of the answer to a request; `None` where the connection was closed without one. Never waits for long.
+/// The status of the answer to a request; `None` if the connection was closed without one. Never waits for long.
 async fn status(socket: &mut TcpStream, request: &[u8]) -> Option<u16> {
     let _ = socket.write_all(request).await;
     let mut head = [0; 12];
@@ -24,7 +24,7 @@ async fn status(socket: &mut TcpStream, request: &[u8]) -> Option<u16> {
     std::str::from_utf8(&head[9..]).expect("text").parse().ok()
 }
 
-/// A connection that was answered and is kept.
+/// A connection that was answered and stays open.
 async fn kept(server: &Server) -> Option<TcpStream> {
     let mut socket = connect(server).await;
     (status(&mut socket, HEALTH).await == Some(200)).then_some(socket)
@@ -78,7 +78,7 @@ async fn a_crowd_past_the_limit_of_open_files_is_refused_and_orders_go_on() {
             other => panic!("{other:?}"),
         }
     }
-    // (400 - 256) less an eighth, and what the test's own client has.
+    // (400 - 256) less an eighth, and the connections of the test's own client.
     assert!((100..=126).contains(&held.len()), "{} are in, {refused} were refused", held.len());
     let order = |key: u32| {
         let body = json!({"drop_id": drop, "quantity": 1}).to_string();
@@ -99,7 +99,7 @@ async fn a_crowd_past_the_limit_of_open_files_is_refused_and_orders_go_on() {
     assert!(full >= refused, "{full} of {refused}");
 }
 
-/// Reads what is left of an answer.
+/// Reads the rest of an answer.
 async fn drain(socket: &mut TcpStream) {
     let mut rest = [0; 4_096];
     while tokio::time::timeout(Duration::from_millis(50), socket.read(&mut rest)).await.is_ok_and(|read| read.is_ok()) {
@@ -118,7 +118,7 @@ fn too_few_open_files_end_the_start_with_one_line() {
     assert!(said.contains("the limit of open files") && said.lines().count() == 1, "{said}");
 }
 
-/// A drop whose record takes some 30 KiB in the journal.
+/// Schedules a drop whose record takes some 30 KiB in the journal.
 async fn large_drop(server: &Server, maker: &Account, product: &str) -> u16 {
     let name = |n: usize| format!("{n:03}{}", "\u{1f600}".repeat(117));
     let variants: Vec<Value> = (0..64).map(|n| json!({"name": name(n), "stock": 1})).collect();
@@ -184,7 +184,7 @@ async fn a_reader_that_drips_is_ended_and_a_listener_that_is_idle_is_not() {
         socket.set_recv_buffer_size(4_096).expect("a small buffer");
         let address = server.base.trim_start_matches("http://").parse().expect("an address");
         let mut reader = socket.connect(address).await.expect("a connection");
-        // More than the kernel takes for it.
+        // More than the kernel buffers.
         let requests = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(8);
         reader.write_all(&requests).await.expect("it is sent");
         readers.push(tokio::spawn(async move {
@@ -205,7 +205,7 @@ async fn a_reader_that_drips_is_ended_and_a_listener_that_is_idle_is_not() {
     let grown_kib = server.resident_kib().saturating_sub(resident_kib);
     assert!(grown_kib < 32 << 10, "{grown_kib} KiB for 20 readers");
     readers.iter().for_each(tokio::task::JoinHandle::abort);
-    // Both are still there: somebody buys, and they hear it.
+    // Both are still connected: they get the event of a sale.
     let buyer = server.account("buyer").await;
     assert_eq!(server.order(&buyer, "a", &json!({"drop_id": drop, "quantity": 1})).await.0, 201);
     let mut session = session;
@@ -227,7 +227,7 @@ async fn half_a_body_does_not_hold_up_a_stop() {
     silent.write_all(head.as_bytes()).await.expect("it is sent");
     let mut trickling = connect(&server).await;
     trickling.write_all(head.as_bytes()).await.expect("it is sent");
-    // The server has seen both: this connection's request came after them.
+    // The server has received both: this connection's request came after them.
     for _ in 0..8 {
         assert!(kept(&server).await.is_some());
     }

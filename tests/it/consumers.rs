@@ -1,4 +1,4 @@
-//! Events that leave the server, and what follows the journal as an operator sees it.
+//! Events sent to another system, and the journal's consumers in the view of an operator.
 
 use crate::metrics::{sample, text};
 use crate::server::{Server, Setup, livedrop};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use std::process::Output;
 
-/// `livedrop consumers …` beside the stopped server.
+/// Runs `livedrop consumers …` beside the stopped server.
 fn consumers(server: &Server, task: &[&str]) -> Output {
     let mut command = livedrop();
     command.arg("consumers").args(task).arg("--data-dir").arg(&server.data);
@@ -18,7 +18,7 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The offset of events in the database.
+/// The offset of `events` in the database.
 async fn copied(server: &Server) -> f64 {
     let url = format!("sqlite://{}", server.data.join("livedrop.db").display());
     let mut database = SqliteConnection::connect(&url).await.expect("the database");
@@ -33,7 +33,7 @@ async fn check(server: &Server, name: &str) -> Value {
     each.into_iter().find(|consumer| consumer["name"] == name).unwrap_or_else(|| panic!("{name}: {said}"))
 }
 
-// The target answers while the test waits for a process.
+// Multi-threaded, because the target answers while the test waits for a process.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_sent_and_again_after_a_crash_and_what_is_refused_waits_for_its_operator() {
     let target = Target::open(204).await;
@@ -49,7 +49,7 @@ async fn what_happens_is_sent_and_again_after_a_crash_and_what_is_refused_waits_
     assert_eq!(short, ["drop.scheduled.v1", "drop.started.v1", "order.reserved.v1", "order.confirmed.v1"]);
     assert!(target.events().iter().all(|event| event["specversion"] == "1.0" && event["partitionkey"] == drop));
 
-    // A target that is silent holds up nobody, and a killed server sends what it had not taken.
+    // A silent target delays nothing else, and after a kill the server sends the events that it had not accepted.
     target.answers(SILENT);
     assert_eq!(server.order(&ann, "two", &ask).await.0, 201);
     let asked = target.asked();
@@ -60,7 +60,7 @@ async fn what_happens_is_sent_and_again_after_a_crash_and_what_is_refused_waits_
     server.restart();
     server.until("it is sent", async || target.count("com.livedrop.order.confirmed.v1") == 2).await;
 
-    // What is refused for good is set aside, and what is after it goes on.
+    // A permanently refused event is set aside, and later ones go on.
     target.answers(422);
     assert_eq!(server.order(&ann, "three", &ask).await.0, 201);
     server.until("it is set aside", async || check(&server, "events").await["dead_letters"] == 2).await;
@@ -88,7 +88,7 @@ async fn what_happens_is_sent_and_again_after_a_crash_and_what_is_refused_waits_
     assert!(retried.status.success() && said(&retried).contains("taken 2"), "{}", said(&retried));
     assert_eq!(target.count("com.livedrop.order.confirmed.v1"), 4);
 
-    // From the beginning, to a target that knows nothing.
+    // From the start, to a target without any events.
     assert!(!consumers(&server, &["reset", "refunds", "--to", "start"]).status.success());
     assert!(!consumers(&server, &["reset", "event", "--to", "start"]).status.success());
     let reset = consumers(&server, &["reset", "events", "--to", "start"]);
@@ -97,7 +97,7 @@ async fn what_happens_is_sent_and_again_after_a_crash_and_what_is_refused_waits_
     server.restart();
     server.until("nothing is behind", async || check(&server, "events").await["lag_records"] == 0).await;
     assert_eq!(target.events().len(), all, "the same events under the same ids");
-    // Without what it keeps beside the journal it goes on from the copy in the database.
+    // Without its file beside the journal it continues from the copy in the database.
     let durable = sample(&text(&server).await, "livedrop_journal_durable_sequence");
     server.until("the database has the offset", async || (copied(&server).await - durable).abs() < f64::EPSILON).await;
     target.answers(SILENT);

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// Orders until the server goes away, and remembers every answer.
+/// Orders until the server is gone, and remembers every answer.
 async fn order_until_gone(server: &Server, buyer: &Account, drop: &str) -> Vec<(String, Value, u16, Value)> {
     let mut told = Vec::new();
     for n in 0.. {
@@ -73,7 +73,7 @@ async fn sigterm_ends_cleanly_and_a_second_start_goes_on() {
     assert_eq!(server.order(&ann, "k", &body).await.1, order);
 }
 
-/// What it writes while it is read would look like damage.
+/// A running server's writes would look like damage.
 #[tokio::test]
 async fn a_server_that_runs_is_not_audited() {
     let mut server = Server::start().await;
@@ -87,7 +87,7 @@ async fn a_server_that_runs_is_not_audited() {
     assert_eq!(verify.output().expect("livedrop runs").status.code(), Some(0));
 }
 
-/// The sockets close only once what waits in them is read.
+/// The sockets close only after their received bytes were read.
 #[tokio::test]
 async fn what_was_sent_before_sigterm_is_answered() {
     let mut server = Server::start().await;
@@ -118,7 +118,7 @@ async fn sigterm_is_heard_from_the_first_moment() {
     }
 }
 
-/// Nobody retries against a journal that takes nothing any more.
+/// Requests must not retry against a failed journal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_sync_answers_whoever_waits_and_ends_the_process() {
     let mut server = Server::start().await;

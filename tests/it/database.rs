@@ -1,4 +1,4 @@
-//! The same on Postgres, and what happens when it goes away.
+//! Sales on Postgres, and outages of the database.
 
 use crate::postgres::PrivatePostgres;
 use crate::server::{Account, SOON, Server, livedrop, problem};
@@ -11,7 +11,7 @@ use std::time::Duration;
 async fn a_sale_on_postgres_ends_with_a_clean_audit() {
     let mut server = Server::with(Some(crate::postgres::fresh_database().await), &[]).await;
     let (_, drop) = server.live_drop(10, json!({"per_buyer_limit": 1})).await;
-    // Text that Postgres has no column for.
+    // A text that Postgres cannot store.
     let nobody = json!({"email": "ann\u{0}@example.com", "password": "correct horse"});
     problem(server.post("/auth/login", None, nobody).await, 401, "invalid_credentials");
     let buyers = futures_util::future::join_all((0..20).map(|_| server.account("buyer"))).await;
@@ -42,7 +42,7 @@ async fn orders_go_on_while_the_database_is_down() {
         assert_eq!(status, 201, "{order}");
     }
     assert_eq!(server.stock(&drop).await, (80, 0, 20));
-    // A list that may lack older ones is none. One order is asked for at its drop.
+    // A list that may lack orders is refused. A single order is read from its drop.
     problem(server.get("/users/me/orders?limit=50", Some(&ann)).await, 503, "database_unavailable");
     let register = json!({"email": "x@example.com", "password": "correct horse", "display_name": "x"});
     problem(server.post("/auth/register", None, register).await, 503, "database_unavailable");
@@ -56,7 +56,8 @@ async fn orders_go_on_while_the_database_is_down() {
     assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
 }
 
-/// Nobody can renew a token without the database, and an outage may last longer than a token: signed-in buyers go on buying.
+/// Without the database no token can be renewed, and an outage may last longer than a token: signed-in buyers go on
+/// buying.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_three_lifetimes_of_a_token_stops_no_buyer() {
     const LIFETIME: Duration = Duration::from_secs(3);
@@ -66,7 +67,7 @@ async fn an_outage_of_three_lifetimes_of_a_token_stops_no_buyer() {
     let mut server = Server::with(Some(url), &["--access-token-seconds", &seconds]).await;
     let (maker, drop) = server.live_drop(1_000, json!({"hold_seconds": 600})).await;
     let past = server.account("past").await;
-    // Its token ends, and the server finds the database there once more: it looks each second.
+    // Its token expires, and the server pings the database once more: it does so each second.
     server.until("ended", async || server.get("/users/me", Some(&past)).await.0 == 401).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let mut ann = server.account("ann").await;
@@ -74,7 +75,7 @@ async fn an_outage_of_three_lifetimes_of_a_token_stops_no_buyer() {
         postgres.stop();
         postgres
     });
-    // The last token that the database gave away: it was good when it went.
+    // The last token issued before the outage: it was valid when the outage began.
     loop {
         let (status, body) = server.post("/auth/refresh", None, json!({"refresh_token": ann.refresh})).await;
         let text = |name: &str| body[name].as_str().map(str::to_owned);
@@ -103,7 +104,7 @@ async fn an_outage_of_three_lifetimes_of_a_token_stops_no_buyer() {
     listener.until("pong").await;
     let (status, _) = server.call(Method::POST, "/notifications/ticket", Some(&ann), None).await;
     assert_eq!(status, 201);
-    // What is on sale is listed.
+    // Drops on sale are listed.
     let creators = format!("/creators/{}/drops?phase=live", maker.id);
     for path in ["/drops?phase=live", "/drops?status=live&limit=1", &creators] {
         let (status, page) = server.get(path, None).await;
@@ -121,7 +122,7 @@ async fn an_outage_of_three_lifetimes_of_a_token_stops_no_buyer() {
     assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
 }
 
-/// What a standby that was promoted too early, or a server that does not sync, does to us.
+/// As after a standby that was promoted too early, or a database that does not sync.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_forgets_is_filled_again_from_the_journal() {
     const TABLES: [&str; 5] = ["watermarks", "drops", "drop_variants", "orders", "refusals"];
@@ -188,7 +189,7 @@ async fn a_database_belongs_to_one_server() {
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!((refused.status.code(), told.lines().count()), (Some(1), 1), "{told}");
     assert!(told.contains("a server lives on this database"), "{told}");
-    // One that nobody hears of any more, and that comes back; not in the middle of a transaction, which others would wait for.
+    // A server that hangs and comes back; not in the middle of a transaction, which others would wait for.
     first.until("projected", async || projector_lag(&first).await == 0).await;
     first.signal("STOP");
     sql.execute("UPDATE heartbeats SET at = at - 60000").await.expect("a minute passes");
@@ -210,7 +211,7 @@ async fn sold(sql: &mut PgConnection) -> u64 {
     sqlx::query_scalar::<_, i64>(query).fetch_one(sql).await.expect("a sum").unsigned_abs()
 }
 
-/// A drop that was over before the crash is not in memory after it. Until SQL has its end, nobody is told anything else.
+/// A drop that ended before the crash is not in memory after it. Until SQL has its end, it is not answered at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_tells_nothing_of_what_sql_has_not_caught_up_with() {
     let url = crate::postgres::fresh_database().await;
@@ -227,7 +228,7 @@ async fn a_restart_tells_nothing_of_what_sql_has_not_caught_up_with() {
     let path = format!("/drops/{drop}");
     server.call(Method::POST, &format!("{path}/end"), Some(&maker), None).await;
     server.kill();
-    // Postgres would notice only after the statement that waits that its client is gone.
+    // Postgres would notice only after the waiting statement that its client is gone.
     let killed = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                   WHERE application_name = 'livedrop' AND datname = current_database()";
     lock.execute(killed).await.expect("the dead server's sessions end");
@@ -242,14 +243,15 @@ async fn a_restart_tells_nothing_of_what_sql_has_not_caught_up_with() {
     assert_eq!(server.order(&ann, "1", &body).await, first);
 }
 
-/// A server that was killed while Postgres carried out its commit. Postgres goes on: the commit ends when the test says so.
+/// A server that was killed while Postgres executed its commit. Postgres continues: the test decides when the commit
+/// ends.
 struct LateCommit {
     url: String,
     server: Server,
     drop: String,
     ann: Account,
     answers: Vec<(StatusCode, Value)>,
-    /// Holds the commit up.
+    /// Holds the lock that the commit waits for.
     holding: PgConnection,
 }
 
@@ -280,7 +282,7 @@ impl LateCommit {
         json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"})
     }
 
-    /// Lets the commit end once somebody waits for such a lock.
+    /// Releases the commit once a session waits for such a lock.
     fn ends_once_waits(mut holding: PgConnection, url: String, lock: &'static str) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move {
             waits_for(&url, lock).await;
@@ -293,7 +295,7 @@ async fn projector_lag(server: &Server) -> u64 {
     server.readiness().await.1["checks"]["projector"]["lag_records"].as_u64().expect("a number")
 }
 
-/// Waits until a session waits for a lock of which that is true.
+/// Waits until a session waits for a lock with this property.
 async fn waits_for(url: &str, lock: &str) {
     let mut sql = PgConnection::connect(url).await.expect("postgres answers");
     let waiting = "pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND NOT granted";
@@ -305,11 +307,11 @@ async fn waits_for(url: &str, lock: &str) {
     }
 }
 
-/// What it read before would be replayed on top of what the commit brought.
+/// Rows read earlier would be folded with records that the commit already contains.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_waits_for_the_commit_that_a_killed_server_left_behind() {
     let LateCommit { url, mut server, drop, ann, answers, holding } = LateCommit::new().await;
-    // The watermark's row is the killed server's until its transaction ends.
+    // The killed server has the watermark's row locked until its transaction ends.
     let ends = LateCommit::ends_once_waits(holding, url, "locktype = 'transactionid'");
     server.restart();
     ends.await.expect("the commit ends");
@@ -323,11 +325,11 @@ async fn a_start_waits_for_the_commit_that_a_killed_server_left_behind() {
     assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
 }
 
-/// Rows of one moment only can be compared with the journal at one watermark.
+/// Only consistent rows can be compared with the journal at one watermark.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_begins_again_where_a_commit_ends_in_its_middle() {
     let LateCommit { url, server, holding, .. } = LateCommit::new().await;
-    // Whoever reads orders from now on waits behind this, and this waits for the commit.
+    // Reads of orders wait behind this lock from now on, and this lock waits for the commit.
     let between = tokio::spawn({
         let url = url.clone();
         async move {

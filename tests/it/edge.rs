@@ -1,4 +1,4 @@
-//! What every request meets before it is anybody's: proxies, limits, headers.
+//! Checks before a request reaches its handler: proxies, limits, headers.
 
 use crate::listener::Listener;
 use crate::server::{Account, Server, answer, problem};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Changes a name and returns the origin that the audit trail has of it.
+/// Changes a name and returns the address in its audit line.
 async fn origin_noted(server: &Server, who: &Account, root: &Account, headers: &[(&str, &str)]) -> Value {
     let mut request = server.http.request(Method::PATCH, server.url("/users/me")).bearer_auth(&who.token);
     for (name, value) in headers {
@@ -40,7 +40,7 @@ fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers().get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// A login of nobody's, from behind a proxy that is trusted.
+/// A login with an unknown account, from behind a trusted proxy.
 async fn login_from(server: &Server, address: &str, path: &str) -> Response {
     let request = server.http.post(server.url(path)).header("x-forwarded-for", address);
     let body = json!({"email": "nobody@example.com", "password": "wrong horse"});
@@ -63,12 +63,12 @@ async fn passwords_are_tried_at_a_rate_by_address() {
     assert!((1_190..=1_200).contains(&wait_s), "{wait_s}");
     assert_eq!(header(&refused, "ratelimit"), Some("\"login\";r=0;t=3600"));
     problem(answer(refused).await, 429, "rate_limited");
-    // The same path in other letters, and a token of one's own, do not help.
+    // The same path in another encoding, and a valid token, do not help.
     assert_eq!(login_from(&server, "203.0.113.9", "/auth/%6Cogin").await.status(), 429);
     let body = json!({"email": ann.email, "password": "wrong horse"});
     let signed = server.http.post(server.url("/auth/login")).header("x-forwarded-for", "203.0.113.9");
     assert_eq!(signed.bearer_auth(&ann.token).json(&body).send().await.expect("an answer").status(), 429);
-    // Whoever has a token may not try passwords from everywhere either.
+    // A client with a token may not try passwords from many addresses either.
     let mut answers = Vec::new();
     for address in 1..=4 {
         let request = server.http.post(server.url("/users/me/password")).bearer_auth(&ann.token);
@@ -77,7 +77,7 @@ async fn passwords_are_tried_at_a_rate_by_address() {
         answers.push(request.send().await.expect("an answer").status().as_u16());
     }
     assert_eq!(answers, [403, 403, 403, 429]);
-    // Nobody is locked out of their account: from elsewhere they get in.
+    // The account's owner is not locked out: a login from another address works.
     let body = json!({"email": ann.email, "password": "correct horse"});
     let request = server.http.post(server.url("/auth/login")).header("x-forwarded-for", "203.0.113.10");
     assert_eq!(request.json(&body).send().await.expect("an answer").status(), 200);
@@ -100,7 +100,7 @@ async fn orders_are_limited_by_user_and_not_by_address() {
         assert_eq!(server.get("/users/me", Some(who)).await.0, 200, "reads have a limit of their own");
     }
     assert_eq!(server.stock(&drop).await, (96, 4, 0), "what was refused took nothing");
-    // An address may be limited besides, whoever they all are.
+    // An address may be limited as well, whatever the users.
     let mut answers = Vec::new();
     for _ in 0..40 {
         answers.push(server.get("/users/me", Some(&ann)).await.0.as_u16());
@@ -151,7 +151,7 @@ async fn every_answer_is_safe_to_hand_to_a_browser() {
     }
 }
 
-/// What a browser asks before a page of that origin may place an order.
+/// The preflight of a browser before a page of that origin places an order.
 async fn preflight(server: &Server, origin: &str, headers: &str) -> Response {
     let request = server.http.request(Method::OPTIONS, server.url("/orders")).header("origin", origin);
     let request = request.header("access-control-request-method", "POST");
@@ -174,7 +174,7 @@ async fn pages_of_configured_origins_may_call() {
         assert_eq!(header(&refused, "x-content-type-options"), Some("nosniff"));
         problem(answer(refused).await, 403, "forbidden");
     }
-    // Also a refusal can be read.
+    // Refusals are readable for the page too.
     for status in [200, 429] {
         let list = server.http.get(server.url("/drops")).header("origin", shop).send().await.expect("an answer");
         assert_eq!(list.status(), status);
@@ -191,12 +191,12 @@ async fn pages_of_configured_origins_may_call() {
     problem(answer(asked).await, 405, "method_not_allowed");
 }
 
-/// Sends bytes and nothing more; returns what the server says until it closes.
+/// Sends bytes and nothing more; returns the server's answer until it closes.
 async fn said_to(server: &Server, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(server.base.trim_start_matches("http://")).await.expect("a connection");
     socket.write_all(bytes).await.expect("it is sent");
     let mut answer = Vec::new();
-    // Where it closes without having read everything, the connection may end as reset.
+    // If the server closes without reading everything, the connection may end with a reset.
     let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer)).await;
     let _ = read.expect("the server closes");
     String::from_utf8(answer).expect("text")
@@ -210,16 +210,16 @@ async fn what_is_too_large_is_refused_by_its_head() {
     let long = server.http.get(server.url(&format!("/drops?cursor={}", "x".repeat(2_048))));
     problem(answer(long.send().await.expect("an answer")).await, 431, "headers_too_large");
     problem(server.post("/auth/login", None, json!({"email": "x".repeat(1_024)})).await, 413, "body_too_large");
-    // Also where nobody reads a body, and before it has come.
+    // Even if no handler reads the body, and before it has arrived.
     let head = "POST /api/v1/orders/x/cancel HTTP/1.1\r\nhost: x\r\ncontent-length: 1025\r\n\r\n";
     let refused = said_to(&server, head.as_bytes()).await;
     assert!(refused.starts_with("HTTP/1.1 413 ") && refused.contains("body_too_large"), "{refused}");
-    // A body that does not say how long it is, is measured.
+    // A body without an announced length is measured.
     let chunk = format!("1000\r\n{}\r\n0\r\n\r\n", "x".repeat(0x1000));
     let head = "POST /api/v1/auth/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
     let refused = said_to(&server, format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}").as_bytes()).await;
     assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
-    // What is no request any more.
+    // No longer a valid request.
     let endless = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(140_000));
     assert!(said_to(&server, endless.as_bytes()).await.starts_with("HTTP/1.1 431 "));
 }
@@ -235,7 +235,8 @@ async fn nobody_holds_a_connection_by_dawdling() {
     let body = said_to(&server, unfinished).await;
     assert!(body.starts_with("HTTP/1.1 408 ") && body.contains("request_timeout"), "{body}");
     assert!(body.contains("connection: close"), "{body}");
-    // A second request has no more time than the first, and no answer: there may be a client that reads one as that to its next.
+    // A second request has no more time than the first, and gets no answer: a client might take it for the answer to
+    // its next request.
     let second = said_to(&server, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /healthz HTTP/1.1\r\nhost:").await;
     assert_eq!(second.matches("HTTP/1.1 ").count(), 1, "{second}");
     assert!(second.starts_with("HTTP/1.1 200 "), "{second}");
@@ -251,7 +252,7 @@ async fn who_waits_for_an_answer_does_not_dawdle() {
     listener.until("subscribed").await;
     let stream = server.http.get(server.url(&format!("/notifications/stream?topics=drop:{drop}")));
     let mut stream = stream.send().await.expect("an answer");
-    // Twice what an idle connection has, and the round beside.
+    // Twice the idle timeout, and a round more.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let body = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
     assert_eq!(server.order(&ann, "k", &body).await.0, 201);

@@ -1,4 +1,4 @@
-//! problem+json everywhere.
+//! Every error is a problem+json document.
 
 use crate::server::{Server, answer, problem};
 use reqwest::Method;

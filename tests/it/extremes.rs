@@ -1,5 +1,5 @@
-//! Every parameter and every field that the API's description has, asked with the ends of what its type can say and with what lies beyond. The
-//! server answers each as the description says, and never with a 5xx.
+//! Every parameter and every field in the API's description, with the extreme values of its type and values beyond.
+//! Each answer is as the description says, and never a 5xx.
 
 use crate::metrics;
 use crate::server::{Account, Server, answer, check_documented};
@@ -9,7 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Numbers as JSON writes them: around nothing, at the ends of integers and doubles, and past them.
+/// JSON numbers: around zero, at the limits of integers and doubles, and beyond them.
 const NUMBERS: &[&str] = &[
     "0",
     "-0",
@@ -41,7 +41,7 @@ const NUMBERS: &[&str] = &[
 /// Values of other types, as JSON.
 const OTHERS: &[&str] = &["null", "true", "[]", "[null]", "{}", r#"{"a":{"b":[1]}}"#, r#"[{"id":null}]"#];
 
-/// Texts as they are inside of JSON quotes, escapes included.
+/// The inside of JSON strings, escapes included.
 const ESCAPED: &[&str] =
     &[r"\u0000", r"a\u0000b", r"\ud800", r"\udc00\ud800", r"\uffff", r"\ud83d\ude00", r"\n\r\t", r"\u202e"];
 
@@ -81,7 +81,7 @@ fn texts(epoch: &str) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    // Places in this very journal.
+    // Positions in this journal.
     for place in ["0", "9223372036854775806", "9223372036854775807", "9223372036854775808", "18446744073709551615"] {
         all.extend([format!("{epoch}-{place}"), format!("{epoch}-{place}-{place}")]);
     }
@@ -116,10 +116,10 @@ fn cursors() -> Vec<String> {
     each.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).collect()
 }
 
-/// One way to ask an operation.
+/// One call of an operation.
 struct Call<'a> {
     method: Method,
-    /// With `{id}` and the like filled in.
+    /// The path, with `{id}` and the like replaced.
     path: String,
     operation: &'a Value,
 }
@@ -129,10 +129,10 @@ struct World {
     document: Value,
     admin: Account,
     maker: Account,
-    /// What the examples' ids stand for.
+    /// Replacements of the ids in examples.
     names: Vec<(String, String)>,
     ids: Vec<(&'static str, String)>,
-    /// Places in its journal begin with it.
+    /// The prefix of positions in the server's journal.
     epoch: String,
 }
 
@@ -182,7 +182,7 @@ impl World {
         while let Some(to) = schema["$ref"].as_str() {
             schema = self.document.pointer(&to[1..]).expect("a component");
         }
-        // One of several, of which the first is the one that is not null.
+        // One of several, of which the first is not null.
         schema["anyOf"].as_array().map_or(schema, |any| self.resolve(&any[0]))
     }
 
@@ -204,7 +204,7 @@ impl World {
         }
     }
 
-    /// The example of an operation's body, about what is really there.
+    /// The example of an operation's body, with existing ids.
     fn body(&self, operation: &Value) -> Option<Value> {
         let schema = self.resolve(operation.pointer("/requestBody/content/application~1json/schema")?);
         let mut text = schema["examples"][0].to_string();
@@ -212,7 +212,7 @@ impl World {
             text = text.replace(example, real);
         }
         let mut body: Value = serde_json::from_str(&text).expect("an example");
-        // The drop and the product have one variant, which needs no naming.
+        // The drop and the product have one variant, which may be omitted.
         body.as_object_mut().expect("an object").remove("variant_id");
         if body.get("product_id").is_some() {
             body["variants"] = json!([{"name": "M", "stock": 5, "price": {"amount": 999, "currency": "USD"}}]);
@@ -231,7 +231,7 @@ impl World {
         parameters.into_iter().any(|one| one["name"] == "Idempotency-Key" && one["required"] == true)
     }
 
-    /// Sends it, and finds nothing wrong with the answer.
+    /// Sends a call, and checks the answer against the description.
     async fn ask(&self, call: &Call<'_>, mut request: RequestBuilder, what: &str) {
         static KEYS: AtomicU64 = AtomicU64::new(0);
         if Self::needs_key(call.operation) && !what.contains("Idempotency-Key") {
@@ -253,7 +253,7 @@ impl World {
                 let escaped: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
                 let what = format!("{name}={value}");
                 match parameter["in"].as_str() {
-                    // Longer ones are refused by their head, for any parameter.
+                    // Longer ones are refused by the size of the head, for any parameter.
                     Some("query") if value.len() < 6_000 => {
                         self.ask(call, self.request(call, &format!("?{name}={escaped}")), &what).await;
                     }
@@ -274,7 +274,7 @@ impl World {
 
     async fn path(&self, method: &Method, template: &str, operation: &Value, values: &[String]) {
         let (Some(start), Some(end)) = (template.find('{'), template.find('}')) else { return };
-        // Ids that are well-formed and name nothing, and those that are not.
+        // Valid ids of nothing, and invalid ids.
         for value in values.iter().filter(|value| value.len() < 300 && !value.is_empty()) {
             let escaped: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
             let path = format!("{}{escaped}{}", &template[..start], self.filled_in(&template[end + 1..]));
@@ -312,7 +312,7 @@ impl World {
     }
 }
 
-/// Puts a value at a pointer, with what has to be around it.
+/// Puts a value at a pointer, and creates the objects around it.
 fn set(body: &mut Value, pointer: &str, value: Value) {
     let Some((name, rest)) =
         pointer[1..].split_once('/').map(|(name, rest)| (name, Some(rest))).or(Some((&pointer[1..], None)))
@@ -367,7 +367,7 @@ async fn the_ends_of_what_an_address_says_of_a_stream_are_answered() {
             let escaped: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
             let topics = if name == "topics" { String::new() } else { format!("&topics=drop:{}", world.ids[2].1) };
             let url = world.server.url(&format!("/notifications/stream?{name}={escaped}{topics}"));
-            // What is let in does not end; its head is enough.
+            // An accepted stream does not end; its head is enough.
             let status = world.server.http.get(url).send().await.expect("an answer").status().as_u16();
             assert!(status < 500 || status == 503, "{name}={value}: {status}");
         }

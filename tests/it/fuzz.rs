@@ -1,5 +1,5 @@
-//! Nonsense from the network: every JSON body, cursors, keys and WebSocket messages. The server answers each with a problem that the
-//! API knows, never with a 5xx, and is as well afterwards as it was before.
+//! Random input from the network: every JSON body, cursors, keys and WebSocket messages. The server answers each with a
+//! documented problem, never with a 5xx, and works afterwards.
 
 use crate::mutate::{mutated, seeds};
 use crate::server::{Account, Server, answer};
@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
-/// A server with one of everything.
+/// A server with one object of each kind.
 async fn world() -> (Server, Account, String, String) {
     let server = Server::start().await;
     let (maker, drop) = server.live_drop(1_000_000, json!({})).await;
@@ -111,7 +111,7 @@ async fn websocket_messages() {
             Ok(text) => sender.send(Message::text(text)).await,
             Err(bytes) => sender.send(Message::binary(bytes.into_bytes())).await,
         };
-        // It answers something (hello, at first), or closes with a reason; it never just goes away.
+        // It answers (hello, at first), or closes with a reason; it never just disconnects.
         let heard = tokio::time::timeout(crate::server::SOON, receiver.next()).await.expect("something soon");
         match heard {
             Some(Ok(Message::Close(frame))) => assert!(frame.is_some(), "seed {seed}"),

@@ -1,5 +1,5 @@
-//! HTTP/2 frame by frame, as no well-behaved client would send it: streams that nobody reads, requests that are cancelled at once, header blocks
-//! without an end.
+//! HTTP/2 frame by frame, as no regular client would send it: streams that are not read, requests that are cancelled at
+//! once, header blocks without an end.
 
 use crate::metrics;
 use crate::server::{SOON, Server};
@@ -27,7 +27,7 @@ const END_HEADERS: u8 = 4;
 const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
-/// 1.5 MB, the largest answer that anybody may ask for.
+/// 1.5 MB, the largest public answer.
 const BUNDLE: &str = "/docs/swagger-ui-bundle.js";
 
 struct Frame {
@@ -43,7 +43,7 @@ impl Frame {
     }
 }
 
-/// A connection, past its preface.
+/// A connection after its preface.
 struct Connection(TlsStream<TcpStream>);
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -87,7 +87,7 @@ impl Connection {
         assert!(self.try_send(bytes).await, "the connection is open");
     }
 
-    /// The next frame; `None` at the connection's end. Pings and settings are acknowledged, as a client does that wants to look alive.
+    /// The next frame; `None` at the connection's end. Acknowledges pings and settings, to look alive.
     async fn next(&mut self) -> Option<Frame> {
         tokio::time::timeout(SOON, self.read()).await.expect("a frame or an end, soon")
     }
@@ -147,7 +147,7 @@ async fn streams_that_nobody_reads_are_few_share_their_memory_and_end_their_conn
         }
         grown_kib = grown_kib.max(server.resident_kib().saturating_sub(resident_kib));
     }
-    // It has ended, whatever was acknowledged.
+    // It has ended, in spite of the acknowledgements.
     assert_eq!(announced, Some(100));
     assert_eq!(answered, 100, "as many as were announced");
     assert!(refused > 0);
@@ -177,7 +177,7 @@ async fn a_stream_that_is_not_taken_is_reset_and_others_go_on() {
             }
             DATA => {
                 assert_ne!(read.stream, 1);
-                // The connection's window, so that it never ends.
+                // Extends the connection's window, so that it never fills up.
                 let taken = u32::try_from(read.payload.len()).expect("a frame");
                 if taken > 0 {
                     connection.send(&frame(WINDOW_UPDATE, 0, 0, &taken.to_be_bytes())).await;
@@ -200,7 +200,7 @@ async fn whoever_cancels_what_they_ask_is_sent_away() {
     let mut connection = Connection::open(&server, &identity, 0).await;
     let mut stream = 1;
     let mut goodbye = None;
-    // Each is under way (its head is answered) before it is cancelled: nothing that only a full queue would notice.
+    // Each request is running (its head is answered) before it is cancelled: a full queue alone would not show it.
     while goodbye.is_none() {
         assert!(stream < 2_000, "nobody has stopped it");
         let _ = connection.try_send(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &get(BUNDLE))).await;

@@ -1,10 +1,10 @@
-//! Who is who: addresses, passwords and names that look alike.
+//! Addresses, passwords and names that look alike.
 
 use crate::server::{Server, problem};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// The pointers of what was wrong.
+/// The pointers of a problem's errors.
 fn pointers(problem: &Value) -> Vec<&str> {
     let errors = problem["errors"].as_array().expect("errors");
     errors.iter().filter_map(|error| error["pointer"].as_str()).collect()

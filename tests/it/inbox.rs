@@ -1,4 +1,4 @@
-//! Inboxes: what nobody acknowledged waits, on all of a user's devices.
+//! Inboxes: unacknowledged entries are listed on all of a user's devices.
 
 use crate::listener::Listener;
 use crate::server::{Account, Server, problem};
@@ -53,7 +53,7 @@ async fn what_one_device_acknowledges_waits_on_none() {
     assert_eq!(phone.until("acknowledged").await["ids"], json!([told["id"]]));
     assert_eq!(desk.until("inbox_changed").await, json!({"type": "inbox_changed", "acknowledged": [told["id"]]}));
     assert_eq!(inbox(&server, &ann).await, (vec![], 0));
-    // Again, and what was never in it.
+    // Repeated, and with an id that was never in it.
     let reserved = format!("{}-1", told["id"].as_str().expect("an id").split('-').next().expect("an epoch"));
     phone.send(json!({"op": "ack", "ids": [told["id"], reserved]})).await;
     phone.until("acknowledged").await;
@@ -85,7 +85,7 @@ async fn acknowledgements_are_checked() {
     problem(server.get(&format!("{INBOX}?cursor=x"), Some(&ann)).await, 400, "invalid_cursor");
 }
 
-/// The same, whether followers have lines of their own or their creator has too many.
+/// The same result, whether followers have entries of their own or their creator has too many.
 #[tokio::test]
 async fn followers_find_the_drop_whether_its_creator_is_a_celebrity_or_not() {
     for fan_out_followers in ["1000", "0"] {
@@ -110,7 +110,7 @@ async fn followers_find_the_drop_whether_its_creator_is_a_celebrity_or_not() {
         let (read, _) = inbox(&server, &fan).await;
         assert!(read[0]["read_at"].is_null() && read[1]["read_at"].is_string(), "{read:?}");
 
-        // A page each, and nothing more; the unread alone.
+        // A page each, and no more; then only the unread ones.
         let (_, first) = server.get(&format!("{INBOX}?limit=1"), Some(&fan)).await;
         let cursor = first["next_cursor"].as_str().expect("a second page");
         let (_, second) = server.get(&format!("{INBOX}?limit=1&cursor={cursor}"), Some(&fan)).await;
@@ -121,7 +121,7 @@ async fn followers_find_the_drop_whether_its_creator_is_a_celebrity_or_not() {
         assert_eq!(mark(&server, &fan, "read", json!({"ids": [read[0]["id"], read[1]["id"]]})).await, 0);
         listener.until("inbox_changed").await;
 
-        // Marks and names outlive the process.
+        // Marks and ids survive the process.
         server.kill();
         server.restart();
         assert_eq!(mark(&server, &fan, "acknowledge", json!({"ids": [read[1]["id"]]})).await, 0);

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` on changes other than orders: a request that is tried again changes nothing again.
+//! `Idempotency-Key` on changes other than orders: a retried request makes no second change.
 
 use crate::server::{Account, Server, answer, problem};
 use futures_util::future::join_all;
@@ -14,7 +14,7 @@ fn is_replayed(response: &Response) -> bool {
     response.headers().get("idempotency-replayed").is_some_and(|value| value == "true")
 }
 
-/// What an answer is to whoever compares it with another.
+/// The parts of an answer that are compared.
 async fn whole(response: Response) -> (u16, Option<String>, Option<String>, Value) {
     let header = |name: &str| response.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
     let (location, etag) = (header("location"), header("etag"));
@@ -72,7 +72,7 @@ async fn a_key_stands_for_one_request_of_one_user() {
     assert_eq!(keyed(&server, &maker, &restock, "k", &json!({"quantity": 1})).await.status(), 200);
     let other = answer(keyed(&server, &maker, &restock, "k", &json!({"quantity": 2})).await).await;
     problem(other, 422, "idempotency_key_reused");
-    // White space and the order of fields are no other request; another key, route or user is.
+    // White space and the order of fields do not matter; another key, route or user is another request.
     let spaced = server.http.post(server.url(&restock)).bearer_auth(&maker.token).header("Idempotency-Key", "k");
     let spaced = spaced.header("Content-Type", "application/json").body("{ \"variant_id\": null, \"quantity\": 1.0 }");
     assert!(is_replayed(&spaced.send().await.expect("an answer")));
@@ -147,7 +147,7 @@ async fn money_goes_back_once_and_buyers_may_try_again() {
     assert_eq!(server.stock(&drop).await, (10, 0, 0));
 }
 
-/// The process ends between the change and its answer: whoever tries again finds the change, and makes no other.
+/// The process ends between the change and its answer: a retry finds the change, and makes no other.
 #[tokio::test]
 async fn a_change_whose_answer_was_lost_is_found_again() {
     let mut server = Server::start().await;
@@ -188,7 +188,7 @@ async fn a_change_whose_answer_was_lost_is_found_again() {
     }
 }
 
-/// The process ends after the key is known and before anything is done: whoever tries again makes the change.
+/// The process ends after the key is stored and before anything is done: a retry makes the change.
 #[tokio::test]
 async fn a_change_that_was_not_made_is_made_when_it_is_tried_again() {
     let mut server = Server::start().await;

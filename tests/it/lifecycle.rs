@@ -20,11 +20,11 @@ async fn scheduled_started_ended_by_hand() {
         assert_eq!((status.as_u16(), &body["status"]), (200, &json!("live")), "{body}");
     }
     assert_eq!(server.order(&buyer, "now", &order).await.0, 201);
-    // Time alone cured it: the key that was pressed too early is as good as a new one.
+    // The key of an early order is still free.
     let (status, first) = server.order(&buyer, "early", &order).await;
     assert_eq!((status.as_u16(), &first["status"]), (201, &json!("reserved")), "{first}");
     assert_eq!(server.order(&buyer, "early", &order).await, (status, first));
-    // Three of five are free.
+    // Three of five units are free.
     let more = json!({"drop_id": drop, "quantity": 4});
     let (status, short) = server.order(&buyer, "more", &more).await;
     assert_eq!((status.as_u16(), &short["code"], &short["available"]), (409, &json!("not_enough_stock"), &json!(3)));
@@ -152,7 +152,7 @@ async fn a_feed_has_the_drops_of_followed_creators_only() {
     problem(server.get("/users/me/feed", None).await, 401, "unauthenticated");
 }
 
-/// Whoever reaches the server from elsewhere must not take play money for money unless its operator said so.
+/// Clients from other machines must not take the sandbox for real payments unless the operator allowed it.
 #[tokio::test]
 async fn beyond_loopback_a_server_starts_only_where_play_money_is_asked_for() {
     let folder = tempfile::TempDir::new().expect("a folder");

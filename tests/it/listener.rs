@@ -1,4 +1,4 @@
-//! Somebody who listens on a WebSocket.
+//! A client on a WebSocket.
 
 use crate::server::{Account, SOON, Server};
 use futures_util::{SinkExt, StreamExt};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-/// One connection.
+/// One WebSocket connection.
 pub struct Listener(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Listener {
@@ -15,7 +15,7 @@ impl Listener {
         Self::with(server, "").await
     }
 
-    /// With a query.
+    /// Connects with a query.
     pub async fn with(server: &Server, query: &str) -> Self {
         let url = format!("{}/api/v1/notifications{query}", server.base.replace("http", "ws"));
         let mut listener = Self(connect_async(url).await.expect("a websocket").0);
@@ -26,7 +26,7 @@ impl Listener {
         listener
     }
 
-    /// Everything up to the next message of that type, which is the last.
+    /// All messages up to the next one of that type, inclusive.
     pub async fn all_until(&mut self, kind: &str) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
@@ -73,7 +73,7 @@ impl Listener {
         self.close().await.0
     }
 
-    /// The code and the reason of its end.
+    /// Waits for the close; returns its code and reason.
     pub async fn close(&mut self) -> (u16, String) {
         loop {
             if let Message::Close(frame) = self.next().await {

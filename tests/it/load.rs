@@ -10,7 +10,7 @@ fn start(server: &Server, options: &[&str]) -> Child {
     command.args(options).stdout(Stdio::piped()).spawn().expect("livedrop starts")
 }
 
-/// Exit code and report.
+/// Waits for the end; returns exit code and report.
 async fn ended(child: Child) -> (Option<i32>, Value) {
     let output = tokio::task::spawn_blocking(|| child.wait_with_output().expect("its end")).await.expect("a thread");
     (output.status.code(), serde_json::from_slice(&output.stdout).expect("a report"))
@@ -93,13 +93,13 @@ async fn units_that_nobody_was_promised_are_found() {
     assert!(findings[0].as_str().is_some_and(|text| text.contains("were promised")), "{report}");
 }
 
-/// All units of the newest drop.
+/// The total of the newest drop.
 async fn total(server: &Server) -> u64 {
     let (_, drops) = server.get("/drops", None).await;
     drops["items"][0]["stock"]["total"].as_u64().unwrap_or_default()
 }
 
-/// Units taken of the newest drop.
+/// The held and sold units of the newest drop.
 async fn orders(server: &Server) -> u64 {
     let (_, drops) = server.get("/drops", None).await;
     drops["items"][0]["stock"]["held"].as_u64().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! `/metrics`: what it counts, and that promtool takes it.
+//! `/metrics`: its counts, and that promtool accepts it.
 
 use crate::packages;
 use crate::server::Server;
@@ -15,7 +15,7 @@ pub async fn text(server: &Server) -> String {
     response.text().await.expect("a body")
 }
 
-/// The value of a sample, by its name and labels to the letter. Panics where it is not there.
+/// The value of a sample, by its exact name and labels. Panics if it is missing.
 pub fn sample(text: &str, name: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(' ')));
     line.unwrap_or_else(|| panic!("no {name} in\n{text}")).trim().parse().expect("a number")
@@ -87,7 +87,7 @@ async fn promtool_has_nothing_to_say() {
     assert!(output.status.success() && said.is_empty(), "{said}\n{text}");
 }
 
-/// From PATH, or unpacked from the distribution's package, which installs nothing.
+/// From PATH, or unpacked from the distribution's package without installing it.
 fn promtool() -> PathBuf {
     if let Some(found) = packages::find("promtool") {
         return found;

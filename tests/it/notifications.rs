@@ -1,4 +1,4 @@
-//! WebSocket: who hears what.
+//! WebSocket: which client receives which events.
 
 use crate::listener::Listener;
 use crate::server::Server;

@@ -1,4 +1,4 @@
-//! Orders: reserve, pay, cancel, and what a key remembers.
+//! Orders: reserve, pay, cancel, and the answers of keys.
 
 use crate::server::{Account, Server, answer, problem};
 use reqwest::Method;
@@ -223,7 +223,7 @@ async fn a_seller_refunds_lists_and_exports() {
         problem(server.get(&path, None).await, 401, "unauthenticated");
     }
 
-    // The drop is over and out of memory: a refund brings it back for as long as it takes.
+    // The drop has ended and left memory: a refund loads it for a while.
     server.call(Method::POST, &format!("/orders/{}/cancel", id(&held)), Some(&ann), None).await;
     server.call(Method::POST, &format!("/drops/{drop}/end"), Some(&maker), None).await;
     server

@@ -1,4 +1,4 @@
-//! A data directory and its database belong together, and nobody takes one from the other by mistake.
+//! A data directory and its database belong together, and neither is taken over by mistake.
 
 use crate::server::{Account, Server, livedrop};
 use serde_json::json;
@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::Output;
 use tempfile::TempDir;
 
-/// `livedrop` with these arguments on that data directory.
+/// Runs `livedrop` with these arguments on that data directory.
 fn run(arguments: &[&str], data: &Path) -> Output {
     livedrop().args(arguments).arg("--data-dir").arg(data).output().expect("livedrop runs")
 }
 
-/// One readable line on standard error, and this exit code.
+/// Asserts one readable line on standard error, and this exit code.
 fn refusal(output: &Output, code: i32) -> String {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), told.lines().count()), (Some(code), 1), "{told}");
@@ -23,7 +23,7 @@ fn serve(data: &Path) -> Output {
     run(&["serve", "--bind", "127.0.0.1:0"], data)
 }
 
-/// A server with a drop of which one unit is held: there is something to lose.
+/// A server with a drop and one held unit, so that something could be lost.
 async fn shop() -> (Server, String, Account) {
     let server = Server::start().await;
     let (_, drop) = server.live_drop(10, json!({"hold_seconds": 3_600})).await;
@@ -43,14 +43,14 @@ async fn a_database_is_not_taken_from_a_server_that_lives() {
     }
     assert_eq!(server.order(&ann, "2", &json!({"drop_id": drop, "quantity": 1})).await.0, 201);
     assert_eq!(server.terminate(), Some(0));
-    // It said that it stops, so nobody has to wait.
+    // It deleted its heartbeat when it stopped, so no wait is needed.
     let told = refusal(&run(&["adopt"], &server.data), 1);
     assert!(told.contains("does not start on this database any more") && told.contains("--yes does it"), "{told}");
     server.restart();
     assert_eq!(server.stock(&drop).await, (8, 2, 0));
 }
 
-/// Nothing is unsettled, so nothing would be lost but the server itself.
+/// Nothing is unsettled: only the server itself would be lost.
 #[tokio::test]
 async fn a_start_does_not_take_a_database_from_a_server_that_lives() {
     let mut server = Server::start().await;
@@ -82,7 +82,7 @@ async fn what_was_taken_over_is_told_and_given_back() {
     assert_eq!(server.order(&ann, "2", &json!({"drop_id": drop, "quantity": 1})).await.0, 201);
     assert_eq!(server.terminate(), Some(0));
 
-    // Another data directory has it: there is no way back.
+    // Another data directory has used it: it cannot be given back.
     assert_eq!(run(&["adopt", "--yes"], &server.data).status.code(), Some(0));
     let database = format!("sqlite://{}", server.data.join("livedrop.db").display());
     let mut other = Server::with(Some(database), &[]).await;
@@ -111,7 +111,7 @@ async fn no_command_makes_a_database_out_of_a_mistake() {
         assert!(told.contains("no database at") && told.contains("nope.db"), "{arguments:?}: {told}");
         assert!(!missing.exists() && !data.exists(), "{arguments:?}");
     }
-    // Nor out of a file that is no database of ours.
+    // Nor from a file that is not such a database.
     fs::write(&missing, "").expect("a file");
     let mut command = livedrop();
     command.args(["adopt", "--yes", "--database-url", &url, "--data-dir"]).arg(&data);

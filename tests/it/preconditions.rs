@@ -1,4 +1,4 @@
-//! `If-Match`: a change that is meant for what somebody saw is not made over what somebody else made of it since.
+//! `If-Match`: a change based on an older version does not overwrite a later change.
 
 use crate::server::{Account, Server, answer, problem};
 use futures_util::future::join_all;
@@ -20,7 +20,7 @@ fn tag(response: &Response) -> String {
     response.headers()["etag"].to_str().expect("text").to_owned()
 }
 
-/// Many change it at once, each meaning the same version: one of them does.
+/// Concurrent changes based on the same version: exactly one succeeds.
 async fn only_one(server: &Server, who: &Account, method: Method, path: &str, body: fn(usize) -> Value, tag: &str) {
     let tags = [tag];
     let each = (0..16).map(|n| change(server, who, method.clone(), path, body(n), &tags));
@@ -58,7 +58,7 @@ async fn of_two_editors_of_a_product_the_second_is_told() {
     }
     let archived = change(&server, &maker, Method::POST, &format!("{path}/archive"), json!({}), &[&seen]).await;
     assert_eq!((archived.status().as_u16(), tag(&archived)), (200, tag_of(&server, &path).await));
-    // Who asks is looked at first, and whether it is there.
+    // The caller's rights and the object's existence are checked first.
     let eve = server.account("eve").await;
     let forbidden = change(&server, &eve, Method::PATCH, &path, json!({"name": "x"}), &["\"x\""]).await;
     problem(answer(forbidden).await, 403, "forbidden");
@@ -85,7 +85,7 @@ async fn a_profile_may_be_followed_while_it_is_edited() {
     problem(answer(late).await, 412, "precondition_failed");
     let seen = tag_of(&server, &path).await;
     only_one(&server, &maker, Method::PATCH, &path, |n| json!({"bio": format!("n{n}")}), &seen).await;
-    // Without a version everybody's change is made, and none undoes another's field.
+    // Without a version every change succeeds, and none undoes another's field.
     let half = (0..8).map(|n| {
         let body = if n % 2 == 0 { json!({"bio": "all"}) } else { json!({"display_name": "of it"}) };
         change(&server, &maker, Method::PATCH, &path, body, &[])
@@ -126,7 +126,7 @@ async fn a_drop_may_sell_while_it_is_edited() {
     assert_eq!(moved.status(), 200);
     let now = tag(&moved);
     assert_eq!(act("end", json!({}), &now).await.status(), 200);
-    // Over, and out of memory sooner or later: a version is still one.
+    // The drop has ended, and leaves memory at some time: its version is still checked.
     problem(answer(act("end", json!({}), &now).await).await, 412, "precondition_failed");
     let now = tag_of(&server, &path).await;
     assert_eq!(act("end", json!({}), &now).await.status(), 200, "again what it is already");

@@ -1,4 +1,4 @@
-//! Who may read the data directory, and what a lost key means.
+//! Permissions of the data directory, and the effect of a lost key.
 
 use crate::server::{Server, Setup, problem};
 use serde_json::json;
@@ -18,7 +18,7 @@ fn below(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Those that somebody else may open.
+/// The files that other users may open.
 fn open_to_others(directory: &Path) -> Vec<PathBuf> {
     let mode = |path: &Path| fs::metadata(path).map_or(0, |found| found.permissions().mode());
     below(directory).into_iter().filter(|path| mode(path) & 0o077 != 0).collect()

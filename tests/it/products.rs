@@ -149,7 +149,7 @@ async fn a_price_is_in_money_that_there_is() {
         assert_eq!(pointers(&told), ["/price/currency", "/variants/0/price/currency"], "{code}");
         problem(server.get(&format!("/products?currency={code}"), None).await, 400, "validation_failed");
     }
-    // What somebody sends has no exponent: the currency says it.
+    // Prices in requests have no exponent: it follows from the currency.
     let told = json!({"name": "Mug", "price": {"amount": 500, "currency": "USD", "exponent": 2}});
     problem(server.post("/products", Some(&maker), told).await, 400, "validation_failed");
 }
@@ -216,7 +216,7 @@ async fn products_are_found_by_creator_and_price() {
     assert_eq!(found("/products?currency=EUR&price_min=200&price_max=200").await, [200]);
     assert_eq!(found(&format!("/creators/{}/products?currency=EUR", bob.id)).await, [0_i64; 0]);
     assert_eq!(found(&format!("/creators/{}/products?currency=EUR", ann.id)).await, [300, 200, 100]);
-    // The path says whose they are.
+    // The path determines the creator.
     let of_two = format!("/creators/{}/products?creator_id={}", ann.id, bob.id);
     assert_eq!(pointers(&problem(server.get(&of_two, None).await, 400, "validation_failed")), ["/creator_id"]);
     let (_, page) = server.get("/products?currency=EUR&limit=2", None).await;
@@ -279,7 +279,7 @@ async fn a_drop_sells_the_products_variants_each_by_itself() {
     assert_eq!(order("4", &shown[2]["id"]).await.1["total"]["amount"], 0);
     assert_eq!(state().await, ("live".to_owned(), [1, 0, 0]));
 
-    // The product may go its own way: what is on sale stays as it was announced.
+    // Later changes of the product do not affect the drop on sale.
     let path = format!("/products/{}", product["id"].as_str().expect("an id"));
     let change = json!({"price": {"amount": 1, "currency": "EUR"}, "variants": null});
     assert_eq!(patch(&server, &maker, &path, change).await.0, 200);
@@ -329,7 +329,7 @@ async fn changes_at_the_same_time_are_all_kept() {
     assert_eq!(last["attributes"].as_object().map(serde_json::Map::len), Some(8), "{last}");
 }
 
-/// 100 products of 100 KB each were 10 MB for whoever asked.
+/// A page of 100 products of 100 KB each would be 10 MB.
 #[tokio::test]
 async fn lists_of_large_things_are_summaries_and_bounded_in_bytes() {
     let server = Server::start().await;
@@ -368,7 +368,7 @@ async fn lists_of_large_things_are_summaries_and_bounded_in_bytes() {
     wanted.sort_unstable_by(|one, other| other.cmp(one));
     assert_eq!(seen, wanted, "every one once, newest first");
 
-    // Drops, too: their variants are what a buyer picks from, so they stay, and the page is shorter.
+    // Drops keep their variants in lists, because buyers choose from them, so the page is shorter.
     let variants: Vec<_> = (0..64).map(|n| json!({"name": format!("{n}{}", "z".repeat(90)), "stock": 1})).collect();
     for made in &made[..60] {
         let product = &made.1["id"];

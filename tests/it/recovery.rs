@@ -1,4 +1,4 @@
-//! Coming back: exactly what was missed, or a snapshot.
+//! Reconnecting: exactly the missed events, or a snapshot.
 
 use crate::listener::Listener;
 use crate::server::{Account, Server};
@@ -160,7 +160,7 @@ async fn a_drop_that_starts_far_ahead_is_shown_after_a_restart_that_does_not_rea
     assert_eq!(status, 201, "{drop}");
     let topic = format!("drop:{}", drop["id"].as_str().expect("an id"));
     let first = segments(&server)[0].clone();
-    // Some 22 KiB of the journal each.
+    // Some 22 KiB of journal each.
     let variants: Vec<Value> =
         (10..74).map(|n| json!({"name": format!("{}{n}", "語".repeat(118)), "stock": 1})).collect();
     let large = json!({"product_id": product, "variants": variants, "starts_at": "2099-01-01T00:00:00Z"});
@@ -181,7 +181,7 @@ async fn a_drop_that_starts_far_ahead_is_shown_after_a_restart_that_does_not_rea
     server.kill();
     server.restart();
     assert_eq!(told(&server).await, before);
-    // Nobody woke it for that, and its creator can still do something with it.
+    // It did not wake for the snapshot, and its creator can still change it.
     post(&server, &maker, &format!("/drops/{}/restock", drop["id"].as_str().expect("an id")), json!({"quantity": 1}))
         .await;
     assert_eq!(told(&server).await[0]["stock"]["total"], 6);

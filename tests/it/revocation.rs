@@ -1,4 +1,4 @@
-//! Access tokens and sessions that end before their time: nothing that a login may do outlives it.
+//! Revoked access tokens and sessions: no right of a login outlives it.
 
 use crate::listener::Listener;
 use crate::server::{Account, Server, answer, livedrop, problem};
@@ -19,7 +19,7 @@ async fn ticket(server: &Server, who: &Account) -> String {
     body["ticket"].as_str().expect("a ticket").to_owned()
 }
 
-/// As somebody else's device.
+/// Another login of the same account.
 async fn login(server: &Server, who: &Account) -> Account {
     let (status, answer) =
         server.post("/auth/login", None, json!({"email": who.email, "password": "correct horse"})).await;
@@ -28,7 +28,7 @@ async fn login(server: &Server, who: &Account) -> Account {
     Account { token: text("access_token"), refresh: text("refresh_token"), ..who.clone() }
 }
 
-/// Everything that a token opens.
+/// Asserts that everything a token opens is closed.
 async fn is_revoked(server: &Server, who: &Account, ticket: &str) {
     problem(server.get("/users/me", Some(who)).await, 401, "token_revoked");
     problem(server.get("/users/me/orders", Some(who)).await, 401, "token_revoked");
@@ -131,7 +131,7 @@ async fn a_restart_knows_who_was_signed_out() {
     }
 }
 
-/// It comes from another process, which can tell this one only by the database.
+/// It runs in another process, which reaches this one only through the database.
 #[tokio::test]
 async fn an_operators_command_ends_the_logins_of_whom_it_promotes() {
     let server = Server::start().await;
@@ -150,7 +150,7 @@ async fn an_operators_command_ends_the_logins_of_whom_it_promotes() {
     problem(server.get("/users/me", Some(&eve)).await, 401, "token_revoked");
 }
 
-/// A deletion and a drop at the same moment: one of them comes first, and then the other does not happen.
+/// A concurrent deletion and drop: the first one succeeds, and the other fails.
 #[tokio::test]
 async fn no_drop_is_left_without_its_creator() {
     let server = Server::start().await;
@@ -164,7 +164,7 @@ async fn no_drop_is_left_without_its_creator() {
             assert!(status == 204 || body["code"] == "account_has_drops", "{status} {body}");
             status == 204
         };
-        // The first request that is sent is not always the first that is answered.
+        // The first request sent is not always the first one answered.
         let (gone, first, second) = match round % 2 {
             0 => tokio::join!(deleted(), made(&now), made(&later)),
             _ => {
@@ -183,7 +183,7 @@ async fn a_creator_is_deleted_as_soon_as_their_drops_are_over() {
     let server = Server::start().await;
     let (maker, drop) = server.live_drop(5, json!({"hold_seconds": 600})).await;
     let (ann, admin) = (server.account("ann").await, server.admin().await);
-    // Somebody still holds some of it.
+    // A buyer still holds a unit of it.
     assert_eq!(server.order(&ann, "1", &json!({"drop_id": drop, "quantity": 1})).await.0, 201);
     problem(delete(&server, &maker).await, 409, "account_has_drops");
     assert_eq!(server.call(Method::POST, &format!("/drops/{drop}/end"), Some(&maker), None).await.0, 200);
@@ -192,7 +192,7 @@ async fn a_creator_is_deleted_as_soon_as_their_drops_are_over() {
     let (_, sold) = server.get(&format!("/drops/{drop}"), None).await;
     let product = format!("/products/{}", sold["product_id"].as_str().expect("an id"));
     assert_eq!(server.get(&product, None).await.1["status"], "archived");
-    // Nobody brings back what is nobody's.
+    // A product without an owner cannot be restored.
     let restored = server.call(Method::POST, &format!("{product}/restore"), Some(&admin), None).await;
     problem(restored, 404, "user_not_found");
     let change = json!({"bio": "back"});

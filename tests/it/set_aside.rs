@@ -1,4 +1,4 @@
-//! A record that the database refuses for good: its drop is set aside, everything else goes on.
+//! A record that the database refuses permanently: its drop is set aside, everything else goes on.
 
 use crate::metrics::{sample, text};
 use crate::server::{Server, livedrop, problem};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::process::Output;
 
-/// A rule by which a database refuses orders of two units, and its end.
+/// A rule that makes a database refuse orders of two units, and its removal.
 struct Rule {
     made: &'static str,
     ended: &'static str,
@@ -29,7 +29,7 @@ async fn run(url: &str, sql: &'static str) {
     }
 }
 
-/// `livedrop projection …` beside the stopped server.
+/// Runs `livedrop projection …` beside the stopped server.
 fn projection(server: &Server, url: &str, task: &str) -> Output {
     let mut command = livedrop();
     command.args(["projection", task, "--database-url", url, "--data-dir"]).arg(&server.data);
@@ -72,10 +72,10 @@ async fn story(database_url: Option<String>, rule: Rule) {
     assert!((sample(&text(&server).await, "livedrop_projector_set_aside_records") - counted).abs() < f64::EPSILON);
     let (status, list) = server.get(&format!("/drops/{good}/orders"), Some(&lucky)).await;
     assert_eq!((status.as_u16(), list["items"].as_array().map(Vec::len)), (200, Some(1)), "{list}");
-    // A list that cannot be complete is none.
+    // A list that would be incomplete is refused.
     problem(server.get(&format!("/drops/{bad}/orders"), Some(&unlucky)).await, 503, "database_unavailable");
 
-    // After a restart everything that was acknowledged is there, and everything goes on as before.
+    // After a restart everything acknowledged is there, and everything goes on.
     server.kill();
     server.restart();
     for (key, drop, first) in &answers {

@@ -1,5 +1,5 @@
-//! Clients that do not read, with sockets of their own: nobody waits for them, they cost no more than their bound, and they
-//! are gone within half a minute.
+//! Clients that do not read, on raw sockets: nothing waits for them, they use no more than their bound, and they are
+//! disconnected within half a minute.
 
 use crate::listener::Listener;
 use crate::metrics::{sample, text};
@@ -10,10 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-/// How long a client that does not read may keep its connection: less than a ping takes to notice it.
+/// How long a client that does not read may keep its connection: less than a ping needs to notice it.
 const GONE_WITHIN: Duration = Duration::from_secs(15);
 
-/// A WebSocket without a library: it reads when it is told to. Its receive buffer is as small as the kernel allows.
+/// A WebSocket without a library: it reads only on demand. Its receive buffer is as small as the kernel allows.
 async fn raw(server: &Server, drop: &str) -> TcpStream {
     let address = server.base.trim_start_matches("http://").parse().expect("an address");
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -31,7 +31,7 @@ async fn raw(server: &Server, drop: &str) -> TcpStream {
     stream
 }
 
-/// A drop whose every event is large: 64 variants, with their stock each.
+/// A drop with large events: 64 variants, with their stock each.
 async fn large_drop(server: &Server) -> (Account, String) {
     let variants: Vec<Value> = (0..64).map(|n| json!({"name": format!("v{n}"), "stock": 1})).collect();
     let (creator, product) = server.creator("maker").await;
@@ -51,13 +51,13 @@ async fn restock(server: &Server, maker: &Account, drop: &str, times: u32) {
     }
 }
 
-/// How many connections the server has to clients of this test, as the kernel counts them.
+/// The server's connections to clients of this test, as the kernel counts them.
 fn connections(server: &Server) -> usize {
     let port: u16 = server.base.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections");
     let ours = |line: &&str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        // 01: established. The server's side has its port in front.
+        // 01: established. The server's side has its port in the local address.
         fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "01"
     };
     table.lines().skip(1).filter(ours).count()
@@ -76,7 +76,7 @@ async fn clients_that_stop_reading_are_cut_and_delay_nobody() {
     }
     assert!(connections(&server) >= before + 20);
     let resident_kib = server.resident_kib();
-    // About 7 KiB each: past the kernel's buffers, the connection's and the queue's.
+    // About 7 KiB each: more than the kernel's buffers, the connection's and the queue.
     let mut slowest = Duration::ZERO;
     for _ in 0..150 {
         let began = Instant::now();
@@ -90,12 +90,12 @@ async fn clients_that_stop_reading_are_cut_and_delay_nobody() {
     let began = Instant::now();
     while connections(&server) > before {
         assert!(began.elapsed() < GONE_WITHIN, "{} are still there", connections(&server) - before);
-        // It reads on, and so answers pings.
+        // It keeps reading, and so answers pings.
         let _ = tokio::time::timeout(Duration::from_millis(100), quick.next()).await;
     }
     restock(&server, &maker, &drop, 1).await;
     quick.until("restocked").await;
-    // The reset is news to them.
+    // They notice the reset only now.
     for stream in &mut stopped {
         let mut rest = Vec::new();
         let ended = tokio::time::timeout(GONE_WITHIN, stream.read_to_end(&mut rest)).await;
@@ -103,7 +103,7 @@ async fn clients_that_stop_reading_are_cut_and_delay_nobody() {
     }
 }
 
-/// Its kernel still acknowledges, so only the ping that nobody answers tells. A path that swallows everything is ended by the
+/// Its kernel still acknowledges, so only the unanswered ping shows it. A path that loses all packets is ended by the
 /// kernel's own limit (`TCP_USER_TIMEOUT`), which takes a network to test.
 #[tokio::test]
 async fn a_client_that_has_vanished_is_noticed_by_its_silence() {
@@ -140,7 +140,7 @@ async fn a_client_that_trickles_is_cut_too() {
     trickle.abort();
 }
 
-/// Sends all of a body of 1 MiB but its last byte, and returns the head of the answer, if one comes.
+/// Sends all of a body of 1 MiB but its last byte, and returns the head of the answer, if there is one.
 async fn upload_all_but_the_end(address: String, token: String) -> String {
     let mut stream = TcpStream::connect(&address).await.expect("a connection");
     let head = format!(
@@ -149,7 +149,7 @@ async fn upload_all_but_the_end(address: String, token: String) -> String {
         1 << 20
     );
     stream.write_all(head.as_bytes()).await.expect("an open connection");
-    // A server that has answered may close before it has taken everything.
+    // A server that has answered may close before it has received everything.
     let _ = stream.write_all(&vec![b' '; (1 << 20) - 1]).await;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
@@ -172,19 +172,19 @@ async fn uploads_that_do_not_end_take_bounded_memory_and_stop_nobody() {
     for _ in 0..UPLOADS {
         uploads.spawn(upload_all_but_the_end(address.clone(), maker.token.clone()));
     }
-    // 64 MiB are the bound, and each takes from one to two.
+    // 64 MiB are the bound, and each upload takes from one to two.
     let measured = async |name: &str| sample(&text(&server).await, name);
     server.until("there is no room for more", async || measured("livedrop_bodies_refused_total").await >= 130.0).await;
     let arriving = measured("livedrop_arriving_bytes").await;
     assert!((1.0..=f64::from(64 << 20)).contains(&arriving), "{arriving}");
     let grown_kib = server.resident_kib().saturating_sub(resident_kib);
     assert!(grown_kib < 192 << 10, "{grown_kib} KiB for {UPLOADS} uploads");
-    // What comes at once is served all the same.
+    // A body that arrives at once is still accepted.
     let (status, drop) = server.post("/drops", Some(&maker), json!({"product_id": product, "stock": 1})).await;
     assert_eq!(status, 201, "{drop}");
     let refused = loop {
         let answer = uploads.join_next().await.expect("an upload").expect("no panic");
-        // One that was reset before it could read tells nothing.
+        // A connection that was reset before it could be read shows nothing.
         if !answer.is_empty() {
             break answer;
         }

@@ -1,4 +1,4 @@
-//! Server-sent events, as curl hears them.
+//! Server-sent events, received by curl.
 
 use crate::packages;
 use crate::server::{SOON, Server, problem};
@@ -8,7 +8,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// A curl that listens.
+/// A curl process that receives a stream.
 struct Stream {
     lines: Lines<BufReader<ChildStdout>>,
     head: String,
@@ -77,7 +77,7 @@ async fn a_stream_brings_events_and_goes_on_where_it_broke_off() {
     }
     let hello = stream.next().await.expect("a greeting");
     assert_eq!(hello.kind, "hello");
-    // Both clocks are this machine's; the snapshot comes after the greeting.
+    // Both times are from this machine's clock; the snapshot comes after the greeting.
     let greeted = hello.data["server_time"].as_str().expect("a time").to_owned();
     let snapshot = stream.next().await.expect("a snapshot");
     assert_eq!(snapshot.data["drops"][0]["status"], "scheduled");

@@ -1,4 +1,4 @@
-//! Starts that wait for their database, starts that do not, and stops that do not wait for it either.
+//! Starts that wait for their database, starts that do not, and stops that do not wait for it.
 
 use crate::pgbouncer::Pooler;
 use crate::postgres::PrivatePostgres;
@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-/// A `livedrop serve` that has not come to listening.
+/// A `livedrop serve` that is not listening yet.
 struct Start {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
@@ -26,7 +26,7 @@ impl Start {
         Self { child, log, _data: data }
     }
 
-    /// The next line of its log that has that text.
+    /// The next line of its log with that text.
     fn line_with(&mut self, text: &str) -> String {
         self.log.by_ref().map_while(Result::ok).find(|line| line.contains(text)).expect("it says so before it ends")
     }
@@ -123,7 +123,7 @@ async fn a_sale_through_a_pooler_ends_with_a_clean_audit() {
     assert_eq!((code, &report["unprojected_records"]), (Some(0), &json!(0)), "{report}");
 }
 
-/// It accepts connections and keeps them, and answers nothing: neither an error nor an end.
+/// It accepts connections and keeps them open, but answers nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_for_a_database_that_is_silent() {
     let mut postgres = PrivatePostgres::new();
@@ -159,7 +159,7 @@ async fn a_stop_does_not_wait_for_a_database_that_is_silent() {
 #[test]
 fn a_migration_says_what_it_did() {
     let data = tempfile::tempdir().expect("a folder");
-    // A percent sign is none of the URL's.
+    // A percent sign in the path must be escaped in the URL.
     let folder = data.path().join("50% off");
     for said in ["the schema is made\n", "the schema was up to date\n"] {
         let output = livedrop().args(["migrate", "--data-dir"]).arg(&folder).output().expect("it runs");

@@ -1,10 +1,10 @@
-//! A background task that panics is named, counted and begun again; one that must not be missing ends the process.
+//! A background task that panics is named, counted and restarted; a vital one ends the process.
 
 use crate::metrics::{sample, text};
 use crate::server::{Account, Server, Setup};
 use serde_json::{Value, json};
 
-/// A process whose task `name` panics at its first turn.
+/// Restarts the process with a task that panics at its first poll.
 fn restart_with_a_panic(server: &mut Server, task: &str) {
     server.arm(&format!("{task}=panic@1"));
     server.kill();
@@ -36,7 +36,7 @@ async fn a_task_that_panics_is_named_counted_and_begun_again() {
         restart_with_a_panic(&mut server, task);
         is_named_and_counted(&server, task).await;
     }
-    // It is forgotten once the task has run for a while.
+    // It is no longer named once the task has run for a while.
     server.until("it is steady", async || checks(&server).await.1["checks"]["tasks"]["failing"] == json!([])).await;
 
     restart_with_a_panic(&mut server, "projector");
@@ -44,7 +44,7 @@ async fn a_task_that_panics_is_named_counted_and_begun_again() {
     is_named_and_counted(&server, "projector").await;
     server.until("SQL has it", async || checks(&server).await.1["checks"]["projector"]["lag_records"] == 0).await;
 
-    // Both kinds of work go on in the process that had the panic.
+    // Both kinds of work continue in the process that had the panic.
     restart_with_a_panic(&mut server, "scheduler");
     is_named_and_counted(&server, "scheduler").await;
     let ann = server.account("ann").await;
@@ -72,7 +72,7 @@ async fn what_must_not_be_missing_ends_the_process() {
     let mut server = Server::set_up(Setup { quiet: true, ..Setup::default() });
     let (maker, drop) = server.live_drop(3, json!({})).await;
     server.arm("broadcaster=panic@1");
-    // Something happens, which it would tell. The process may end before it answers.
+    // An event that it would publish. The process may end before it answers.
     let end = server.http.post(server.url(&format!("/drops/{drop}/end"))).bearer_auth(&maker.token).send().await;
     std::mem::drop(end);
     assert_eq!(server.wait(), Some(1), "{}", server.log());

@@ -1,4 +1,4 @@
-//! HTTPS, with a certificate of the test's own.
+//! HTTPS, with a certificate of the test.
 
 use crate::server::{Server, Setup, livedrop};
 use futures_util::{SinkExt, StreamExt};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 
-/// A certificate for this machine, and the two files that the server reads.
+/// A certificate for this machine, and the two files for the server.
 pub struct Identity {
     pub certificate: PathBuf,
     key: PathBuf,
@@ -50,7 +50,7 @@ async fn https_is_served_with_a_certificate() {
         assert_eq!((answer.status(), answer.version()), (StatusCode::OK, version));
         assert_eq!(answer.headers()["strict-transport-security"], "max-age=63072000");
     }
-    // Problems that end an HTTP/1 connection are answers of HTTP/2 like any other.
+    // Problems that end an HTTP/1 connection are normal answers in HTTP/2.
     let large = modern.post(server.url("/auth/login")).header("content-type", "application/json");
     let large = large.body("x".repeat(70_000)).send().await.expect("an answer");
     assert_eq!((large.status().as_u16(), large.version()), (413, Version::HTTP_2));
@@ -67,7 +67,7 @@ async fn https_is_served_with_a_certificate() {
     assert!(said.iter().any(|message| message.to_text().is_ok_and(|text| text.contains("\"hello\""))), "{said:?}");
     session.close(None).await.expect("an open session");
     while session.next().await.is_some_and(|said| said.is_ok()) {}
-    // Whoever does not know the certificate does not talk to it, and nobody talks without.
+    // A client that does not trust the certificate cannot connect, nor one without TLS.
     assert!(
         Client::builder().use_rustls_tls().build().expect("a client").get(server.url("/drops")).send().await.is_err()
     );

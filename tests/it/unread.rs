@@ -1,5 +1,5 @@
-//! What nobody reads is refused: bodies where none is taken, parameters that do not exist, variables of the environment that are no keys, and
-//! nothing is done. And a panic is an answer like any other.
+//! Unused input is refused and nothing is done: bodies that a route does not read, unknown parameters, unknown
+//! environment variables. And a panic becomes an answer.
 
 use crate::metrics;
 use crate::server::{Account, Server, Setup, answer, livedrop, problem};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const SOME_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8058";
 
-/// Every route and method, HEAD apart, with its path filled in by an id that names nothing.
+/// Every route and method except HEAD, with ids of nothing in its path.
 fn routes() -> Vec<(Method, String, String)> {
     let each = http::routes().into_iter().map(|Declaration { method, path: template, .. }| {
         let path =
@@ -70,7 +70,7 @@ async fn part_of_an_order_is_not_given_back_as_the_whole() {
     assert_eq!(server.post(&refund, Some(&maker), json!({})).await.0, 200);
     assert_eq!(server.stock(&drop).await, (10, 0, 0));
     assert_eq!(server.call(Method::POST, &refund, Some(&maker), None).await.0, 200);
-    // Who asks is looked at before what they send.
+    // The caller is checked before the body.
     problem(server.post(&refund, None, json!({"quantity": 1})).await, 401, "unauthenticated");
 }
 

@@ -1,4 +1,4 @@
-//! Connections that leave HTTP, and those that ask for it where there is nothing to become.
+//! Connections that leave HTTP, and requests for an unsupported upgrade.
 
 use crate::metrics;
 use crate::server::{Account, Server};
@@ -6,11 +6,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// The fields of a handshake.
+/// The header fields of a handshake.
 const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// Sends a request with those fields and whatever comes after its head.
+/// Sends a request with those fields and the bytes after its head.
 async fn ask(server: &Server, line: &str, fields: &str, after: &[u8]) -> TcpStream {
     let address = server.base.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -19,7 +19,7 @@ async fn ask(server: &Server, line: &str, fields: &str, after: &[u8]) -> TcpStre
     stream
 }
 
-/// Everything that is said until the other side closes.
+/// The complete answer, until the server closes.
 async fn answer(mut stream: TcpStream) -> String {
     let mut said = Vec::new();
     stream.read_to_end(&mut said).await.expect("an end in peace");
@@ -52,7 +52,7 @@ async fn what_is_no_websocket_answers_as_ever_and_ends_the_connection() {
     }
     let said = answer(ask(&server, "HEAD /api/v1/drops", HANDSHAKE, b"").await).await;
     assert!(said.starts_with("HTTP/1.1 200 OK\r\n") && said.ends_with("\r\n\r\n"), "{said}");
-    // What is streamed comes to its end.
+    // A streamed answer is complete.
     let (maker, drop) = server.live_drop(1, json!({})).await;
     let export = format!("GET /api/v1/drops/{drop}/orders/export");
     let said = answer(ask(&server, &export, &format!("{HANDSHAKE}{}", bearer(&maker)), b"").await).await;
