@@ -6,7 +6,8 @@ use crate::domain::limits::{
     ACCESS_TOKEN_SECONDS_MAX, CONNECTIONS_PER_ADDRESS_DEFAULT, COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT,
     DATABASE_CONNECTIONS_MAX, DROPS_PER_CREATOR_DEFAULT, DROPS_PER_CREATOR_MAX, FAN_OUT_FOLLOWERS_DEFAULT,
     FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX, LAG_BYTES_DEFAULT, LAG_BYTES_MAX, LAG_DEFAULT, LAG_MAX,
-    OUTAGE_GRACE_SECONDS_DEFAULT, OUTAGE_GRACE_SECONDS_MAX, PRODUCT_BODY_BYTES_MAX,
+    OUTAGE_GRACE_SECONDS_DEFAULT, OUTAGE_GRACE_SECONDS_MAX, PRODUCT_BODY_BYTES_MAX, REFUSALS_KEPT_SECONDS_DEFAULT,
+    REFUSALS_KEPT_SECONDS_MAX,
 };
 use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
@@ -55,6 +56,7 @@ const KEYS: &[&str] = &[
     "tls_key",
     "rate_limits",
     "hold_limits",
+    "refusals_kept_seconds",
     "drops_per_creator",
     "head_bytes_max",
     "head_timeout_ms",
@@ -128,6 +130,8 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// Bounds on the unpaid holds of one buyer or address.
     pub hold_policy: HoldPolicy,
+    /// How long a refused payment in one call is remembered at least.
+    pub refusals_kept: Duration,
     /// Drops that one creator may have scheduled or live; no bound if absent.
     pub drops_per_creator: Option<NonZeroU32>,
     /// Limits on the size of a request, and the time limit of its body.
@@ -229,6 +233,11 @@ impl Config {
                 sources
                     .read("outage_grace_seconds", |text| number(text, 0, OUTAGE_GRACE_SECONDS_MAX.into()))?
                     .unwrap_or(OUTAGE_GRACE_SECONDS_DEFAULT.into()),
+            ),
+            refusals_kept: Duration::from_secs(
+                sources
+                    .read("refusals_kept_seconds", |text| number(text, 0, REFUSALS_KEPT_SECONDS_MAX.into()))?
+                    .unwrap_or(REFUSALS_KEPT_SECONDS_DEFAULT.into()),
             ),
             jwt_secret: sources.read("jwt_secret", secret)?,
             allowed_origins: sources.read("allowed_origins", origins)?.unwrap_or_default(),

@@ -6,8 +6,8 @@ pub mod history;
 use futures_util::future::join_all;
 use livedrop::actors::DropHandle;
 use livedrop::domain::{
-    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, Timestamp, TraceId, UserId,
-    VariantId, VariantSpec,
+    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, Timestamp, UserId, VariantId,
+    VariantSpec,
 };
 use livedrop::engine::{self, Outcome, Reserve};
 use livedrop::journal::{Completion, Durability, Journal, JournalOptions};
@@ -58,7 +58,6 @@ pub fn reserve(spec: &DropSpec) -> Reserve {
         variant: None,
         quantity: 1,
         payment_method: None,
-        trace: TraceId::random(),
         network: None,
     }
 }

@@ -93,7 +93,14 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
 
     let clock = Clock::not_before(recovered.last_at);
     let scheduler = Scheduler::default();
-    let registry = Registry::with_policy(journal.handle(), clock.clone(), scheduler.clone(), 1, config.hold_policy);
+    let registry = Registry::with_policy(
+        journal.handle(),
+        clock.clone(),
+        scheduler.clone(),
+        1,
+        config.hold_policy,
+        config.refusals_kept,
+    );
     let (projector, projection) = Projector::new(store.clone(), &reader, watermark);
     let (stop_consumers, stopped) = watch::channel(false);
     let asleep = sleepers::asleep(&*store, horizon).await?;

@@ -66,6 +66,9 @@ pub struct ServeArgs {
     /// off, or changes such as buyer=10,address=off,cool_down=60 to unpaid holds and seconds [default: see README.md; off where rate_limits is]
     #[arg(long, value_name = "LIMITS")]
     pub hold_limits: Option<String>,
+    /// How long a refused payment in one call is remembered at least, so that a late copy charges nothing, 0 to 3600 [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub refusals_kept_seconds: Option<String>,
     /// Drops that one creator may have scheduled or live [default: 100; any number where rate_limits is off]
     #[arg(long, value_name = "N")]
     pub drops_per_creator: Option<String>,
@@ -136,6 +139,7 @@ impl ServeArgs {
             "tls_key" => &self.tls_key,
             "rate_limits" => &self.rate_limits,
             "hold_limits" => &self.hold_limits,
+            "refusals_kept_seconds" => &self.refusals_kept_seconds,
             "drops_per_creator" => &self.drops_per_creator,
             "head_bytes_max" => &self.head_bytes_max,
             "head_timeout_ms" => &self.head_timeout_ms,

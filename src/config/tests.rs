@@ -30,6 +30,7 @@ fn nothing_said_means_defaults() {
     assert_eq!(config.journal_segment_bytes, 64 << 20);
     assert_eq!(config.password_hashing, Hashing::Owasp);
     assert_eq!((config.access_token_seconds, config.outage_grace), (900, Duration::from_secs(14_400)));
+    assert_eq!(config.refusals_kept, Duration::from_secs(60));
     assert_eq!((config.jwt_secret.clone(), config.workers), (None, None));
     assert!(config.allowed_origins.is_empty() && config.trusted_proxies.is_empty());
     assert_eq!(config.tls, None);
@@ -171,6 +172,7 @@ fn every_key_refuses_nonsense() {
         "password_hashing = 'md5'",
         "access_token_seconds = 901",
         "outage_grace_seconds = 86401",
+        "refusals_kept_seconds = 3601",
         "jwt_secret = 'short'",
         "allowed_origins = ['*']",
         "allowed_origins = [1]",

@@ -12,11 +12,15 @@ pub const STOCK_PER_VARIANT_MAX: u32 = 10_000_000;
 pub const QUANTITY_PER_ORDER_MAX: u32 = 1_000;
 /// Price of one unit in minor units: a hundred million of the major unit of most currencies.
 pub const PRICE_MINOR_MAX: i64 = 10_000_000_000;
-/// Orders and remembered refusals that one drop keeps in memory.
-pub const KEYS_PER_DROP_MAX: usize = 20_000_000;
-/// Refusals remembered per drop. A crowd that keeps asking a sold-out drop with new keys reaches this bound and gets
-/// 503.
-pub const REFUSALS_PER_DROP_MAX: usize = 4_000_000;
+/// Orders of one drop.
+pub const ORDERS_PER_DROP_MAX: usize = 20_000_000;
+/// Refused one-call payments that the process remembers at the same time, some 100 MB; past it the next are answered 503.
+pub const REFUSED_KEYS_MAX: usize = 4_000_000;
+/// How long a refused one-call payment is remembered at least, where the operator does not say: a minute. A copy of a request that a proxy or a network
+/// delivers late comes within that.
+pub const REFUSALS_KEPT_SECONDS_DEFAULT: u32 = 60;
+/// The longest that an operator may choose: an hour.
+pub const REFUSALS_KEPT_SECONDS_MAX: u32 = 3_600;
 /// Units that one buyer may hold and own in a drop, unless its creator sets a limit.
 pub const PER_BUYER_LIMIT_DEFAULT: u32 = 10;
 /// Unpaid holds of one buyer in one drop, unless the operator sets a limit.
@@ -278,9 +282,8 @@ const _: () = {
     // Summing all variants of a drop must not overflow a u32.
     assert!((STOCK_PER_VARIANT_MAX as u64) * (VARIANTS_PER_DROP_MAX as u64) < u32::MAX as u64);
     // A slot index is a u32.
-    assert!(KEYS_PER_DROP_MAX < u32::MAX as usize);
-    assert!(REFUSALS_PER_DROP_MAX <= KEYS_PER_DROP_MAX);
-    assert!(HOLDS_PER_DROP_MAX <= KEYS_PER_DROP_MAX);
+    assert!(ORDERS_PER_DROP_MAX < u32::MAX as usize);
+    assert!(HOLDS_PER_DROP_MAX <= ORDERS_PER_DROP_MAX);
     assert!(HOLD_MS_MIN <= HOLD_MS_DEFAULT && HOLD_MS_DEFAULT <= HOLD_MS_MAX);
     // The largest frame fits into a segment, and the largest record into a frame.
     assert!(JOURNAL_RECORD_BYTES_MAX < JOURNAL_FRAME_BYTES_MAX);

@@ -68,7 +68,7 @@ named!(
     }
 );
 
-/// Why a reservation was refused: an outcome that is remembered with its key, not an error.
+/// Why a reservation was refused: an outcome, not an error.
 ///
 /// The journal's form numbers the variants in this order: append new ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -109,21 +109,6 @@ impl Refusal {
         }
     }
 
-    /// The refusal of that name. `not_enough_stock` needs `available`, and is `None` without it.
-    #[must_use]
-    pub fn parse(name: &str, available: Option<u32>) -> Option<Self> {
-        let plain = [
-            Self::NotStarted,
-            Self::Ended,
-            Self::DropCancelled,
-            Self::SoldOut,
-            Self::LimitExceeded,
-            Self::UnknownVariant,
-        ];
-        let counted = available.map(|available| Self::NotEnoughStock { available });
-        plain.into_iter().chain(counted).find(|refusal| refusal.as_str() == name)
-    }
-
     /// The number of free units, if that is the reason.
     #[must_use]
     pub fn available(self) -> Option<u32> {
@@ -131,13 +116,6 @@ impl Refusal {
             Self::NotEnoughStock { available } => Some(available),
             _ => None,
         }
-    }
-
-    /// Whether the key keeps this refusal. One that passes with time is never remembered, even if an old journal
-    /// recorded it.
-    #[must_use]
-    pub fn is_remembered(self) -> bool {
-        self != Self::NotStarted
     }
 }
 

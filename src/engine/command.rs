@@ -24,8 +24,6 @@ pub struct Reserve {
     pub quantity: u32,
     /// Set if the same request pays: the drop then records a pending payment.
     pub payment_method: Option<Box<str>>,
-    /// The request's trace id, kept with a refusal.
-    pub trace: TraceId,
     /// Digest of the client's network, if it is known. Never recorded.
     pub network: Option<NonZeroU32>,
 }
@@ -138,14 +136,8 @@ pub enum Outcome {
         /// Whether an earlier request with the same key placed it.
         replayed: bool,
     },
-    /// A reservation was refused. The key keeps this answer.
-    Refused {
-        refusal: Refusal,
-        /// The trace id of the first refused request.
-        trace: TraceId,
-        /// Whether an earlier request with the same key was refused.
-        replayed: bool,
-    },
+    /// A reservation was refused. Nothing changed, and the key stays free.
+    Refused(Refusal),
     /// Orders: a buyer's, newest first, or those with a refund due, oldest first.
     Orders(Vec<OrderView>),
     /// Done; the drop's status is now this.
@@ -177,7 +169,7 @@ pub enum Rejection {
     TooManyHolds,
     /// The buyer's network has reached the bound on unpaid holds. The key stays free.
     TooManyHoldsFromNetwork,
-    /// A bound of this drop is reached (orders, refusals or holds).
+    /// A bound of this drop is reached (orders or holds).
     Full,
     /// No such order in this drop.
     UnknownOrder,

@@ -2,11 +2,10 @@
 
 use super::admission::{self, Applicant, Denial, HoldPolicy, Holder};
 use super::command::{Command, NewEnd, Outcome, Rejection, Reserve};
-use super::orders::{Refused, Slot, Used};
+use super::orders::Slot;
 use super::state::{DropState, Hold};
 use crate::domain::limits::{
-    HOLDS_PER_DROP_MAX, KEYS_PER_DROP_MAX, QUANTITY_PER_ORDER_MAX, REFUSALS_PER_DROP_MAX, STOCK_PER_VARIANT_MAX,
-    SWEEP_ORDERS_MAX,
+    HOLDS_PER_DROP_MAX, ORDERS_PER_DROP_MAX, QUANTITY_PER_ORDER_MAX, STOCK_PER_VARIANT_MAX, SWEEP_ORDERS_MAX,
 };
 use crate::domain::{
     AdminAction, DropEvent, DropStatus, KeyedRequest, Moment, OrderId, OrderLine, OrderStatus, Principal, RefundCause,
@@ -216,7 +215,7 @@ impl DropState {
         if ask.quantity == 0 || ask.quantity > QUANTITY_PER_ORDER_MAX {
             return Outcome::Rejected(Rejection::InvalidQuantity);
         }
-        let full = self.orders.len() + self.orders.refusals() >= KEYS_PER_DROP_MAX
+        let full = self.orders.len() >= ORDERS_PER_DROP_MAX
             || self.holds.len() >= HOLDS_PER_DROP_MAX
             || self.orders.find(ask.order).is_some();
         if full {
@@ -225,25 +224,16 @@ impl DropState {
         match self.may_reserve(now, &ask) {
             Ok(variant) => self.hold(now, ask, variant, events),
             Err(Denial::NotNow(why)) => Outcome::Rejected(why),
-            Err(_) if self.orders.refusals() >= REFUSALS_PER_DROP_MAX => Outcome::Rejected(Rejection::Full),
-            Err(Denial::Refused(refusal)) => {
-                let Reserve { buyer, key, digest, fingerprint, trace, .. } = ask;
-                self.emit(now, DropEvent::Refused { buyer, key, digest, fingerprint, refusal, trace }, events);
-                Outcome::Refused { refusal, trace, replayed: false }
-            }
+            Err(Denial::Refused(refusal)) => Outcome::Refused(refusal),
         }
     }
 
-    /// The stored answer of a key. Checked before any business rule: a retry gets the first decision.
+    /// The order that a key has made. Asked before any business rule: a retry gets what was decided then.
     fn known_key(&self, ask: &Reserve) -> Option<Outcome> {
-        let (fingerprint, answer) = match self.orders.find_key(ask.digest)? {
-            Used::Order(slot, order) => (order.fingerprint, Ok(slot)),
-            Used::Refused(refused) => (refused.fingerprint, Err(refused)),
-        };
-        Some(match answer {
-            _ if fingerprint != ask.fingerprint => Outcome::Rejected(Rejection::KeyReused),
-            Ok(slot) => Outcome::Order { order: Box::new(self.view(slot)), replayed: true },
-            Err(&Refused { refusal, trace, .. }) => Outcome::Refused { refusal, trace, replayed: true },
+        let slot = self.orders.find_key(ask.digest)?;
+        Some(match self.orders.get(slot).fingerprint == ask.fingerprint {
+            true => Outcome::Order { order: Box::new(self.view(slot)), replayed: true },
+            false => Outcome::Rejected(Rejection::KeyReused),
         })
     }
 

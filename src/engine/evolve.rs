@@ -1,6 +1,6 @@
 //! Applies events to the state. A drop changes nowhere else.
 
-use super::orders::{NewOrder, Refused, Slot};
+use super::orders::{NewOrder, Slot};
 use super::state::{DropState, Hold};
 use crate::domain::{
     DropEvent, DropId, DropStatus, OrderId, OrderStatus, ReleaseReason, Timestamp, TraceId, VariantId,
@@ -74,12 +74,8 @@ impl DropState {
                 self.give_back(index, *quantity);
             }
             DropEvent::Reserved { .. } => self.on_reserved(at, event),
-            // From an old journal: the key is free again.
-            DropEvent::Refused { refusal, .. } if !refusal.is_remembered() => {}
-            DropEvent::Refused { digest, fingerprint, refusal, trace, .. } => {
-                let (digest, fingerprint, refusal, trace) = (*digest, *fingerprint, *refusal, *trace);
-                self.orders.insert_refusal(Refused { digest, fingerprint, trace, refusal });
-            }
+            // Of an older journal: the key is free.
+            DropEvent::Refused { .. } => {}
             DropEvent::PaymentStarted { order, method } => {
                 let slot = self.known(*order);
                 self.orders.paying.insert(slot, method.clone());
@@ -321,17 +317,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_time_alone_cures_leaves_no_trace_where_an_old_journal_has_one() {
+    fn a_refusal_of_an_older_journal_changes_nothing() {
         let mut state = DropState::scheduled(drop_of(2));
         let buyer = UserId::new();
         let digest = KeyDigest::of(buyer, "k");
-        let refused = |refusal| {
+        for refusal in [Refusal::NotStarted, Refusal::SoldOut] {
             let (fingerprint, trace) = (Fingerprint(1), TraceId::random());
-            DropEvent::Refused { buyer, key: "k".into(), digest, fingerprint, refusal, trace }
-        };
-        state.evolve(AT, &refused(Refusal::NotStarted));
-        assert!(!state.knows_key(digest));
-        state.evolve(AT, &refused(Refusal::SoldOut));
-        assert!(state.knows_key(digest));
+            state.evolve(AT, &DropEvent::Refused { buyer, key: "k".into(), digest, fingerprint, refusal, trace });
+        }
+        assert!(!state.knows_key(digest) && state.keys().next().is_none());
     }
 }

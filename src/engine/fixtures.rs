@@ -1,7 +1,7 @@
 //! Commands for tests outside the engine.
 
 use super::Reserve;
-use crate::domain::{DropSpec, Fingerprint, KeyDigest, OrderId, TraceId, UserId};
+use crate::domain::{DropSpec, Fingerprint, KeyDigest, OrderId, UserId};
 
 /// One unit of the only variant for a new buyer, to be paid later.
 pub fn reserve_in(spec: &DropSpec) -> Reserve {
@@ -15,7 +15,6 @@ pub fn reserve_in(spec: &DropSpec) -> Reserve {
         variant: Some(variant),
         quantity: 1,
         payment_method: None,
-        trace: TraceId::random(),
         network: None,
     }
 }

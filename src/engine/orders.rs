@@ -5,9 +5,9 @@
 //! payment, a refund, the trace of a failed payment) are in maps.
 
 use super::index::{Chunked, HashIndex, IdIndex, Line, StringArena, TextAt};
-use crate::domain::limits::{DROP_BATCH_MAX, KEYS_PER_DROP_MAX};
+use crate::domain::limits::{DROP_BATCH_MAX, ORDERS_PER_DROP_MAX};
 use crate::domain::{
-    Fingerprint, KeyDigest, OrderId, OrderStatus, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId,
+    Fingerprint, KeyDigest, OrderId, OrderStatus, RefundCause, ReleaseReason, Timestamp, TraceId, UserId,
 };
 use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::SmallVec;
@@ -18,9 +18,7 @@ use uuid::Uuid;
 pub(super) type Slot = u32;
 
 const NONE: Slot = Slot::MAX;
-/// Marks a number that refers to a refusal.
-const REFUSED: Slot = 1 << 31;
-const _: () = assert!(KEYS_PER_DROP_MAX < REFUSED as usize);
+const _: () = assert!(ORDERS_PER_DROP_MAX < NONE as usize);
 
 #[derive(Clone, Debug)]
 pub(super) struct Order {
@@ -91,30 +89,6 @@ pub(super) struct NewOrder {
     pub variant: u16,
 }
 
-/// A refusal that its key keeps.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refused {
-    pub digest: KeyDigest,
-    pub fingerprint: Fingerprint,
-    pub trace: TraceId,
-    pub refusal: Refusal,
-}
-
-/// The answer stored under a key.
-pub(super) enum Used<'a> {
-    Order(Slot, &'a Order),
-    Refused(&'a Refused),
-}
-
-impl Used<'_> {
-    fn digest(&self) -> KeyDigest {
-        match self {
-            Self::Order(_, order) => order.digest,
-            Self::Refused(refused) => refused.digest,
-        }
-    }
-}
-
 /// The unpaid holds in a row of a buyer who has not paid since.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Strikes {
@@ -128,13 +102,11 @@ pub(super) struct Strikes {
     after: Slot,
 }
 
-/// All orders and refusals of one drop.
+/// All orders of one drop.
 #[derive(Default)]
 pub(super) struct Orders {
     slots: Chunked<Order>,
-    refused: Chunked<Refused>,
     by_id: IdIndex,
-    /// Slots of orders; for refusals, the index in their list with [`REFUSED`].
     by_key: HashIndex,
     /// The newest order of each buyer.
     by_buyer: HashIndex,
@@ -159,10 +131,6 @@ impl Orders {
         self.slots.len()
     }
 
-    pub fn refusals(&self) -> usize {
-        self.refused.len()
-    }
-
     pub fn get(&self, slot: Slot) -> &Order {
         &self.slots[slot as usize]
     }
@@ -183,17 +151,9 @@ impl Orders {
         Some(found)
     }
 
-    /// The answer stored under a key.
-    pub fn find_key(&self, digest: KeyDigest) -> Option<Used<'_>> {
-        let number = self.by_key.find(self.hash(digest.0), |number| self.used(number).digest() == digest)?;
-        Some(self.used(number))
-    }
-
-    fn used(&self, number: Slot) -> Used<'_> {
-        match number & REFUSED {
-            0 => Used::Order(number, self.get(number)),
-            _ => Used::Refused(&self.refused[(number ^ REFUSED) as usize]),
-        }
+    /// The order that was placed with a key.
+    pub fn find_key(&self, digest: KeyDigest) -> Option<Slot> {
+        self.by_key.find(self.hash(digest.0), |slot| self.get(slot).digest == digest)
     }
 
     fn hash(&self, id: Uuid) -> u64 {
@@ -237,7 +197,7 @@ impl Orders {
 
     /// Adds a reserved order. Its units count for its buyer at once.
     pub fn insert(&mut self, new: NewOrder) -> Slot {
-        let slot = Slot::try_from(self.slots.len()).expect("KEYS_PER_DROP_MAX is below 2^32");
+        let slot = Slot::try_from(self.slots.len()).expect("ORDERS_PER_DROP_MAX is below 2^32");
         let previous = self.link_buyer(new.buyer, slot);
         let hold_ms = new.expires_at.millis_since(new.created_at);
         let (units, holds, struck) = previous.map_or((0, 0, false), |slot| {
@@ -340,7 +300,7 @@ impl Orders {
     }
 
     fn next_slot(&self) -> Slot {
-        Slot::try_from(self.slots.len()).expect("KEYS_PER_DROP_MAX is below 2^32")
+        Slot::try_from(self.slots.len()).expect("ORDERS_PER_DROP_MAX is below 2^32")
     }
 
     /// Recomputes the strikes from the orders alone, for a drop restored without its events.
@@ -387,16 +347,6 @@ impl Orders {
             let at = text.map(|text| self.payment_refs.push(text));
             self.get_mut(slot).payment_ref = at;
         }
-    }
-
-    pub fn insert_refusal(&mut self, refused: Refused) {
-        let number = Slot::try_from(self.refused.len()).expect("KEYS_PER_DROP_MAX is below 2^31");
-        self.by_key.insert(self.hash(refused.digest.0), number | REFUSED);
-        self.refused.push(refused);
-    }
-
-    pub fn refused_keys(&self) -> impl Iterator<Item = KeyDigest> + '_ {
-        self.refused.iter().map(|refused| refused.digest)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Order)> {

@@ -1,10 +1,10 @@
 //! A drop in memory.
 
 use super::admission::HoldPolicy;
-use super::orders::{NewOrder, Orders, Refused, Slot};
+use super::orders::{NewOrder, Orders, Slot};
 use crate::domain::{
-    DropRevision, DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, Refusal,
-    StockCounts, Timestamp, TraceId, UserId, VariantId,
+    DropRevision, DropSpec, DropStatus, KeyDigest, Moment, OrderId, OrderStatus, OrderView, StockCounts, Timestamp,
+    UserId, VariantId,
 };
 use hashbrown::HashMap;
 use std::{collections::VecDeque, num::NonZeroU32, ops::Bound, sync::Arc};
@@ -237,12 +237,12 @@ impl DropState {
         self.orders.units_of(buyer)
     }
 
-    /// The digests of all keys with a remembered order or refusal.
+    /// The digests of the keys that its orders were placed with.
     pub fn keys(&self) -> impl Iterator<Item = KeyDigest> + '_ {
-        self.orders.iter().map(|(_, order)| order.digest).chain(self.orders.refused_keys())
+        self.orders.iter().map(|(_, order)| order.digest)
     }
 
-    /// Whether this drop has answered a key, with an order or with a refusal.
+    /// Whether an order was placed with this key.
     #[must_use]
     pub fn knows_key(&self, digest: KeyDigest) -> bool {
         self.orders.find_key(digest).is_some()
@@ -330,7 +330,7 @@ impl DropState {
     }
 }
 
-/// Rebuilds a drop from its projected rows: [`Restore::new`], every order, every refusal, [`Restore::finish`].
+/// How recovery rebuilds a drop from its projected rows: [`Restore::new`], every order, [`Restore::finish`].
 pub struct Restore(DropState);
 
 impl Restore {
@@ -397,13 +397,6 @@ impl Restore {
             state.orders.failed.insert(slot, trace);
         }
         Ok(())
-    }
-
-    /// Adds a remembered refusal.
-    pub fn refusal(&mut self, digest: KeyDigest, fingerprint: Fingerprint, refusal: Refusal, trace: TraceId) {
-        if refusal.is_remembered() {
-            self.0.orders.insert_refusal(Refused { digest, fingerprint, trace, refusal });
-        }
     }
 
     /// The drop, ready for the journal's records after the watermark.

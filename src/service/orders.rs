@@ -9,15 +9,17 @@ use super::settle::{Charging, Paid, Settler};
 use super::{Code, Failure, Page, spawn_detached};
 use crate::actors::{Answer, AskError, DropHandle, KeyInUse, KeyTaken, Projection, Registry};
 use crate::domain::{
-    DropId, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId, UserId, VariantId,
+    DropId, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId,
+    UserId, VariantId,
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 use crate::payments::gateway::PaymentGateway;
-use crate::storage::{KeyAnswer, Store};
+use crate::storage::Store;
 use futures_util::future::join_all;
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
+use std::sync::atomic::{Ordering, fence};
 use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
@@ -52,6 +54,8 @@ struct OrderRequest<'a> {
 enum NotPlaced {
     /// The drop was evicted.
     Gone,
+    /// There is nothing for this buyer now.
+    Refused(Refusal),
     Failed(Failure),
 }
 
@@ -84,7 +88,7 @@ fn taken(why: KeyTaken) -> Failure {
 /// The answer to a request with a key, and whether it is a replay.
 #[derive(Clone, Debug)]
 pub struct Keyed {
-    /// The first answer, unchanged.
+    /// Of a key that made an order, the first answer to the letter. A refusal is that of now; of a request that pays it is the same for a while.
     pub answer: Result<Box<OrderView>, Failure>,
     /// Whether an earlier request got this answer.
     pub replayed: bool,
@@ -129,8 +133,7 @@ impl Orders {
     /// client's network, see [`super::caller::network`].
     ///
     /// # Errors
-    /// Outer: nothing was decided, or the outcome is unknown (retry with the key). Inner: the answer, which the key
-    /// keeps.
+    /// Outer: nothing was decided, or not yet (try again with the key). Inner: the answer. The key keeps the answer of an order.
     pub fn place<'a>(
         &'a self,
         buyer: UserId,
@@ -167,6 +170,9 @@ impl Orders {
 
     async fn place_once(&self, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
         self.check_method(asked.new.payment_method.as_deref())?;
+        if let Some(keyed) = self.refuse_at_once(asked)? {
+            return Ok(keyed);
+        }
         if asked.new.payment_method.is_none() {
             return self.place_claimed(asked).await;
         }
@@ -178,16 +184,82 @@ impl Orders {
         spawn_detached(unknown, paying).await
     }
 
+    /// Answers without asking the drop, where what is published says that nothing is to be had and the key has made no order.
+    fn refuse_at_once(&self, asked: &OrderRequest<'_>) -> Result<Option<Keyed>, Failure> {
+        let Some(drop) = self.registry.get(asked.new.drop_id) else { return Ok(None) };
+        let Some(refusal) = drop.cell.refuses(asked.new.variant_id) else { return Ok(None) };
+        if self.registry.is_claimed(asked.digest) {
+            return Ok(None);
+        }
+        if asked.new.payment_method.is_some() {
+            self.remember_refused(&drop, asked, refusal)?;
+            // A copy of this request either finds that it was refused, or has its claim seen here.
+            fence(Ordering::SeqCst);
+            if self.registry.is_claimed(asked.digest) {
+                return Ok(None);
+            }
+        }
+        self.registry.metrics().count_refused();
+        Ok(Some(Keyed { answer: Err(refused(refusal, asked.trace)), replayed: false }))
+    }
+
+    /// Remembers that a request which would have paid was refused.
+    fn remember_refused(&self, drop: &DropHandle, asked: &OrderRequest<'_>, refusal: Refusal) -> Result<(), Failure> {
+        let request = (&asked.digest, drop.spec.id, fingerprint_in(drop, asked.new));
+        let remembered = self.registry.refused_keys().remember(request, refusal, self.registry.clock().steady());
+        if remembered { Ok(()) } else { Err(Failure::retry(Code::Overloaded, 1)) }
+    }
+
+    /// A request that pays and whose key has made no order: it may be a late copy of one that was refused.
+    fn check_late_copy(&self, drop: &DropHandle, asked: &OrderRequest<'_>) -> Result<Option<Keyed>, Failure> {
+        let now = self.registry.clock().steady();
+        fence(Ordering::SeqCst);
+        let request = (&asked.digest, drop.spec.id, fingerprint_in(drop, asked.new));
+        if let Some(refusal) = self.registry.refused_keys().find(request, now) {
+            return Ok(Some(Keyed { answer: Err(refused(refusal, asked.trace)), replayed: true }));
+        }
+        match drop.may_have_refused(now) {
+            None => Ok(None),
+            Some(left_ms) => Err(Failure {
+                detail: "the server has just started: order without payment_method and pay then, or try again later"
+                    .into(),
+                ..Failure::retry(Code::Overloaded, u32::try_from(left_ms).unwrap_or(u32::MAX).div_ceil(1_000))
+            }),
+        }
+    }
+
     async fn place_claimed(&self, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
         let key = self.registry.claim(asked.digest, asked.new.drop_id).map_err(taken)?;
-        let placed = match self.registry.get(asked.new.drop_id) {
-            Some(drop) => self.place_in(&drop, asked).await,
+        let drop = self.registry.get(asked.new.drop_id);
+        if let Some(drop) = drop.as_ref().filter(|_| asked.new.payment_method.is_some() && key.is_fresh()) {
+            match self.check_late_copy(drop, asked) {
+                Ok(None) => {}
+                Ok(Some(keyed)) => {
+                    key.release();
+                    return Ok(keyed);
+                }
+                Err(failure) => {
+                    key.release();
+                    return Err(failure);
+                }
+            }
+        }
+        let placed = match &drop {
+            Some(drop) => self.place_in(drop, asked).await,
             None => Err(NotPlaced::Gone),
         };
         match placed {
             Ok(keyed) => {
                 key.remembered();
                 return Ok(keyed);
+            }
+            Err(NotPlaced::Refused(refusal)) => {
+                let remembered = match &drop {
+                    Some(drop) if asked.new.payment_method.is_some() => self.remember_refused(drop, asked, refusal),
+                    _ => Ok(()),
+                };
+                key.release();
+                return remembered.map(|()| Keyed { answer: Err(refused(refusal, asked.trace)), replayed: false });
             }
             Err(NotPlaced::Failed(failure)) => {
                 if !may_be_decided(&failure) {
@@ -204,16 +276,19 @@ impl Orders {
     /// If the drop does not remember the key, the claim is released too; otherwise the claims would only grow.
     async fn place_late(&self, key: KeyInUse<'_>, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
         let result = self.place_settled(asked).await;
-        let remembered = match &result {
-            Ok(_) => self.registry.get(asked.new.drop_id).is_some(),
-            Err(failure) => may_be_decided(failure),
-        };
-        match remembered {
-            true if result.is_ok() => key.remembered(),
-            true => {}
-            false => key.release(),
+        match &result {
+            Ok(_) if self.registry.get(asked.new.drop_id).is_some() => key.remembered(),
+            Err(NotPlaced::Failed(failure)) if may_be_decided(failure) => {}
+            _ => key.release(),
         }
-        result
+        match result {
+            Ok(keyed) => Ok(keyed),
+            Err(NotPlaced::Refused(refusal)) => {
+                Ok(Keyed { answer: Err(refused(refusal, asked.trace)), replayed: false })
+            }
+            Err(NotPlaced::Failed(failure)) => Err(failure),
+            Err(NotPlaced::Gone) => Err(Failure::retry(Code::Overloaded, 1)),
+        }
     }
 
     async fn place_in(&self, drop: &Arc<DropHandle>, asked: &OrderRequest<'_>) -> Result<Keyed, NotPlaced> {
@@ -223,11 +298,10 @@ impl Orders {
             buyer: asked.buyer,
             key: asked.key.into(),
             digest: asked.digest,
-            fingerprint: fingerprint(new, drop.spec.variants.iter().map(|variant| variant.id)),
+            fingerprint: fingerprint_in(drop, new),
             variant: new.variant_id,
             quantity: new.quantity,
             payment_method: new.payment_method.as_deref().map(Into::into),
-            trace: asked.trace,
             network: asked.network,
         });
         // A new order that pays at once is claimed before it exists: no other request can charge it.
@@ -238,9 +312,7 @@ impl Orders {
                 self.recent.note(asked.buyer, sequence);
                 (order, replayed)
             }
-            Answer { outcome: Outcome::Refused { refusal, trace, replayed }, .. } => {
-                return Ok(Keyed { answer: Err(refused(refusal, trace)), replayed });
-            }
+            Answer { outcome: Outcome::Refused(refusal), .. } => return Err(NotPlaced::Refused(refusal)),
             Answer { outcome, .. } => return Err(rejected(&outcome).into()),
         };
         match new.payment_method.as_deref().filter(|_| order.status == OrderStatus::Reserved) {
@@ -271,28 +343,24 @@ impl Orders {
     /// Answers for a drop that is not in memory: it never was, it sleeps, or it is settled and SQL has all its records.
     async fn place_settled(
         &self,
-        &OrderRequest { buyer, key, new, trace, .. }: &OrderRequest<'_>,
-    ) -> Result<Keyed, Failure> {
+        &OrderRequest { buyer, key, new, .. }: &OrderRequest<'_>,
+    ) -> Result<Keyed, NotPlaced> {
         ensure_projected(&self.projection).await?;
-        let row = self.store.drop_row(new.drop_id).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
+        let row = self.store.drop_row(new.drop_id).await.map_err(Failure::from)?;
+        let row = row.ok_or_else(|| Failure::new(Code::DropNotFound))?;
         let fingerprint = fingerprint(new, row.spec.variants.iter().map(|variant| variant.id));
-        match self.store.answer_for_key(buyer, key).await? {
-            Some(KeyAnswer::Order(order)) if order.fingerprint == fingerprint => {
-                Ok(Keyed { answer: first_answer(order, new.payment_method.is_some()), replayed: true })
+        match (self.store.order_of_key(buyer, key).await.map_err(Failure::from)?, row.status) {
+            (Some(order), _) if order.fingerprint == fingerprint => {
+                Ok(Keyed { answer: first_answer(Box::new(order), new.payment_method.is_some()), replayed: true })
             }
-            Some(KeyAnswer::Refused(row)) if row.fingerprint == fingerprint => {
-                Ok(Keyed { answer: Err(refused(row.refusal, row.trace)), replayed: true })
-            }
-            Some(_) => Err(Failure::new(Code::IdempotencyKeyReused)),
+            (Some(_), _) => Err(Failure::new(Code::IdempotencyKeyReused).into()),
             // The drop sleeps until its start is near.
-            None if row.status == crate::domain::DropStatus::Scheduled => {
+            (None, DropStatus::Scheduled) => {
                 let starts_at = row.spec.starts_at;
-                Err(rejected(&Outcome::Rejected(Rejection::NotStarted { starts_at })))
+                Err(rejected(&Outcome::Rejected(Rejection::NotStarted { starts_at })).into())
             }
-            None if row.status == crate::domain::DropStatus::Cancelled => {
-                Ok(Keyed { answer: Err(refused(Refusal::DropCancelled, trace)), replayed: false })
-            }
-            None => Ok(Keyed { answer: Err(refused(Refusal::Ended, trace)), replayed: false }),
+            (None, DropStatus::Cancelled) => Err(NotPlaced::Refused(Refusal::DropCancelled)),
+            (None, _) => Err(NotPlaced::Refused(Refusal::Ended)),
         }
     }
 
@@ -418,6 +486,11 @@ pub(super) async fn locate(
     ensure_projected(projection).await?;
     let order = store.order(id).await?.ok_or_else(|| Failure::new(Code::OrderNotFound))?;
     Ok((None, order))
+}
+
+/// What a request asks of a drop in memory.
+fn fingerprint_in(drop: &DropHandle, new: &NewOrder) -> Fingerprint {
+    fingerprint(new, drop.spec.variants.iter().map(|variant| variant.id))
 }
 
 fn fingerprint(new: &NewOrder, mut variants: impl Iterator<Item = VariantId>) -> Fingerprint {

@@ -1,7 +1,7 @@
 //! A [`Ledger`] in memory, for the simulation: the same fold as the databases', with maps as tables; a clone is a
 //! backup.
 
-use super::{Aside, DropRow, Ledger, ProjectionBatch, RefusalRow, SetAside, SetAsideDrop, StoreError, Watermark};
+use super::{Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, StoreError, Watermark};
 use crate::domain::{DropId, DropRecord, KeyDigest, OrderId, OrderView};
 use crate::storage::projection::apply::{NOTHING_APPLIED, around, notifications};
 use crate::storage::projection::aside::AsideRow;
@@ -23,8 +23,7 @@ pub(crate) struct Tables {
     /// A drop, its number of obligations, and whether it is settled.
     drops: BTreeMap<DropId, (DropRow, u32, bool)>,
     orders: BTreeMap<OrderId, (OrderView, KeyDigest)>,
-    refusals: BTreeMap<(Uuid, u64), RefusalRow>,
-    /// A drop answers a key once, with an order or with a refusal.
+    /// A drop answers a key with one order.
     keys: BTreeSet<(Uuid, DropId)>,
     aside: BTreeMap<(Uuid, DropId, u64), AsideRow>,
     /// Epoch and last applied sequence of each journal.
@@ -58,7 +57,7 @@ impl Tables {
         }
         let (first, records) = notifications(batch, applied)?;
         let (taken, left) = around(first, records, aside);
-        self.apply(batch.journal, &taken)?;
+        self.apply(&taken)?;
         for row in left {
             self.aside.insert((batch.journal, row.drop, row.sequence), row);
         }
@@ -67,13 +66,13 @@ impl Tables {
         Ok(())
     }
 
-    fn apply(&mut self, journal: Uuid, records: &[(u64, &DropRecord)]) -> Result<(), StoreError> {
+    fn apply(&mut self, records: &[(u64, &DropRecord)]) -> Result<(), StoreError> {
         let mut fold = self.read(records);
         for (sequence, record) in records {
             fold.apply(*sequence, record)
                 .map_err(|contradiction| StoreError::Unacceptable(contradiction.to_string()))?;
         }
-        self.write(journal, fold.finish())
+        self.write(fold.finish())
     }
 
     fn read(&self, records: &[(u64, &DropRecord)]) -> Fold {
@@ -84,7 +83,7 @@ impl Tables {
         Fold::new(drops, orders)
     }
 
-    fn write(&mut self, journal: Uuid, rows: Rows) -> Result<(), StoreError> {
+    fn write(&mut self, rows: Rows) -> Result<(), StoreError> {
         for drop in rows.drops {
             let (owed, settled) = (drop.obligations, drop.is_settled());
             let row = drop.into_row();
@@ -100,10 +99,6 @@ impl Tables {
             if let Some((known, _)) = self.orders.get_mut(&view.id) {
                 *known = view;
             }
-        }
-        for row in rows.refusals {
-            self.take_key(row.digest, row.drop_id)?;
-            self.refusals.insert((journal, row.sequence), row);
         }
         Ok(())
     }
@@ -159,7 +154,7 @@ impl Ledger for MemoryLedger {
     async fn apply_set_aside(&self, journal: Uuid, _epoch: u32, records: &[SetAside]) -> Result<(), StoreError> {
         let mut tables = self.backup();
         let numbered: Vec<(u64, &DropRecord)> = records.iter().map(|aside| (aside.sequence, &aside.record)).collect();
-        tables.apply(journal, &numbered)?;
+        tables.apply(&numbered)?;
         for SetAside { sequence, record } in records {
             tables.aside.remove(&(journal, record.drop, *sequence));
         }
@@ -186,14 +181,5 @@ impl Ledger for MemoryLedger {
         let orders = tables.orders.values().map(|(view, _)| view);
         let orders = orders.filter(|view| view.drop_id == drop && after.is_none_or(|after| view.id > after));
         Ok(orders.take(limit as usize).cloned().collect())
-    }
-
-    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError> {
-        let tables = self.tables();
-        let mut rows: Vec<RefusalRow> = tables.refusals.values().filter(|row| row.drop_id == drop).cloned().collect();
-        rows.retain(|row| after.is_none_or(|after| row.sequence > after));
-        rows.sort_unstable_by_key(|row| row.sequence);
-        rows.truncate(limit as usize);
-        Ok(rows)
     }
 }

@@ -287,8 +287,6 @@ pub trait Ledger: Send + Sync + 'static {
     /// Every order of a drop in id order, those after `after`.
     async fn drop_orders(&self, drop: DropId, after: Option<OrderId>, limit: u32)
     -> Result<Vec<OrderView>, StoreError>;
-    /// Every remembered refusal of a drop in sequence order, those after `after` (a journal sequence number).
-    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError>;
 }
 
 /// All operations on a database. Every method is safe to retry after [`StoreError::Unavailable`].
@@ -506,5 +504,5 @@ pub trait Store: Ledger {
     /// A buyer's orders, newest id first, those before `after`.
     async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError>;
     /// The first answer to a buyer's idempotency key, at any drop.
-    async fn answer_for_key(&self, buyer: UserId, key: &str) -> Result<Option<KeyAnswer>, StoreError>;
+    async fn order_of_key(&self, buyer: UserId, key: &str) -> Result<Option<OrderView>, StoreError>;
 }

@@ -1,9 +1,8 @@
 //! Rows, in domain types.
 
 use crate::domain::{
-    Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, Image, KeyDigest, Money,
-    OrderId, OrderView, ProductId, ProductStatus, ProductVariant, Refusal, Revocation, StockCounts, Timestamp, TraceId,
-    UserId, VariantId,
+    Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Image, Money, OrderId, ProductId,
+    ProductStatus, ProductVariant, Revocation, StockCounts, Timestamp, TraceId, UserId, VariantId,
 };
 use uuid::Uuid;
 
@@ -354,33 +353,6 @@ pub enum Phase {
     Live,
     /// Either ended or cancelled.
     Over,
-}
-
-/// A refusal that its key keeps.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RefusalRow {
-    /// The journal's sequence number of the refusal.
-    pub sequence: u64,
-    /// The drop that refused.
-    pub drop_id: DropId,
-    pub buyer: UserId,
-    /// Digest of the buyer's key.
-    pub digest: KeyDigest,
-    /// Digest of the request's fields.
-    pub fingerprint: Fingerprint,
-    pub refusal: Refusal,
-    /// The trace of the refused request.
-    pub trace: TraceId,
-    pub at: Timestamp,
-}
-
-/// The stored answer of a key.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum KeyAnswer {
-    /// An order was placed with the key.
-    Order(Box<OrderView>),
-    /// A reservation with the key was refused.
-    Refused(RefusalRow),
 }
 
 /// The last journal record that SQL has applied.

@@ -1,10 +1,10 @@
-//! Reads the projected rows: drops, orders, refusals, answers to keys.
+//! Reading what the projection wrote: drops, and orders, also by their keys.
 
 use super::catalogue::{before, past};
 use super::rows::{self, drop_columns};
 use super::search::{Condition, Search};
 use super::sql::{Columns, Database, Session, args};
-use super::{DropFilter, DropRow, Found, KeyAnswer, OrderNote, Phase, RefusalRow, StoreError};
+use super::{DropFilter, DropRow, Found, OrderNote, Phase, StoreError};
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, Timestamp, UserId};
 use crate::storage::projection::fold::DropImage;
 
@@ -123,18 +123,6 @@ pub(super) async fn drop_orders<D: Database>(
     rows.iter().map(rows::order).collect()
 }
 
-pub(super) async fn drop_refusals<D: Database>(
-    db: &D,
-    drop: DropId,
-    after: Option<u64>,
-    limit: u32,
-) -> Result<Vec<RefusalRow>, StoreError> {
-    let sql = "SELECT * FROM refusals WHERE drop_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
-    let after = after.map_or(-1, |sequence| i64::try_from(sequence).unwrap_or(i64::MAX));
-    let rows = db.session().await?.all(sql, args![drop.0, after, limit]).await?;
-    rows.iter().map(rows::refusal).collect()
-}
-
 pub(super) async fn order<D: Database>(db: &D, id: OrderId) -> Result<Option<OrderView>, StoreError> {
     let sql = "SELECT * FROM orders WHERE drop_tag = $1 AND id = $2";
     let row = db.session().await?.one(sql, args![rows::tag_of(id), id.0]).await?;
@@ -157,22 +145,14 @@ pub(super) async fn orders_of<D: Database>(
     rows.iter().map(rows::order).collect()
 }
 
-/// Two drops may have answered the same key (a drop knows only its own keys): the first answer counts.
-pub(super) async fn answer_for_key<D: Database>(
+/// The first order that was placed with a key: it may have raced at two drops, and each of them knows its own keys only.
+pub(super) async fn order_of_key<D: Database>(
     db: &D,
     buyer: UserId,
     key: &str,
-) -> Result<Option<KeyAnswer>, StoreError> {
-    let mut session = db.session().await?;
+) -> Result<Option<OrderView>, StoreError> {
     let digest = KeyDigest::of(buyer, key);
-    let order =
-        session.one(D::ORDER_OF_KEY, args![buyer.0, rows::key_bits(digest), &rows::key_text(digest), key]).await?;
-    let order = order.as_ref().map(rows::order).transpose()?;
-    let refusal = session.one(D::REFUSAL_OF_KEY, args![digest.0]).await?;
-    let refusal = refusal.as_ref().map(rows::refusal).transpose()?;
-    Ok(match (order, refusal) {
-        (Some(order), Some(refusal)) if refusal.at < order.created_at => Some(KeyAnswer::Refused(refusal)),
-        (Some(order), _) => Some(KeyAnswer::Order(Box::new(order))),
-        (None, refusal) => refusal.map(KeyAnswer::Refused),
-    })
+    let args = args![buyer.0, rows::key_bits(digest), &rows::key_text(digest), key];
+    let order = db.session().await?.one(D::ORDER_OF_KEY, args).await?;
+    order.as_ref().map(rows::order).transpose()
 }

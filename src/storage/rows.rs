@@ -3,12 +3,11 @@
 use super::sql::Columns;
 use super::{
     AuditRow, Concern, Creator, DropRow, EntryId, InboxEntry, OrderNote, Product, ProductSummary, RefreshToken,
-    RefusalRow, StoreError, User, VariantRow,
+    StoreError, User, VariantRow,
 };
 use crate::domain::{
     CreatorId, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
-    ProductStatus, RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
-    VariantSpec,
+    ProductStatus, RefundCause, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
 };
 use crate::storage::projection::fold::DropImage;
 use serde::de::DeserializeOwned;
@@ -293,21 +292,5 @@ pub(super) fn inbox_entry<R: Columns>(row: &R) -> Result<InboxEntry, StoreError>
         starts_at: time(row, "starts_at")?,
         concern,
         read_at: maybe_time(row, "read_at")?,
-    })
-}
-
-pub(super) fn refusal<R: Columns>(row: &R) -> Result<RefusalRow, StoreError> {
-    let sequence = row.int("sequence")?;
-    let available = row.maybe_int("available")?;
-    let available = available.map(|units| u32::try_from(units).map_err(|_| corrupt("available", units))).transpose()?;
-    Ok(RefusalRow {
-        sequence: u64::try_from(sequence).map_err(|_| corrupt("sequence", sequence))?,
-        drop_id: DropId(row.id("drop_id")?),
-        buyer: UserId(row.id("buyer_id")?),
-        digest: KeyDigest(row.id("digest")?),
-        fingerprint: Fingerprint(row.int("fingerprint")?.cast_unsigned()),
-        refusal: named(row, "refusal", |name| Refusal::parse(name, available))?,
-        trace: TraceId(row.id("trace")?),
-        at: time(row, "at")?,
     })
 }

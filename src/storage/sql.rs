@@ -6,8 +6,8 @@
 
 use super::StoreError;
 use crate::domain::{OrderId, Timestamp};
+use crate::storage::OrderNote;
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
-use crate::storage::{OrderNote, RefusalRow};
 use sqlx::SqlSafeStr;
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -156,12 +156,6 @@ pub(super) trait Session: Send {
     fn insert_orders(&mut self, orders: &[NewOrder]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Rewrites the changing columns of orders.
     fn update_orders(&mut self, orders: &[OrderImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Adds refusals that their keys keep.
-    fn insert_refusals(
-        &mut self,
-        journal: Uuid,
-        refusals: &[RefusalRow],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Adds history that orders' rows do not keep.
     fn insert_notes(&mut self, notes: &[OrderNote]) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -205,8 +199,6 @@ pub(super) trait Database: Send + Sync + 'static {
     const ORDER_OF_KEY: &'static str;
     /// The prefix of a condition on the user of inbox entries, if the index begins with another column.
     const OF_INBOX: &'static str;
-    /// A query: the first refusal of a key with the digest `$1`.
-    const REFUSAL_OF_KEY: &'static str;
 
     /// A session for reading.
     fn session(&self) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;

@@ -8,8 +8,8 @@ use super::{
     KeyedAttempt, Mark, OrderNote, Owner, Schema,
 };
 use super::{
-    Creator, DropFilter, DropRow, KeyAnswer, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch,
-    RefreshToken, RefusalRow, Revoked, Store, StoreError, User, UserChange, Watermark,
+    Creator, DropFilter, DropRow, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch, RefreshToken,
+    Revoked, Store, StoreError, User, UserChange, Watermark,
 };
 use super::{accounts, audit, catalogue, inbox, keys, offsets, owners, products, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
@@ -133,9 +133,6 @@ impl<D: Database> Ledger for SqlStore<D> {
         limit: u32,
     ) -> Result<Vec<OrderView>, StoreError> {
         timely(reading::drop_orders(&self.db, drop, after, limit)).await
-    }
-    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError> {
-        timely(reading::drop_refusals(&self.db, drop, after, limit)).await
     }
 }
 
@@ -402,7 +399,7 @@ impl<D: Database> Store for SqlStore<D> {
     async fn journals(&self) -> Result<Vec<Uuid>, StoreError> {
         timely(inbox::journals(&self.db)).await
     }
-    async fn answer_for_key(&self, buyer: UserId, key: &str) -> Result<Option<KeyAnswer>, StoreError> {
-        timely(reading::answer_for_key(&self.db, buyer, key)).await
+    async fn order_of_key(&self, buyer: UserId, key: &str) -> Result<Option<OrderView>, StoreError> {
+        timely(reading::order_of_key(&self.db, buyer, key)).await
     }
 }

@@ -125,7 +125,7 @@ async fn an_outage_of_three_lifetimes_of_a_token_stops_no_buyer() {
 /// As after a standby that was promoted too early, or a database that does not sync.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_forgets_is_filled_again_from_the_journal() {
-    const TABLES: [&str; 5] = ["watermarks", "drops", "drop_variants", "orders", "refusals"];
+    const TABLES: [&str; 4] = ["watermarks", "drops", "drop_variants", "orders"];
     let url = crate::postgres::fresh_database().await;
     let mut server = Server::with(Some(url.clone()), &[]).await;
     let (_, drop) = server.live_drop(10, json!({"hold_seconds": 600})).await;

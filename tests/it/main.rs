@@ -44,6 +44,7 @@ mod preconditions;
 mod privacy;
 mod products;
 mod recovery;
+mod refusals;
 mod revocation;
 #[path = "../support/server.rs"]
 mod server;

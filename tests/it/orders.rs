@@ -36,9 +36,8 @@ async fn a_key_keeps_its_answer_to_the_letter() {
         json!({"drop_id": drop, "quantity": 1}),
         json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_declined"}),
         json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"}),
-        json!({"drop_id": drop, "quantity": 5}),
     ];
-    for (body, expected) in bodies.iter().zip([201, 402, 201, 409]) {
+    for (body, expected) in bodies.iter().zip([201, 402, 201]) {
         let key =
             format!("\"{}\"", body["quantity"].to_string() + &body["payment_method"].to_string().replace('"', ""));
         let first = server.order_raw(&ann, &key, body).await.expect("an answer");

@@ -95,7 +95,7 @@ on_both! {
         a_refund_returns_the_units,
         a_free_order_is_refunded_without_a_reference,
         low_and_sold_out_and_back_again,
-        every_refusal_is_remembered,
+        a_refusal_leaves_nothing,
         a_cancelled_drop_is_settled_when_everyone_has_their_money,
         an_ended_drop_is_settled_when_nothing_is_held,
     },
@@ -148,7 +148,7 @@ on_both! {
         drops_that_wait_are_found_by_their_start,
         drops_of_a_time_are_looked_for_within_bounds,
         orders_of_a_buyer_and_of_a_drop_are_paged,
-        a_key_leads_to_its_answer,
+        a_key_leads_to_its_order,
         what_a_buyer_did_is_found_in_every_era,
     },
     workload::{

@@ -2,8 +2,7 @@
 
 use crate::Database;
 use crate::fixtures::{Sale, at, audit};
-use livedrop::domain::{OrderStatus, Refusal, TraceId};
-use livedrop::storage::KeyAnswer;
+use livedrop::domain::{OrderStatus, TraceId};
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use uuid::Uuid;
@@ -55,13 +54,10 @@ pub async fn orders_from_before_are_found(db: Database) {
         assert_eq!(db.store.orders_of(order.buyer, None, 9).await.unwrap(), std::slice::from_ref(&order));
         let of_drop = db.store.drop_orders(bought.drop, None, 9).await.unwrap();
         assert!(of_drop.len() == 3 && of_drop.contains(&order), "{of_drop:?}");
-        let answer = db.store.answer_for_key(bought.line.buyer, &bought.key).await.unwrap();
-        assert_eq!(answer, Some(KeyAnswer::Order(Box::new(order))));
-        let refusals = db.store.drop_refusals(bought.drop, None, 9).await.unwrap();
-        let row = refusals.iter().find(|row| row.digest == refused.digest()).expect("it was there");
-        assert_eq!((refusals.len(), row.buyer, row.refusal), (3, refused.line.buyer, Refusal::SoldOut));
-        let answer = db.store.answer_for_key(refused.line.buyer, &refused.key).await.unwrap();
-        assert_eq!(answer, Some(KeyAnswer::Refused(row.clone())));
+        let found = db.store.order_of_key(bought.line.buyer, &bought.key).await.unwrap();
+        assert_eq!(found, Some(order));
+        let found = db.store.order_of_key(refused.line.buyer, &refused.key).await.unwrap();
+        assert_eq!(found, None, "the key of a refusal is free");
     }
 }
 
@@ -107,8 +103,7 @@ pub async fn the_key_of_an_order_goes_with_its_buyer(db: Database) {
     assert!(!no_row_has_it().await);
     db.store.delete_user(order.line.buyer, "x", &audit(order.line.buyer, 1)).await.unwrap().unwrap();
     assert!(no_row_has_it().await);
-    let answer = db.store.answer_for_key(order.line.buyer, key).await.unwrap();
-    let Some(KeyAnswer::Order(found)) = answer else { panic!("{answer:?}") };
+    let found = db.store.order_of_key(order.line.buyer, key).await.unwrap().expect("the order");
     assert_eq!((found.id, found.digest), (order.line.order, order.digest()));
 }
 

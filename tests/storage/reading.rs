@@ -2,8 +2,8 @@
 
 use crate::Database;
 use crate::fixtures::{Journal, Sale, at, register};
-use livedrop::domain::{CreatorId, DropEvent, DropId, DropStatus, OrderId, Refusal, Timestamp, UserId};
-use livedrop::storage::{DropFilter, DropRow, InboxView, KeyAnswer, Phase};
+use livedrop::domain::{CreatorId, DropEvent, DropId, DropStatus, OrderId, Timestamp, UserId};
+use livedrop::storage::{DropFilter, DropRow, InboxView, Phase};
 use std::collections::BTreeSet;
 
 pub async fn drops_are_filtered_and_paged(db: Database) {
@@ -136,19 +136,16 @@ pub async fn orders_of_a_buyer_and_of_a_drop_are_paged(db: Database) {
     assert_eq!(db.store.order(OrderId::for_drop(sale.id())).await.unwrap(), None);
 }
 
-pub async fn a_key_leads_to_its_answer(db: Database) {
+pub async fn a_key_leads_to_its_order(db: Database) {
     let (mut journal, sale) = (Journal::new(&db), Sale::of(&[5]));
     journal.project(sale.opened()).await;
-    let (bought, refused) = (sale.order(0, 1), sale.order(0, 9));
-    journal.project(vec![bought.reserved(1, None), sale.refused(2, &refused, Refusal::SoldOut)]).await;
+    let bought = sale.order(0, 1);
+    journal.project(vec![bought.reserved(1, None)]).await;
     let order = db.store.order(bought.line.order).await.unwrap().unwrap();
     assert_eq!(order.created_at, at(1));
-    let answer = db.store.answer_for_key(bought.line.buyer, &bought.key).await.unwrap();
-    assert_eq!(answer, Some(KeyAnswer::Order(Box::new(order))));
-    let refusals = db.store.drop_refusals(sale.id(), None, 10).await.unwrap();
-    let answer = db.store.answer_for_key(refused.line.buyer, &refused.key).await.unwrap();
-    assert_eq!(answer, Some(KeyAnswer::Refused(refusals[0].clone())));
-    let unknown = db.store.answer_for_key(UserId::new(), &bought.key).await.unwrap();
+    let found = db.store.order_of_key(bought.line.buyer, &bought.key).await.unwrap();
+    assert_eq!(found, Some(order));
+    let unknown = db.store.order_of_key(UserId::new(), &bought.key).await.unwrap();
     assert_eq!(unknown, None, "another buyer's key is another key");
 }
 
@@ -157,7 +154,7 @@ pub async fn what_a_buyer_did_is_found_in_every_era(db: Database) {
     let (mut journal, sale, other) = (Journal::new(&db), Sale::of(&[100]), Sale::of(&[100]));
     journal.project([sale.opened(), other.opened()].concat()).await;
     let buyer = UserId::new();
-    let (mut asks, mut refused) = (Vec::new(), Vec::new());
+    let mut asks = Vec::new();
     for generation in 0..4 {
         for _ in 0..3 {
             for place in [&sale, &other] {
@@ -170,8 +167,6 @@ pub async fn what_a_buyer_did_is_found_in_every_era(db: Database) {
             }
         }
         journal.project(vec![asks[asks.len() - 1].confirmed(generation, Some("p"), false)]).await;
-        refused.push(sale.order(0, 99));
-        journal.project(vec![sale.refused(generation, &refused[refused.len() - 1], Refusal::SoldOut)]).await;
         if db.store.kind() == "sqlite" {
             db.raw("UPDATE eras SET entries = 1000000").await.unwrap();
             assert_eq!(db.count("SELECT COUNT(*) FROM eras").await, generation + 1);
@@ -195,17 +190,10 @@ pub async fn what_a_buyer_did_is_found_in_every_era(db: Database) {
     db.store.inbox_mark_read_up_to(view, lines[1].id, at(9)).await.unwrap();
     assert_eq!(db.store.inbox_unread(view, 9).await.unwrap(), 1);
     for ask in &asks {
-        let answer = db.store.answer_for_key(buyer, &ask.key).await.unwrap();
-        let Some(KeyAnswer::Order(order)) = answer else { panic!("{answer:?}") };
+        let order = db.store.order_of_key(buyer, &ask.key).await.unwrap().expect("an order");
         assert_eq!(order.id, ask.line.order);
     }
-    for ask in &refused {
-        let answer = db.store.answer_for_key(ask.line.buyer, &ask.key).await.unwrap();
-        let Some(KeyAnswer::Refused(row)) = answer else { panic!("{answer:?}") };
-        assert_eq!(row.digest, ask.digest());
-    }
     assert_eq!(db.store.drop_orders(sale.id(), None, 100).await.unwrap().len(), 24);
-    assert_eq!(db.store.drop_refusals(sale.id(), None, 100).await.unwrap().len(), 4);
 }
 
 /// Seven thousand drops that are over, the oldest first: the first 1,500 of one time, the others of another, and one of a third.

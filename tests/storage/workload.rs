@@ -21,7 +21,6 @@ struct Model {
     state: DropState,
     board: StockBoard,
     low: Vec<bool>,
-    refusals: usize,
     by_hand: usize,
     last_event_at: Timestamp,
     orders: Vec<OrderId>,
@@ -43,7 +42,6 @@ impl Model {
         Self {
             board: StockBoard::new(&spec),
             low: vec![false; stocks.len()],
-            refusals: 0,
             by_hand: 0,
             last_event_at: spec.created_at,
             orders: Vec::new(),
@@ -105,7 +103,6 @@ impl Model {
             variant: Some(variant),
             quantity,
             payment_method: payment_method.map(Into::into),
-            trace: TraceId::random(),
             network: None,
         }))
     }
@@ -125,7 +122,6 @@ impl Model {
         self.board.fold(event).expect("the engine's events follow each other");
         match event {
             DropEvent::Reserved { order, .. } => self.orders.push(*order),
-            DropEvent::Refused { .. } => self.refusals += 1,
             DropEvent::AuditedCommand { .. } => self.by_hand += 1,
             DropEvent::StockLow { variant, .. } => {
                 let index = self.board.variants.iter().position(|(id, _)| id == variant).unwrap();
@@ -161,13 +157,10 @@ impl Model {
         assert_eq!(store.audit(filter, None, 10_000).await.unwrap().len(), self.by_hand, "seed {seed}");
         let orders = store.drop_orders(id, None, 10_000).await.unwrap();
         assert_eq!(orders, self.orders(), "seed {seed}");
-        let refusals = store.drop_refusals(id, None, 10_000).await.unwrap();
-        assert_eq!(refusals.len(), self.refusals, "seed {seed}");
         let variants: Vec<_> = row.variants.iter().map(|variant| (variant.stock, variant.low)).collect();
         let times = (row.started_at, row.ended_at, row.last_event_at);
         let mut restore = Restore::new(row.spec, row.status, times, &variants);
         orders.into_iter().for_each(|order| restore.order(order).unwrap());
-        refusals.iter().for_each(|row| restore.refusal(row.digest, row.fingerprint, row.refusal, row.trace));
         let restored = restore.finish();
         restored.assert_invariants();
         let of = |state: &DropState| {

@@ -334,6 +334,8 @@ pub fn livedrop() -> Command {
         command.env_remove(name);
     }
     command.env("LIVEDROP_PASSWORD_HASHING", "rehearsal").env("LIVEDROP_LOG", "warn").stdin(Stdio::null());
+    // Servers are killed and started again all the time here, and nothing is late.
+    command.env("LIVEDROP_REFUSALS_KEPT_SECONDS", "1");
     // Crowds that come from one address; tests of the limits say otherwise by a flag.
     command.env("LIVEDROP_RATE_LIMITS", "off,announcements=off").env("LIVEDROP_CONNECTIONS_PER_ADDRESS_MAX", "0");
     command

@@ -5,7 +5,7 @@
 //! together are one entry of the journal: one buffer, one published stock, one message to the journal's thread.
 
 use crate::actors::OrderMetrics;
-use crate::actors::inventory::snapshot::{AskError, Decisions, DropSnapshot, ReplyTo, SnapshotCell};
+use crate::actors::inventory::snapshot::{Answer, AskError, Decisions, DropSnapshot, ReplyTo, SnapshotCell};
 use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, KeyDigest, Moment, Timestamp};
 use crate::engine::state::Deadlines;
 use crate::engine::{Command, DropState, Outcome};
@@ -146,7 +146,7 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Decides a command; the reply is sent once it is durable. Returns whether anything changed.
+    /// Decides a command; the answer leaves once it is durable, that of a refusal at once. Returns whether anything changed.
     ///
     /// # Errors
     /// [`AskError`], which is also sent to `reply`: nothing was decided.
@@ -170,6 +170,20 @@ impl Batch<'_> {
         for event in events.drain(..) {
             metrics.count(&event);
             push(records, &DropRecord { drop: *id, at, event });
+        }
+        let answered = match outcome {
+            Outcome::Refused(_) => {
+                metrics.count_refused();
+                // Nothing of it has to last, so it waits for no disk. What it rests on may be lost in a crash: then there is more stock than it said.
+                !changed
+            }
+            _ => false,
+        };
+        if answered {
+            let answer = Answer { outcome, sequence: self.drop.cell.position() };
+            // A caller that went away does not want it any more.
+            let _ = reply.map(|reply| reply.send(Ok(answer)));
+            return Ok(false);
         }
         self.replies.extend(reply.map(|reply| (reply, outcome)));
         if self.records.bytes() >= BATCH_BYTES {

@@ -20,6 +20,7 @@ pub type Gone = VecDeque<(Timestamp, DropId, Vec<KeyDigest>)>;
 pub async fn run(registry: Registry, projection: Projection, clock: Clock, gone: &mut Gone) {
     loop {
         tokio::time::sleep(ROUND).await;
+        registry.refused_keys().sweep(clock.steady());
         let horizon = clock.now().plus_millis(SLEEP_AHEAD_MS);
         for handle in registry.all() {
             if let Some(Left::Settled(keys)) = retire(&registry, &projection, &handle, horizon).await {

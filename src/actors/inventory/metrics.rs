@@ -41,10 +41,14 @@ impl OrderMetrics {
         registry.register(Box::new(self.all.clone()))
     }
 
+    /// A reservation was refused.
+    pub fn count_refused(&self) {
+        self.refused.inc();
+    }
+
     pub(in crate::actors) fn count(&self, event: &DropEvent) {
         match event {
             DropEvent::Reserved { .. } => self.reserved.inc(),
-            DropEvent::Refused { .. } => self.refused.inc(),
             DropEvent::Confirmed { .. } => self.confirmed.inc(),
             DropEvent::Released { .. } => self.released.inc(),
             DropEvent::RefundDue { .. } => self.refund_due.inc(),

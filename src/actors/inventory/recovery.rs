@@ -206,14 +206,5 @@ pub(in crate::actors) async fn load(store: &dyn Ledger, row: DropRow) -> Result<
             restore.order(order).map_err(RecoveryFailure::Corrupt)?;
         }
     }
-    let mut after = None;
-    loop {
-        let refusals = store.drop_refusals(id, after, PAGE).await?;
-        let Some(last) = refusals.last() else { break };
-        after = Some(last.sequence);
-        for row in refusals {
-            restore.refusal(row.digest, row.fingerprint, row.refusal, row.trace);
-        }
-    }
     Ok(restore.finish())
 }

@@ -6,12 +6,13 @@ use super::mailbox::Mailbox;
 use super::messages::Ask;
 use super::messages::Queued;
 use super::recovery::{self, RecoveryFailure};
+use super::refused_keys::RefusedKeys;
 use super::scheduler::{Due, Scheduler};
 use crate::actors::clock::Clock;
 use crate::actors::consumers::projector::Projection;
 use crate::actors::inventory::metrics::OrderMetrics;
 use crate::actors::inventory::snapshot::{Answer, AskError, Decisions, DropSnapshot, SnapshotCell};
-use crate::domain::limits::DROPS_IN_MEMORY_MAX;
+use crate::domain::limits::{DROPS_IN_MEMORY_MAX, REFUSALS_KEPT_SECONDS_DEFAULT};
 use crate::domain::{CreatorId, DropId, DropSpec, KeyDigest, OrderId, Timestamp};
 use crate::engine::admission::HoldPolicy;
 use crate::engine::{Command, DropState, Outcome};
@@ -23,6 +24,7 @@ use hashbrown::DefaultHashBuilder;
 use smallvec::{SmallVec, smallvec};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// One drop in memory.
@@ -32,6 +34,8 @@ pub struct DropHandle {
     /// The drop's published snapshot.
     pub cell: Arc<SnapshotCell>,
     mailbox: Mailbox,
+    /// Until when it is not known what was refused before the process began, see [`DropHandle::may_have_refused`].
+    unsure_until: Option<Timestamp>,
 }
 
 impl DropHandle {
@@ -50,6 +54,13 @@ impl DropHandle {
         let (reply, answer) = oneshot::channel();
         self.mailbox.announce(reply)?;
         answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
+    }
+
+    /// For how many milliseconds from `now` (the steady clock) on a payment in one call may still be a late copy of a request that was refused before
+    /// the process began.
+    #[must_use]
+    pub fn may_have_refused(&self, now: Timestamp) -> Option<i64> {
+        self.unsure_until.map(|until| until.millis_since(now)).filter(|left| *left > 0)
     }
 
     /// Sends a tick.
@@ -92,6 +103,7 @@ struct Shared {
     reviving: Vec<tokio::sync::Mutex<()>>,
     /// Keys of requests that were cancelled before their answer, see [`KeyInUse`].
     orphans: Map<DropId, Vec<KeyDigest>>,
+    refused: RefusedKeys,
 }
 
 /// Lock stripes for revivals: two drops on one stripe wait for each other.
@@ -127,6 +139,12 @@ enum End {
 }
 
 impl KeyInUse<'_> {
+    /// Whether it was not used before.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     /// The drop has answered, and remembers the key from now on.
     pub fn remembered(mut self) {
         self.end = End::Remembered;
@@ -162,10 +180,11 @@ impl Registry {
     /// An empty registry whose actors run on `threads` threads, without bounds on holds.
     #[must_use]
     pub fn new(journal: JournalHandle<Decisions>, clock: Clock, scheduler: Scheduler, threads: usize) -> Self {
-        Self::with_policy(journal, clock, scheduler, threads, HoldPolicy::OFF)
+        let kept = Duration::from_secs(REFUSALS_KEPT_SECONDS_DEFAULT.into());
+        Self::with_policy(journal, clock, scheduler, threads, HoldPolicy::OFF, kept)
     }
 
-    /// Like [`Self::new`], with bounds on unpaid holds.
+    /// The same, with a policy against hoarding, and with how long refusals of requests that pay are remembered at least.
     #[must_use]
     pub fn with_policy(
         journal: JournalHandle<Decisions>,
@@ -173,6 +192,7 @@ impl Registry {
         scheduler: Scheduler,
         threads: usize,
         policy: HoldPolicy,
+        refusals_kept: Duration,
     ) -> Self {
         let arbiters = (0..threads.max(1)).map(|_| Arbiter::new()).collect();
         let (drops, by_tag, by_creator) = (Map::default(), Map::default(), Map::default());
@@ -195,6 +215,7 @@ impl Registry {
                 arbiters,
                 reviving,
                 orphans: Map::default(),
+                refused: RefusedKeys::new(refusals_kept),
             }),
         }
     }
@@ -203,6 +224,18 @@ impl Registry {
     #[must_use]
     pub fn metrics(&self) -> &OrderMetrics {
         &self.shared.metrics
+    }
+
+    /// Refused requests that would have paid.
+    #[must_use]
+    pub fn refused_keys(&self) -> &RefusedKeys {
+        &self.shared.refused
+    }
+
+    /// The clocks that its drops decide by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     /// The drop, if it is in memory.
@@ -263,17 +296,23 @@ impl Registry {
 
     /// Puts a recovered drop into memory. `position` is the journal sequence of its state.
     pub fn restore(&self, mut state: DropState, position: u64) -> Arc<DropHandle> {
-        state.resume(self.shared.clock.steady());
-        self.insert(state, position, true)
-    }
-
-    fn insert(&self, state: DropState, position: u64, announced: bool) -> Arc<DropHandle> {
+        let now = self.shared.clock.steady();
+        state.resume(now);
+        let sold_out = state.status().is_open() && state.stock().any(|(_, stock)| stock.available == 0);
+        let unsure_until = sold_out.then(|| now.plus_millis(self.shared.refused.kept_ms()));
         let spec = state.spec();
         self.shared.by_creator.entry(spec.creator_id).or_default().push(spec.id);
-        self.insert_counted(state, position, announced)
+        self.insert(state, position, true, unsure_until)
     }
 
-    fn insert_counted(&self, mut state: DropState, position: u64, announced: bool) -> Arc<DropHandle> {
+    /// Its creator's list has it already.
+    fn insert(
+        &self,
+        mut state: DropState,
+        position: u64,
+        announced: bool,
+        unsure_until: Option<Timestamp>,
+    ) -> Arc<DropHandle> {
         state.set_hold_policy(self.shared.policy);
         let spec = Arc::clone(state.spec());
         let cell = Arc::new(SnapshotCell::new(DropSnapshot::of(&state, position)));
@@ -283,7 +322,7 @@ impl Registry {
         let actor = DropActor::new(decider, clock.clone(), scheduler.clone(), queued.clone());
         let arbiter = &arbiters[spec.id.tag() as usize % arbiters.len()];
         let address = DropActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
-        let handle = Arc::new(DropHandle { spec, cell, mailbox: Mailbox::new(address, queued) });
+        let handle = Arc::new(DropHandle { spec, cell, mailbox: Mailbox::new(address, queued), unsure_until });
         let id = handle.spec.id;
         self.shared.by_tag.entry(id.tag()).or_default().push(id);
         self.shared.drops.insert(id, Arc::clone(&handle));
@@ -330,7 +369,7 @@ impl Registry {
             }
             theirs.push(spec.id);
         }
-        let handle = self.insert_counted(DropState::scheduled(spec), 0, false);
+        let handle = self.insert(DropState::scheduled(spec), 0, false, None);
         match handle.announce().await {
             Ok(answer) => Ok((handle, answer.sequence)),
             Err(error) => {
@@ -408,6 +447,12 @@ impl Registry {
     /// Binds a buyer's key to a drop that has used it before, unless it is bound to another.
     pub fn bind(&self, digest: KeyDigest, drop: DropId) {
         self.shared.claims.entry(digest).or_insert(drop);
+    }
+
+    /// Whether a request with this key runs, or has made an order.
+    #[must_use]
+    pub fn is_claimed(&self, digest: KeyDigest) -> bool {
+        self.shared.running.contains(&digest) || self.shared.claims.contains_key(&digest)
     }
 
     /// Starts a request with a buyer's key, and binds the key to the drop.

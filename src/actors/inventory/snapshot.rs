@@ -1,7 +1,7 @@
 //! The effects of a durable decision: a published snapshot and a reply. Both happen on the journal's thread, in this
 //! order, so a caller with a reply also reads the new stock.
 
-use crate::domain::{DropSpec, DropStatus, StockCounts, Timestamp, VariantId};
+use crate::domain::{DropSpec, DropStatus, Refusal, StockCounts, Timestamp, VariantId};
 use crate::engine::{DropState, Outcome};
 use crate::journal::{Completion, JournalError};
 use smallvec::SmallVec;
@@ -62,6 +62,25 @@ impl SnapshotCell {
     #[must_use]
     pub fn read(&self) -> DropSnapshot {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why nobody can get a unit of this variant (the only one, where none is named) as far as is published. `None` where somebody might.
+    #[must_use]
+    pub fn refuses(&self, variant: Option<VariantId>) -> Option<Refusal> {
+        let published = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        match published.status {
+            DropStatus::Scheduled => None,
+            DropStatus::Ended => Some(Refusal::Ended),
+            DropStatus::Cancelled => Some(Refusal::DropCancelled),
+            DropStatus::Live | DropStatus::SoldOut => {
+                let stock = match (variant, &published.variants[..]) {
+                    (None, [(_, only)]) => Some(only),
+                    (None, _) => None,
+                    (Some(id), all) => all.iter().find(|(variant, _)| *variant == id).map(|(_, stock)| stock),
+                };
+                stock.filter(|stock| stock.available == 0).map(|_| Refusal::SoldOut)
+            }
+        }
     }
 
     /// The sequence of the current snapshot.

@@ -25,7 +25,10 @@ impl StringArena {
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(text.as_bytes());
         let at = (self.0.len() - 1) * TEXT_CHUNK + at;
-        u32::try_from(at / TEXT_STEP).ok().and_then(NonZeroU32::new).expect("KEYS_PER_DROP_MAX texts of 800 bytes fit")
+        u32::try_from(at / TEXT_STEP)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .expect("ORDERS_PER_DROP_MAX texts of 800 bytes fit")
     }
 
     /// The chunk with room for `length` bytes, padded to the next step.

@@ -37,7 +37,7 @@ impl IdIndex {
         }
         let last = self.floors.len() - 1;
         if id <= self.floors[last.saturating_sub(1)] {
-            self.out_of_order.insert(hash, Number::try_from(slot).expect("KEYS_PER_DROP_MAX is below 2^32"));
+            self.out_of_order.insert(hash, Number::try_from(slot).expect("ORDERS_PER_DROP_MAX is below 2^32"));
         }
         self.highest = self.highest.max(id);
         self.tags.push(tag_of(hash));

@@ -9,8 +9,7 @@ use super::scenario_tests::reopen::{assert_same, replayed, restored};
 use super::scenario_tests::stage;
 use super::{Command, DropState, Outcome};
 use crate::domain::{
-    DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, OrderId, Principal, Refusal, StockBoard,
-    Timestamp, TraceId,
+    DropEvent, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, OrderId, Principal, StockBoard, Timestamp, TraceId,
 };
 use model::Model;
 use plan::{Op, Step};
@@ -21,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 const CASES_MIN: u32 = 512;
 
 /// Outcomes that must occur somewhere in a run; otherwise it has tested less than it seems to.
-const SEEN: [&str; 18] = [
+const SEEN: [&str; 17] = [
     "started",
     "ended",
     "cancelled",
@@ -30,7 +29,6 @@ const SEEN: [&str; 18] = [
     "sold_out",
     "back_in_stock",
     "reserved",
-    "refused",
     "payment_started",
     "payment_ended",
     "rescheduled",
@@ -74,13 +72,6 @@ fn a_drop_does_what_the_model_does() {
     }
 }
 
-/// The first answer of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum First {
-    Order(OrderId),
-    Refused(Refusal, TraceId),
-}
-
 /// The drop and the models that follow it.
 struct World {
     spec: DropSpec,
@@ -92,7 +83,8 @@ struct World {
     journal: Vec<DropRecord>,
     /// Every reservation so far.
     asked: Vec<super::Reserve>,
-    firsts: HashMap<KeyDigest, (Fingerprint, First)>,
+    /// The order that each key has made.
+    placed: HashMap<KeyDigest, (Fingerprint, OrderId)>,
     /// For each variant, whether `stock_low` may be published next.
     armed: Vec<bool>,
     clock: Moment,
@@ -108,7 +100,7 @@ impl World {
             board: StockBoard::new(&spec),
             journal: Vec::new(),
             asked: Vec::new(),
-            firsts: HashMap::new(),
+            placed: HashMap::new(),
             armed: vec![true; spec.variants.len()],
             clock: spec.created_at.into(),
             serial: 0,
@@ -210,17 +202,21 @@ impl World {
         assert!(!must_tell.contains(&true), "stock_low was not told");
     }
 
-    /// The same key gets the same order or the same refusal, and never an answer to another request.
+    /// The same key is the same order, which is never an answer to another request.
     fn check_key(&mut self, command: &Command, outcome: &Outcome) {
         let Command::Reserve(ask) = command else { return };
-        let (first, replayed) = match outcome {
-            Outcome::Order { order, replayed } => (First::Order(order.id), *replayed),
-            Outcome::Refused { refusal, trace, replayed } => (First::Refused(*refusal, *trace), *replayed),
-            _ => return,
-        };
-        let known = self.firsts.insert(ask.digest, (ask.fingerprint, first));
-        assert_eq!(known.is_some(), replayed);
-        assert!(known.is_none_or(|known| known == (ask.fingerprint, first)), "a key changed its answer");
+        match outcome {
+            Outcome::Order { order, replayed } => {
+                let made = (ask.fingerprint, order.id);
+                let known = self.placed.insert(ask.digest, made);
+                assert_eq!(known.is_some(), *replayed);
+                assert!(known.is_none_or(|known| known == made), "a key has made another order");
+            }
+            Outcome::Refused(_) => {
+                assert!(!self.placed.contains_key(&ask.digest), "a key that made an order is refused")
+            }
+            _ => {}
+        }
     }
 
     fn check_state(&self) {

@@ -2,8 +2,8 @@
 
 use crate::domain::limits::{QUANTITY_PER_ORDER_MAX, STOCK_PER_VARIANT_MAX};
 use crate::domain::{
-    DropRevision, DropSpec, DropStatus, Fingerprint, KeyDigest, Moment, OrderId, OrderStatus, OrderView, RefundCause,
-    Refusal, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    DropRevision, DropSpec, DropStatus, KeyDigest, Moment, OrderId, OrderStatus, OrderView, RefundCause, Refusal,
+    ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 
@@ -15,13 +15,6 @@ enum Phase {
     Cancelled,
 }
 
-struct Refused {
-    digest: KeyDigest,
-    fingerprint: Fingerprint,
-    refusal: Refusal,
-    trace: TraceId,
-}
-
 pub struct Model {
     spec: DropSpec,
     phase: Phase,
@@ -29,14 +22,12 @@ pub struct Model {
     orders: Vec<(KeyDigest, OrderView)>,
     /// When each order's hold expires, by the steady clock.
     runs_out: Vec<Timestamp>,
-    refusals: Vec<Refused>,
 }
 
 impl Model {
     pub fn new(spec: DropSpec) -> Self {
         let totals = spec.variants.iter().map(|variant| variant.stock).collect();
-        let (orders, runs_out, refusals) = (Vec::new(), Vec::new(), Vec::new());
-        Self { spec, phase: Phase::Scheduled, totals, orders, runs_out, refusals }
+        Self { spec, phase: Phase::Scheduled, totals, orders: Vec::new(), runs_out: Vec::new() }
     }
 
     pub fn status(&self) -> DropStatus {
@@ -236,12 +227,6 @@ impl Model {
             }
             return Outcome::Order { order: Box::new(order.clone()), replayed: true };
         }
-        if let Some(first) = self.refusals.iter().find(|refused| refused.digest == ask.digest) {
-            if first.fingerprint != ask.fingerprint {
-                return Outcome::Rejected(Rejection::KeyReused);
-            }
-            return Outcome::Refused { refusal: first.refusal, trace: first.trace, replayed: true };
-        }
         if !(1..=QUANTITY_PER_ORDER_MAX).contains(&ask.quantity) {
             return Outcome::Rejected(Rejection::InvalidQuantity);
         }
@@ -252,11 +237,7 @@ impl Model {
             return Outcome::Rejected(Rejection::NotStarted { starts_at: self.spec.starts_at });
         }
         match self.refuses(ask) {
-            Some(refusal) => {
-                let Reserve { digest, fingerprint, trace, .. } = *ask;
-                self.refusals.push(Refused { digest, fingerprint, refusal, trace });
-                Outcome::Refused { refusal, trace, replayed: false }
-            }
+            Some(refusal) => Outcome::Refused(refusal),
             None => {
                 let order = self.placed(now.wall, ask);
                 self.orders.push((ask.digest, order.clone()));

@@ -142,7 +142,7 @@ impl World {
             Op::Retry { which } => self.reserve(self.asked[which % self.asked.len()].clone()),
             Op::SameOrderId { which, key } => {
                 let mut ask = ask(self.spec.id, 0, key, None, 1, None);
-                (ask.order, ask.trace) = (self.order(which), trace);
+                ask.order = self.order(which);
                 Command::Reserve(Box::new(ask))
             }
             Op::Begin { order, method } => {
@@ -179,9 +179,9 @@ impl World {
         }
     }
 
-    /// A request as its client sends it: every attempt proposes a new id and has its own trace id.
+    /// A request as its client sends it: every attempt proposes an id of its own.
     fn reserve(&mut self, mut ask: Reserve) -> Command {
-        (ask.order, ask.trace) = (OrderId(Uuid::from_u128(self.serial)), TraceId(Uuid::from_u128(self.serial)));
+        ask.order = OrderId(Uuid::from_u128(self.serial));
         self.asked.push(ask.clone());
         Command::Reserve(Box::new(ask))
     }
@@ -214,7 +214,6 @@ fn ask(drop: DropId, index: u8, key: u8, variant: Option<VariantId>, quantity: u
         variant,
         quantity,
         payment_method: method.map(Into::into),
-        trace: TraceId::default(),
         network: NonZeroU32::new(u32::from(index) / 2 + 1),
     }
 }

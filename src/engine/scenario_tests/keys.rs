@@ -1,4 +1,4 @@
-//! Idempotency keys: a retry gets what was decided first.
+//! Idempotency keys: a retry gets the order that its key has made.
 
 stories! {
 
@@ -38,32 +38,33 @@ a_key_belongs_to_its_buyer: "
     at 3s  bob lists                            -> orders k1
 "
 
-a_refusal_stays_a_refusal: "
+a_refusal_leaves_its_key_free: "
     drop stock=1 limit=2
     at 0s  alice reserves 1 with k1             -> reserved, available 0 held 1 sold 0                    | started reserved sold_out
-    at 1s  bob reserves 1 with k1               -> refused sold_out                                       | refused
+    at 1s  bob reserves 1 with k1               -> refused sold_out
+    at 1s  bob reserves 2 with k1               -> refused sold_out
     at 2s  drop restocks 5                      -> done live, available 5 held 1 sold 0                   | restocked back_in_stock
-    at 3s  bob reserves 1 with k1               -> refused sold_out again
-    at 3s  bob reserves 2 with k1               -> no: KeyReused
-    at 4s  bob reserves 1 with k2               -> reserved, available 4 held 2 sold 0                    | reserved
-    at 5s  bob reserves 2 with k3               -> refused limit_exceeded                                 | refused
-    at 6s  bob cancels k2                       -> released cancelled, available 5 held 1 sold 0          | released
-    at 7s  bob reserves 2 with k3               -> refused limit_exceeded again
+    at 3s  bob reserves 1 with k1               -> reserved, available 4 held 2 sold 0                    | reserved
+    at 4s  bob reserves 1 with k1               -> reserved again
+    at 5s  bob reserves 2 with k3               -> refused limit_exceeded
+    at 6s  bob cancels k1                       -> released cancelled, available 5 held 1 sold 0          | released
+    at 7s  bob reserves 2 with k3               -> reserved, available 3 held 3 sold 0                    | reserved
     at 8s  drop ends                            -> done ended                                             | ended
-    at 9s  bob reserves 2 with k3               -> refused limit_exceeded again
+    # A key that made an order is never refused.
+    at 9s  bob reserves 2 with k3               -> reserved again
+    at 9s  bob reserves 1 with k1               -> released cancelled again
+    at 9s  bob reserves 1 with k4               -> refused drop_ended
 "
 
 too_few_units_are_a_refusal_of_their_own: "
     drop stock=3
     at 0s  alice reserves 2 with k1             -> reserved, available 1 held 2 sold 0                    | started reserved
-    at 1s  bob reserves 2 with k1               -> refused not_enough_stock 1                             | refused
+    at 1s  bob reserves 2 with k1               -> refused not_enough_stock 1
     at 2s  bob reserves 1 with k2               -> reserved, available 0 held 3 sold 0                    | reserved sold_out
-    at 3s  carol reserves 2 with k1             -> refused sold_out                                       | refused
+    at 3s  carol reserves 2 with k1             -> refused sold_out
     at 4s  alice cancels k1                     -> released cancelled, available 2 held 1 sold 0          | released back_in_stock
-    # What was free then is what the key says, whatever is free now.
-    at 5s  bob reserves 2 with k1               -> refused not_enough_stock 1 again
-    at 6s  dave reserves 3 with k1              -> refused not_enough_stock 2                             | refused
-    at 7s  dave reserves 2 with k2              -> reserved, available 0 held 3 sold 0                    | reserved sold_out
+    at 5s  dave reserves 3 with k1              -> refused not_enough_stock 2
+    at 6s  bob reserves 2 with k1               -> reserved, available 0 held 3 sold 0                    | reserved sold_out
 "
 
 nothing_is_remembered_of_what_was_not_decided: "

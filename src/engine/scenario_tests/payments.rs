@@ -148,7 +148,7 @@ a_free_drop_confirms_at_once: "
     at 1s  bob reserves 1 with k1 by card       -> confirmed, available 0 held 0 sold 2                   | reserved confirmed sold_out
     at 2s  alice begins k1 by card              -> no: order is confirmed
     at 3s  alice reserves 1 with k1             -> confirmed again
-    at 4s  alice reserves 1 with k2             -> refused limit_exceeded                                 | refused
+    at 4s  alice reserves 1 with k2             -> refused limit_exceeded
     # Nothing was paid, so the refund is settled on the spot.
     at 5s  alice refunds k1                     -> refunded, available 1 held 0 sold 1, owes       | refund_due refunded back_in_stock
     at 6s  alice refunds k1                     -> refunded

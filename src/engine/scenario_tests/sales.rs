@@ -86,7 +86,7 @@ what_is_done_by_hand_is_noted_if_it_changes_something: "
 
 it_starts_and_ends_while_nobody_looks: "
     drop stock=10 starts=10s ends=20s
-    at 30s  alice reserves 1 with k1            -> refused drop_ended, settled, due never                 | started ended refused
+    at 30s  alice reserves 1 with k1            -> refused drop_ended, settled, due never                 | started ended
 "
 
 it_ends_by_itself_and_a_running_hold_is_still_paid: "
@@ -94,20 +94,20 @@ it_ends_by_itself_and_a_running_hold_is_still_paid: "
     at 0s   drop ticks                          -> done live, due 30s                                     | started
     at 10s  alice reserves 1 with k1            -> reserved, available 1 held 1 sold 0                    | reserved
     at 29s  bob reserves 1 with k1              -> reserved, available 0 held 2 sold 0                    | reserved sold_out
-    at 30s  carol reserves 1 with k1            -> refused drop_ended, due 70s                            | ended refused
+    at 30s  carol reserves 1 with k1            -> refused drop_ended, due 70s                            | ended
     at 31s  alice begins k1 by card             -> reserved paying card                                   | payment_started
     at 69s  alice pays k1 as p1                 -> confirmed, available 0 held 1 sold 1                   | confirmed
     at 70s  drop ticks                          -> done ended, due 89s
     # A unit that comes back after the end is not for sale any more: nobody is told.
     at 89s  drop ticks                          -> done ended, available 1 held 0 sold 1, due never, settled | released
-    at 90s  dave reserves 1 with k1             -> refused drop_ended, settled                            | refused
+    at 90s  dave reserves 1 with k1             -> refused drop_ended, settled
 "
 
 sold_out_and_live_again_when_a_hold_expires: "
     drop stock=1 hold=10s
     at 0s   alice reserves 1 with k1            -> reserved, available 0 held 1 sold 0, due 10s           | started reserved sold_out
-    at 1s   bob reserves 1 with k1              -> refused sold_out                                       | refused
-    at 9s   bob reserves 1 with k2              -> refused sold_out                                       | refused
+    at 1s   bob reserves 1 with k1              -> refused sold_out
+    at 9s   bob reserves 1 with k2              -> refused sold_out
     # Nobody ticked: the command itself finds that time has passed.
     at 10s  bob reserves 1 with k3              -> reserved, available 0 held 1 sold 0      | released back_in_stock reserved sold_out
     at 11s  bob pays k3 as p1                   -> confirmed, available 0 held 0 sold 1, due never        | confirmed
@@ -126,7 +126,7 @@ sold_out_and_live_again_when_a_hold_is_cancelled: "
 a_quantity_takes_all_or_nothing: "
     drop stock=3
     at 0s  alice reserves 2 with k1             -> reserved, available 1 held 2 sold 0                    | started reserved
-    at 0s  bob reserves 2 with k1               -> refused not_enough_stock 1                             | refused
+    at 0s  bob reserves 2 with k1               -> refused not_enough_stock 1
     at 0s  bob reserves 1 with k2               -> reserved, available 0 held 3 sold 0                    | reserved sold_out
 "
 
@@ -147,11 +147,11 @@ odd_quantities_are_no_decisions: "
 a_limit_counts_all_orders_of_a_buyer: "
     drop stock=10 limit=3 hold=10s
     at 0s   alice reserves 2 with k1            -> reserved, available 8 held 2 sold 0                    | started reserved
-    at 1s   alice reserves 2 with k2            -> refused limit_exceeded                                 | refused
-    at 1s   bob reserves 4 with k1              -> refused limit_exceeded                                 | refused
+    at 1s   alice reserves 2 with k2            -> refused limit_exceeded
+    at 1s   bob reserves 4 with k1              -> refused limit_exceeded
     at 2s   alice reserves 1 with k3            -> reserved, available 7 held 3 sold 0                    | reserved
     at 3s   alice pays k1 as p1                 -> confirmed, available 7 held 1 sold 2                   | confirmed
-    at 4s   alice reserves 1 with k4            -> refused limit_exceeded                                 | refused
+    at 4s   alice reserves 1 with k4            -> refused limit_exceeded
     # What comes back may be ordered again: a cancelled hold,
     at 5s   alice cancels k3                    -> released cancelled, available 8 held 0 sold 2          | released
     at 6s   alice reserves 1 with k5            -> reserved, available 7 held 1 sold 2                    | reserved
@@ -161,7 +161,7 @@ a_limit_counts_all_orders_of_a_buyer: "
     at 17s  alice refunds k1                    -> confirmed owed requested, available 9 held 1 sold 0    | refund_due
     at 18s  alice reserves 2 with k7            -> reserved, available 7 held 3 sold 0                    | reserved
     at 19s  alice settles k1                    -> refunded                                               | refunded
-    at 20s  alice reserves 1 with k8            -> refused limit_exceeded                                 | refused
+    at 20s  alice reserves 1 with k8            -> refused limit_exceeded
 "
 
 low_stock_is_told_once_for_each_crossing: "
@@ -183,28 +183,27 @@ low_stock_is_told_once_for_each_crossing: "
 variants_sell_out_one_by_one: "
     drop stock=S:1,M:2,L:1 low=1 limit=3
     at 0s  alice reserves 1 of S with k1        -> reserved, S available 0 held 1 sold 0                  | started reserved stock_low
-    at 1s  bob reserves 1 of S with k1          -> refused sold_out                                       | refused
+    at 1s  bob reserves 1 of S with k1          -> refused sold_out
     at 2s  bob reserves 1 of M with k2          -> reserved, M available 1 held 1 sold 0                  | reserved stock_low
     at 3s  bob reserves 1 of M with k3          -> reserved, M available 0 held 2 sold 0                  | reserved
     at 4s  carol reserves 1 of L with k1        -> reserved, L available 0 held 1 sold 0                  | reserved stock_low sold_out
-    at 5s  dave reserves 1 of L with k1         -> refused sold_out                                       | refused
+    at 5s  dave reserves 1 of L with k1         -> refused sold_out
     at 6s  bob cancels k2                       -> released cancelled, M available 1 held 1 sold 0        | released back_in_stock
     at 7s  drop restocks 2 of S                 -> done live, S available 2 held 1 sold 0                 | restocked
     at 8s  drop restocks 1 of XL                -> no: UnknownVariant
     at 8s  drop restocks 1                      -> no: UnknownVariant
     # The limit is one for all variants.
     at 9s  alice reserves 1 of M with k2        -> reserved, M available 0 held 2 sold 0                  | reserved
-    at 9s  alice reserves 2 of S with k3        -> refused limit_exceeded                                 | refused
+    at 9s  alice reserves 2 of S with k3        -> refused limit_exceeded
     at 9s  alice reserves 1 of S with k4        -> reserved, S available 1 held 2 sold 0                  | reserved stock_low
 "
 
 a_variant_has_to_be_known: "
     drop stock=S:1,M:1
-    at 0s  alice reserves 1 of XL with k1       -> refused unknown_variant                                | started refused
-    at 0s  alice reserves 1 with k2             -> refused unknown_variant                                | refused
-    at 1s  alice reserves 1 with k2             -> refused unknown_variant again
-    at 1s  alice reserves 1 of M with k2        -> no: KeyReused
-    at 1s  alice reserves 1 of M with k3        -> reserved, M available 0 held 1 sold 0                  | reserved
+    at 0s  alice reserves 1 of XL with k1       -> refused unknown_variant                                | started
+    at 0s  alice reserves 1 with k2             -> refused unknown_variant
+    at 1s  alice reserves 1 with k2             -> refused unknown_variant
+    at 1s  alice reserves 1 of M with k2        -> reserved, M available 0 held 1 sold 0                  | reserved
 "
 
 the_only_variant_may_be_named_or_not: "
@@ -226,7 +225,7 @@ a_restock_brings_a_sold_out_drop_back: "
 
 a_drop_of_nothing_waits_for_its_first_restock: "
     drop stock=0 low=3
-    at 0s  alice reserves 1 with k1             -> refused sold_out                                       | started refused
+    at 0s  alice reserves 1 with k1             -> refused sold_out                                       | started
     at 1s  drop restocks 1                      -> done live, available 1 held 0 sold 0                   | restocked back_in_stock
     at 2s  alice reserves 1 with k2             -> reserved, available 0 held 1 sold 0                    | reserved stock_low sold_out
 "
@@ -252,7 +251,7 @@ a_drop_is_cancelled_before_it_starts: "
     at 2s   drop starts                         -> no: drop is cancelled, settled
     at 3s   drop ends                           -> no: drop is cancelled, settled
     at 4s   drop restocks 1                     -> no: drop is cancelled, settled
-    at 20s  alice reserves 1 with k1            -> refused drop_cancelled, settled                        | refused
+    at 20s  alice reserves 1 with k1            -> refused drop_cancelled, settled
 "
 
 a_clock_that_is_set_back_makes_no_hold_longer_and_the_end_later: "
@@ -266,7 +265,7 @@ a_clock_that_is_set_back_makes_no_hold_longer_and_the_end_later: "
     at 74s  drop ticks                          -> done live
     at 75s  drop ticks                          -> done ended, settled, due never                         | ended
     clock steps back 60s                        -> stepped, settled
-    at 76s  carol reserves 1 with k1            -> refused drop_ended, settled                            | refused
+    at 76s  carol reserves 1 with k1            -> refused drop_ended, settled
 "
 
 a_clock_that_is_set_ahead_ends_no_hold_early_and_the_drop_at_once: "
@@ -291,7 +290,7 @@ a_start_follows_the_clock_as_it_was_corrected: "
 a_hold_ends_at_its_millisecond: "
     drop stock=1 hold=1s
     at 0ms     alice reserves 1 with k1         -> reserved, available 0 held 1 sold 0, due 1000ms        | started reserved sold_out
-    at 999ms   bob reserves 1 with k1           -> refused sold_out                                       | refused
+    at 999ms   bob reserves 1 with k1           -> refused sold_out
     at 999ms   alice begins k1 by card          -> reserved paying card                                   | payment_started
     at 1000ms  alice begins k1 by cash          -> no: order is released, available 1 held 0 sold 0       | released back_in_stock
 "

@@ -224,7 +224,7 @@ impl Stage {
             ["drop", "restocks", quantity, "of", variant] => {
                 Command::Restock { variant: Some(variant_id(variant)), quantity: number(quantity) }
             }
-            [buyer, "reserves", quantity, ref rest @ ..] => self.reserve(buyer, quantity, rest, trace),
+            [buyer, "reserves", quantity, ref rest @ ..] => self.reserve(buyer, quantity, rest),
             [buyer, "begins", key, "by", method] => {
                 Command::BeginPayment { order: self.order(buyer, key), method: method.into() }
             }
@@ -246,7 +246,7 @@ impl Stage {
         }
     }
 
-    fn reserve(&self, buyer: &str, quantity: &str, rest: &[&str], trace: TraceId) -> Command {
+    fn reserve(&self, buyer: &str, quantity: &str, rest: &[&str]) -> Command {
         let (mut variant, mut key, mut method, mut network) = (None, "", None, None);
         for pair in rest.chunks(2) {
             match *pair {
@@ -268,7 +268,6 @@ impl Stage {
             variant,
             quantity,
             payment_method: method.map(Into::into),
-            trace,
             network,
         }))
     }
@@ -315,14 +314,9 @@ impl Stage {
         let again = |replayed: bool| if replayed { " again" } else { "" };
         match outcome {
             Outcome::Order { order, replayed } => format!("{}{}", render_order(order), again(*replayed)),
-            Outcome::Refused { refusal, trace, replayed } => {
-                let first = self
-                    .journal
-                    .iter()
-                    .any(|record| matches!(&record.event, DropEvent::Refused { trace: first, .. } if first == trace));
-                assert!(first, "a refusal carries the trace of the request that was refused first");
+            Outcome::Refused(refusal) => {
                 let free = refusal.available().map(|units| format!(" {units}")).unwrap_or_default();
-                format!("refused {}{free}{}", refusal.as_str(), again(*replayed))
+                format!("refused {}{free}", refusal.as_str())
             }
             Outcome::Orders(orders) if orders.is_empty() => "no orders".to_owned(),
             Outcome::Orders(orders) => {

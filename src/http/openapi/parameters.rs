@@ -167,7 +167,7 @@ fn optional_key() -> Vec<Parameter> {
 }
 
 fn idempotency_key() -> Vec<Parameter> {
-    let about = "One for each order that is meant, the same for each try at it (a UUID, say); quoted or bare. The first answer \
-                 is kept, refusals included, and given again with `Idempotency-Replayed: true`";
+    let about = "One for each order that is meant, the same for each try at it (a UUID, say); quoted or bare. A key that made an order gives that order \
+                 again, with `Idempotency-Replayed: true`; a refusal leaves its key free";
     parameter("Idempotency-Key", ParameterIn::Header, Required::True, key(), about)
 }

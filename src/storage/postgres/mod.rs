@@ -8,7 +8,7 @@ mod write;
 use super::failure::{from_migrate, from_sqlx};
 use super::rows::tag_of;
 use super::sql::{ACQUIRE_TIMEOUT, CLOSE_TIMEOUT, Database, Session, Slot, Slots, Value, args, columns};
-use super::{OrderNote, RefusalRow, StoreError};
+use super::{OrderNote, StoreError};
 use crate::domain::OrderId;
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use opening::Opened;
@@ -91,7 +91,6 @@ impl Database for PostgresDatabase {
     const OF_INBOX: &'static str = "";
     const ORDERS_OF: &'static str = "SELECT * FROM orders WHERE buyer_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
     const ORDER_OF_KEY: &'static str = "SELECT * FROM orders WHERE buyer_id = $1 AND key_bits = $2 AND key IN ($3, $4) ORDER BY created_at, id LIMIT 1";
-    const REFUSAL_OF_KEY: &'static str = "SELECT * FROM refusals WHERE digest = $1 ORDER BY at, sequence LIMIT 1";
 
     async fn session(&self) -> Result<PostgresSession, StoreError> {
         let place = self.slots.take().await?;
@@ -236,9 +235,6 @@ impl Session for PostgresSession {
     }
     async fn update_orders(&mut self, orders: &[OrderImage]) -> Result<(), StoreError> {
         write::update_orders(self.connection(), orders).await.map_err(from_sqlx)
-    }
-    async fn insert_refusals(&mut self, journal: Uuid, refusals: &[RefusalRow]) -> Result<(), StoreError> {
-        write::insert_refusals(self.connection(), journal, refusals).await.map_err(from_sqlx)
     }
 
     async fn insert_notes(&mut self, notes: &[OrderNote]) -> Result<(), StoreError> {

@@ -4,9 +4,9 @@
 
 use super::text;
 use crate::domain::{Timestamp, TraceId};
+use crate::storage::OrderNote;
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
-use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{PgConnection, Result};
 use uuid::Uuid;
 
@@ -178,31 +178,6 @@ pub(super) async fn update_orders(connection: &mut PgConnection, orders: &[Order
         .bind(column(orders, |order| maybe(order.payment_pending.as_ref())))
         .bind(column(orders, |order| order.refund_due.map(|cause| cause.as_str())))
         .bind(column(orders, |order| order.failed_trace.map(|TraceId(trace)| trace)))
-        .execute(connection)
-        .await
-        .map(|_| ())
-}
-
-pub(super) async fn insert_refusals(
-    connection: &mut PgConnection,
-    journal: Uuid,
-    refusals: &[RefusalRow],
-) -> Result<()> {
-    let sql = "INSERT INTO refusals (journal_id, sequence, drop_id, buyer_id, digest, fingerprint, refusal, \
-               trace, at, available, key) \
-               SELECT $1, *, '' FROM UNNEST($2::bigint[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bigint[], $7::text[], \
-               $8::uuid[], $9::bigint[], $10::bigint[])";
-    sqlx::query(sql)
-        .bind(journal)
-        .bind(column(refusals, |row| row.sequence.cast_signed()))
-        .bind(column(refusals, |row| row.drop_id.0))
-        .bind(column(refusals, |row| row.buyer.0))
-        .bind(column(refusals, |row| row.digest.0))
-        .bind(column(refusals, |row| fingerprint_bits(row.fingerprint)))
-        .bind(column(refusals, |row| row.refusal.as_str()))
-        .bind(column(refusals, |row| row.trace.0))
-        .bind(column(refusals, |row| row.at.as_millis()))
-        .bind(column(refusals, |row| row.refusal.available().map(i64::from)))
         .execute(connection)
         .await
         .map(|_| ())

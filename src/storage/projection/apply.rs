@@ -219,9 +219,6 @@ async fn write<S: Session>(tx: &mut S, journal: Uuid, rows: &Rows) -> Result<(),
     if !rows.orders.is_empty() {
         tx.update_orders(&rows.orders).await?;
     }
-    if !rows.refusals.is_empty() {
-        tx.insert_refusals(journal, &rows.refusals).await?;
-    }
     if !rows.notes.is_empty() {
         tx.insert_notes(&rows.notes).await?;
     }

@@ -42,9 +42,6 @@ pub(super) const ORDER_OF_KEY: &str = "SELECT orders.* FROM eras CROSS JOIN orde
      WHERE known.era = eras.era AND known.buyer_id = ?1 AND known.key_bits = ?2 \
      AND orders.drop_tag = known.drop_tag AND orders.id = known.id AND orders.key IN (?3, ?4) \
      ORDER BY orders.created_at, orders.id LIMIT 1";
-/// A refusal by key.
-pub(super) const REFUSAL_OF_KEY: &str = "SELECT refusals.* FROM eras CROSS JOIN refusals \
-     WHERE refusals.era = eras.era AND refusals.digest = ?1 ORDER BY refusals.at, refusals.sequence LIMIT 1";
 
 #[cfg(test)]
 mod tests {
@@ -99,7 +96,6 @@ mod tests {
                     "SEARCH orders USING PRIMARY KEY (drop_tag=? AND id=?)",
                 ],
             ),
-            (REFUSAL_OF_KEY, &["SEARCH refusals USING INDEX refusals_by_digest (era=? AND digest=?)"]),
         ] {
             let sql = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
             let plan = session.all(sql, args![]).await.unwrap();

@@ -8,7 +8,7 @@ mod write;
 use super::failure::{from_migrate, from_sqlx};
 use super::rows::tag_of;
 use super::sql::{ACQUIRE_TIMEOUT, CLOSE_TIMEOUT, Database, Session, Slot, Slots, Value, args, columns};
-use super::{OrderNote, RefusalRow, StoreError};
+use super::{OrderNote, StoreError};
 use crate::domain::OrderId;
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use rustix::process::{Pid, getpriority_process, setpriority_process};
@@ -151,7 +151,6 @@ impl Database for SqliteDatabase {
     const OF_INBOX: &'static str = generations::OF_INBOX;
     const ORDERS_OF: &'static str = generations::ORDERS_OF;
     const ORDER_OF_KEY: &'static str = generations::ORDER_OF_KEY;
-    const REFUSAL_OF_KEY: &'static str = generations::REFUSAL_OF_KEY;
 
     async fn session(&self) -> Result<SqliteSession, StoreError> {
         let place = self.reader_slots.take().await?;
@@ -313,10 +312,6 @@ impl Session for SqliteSession {
     }
     async fn update_orders(&mut self, orders: &[OrderImage]) -> Result<(), StoreError> {
         write::update_orders(self.connection(), orders).await.map_err(from_sqlx)
-    }
-    async fn insert_refusals(&mut self, journal: Uuid, refusals: &[RefusalRow]) -> Result<(), StoreError> {
-        let generation = generations::take(self.connection(), refusals.len()).await?;
-        write::insert_refusals(self.connection(), journal, generation, refusals).await.map_err(from_sqlx)
     }
 
     async fn insert_notes(&mut self, notes: &[OrderNote]) -> Result<(), StoreError> {

@@ -4,10 +4,10 @@
 
 use super::query;
 use crate::domain::{OrderStatus, OrderView};
+use crate::storage::OrderNote;
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
 use crate::storage::sql::Value;
-use crate::storage::{OrderNote, RefusalRow};
 use sqlx::{AssertSqlSafe, Result, SqliteConnection};
 use uuid::Uuid;
 
@@ -250,31 +250,6 @@ pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[O
                 WHERE orders.drop_tag = new.drop_tag AND orders.id = new.id";
     bulk(connection, head, tail, orders, |order| {
         [tag_of(order.id).into(), order.id.0.into()].into_iter().chain(changing(order))
-    })
-    .await
-}
-
-pub(super) async fn insert_refusals(
-    connection: &mut SqliteConnection,
-    journal: Uuid,
-    generation: i64,
-    refusals: &[RefusalRow],
-) -> Result<()> {
-    let head = "WITH new (packed, sequence, era, fingerprint, at, available) AS (";
-    let tail = ") INSERT INTO refusals (journal_id, drop_id, buyer_id, digest, trace, refusal, key, sequence, era, fingerprint, at, \
-                available) \
-                SELECT substr(packed, 1, 16), substr(packed, 17, 16), substr(packed, 33, 16), substr(packed, 49, 16), \
-                substr(packed, 65, 16), CAST(substr(packed, 81) AS TEXT), '', \
-                sequence, era, fingerprint, at, available FROM new";
-    bulk(connection, head, tail, refusals, |row| {
-        [
-            packed([journal, row.drop_id.0, row.buyer.0, row.digest.0, row.trace.0], [row.refusal.as_str()]),
-            int(row.sequence.cast_signed()),
-            generation.into(),
-            fingerprint_bits(row.fingerprint).into(),
-            row.at.into(),
-            Value::Int(row.refusal.available().map(i64::from)),
-        ]
     })
     .await
 }

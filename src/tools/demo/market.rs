@@ -11,8 +11,16 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration, time::Instant};
 use tokio::sync::watch;
 
-/// Refusals that pass with time.
-const NOT_REMEMBERED: [&str; 3] = ["drop_not_started", "too_many_holds", "hold_cooldown"];
+/// Refusals: they leave their keys free.
+const KEY_STAYS_FREE: [&str; 7] = [
+    "drop_not_started",
+    "too_many_holds",
+    "hold_cooldown",
+    "sold_out",
+    "not_enough_stock",
+    "limit_exceeded",
+    "drop_ended",
+];
 
 /// The phase of the sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +91,9 @@ impl Market {
         }
     }
 
-    /// Compares two answers to one key: they must be identical, unless the first was a temporary refusal, which no key
-    /// keeps.
+    /// Two answers to one key: they must be the same to the letter, unless one was a refusal, which no key keeps.
     pub fn compare(&self, first: &Answer, second: &Answer) {
-        if NOT_REMEMBERED.contains(&first.code().as_str()) {
+        if [first, second].iter().any(|answer| KEY_STAYS_FREE.contains(&answer.code().as_str())) {
             return;
         }
         add(&self.counters.repeated);

@@ -43,6 +43,7 @@ pub async fn audit(crowd: &Arc<Crowd>, memories: Vec<Memory>) -> Audit {
         asked.extend(memory.asked);
         contradictions.extend(memory.contradictions);
     }
+    asked.retain(|asked| asked.outcome != OrderOutcome::Refused);
     let (unknown, mut known): (Vec<OrderRequest>, Vec<OrderRequest>) =
         asked.into_iter().partition(|asked| asked.outcome == OrderOutcome::Nothing);
     known.shuffle(&mut rand::rng());
@@ -69,7 +70,7 @@ pub async fn audit(crowd: &Arc<Crowd>, memories: Vec<Memory>) -> Audit {
     for order in known.iter().chain(&settled).filter(|asked| asked.is_order()) {
         *promised.entry(order.drop).or_default() += 1;
     }
-    for (at, drop) in crowd.stage.drops.iter().enumerate() {
+    for (at, drop) in crowd.setup.drops.iter().enumerate() {
         let at = at as u32;
         let promised = promised.get(&at).copied().unwrap_or_default() - cancelled.get(&at).copied().unwrap_or_default();
         audit.units_promised += promised;

@@ -1,4 +1,4 @@
-//! The crowd: one task a connection, each with its own share of the accounts and its own record of the answers.
+//! Everybody who asks: one task a connection, each with its own part of the crowd's accounts and its own memory of what it was answered.
 
 use super::counters::{Counters, Kind, Verdict};
 use super::http_connection::HttpConnection;
@@ -26,7 +26,7 @@ static HASH: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::de
 pub struct Crowd {
     pub target: Target,
     pub options: LoadOptions,
-    pub stage: Setup,
+    pub setup: Setup,
     pub counters: Counters,
     /// `None` for a closed loop.
     pub pace: Option<Pace>,
@@ -43,7 +43,9 @@ pub enum OrderOutcome {
     Nothing,
     /// Refused by a quota: nothing happened, and the key is free.
     BeyondQuota,
-    /// The status, and a hash of the body.
+    /// That there was nothing to be had: the key is free.
+    Refused,
+    /// Status, and a hash of the body: the key keeps it.
     Answer(u16, u64),
 }
 
@@ -53,10 +55,11 @@ impl OrderOutcome {
         if status == 429 {
             return Self::BeyondQuota;
         }
-        if status >= 500 || (status == 409 && code(body) == "request_in_progress") {
-            return Self::Nothing;
+        match status {
+            409 if code(body) != "request_in_progress" => Self::Refused,
+            409 | 500.. => Self::Nothing,
+            _ => Self::Answer(status, HASH.hash_one(body)),
         }
-        Self::Answer(status, HASH.hash_one(body))
     }
 
     fn is_order(self) -> bool {
@@ -65,7 +68,7 @@ impl OrderOutcome {
 
     /// Whether the server has decided about the key.
     pub fn is_answer(self) -> bool {
-        matches!(self, Self::Answer(..))
+        matches!(self, Self::Answer(..) | Self::Refused)
     }
 }
 
@@ -91,15 +94,15 @@ impl OrderRequest {
         self.outcome.is_order()
     }
 
-    fn body(&self, stage: &Setup) -> String {
+    fn body(&self, setup: &Setup) -> String {
         let method = if self.pays { ",\"payment_method\":\"pm_sandbox_ok\"" } else { "" };
-        ["{\"drop_id\":\"", &stage.drops[self.drop as usize], "\",\"quantity\":1", method, "}"].concat()
+        ["{\"drop_id\":\"", &setup.drops[self.drop as usize], "\",\"quantity\":1", method, "}"].concat()
     }
 
     /// Writes the request into a buffer.
     pub fn write(&self, crowd: &Crowd, request: &mut Request) {
-        let (key, body) = (self.key(&crowd.run), self.body(&crowd.stage));
-        let token = crowd.stage.accounts[self.account as usize].as_str();
+        let (key, body) = (self.key(&crowd.run), self.body(&crowd.setup));
+        let token = crowd.setup.accounts[self.account as usize].as_str();
         request.write(&crowd.target, ("POST", "/api/v1/orders", &body), (Some(token), Some(&key)));
     }
 }
@@ -184,19 +187,19 @@ impl Buyer {
 
     async fn step(&mut self, crowd: &Crowd, from: Instant) {
         self.steps += 1;
-        let stage = &crowd.stage;
-        let account = (self.task + self.steps.wrapping_mul(crowd.options.connections)) % stage.accounts.len() as u32;
+        let setup = &crowd.setup;
+        let account = (self.task + self.steps.wrapping_mul(crowd.options.connections)) % setup.accounts.len() as u32;
         match crowd.options.scenario {
             Scenario::Floor => self.read(crowd, "/healthz", from).await,
-            Scenario::Look => self.read(crowd, &format!("/api/v1/drops/{}", stage.drops[0]), from).await,
+            Scenario::Look => self.read(crowd, &format!("/api/v1/drops/{}", setup.drops[0]), from).await,
             Scenario::Follows => self.follow(crowd, account, from).await,
             Scenario::Crowd => self.restock(crowd, from).await,
             Scenario::Mix if self.rng.random_bool(0.8) => {
-                let drop = &stage.drops[self.rng.random_range(0..stage.drops.len())];
+                let drop = &setup.drops[self.rng.random_range(0..setup.drops.len())];
                 let path = match self.rng.random_range(0..3) {
                     0 => format!("/api/v1/drops/{drop}"),
                     1 => format!("/api/v1/drops/{drop}/stock"),
-                    _ => format!("/api/v1/products/{}", stage.products[0]),
+                    _ => format!("/api/v1/products/{}", setup.products[0]),
                 };
                 self.read(crowd, &path, from).await;
             }
@@ -212,13 +215,13 @@ impl Buyer {
             let at = self.rng.random_range(0..self.memory.asked.len());
             return self.again(crowd, at, from).await;
         }
-        let drop = self.rng.random_range(0..crowd.stage.drops.len()) as u32;
+        let drop = self.rng.random_range(0..crowd.setup.drops.len()) as u32;
         let number = self.number;
         self.number += 1;
         let asked = OrderRequest { task: self.task, number, account, drop, pays, outcome: OrderOutcome::Nothing };
         let (outcome, id) = self.ask(crowd, &asked, Kind::Order, from).await;
-        // A request beyond a quota is no order to check, and there may be far more of them than the audit could repeat.
-        if outcome != OrderOutcome::BeyondQuota {
+        // What was refused or beyond a quota is no order to account for, and there may be far more of it than the audit could ask again.
+        if !matches!(outcome, OrderOutcome::BeyondQuota | OrderOutcome::Refused) {
             self.memory.asked.push(OrderRequest { outcome, ..asked });
         }
         if let Some(id) = id.filter(|_| crowd.options.scenario == Scenario::Abandon && outcome.is_order()) {
@@ -259,7 +262,7 @@ impl Buyer {
     /// Pays, cancels or forgets a hold.
     async fn decide(&mut self, crowd: &Crowd, from: Instant) {
         let hold = self.holds.swap_remove(self.rng.random_range(0..self.holds.len()));
-        let token = crowd.stage.accounts[hold.account as usize].as_str();
+        let token = crowd.setup.accounts[hold.account as usize].as_str();
         match self.rng.random_range(0..4) {
             0 | 1 => {
                 let path = format!("/api/v1/orders/{}/pay", hold.id);
@@ -282,18 +285,18 @@ impl Buyer {
     }
 
     async fn follow(&mut self, crowd: &Crowd, account: u32, from: Instant) {
-        let creator = &crowd.stage.creators[self.rng.random_range(0..crowd.stage.creators.len())];
+        let creator = &crowd.setup.creators[self.rng.random_range(0..crowd.setup.creators.len())];
         let path = format!("/api/v1/creators/{creator}/follow");
         let method = if self.rng.random_bool(0.7) { "POST" } else { "DELETE" };
-        let token = crowd.stage.accounts[account as usize].as_str();
+        let token = crowd.setup.accounts[account as usize].as_str();
         self.request.write(&crowd.target, (method, &path, ""), (Some(token), None));
         self.send(crowd, Kind::Follow, from, |_, _| ()).await;
     }
 
     async fn restock(&mut self, crowd: &Crowd, from: Instant) {
-        let path = format!("/api/v1/drops/{}/restock", crowd.stage.drops[0]);
+        let path = format!("/api/v1/drops/{}/restock", crowd.setup.drops[0]);
         let total = |status: u16, body: &[u8]| (status == 200).then(|| total_of(body)).flatten();
-        self.request.write(&crowd.target, ("POST", &path, "{\"quantity\":1}"), (Some(&crowd.stage.maker), None));
+        self.request.write(&crowd.target, ("POST", &path, "{\"quantity\":1}"), (Some(&crowd.setup.maker), None));
         let answered = self.send(crowd, Kind::Restock, from, total).await;
         if let Some((watch, total)) = crowd.watch.as_ref().zip(answered.flatten()) {
             watch.published(total, from);

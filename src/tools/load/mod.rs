@@ -1,11 +1,10 @@
-//! `livedrop load`: a load driver for any LiveDrop server, with an audit of the server's answers.
+//! `livedrop load`: a crowd for rehearsals, against any LiveDrop, and an audit of what the server answered.
 //!
-//! - `options` is its command line; `setup` creates what the crowd needs.
-//! - `crowd` sends requests, over an `http_connection` a task, at the `pace` of an open loop or as fast as answers
-//!   come; `cores` runs its tasks.
-//! - `watch` receives events meanwhile.
-//! - `counters` collects the answers, `ceiling` measures the client itself, `audit` repeats requests and compares.
-//! - `report`, `page` and `plot` show the result; `machine` describes the machine.
+//! - `options` is what it can be told; `setup` prepares what the crowd comes for.
+//! - `crowd` asks, over an `http_connection` a task, when the `pace` of an open loop says so or as fast as answers come; `cores` is where it does.
+//! - `watch` listens meanwhile.
+//! - `counters` counts what it saw, `ceiling` what the client itself can do, `audit` asks everything again.
+//! - `report`, `page` and `plot` show it; `machine` says where it was.
 
 mod audit;
 mod ceiling;
@@ -86,15 +85,15 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
     let ceiling = ceiling.map_err(|source| LoadError::Io { what: "measure the client".to_owned(), source })?;
     let run = format!("{:08x}", rand::random::<u32>());
     eprintln!("setting up {} accounts and what they come for", options.accounts);
-    let stage = setup::set(&target, options, &run).await?;
+    let setup = setup::set(&target, options, &run).await?;
     let watch = match options.watchers() {
         0 => None,
-        sessions => Some(Watch::open(&target, &stage.drops[0], sessions).await?),
+        sessions => Some(Watch::open(&target, &setup.drops[0], sessions).await?),
     };
     let pace = options.rate().map(|rate| Pace::new(rate, options.duration(), options.shape));
     let began = Instant::now();
     let counters = Counters::new(cores::count());
-    let crowd = Arc::new(Crowd { target, options: options.clone(), stage, counters, pace, watch, run, began });
+    let crowd = Arc::new(Crowd { target, options: options.clone(), setup, counters, pace, watch, run, began });
     let display = progress(seconds(Arc::clone(&crowd)));
     let shared = Arc::clone(&crowd);
     let buyers = cores::run(options.connections, move |task| Buyer::new(task).work(Arc::clone(&shared))).await;

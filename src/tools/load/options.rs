@@ -1,4 +1,4 @@
-//! The command line of `livedrop load`.
+//! What `livedrop load` can be told on its command line.
 
 use super::error::LoadError;
 use crate::console::JsonReport;

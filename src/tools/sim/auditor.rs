@@ -1,29 +1,8 @@
 //! An independent auditor: it tracks the clients' answers and the journal's records with numbers of its own. It uses
 //! neither the engine nor the store's arithmetic.
 
-use crate::domain::{
-    DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, TraceId, VariantId,
-};
+use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView, VariantId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt;
-
-/// The first answer of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeyAnswer {
-    /// An order was placed.
-    Order(OrderId),
-    /// A refusal, with its trace id.
-    Refused(Refusal, TraceId),
-}
-
-impl fmt::Display for KeyAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Order(id) => write!(f, "order {id}"),
-            Self::Refused(refusal, trace) => write!(f, "{} (trace {trace})", refusal.as_str()),
-        }
-    }
-}
 
 /// The facts that an order's buyer knows.
 #[derive(Clone, Copy, Default, Debug)]
@@ -57,7 +36,8 @@ fn is_sold(order: &OrderView) -> bool {
 /// Everything that clients, the gateway and the journal have reported.
 #[derive(Default)]
 pub struct Auditor {
-    answers: HashMap<KeyDigest, KeyAnswer>,
+    /// The order that a key has made, as its client was told.
+    placed: HashMap<KeyDigest, OrderId>,
     orders: BTreeMap<OrderId, Known>,
     /// Orders that the gateway charged, and those that it refunded.
     charged: BTreeSet<OrderId>,
@@ -76,18 +56,26 @@ struct Count {
 pub type Finding = Result<(), String>;
 
 impl Auditor {
-    /// A client reads an answer to a key.
-    pub fn answered(&mut self, digest: KeyDigest, told: KeyAnswer) -> Finding {
-        match self.answers.insert(digest, told) {
-            Some(first) if first != told => Err(format!("a key was answered {first} and then {told}")),
+    /// A client reads the order that its key has made.
+    pub fn placed(&mut self, digest: KeyDigest, order: OrderId) -> Finding {
+        match self.placed.insert(digest, order) {
+            Some(first) if first != order => Err(format!("a key made order {first} and then {order}")),
             _ => Ok(()),
         }
     }
 
-    /// The first answer of a key, if its client has received it.
+    /// A client reads that its request is refused: a key that has made an order never is.
+    pub fn refused(&self, digest: KeyDigest) -> Finding {
+        match self.placed.get(&digest) {
+            Some(order) => Err(format!("a key made order {order} and was refused then")),
+            None => Ok(()),
+        }
+    }
+
+    /// The order that a key has made, if its client ever heard.
     #[must_use]
-    pub fn answer(&self, digest: KeyDigest) -> Option<KeyAnswer> {
-        self.answers.get(&digest).copied()
+    pub fn order_of(&self, digest: KeyDigest) -> Option<OrderId> {
+        self.placed.get(&digest).copied()
     }
 
     /// A client reads an order.
@@ -122,12 +110,8 @@ impl Auditor {
 
     /// Checks that every known order exists, and that every key leads to its order.
     pub fn nothing_lost(&self, order: impl Fn(OrderId) -> Option<OrderView>) -> Finding {
-        for told in self.answers.values() {
-            if let KeyAnswer::Order(id) = told
-                && order(*id).is_none()
-            {
-                return Err(format!("order {id} was acknowledged and is gone"));
-            }
+        if let Some(id) = self.placed.values().find(|id| order(**id).is_none()) {
+            return Err(format!("order {id} was acknowledged and is gone"));
         }
         for (id, known) in &self.orders {
             let order = order(*id).ok_or_else(|| format!("order {id} was shown and is gone"))?;
@@ -185,7 +169,7 @@ impl Auditor {
                     }
                     change(*variant, 0, i64::from(*quantity), 0)?;
                 }
-                DropEvent::Refused { digest, .. } if !keys.insert(*digest) => return broken("a key is answered twice"),
+                DropEvent::Refused { .. } => return broken("a refusal is in the journal"),
                 DropEvent::Confirmed { line, retaken, .. } => {
                     let held = if *retaken { 0 } else { i64::from(line.quantity) };
                     change(line.variant, 0, -held, i64::from(line.quantity))?;

@@ -4,7 +4,7 @@
 use crate::domain::{DropId, OrderId, OrderView};
 use crate::storage::memory::{MemoryLedger, Tables};
 use crate::storage::{
-    self, Aside, DropRow, Ledger, ProjectionBatch, RefusalRow, SetAside, SetAsideDrop, Store, StoreError, Watermark,
+    self, Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, Store, StoreError, Watermark,
 };
 use async_trait::async_trait;
 use std::io;
@@ -188,9 +188,5 @@ impl Ledger for FlakyLedger {
         limit: u32,
     ) -> Result<Vec<OrderView>, StoreError> {
         self.there()?.drop_orders(drop, after, limit).await
-    }
-
-    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError> {
-        self.there()?.drop_refusals(drop, after, limit).await
     }
 }

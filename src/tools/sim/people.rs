@@ -77,7 +77,6 @@ impl World {
             variant: Some(variant),
             quantity,
             payment_method: method.map(Into::into),
-            trace: TraceId::default(),
             network: NonZeroU32::new(buyer_number / 2 + 1),
         };
         // Each key belongs to one request; repeating it is `retry`.
@@ -101,7 +100,6 @@ impl World {
     pub(super) fn send(&mut self, which: usize) -> Finding {
         let Request { drop, mut reserve } = self.asked[which].clone();
         reserve.order = OrderId(self.id());
-        reserve.trace = TraceId(self.id());
         let digest = reserve.digest;
         self.submit(drop, Command::Reserve(Box::new(reserve)), Some(digest))
     }

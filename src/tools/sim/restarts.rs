@@ -4,10 +4,11 @@ use super::auditor::{Auditor, Finding};
 use super::device::{Failure, SimDevice};
 use super::life::{Flying, Life, POLICY};
 use super::world::{World, orders_of};
+use crate::actors::Answer;
 use crate::actors::inventory::recovery::recover;
 use crate::actors::{Decider, Projector};
 use crate::domain::{OrderId, OrderStatus};
-use crate::engine::DropState;
+use crate::engine::{DropState, Outcome};
 use crate::journal::{JournalOptions, MemoryDevice, SteppedJournal};
 use crate::storage::Ledger;
 use rand::Rng;
@@ -161,6 +162,8 @@ impl World {
         let mut failed = false;
         for mut flying in std::mem::take(&mut life.flying) {
             match flying.answer.take() {
+                // A refusal promises nothing, and waits for no disk.
+                Some(Ok(Answer { outcome: Outcome::Refused(_), .. })) => {}
                 Some(Ok(_)) if failed => return Err("an answer after the journal had failed".to_owned()),
                 Some(Ok(answer)) => self.told(&flying, answer)?,
                 _ => failed = true,

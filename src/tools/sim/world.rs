@@ -4,7 +4,7 @@
 //! The deciders, the journal, recovery and the projector are the real ones. Everything runs on one thread, and the
 //! story moves the journal: a seed always runs the same story.
 
-use super::auditor::{Auditor, Finding, KeyAnswer};
+use super::auditor::{Auditor, Finding};
 use super::database::{Database, FlakyLedger};
 use super::life::{Flying, Life, POLICY, Payment};
 use crate::actors::Projected;
@@ -206,11 +206,11 @@ impl World {
             Outcome::Order { order, replayed } => {
                 self.note(&[1, u64::from(replayed), order.status as u64]);
                 if let Some(digest) = digest {
-                    let known = self.auditor.answer(digest);
+                    let known = self.auditor.order_of(digest);
                     if known.is_some() && !replayed {
                         return Err(format!("a key that was answered made another order, {}", order.id));
                     }
-                    self.auditor.answered(digest, KeyAnswer::Order(order.id))?;
+                    self.auditor.placed(digest, order.id)?;
                 }
                 self.auditor.shown(&order)?;
                 match payment {
@@ -233,12 +233,9 @@ impl World {
                 self.count("too many holds");
                 Ok(())
             }
-            Outcome::Refused { refusal, trace, .. } => {
+            Outcome::Refused(refusal) => {
                 self.note(&[2, refusal.as_str().len() as u64, u64::from(refusal.available().unwrap_or(0))]);
-                match digest {
-                    Some(digest) => self.auditor.answered(digest, KeyAnswer::Refused(refusal, trace)),
-                    None => Ok(()),
-                }
+                digest.map_or(Ok(()), |digest| self.auditor.refused(digest))
             }
             _ => Ok(()),
         }

@@ -9,7 +9,7 @@ use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, DropState, Reserve};
 use crate::journal::{Completion, Journal, JournalError, JournalOptions, MemoryDevice, Records};
 use crate::storage::memory::MemoryLedger;
-use crate::storage::{DropRow, RefusalRow, SetAside, Watermark};
+use crate::storage::{DropRow, SetAside, Watermark};
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
@@ -112,9 +112,6 @@ impl Ledger for Picky {
         limit: u32,
     ) -> Result<Vec<OrderView>, StoreError> {
         self.ledger.drop_orders(drop, after, limit).await
-    }
-    async fn drop_refusals(&self, drop: DropId, after: Option<u64>, limit: u32) -> Result<Vec<RefusalRow>, StoreError> {
-        self.ledger.drop_refusals(drop, after, limit).await
     }
 }
 

@@ -4,7 +4,7 @@
 //! cannot follow from the rows is an error: SQL and the journal disagree, and more writes would hide that.
 
 use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView};
-use crate::storage::model::{AuditRow, OrderNote, RefusalRow};
+use crate::storage::model::{AuditRow, OrderNote};
 // The server makes these ids, so nobody can cause collisions on purpose: the faster hash is enough.
 use hashbrown::{HashMap, HashSet};
 use uuid::Uuid;
@@ -58,7 +58,6 @@ pub(in crate::storage) struct Fold {
     placed: Vec<NewOrder>,
     places: HashMap<OrderId, usize>,
     orders: HashMap<OrderId, OrderImage>,
-    refusals: Vec<RefusalRow>,
     audits: Vec<AuditRow>,
     keyed: Vec<Uuid>,
     notes: Vec<OrderNote>,
@@ -77,8 +76,6 @@ pub(in crate::storage) struct Rows {
     pub placed: Vec<NewOrder>,
     /// Changed orders from before the batch, in id order.
     pub orders: Vec<OrderImage>,
-    /// Refusals in sequence order.
-    pub refusals: Vec<RefusalRow>,
     /// Audit lines of commands given by hand, in sequence order.
     pub audits: Vec<AuditRow>,
     /// Attempts under idempotency keys with a record in the batch.
@@ -140,8 +137,8 @@ impl Fold {
                 payments = i64::from(payment_method.is_some());
                 self.reserve(record)?;
             }
-            DropEvent::Refused { refusal, .. } if !refusal.is_remembered() => {}
-            DropEvent::Refused { .. } => self.refuse(sequence, record),
+            // Of an older journal.
+            DropEvent::Refused { .. } => {}
             DropEvent::AuditedCommand { actor, act, request } => {
                 self.audits.push(audit::line(sequence, record, actor, *act));
                 self.keyed.extend(request.map(|request| request.digest.0));
@@ -218,25 +215,9 @@ impl Fold {
         if known.is_none() { Ok(()) } else { Err("the order was placed before") }
     }
 
-    fn refuse(&mut self, sequence: u64, record: &DropRecord) {
-        if let DropEvent::Refused { buyer, key: _, digest, fingerprint, refusal, trace } = &record.event {
-            self.refusals.push(RefusalRow {
-                sequence,
-                drop_id: record.drop,
-                buyer: *buyer,
-                digest: *digest,
-                fingerprint: *fingerprint,
-                refusal: *refusal,
-                trace: *trace,
-                at: record.at,
-            });
-        }
-    }
-
     /// The final rows of the batch.
     pub fn finish(self) -> Rows {
-        let Self { drops, mut placed, places: _, orders, refusals, audits, keyed, notes, order_news, mut drop_news } =
-            self;
+        let Self { drops, mut placed, places: _, orders, audits, keyed, notes, order_news, mut drop_news } = self;
         notifications::latest(&mut drop_news);
         let mut drops: Vec<DropImage> = drops.into_values().collect();
         drops.iter_mut().for_each(DropImage::finish);
@@ -245,6 +226,6 @@ impl Fold {
         placed.sort_by_key(|order| (order.view.id.drop_tag(), order.view.id));
         let mut orders: Vec<OrderImage> = orders.into_values().collect();
         orders.sort_unstable_by_key(|view| view.id);
-        Rows { drops, variants, placed, orders, refusals, audits, keyed, notes, order_news, drop_news }
+        Rows { drops, variants, placed, orders, audits, keyed, notes, order_news, drop_news }
     }
 }
