@@ -199,7 +199,7 @@ fn kind(event: &DropEvent) -> &'static str {
     }
 }
 
-const KINDS: usize = 20;
+const KINDS: usize = 19;
 
 pub async fn random_workloads_give_the_rows_of_the_engine(db: Database) {
     let mut kinds = BTreeSet::new();
