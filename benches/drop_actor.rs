@@ -30,7 +30,7 @@ impl Bench {
     async fn new(drops: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let journal = journal::<Decisions>(folder.path(), Durability::Always);
-        // Somebody has to read the log, or it would only grow.
+        // Without a cursor the journal would never delete a segment.
         journal.handle().reader().register_cursor(CURSOR, 0);
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
         let mut handles = Vec::new();
@@ -40,7 +40,7 @@ impl Bench {
         Self { journal, registry, drops: handles, _folder: folder }
     }
 
-    /// Places `orders`, so many at a time, and returns how long that took. Each drop gets its share.
+    /// Places `orders`, `in_flight` at a time, spread evenly over the drops; returns the time.
     async fn place(&self, orders: u64, in_flight: u64) -> Duration {
         let spent = place(&self.drops, orders, in_flight).await;
         let reader = self.journal.handle().reader();
@@ -57,7 +57,7 @@ impl Drop for Bench {
 
 fn durable_reserve(c: &mut Criterion) {
     let system = actix::System::new();
-    // As on a worker of the server.
+    // The same setting as on a worker of the server.
     system.block_on(async { collect_turns() });
     let mut group = c.benchmark_group("drop_actor/durable_reserve");
     group.sample_size(10).throughput(Throughput::Elements(1));

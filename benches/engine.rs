@@ -1,6 +1,4 @@
-//! One drop, one thread, no journal: what the engine costs with many orders already in memory, and what those occupy there.
-//!
-//! `cargo bench --bench engine` measures; `cargo test` runs the same code once on small drops.
+//! One drop, one thread, no journal: the engine's time per order with many orders in memory, and their memory.
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -15,24 +13,24 @@ mod support;
 
 /// More than any drop here sells.
 const STOCK: u32 = 40_000_000;
-/// Commands that are made before they are timed: few enough to stay in the cache.
+/// Commands are made before the measurement; this many still fit in the cache.
 const MADE_BEFORE: usize = 1_024;
 
-/// What is done with each new order in the measured time.
+/// Whether the measured time includes only the hold of each order, or its confirmation too.
 #[derive(Clone, Copy)]
 enum Then {
     Hold,
     Confirm,
 }
 
-/// A drop with confirmed orders, each of another buyer, and a clock that ticks a millisecond for every thousand commands.
+/// A drop with confirmed orders, each of another buyer. Its clock advances a millisecond for every thousand commands.
 struct Bench {
     state: DropState,
     orders: usize,
     applied: i64,
     /// How long the slowest command took while the drop was filled.
     longest: Duration,
-    /// As in the drop actor, the same again and again.
+    /// Reused for every command, as in the drop actor.
     events: Vec<DropEvent>,
 }
 
@@ -66,7 +64,7 @@ impl Bench {
         black_box(&self.events);
     }
 
-    /// Times `iters` orders. The drop may grow by a quarter; then it is built anew, outside of the measured time.
+    /// Times `iters` orders. The drop may grow by a quarter; then it is rebuilt outside the measured time.
     fn time(&mut self, iters: u64, then: Then) -> Duration {
         let mut spent = Duration::ZERO;
         let mut left = usize::try_from(iters).expect("a 64-bit machine");
@@ -86,7 +84,7 @@ impl Bench {
             let mut commands = commands.into_iter();
             let start = Instant::now();
             while !commands.as_slice().is_empty() {
-                // As the drop actor does when so many wait.
+                // The drop actor prefetches a full batch in the same way.
                 let batch = commands.len().min(DROP_BATCH_MAX);
                 self.state.prefetch(&commands.as_slice()[..batch]);
                 for command in commands.by_ref().take(batch) {
@@ -99,14 +97,14 @@ impl Bench {
     }
 }
 
-/// Has a virtual machine get memory from its host, which it gives back when it has not used it for some seconds: to touch a page first takes
-/// longer than all of the orders that find room in it.
+/// Makes a virtual machine get memory from its host before the measurement. The guest returns unused memory after some
+/// seconds, and the first touch of a page takes longer than all the orders on it.
 fn supply_memory() {
-    // Larger than what an allocator keeps.
+    // Larger than the allocator's own reserve.
     black_box(vec![1_u8; if measuring() { 64 << 20 } else { 4_096 }]);
 }
 
-/// How many orders are there before: small unless this is a measurement.
+/// Numbers of orders in the drop before the measurement; small in a test run.
 fn sizes() -> [usize; 3] {
     if measuring() { [10_000, 1_000_000, 10_000_000] } else { [100, 500, 1_000] }
 }
@@ -119,7 +117,7 @@ fn engine(c: &mut Criterion) {
         let before = memory_kib(std::process::id(), "VmRSS:");
         let mut bench = Bench::with_orders(orders);
         let bytes = memory_kib(std::process::id(), "VmRSS:").saturating_sub(before) << 10;
-        // Whatever was freed before is used again first, so a small drop says nothing.
+        // Only large drops: a small one fits into memory that was freed before, so its residency shows nothing.
         if orders >= 1_000_000 {
             println!(
                 "{orders} confirmed orders: {:.0} bytes resident each, longest command {:.1} ms",

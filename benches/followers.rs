@@ -1,7 +1,8 @@
-//! A creator whom millions follow, on Postgres: pages of followers at any depth, follow and unfollow, the count.
+//! A creator with millions of followers, on Postgres: pages of followers at any depth, follow and unfollow, the count.
 //!
-//! `cargo bench --bench followers` fills a throw-away Postgres with 10 million followers (pass another count as an argument), which takes some
-//! minutes and 4 GB of disk; `cargo test` runs it once on a small crowd. A call is one of the store's, timed by whoever calls it.
+//! `cargo bench --bench followers` fills a throw-away Postgres with 10 million followers (pass another count as an
+//! argument), which takes some minutes and 4 GB of disk; `cargo test` runs it once on a small crowd. Each call is one
+//! call of the store, timed by the caller.
 
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
@@ -21,9 +22,9 @@ mod packages;
 mod postgres;
 mod support;
 
-/// Rows of the longest page, and one to see whether more follow.
+/// The longest page, plus the row that shows whether more follow.
 const PAGE: u32 = 101;
-/// Whom else the first of the crowd follow, so that the table holds more than one creator.
+/// Further creators that the first users follow, so that the table holds more than one creator.
 const OTHERS: i64 = 50;
 const SAMPLE: i64 = 10_000;
 
@@ -57,7 +58,7 @@ async fn bench(followers: i64, calls: usize) {
 
 struct Crowd {
     star: CreatorId,
-    /// Followers at every depth.
+    /// Followers at every depth of the list.
     sample: Vec<UserId>,
     store: Arc<dyn Store>,
 }
@@ -88,7 +89,7 @@ impl Crowd {
     }
 }
 
-/// A row of the table: so many calls by so many callers, each the next when its last was answered.
+/// A row of the table: `calls` calls by `callers` callers, each with its next call after its last answer.
 async fn measure(crowd: &Arc<Crowd>, call: Call, callers: usize, calls: usize) -> String {
     let next = Arc::new(AtomicUsize::new(0));
     let began = Instant::now();
@@ -117,7 +118,7 @@ async fn measure(crowd: &Arc<Crowd>, call: Call, callers: usize, calls: usize) -
     format!("| {call:?} | {callers} | {per_second:.0} | {:.2} | {:.2} | {:.2} |", ms(p50), ms(p99), ms(max))
 }
 
-/// Users with scattered ids, which are the worst order for an index, and a star whom all of them follow.
+/// Users with random ids (the worst order for an index), and a creator whom all of them follow.
 async fn fill(sql: &mut PgConnection, followers: i64) -> CreatorId {
     let script = format!(
         "SET session_replication_role = replica;
@@ -147,7 +148,7 @@ async fn sample(sql: &mut PgConnection, star: CreatorId) -> Vec<UserId> {
     rows.iter().map(|row| UserId(row.get::<Uuid, _>(0))).collect()
 }
 
-/// How Postgres reads a page. Fails where that is anything but one partition's index.
+/// Postgres' plan for a page. Fails unless it uses one partition's index alone.
 async fn plan(sql: &mut PgConnection, star: CreatorId) -> String {
     let page = format!(
         "EXPLAIN SELECT user_id FROM follows WHERE creator_id = '{}' AND user_id > '80000000-0000-0000-0000-000000000000'

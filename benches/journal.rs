@@ -1,7 +1,7 @@
-//! The journal alone: entries of one record, so many handed over at a time and awaited together, by durability.
+//! The journal alone: entries of one record, submitted and awaited in groups, by durability.
 //!
-//! `cargo bench --bench journal` measures; `cargo test` runs the same code on small numbers. The journal lies in the folder for
-//! temporary files: point `TMPDIR` at the disk that is to be measured.
+//! `cargo bench --bench journal` measures; `cargo test` runs the same code on small numbers. The journal lies in the
+//! folder for temporary files: point `TMPDIR` at the disk that is to be measured.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::channel::bounded;
@@ -17,7 +17,7 @@ mod support;
 
 const CURSOR: &str = "bench";
 
-/// The record of an order.
+/// The record of one order.
 fn order() -> Records {
     let mut state = DropState::scheduled(spec(10));
     let ask = reserve(state.spec());
@@ -30,7 +30,7 @@ fn order() -> Records {
     records
 }
 
-/// Appends so many entries in groups, each group awaited before the next.
+/// Appends `entries` entries in groups, each group awaited before the next.
 fn append(journal: &Journal<Reply>, entry: &Records, entries: u64, group: u64) -> Duration {
     let handle = journal.handle();
     let (mut left, start) = (entries, Instant::now());
@@ -38,7 +38,7 @@ fn append(journal: &Journal<Reply>, entry: &Records, entries: u64, group: u64) -
         let now = left.min(group);
         let (done, last) = bounded(1);
         for n in 1..=now {
-            // Replies come in order: the last one is everybody's.
+            // Replies come in order, so the last one stands for the group.
             let done = (n == now).then(|| done.clone());
             let reply = move |outcome: Result<u64, _>| {
                 outcome.expect("written");
@@ -50,7 +50,7 @@ fn append(journal: &Journal<Reply>, entry: &Records, entries: u64, group: u64) -
         left -= now;
     }
     let spent = start.elapsed();
-    // Somebody has to read the log, or it would only grow.
+    // Without a cursor the journal would never delete a segment.
     handle.reader().advance_cursor(CURSOR, handle.reader().durable());
     spent
 }

@@ -1,6 +1,6 @@
-//! The pieces of one order around its decision: who asks, what they ask, what they are told, and what everybody else reads.
+//! The parts of one order around its decision: the token, the request and response bodies, and the public snapshot.
 //!
-//! `cargo bench --bench order_path` measures; `cargo test` runs each piece once.
+//! `cargo bench --bench order_path` measures; `cargo test` runs each part once.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use livedrop::actors::inventory::snapshot::{DropSnapshot, SnapshotCell};
@@ -58,7 +58,8 @@ fn bodies(c: &mut Criterion) {
     group.finish();
 }
 
-/// Reads of the published stock: alone, and while another thread publishes as fast as it can, which is far more often than the journal does.
+/// Reads of the published stock: alone, and while another thread publishes as fast as it can, far more often than the
+/// journal does.
 fn snapshot(c: &mut Criterion) {
     let (state, _) = sold();
     let cell = Arc::new(SnapshotCell::new(DropSnapshot::of(&state, 1)));

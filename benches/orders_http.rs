@@ -1,5 +1,5 @@
-//! Orders over HTTP: the real binary on a loopback port, authenticated, each order with a key of its own, on disk before
-//! its answer. Next to it the smallest route of the same server, as the floor of what HTTP itself costs here.
+//! Orders over HTTP: the real binary on a loopback port, authenticated, each order with a key of its own, on disk
+//! before its answer. The smallest route of the same server runs beside it, as the lower bound of HTTP itself.
 //!
 //! `cargo bench --bench orders_http` measures (client and server share the machine); `cargo test` runs the same code
 //! with a handful of requests.
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 mod support;
 
-/// So many accounts take turns: nobody places thousands of orders in one drop.
+/// Accounts that take turns, because one account does not place thousands of orders in one drop.
 const BUYERS: usize = 64;
 
 /// `livedrop serve` in a temporary folder, with one live drop and its buyers.
@@ -82,7 +82,7 @@ impl Bench {
         serde_json::from_slice(&body).expect("JSON")
     }
 
-    /// Sends `count` requests over so many connections; returns how long that took. What is sent is made before.
+    /// Sends `count` requests over `connections` connections; returns the time. The requests are built before.
     async fn run(&self, count: u64, connections: u64, make: impl Fn(usize) -> Request<Full<Bytes>>) -> Duration {
         let connections = connections.min(count);
         let mut lanes = Vec::new();

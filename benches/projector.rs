@@ -1,7 +1,8 @@
-//! How fast the projector fills SQL from the journal: it begins far behind, and catches up.
+//! How fast the projector fills SQL from the journal: it starts far behind, and catches up.
 //!
-//! `cargo bench --bench projector` projects 400,000 orders (pass another count as an argument) into SQLite and into a throw-away Postgres that
-//! syncs its commits, both in the folder for temporary files; `cargo test` runs it once on a few.
+//! `cargo bench --bench projector` projects 400,000 orders (pass another count as an argument) into SQLite and into a
+//! throw-away Postgres that syncs its commits, both in the folder for temporary files; `cargo test` runs it once on a
+//! few.
 
 use livedrop::actors::{Projected, Projector};
 use livedrop::storage::{self, Store};
@@ -42,7 +43,7 @@ fn main() {
 async fn catch_up(url: &str, orders: u32, pays: bool) -> String {
     let folder = TempDir::new().expect("a temporary folder");
     let mut history = History::new(history::open(folder.path()));
-    // Before the first record: whoever projects it must find it.
+    // Registered before the first record, so that no record is deleted before the projector reads it.
     let reader = history.journal().handle().reader();
     reader.register_cursor(livedrop::actors::consumers::projector::ABOUT.name, 0);
     history.sale(orders, pays, false);
@@ -64,11 +65,11 @@ async fn catch_up(url: &str, orders: u32, pays: bool) -> String {
     format!("| {} | {orders} | {each} | {records:.0} | {rate:.0} | {cpu:.1} |", store.kind())
 }
 
-/// What this process has computed so far, in the kernel as well; SQLite is part of it, a Postgres is not.
+/// CPU seconds of this process so far, kernel time included. They include SQLite, but not Postgres.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("a process");
     let (_, fields) = stat.rsplit_once(')').expect("its name");
     let ticks = |field: usize| fields.split_whitespace().nth(field).and_then(|ticks| ticks.parse::<f64>().ok());
-    // A hundred a second wherever Linux runs.
+    // Linux counts a hundred ticks a second.
     (ticks(11).expect("user time") + ticks(12).expect("system time")) / 100.0
 }

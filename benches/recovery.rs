@@ -1,8 +1,9 @@
-//! Start-up recovery: how fast a journal is replayed into drops, and what that costs in memory.
+//! Start-up recovery: how fast a journal is replayed into drops, and its memory.
 //!
-//! `cargo bench --bench recovery` replays 1, 5 and 10 million records (pass other counts in millions as arguments); `cargo test` runs
-//! it once on a small journal. The history is a hundred drops' worth for each million records: each is sold to the end and settled, but for
-//! the last, which is live. SQL is empty, as after an outage that lasted for the whole history: the worst case.
+//! `cargo bench --bench recovery` replays 1, 5 and 10 million records (pass other counts in millions as arguments);
+//! `cargo test` runs it once on a small journal. The history has a hundred drops for each million records: each is sold
+//! out and settled, but for the last, which is live. SQL is empty, as after an outage that lasted for the whole
+//! history: the worst case.
 
 use livedrop::actors::inventory::recovery::recover;
 use livedrop::storage;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 mod support;
 
-/// Orders of a drop that is sold and over: with its beginning and end, 10,000 records.
+/// Orders of an ended drop; with its first and last records, 10,000 records.
 const ORDERS: u32 = 4_999;
 
 fn measure(records: u64) {
@@ -36,7 +37,7 @@ fn measure(records: u64) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let url = format!("sqlite://{}", folder.path().join("livedrop.db").display());
-    // From here on the peak is the replay's.
+    // Resets the peak, so that it is the replay's alone.
     let _ = fs::write("/proc/self/clear_refs", "5");
     let before = memory_kib(std::process::id(), "VmRSS:");
     let (recovered, replayed) = runtime.block_on(async {

@@ -1,7 +1,8 @@
-//! How late drops start: drops at times of their own, and a crowd of drops that start in the same millisecond.
+//! How late drops start: drops at times of their own, and many drops that start in the same millisecond.
 //!
-//! `cargo bench --bench scheduler` measures; `cargo test` runs the same code on few drops. Late is what `started_at`, which is journaled and
-//! told to everybody, says beyond `starts_at`; visible is when a read of the drop first says that it is live, looked at every millisecond.
+//! `cargo bench --bench scheduler` measures; `cargo test` runs the same code on few drops. "Late" is the difference
+//! between `starts_at` and the journaled and published `started_at`; "visible" is when a read of the drop first shows
+//! it as live, polled every millisecond.
 
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 mod support;
 
-/// What a drop may be late, at most.
+/// The maximum delay of a start.
 const LATE_MS_MAX: u64 = 50;
 
 fn main() {

@@ -1,4 +1,4 @@
-//! Taste as checks: what a reviewer would otherwise have to say again and again.
+//! Rules of style as checks, so that no reviewer has to repeat them.
 
 #[path = "support/imports.rs"]
 mod imports;
@@ -8,14 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The layers, from the inside out. Each may import those before it (docs/ARCHITECTURE.md); what is in none of them
-/// (`failpoint`, `suggest`, `console`, `whole_file`) imports none of them.
+/// The layers, from the inside out. Each may import those before it (docs/ARCHITECTURE.md); a file outside of all
+/// layers (`failpoint`, `suggest`, `console`, `whole_file`) imports none of them.
 const LAYERS: &[&str] = &[
     "domain", "engine", "journal", "storage", "payments", "actors", "service", "http", "config", "backup", "app",
     "tools",
 ];
 
-/// Layers before it that one must not name all the same.
+/// Earlier layers that a layer must not import all the same.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("journal", &["engine"]),
     ("storage", &["engine", "journal"]),
@@ -23,7 +23,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("http", &["engine", "journal", "config"]),
 ];
 
-/// Crates that one place alone may name.
+/// Crates that may be named in one folder only.
 const CONFINED: &[(&str, &[&str])] = &[
     ("actix_web_actors", &["src/http/realtime/"]),
     ("actix_web", &["src/http/", "src/app"]),
@@ -53,7 +53,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Code lines with their numbers: comments may name anything.
+/// Lines of code with their numbers, without comments, which may name anything.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with("//"))
 }

@@ -1,5 +1,5 @@
-//! The client: one thread, one epoll, as many sockets as are wanted, and no more work for a message than to count its bytes.
-//! It is the same for every server that is measured.
+//! The client: one thread, one epoll, any number of sockets. Per message it only counts bytes. All measured servers get
+//! the same client.
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -7,14 +7,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Nothing that is measured takes longer.
+/// The limit of every wait; no measured step takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Handshakes at the same time.
+/// The maximum of concurrent handshakes.
 const IN_FLIGHT: usize = 256;
 
 enum Phase {
     Connecting,
-    /// How many bytes of the empty line that ends the head were seen.
+    /// The number of bytes seen so far of the empty line after the head.
     Head(usize),
     Open,
 }
@@ -28,19 +28,19 @@ struct Socket {
     frames: u64,
 }
 
-/// All its connections.
+/// The client's connections.
 pub struct Crowd {
     poll: Poll,
     events: Events,
     sockets: Vec<Socket>,
     buffer: Vec<u8>,
-    /// Frames that all have received.
+    /// Frames received so far, over all connections.
     pub frames: u64,
 }
 
 impl Crowd {
-    /// Connects so many, at most `pace` a second, sends `request` on each (nothing: frames come at once), and waits until each has
-    /// got `greeting` frames. Returns how long that took, too.
+    /// Opens the connections, at most `pace` a second, sends `request` on each (if empty, frames come at once), and
+    /// waits until each has `greeting` frames. Also returns the time.
     pub fn connect(
         address: SocketAddr,
         count: usize,
@@ -78,7 +78,7 @@ impl Crowd {
         self.sockets.push(Socket { stream, phase, header: [0; 4], header_len: 0, payload_left: 0, frames: 0 });
     }
 
-    /// Reads until everyone together has got so many frames; returns when that was.
+    /// Reads until all connections together have `frames` frames; returns the time of the last.
     pub fn until(&mut self, frames: u64) -> Instant {
         let began = Instant::now();
         while self.frames < frames {
@@ -88,7 +88,7 @@ impl Crowd {
         Instant::now()
     }
 
-    /// Reads for so long: greetings, pings.
+    /// Reads greetings and pings for this long.
     pub fn idle(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until {
@@ -129,7 +129,7 @@ impl Socket {
         }
     }
 
-    /// Counts frames of servers (RFC 6455, section 5.2: no mask; none here is longer than 64 KiB).
+    /// Counts a server's frames (RFC 6455, section 5.2: no mask; none here is longer than 64 KiB).
     fn take(&mut self, mut bytes: &[u8]) {
         while let Some(&first) = bytes.first() {
             match &mut self.phase {
@@ -156,7 +156,7 @@ impl Socket {
                         let [opcode, short, high, low] = self.header;
                         self.payload_left =
                             if long { usize::from(u16::from_be_bytes([high, low])) } else { short.into() };
-                        // Pings are empty, and no messages.
+                        // Pings are empty, and not counted as messages.
                         self.frames += u64::from(self.payload_left == 0 && opcode == 0x81);
                         (self.header_len, self.header) = (0, [0; 4]);
                     }

@@ -1,4 +1,4 @@
-//! `livedrop serve` with one drop, and its creator, who makes the events.
+//! `livedrop serve` with one drop, whose creator produces the events.
 
 use crate::support::Serving;
 use http_body_util::{BodyExt, Full};
@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-/// The server and its creator.
+/// The server, its drop's id, and the creator's access token.
 pub struct LiveDrop {
     serving: Serving,
     pub address: SocketAddr,
@@ -43,7 +43,7 @@ impl LiveDrop {
         self.serving.pid()
     }
 
-    /// The handshake of somebody who watches the drop.
+    /// The handshake of an anonymous viewer of the drop.
     pub fn watch(&self) -> String {
         format!(
             "GET /api/v1/notifications?topics=drop:{} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -52,7 +52,7 @@ impl LiveDrop {
         )
     }
 
-    /// The handshake of the creator, as a follower.
+    /// The handshake with the creator's token, for the follower's session.
     pub fn authenticated(&self) -> String {
         format!(
             "GET /api/v1/notifications HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nConnection: Upgrade\r\n\
@@ -61,7 +61,7 @@ impl LiveDrop {
         )
     }
 
-    /// Makes the creator follow so many others, past the API: it would take minutes.
+    /// Inserts `count` follows of the creator directly into the database; the API would take minutes.
     pub async fn follows_many(&self, database: &str, count: usize) {
         let store = livedrop::storage::connect(database).await.expect("the server's database");
         let maker = store.user_by_email("maker@example.com", "").await.expect("a database").expect("the maker");
@@ -80,7 +80,7 @@ impl LiveDrop {
         store.close().await;
     }
 
-    /// A connection for requests.
+    /// Opens an HTTP connection for requests.
     pub async fn line(&self) -> Line {
         let stream = TcpStream::connect(self.address).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket option");
@@ -104,7 +104,7 @@ impl LiveDrop {
         serde_json::from_slice(&body).expect("JSON")
     }
 
-    /// One event, `restocked`, over a connection of its own.
+    /// Produces one `restocked` event, over the given connection.
     pub async fn restock(&self, line: &mut Line) {
         self.post(line, &format!("drops/{}/restock", self.drop), &json!({"quantity": 1})).await;
     }

@@ -1,8 +1,9 @@
-//! One event, many sockets: LiveDrop beside a bare socket loop and an untuned prototype, with the same client, the same event
-//! size, in the same run. What the numbers mean, and the last ones: docs/REALTIME.md.
+//! One event, many sockets: LiveDrop beside a bare socket loop and an untuned prototype, with the same client and event
+//! size in the same run. docs/REALTIME.md explains the numbers and has the last ones.
 //!
-//! `cargo bench --bench fanout` measures 10,000 sessions (or as many as the limit of open files lets); `cargo test` runs the same
-//! code with a handful. `-- publishing` measures only what telling costs those who order. Client and server share the machine.
+//! `cargo bench --bench fanout` measures 10,000 sessions (or as many as the limit of open files allows); `cargo test`
+//! runs the same code with a handful. `-- publishing` measures only the cost of publishing for the order path. Client
+//! and server share the machine.
 
 use client::Crowd;
 use livedrop::http::transport::server::raise_open_files;
@@ -20,10 +21,10 @@ mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// About what a `restocked` of a drop with one variant has.
+/// About the size of a `restocked` event of a drop with one variant.
 const EVENT_BYTES: usize = 620;
 const BURST: u8 = 50;
-/// Connections a second to LiveDrop, which lets in 5,000 and tells the rest to come later.
+/// Connections a second to LiveDrop, which accepts 5,000 and asks the rest to come later.
 const PACE: f64 = 4_500.0;
 
 struct Scale {
@@ -33,7 +34,7 @@ struct Scale {
     followed: usize,
 }
 
-/// What one server did.
+/// The figures of one server.
 struct Figures {
     name: &'static str,
     connects_per_second: f64,
@@ -72,12 +73,12 @@ fn prototype_request() -> String {
         .to_owned()
 }
 
-/// Memory of a process that is really there.
+/// Resident memory of a process.
 fn resident_bytes(pid: u32) -> f64 {
     memory_kib(pid, "VmRSS:") as f64 * 1_024.0
 }
 
-/// Measures what `send` sends.
+/// Measures the fan-out of the events that `send` produces.
 fn measure(
     name: &'static str,
     scale: &Scale,
@@ -124,7 +125,7 @@ fn livedrop(scale: &Scale) -> Figures {
     let lines: Vec<_> = (0..BURST).map(|_| runtime.block_on(server.line())).collect();
     let mut lines: Vec<_> = lines.into_iter().map(|line| std::sync::Arc::new(tokio::sync::Mutex::new(line))).collect();
     let request = server.watch();
-    // While they come, something is told twenty times a second.
+    // While the clients connect, twenty events a second are published.
     let busy = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let (telling, teller) = (std::sync::Arc::clone(&busy), std::sync::Arc::clone(&server));
     runtime.spawn(async move {
@@ -134,7 +135,7 @@ fn livedrop(scale: &Scale) -> Figures {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    // A greeting, a snapshot and an answer.
+    // The three frames are a greeting, a snapshot and an answer.
     let connect = || {
         let connected = Crowd::connect(server.address, scale.sessions, Some(PACE), &request, 3);
         busy.store(false, std::sync::atomic::Ordering::Relaxed);
@@ -148,7 +149,7 @@ fn livedrop(scale: &Scale) -> Figures {
     })
 }
 
-/// What a connection costs before it is a session: it asks for nothing that stays.
+/// Memory of a connection before it is a session: its request leaves no state.
 fn connections_alone(scale: &Scale) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let server = runtime.block_on(LiveDrop::start(TempDir::new().expect("a temporary folder")));
@@ -160,7 +161,7 @@ fn connections_alone(scale: &Scale) {
     println!("a connection that is no session, of the same server: {:.1} KB", bytes / 1_000.0);
 }
 
-/// Somebody who follows very many connects: from the first byte to `authenticated`.
+/// A user who follows very many creators connects: time from the first byte to `authenticated`.
 fn follower_of_many(scale: &Scale) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let folder = TempDir::new().expect("a temporary folder");
@@ -170,7 +171,7 @@ fn follower_of_many(scale: &Scale) {
     let mut spent_ms = Vec::new();
     for _ in 0..scale.rounds {
         let request = server.authenticated();
-        // A greeting and an answer.
+        // The two frames are a greeting and an answer.
         let (_, took) = Crowd::connect(server.address, 1, None, &request, 2);
         spent_ms.push(took.as_secs_f64() * 1_000.0);
     }
@@ -215,7 +216,7 @@ fn print(all: &[&Figures]) {
     );
 }
 
-/// In turns, because the machine's mood changes: what is compared is each pair.
+/// In alternating order against host noise; the two halves of each pair are compared.
 fn publishing(scale: &Scale) {
     let system = actix::System::new();
     let mut costs = Vec::new();

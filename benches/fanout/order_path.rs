@@ -1,5 +1,5 @@
-//! What telling costs those who order: reservations over drop actors and the journal, in process, with nobody following the
-//! journal and with the broadcaster following it.
+//! The cost of publishing for the order path: reservations over drop actors and the journal, in process, with and
+//! without the broadcaster following the journal.
 
 use crate::support::{START_MS, journal, place, reserve, spec};
 use actix::{Actor, Arbiter};
@@ -12,7 +12,7 @@ use livedrop::journal::Durability;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Orders a second, with and without telling.
+/// Orders a second, with or without publishing.
 pub async fn orders_per_second(orders: u64, in_flight: u64, telling: bool) -> f64 {
     let folder = TempDir::new().expect("a temporary folder");
     let journal = journal::<Decisions>(folder.path(), Durability::Always);
@@ -34,7 +34,8 @@ pub async fn orders_per_second(orders: u64, in_flight: u64, telling: bool) -> f6
     rate
 }
 
-/// What telling takes for each record while nobody listens, in nanoseconds: reservations of ever new buyers, decoded and folded.
+/// Publishing time per record without a subscriber, in nanoseconds: reservations of ever new buyers, decoded and
+/// folded.
 pub fn telling_alone(records: u64) -> f64 {
     let spec = spec(100_000_000);
     let mut broadcaster = Broadcaster::new(Epoch(1), 0, Clock::default());

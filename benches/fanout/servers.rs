@@ -1,7 +1,8 @@
-//! What is measured: LiveDrop itself, and two yardsticks, each in a process of its own (this program, called again).
+//! The measured servers: LiveDrop itself, and two yardsticks, each in a process of its own (this program, started
+//! again).
 //!
-//! - *bare*: a thread that writes the event to one socket after the other, without a protocol. Nothing is faster with one
-//!   `write` a socket and one thread.
+//! - *bare*: a thread that writes the event to one socket after the other, without a protocol. Nothing is faster with
+//!   one `write` a socket and one thread.
 //! - *prototype*: actix-web-actors as its documentation shows it, an actor for each session, without any of our tuning.
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Handler, Message, StreamHandler};
@@ -15,13 +16,13 @@ use std::sync::{Arc, Mutex};
 /// A server process. A byte `n` on its control connection makes a yardstick send `n` events.
 pub struct Yardstick {
     child: Child,
-    /// Where clients connect.
+    /// The address for clients.
     pub address: SocketAddr,
     control: TcpStream,
 }
 
 impl Yardstick {
-    /// Starts one by name; its events have so many bytes.
+    /// Starts a yardstick by name; its events have `bytes` bytes.
     pub fn start(name: &str, bytes: usize) -> Self {
         let this = std::env::current_exe().expect("this program");
         let mut command = Command::new(this);
@@ -35,7 +36,7 @@ impl Yardstick {
         Self { child, address, control }
     }
 
-    /// Sends so many events to everyone.
+    /// Sends this many events to every client.
     pub fn send(&mut self, events: u8) {
         self.control.write_all(&[events]).expect("an open control connection");
     }
@@ -52,7 +53,7 @@ impl Drop for Yardstick {
     }
 }
 
-/// Becomes a yardstick, if that is what this process was started for.
+/// Runs as a yardstick if the environment says so; returns whether it did.
 pub fn become_yardstick() -> bool {
     let Ok(name) = std::env::var("FANOUT_YARDSTICK") else { return false };
     let bytes = std::env::var("FANOUT_BYTES").ok().and_then(|text| text.parse().ok()).expect("a size");
@@ -67,7 +68,7 @@ pub fn become_yardstick() -> bool {
     true
 }
 
-/// A text frame of so many bytes, header included.
+/// A text frame of this many bytes, header included.
 fn frame(bytes: usize) -> Vec<u8> {
     let mut frame = vec![0x81, 126];
     frame.extend(u16::try_from(bytes - 4).expect("a small event").to_be_bytes());

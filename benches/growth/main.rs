@@ -1,8 +1,9 @@
-//! How a server bends as it gets more to do: with connections, with drops, with orders that the drop already has, and with people who watch.
-//! Each point is a run of `livedrop load` against a fresh server; every run ends with its audit, and one that is not clean ends the bench.
+//! Throughput and latency of a server as its load grows: connections, drops, orders that the drop already has, and
+//! viewers. Each point is a run of `livedrop load` against a fresh server; every run ends with its audit, and a failed
+//! audit ends the bench.
 //!
-//! `cargo bench --bench growth` prints tables and draws plots into `target/growth` (about five minutes); with names (`-- drops watchers`) only those.
-//! `cargo test` runs two small points of each.
+//! `cargo bench --bench growth` prints tables and draws plots into `target/growth` (about five minutes); with names
+//! (`-- drops watchers`) only those. `cargo test` runs two small points of each.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use std::path::Path;
 use support::{Serving, measuring};
 
-/// One point: what there was, answers a second, their p99 in milliseconds.
+/// One point: the load, answers a second, their p99 in milliseconds.
 struct Point {
     x: f64,
     per_second: f64,
@@ -22,7 +23,7 @@ struct Point {
     note: String,
 }
 
-/// `livedrop load` with these options; its report.
+/// Runs `livedrop load` with these options and returns its report.
 fn load(server: &Serving, options: &[&str]) -> Value {
     let mut command = support::livedrop();
     let url = format!("http://{}", server.address);
@@ -33,7 +34,7 @@ fn load(server: &Serving, options: &[&str]) -> Value {
     report
 }
 
-/// Orders a second, and their p99, of a whole run against a server of its own.
+/// Runs the load against a server of its own: orders a second, and their p99.
 fn run(x: f64, options: &[&str]) -> Point {
     let server = Serving::unlimited();
     let report = load(&server, options);
@@ -53,7 +54,7 @@ fn by<T: ToString + Copy + Into<f64>>(values: &[T], options: impl Fn(&str) -> Ve
     values.iter().map(point).collect()
 }
 
-/// One drop that gets ever more orders: a point for each stretch of one run.
+/// One drop whose orders accumulate: a point for each stretch of one run.
 fn by_orders(seconds: u32, stretch: usize) -> Vec<Point> {
     let server = Serving::unlimited();
     let seconds = seconds.to_string();
@@ -66,7 +67,7 @@ fn by_orders(seconds: u32, stretch: usize) -> Vec<Point> {
         orders += accepted;
         Point { x: orders, per_second: accepted / stretch.len() as f64, p99_ms, note: String::new() }
     };
-    // What comes after the last whole stretch is the run's end.
+    // The part after the last whole stretch is the run's end.
     timeline.chunks_exact(stretch).map(point).collect()
 }
 

@@ -9,14 +9,14 @@ const RIGHT: f64 = WIDTH - 60.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = HEIGHT - 50.0;
 
-/// What is drawn.
+/// One curve of the plot.
 pub struct Curve {
     pub name: &'static str,
     pub colour: &'static str,
     pub points: Vec<(f64, f64)>,
 }
 
-/// Zero has its place at the left, below one.
+/// Zero is drawn at the left, below one.
 fn log(x: f64) -> f64 {
     x.max(0.5).log10()
 }
@@ -76,7 +76,7 @@ pub fn plot(of: &str, curves: &[Curve; 2]) -> String {
     svg + "</svg>\n"
 }
 
-/// 12k and 3.4M; small ones with a decimal.
+/// 12k and 3.4M; small numbers with a decimal.
 fn short(value: f64) -> String {
     match value {
         0.0 => "0".to_owned(),

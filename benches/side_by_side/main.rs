@@ -1,13 +1,15 @@
 //! LiveDrop beside services of the usual kind, with the same crowd in the same run: one table.
 //!
-//! `cargo bench --bench side_by_side` drives each of them with `livedrop load`: 256 connections, each with its next order when it has its answer,
-//! for six seconds, one drop with plenty of stock, a key of its own for every order. All of that three times, one after the other and not
-//! one beside the other; the table has the round in the middle. Every round ends with the audit of `livedrop load`, which each must pass:
-//! keys that are asked again get their first answer, and the stock is what was promised. `cargo test` runs the same code for a second.
+//! `cargo bench --bench side_by_side` drives each of them with `livedrop load`: 256 connections, each with its next
+//! order when it has its answer, for six seconds, one drop with plenty of stock, a key of its own for every order. All
+//! of that three times, one after the other and not concurrently; the table has the median round. Every round ends with
+//! the audit of `livedrop load`, which each must pass: a repeated key gets its first answer, and the stock is correct.
+//! `cargo test` runs the same code for a second.
 //!
-//! It needs Postgres, Redis and, for Vendure, Node with npm. As root it installs the packages `postgresql` and `redis-server` where they are
-//! missing, and says so; as anybody else it asks for them. Vendure comes from npm into `target/tmp/vendure`, and only for a measurement
-//! (`cargo bench --bench side_by_side -- no-vendure` leaves it out). What is installed stays, everything else is removed in the end.
+//! It needs Postgres, Redis and, for Vendure, Node with npm. As root it installs the packages `postgresql` and
+//! `redis-server` where they are missing, and says so; any other user is asked to. Vendure comes from npm into
+//! `target/tmp/vendure`, and only for a measurement (`cargo bench --bench side_by_side -- no-vendure` leaves it out).
+//! Installed packages stay, everything else is removed at the end.
 
 use postgres::PrivatePostgres;
 use redis::Redis;
@@ -26,7 +28,7 @@ mod shop;
 mod support;
 mod vendure;
 
-/// Name and notes of each row, but for Vendure's.
+/// Name and notes of each row except Vendure's.
 const SYSTEMS: [(&str, &str); 8] = [
     (
         "**LiveDrop**, `POST /orders`",
@@ -45,11 +47,11 @@ struct Scale {
     connections: u32,
     seconds: u64,
     rounds: usize,
-    /// Orders of `redis-benchmark`.
+    /// The number of orders for `redis-benchmark`.
     bare: u32,
 }
 
-/// What one system did in one round.
+/// The figures of one system in one round.
 #[derive(Clone, Copy)]
 pub struct Figures {
     pub per_second: f64,
@@ -96,7 +98,7 @@ fn measure(scale: &Scale) -> Vec<Row> {
     rows.into()
 }
 
-/// In the order of the table.
+/// The figures are in the order of the table.
 fn round(scale: &Scale, on_postgres: impl Fn(&str) -> Serving) -> [Figures; SYSTEMS.len()] {
     let (orders, floor) = {
         let server = Serving::unlimited();
@@ -112,7 +114,7 @@ fn round(scale: &Scale, on_postgres: impl Fn(&str) -> Serving) -> [Figures; SYST
     [orders, floor, transaction, statement, durable, memory, durable_alone, memory_alone]
 }
 
-/// A second to get warm, and then the run that counts. Fails where a promise is broken.
+/// A warm-up of a second, then the measured run. Fails where the audit fails.
 fn load(server: &Serving, scale: &Scale, scenario: &str) -> Figures {
     let url = format!("http://{}", server.address);
     let run = |seconds: u64| {
@@ -128,7 +130,7 @@ fn load(server: &Serving, scale: &Scale, scenario: &str) -> Figures {
     let report = run(scale.seconds);
     let accepted = report["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["verdict"] == "accepted"));
     let waits = &accepted.expect("somebody was accepted")["waits"];
-    // Whoever waits for the table may look on.
+    // Shows the progress, since the table comes at the end.
     eprintln!("{scenario} at {url}: {:.0}/s", report["accepted_per_second"].as_f64().unwrap_or_default());
     let number = |value: &Value| value.as_f64().expect("a number");
     Figures {
@@ -144,7 +146,8 @@ fn middle(rounds: &[Figures]) -> Figures {
     sorted[sorted.len() / 2]
 }
 
-/// How often one goes into the other: rounds are compared with each other where both were there, because the machine changes between them.
+/// The median of the rounds' ratios: each round is compared with its counterpart, because host noise changes between
+/// rounds. If one side has fewer rounds, the ratio of the medians.
 fn ratio(ours: &[Figures], theirs: &[Figures]) -> f64 {
     if ours.len() != theirs.len() {
         return middle(ours).per_second / middle(theirs).per_second;

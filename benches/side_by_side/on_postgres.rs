@@ -5,11 +5,11 @@ use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{Executor, Row};
 use uuid::Uuid;
 
-/// Connections of each worker; `SIDE_BY_SIDE_POOL` tries another number. Everybody waits for one row, so more of them only wait in the
-/// database instead of here.
+/// Connections of each worker; `SIDE_BY_SIDE_POOL` sets another number. All orders wait for one row, so more
+/// connections only wait in the database instead of here.
 const CONNECTIONS: u32 = 8;
 
-/// No foreign key, which would cost the hot row another lock; room in the page, so that an update stays in it.
+/// No foreign key, which would lock the hot row once more; free space in the page, so that an update stays in it.
 const SCHEMA: &str = "
     CREATE TABLE drops (id uuid PRIMARY KEY, total int NOT NULL, available int NOT NULL CHECK (available >= 0)) WITH (fillfactor = 10);
     CREATE TABLE orders (
@@ -20,22 +20,23 @@ const TAKE: &str = "UPDATE drops SET available = available - $2 WHERE id = $1 AN
 const INSERT: &str = "
     INSERT INTO orders (id, drop_id, buyer_id, idempotency_key, quantity, created_ms) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT DO NOTHING";
-/// Both at once. A known key fails the statement as a whole.
+/// Order and stock in one statement. A known key fails the statement as a whole.
 const BOTH: &str = "
     WITH taken AS (UPDATE drops SET available = available - $5 WHERE id = $2 AND available >= $5 RETURNING id)
     INSERT INTO orders (id, drop_id, buyer_id, idempotency_key, quantity, created_ms) SELECT $1, id, $3, $4, $5, $6 FROM taken";
 const KNOWN: &str = "SELECT id, created_ms FROM orders WHERE buyer_id = $1 AND idempotency_key = $2";
 
-/// How an order reaches the database.
+/// The number of round trips of an order.
 #[derive(Clone, Copy)]
 pub enum Way {
-    /// `BEGIN`, the order, the stock, `COMMIT`: the row is locked for as short as four round trips allow.
+    /// `BEGIN`, the order, the stock, `COMMIT`: four round trips, and the row is locked during as few of them as
+    /// possible.
     Transaction,
     /// One statement, which commits by itself: one round trip.
     Statement,
 }
 
-/// See the module.
+/// A pool of connections, and the chosen way.
 #[derive(Clone)]
 pub struct OnPostgres {
     pool: PgPool,
@@ -76,7 +77,7 @@ impl OnPostgres {
         }
     }
 
-    /// `None`: the key is known.
+    /// Returns `None` if the key is known.
     async fn in_transaction(&self, order: &Order) -> sqlx::Result<Option<Placed>> {
         let mut transaction = self.pool.begin().await?;
         let insert = sqlx::query(INSERT).bind(order.id).bind(order.drop).bind(order.buyer).bind(&order.key);
@@ -98,7 +99,7 @@ impl OnPostgres {
         let both = sqlx::query(BOTH).bind(order.id).bind(order.drop).bind(order.buyer).bind(&order.key);
         match both.bind(order.quantity).bind(order.created_ms).execute(&self.pool).await {
             Ok(done) if done.rows_affected() == 1 => Ok(Some(Placed::New)),
-            // Sold out, unless the key is that of an order.
+            // No row: sold out, unless the key belongs to an order.
             Ok(_) => {
                 let known = sqlx::query(KNOWN).bind(order.buyer).bind(&order.key).fetch_optional(&self.pool).await?;
                 Ok(known.is_none().then_some(Placed::SoldOut))

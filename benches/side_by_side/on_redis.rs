@@ -1,5 +1,6 @@
-//! Stock and orders in Redis: a script checks, takes and keeps in one step. Everybody on a worker shares one connection, and whatever they
-//! ask at the same time goes out in one write: a hand-written client, because nothing that does more could be faster.
+//! Stock and orders in Redis: a script checks, takes and stores in one step. All requests on a worker share one
+//! connection, and concurrent commands go out in one write: a hand-written client, because a fuller one could not be
+//! faster.
 
 use super::shop::{Order, Placed};
 use actix_web::rt;
@@ -11,10 +12,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-/// Commands that wait for the socket, at most.
+/// The maximum of commands that wait for the socket.
 const QUEUE: usize = 4_096;
 
-/// The drop's hash, the order's hash by its key; the order. Answers with the first order of the key, or nothing for a new one.
+/// Keys: the drop's hash, the order's hash by its idempotency key; argument: the order. Returns the first order of the
+/// key, or nothing for a new one.
 pub const SCRIPT: &str = "
 local known = redis.call('HMGET', KEYS[2], 'id', 'created_ms')
 if known[1] then return known end
@@ -23,7 +25,7 @@ redis.call('HINCRBY', KEYS[1], 'available', -ARGV[4])
 redis.call('HSET', KEYS[2], 'id', ARGV[1], 'drop', ARGV[2], 'buyer', ARGV[3], 'quantity', ARGV[4], 'created_ms', ARGV[5])
 return 1";
 
-/// A reply of the protocol (RESP2), as far as it is needed here.
+/// A reply of the protocol (RESP2), as far as this bench needs it.
 #[derive(Debug)]
 enum Reply {
     Text(String),
@@ -38,7 +40,7 @@ struct Command {
     reply: oneshot::Sender<Reply>,
 }
 
-/// See the module.
+/// A handle to the worker's connection.
 #[derive(Clone)]
 pub struct OnRedis {
     commands: mpsc::Sender<Command>,
@@ -133,14 +135,14 @@ async fn read(mut reads: tokio::net::tcp::OwnedReadHalf, waiting: Waiting) {
         while let Some((reply, length)) = parse(&buffer[at..]) {
             at += length;
             let asker = waiting.borrow_mut().pop_front().expect("somebody asked");
-            // Whoever asked may have hung up.
+            // The receiver may be gone already.
             let _ = asker.send(reply);
         }
         buffer.drain(..at);
     }
 }
 
-/// The first reply and its length, once all of it is there.
+/// The first reply and its length, once the buffer holds all of it.
 fn parse(bytes: &[u8]) -> Option<(Reply, usize)> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     let (line, mut at) = (std::str::from_utf8(&bytes[1..end]).expect("text"), end + 2);

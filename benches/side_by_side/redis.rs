@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// A Redis of our own. What is in it is gone with it.
+/// A private Redis. Its data is deleted with it.
 pub struct Redis {
     pub port: u16,
     _process: Process,
@@ -16,7 +16,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// `durable`: every write is on disk before its answer, and the file is not rewritten meanwhile. Otherwise nothing is ever written.
+    /// `durable`: every write is on disk before its answer, and the file is not rewritten meanwhile. Otherwise Redis
+    /// writes nothing to disk.
     pub fn start(durable: bool) -> Self {
         packages::need("redis-server", "redis-server");
         let folder = TempDir::new().expect("a temporary folder");
@@ -31,7 +32,7 @@ impl Redis {
         Self { port, _process: process, _folder: folder }
     }
 
-    /// What `redis-benchmark` makes of the script alone, without HTTP: orders per second, p50 and p99 in ms.
+    /// Runs the script alone with `redis-benchmark`, without HTTP: orders per second, p50 and p99 in ms.
     pub fn bare(&self, connections: u32, orders: u32) -> (f64, f64, f64) {
         let port = self.port.to_string();
         let cli = |words: &[&str]| {

@@ -1,8 +1,10 @@
-//! The peers: the same small service of the usual kind over Postgres or Redis, behind the HTTP server that LiveDrop uses.
+//! The peers: the same small service of the usual kind over Postgres or Redis, behind the HTTP server that LiveDrop
+//! uses.
 //!
-//! A peer speaks as much of LiveDrop's API as `livedrop load` needs, so the same crowd drives and audits both. It does what a careful
-//! team would write in a week: no overselling, a unique idempotency key, the first answer again for a known key. It checks no token
-//! (a token is the buyer's id), no buyer's limit, no sale's times; nothing expires and nobody is told anything.
+//! A peer has as much of LiveDrop's API as `livedrop load` needs, so the same crowd drives and audits both. It does
+//! what a careful team would write in a week: no overselling, a unique idempotency key, the first answer again for a
+//! known key. It checks no token (a token is the buyer's id), no buyer's limit, no sale's times; nothing expires and
+//! nothing is published.
 
 use super::on_postgres::{OnPostgres, Way};
 use super::on_redis::OnRedis;
@@ -17,7 +19,7 @@ const PEER: &str = "SIDE_BY_SIDE_PEER";
 const DATABASE: &str = "SIDE_BY_SIDE_DATABASE";
 const HOLD_MS: i64 = 300_000;
 
-/// An order, as it is asked for and as it is kept.
+/// An order, as requested and as stored.
 #[derive(Clone)]
 pub struct Order {
     pub id: Uuid,
@@ -28,16 +30,16 @@ pub struct Order {
     pub created_ms: i64,
 }
 
-/// What became of it.
+/// The result of an order.
 pub enum Placed {
-    /// On disk, as far as this peer goes.
+    /// Stored, on disk if this peer is durable.
     New,
-    /// Its key was known: the order that it made, with its id and time.
+    /// The key was known: the id and time of its first order.
     Again(Uuid, i64),
     SoldOut,
 }
 
-/// Where a peer keeps its stock and orders. A connection or a pool of them.
+/// The stock and orders of a peer: a connection or a pool of them.
 #[derive(Clone)]
 pub enum Shop {
     Postgres(OnPostgres),
@@ -68,7 +70,7 @@ impl Shop {
     }
 }
 
-/// What this process is to be.
+/// The peer that this process runs, with its connection settings.
 #[derive(Clone)]
 enum Plan {
     Postgres(String, Way),
@@ -93,14 +95,14 @@ impl Plan {
     }
 }
 
-/// How to start this program as a peer. It prints its address.
+/// The command that starts this program as a peer. The peer prints its address.
 pub fn command(name: &str, database: &str) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
     command.env(PEER, name).env(DATABASE, database);
     command
 }
 
-/// Becomes a peer, if that is what this process was started for.
+/// Runs as a peer if the environment says so; returns whether it did.
 pub fn become_peer() -> bool {
     let Ok(name) = std::env::var(PEER) else { return false };
     let plan = Plan::of(&name, std::env::var(DATABASE).expect("a database"));
@@ -132,7 +134,7 @@ pub fn become_peer() -> bool {
     true
 }
 
-/// The body is read although nobody needs it: the server would close the connection otherwise.
+/// The body is read although nothing needs it: the server would close the connection otherwise.
 async fn register(_: web::Bytes) -> HttpResponse {
     HttpResponse::Created().json(json!({"access_token": Uuid::new_v4()}))
 }

@@ -1,7 +1,7 @@
 //! Vendure, a shop in TypeScript, from npm: one process over a Postgres that syncs its commits.
 //!
-//! Its stock is taken when an order is paid, and a guest gets there with two requests: one into the cart, and one that carries everything
-//! else (who, where to, how, paid with what), which is the fewest that its API allows.
+//! Its stock is taken when an order is paid. A guest needs two requests for that: one into the cart, and one with
+//! everything else (name, address, shipping, payment), the fewest that its API allows.
 
 use super::packages::need;
 use super::postgres::{PrivatePostgres, free_port};
@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Later versions of what Vendure depends on are not asked for: every run installs the same.
+/// Ignores later versions of Vendure's dependencies, so that every run installs the same.
 const BEFORE: &str = "--before=2026-06-01";
 const STOCK: u32 = 1_000_000;
-/// Connections to its database.
+/// Connections to Vendure's database.
 const POOL: u32 = 20;
 
 const CART: &str = r#"mutation { addItemToOrder(productVariantId: "1", quantity: 1) { __typename } }"#;
@@ -32,14 +32,15 @@ const CHECKOUT: &str = r#"mutation ($email: String!) {
     addPaymentToOrder(input: {method: "sandbox", metadata: {}}) { __typename ... on Order { state } }
 }"#;
 
-/// The rows of the table.
+/// Vendure's rows of the table.
 pub fn rows(scale: &Scale) -> Vec<Row> {
     let folder = install();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let database = PrivatePostgres::durable();
     let url = runtime.block_on(database.fresh_database());
     let server = start(&folder, &url);
-    // It hangs up on whoever was quiet for five seconds, which must not cross a request.
+    // Vendure closes a connection after five idle seconds; the client closes it before, so that no request meets a
+    // closed one.
     let client = Client::builder().pool_idle_timeout(Duration::from_secs(2)).build().expect("a client");
     let shop = Shop { client, url: format!("http://{}/shop-api", server.address) };
     runtime.block_on(async {
@@ -61,7 +62,7 @@ pub fn rows(scale: &Scale) -> Vec<Row> {
     })
 }
 
-/// From the registry, once.
+/// Installs Vendure from the npm registry, once.
 fn install() -> PathBuf {
     need("node", "nodejs");
     need("npm", "npm");
@@ -88,7 +89,7 @@ fn start(folder: &Path, database: &str) -> Serving {
     Serving::start(&mut command)
 }
 
-/// Units that orders have taken, says its database.
+/// The units taken by orders, read from Vendure's database.
 async fn allocated(url: &str) -> i64 {
     let mut sql = PgConnection::connect(url).await.expect("postgres answers");
     let row = sqlx::query(r#"SELECT "stockAllocated" FROM stock_level"#).fetch_one(&mut sql).await.expect("a row");
@@ -101,8 +102,8 @@ struct Shop {
 }
 
 impl Shop {
-    /// So many guests at once, each with the next order when the last is done. Their figures, how many were accepted, and how many had
-    /// no answer.
+    /// `scale.connections` guests at once, each with the next order after the last. Returns their figures, the accepted
+    /// orders, and the orders without an answer.
     async fn crowd(&self, scale: &Scale, seconds: u64, pays: bool) -> (Figures, i64, i64) {
         let (began, run) = (Instant::now(), rand::random::<u32>());
         let guests = (0..scale.connections).map(async |guest| {

@@ -1,4 +1,4 @@
-//! A journal with a past: drops and their orders, as the engine decides them.
+//! A journal with a history: drops and their orders, decided by the engine.
 
 use super::{START_MS, journal, reserve, spec};
 use livedrop::domain::{DropEvent, DropRecord, Timestamp};
@@ -6,7 +6,7 @@ use livedrop::engine::{Command, DropState};
 use livedrop::journal::{Durability, Journal, JournalError, JournalHandle, Records};
 use std::path::Path;
 
-/// Told when an entry is written.
+/// Called when an entry is written.
 pub type Reply = Box<dyn FnOnce(Result<u64, JournalError>) + Send>;
 
 /// A journal that does not wait for the disk.
@@ -14,7 +14,7 @@ pub fn open(dir: &Path) -> Journal<Reply> {
     journal(dir, Durability::Never)
 }
 
-/// Hands an entry over as soon as there is room for it.
+/// Submits an entry as soon as there is room for it.
 pub fn submit(journal: &JournalHandle<Reply>, entry: Records, reply: Reply) {
     let permit = loop {
         match journal.try_permit() {
@@ -25,24 +25,22 @@ pub fn submit(journal: &JournalHandle<Reply>, entry: Records, reply: Reply) {
     permit.submit(entry, reply);
 }
 
-/// Writes what drops decide.
+/// Writes the decisions of drops into a journal.
 pub struct History {
     journal: Journal<Reply>,
     written: u64,
 }
 
 impl History {
-    /// In that journal.
     pub fn new(journal: Journal<Reply>) -> Self {
         Self { journal, written: 0 }
     }
 
-    /// Records so far.
+    /// The number of records so far.
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// The journal.
     pub fn journal(&self) -> &Journal<Reply> {
         &self.journal
     }
@@ -61,7 +59,7 @@ impl History {
         submit(&self.journal.handle(), entry, Box::new(|outcome| assert!(outcome.is_ok(), "written")));
     }
 
-    /// One drop from its scheduling to the last order, held and perhaps paid, and to its end unless it stays live.
+    /// One drop: its schedule, its orders, held and perhaps paid, and its end unless it stays live.
     pub fn sale(&mut self, orders: u32, pays: bool, ends: bool) {
         let spec = spec(orders);
         let mut state = DropState::scheduled(spec.clone());

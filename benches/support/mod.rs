@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// The program's.
+/// The allocator that the program uses.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// When the drops of the benches start.
+/// The start of the benches' drops.
 pub const START_MS: i64 = 1_767_225_600_000;
 
 /// A drop with one variant, live since [`START_MS`].
@@ -46,7 +46,7 @@ pub fn spec(stock: u32) -> DropSpec {
     }
 }
 
-/// An order of one unit. Its buyer has ordered nothing before: accounts do not order in the order in which they were made.
+/// An order of one unit by a new buyer, with a random id: buyers do not order in the order of their registration.
 pub fn reserve(spec: &DropSpec) -> Reserve {
     let (buyer, key) = (UserId(Uuid::new_v4()), "6f1d0c5e-2a43-4b7e-9d0f-3b1f6a4f7c11");
     Reserve {
@@ -62,12 +62,12 @@ pub fn reserve(spec: &DropSpec) -> Reserve {
     }
 }
 
-/// Places `orders`, so many at a time, and returns how long that took. Each drop gets its share.
+/// Places `orders`, `in_flight` at a time, spread evenly over the drops; returns the time.
 pub async fn place(drops: &[Arc<DropHandle>], orders: u64, in_flight: u64) -> Duration {
     let in_flight = in_flight.min(orders);
     let mut lanes: Vec<(&DropHandle, Vec<engine::Command>)> =
         (0..in_flight).map(|lane| (&*drops[lane as usize % drops.len()], Vec::new())).collect();
-    // In turn, so that ids rise about as they arrive, as they do where they are made for each request.
+    // In turn, so that ids rise about in the order of arrival, as they do on the server, which makes them per request.
     for order in 0..orders {
         let (drop, asks) = &mut lanes[(order % in_flight) as usize];
         asks.push(engine::Command::Reserve(Box::new(reserve(&drop.spec))));
@@ -83,16 +83,15 @@ pub async fn place(drops: &[Arc<DropHandle>], orders: u64, in_flight: u64) -> Du
     start.elapsed()
 }
 
-/// Whether this is a measurement, and not a test that the bench still runs.
+/// Whether this is a measurement, rather than a test that the bench still runs.
 pub fn measuring() -> bool {
     std::env::args().any(|arg| arg == "--bench")
 }
 
-/// A process that ends with this value.
+/// A process that is killed when this is dropped.
 pub struct Process(Child);
 
 impl Process {
-    /// Starts it.
     pub fn start(command: &mut Command) -> Self {
         Self(command.spawn().expect("the program starts"))
     }
@@ -105,7 +104,7 @@ impl Drop for Process {
     }
 }
 
-/// The program, without what this process is told by the environment.
+/// The program, without the settings in this process's environment.
 pub fn livedrop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LIVEDROP_")) {
@@ -123,7 +122,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Any server that says where it listens; waits for that line.
+    /// Starts any server that prints its address, and waits for that line.
     pub fn start(command: &mut Command) -> Self {
         let mut process = Process::start(command.stdout(Stdio::piped()));
         let mut lines = BufReader::new(process.0.stdout.take().expect("its output")).lines();
@@ -132,7 +131,7 @@ impl Serving {
                 line.ok()?.split_once("listening on http://").map(|(_, address)| address.trim().to_owned())
             })
             .expect("the server listens");
-        // Nobody reads what it says later, and it must not fail for that.
+        // The rest of the output is read and dropped, so that a full pipe does not block the server.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, address, _folder: None }
     }
@@ -145,7 +144,8 @@ impl Serving {
         Self { _folder: Some(folder), ..Self::start(&mut command) }
     }
 
-    /// `livedrop serve` in a folder of its own, without limits on how often one client asks and how many connections it has: a few accounts stand for a crowd.
+    /// `livedrop serve` in a folder of its own, without rate limits and limits of connections per address: a few
+    /// accounts stand for a crowd.
     pub fn unlimited() -> Self {
         Self::livedrop(
             TempDir::new().expect("a temporary folder"),
@@ -153,7 +153,6 @@ impl Serving {
         )
     }
 
-    /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.0.id()
     }
@@ -165,7 +164,7 @@ pub fn journal<C: Completion>(dir: &Path, durability: Durability) -> Journal<C> 
     Journal::open_directory(&options, 0).expect("a journal").0
 }
 
-/// A line of a process's `/proc/<pid>/status`, in KiB: `VmRSS:` is what is resident, `VmHWM:` the most that was.
+/// A value of a process's `/proc/<pid>/status`, in KiB: `VmRSS:` is the resident memory, `VmHWM:` its peak.
 pub fn memory_kib(pid: u32, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("its memory");

@@ -1,4 +1,5 @@
-//! Clients that others generate from the document: every operation is there, without a warning, and what was generated compiles.
+//! Clients generated from the document by third-party tools: every operation is there, without a warning, and the
+//! generated code compiles.
 
 use crate::document;
 use crate::server::Server;
@@ -14,7 +15,7 @@ fn names(document: &Value) -> BTreeSet<String> {
     operations.map(|operation| operation["operationId"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// The modules of `api/<tag>/` in a client for Python, one an operation.
+/// The modules of `api/<tag>/` in a client for Python, one per operation.
 fn modules(client: &Path) -> BTreeSet<String> {
     let list = |folder: &Path| {
         let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
@@ -26,7 +27,7 @@ fn modules(client: &Path) -> BTreeSet<String> {
     names.filter(|name| name != "__init__").collect()
 }
 
-/// Imports everything in the client, and buys something with it.
+/// Imports every module of the client, and buys something with it.
 const BUY: &str = r#"
 import importlib, pkgutil, sys
 import client
@@ -75,7 +76,7 @@ async fn a_client_for_python_is_whole_and_works() {
     assert!(imported > names(&document).len(), "only {imported} modules");
 }
 
-/// Compiles where the types say what the API does: what may be left out may be left out, and what the sandbox takes is taken.
+/// Compiles only where the types are right: optional fields are optional, and the sandbox's values are accepted.
 const USE: &str = r#"
 import type { components, operations } from "./types";
 type Schemas = components["schemas"];

@@ -1,4 +1,4 @@
-//! The examples of the document, tried out in the order of a first visit: each is answered with success.
+//! Tries the document's examples in the order of a first visit: each must succeed.
 
 use crate::document;
 use crate::server::{Account, Server};
@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Tells the examples' ids from those that exist: each is replaced by what it stands for.
+/// Replaces the examples' ids by ids that exist on the server.
 struct Visit {
     server: Server,
     document: Value,
@@ -43,7 +43,7 @@ impl Visit {
         self.try_out(Method::POST, path, arguments).await
     }
 
-    /// What stands in the example of a schema at that place is this from now on.
+    /// From now on replaces the example's value at this pointer by `real`.
     fn means(&mut self, schema: &str, pointer: &str, real: &Value) {
         let example = self.document.pointer(&format!("/components/schemas/{schema}/examples/0{pointer}"));
         let example = example.and_then(Value::as_str).unwrap_or_else(|| panic!("{schema} {pointer}"));
@@ -102,7 +102,7 @@ async fn the_examples_of_the_document_work() {
     let session = visit.post("/users/me/password", &[]).await;
     visit.signed_in(&session);
     visit.post("/auth/logout", &[]).await;
-    // Whoever has sold something stays until that is settled, so this is somebody else.
+    // An account with unsettled sales cannot be deleted, so this is another account.
     let other = json!({"email": "bob@example.com", "password": "close sesame, please", "display_name": "Bob"});
     let (status, session) = visit.server.post("/auth/register", None, other).await;
     assert_eq!(status, 201, "{session}");

@@ -1,4 +1,4 @@
-//! What linters say of the document, with the rules that they recommend.
+//! The findings of linters in the document, with their recommended rules.
 
 use crate::document;
 use crate::tools::{node_tool, said, written};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract");
 
-/// What redocly finds: rules and places.
+/// Redocly's findings: rules and locations.
 fn redocly(name: &str, document: &Value) -> Vec<String> {
     let mut lint = node_tool("redocly");
     lint.args(["lint", "--format", "json", "--max-problems", "1000", "--config", &format!("{RULES}/redocly.yaml")]);
@@ -18,7 +18,7 @@ fn redocly(name: &str, document: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What spectral finds, as [`redocly`].
+/// Spectral's findings, in the form of [`redocly`]'s.
 fn spectral(name: &str, document: &Value) -> Vec<String> {
     let mut lint = node_tool("spectral");
     lint.args([
@@ -32,7 +32,7 @@ fn spectral(name: &str, document: &Value) -> Vec<String> {
         &format!("{RULES}/spectral.yaml"),
     ]);
     let output = lint.arg(written(name, document)).output().expect("spectral to run");
-    // Without a finding it prints nothing that is JSON.
+    // Without a finding it prints something else than JSON.
     if output.status.success() {
         return Vec::new();
     }

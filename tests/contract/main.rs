@@ -1,8 +1,8 @@
-//! The API against its own description: a validator and linters read the document, generators make clients of it, schemathesis calls
-//! everything in it.
+//! The API against its own description: a validator and linters read the document, generators make clients of it,
+//! schemathesis calls everything in it.
 //!
-//! `LIVEDROP_CONTRACT_EXAMPLES` (default 40) is how many requests it thinks up for an operation, and
-//! `LIVEDROP_CONTRACT_SEED` (default 1) from where.
+//! `LIVEDROP_CONTRACT_EXAMPLES` (default 40) is the number of requests that it makes up for an operation, and
+//! `LIVEDROP_CONTRACT_SEED` (default 1) its seed.
 
 mod clients;
 mod examples;
@@ -18,7 +18,7 @@ use server::{Account, Server, livedrop};
 use std::{env, fs, path::PathBuf};
 use tools::{said, scratch, tool, written};
 
-/// As `livedrop openapi` prints it.
+/// The output of `livedrop openapi`.
 fn document() -> Value {
     let output = livedrop().arg("openapi").output().expect("livedrop to run");
     assert!(output.status.success(), "{}", said(&output));
@@ -30,7 +30,7 @@ fn operations(document: &Value) -> usize {
     paths.values().map(|item| item.as_object().expect("an item").len()).sum()
 }
 
-/// A creator who is an administrator besides: the token that opens most.
+/// A creator who is also an administrator: the token that may call most operations.
 async fn root(server: &Server) -> Account {
     let root = server.admin().await;
     let profile = json!({"handle": "root_of_all", "display_name": "Root"});
@@ -39,7 +39,7 @@ async fn root(server: &Server) -> Account {
     root
 }
 
-/// Something to find: a drop that is live, one that is to come, and orders in it.
+/// Data for the calls: a live drop, a scheduled one, and orders.
 async fn stocked(server: &Server, root: &Account) {
     let product = json!({"name": "Winter jacket", "price": {"amount": 1999, "currency": "USD"}});
     let (_, product) = server.post("/products", Some(root), product).await;
@@ -57,10 +57,10 @@ async fn stocked(server: &Server, root: &Account) {
     }
 }
 
-/// What schemathesis says: whether it found nothing, and its report.
+/// Runs schemathesis; returns whether it found nothing, and its report.
 fn schemathesis(document: &str, who: &Account, arguments: &[&str]) -> (bool, String) {
     let config = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemathesis.toml");
-    // The configuration names them from where it lies.
+    // The configuration names the hooks by a path relative to the working folder.
     let hooks = scratch().join("tests/contract/hooks.py");
     fs::create_dir_all(hooks.parent().expect("a folder")).expect("a folder below target");
     fs::write(hooks, include_str!("hooks.py")).expect("a file");
@@ -99,8 +99,8 @@ async fn schemathesis_finds_nothing() {
     for (who, examples) in [(&root, examples.as_str()), (&user, "5")] {
         let (clean, report) = schemathesis(&url, who, &["--seed", &seed, "--max-examples", examples]);
         assert!(clean, "as {}:\n{report}", who.email);
-        // Nothing found because nothing was asked would be no news. Where the document is read from is not asked again, and the end of
-        // every login would end the caller's.
+        // Two operations are not called: the one that returns the document, and the end of every login, which would end
+        // the caller's. All others must have been called, or "nothing found" would mean nothing.
         let tested = format!("Tested: {}\n", operations(&document()) - 2);
         assert!(report.contains(&tested), "as {}: not {tested}{report}", who.email);
     }
@@ -117,7 +117,7 @@ async fn schemathesis_finds_what_is_not_so() {
     let only = ["--url", &server.base, "--include-operation-id", "get_me"];
     let (clean, report) = schemathesis(file.to_str().expect("a path of text"), &root, &only);
     assert!(!clean && report.contains("no_such_field"), "{report}");
-    // Codes stand beside the reference to what all problems share: they count, too.
+    // A response's own codes stand beside its reference to the common problem schema; both must be checked.
     let mut wrong = document();
     let refused = wrong["paths"]["/api/v1/drops/{id}"]["get"]["responses"]["404"]["$ref"].as_str().expect("a response")
         [1..]

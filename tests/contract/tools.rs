@@ -1,4 +1,4 @@
-//! The tools of others that the document is held against: packages of Python and Node in environments of their own, made once.
+//! Third-party tools that check the document: packages of Python and Node in environments of their own, made once.
 
 use crate::packages;
 use serde_json::Value;
@@ -11,27 +11,27 @@ use std::{
     sync::LazyLock,
 };
 
-/// Every package with its version, so that a run today and one in a year check the same.
+/// Every package with its version, so that a later run checks the same.
 const REQUIREMENTS: &str = include_str!("requirements.txt");
-/// The same for Node: what is asked for, and every package with its version and digest.
+/// Node's packages: the requested ones, and every package with its version and digest.
 const NODE_PACKAGES: [(&str, &str); 2] =
     [("package.json", include_str!("package.json")), ("package-lock.json", include_str!("package-lock.json"))];
 
-/// Where tools may write.
+/// The folder where tools may write.
 pub fn scratch() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("contract");
     fs::create_dir_all(&folder).expect("a folder below target");
     folder
 }
 
-/// A document as a file, for tools to read. `name` is of one test alone, since tests run at the same time.
+/// Writes a document to a file for the tools. Each test uses a `name` of its own, since tests run concurrently.
 pub fn written(name: &str, document: &Value) -> PathBuf {
     let file = scratch().join(name);
     fs::write(&file, document.to_string()).expect("a file");
     file
 }
 
-/// A tool of Python.
+/// A command of a Python tool.
 pub fn tool(name: &str) -> Command {
     static BIN: LazyLock<PathBuf> = LazyLock::new(|| environment().join("bin"));
     let mut command = command(&BIN, name);
@@ -39,7 +39,7 @@ pub fn tool(name: &str) -> Command {
     command
 }
 
-/// A tool of Node.
+/// A command of a Node tool.
 pub fn node_tool(name: &str) -> Command {
     static BIN: LazyLock<PathBuf> = LazyLock::new(|| node_packages().join("node_modules/.bin"));
     let mut command = command(&BIN, name);
@@ -47,7 +47,7 @@ pub fn node_tool(name: &str) -> Command {
     command
 }
 
-/// A program of that folder, which finds the others there.
+/// A program in `folder`, with that folder in its `PATH`.
 fn command(folder: &Path, name: &str) -> Command {
     let others = env::var_os("PATH").unwrap_or_default();
     let path: OsString =
@@ -57,12 +57,12 @@ fn command(folder: &Path, name: &str) -> Command {
     command
 }
 
-/// What a tool said.
+/// A tool's stdout and stderr.
 pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The environment, made now if it is not there or is another one.
+/// The Python environment; made now if it is missing or outdated.
 fn environment() -> PathBuf {
     let folder = scratch().join("venv");
     let lock = File::create(scratch().join("venv.lock")).expect("a lock file");
@@ -84,7 +84,7 @@ fn environment() -> PathBuf {
     folder
 }
 
-/// The folder with Node's packages, made now if it is not there or is another one.
+/// The folder of Node's packages; made now if it is missing or outdated.
 fn node_packages() -> PathBuf {
     let folder = scratch().join("node");
     let lock = File::create(scratch().join("node.lock")).expect("a lock file");

@@ -1,5 +1,6 @@
-//! Decoders that read what a disk may hold: no panic, no allocation that the input did not earn, and nothing read back that was
-//! not written. `LIVEDROP_FUZZ_RUNS=1000000 cargo test --release --test fuzz` runs longer; `LIVEDROP_FUZZ_SEED` plays one seed again.
+//! Decoders of data on disk, fed with damaged input: no panic, no allocation out of proportion to the input, and no
+//! record that was not written. `LIVEDROP_FUZZ_RUNS=1000000 cargo test --release --test fuzz` runs longer;
+//! `LIVEDROP_FUZZ_SEED` replays one seed.
 
 #[path = "../support/mutate.rs"]
 mod mutate;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Runs `decode` and says how many bytes it had in use at once.
+/// Runs `decode` and returns its peak memory in bytes.
 fn peak(decode: impl FnOnce()) -> usize {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
@@ -28,7 +29,7 @@ fn peak(decode: impl FnOnce()) -> usize {
     MEMORY.peak_usage().saturating_sub(before)
 }
 
-/// One test, because what is allocated meanwhile is counted for the whole process.
+/// One test, because the peak is counted for the whole process.
 #[test]
 fn what_a_disk_may_hold() {
     records();
@@ -86,7 +87,7 @@ fn corpus() -> Vec<DropRecord> {
     events.into_iter().map(|event| DropRecord { drop: spec.id, at: spec.starts_at, event }).collect()
 }
 
-/// serde allocates at most this much for a length that a collection only claims to have.
+/// serde allocates at most this much for a length that the input merely claims.
 const CLAIMED_BYTES_MAX: usize = 1 << 20;
 
 fn records() {
@@ -106,7 +107,7 @@ fn records() {
             let drop = DropRecord::drop_of(&bytes);
             if let Ok(record) = DropRecord::decode(&bytes) {
                 assert_eq!(drop.expect("a whole record names its drop"), record.drop, "seed {seed}");
-                // What is read can be written and read again.
+                // A decoded record can be encoded and decoded again.
                 let mut again = Vec::new();
                 record.encode(&mut again);
                 assert_eq!(DropRecord::decode(&again).expect("its own"), record, "seed {seed}");
@@ -144,7 +145,7 @@ fn options() -> JournalOptions {
     }
 }
 
-/// A journal of several segments, cleanly closed.
+/// A journal of several segments, cleanly closed, and the records in it.
 fn journal() -> (Files, BTreeSet<Vec<u8>>) {
     let device = MemoryDevice::new();
     let (journal, _) = Journal::open(&options(), Arc::new(device.clone()), 0).expect("a new journal");
@@ -202,7 +203,7 @@ fn journals() {
         }
         let bytes: usize = damaged.iter().map(|(_, bytes)| bytes.len()).sum();
         let image = device(&damaged);
-        // Whatever is read back was written: damage never invents a record or changes one.
+        // Every record read was written: damage never invents a record or changes one.
         let used = peak(|| {
             let _ = scan(&image, &mut |_, record| assert!(written.contains(record), "seed {seed}: an invented record"));
         });

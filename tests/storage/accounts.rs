@@ -6,7 +6,7 @@ use livedrop::domain::{CreatorId, ProductStatus, Revocation, UserId};
 use livedrop::storage::{AuditFilter, Creator, Product, RefreshToken, Revoked, StoreError, User, UserChange};
 use uuid::Uuid;
 
-/// A login with the password that the account has from the start.
+/// A login with the account's first password.
 async fn open(db: &Database, user: &User, token: &RefreshToken) {
     assert_eq!(db.store.open_login(token, &user.password_hash).await.unwrap(), Some(0));
 }
@@ -148,7 +148,7 @@ pub async fn a_new_password_signs_out_everywhere(db: Database) {
     assert!(matches!(nobody, Err(StoreError::Missing { what: "account" })), "{nobody:?}");
 }
 
-/// A login with the old password while it is changed either comes first, and is signed out, or does not get in.
+/// A login with the old password during the change either comes first, and is signed out, or is refused.
 pub async fn no_login_with_the_old_password_outlives_it(db: Database) {
     let alice = user("alice@example.com");
     db.store.insert_user(&alice).await.unwrap();
@@ -225,7 +225,7 @@ pub async fn revocations_are_found_since_a_time(db: Database) {
     assert_eq!(db.store.revoked_since(at(8), 10).await.unwrap(), []);
 }
 
-/// What is decided while an account is being deleted comes before the deletion and goes with it, or does not happen.
+/// A change that races the account's deletion either comes first and is deleted with it, or does not happen.
 pub async fn nothing_is_made_for_a_deleted_account(db: Database) {
     let (alice, fan) = (user("alice@example.com"), user("fan@example.com"));
     for someone in [&alice, &fan] {
@@ -261,8 +261,8 @@ pub async fn nothing_is_made_for_a_deleted_account(db: Database) {
     assert_eq!((profile.display_name.as_str(), profile.follower_count), ("deleted", 0));
 }
 
-/// Creators who follow each other, leave each other and are deleted, all at once: in whatever order the locks are taken, nobody waits
-/// for ever, and every count is that of the list.
+/// Creators who follow and unfollow each other and are deleted, all concurrently: no deadlock in any order of locks,
+/// and every count equals its list.
 pub async fn deletions_race_follows(db: Database) {
     let mut all = Vec::new();
     for n in 0..10 {
@@ -291,7 +291,7 @@ pub async fn deletions_race_follows(db: Database) {
             }));
         }
     }
-    // Every other one goes, each as soon as the one before is gone.
+    // Every other creator is deleted, one after the other.
     for (_, leaving) in all.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
         let store = db.store.clone();
         let leaving = leaving.clone();

@@ -1,4 +1,4 @@
-//! Databases that are not there.
+//! Unavailable and unsuitable databases.
 
 use crate::fixtures::{Journal, Sale, user};
 use crate::postgres::PrivatePostgres;
@@ -49,7 +49,7 @@ async fn an_url_that_is_not_understood_is_told_without_its_password() {
     }
 }
 
-/// It would take most rows, and refuse one some day.
+/// Such a database would accept most rows, and refuse some later.
 #[tokio::test]
 async fn a_postgres_that_cannot_hold_our_rows_is_refused_in_one_line() {
     let server = PrivatePostgres::new();
@@ -77,7 +77,7 @@ async fn a_postgres_that_cannot_hold_our_rows_is_refused_in_one_line() {
     let reason = refusal(&guest).await;
     assert!(reason.contains("guest may not create tables in the schema public"), "{reason}");
 
-    // Somebody else has made the tables.
+    // The tables belong to another role.
     connect(&url).await.unwrap().migrate().await.unwrap();
     run(&url, "GRANT CREATE ON SCHEMA public TO guest").await;
     run(&url, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest").await;
@@ -87,7 +87,7 @@ async fn a_postgres_that_cannot_hold_our_rows_is_refused_in_one_line() {
     connect(&guest).await.unwrap().migrate().await.unwrap();
 }
 
-/// The server is killed under a projection and comes back: nothing is half there, and the store needs no help.
+/// The server is killed during a projection and restarted: no half batch is there, and the store recovers by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_postgres_is_unavailable_until_it_is_back() {
     let mut server = PrivatePostgres::new();

@@ -32,7 +32,7 @@ pub async fn a_profile_changes_and_keeps_its_followers(db: Database) {
     db.store.follow(fans[1], star, at(2)).await.unwrap();
     let new = Creator { display_name: "Ünlü \u{1f980}".to_owned(), bio: String::new(), ..old.clone() };
     assert!(db.store.update_creator(&new, &old, &audit(fans[0], 3)).await.unwrap());
-    // Another editor, who looked before.
+    // An editor with an outdated version.
     let late = Creator { bio: "late".to_owned(), ..old.clone() };
     assert!(!db.store.update_creator(&late, &old, &audit(fans[0], 4)).await.unwrap());
     assert_eq!(db.store.creator(star).await.unwrap(), Some(Creator { follower_count: 2, ..new }));
@@ -101,7 +101,7 @@ pub async fn crowds_that_follow_and_unfollow_leave_the_right_count(db: Database)
 
 pub async fn pages_of_followers_neither_repeat_nor_skip(db: Database) {
     let (fans, star) = register(&db, 40).await;
-    // The even ones stay, the odd ones come and go while the list is read.
+    // The even followers stay; the odd ones come and go while the list is read.
     for fan in fans.iter().step_by(2) {
         db.store.follow(*fan, star, at(1)).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! Ways to a Postgres: encryption, limits of connections, and what waiting does not cure.
+//! Connections to a Postgres: encryption, limits of connections, and errors that waiting does not cure.
 
 use crate::fixtures::user;
 use crate::postgres::PrivatePostgres;
@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use sqlx::{Connection, PgConnection};
 use std::sync::Arc;
 
-/// An authority, and a server's certificate of it for `localhost` alone.
+/// A certificate authority, and its server certificate for `localhost` alone.
 struct Authority {
     folder: tempfile::TempDir,
     certificate: String,
@@ -31,7 +31,7 @@ impl Authority {
         self.folder.path().join("ca.pem").display().to_string()
     }
 
-    /// A server with this certificate, where `guarded` may come encrypted only.
+    /// A server with this certificate. The user `guarded` must connect encrypted.
     fn server(&self) -> PrivatePostgres {
         let settings = "ssl = on\nssl_cert_file = 'tls.crt'\nssl_key_file = 'tls.key'";
         let access = "hostnossl all guarded all reject";
@@ -39,7 +39,7 @@ impl Authority {
     }
 }
 
-/// Whether the server says that the store's connection is encrypted; why there is none.
+/// Whether the server reports the store's connection as encrypted; the error if it is refused.
 async fn encrypted(server: &PrivatePostgres, url: &str) -> Result<bool, String> {
     let store = match connect(url).await {
         Ok(store) => store,
@@ -52,7 +52,7 @@ async fn encrypted(server: &PrivatePostgres, url: &str) -> Result<bool, String> 
         "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'livedrop'";
     let answer = sqlx::query_scalar::<_, Option<bool>>(query).fetch_one(&mut sql).await.expect("an answer");
     store.close().await;
-    // The server takes a moment to notice.
+    // The server takes a moment to notice the end of a connection.
     let gone = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'livedrop'";
     while sqlx::query_scalar::<_, i64>(gone).fetch_one(&mut sql).await.expect("a count") > 0 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -76,7 +76,7 @@ async fn a_connection_is_encrypted_as_its_url_asks_for() {
     ] {
         assert_eq!(encrypted(&server, &at("livedrop", "127.0.0.1", rest)).await, Ok(expected), "{rest}");
     }
-    // Whom the server lets in encrypted only: `allow` tries that second.
+    // `guarded` must be encrypted: `allow` tries encryption second.
     assert_eq!(encrypted(&server, &at("guarded", "127.0.0.1", "?sslmode=allow")).await, Ok(true));
     let refused = encrypted(&server, &at("guarded", "127.0.0.1", "?sslmode=disable")).await.unwrap_err();
     assert!(refused.contains("pg_hba.conf"), "{refused}");

@@ -1,5 +1,5 @@
-//! What each event does to the rows. Every scenario is projected record by record: the batches of other tests must come to
-//! the same.
+//! The effect of each event on the rows. Every scenario is projected record by record: the batches of other tests must
+//! give the same rows.
 
 use crate::Database;
 use crate::fixtures::{Ask, Journal, Sale, at};
@@ -100,7 +100,7 @@ pub async fn a_hold_that_is_released(db: Database) {
             status: OrderStatus::Released,
             release_reason: Some(reason),
             released_at: Some(at(20)),
-            // The gateway may still answer.
+            // Still pending: the gateway may answer later.
             payment_pending: Some("pm_card".to_owned()),
             ..as_placed(&ask, 10)
         };

@@ -33,7 +33,7 @@ pub fn user(email: &str) -> User {
     }
 }
 
-/// A line of the audit trail, of something that a user does to themselves.
+/// A line of the audit trail, for a user's change of their own account.
 pub fn audit(user: UserId, millis: i64) -> AuditRow {
     AuditRow {
         id: Uuid::now_v7(),
@@ -74,7 +74,7 @@ pub fn creator(user: UserId, handle: &str) -> Creator {
     }
 }
 
-/// A product of nothing but a name and a price.
+/// A product with only a name and a price.
 pub fn product(creator_id: CreatorId, name: &str, price: Money) -> Product {
     Product {
         id: ProductId::new(),
@@ -92,7 +92,7 @@ pub fn product(creator_id: CreatorId, name: &str, price: Money) -> Product {
     }
 }
 
-/// Some accounts and one creator.
+/// Inserts `count` accounts and one creator.
 pub async fn register(db: &Database, count: usize) -> (Vec<UserId>, CreatorId) {
     let star = user("star@example.com");
     db.store.insert_user(&star).await.unwrap();
@@ -106,7 +106,7 @@ pub async fn register(db: &Database, count: usize) -> (Vec<UserId>, CreatorId) {
     (ids, star.id.into())
 }
 
-/// A drop with a variant for each stock. It starts at 0, sells at 19.99, and is low at 2.
+/// A drop with a variant for each stock. It starts at 0, costs 19.99, and reports low stock at 2.
 pub fn spec(stocks: &[u32]) -> DropSpec {
     DropSpec {
         id: DropId::new(),
@@ -144,12 +144,12 @@ impl Journal {
         Self { id: Uuid::new_v4(), epoch: 1, next: 1, store: db.store.clone() }
     }
 
-    /// A batch that follows what this journal projected so far.
+    /// The next batch of this journal, with these records.
     pub fn batch(&self, records: Vec<DropRecord>) -> ProjectionBatch {
         ProjectionBatch { journal: self.id, epoch: self.epoch, first_sequence: self.next, records }
     }
 
-    /// Projects a batch; the journal goes on after it if that worked.
+    /// Projects a batch; the journal advances if that succeeded.
     pub async fn try_project(&mut self, records: Vec<DropRecord>) -> Result<(), StoreError> {
         let batch = self.batch(records);
         self.store.project(&batch).await?;
@@ -185,7 +185,7 @@ impl Sale {
         vec![self.event(-1_000, DropEvent::Scheduled(Box::new(self.spec.clone()))), self.event(0, DropEvent::Started)]
     }
 
-    /// An order of so many units of a variant, not placed yet.
+    /// An order of `quantity` units of a variant, not placed yet.
     pub fn order(&self, variant: usize, quantity: u32) -> Ask {
         let line = OrderLine {
             order: OrderId::for_drop(self.spec.id),
@@ -220,7 +220,7 @@ impl Sale {
     }
 }
 
-/// One buyer's wish, and the records about it.
+/// One buyer's order, and makers of its records.
 #[derive(Clone)]
 pub struct Ask {
     pub drop: DropId,

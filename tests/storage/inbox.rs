@@ -1,4 +1,4 @@
-//! Inboxes: who has what in theirs, and that nobody can tell whether it was written or is computed.
+//! Inboxes: the entries of each user, and that stored and computed entries cannot be told apart.
 
 use crate::Database;
 use crate::fixtures::{Journal, Sale, at, creator, register, user};
@@ -21,7 +21,7 @@ async fn kinds(db: &Database, view: InboxView) -> Vec<String> {
     db.store.inbox(view, None, 100).await.unwrap().into_iter().map(|entry| entry.kind).collect()
 }
 
-/// A creator's drop.
+/// A drop of this creator.
 fn sale_of(creator: CreatorId) -> Sale {
     let mut sale = Sale::of(&[5]);
     sale.spec.creator_id = creator;
@@ -51,7 +51,7 @@ pub async fn a_buyer_finds_what_became_of_an_order(db: Database) {
     assert_eq!(kinds(&db, all(UserId::new())).await, [] as [&str; 0]);
 }
 
-/// Twice: with a line for each follower, and with none.
+/// Runs twice: with a stored line for each follower, and with none.
 pub async fn followers_find_what_lasts_since_they_follow(db: Database) {
     for fan_out_max in [u32::MAX, 0] {
         let db = db.sibling(fan_out_max).await;
@@ -62,7 +62,7 @@ pub async fn followers_find_what_lasts_since_they_follow(db: Database) {
         }
         let (mut journal, sale) = (Journal::new(&db), sale_of(star));
         journal.project(sale.opened()).await;
-        // What ran out is history for somebody who was away.
+        // A late follower does not get events that no longer matter.
         let low = DropEvent::StockLow { variant: sale.spec.variants[0].id, available: 1 };
         journal.project(vec![sale.event(1, low), sale.event(2, DropEvent::Ended)]).await;
         db.store.follow(late, star, at(3)).await.unwrap();
@@ -105,7 +105,7 @@ pub async fn marks_are_kept_and_are_nobody_elses(db: Database) {
         db.store.inbox_mark(Mark::Acknowledged, &[(ann, id(1)), (bob, id(2))], at(11)).await.unwrap();
         assert_eq!(kinds(&db, all(ann)).await, ["drop_started"]);
         assert_eq!(kinds(&db, all(bob)).await, ["drop_scheduled"]);
-        // Of somebody who does not follow, of a record that is none, of a journal that is none: nothing to mark.
+        // A user who does not follow, an unknown record and an unknown journal: nothing to mark.
         let strangers = EntryId { journal: uuid::Uuid::now_v7(), sequence: 1 };
         let stranger = user("stranger@example.com");
         db.store.insert_user(&stranger).await.unwrap();
@@ -120,7 +120,7 @@ pub async fn marks_are_kept_and_are_nobody_elses(db: Database) {
     }
 }
 
-/// Twice: with a line for each follower, and with none.
+/// Runs twice: with a stored line for each follower, and with none.
 pub async fn a_drop_that_is_rescheduled_takes_its_earlier_times_back(db: Database) {
     for fan_out_max in [u32::MAX, 0] {
         let db = db.sibling(fan_out_max).await;
@@ -137,7 +137,7 @@ pub async fn a_drop_that_is_rescheduled_takes_its_earlier_times_back(db: Databas
         let id = |sequence| EntryId { journal: journal.id, sequence };
         db.store.inbox_mark(Mark::Read, &[(reads, id(3))], at(2)).await.unwrap();
         db.store.inbox_mark(Mark::Acknowledged, &[(acknowledges, id(3))], at(2)).await.unwrap();
-        // Of one batch only the last is told; it replaces the one before.
+        // Of one batch only the last change has an entry; it replaces the one before.
         journal.project(vec![moved(&sale, 3), moved(&sale, 4)]).await;
         let told = async |fan| -> Vec<u64> {
             db.store.inbox(all(fan), None, 100).await.unwrap().iter().map(|entry| entry.id.sequence).collect()
@@ -184,7 +184,7 @@ pub async fn what_is_old_is_forgotten(db: Database) {
     assert_eq!(after, [journal.id]);
 }
 
-/// One story.
+/// The state of one random run.
 struct Story {
     people: Vec<UserId>,
     creators: Vec<CreatorId>,
@@ -194,7 +194,7 @@ struct Story {
 }
 
 impl Story {
-    /// Something happens to a creator's drop, or somebody's order ends.
+    /// A random event: of a creator's drop, or the end of an order.
     fn happens(&mut self, rng: &mut StdRng, millis: i64) {
         let began = self.waiting.len();
         match rng.random_range(0..3) {
@@ -225,8 +225,8 @@ impl Story {
     }
 }
 
-/// Both databases live through the same: in one every follower has a line of their own, in the other nobody. What people see is the same at every
-/// step, page by page.
+/// The same records go into two databases: one stores a line for every follower, the other for none. All users see the
+/// same inbox at every step, page by page.
 pub async fn nobody_can_tell_whether_it_was_written_or_computed(db: Database) {
     for seed in SEEDS {
         let databases = [db.sibling(u32::MAX).await, db.sibling(0).await];
@@ -291,7 +291,7 @@ pub async fn nobody_can_tell_whether_it_was_written_or_computed(db: Database) {
     }
 }
 
-/// Everything that somebody sees: all of it in pages of two, what is unread, and how much that is.
+/// One user's inbox: all entries in pages of two, the unread entries, and their count.
 async fn seen(db: &Database, who: UserId) -> (Vec<InboxEntry>, Vec<InboxEntry>, u32) {
     let mut pages: Vec<InboxEntry> = Vec::new();
     loop {

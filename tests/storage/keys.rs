@@ -36,7 +36,7 @@ pub async fn a_key_stands_for_its_first_attempt(db: Database) {
     };
     db.store.keyed_answer(first.id, &answer).await.unwrap();
     assert_eq!(db.store.keyed_attempt(&again).await.unwrap(), before(first.id, true, Some(&answer)));
-    // What did nothing is forgotten, and its key is free.
+    // A released attempt is forgotten, and its key is free.
     db.store.keyed_release(first.id).await.unwrap();
     assert_eq!(db.store.keyed_attempt(&again).await.unwrap(), Attempted::New);
 }
@@ -74,7 +74,7 @@ pub async fn the_projection_says_which_attempts_the_journal_has(db: Database) {
     assert!(db.store.keyed_is_done(made.id).await.unwrap());
     assert!(!db.store.keyed_is_done(lost.id).await.unwrap());
     assert!(!db.store.keyed_is_done(Uuid::now_v7()).await.unwrap());
-    // What is done is not released by whoever heard of a failure.
+    // A failure reported late does not release an attempt that is done.
     db.store.keyed_release(made.id).await.unwrap();
     assert!(db.store.keyed_is_done(made.id).await.unwrap());
 }

@@ -29,7 +29,7 @@ use livedrop::storage::{Store, StoreOptions, connect, connect_with};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use std::sync::Arc;
 
-/// A test on each database: an async function that takes a [`Database`] as one of these functions makes it.
+/// A test on each database: an async function that takes a [`Database`] as made by the named functions.
 macro_rules! on_both {
     ($sqlite:ident, $postgres:ident; $($module:ident::{$($test:ident),+ $(,)?}),+ $(,)?) => {
         mod on_sqlite {
@@ -159,7 +159,7 @@ on_both! {
     },
 }
 
-/// Their databases are still empty.
+/// These tests start with an empty database.
 mod from_before {
     on_both! {
         empty_sqlite, empty_postgres;
@@ -180,11 +180,11 @@ async fn rules_of_sqlite_are_cheap() {
     migration::no_rule_of_sqlite_is_a_list_of_more_than_two(Database::sqlite().await).await;
 }
 
-/// A database of one test's own.
+/// A database for one test.
 pub struct Database {
     pub store: Arc<dyn Store>,
     url: String,
-    /// Removed with the test.
+    /// Deleted with the test.
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -212,7 +212,7 @@ impl Database {
         Self { store, url, _directory: directory }
     }
 
-    /// One that a store reaches in its own way, and the tests' questions in theirs.
+    /// A database with a given store, and a URL for the tests' own queries.
     pub fn reached_by(store: Arc<dyn Store>, url: String) -> Self {
         Self { store, url, _directory: None }
     }
@@ -222,7 +222,8 @@ impl Database {
         self
     }
 
-    /// An empty one of the same kind, which writes lines of the inbox for the followers of creators with up to so many.
+    /// An empty database of the same kind. It stores inbox lines for the followers of creators with up to `fan_out_max`
+    /// followers.
     pub async fn sibling(&self, fan_out_max: u32) -> Self {
         let mut other = if self.url.starts_with("sqlite") { Self::sqlite().await } else { Self::postgres().await };
         other.store = connect_with(&other.url, &StoreOptions { fan_out_max, ..StoreOptions::default() })
@@ -231,7 +232,7 @@ impl Database {
         other
     }
 
-    /// The only number that a query answers.
+    /// Runs a query with a single number as its result.
     pub async fn count(&self, sql: &'static str) -> i64 {
         if self.url.starts_with("sqlite") {
             let mut sqlite = SqliteConnection::connect(&self.url).await.expect("the database opens");
@@ -242,7 +243,7 @@ impl Database {
         }
     }
 
-    /// Runs a statement that no part of the program would, past the store.
+    /// Runs a statement past the store.
     pub async fn raw(&self, sql: &'static str) -> Result<(), sqlx::Error> {
         if self.url.starts_with("sqlite") {
             SqliteConnection::connect(&self.url).await?.execute(sql).await.map(|_| ())
@@ -251,7 +252,7 @@ impl Database {
         }
     }
 
-    /// The indexes that a query goes through, as the database explains it.
+    /// The indexes that a query uses, from the database's query plan.
     pub async fn indexes_of(&self, sql: &str) -> Vec<String> {
         let (before, plan): (&[&str], Vec<String>) = if self.url.starts_with("sqlite") {
             let mut sqlite = SqliteConnection::connect(&self.url).await.expect("the database opens");
@@ -269,7 +270,7 @@ impl Database {
         plan.iter().filter_map(named).collect()
     }
 
-    /// Another store on the same database, as another process would have.
+    /// Another store on the same database, as in another process.
     pub async fn another(&self) -> Arc<dyn Store> {
         connect(&self.url).await.expect("the database opens again")
     }

@@ -1,4 +1,4 @@
-//! Rows that an earlier version of the schema has.
+//! Rows written under an earlier version of the schema.
 
 use crate::Database;
 use crate::fixtures::{Sale, at, audit};
@@ -10,10 +10,10 @@ use uuid::Uuid;
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// The last version in which orders were not found by their drops' tags.
+/// The last version without the index of orders by their drops' tags.
 const BEFORE: i64 = 5;
 
-/// Ids whose tags are at the ends of what a number can be, and one in between.
+/// Ids whose tags are the limits of a 32-bit number, and the two values around its middle.
 const TAGS: [u128; 4] = [0, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
 
 pub async fn orders_from_before_are_found(db: Database) {
@@ -61,7 +61,7 @@ pub async fn orders_from_before_are_found(db: Database) {
     }
 }
 
-/// Those in ASCII are their own key; the program finds the others, which have none.
+/// An ASCII address is its own key; the program computes the keys of the others, which have none yet.
 pub async fn addresses_from_before_have_their_keys(db: Database) {
     let mut statements = String::new();
     let rows = [("ada@example.com", None), ("caf\u{e9}@example.com", None), ("deleted:1", Some(7))];
@@ -82,7 +82,8 @@ pub async fn addresses_from_before_have_their_keys(db: Database) {
     assert_eq!(without.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [rows[1].0]);
 }
 
-/// Rows from before have the text of a key, which may say whose it is. It goes with their account, and the key is known all the same.
+/// Earlier versions stored the text of a key, which may contain personal data. The text is deleted with the account,
+/// and the key is still known.
 pub async fn the_key_of_an_order_goes_with_its_buyer(db: Database) {
     let sale = Sale::of(&[9]);
     let (order, literal) = (sale.order(0, 2), |id| db.literal(id));
@@ -97,7 +98,7 @@ pub async fn the_key_of_an_order_goes_with_its_buyer(db: Database) {
     );
     db.at_version(BEFORE, statements).await;
     db.store.migrate().await.unwrap();
-    // Where a row has the text, this breaks a rule.
+    // The update breaks a rule if a row has the text.
     let no_row_has_it =
         async || db.run(format!("UPDATE orders SET quantity = 0 WHERE key LIKE '%{key}%'")).await.is_ok();
     assert!(!no_row_has_it().await);
@@ -107,7 +108,7 @@ pub async fn the_key_of_an_order_goes_with_its_buyer(db: Database) {
     assert_eq!((found.id, found.digest), (order.line.order, order.digest()));
 }
 
-/// What a statement comes to that would break one of the rules that the schema keeps: for each of these, nothing is changed.
+/// Changes that break a rule of the schema fail; the allowed ones beside them succeed.
 pub async fn rows_that_break_a_rule_are_refused(db: Database) {
     let sale = Sale::of(&[9]);
     let literal = |id| db.literal(id);
@@ -136,7 +137,7 @@ pub async fn rows_that_break_a_rule_are_refused(db: Database) {
     }
 }
 
-/// SQLite makes a temporary tree of a longer list, anew for each row.
+/// SQLite builds a temporary tree for a longer list, for each row anew.
 pub async fn no_rule_of_sqlite_is_a_list_of_more_than_two(db: Database) {
     let mut sqlite = SqliteConnection::connect(&db.url).await.unwrap();
     let definitions: Vec<String> =
@@ -154,12 +155,12 @@ impl Database {
         self.store.kind() == "sqlite"
     }
 
-    /// An id, as SQL has it.
+    /// An id as an SQL literal.
     fn literal(&self, id: Uuid) -> String {
         if self.is_sqlite() { format!("x'{}'", id.simple()) } else { format!("'{id}'") }
     }
 
-    /// Makes an empty database one of an earlier version, with these rows.
+    /// Migrates an empty database to an earlier version and inserts these rows.
     async fn at_version(&self, version: i64, statements: String) {
         if self.is_sqlite() {
             let mut sqlite = SqliteConnection::connect(&self.url).await.unwrap();

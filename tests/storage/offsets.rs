@@ -1,4 +1,4 @@
-//! How far consumers of a journal have come.
+//! Offsets of the journal's consumers.
 
 use crate::Database;
 use livedrop::storage::ConsumerOffset;

@@ -1,11 +1,11 @@
-//! Whose a database is, and who lives on it.
+//! The journal that owns a database, and heartbeats.
 
 use crate::Database;
 use crate::fixtures::{Journal, Sale};
 use livedrop::storage::{Heartbeat, Owner, Schema, StoreError};
 use uuid::Uuid;
 
-/// A journal that is as old as its number.
+/// A journal with an id of this age: a smaller number is an older journal.
 fn journal(db: &Database, age: u128) -> Journal {
     Journal { id: Uuid::from_u128(age), ..Journal::new(db) }
 }
@@ -40,7 +40,7 @@ pub async fn a_journal_does_not_get_back_what_another_has_had(db: Database) {
     superseded().await;
     second.project(Sale::of(&[5]).opened()).await;
     db.store.disown().await.unwrap();
-    // It has it no more, and what it sold is there.
+    // The second no longer owns the database, but its sales are still there.
     superseded().await;
     assert!(db.store.reinstate(second.id, 9).await.unwrap(), "the older one was here before it");
 }
@@ -49,7 +49,7 @@ pub async fn a_sign_of_life_ages_and_ends(db: Database) {
     let id = Uuid::from_u128(7);
     assert!(db.store.heartbeats().await.unwrap().is_empty());
     db.store.beat(id, 2, "here").await.unwrap();
-    // Of an earlier opening, which was slow.
+    // From an earlier opening that was slow; neither call has an effect.
     db.store.beat(id, 1, "there").await.unwrap();
     db.store.rest(id, 1).await.unwrap();
     let heard = db.store.heartbeats().await.unwrap();

@@ -1,4 +1,4 @@
-//! Behind PgBouncer in transaction mode, where a session of the server is ours for one transaction only.
+//! Behind PgBouncer in transaction mode, where the store has a server session for one transaction only.
 
 use crate::fixtures::{Journal, Sale, user};
 use crate::pgbouncer::Pooler;
@@ -7,7 +7,7 @@ use livedrop::storage::{Store, StoreError, connect};
 use sqlx::{Connection, Executor, PgConnection};
 use std::sync::Arc;
 
-/// Makes a database that notes under which settings an account is written.
+/// Makes a database that records the settings under which an account is written.
 async fn noting(server: &PrivatePostgres, store: &Arc<dyn Store>, database: &str) -> PgConnection {
     store.migrate().await.expect("a pooler does not stop a migration");
     let mut sql = PgConnection::connect(&server.url(database)).await.expect("postgres answers");
@@ -20,8 +20,8 @@ async fn noting(server: &PrivatePostgres, store: &Arc<dyn Store>, database: &str
     sql
 }
 
-/// Whether its startup parameters are refused or ignored, a transaction has the settings that it needs, and nothing stays in a session that
-/// somebody else gets next.
+/// Startup parameters are refused or ignored, yet a transaction has its settings, and leaves none of them in the
+/// session for the next client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transaction_brings_its_settings_and_leaves_nothing() {
     let server = PrivatePostgres::new();
@@ -49,7 +49,7 @@ async fn every_transaction_brings_its_settings_and_leaves_nothing() {
         assert_eq!(sqlx::query_scalar::<_, i64>(query).fetch_one(&mut sql).await.expect("a count"), 40, "{database}");
         let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
         assert_eq!(sqlx::query_scalar::<_, i64>(locks).fetch_one(&mut sql).await.expect("a count"), 0, "{database}");
-        // What the next one finds in the pooler's sessions is the server's own.
+        // The next client finds the server's own settings in the pooler's sessions.
         let mut next = PgConnection::connect_with(
             &pooler.url(database).parse::<sqlx::postgres::PgConnectOptions>().expect("a url").extra_float_digits(None),
         )
@@ -66,7 +66,7 @@ async fn every_transaction_brings_its_settings_and_leaves_nothing() {
     }
 }
 
-/// Of many that start at once, one migrates.
+/// Of many concurrent starts, one migrates.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_migrate_at_once_through_a_pooler_wait_for_each_other() {
     let server = PrivatePostgres::new();

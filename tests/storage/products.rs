@@ -5,7 +5,7 @@ use crate::fixtures::{at, audit, creator, money, product, register};
 use livedrop::domain::{Attribute, Image, Money, ProductId, ProductStatus, ProductVariant, Timestamp, VariantId};
 use livedrop::storage::{AuditFilter, Product, ProductFilter, ProductSummary};
 
-/// One with something in every field.
+/// A product with a value in every field.
 fn full(plain: Product) -> Product {
     let image = |alt: Option<&str>| Image { url: "https://example.com/%F0.png".into(), alt: alt.map(str::to_owned) };
     let number = Attribute::from_json("12345678901234567890.10").expect("a number");
@@ -23,7 +23,7 @@ fn full(plain: Product) -> Product {
     }
 }
 
-/// What a list tells of it.
+/// The product's fields in a list.
 fn summary(product: &Product) -> ProductSummary {
     let Product { id, creator_id, price, status, created_at, updated_at, .. } = *product;
     let (name, image) = (product.name.clone(), product.images.first().cloned());
@@ -146,7 +146,7 @@ pub async fn a_row_from_before_has_the_defaults(db: Database) {
     assert_eq!(db.store.product(before.id).await.unwrap(), Some(before));
 }
 
-/// A filter that nothing matches must not read every product.
+/// Without the price in the index, a filter without a match would read every product.
 pub async fn prices_are_in_every_index_of_a_list(db: Database) {
     let of_lists = if db.store.kind() == "sqlite" {
         "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql LIKE '%ON products (%, id, price_amount)'"
@@ -180,18 +180,18 @@ pub async fn a_price_is_looked_for_within_bounds(db: Database) {
     };
     for creator in [None, Some(star)] {
         assert_eq!(page(5, creator, None).await, (vec![id(7_000), id(6_999), id(6_998)], None));
-        // Of many the newest are looked for first, and a page that has looked at 5,000 in vain ends.
+        // Frequent prices are looked up from the newest product on; a page ends after 5,000 products without a match.
         assert_eq!(page(7, creator, None).await, (vec![], Some(id(2_001))));
         assert_eq!(page(7, creator, Some(id(2_001))).await, (vec![id(1_500), id(1_499), id(1_498)], None));
         assert_eq!(page(7, creator, Some(id(3))).await, (vec![id(2), id(1)], None));
     }
-    // Few are found at once, and so is it that there are none.
+    // Rare and absent prices are found at once by the index of prices.
     assert_eq!(page(9, None, None).await, (vec![id(3_000)], None));
     assert_eq!(page(9, None, Some(id(3_000))).await, (vec![], None));
     assert_eq!(page(8, None, None).await, (vec![], None));
     let count = "SELECT id FROM products WHERE TRUE AND status = 'active' AND TRUE AND price_amount >= 6 ORDER BY price_amount LIMIT 1001";
     assert_eq!(db.indexes_of(count).await, ["products_by_price"]);
-    // All are of one currency, so either does.
+    // All products have one currency, so both indexes are fine.
     let count = "SELECT id FROM products WHERE TRUE AND status = 'active' AND price_currency = 'EUR' AND TRUE AND price_amount >= 6 \
                  ORDER BY price_amount LIMIT 1001";
     let [index] = &db.indexes_of(count).await[..] else { panic!("one index") };

@@ -16,7 +16,7 @@ pub async fn migrating_twice_changes_nothing(db: Database) {
     db.store.ping().await.unwrap();
 }
 
-/// An open drop with one order in every state, in one batch.
+/// A batch with an open drop and one order in every state.
 fn story(sale: &Sale) -> Vec<DropRecord> {
     let (held, sold, gone, refunded) = (sale.order(0, 1), sale.order(0, 2), sale.order(0, 3), sale.order(0, 4));
     let refused = sale.order(0, 90);
@@ -34,7 +34,7 @@ fn story(sale: &Sale) -> Vec<DropRecord> {
     records
 }
 
-/// Everything that is projected of a drop.
+/// All projected rows of a drop, as text.
 async fn picture(store: &dyn Store, sale: &Sale) -> String {
     let row = store.drop_row(sale.id()).await.unwrap();
     let orders = store.drop_orders(sale.id(), None, 1_000).await.unwrap();
@@ -58,7 +58,7 @@ pub async fn a_batch_twice_changes_nothing(db: Database) {
     assert_eq!(db.store.watermark(journal.id).await.unwrap(), watermark);
 }
 
-/// However the same story is cut into overlapping batches, the rows tell it the same way.
+/// The same records in overlapping batches of any size give the same rows.
 pub async fn overlapping_batches_apply_each_record_once(db: Database) {
     let mut told = Vec::new();
     for (length, step) in [(100, 100), (1, 1), (3, 2), (5, 1)] {
@@ -99,7 +99,7 @@ pub async fn a_newer_epoch_fences_the_older(db: Database) {
     let error = journal.try_project(vec![sale.order(0, 1).reserved(2, None)]).await;
     assert!(matches!(error, Err(StoreError::Fenced { ours: 2, theirs: 3 })), "{error:?}");
     assert_eq!(sale.stock(&db, 0).await, (4, 1, 0));
-    // A batch that brings nothing new still claims the watermark for its epoch.
+    // A batch without new records still claims the watermark for its epoch.
     let again = ProjectionBatch { epoch: 4, first_sequence: 1, ..journal.batch(sale.opened()) };
     db.store.project(&again).await.unwrap();
     let watermark = db.store.watermark(journal.id).await.unwrap();
@@ -146,7 +146,8 @@ pub async fn a_database_without_unsettled_drops_changes_hands(db: Database) {
     second.project(Sale::of(&[5]).opened()).await;
 }
 
-/// The last record of a batch contradicts the rest: nothing of it is there, and the batch can come again without it.
+/// The last record of a batch contradicts the others: none of it is stored, and the batch can be projected without that
+/// record.
 pub async fn a_batch_that_fails_leaves_nothing(db: Database) {
     let (mut journal, sale, other) = (Journal::new(&db), Sale::of(&[5]), Sale::of(&[5]));
     let earlier = sale.order(0, 1);
@@ -180,7 +181,7 @@ pub async fn what_is_set_aside_waits_with_its_drop_and_is_applied_later(db: Data
     let before = picture(&*db.store, &sale).await;
     let batch = journal.batch(records.clone());
     db.store.project_around(&batch, &aside).await.unwrap();
-    // Again: it is there already.
+    // A repeated batch changes nothing.
     db.store.project_around(&batch, &aside).await.unwrap();
     assert_eq!(picture(&*db.store, &sale).await, before);
     assert_eq!(other.stock(&db, 0).await, (3, 2, 0));
@@ -194,7 +195,7 @@ pub async fn what_is_set_aside_waits_with_its_drop_and_is_applied_later(db: Data
     assert_eq!(db.store.set_aside(journal.id, sale.id(), 0, 9).await.unwrap(), [one.clone(), two.clone()]);
     assert_eq!(db.store.set_aside(journal.id, sale.id(), first, 9).await.unwrap(), std::slice::from_ref(&two));
 
-    // Not before what it follows, and not by an older epoch.
+    // Not before its predecessor, and not by an older epoch.
     assert!(db.store.apply_set_aside(journal.id, 1, std::slice::from_ref(&two)).await.is_err());
     assert!(matches!(
         db.store.apply_set_aside(journal.id, 0, std::slice::from_ref(&one)).await,
@@ -266,7 +267,7 @@ pub async fn two_projectors_at_once_apply_each_record_once(db: Database) {
     assert_eq!(db.store.drop_orders(sale.id(), None, 100).await.unwrap().len(), 60);
 }
 
-/// SQL runs behind, so the same key can be sent to two drops before either is projected. Both orders are facts.
+/// SQL runs behind, so the same key can be sent to two drops before either is projected. Both orders are valid.
 pub async fn a_key_that_raced_at_two_drops_does_not_stop_the_projection(db: Database) {
     let (mut journal, here, there) = (Journal::new(&db), Sale::of(&[5]), Sale::of(&[5]));
     let (first, mut second) = (here.order(0, 1), there.order(0, 1));

@@ -1,4 +1,4 @@
-//! Lists and look-ups of what was projected.
+//! Lists and look-ups of projected rows.
 
 use crate::Database;
 use crate::fixtures::{Journal, Sale, at, register};
@@ -78,7 +78,7 @@ pub async fn drops_are_filtered_and_paged(db: Database) {
 pub async fn drops_that_wait_are_found_by_their_start(db: Database) {
     let mut journal = Journal::new(&db);
     let creator = CreatorId(uuid::Uuid::now_v7());
-    // Two start at once, one is live, one is over.
+    // Two drops start at the same time, one is live, one has ended.
     let mut sales: Vec<Sale> = [30, 10, 20, 20, 5, 6]
         .map(|starts| {
             let mut sale = Sale::of(&[5]);
@@ -149,7 +149,7 @@ pub async fn a_key_leads_to_its_order(db: Database) {
     assert_eq!(unknown, None, "another buyer's key is another key");
 }
 
-/// SQLite begins its trees by buyer and by key anew now and then.
+/// In SQLite the lookups by buyer and by key search several index generations.
 pub async fn what_a_buyer_did_is_found_in_every_era(db: Database) {
     let (mut journal, sale, other) = (Journal::new(&db), Sale::of(&[100]), Sale::of(&[100]));
     journal.project([sale.opened(), other.opened()].concat()).await;
@@ -196,7 +196,8 @@ pub async fn what_a_buyer_did_is_found_in_every_era(db: Database) {
     assert_eq!(db.store.drop_orders(sale.id(), None, 100).await.unwrap().len(), 24);
 }
 
-/// Seven thousand drops that are over, the oldest first: the first 1,500 of one time, the others of another, and one of a third.
+/// Seven thousand ended drops, the oldest first: the first 1,500 of one time, the others of another, and one of a
+/// third.
 const MANY_IN_SQLITE: &str = "\
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 7000) \
     INSERT INTO drops (id, creator_id, product_id, title, per_buyer_limit, low_stock_threshold, hold_ms, starts_at, created_at, status, \
@@ -221,10 +222,10 @@ pub async fn drops_of_a_time_are_looked_for_within_bounds(db: Database) {
     let none = DropFilter::default();
     for filter in [none, DropFilter { phase: Some(Phase::Over), creator: Some(CreatorId(id(1).0)), ..none }] {
         assert_eq!(page(5, filter, None).await, (vec![id(7_000), id(6_999), id(6_998)], None));
-        // Of many the newest are looked for first, and a page that has looked at 5,000 in vain ends.
+        // Frequent times are looked up from the newest drop on; a page ends after 5,000 drops without a match.
         assert_eq!(page(7, filter, None).await, (vec![], Some(id(2_001))));
         assert_eq!(page(7, filter, Some(id(2_001))).await, (vec![id(1_500), id(1_499), id(1_498)], None));
-        // Few are found at once, and so is it that there are none.
+        // Rare and absent times are found at once by the index of times.
         assert_eq!(page(9, filter, None).await, (vec![id(3_000)], None));
         assert_eq!(page(9, filter, Some(id(3_000))).await, (vec![], None));
         assert_eq!(page(8, filter, None).await, (vec![], None));

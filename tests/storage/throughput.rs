@@ -1,15 +1,15 @@
-//! How fast the projection is. A small run by default; for a measurement:
-//! `LIVEDROP_PROJECTION_RECORDS=400000 cargo test --release --test storage keeps_up -- --nocapture --test-threads 1`.
+//! The speed of the projection. A small run by default; for a measurement: `LIVEDROP_PROJECTION_RECORDS=400000 cargo
+//! test --release --test storage keeps_up -- --nocapture --test-threads 1`.
 
 use crate::Database;
 use crate::fixtures::{Journal, Sale};
 use livedrop::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
 use std::time::Instant;
 
-/// Far below what any machine does: this test tells a projection that works row by row, not a slow day.
+/// Far below any machine's speed: the test detects a projection row by row, not a slow day.
 const RECORDS_PER_SECOND_MIN: f64 = 1_500.0;
 
-/// Orders that are placed in one batch and paid in a later one: a half of the records inserts, the other half updates.
+/// Orders placed in one batch and paid in a later one: half of the records insert, the others update.
 pub async fn the_projection_keeps_up(db: Database) {
     let count = std::env::var("LIVEDROP_PROJECTION_RECORDS").ok().and_then(|text| text.parse().ok()).unwrap_or(16_384);
     let (mut journal, sale) = (Journal::new(&db), Sale::of(&[10_000_000]));

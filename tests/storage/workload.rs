@@ -1,5 +1,5 @@
-//! Random workloads: the engine decides, its events are projected in random batches, and in the end (and now and then in
-//! between) every row must be what the engine says.
+//! Random workloads: the engine decides, its events are projected in random batches, and at the end (and now and then
+//! before) every row must equal the engine's state.
 
 use crate::Database;
 use crate::fixtures::{Journal, at, spec};
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 const SEEDS: std::ops::Range<u64> = 0..6;
 const COMMANDS: usize = 400;
 
-/// A drop in the engine, and what the engine does not tell.
+/// A drop in the engine, and facts that the engine does not expose.
 struct Model {
     state: DropState,
     board: StockBoard,
@@ -90,7 +90,7 @@ impl Model {
     fn reserve(&self, rng: &mut StdRng, buyers: &[UserId]) -> Command {
         let spec = self.state.spec();
         let buyer = buyers[rng.random_range(0..buyers.len())];
-        // Some keys come twice.
+        // Some keys are used twice.
         let key = format!("key-{}", rng.random_range(0..400));
         let (quantity, variant) = (rng.random_range(1..4), spec.variants[rng.random_range(0..spec.variants.len())].id);
         let payment_method: Option<&str> = rng.random_bool(0.5).then_some("pm_sandbox_ok");
@@ -140,7 +140,7 @@ impl Model {
         orders
     }
 
-    /// Compares every row of the drop, and what recovery makes of them.
+    /// Compares every row of the drop, and recovery from these rows, with the engine.
     async fn check(&self, store: &dyn Store, seed: u64) {
         let (spec, id) = (self.state.spec(), self.state.spec().id);
         let row = store.drop_row(id).await.unwrap().expect("the drop is projected");
@@ -173,7 +173,7 @@ impl Model {
     }
 }
 
-/// The kinds of events, with the cases that are rare by themselves told apart.
+/// The kinds of events; rare cases count as kinds of their own.
 fn kind(event: &DropEvent) -> &'static str {
     match event {
         DropEvent::Scheduled(_) => "scheduled",

@@ -9,20 +9,20 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-/// For one command, on a machine that is busy with other tests.
+/// The limit for one command, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The browser, which ends with this.
+/// The browser; it is killed when this is dropped.
 pub struct Chromium {
     input: Mutex<ChildStdin>,
     output: Mutex<Lines<BufReader<ChildStdout>>>,
     next: AtomicU64,
-    /// Where the empty page of another origin is.
+    /// The port of the empty page of another origin.
     port: u64,
     _driver: Child,
 }
 
-/// A page in it.
+/// A page of the browser.
 pub struct Page<'a> {
     browser: &'a Chromium,
     name: u64,
@@ -30,7 +30,7 @@ pub struct Page<'a> {
 
 impl Chromium {
     /// # Panics
-    /// Where there is no Chromium and it cannot be installed, with what to do about it.
+    /// If there is no Chromium and it cannot be installed; the message says what to do.
     pub async fn start() -> Self {
         packages::need("chromium", "chromium");
         let executable = packages::find("chromium").expect("it is there");
@@ -46,8 +46,8 @@ impl Chromium {
         Self { input: input.into(), output: output.into(), next: AtomicU64::new(1), port, _driver: driver }
     }
 
-    /// An origin of this machine that is not the server's. Pages of `127.0.0.1` are trusted as if they came over HTTPS, those of `shop.test` are
-    /// not.
+    /// An origin of this machine other than the server's. The browser trusts pages of `127.0.0.1` as if they came over
+    /// HTTPS, but not those of `shop.test`.
     pub fn origin(&self, host: &str) -> String {
         format!("http://{host}:{}", self.port)
     }
@@ -62,7 +62,7 @@ impl Chromium {
     async fn ask(&self, mut command: Value) -> Value {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         command["id"] = id.into();
-        // One command at a time: what is to happen at once is one script.
+        // One command at a time: concurrent steps must be in one script.
         let mut output = self.output.lock().await;
         self.input.lock().await.write_all(format!("{command}\n").as_bytes()).await.expect("a driver that listens");
         let line = tokio::time::timeout(PATIENCE, output.next_line())
@@ -75,17 +75,16 @@ impl Chromium {
 }
 
 impl Page<'_> {
-    /// What an asynchronous function of that body returns.
+    /// Runs an asynchronous function with this body and returns its result.
     pub async fn run(&self, script: &str) -> Value {
         self.browser.ask(json!({"command": "run", "page": self.name, "script": script})).await
     }
 
-    /// Loads it anew.
     pub async fn reload(&self) {
         self.browser.ask(json!({"command": "reload", "page": self.name})).await;
     }
 
-    /// Waits until an expression is true.
+    /// Waits until a JavaScript expression is true.
     pub async fn until(&self, expression: &str) {
         let script = format!(
             "for (const end = performance.now() + 60000; !({expression}); await new Promise((go) => setTimeout(go, 20))) {{

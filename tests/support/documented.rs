@@ -1,4 +1,4 @@
-//! Whether an answer is one that the API's description has: every integration test is a test of the document, too.
+//! Whether an answer matches the API's description: every integration test also tests the document.
 
 use livedrop::http::openapi;
 use reqwest::{Method, StatusCode};
@@ -32,8 +32,8 @@ pub fn check(method: &Method, path: &str, status: StatusCode, body: &Value) {
     }
 }
 
-/// The fields of a value that its schemas do not have, by their pointers. A client may ignore what is new, so the document
-/// does not forbid it; we may not forget to write it down.
+/// The fields of a value that its schemas do not have, by their pointers. A client may ignore unknown fields, so the
+/// document does not forbid them; the test finds undocumented ones.
 fn unknown(schemas: &[&'static Value], value: &Value, pointer: &str) -> Vec<String> {
     let mut flat = Vec::new();
     schemas.iter().for_each(|schema| flatten(schema, &mut flat));
@@ -58,7 +58,7 @@ fn unknown(schemas: &[&'static Value], value: &Value, pointer: &str) -> Vec<Stri
     }
 }
 
-/// A schema and those that it is made of.
+/// A schema and its parts.
 fn flatten(schema: &'static Value, into: &mut Vec<&'static Value>) {
     if let Some(to) = schema["$ref"].as_str() {
         flatten(DOCUMENT.pointer(&to[1..]).expect("a component"), into);
@@ -69,7 +69,7 @@ fn flatten(schema: &'static Value, into: &mut Vec<&'static Value>) {
     into.push(schema);
 }
 
-/// A path without parameters wins over one with, as in the router.
+/// A path without parameters wins over one with parameters, as in the router.
 fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     let paths = DOCUMENT["paths"].as_object()?;
     let matching = paths.iter().filter(|(template, _)| matches(template, path));

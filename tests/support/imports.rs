@@ -1,7 +1,7 @@
-//! Which source file imports which, and where that goes round in a circle.
+//! The imports between source files, and their cycles.
 //!
-//! An import counts where the item is defined: a `pub use` on the way is no import. A parent that declares its children imports none of them.
-//! Files of tests do not count: they are part of what they test.
+//! An import counts where the item is defined: a `pub use` on the way is no import. A parent that declares its children
+//! imports none of them. Files of tests do not count: they are part of the file that they test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::Path;
 /// A module, from the crate's root.
 type Module = Vec<String>;
 
-/// Each circle of files, in words.
+/// A text for each cycle of files.
 pub fn cycles(src: &Path) -> Vec<String> {
     let mut files = BTreeMap::new();
     read(src, &mut Vec::new(), &mut files);
@@ -77,7 +77,7 @@ fn read(folder: &Path, module: &mut Module, files: &mut BTreeMap<Module, String>
     }
 }
 
-/// Without comments, visibilities and modules of tests.
+/// The text without comments, visibilities and modules of tests.
 fn without_tests(text: &str) -> String {
     let (mut kept, mut lines) = (String::new(), text.lines().peekable());
     while let Some(line) = lines.next() {
@@ -95,7 +95,7 @@ fn without_tests(text: &str) -> String {
     kept
 }
 
-/// The paths of all `use` declarations at the file's top, and whether they are public.
+/// The paths of all `use` declarations at the file's top level, and whether they are public.
 fn uses(text: &str) -> Vec<(bool, String)> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -113,7 +113,7 @@ fn uses(text: &str) -> Vec<(bool, String)> {
     found
 }
 
-/// Each single path of a tree of them.
+/// Every single path in a `use` tree.
 fn leaves(prefix: &str, tree: &str, found: &mut Vec<String>) {
     let tree = tree.trim();
     let Some(open) = tree.find('{') else {
@@ -139,7 +139,7 @@ fn leaves(prefix: &str, tree: &str, found: &mut Vec<String>) {
     leaves(&prefix, &body[begin..], found);
 }
 
-/// A path, and the name that its last part gets here.
+/// Splits a path from the name that it has here: its alias or its last part.
 fn split_alias(path: &str) -> (String, String) {
     let (path, alias) = path.split_once(" as ").map_or((path, None), |(path, alias)| (path, Some(alias.trim())));
     let path = path.trim().trim_end_matches("::self").to_owned();

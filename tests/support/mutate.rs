@@ -1,8 +1,8 @@
-//! Input that is nearly right, which reaches further than noise. Seeded: a failure prints its seed, and the seed plays it again.
+//! Nearly valid input, which gets further into a parser than noise. A failure prints its seed, and the seed replays it.
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-/// Bytes and texts that parsers have stumbled over.
+/// Bytes and texts that are known to break parsers.
 const HARD: [&[u8]; 16] = [
     b"\0",
     b"\xff",
@@ -22,7 +22,8 @@ const HARD: [&[u8]; 16] = [
     b",",
 ];
 
-/// Plays `run` with mutations of the corpus: the seeds of CI, and as many more as `LIVEDROP_FUZZ_RUNS` says.
+/// The seeds of a run: the first `fixed` numbers, and `LIVEDROP_FUZZ_RUNS` random ones (by default a tenth of `fixed`).
+/// `LIVEDROP_FUZZ_SEED` replaces them all.
 pub fn seeds(fixed: u64) -> impl Iterator<Item = u64> {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let fresh = number("LIVEDROP_FUZZ_RUNS").unwrap_or(fixed / 10);
@@ -32,7 +33,7 @@ pub fn seeds(fixed: u64) -> impl Iterator<Item = u64> {
     again.into_iter().chain((0..fixed).chain(fresh).filter(move |_| again.is_none()))
 }
 
-/// A few changes to one of the corpus.
+/// A few changes to one entry of the corpus.
 pub fn mutated(seed: u64, corpus: &[Vec<u8>]) -> Vec<u8> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut bytes = corpus[rng.random_range(0..corpus.len())].clone();

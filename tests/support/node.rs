@@ -13,20 +13,20 @@ const PACKAGES: [&str; 6] = [
     "ajv-formats@3.0.1",
     "playwright-core@1.65.1",
 ];
-/// What our programs read besides.
+/// Further files that our programs read.
 const READ: [&str; 2] = ["docs/asyncapi.yaml", "src/http/api/operations/browser/livedrop.js"];
 
 /// Runs a command.
 ///
 /// # Panics
-/// Where it fails, with what it said.
+/// If it fails, with its output.
 pub fn run(what: &str, command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
     let said = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{what}:\n{}", said());
 }
 
-/// A folder in which Node finds its packages, and our programs beside them.
+/// A folder with Node's packages, and our programs beside them.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -46,7 +46,7 @@ fn folder() -> &'static Path {
     })
 }
 
-/// One of our programs. They lie in the repository, and look for their packages where they lie.
+/// The path of one of our programs, copied beside its packages.
 pub fn script(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let copy = |path: &str| {

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-/// Where a program is, if it is in `PATH`.
+/// The path of a program, if it is in `PATH`.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// Installs packages, as root alone. Whether that worked.
+/// Installs packages, as root only; returns whether that worked.
 pub fn install(packages: &[&str]) -> bool {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
@@ -23,8 +23,8 @@ pub fn install(packages: &[&str]) -> bool {
     is_root() && apt(&["update"]) && apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
 }
 
-/// Packages of another release of the distribution, unpacked below `folder` and not installed: this system stays as it is. Once done it
-/// is not done again. Whether that worked.
+/// Unpacks packages of another release of the distribution below `folder`, without installing them: the system stays as
+/// it is. Done once per folder; returns whether that worked.
 pub fn unpack(release: &str, packages: &[&str], folder: &Path) -> bool {
     let lock = fs::File::create(folder.with_extension("lock")).and_then(|file| file.lock().map(|()| file));
     let (done, Ok(_lock)) = (folder.join("complete"), lock) else { return false };
@@ -46,7 +46,7 @@ pub fn unpack(release: &str, packages: &[&str], folder: &Path) -> bool {
         let mut command = Command::new("apt-get");
         command.arg(option("Etc::sourcelist", &inside("one.sources"))).arg("-oDir::Etc::sourceparts=/dev/null");
         command.arg(option("State::lists", &inside("lists"))).arg(option("Cache", &inside("cache")));
-        // As who we are: the user that apt has for this may not write here.
+        // As the current user: apt's own user may not write here.
         command.arg("-oAPT::Sandbox::User=root").args(arguments).current_dir(inside("downloads"));
         command.stdout(Stdio::null()).status().is_ok_and(|status| status.success())
     };
@@ -75,7 +75,7 @@ fn ensure(what: &str, packages: &[&str], is_there: impl Fn() -> bool) {
 /// Makes sure that a program is in `PATH`.
 ///
 /// # Panics
-/// Where it is not and cannot be installed, with what to do about it.
+/// If it is missing and cannot be installed; the message says what to do.
 pub fn need(program: &str, package: &str) {
     ensure(program, &[package], || find(program).is_some());
 }

@@ -1,6 +1,7 @@
-//! A real PgBouncer for tests, 1.21 or newer: what is installed, or Debian's own from a later release, unpacked and not installed.
+//! A real PgBouncer for tests, 1.21 or newer: the installed one, or Debian's from a later release, unpacked and not
+//! installed.
 //!
-//! As a private Postgres, it ends when this process does: its shell waits for the end of a pipe.
+//! Like a private Postgres, it ends with this process: its shell waits for the end of a pipe.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use crate::packages::{self, is_root};
@@ -13,11 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first release that hands named statements from session to session.
+/// The first release that supports named statements across sessions.
 const OLDEST: (u32, u32) = (1, 21);
-/// Has 1.24.
+/// This Debian release has PgBouncer 1.24.
 const RELEASE: &str = "trixie";
-/// PgBouncer and every library that it is linked with, the loader's own among them.
+/// PgBouncer and every library that it is linked with, the loader's own included.
 const PACKAGES: [&str; 12] = [
     "pgbouncer",
     "libc6",
@@ -34,7 +35,7 @@ const PACKAGES: [&str; 12] = [
 ];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-/// Runs what follows, and kills it when the pipe ends.
+/// Runs the given command, and kills it when the pipe ends.
 const WATCHDOG: &str = r#"
 folder=$1; shift
 "$@" >"$folder/said" 2>&1 &
@@ -53,7 +54,7 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// A pooler of transactions with that many connections to the server, and further settings.
+    /// A pooler in transaction mode with this many connections to the server, and further settings.
     pub fn of_transactions(server: &PrivatePostgres, connections: u32, settings: &str) -> Self {
         let owner = is_root().then(unprivileged_user);
         let folder = private_directory(owner);
@@ -93,7 +94,7 @@ impl Pooler {
         }
     }
 
-    /// The URL of a database behind it.
+    /// The URL of a database behind the pooler.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://livedrop@127.0.0.1:{}/{database}", self.port)
     }
@@ -108,7 +109,7 @@ impl Drop for Pooler {
     }
 }
 
-/// What to run. `folder` is the pooler's own: its user may read there.
+/// The command to run. `folder` is the pooler's own: its user may read there.
 fn program(folder: &Path) -> Vec<PathBuf> {
     let installed = packages::find("pgbouncer").or_else(|| Some(PathBuf::from("/usr/sbin/pgbouncer")));
     if let Some(program) = installed.filter(|program| is_new_enough(program)) {

@@ -23,8 +23,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Starts the server, waits for a word on the pipe, and kills the server the hard way. At the word `stop` the directory
-/// stays, at the end of the pipe it goes.
+/// Starts the server, waits for a word on the pipe, and kills the server like a crash. At the word `stop` the directory
+/// stays; at the end of the pipe it is removed.
 const WATCHDOG: &str = r#"
 "$1" -D "$2/data" -p "$3" >"$2/log" 2>&1 &
 server=$!
@@ -53,12 +53,13 @@ impl PrivatePostgres {
         Self::with("fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n")
     }
 
-    /// The same, with commits that are on disk when they are answered, and memory as a server of its own would have it.
+    /// The same with durable commits, and memory settings as on a server of its own.
     pub fn durable() -> Self {
         Self::with("shared_buffers = 1GB\nwal_buffers = 64MB\n")
     }
 
-    /// As [`PrivatePostgres::new`], with settings, rules of access that come before the usual ones, and files beside the configuration.
+    /// As [`PrivatePostgres::new`], with settings, access rules before the usual ones, and files beside the
+    /// configuration.
     pub fn customised(settings: &str, access: &str, files: &[(&str, &str)]) -> Self {
         let usual = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n";
         Self::made_of(&format!("{usual}{settings}\n"), access, files)
@@ -112,19 +113,19 @@ impl PrivatePostgres {
         }
     }
 
-    /// Where it listens on loopback.
+    /// The server's port on loopback.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Runs statements as its owner.
+    /// Runs statements as the database's owner.
     pub async fn run(&self, sql: &str) {
         let mut connection = PgConnection::connect(&self.url("postgres")).await.expect("postgres answers");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("the statements");
         connection.close().await.expect("the connection closes");
     }
 
-    /// A command that runs as the server's user, in a place where that user may be.
+    /// A command that runs as the server's user, in a directory which that user may enter.
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.directory).env("TZ", "UTC");
@@ -140,7 +141,7 @@ impl PrivatePostgres {
     }
 
     fn try_start(&mut self) -> bool {
-        // What it logged in an earlier life must not be taken for this one.
+        // Lines of an earlier run must not count for this one.
         let _ = fs::remove_file(self.directory.join("log"));
         let mut command = self.command(Path::new("/bin/sh"));
         command.args(["-c", WATCHDOG, "watchdog"]).arg(self.binaries.join("postgres"));
@@ -165,7 +166,7 @@ impl PrivatePostgres {
             if log.contains("database system is ready to accept connections") {
                 return true;
             }
-            // A client that comes while it still recovers is turned away with a FATAL of its own.
+            // During recovery a client is refused with a FATAL of its own, which does not count.
             let died = |line: &str| line.contains("FATAL") && !line.contains("the database system is");
             if log.lines().any(died) {
                 return false;
@@ -185,13 +186,13 @@ impl PrivatePostgres {
         }
     }
 
-    /// Stops every process of the server in its tracks: connections stay open, and nothing is answered.
+    /// Stops every process of the server with a signal: connections stay open, and nothing is answered.
     pub fn freeze(&mut self) {
         self.frozen = true;
         self.signal_all("-STOP");
     }
 
-    /// Lets a frozen server go on.
+    /// Continues a frozen server.
     pub fn thaw(&mut self) {
         if std::mem::take(&mut self.frozen) {
             self.signal_all("-CONT");
@@ -203,7 +204,7 @@ impl PrivatePostgres {
         let parent = file.lines().next().expect("its process").to_owned();
         let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).expect("its children");
         let all = children.split_whitespace().chain([parent.as_str()]);
-        // Some may have ended meanwhile.
+        // Some processes may have ended meanwhile.
         let _ = Command::new("kill").arg(signal).args(all).stderr(Stdio::null()).status().expect("the kill command");
     }
 
@@ -247,10 +248,10 @@ pub async fn fresh_database() -> String {
     SHARED.get_or_init(PrivatePostgres::new).fresh_database().await
 }
 
-/// One of Postgres' own programs, such as `pg_dump`.
+/// The path of one of Postgres' own programs, such as `pg_dump`.
 pub fn program(name: &str) -> PathBuf {
     let beside = binaries();
-    // Beside the server, or beside what a link to it means.
+    // Beside the server, or beside the target of its symbolic link.
     let meant = fs::canonicalize(beside.join("postgres")).ok().and_then(|path| path.parent().map(Path::to_owned));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places =
@@ -258,7 +259,7 @@ pub fn program(name: &str) -> PathBuf {
     places.find(|path| path.is_file()).unwrap_or_else(|| panic!("these tests need {name}, which comes with Postgres"))
 }
 
-/// Postgres refuses to run as root. `postgres` where it is installed as a package, `nobody` otherwise.
+/// Postgres refuses to run as root: `postgres` if that user exists, `nobody` otherwise.
 pub fn unprivileged_user() -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").expect("/etc/passwd can be read");
     let ids = |name: &str| {
@@ -289,13 +290,13 @@ pub fn private_directory(owner: Option<(u32, u32)>) -> PathBuf {
     }
 }
 
-/// A port that nobody listened on a moment ago.
+/// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
     listener.local_addr().expect("it has an address").port()
 }
 
-/// The directory with `initdb` and `postgres`; installs them where we may.
+/// The directory with `initdb` and `postgres`; installs them where this process may.
 fn binaries() -> PathBuf {
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = INSTALLING.lock();

@@ -18,21 +18,21 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Things that must happen soon; far longer than they take, because correctness is never timed.
+/// The limit of a wait for an expected event; far longer than it takes, because no test depends on speed.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// What a server runs with besides the defaults.
+/// A server's settings besides the defaults.
 #[derive(Default)]
 pub struct Setup {
     /// SQLite in the data directory, if absent.
     pub database_url: Option<String>,
-    /// Further arguments.
+    /// Further command-line arguments.
     pub extra: Vec<String>,
-    /// A directory of its own, if absent.
+    /// The data directory; if absent, a temporary one.
     pub data: Option<PathBuf>,
     /// Whether it logs into [`Server::log`] and not into the test's own output.
     pub quiet: bool,
-    /// How many files it may open, if not as many as the test.
+    /// The limit of open files, if not the test's own.
     pub open_files: Option<u64>,
 }
 
@@ -45,24 +45,24 @@ pub struct Server {
     pub base: String,
     pub data: PathBuf,
     setup: Setup,
-    /// Goes with the server: its failpoint and its log, and the data where no other place was named.
+    /// Deleted with the server: its failpoint and its log, and the data unless a directory was given.
     scratch: TempDir,
     pub http: Client,
 }
 
 impl Server {
-    /// On the embedded default.
+    /// Starts a server on the embedded SQLite with the defaults.
     pub async fn start() -> Self {
         Self::with(None, &[]).await
     }
 
-    /// On another database, with further arguments.
+    /// Starts a server on another database, with further arguments.
     pub async fn with(database_url: Option<String>, extra: &[&str]) -> Self {
         let extra = extra.iter().map(|text| (*text).to_owned()).collect();
         Self::set_up(Setup { database_url, extra, ..Setup::default() })
     }
 
-    /// As it is told.
+    /// Starts a server with these settings.
     pub fn set_up(setup: Setup) -> Self {
         let scratch = TempDir::new().expect("a temporary folder");
         let data = setup.data.clone().unwrap_or_else(|| scratch.path().join("data"));
@@ -70,7 +70,7 @@ impl Server {
         Self { child, base, data, setup, scratch, http: client() }
     }
 
-    /// `kill -9`, if it still runs.
+    /// Sends SIGKILL, if it still runs.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         self.child.wait().expect("its end");
@@ -80,17 +80,17 @@ impl Server {
         assert!(self.try_restart(), "livedrop ended before it listened:\n{}", self.log());
     }
 
-    /// Starts again on the same port. Whether it came to listening; if not, it has ended.
+    /// Starts again on the same port; returns whether it listens. If not, it has ended.
     pub fn try_restart(&mut self) -> bool {
         let address = self.base.trim_start_matches("http://").to_owned();
-        // Connections to the process that is gone must not be tried again.
+        // A new client, because connections to the old process must not be reused.
         self.http = client();
         let Ok((child, base)) = spawn(&self.data, &address, &self.setup, self.scratch.path()) else { return false };
         (self.child, self.base) = (child, base);
         true
     }
 
-    /// From now on a failpoint counts, see `src/failpoint.rs`; for one process only.
+    /// Sets the failpoint of the next process, see `src/failpoint.rs`; for one process only.
     pub fn arm(&self, plan: &str) {
         let file = self.scratch.path().join(FAILPOINT);
         let written = file.with_extension("new");
@@ -98,27 +98,27 @@ impl Server {
         fs::rename(written, file).expect("a failpoint");
     }
 
-    /// Makes sure that the next process knows no failpoint.
+    /// Removes the failpoint, so that the next process has none.
     pub fn disarm(&self) {
         let _ = fs::remove_file(self.scratch.path().join(FAILPOINT));
     }
 
-    /// What a quiet server has said so far.
+    /// The log of a quiet server so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.scratch.path().join(LOG)).unwrap_or_default()
     }
 
-    /// How it ended. Waits for that.
+    /// Waits for the server's end and returns its status.
     pub fn ended(&mut self) -> ExitStatus {
         self.child.wait().expect("its end")
     }
 
-    /// The process.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its memory that is really there, in KiB.
+    /// Resident memory, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
@@ -130,7 +130,7 @@ impl Server {
         assert!(sent.expect("the kill command").success());
     }
 
-    /// Its exit code, if it has ended.
+    /// The exit code, if the server has ended.
     pub fn has_ended(&mut self) -> Option<i32> {
         self.child.try_wait().expect("a process of ours").and_then(|status| status.code())
     }
@@ -141,7 +141,7 @@ impl Server {
         self.wait()
     }
 
-    /// Waits for its end; returns the exit code.
+    /// Waits for the server's end; returns the exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("its end").code()
     }
@@ -160,7 +160,7 @@ impl Server {
         (output.status.code(), report)
     }
 
-    /// `/readyz`: its status and what it says.
+    /// The status and body of `/readyz`.
     pub async fn readiness(&self) -> (u16, Value) {
         let response = self.http.get(format!("{}/readyz", self.base)).send().await.expect("an answer");
         let (status, body) = answer(response).await;
@@ -171,7 +171,7 @@ impl Server {
         format!("{}/api/v1{path}", self.base)
     }
 
-    /// One request; status and JSON body.
+    /// Sends one request; returns status and JSON body.
     pub async fn call(
         &self,
         method: Method,
@@ -199,7 +199,7 @@ impl Server {
         self.call(Method::POST, path, who, Some(body)).await
     }
 
-    /// Places an order; the whole response, for its headers.
+    /// Places an order; returns the whole response, for its headers.
     pub async fn order_raw(&self, who: &Account, key: &str, body: &Value) -> reqwest::Result<Response> {
         let request = self.http.post(self.url("/orders")).bearer_auth(&who.token);
         request.header("Idempotency-Key", key).json(body).send().await
@@ -211,7 +211,7 @@ impl Server {
         (status, body)
     }
 
-    /// Registers somebody new.
+    /// Registers a new user.
     pub async fn account(&self, name: &str) -> Account {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let email = format!("{name}{}@example.com", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -222,7 +222,7 @@ impl Server {
         Account { id: text("/user/id"), email, token: text("/access_token"), refresh: text("/refresh_token") }
     }
 
-    /// Makes an administrator, as an operator does, and signs in as them.
+    /// Makes an administrator, as an operator does, and signs in.
     pub async fn admin(&self) -> Account {
         let (email, password) = ("root@example.com".to_owned(), "a long password");
         let mut command = livedrop();
@@ -239,7 +239,7 @@ impl Server {
         Account { id: text("/user/id"), email, token: text("/access_token"), refresh: text("/refresh_token") }
     }
 
-    /// Registers somebody and makes them a creator with one product.
+    /// Registers a user, and makes them a creator with one product.
     pub async fn creator(&self, name: &str) -> (Account, String) {
         let account = self.account(name).await;
         let handle = format!("{name}_{}", &account.id[account.id.len() - 8..]);
@@ -262,7 +262,7 @@ impl Server {
         (creator, drop["id"].as_str().expect("an id").to_owned())
     }
 
-    /// `(available, held, sold)`, and that they add up.
+    /// `(available, held, sold)`; checks that they add up.
     pub async fn stock(&self, drop: &str) -> (u64, u64, u64) {
         let (status, stock) = self.get(&format!("/drops/{drop}/stock"), None).await;
         assert_eq!(status, 200, "{stock}");
@@ -271,7 +271,7 @@ impl Server {
         (number("available"), number("held"), number("sold"))
     }
 
-    /// Asks again and again until it is so.
+    /// Polls until the condition is true; fails after [`SOON`].
     pub async fn until<F: AsyncFn() -> bool>(&self, what: &str, so: F) {
         let deadline = tokio::time::Instant::now() + SOON;
         while !so().await {
@@ -288,7 +288,7 @@ impl Drop for Server {
     }
 }
 
-/// Somebody with an account.
+/// A registered user, and their token.
 #[derive(Clone)]
 pub struct Account {
     pub id: String,
@@ -329,14 +329,14 @@ fn client() -> Client {
 
 pub fn livedrop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livedrop"));
-    // What the tests themselves are told (`LIVEDROP_FUZZ_RUNS` …) is nothing that the program knows.
+    // Settings of the tests themselves (`LIVEDROP_FUZZ_RUNS` …) are unknown to the program.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LIVEDROP_")) {
         command.env_remove(name);
     }
     command.env("LIVEDROP_PASSWORD_HASHING", "rehearsal").env("LIVEDROP_LOG", "warn").stdin(Stdio::null());
-    // Servers are killed and started again all the time here, and nothing is late.
+    // The tests kill and restart servers all the time, and no retry comes later than a second.
     command.env("LIVEDROP_REFUSALS_KEPT_SECONDS", "1");
-    // Crowds that come from one address; tests of the limits say otherwise by a flag.
+    // Crowds come from one address; tests of the limits set them by a flag.
     command.env("LIVEDROP_RATE_LIMITS", "off,announcements=off").env("LIVEDROP_CONNECTIONS_PER_ADDRESS_MAX", "0");
     command
 }
@@ -354,7 +354,7 @@ fn limited(command: Command, open_files: Option<u64>) -> Command {
     shell
 }
 
-/// The process and its base URL once it listens; how it ended if it does not come to that.
+/// The process and its base URL once it listens; its exit status if it ends before that.
 fn spawn(data: &Path, bind: &str, setup: &Setup, scratch: &Path) -> Result<(Child, String), ExitStatus> {
     let mut command = livedrop();
     command.args(["serve", "--bind", bind, "--data-dir"]).arg(data).args(&setup.extra).stdout(Stdio::piped());

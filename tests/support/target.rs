@@ -1,4 +1,4 @@
-//! A system that takes events over HTTP, or doesn't.
+//! An HTTP server that accepts events, or refuses them.
 
 use serde_json::Value;
 use std::sync::{
@@ -10,20 +10,20 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Its answer to every batch, until it is told otherwise; 0 is none at all.
+/// This status makes the target answer nothing.
 pub const SILENT: u16 = 0;
 
 #[derive(Clone)]
 pub struct Target {
     pub url: String,
     answer: Arc<AtomicU16>,
-    /// What it was sent and has answered with 2xx, in its order.
+    /// Events that it answered with 2xx, in the order of arrival.
     taken: Arc<Mutex<Vec<Value>>>,
     asked: Arc<AtomicU16>,
 }
 
 impl Target {
-    /// On a free port. It works on the caller's runtime.
+    /// Opens a target on a free port; it runs on the caller's runtime.
     pub async fn open(answer: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/events", listener.local_addr().expect("an address"));
@@ -42,12 +42,12 @@ impl Target {
         self.answer.store(status, Ordering::SeqCst);
     }
 
-    /// How many batches came.
+    /// The number of batches received.
     pub fn asked(&self) -> u16 {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// What it has, each event once. One that came again must be the same.
+    /// The received events, each once. A repeated event must be identical.
     pub fn events(&self) -> Vec<Value> {
         let mut events: Vec<Value> = Vec::new();
         for event in self.taken.lock().expect("no panic").iter() {
@@ -59,7 +59,7 @@ impl Target {
         events
     }
 
-    /// How many events of this type it has.
+    /// The number of received events of this type.
     pub fn count(&self, kind: &str) -> usize {
         self.events().iter().filter(|event| event["type"] == kind).count()
     }
