@@ -334,7 +334,7 @@ pub fn livedrop() -> Command {
         command.env_remove(name);
     }
     command.env("LIVEDROP_PASSWORD_HASHING", "rehearsal").env("LIVEDROP_LOG", "warn").stdin(Stdio::null());
-    // The tests kill and restart servers all the time, and no retry comes later than a second.
+    // Short, because after a restart a drop that was sold out takes no payments in one call for as long.
     command.env("LIVEDROP_REFUSALS_KEPT_SECONDS", "1");
     // Crowds come from one address; tests of the limits set them by a flag.
     command.env("LIVEDROP_RATE_LIMITS", "off,announcements=off").env("LIVEDROP_CONNECTIONS_PER_ADDRESS_MAX", "0");
