@@ -130,7 +130,7 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// Bounds on the unpaid holds of one buyer or address.
     pub hold_policy: HoldPolicy,
-    /// How long a refused payment in one call is remembered at least.
+    /// The minimum time for which a refused one-call payment is remembered.
     pub refusals_kept: Duration,
     /// Drops that one creator may have scheduled or live; no bound if absent.
     pub drops_per_creator: Option<NonZeroU32>,

@@ -143,7 +143,7 @@ pub enum DropEvent {
         /// Set when the same request also pays: its outcome is owed from this moment on.
         payment_method: Option<Box<str>>,
     },
-    /// A reservation was refused. Read from older journals only, and changes nothing: a refusal is not decided for good any more.
+    /// A reservation was refused. Only older journals have it, and it changes nothing: refusals are no longer recorded.
     Refused {
         buyer: UserId,
         key: Box<str>,

@@ -148,7 +148,7 @@ impl Fingerprint {
     }
 }
 
-/// A W3C trace id (32 hex digits), kept with a refusal so that its replay is the same answer to the letter.
+/// A W3C trace id (32 hex digits). Kept with a failed payment, so that its replay is the same answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TraceId(pub Uuid);

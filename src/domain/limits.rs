@@ -12,14 +12,14 @@ pub const STOCK_PER_VARIANT_MAX: u32 = 10_000_000;
 pub const QUANTITY_PER_ORDER_MAX: u32 = 1_000;
 /// Price of one unit in minor units: a hundred million of the major unit of most currencies.
 pub const PRICE_MINOR_MAX: i64 = 10_000_000_000;
-/// Orders of one drop.
+/// The maximum of orders per drop.
 pub const ORDERS_PER_DROP_MAX: usize = 20_000_000;
-/// Refused one-call payments that the process remembers at the same time, some 100 MB; past it the next are answered 503.
+/// Refused one-call payments that the process remembers concurrently, some 100 MB; beyond it the next are answered 503.
 pub const REFUSED_KEYS_MAX: usize = 4_000_000;
-/// How long a refused one-call payment is remembered at least, where the operator does not say: a minute. A copy of a request that a proxy or a network
-/// delivers late comes within that.
+/// Default for the minimum time for which a refused one-call payment is remembered: a minute, within which a copy of a
+/// request delayed by a proxy or a network arrives.
 pub const REFUSALS_KEPT_SECONDS_DEFAULT: u32 = 60;
-/// The longest that an operator may choose: an hour.
+/// The longest configurable time: an hour.
 pub const REFUSALS_KEPT_SECONDS_MAX: u32 = 3_600;
 /// Units that one buyer may hold and own in a drop, unless its creator sets a limit.
 pub const PER_BUYER_LIMIT_DEFAULT: u32 = 10;

@@ -74,8 +74,7 @@ named!(
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// The drop has not started. Only old journals have it. It is not remembered: it passes with time, so it is no
-    /// longer a permanent refusal.
+    /// The drop has not started. Only old journals have it: today's answer is a rejection, because it passes with time.
     NotStarted,
     /// The drop has ended.
     Ended,

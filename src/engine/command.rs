@@ -169,7 +169,7 @@ pub enum Rejection {
     TooManyHolds,
     /// The buyer's network has reached the bound on unpaid holds. The key stays free.
     TooManyHoldsFromNetwork,
-    /// A bound of this drop is reached (orders or holds).
+    /// The drop's bound on orders or holds is reached.
     Full,
     /// No such order in this drop.
     UnknownOrder,

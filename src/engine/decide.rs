@@ -228,7 +228,7 @@ impl DropState {
         }
     }
 
-    /// The order that a key has made. Asked before any business rule: a retry gets what was decided then.
+    /// The order of a known key. Checked before any business rule, so that a retry gets the first answer.
     fn known_key(&self, ask: &Reserve) -> Option<Outcome> {
         let slot = self.orders.find_key(ask.digest)?;
         Some(match self.orders.get(slot).fingerprint == ask.fingerprint {

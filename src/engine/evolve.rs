@@ -74,7 +74,7 @@ impl DropState {
                 self.give_back(index, *quantity);
             }
             DropEvent::Reserved { .. } => self.on_reserved(at, event),
-            // Of an older journal: the key is free.
+            // Only older journals have it, and it changes nothing.
             DropEvent::Refused { .. } => {}
             DropEvent::PaymentStarted { order, method } => {
                 let slot = self.known(*order);

@@ -151,7 +151,7 @@ impl Orders {
         Some(found)
     }
 
-    /// The order that was placed with a key.
+    /// The order of a key.
     pub fn find_key(&self, digest: KeyDigest) -> Option<Slot> {
         self.by_key.find(self.hash(digest.0), |slot| self.get(slot).digest == digest)
     }

@@ -237,7 +237,7 @@ impl DropState {
         self.orders.units_of(buyer)
     }
 
-    /// The digests of the keys that its orders were placed with.
+    /// The digests of the keys of its orders.
     pub fn keys(&self) -> impl Iterator<Item = KeyDigest> + '_ {
         self.orders.iter().map(|(_, order)| order.digest)
     }
@@ -330,7 +330,7 @@ impl DropState {
     }
 }
 
-/// How recovery rebuilds a drop from its projected rows: [`Restore::new`], every order, [`Restore::finish`].
+/// Rebuilds a drop from its projected rows: [`Restore::new`], then every order, then [`Restore::finish`].
 pub struct Restore(DropState);
 
 impl Restore {

@@ -54,7 +54,7 @@ struct OrderRequest<'a> {
 enum NotPlaced {
     /// The drop was evicted.
     Gone,
-    /// There is nothing for this buyer now.
+    /// The drop refused the order.
     Refused(Refusal),
     Failed(Failure),
 }
@@ -88,7 +88,8 @@ fn taken(why: KeyTaken) -> Failure {
 /// The answer to a request with a key, and whether it is a replay.
 #[derive(Clone, Debug)]
 pub struct Keyed {
-    /// Of a key that made an order, the first answer to the letter. A refusal is that of now; of a request that pays it is the same for a while.
+    /// The first answer, unchanged, if the key made an order. Otherwise a refusal is the current one; that of a
+    /// one-call payment stays the same for a while.
     pub answer: Result<Box<OrderView>, Failure>,
     /// Whether an earlier request got this answer.
     pub replayed: bool,
@@ -133,7 +134,8 @@ impl Orders {
     /// client's network, see [`super::caller::network`].
     ///
     /// # Errors
-    /// Outer: nothing was decided, or not yet (try again with the key). Inner: the answer. The key keeps the answer of an order.
+    /// Outer: nothing was decided, or the outcome is open (retry with the key). Inner: the answer. Only an order stays
+    /// with its key.
     pub fn place<'a>(
         &'a self,
         buyer: UserId,
@@ -184,7 +186,8 @@ impl Orders {
         spawn_detached(unknown, paying).await
     }
 
-    /// Answers without asking the drop, where what is published says that nothing is to be had and the key has made no order.
+    /// Refuses a request without asking the drop, if the published snapshot has nothing to sell and the key has made no
+    /// order.
     fn refuse_at_once(&self, asked: &OrderRequest<'_>) -> Result<Option<Keyed>, Failure> {
         let Some(drop) = self.registry.get(asked.new.drop_id) else { return Ok(None) };
         let Some(refusal) = drop.cell.refuses(asked.new.variant_id) else { return Ok(None) };
@@ -193,7 +196,7 @@ impl Orders {
         }
         if asked.new.payment_method.is_some() {
             self.remember_refused(&drop, asked, refusal)?;
-            // A copy of this request either finds that it was refused, or has its claim seen here.
+            // A concurrent copy of this request either finds the remembered refusal, or its claim is visible here.
             fence(Ordering::SeqCst);
             if self.registry.is_claimed(asked.digest) {
                 return Ok(None);
@@ -203,14 +206,14 @@ impl Orders {
         Ok(Some(Keyed { answer: Err(refused(refusal, asked.trace)), replayed: false }))
     }
 
-    /// Remembers that a request which would have paid was refused.
+    /// Remembers the refusal of a one-call payment.
     fn remember_refused(&self, drop: &DropHandle, asked: &OrderRequest<'_>, refusal: Refusal) -> Result<(), Failure> {
         let request = (&asked.digest, drop.spec.id, fingerprint_in(drop, asked.new));
         let remembered = self.registry.refused_keys().remember(request, refusal, self.registry.clock().steady());
         if remembered { Ok(()) } else { Err(Failure::retry(Code::Overloaded, 1)) }
     }
 
-    /// A request that pays and whose key has made no order: it may be a late copy of one that was refused.
+    /// For a one-call payment whose key has made no order: it may be a late copy of a refused request.
     fn check_late_copy(&self, drop: &DropHandle, asked: &OrderRequest<'_>) -> Result<Option<Keyed>, Failure> {
         let now = self.registry.clock().steady();
         fence(Ordering::SeqCst);
@@ -488,7 +491,7 @@ pub(super) async fn locate(
     Ok((None, order))
 }
 
-/// What a request asks of a drop in memory.
+/// The fingerprint of a request for a drop in memory.
 fn fingerprint_in(drop: &DropHandle, new: &NewOrder) -> Fingerprint {
     fingerprint(new, drop.spec.variants.iter().map(|variant| variant.id))
 }

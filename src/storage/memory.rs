@@ -23,7 +23,7 @@ pub(crate) struct Tables {
     /// A drop, its number of obligations, and whether it is settled.
     drops: BTreeMap<DropId, (DropRow, u32, bool)>,
     orders: BTreeMap<OrderId, (OrderView, KeyDigest)>,
-    /// A drop answers a key with one order.
+    /// A key has one order at each drop.
     keys: BTreeSet<(Uuid, DropId)>,
     aside: BTreeMap<(Uuid, DropId, u64), AsideRow>,
     /// Epoch and last applied sequence of each journal.

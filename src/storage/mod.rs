@@ -503,6 +503,6 @@ pub trait Store: Ledger {
 
     /// A buyer's orders, newest id first, those before `after`.
     async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError>;
-    /// The first answer to a buyer's idempotency key, at any drop.
+    /// The order of a buyer's idempotency key, at any drop; the first if the key was used at two.
     async fn order_of_key(&self, buyer: UserId, key: &str) -> Result<Option<OrderView>, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! Reading what the projection wrote: drops, and orders, also by their keys.
+//! Reads of projected rows: drops, and orders, also by their keys.
 
 use super::catalogue::{before, past};
 use super::rows::{self, drop_columns};
@@ -145,7 +145,8 @@ pub(super) async fn orders_of<D: Database>(
     rows.iter().map(rows::order).collect()
 }
 
-/// The first order that was placed with a key: it may have raced at two drops, and each of them knows its own keys only.
+/// The first order of a key. The key may have been used at two drops concurrently, because each drop knows only its own
+/// keys.
 pub(super) async fn order_of_key<D: Database>(
     db: &D,
     buyer: UserId,

@@ -461,7 +461,7 @@ mod tests {
             report.findings
         };
         assert_eq!(differences([reserved(digest), reserved(other)]), Vec::<String>::new());
-        // Of an older journal: a refusal leaves its key free.
+        // Only older journals have it; the key stays free.
         assert_eq!(differences([refused(digest), reserved(digest)]), Vec::<String>::new());
         assert_eq!(differences([refused(digest), refused(digest)]), Vec::<String>::new());
         let found = differences([reserved(digest), reserved(digest)]);

@@ -316,12 +316,12 @@ impl Order {
     }
 }
 
-/// Whether the key keeps this answer: it has made an order.
+/// Whether the answer stays with the key, because it made an order.
 fn is_kept((status, _): &Told) -> bool {
     matches!(status, 201 | 402)
 }
 
-/// Whether it is an answer at all.
+/// Whether the answer is final, as opposed to "try again".
 fn is_final((status, body): &Told) -> bool {
     match status {
         201 | 402 => true,

@@ -92,7 +92,7 @@ async fn variants_sell_out_one_by_one_and_restock() {
     let (status, body) =
         server.post(&format!("/drops/{id}/restock"), Some(&maker), json!({"variant_id": small, "quantity": 2})).await;
     assert_eq!((status.as_u16(), &body["status"]), (200, &json!("live")), "{body}");
-    // The key of a refusal is free: the buyer who tries again gets what has come back.
+    // A refused key is free: the retry gets a unit that came back.
     assert_eq!(server.order(&buyer, "2", &order(small)).await.0, 201);
     assert_eq!(server.order(&buyer, "4", &order(small)).await.0, 201);
 }

@@ -1,4 +1,4 @@
-//! Refusals leave nothing behind, and a late copy of a refused request charges nobody.
+//! Refusals leave no record, and a late copy of a refused request charges nobody.
 
 use crate::server::{Account, Server, problem};
 use reqwest::Response;
@@ -12,7 +12,7 @@ fn paying(drop: &str) -> Value {
     json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"})
 }
 
-/// A drop of one unit, which somebody has bought.
+/// A drop whose only unit is sold.
 async fn sold_out(server: &Server) -> (Account, String) {
     let (maker, drop) = server.live_drop(1, json!({})).await;
     let first = server.account("first").await;
@@ -30,7 +30,7 @@ fn is_replayed(response: &Response) -> bool {
     response.headers().contains_key("idempotency-replayed")
 }
 
-/// Records of the journal, which the server must have stopped writing.
+/// The number of records in the journal. The server must have stopped.
 fn records(server: &Server) -> u64 {
     let (code, report) = server.verify();
     assert_eq!(code, Some(0), "{report}");
@@ -70,10 +70,10 @@ async fn a_late_copy_of_a_refused_payment_charges_nobody() {
         problem(crate::server::answer(copy).await, 409, "sold_out");
     }
     assert_eq!(server.stock(&drop).await, (5, 0, 1));
-    // Another request under that key is no copy, and a new key is a new wish.
+    // Other content under that key is no copy, and a new key is a new request.
     assert_eq!(server.order(&late, "k", &holding(&drop)).await.0, 201);
     assert_eq!(server.order(&late, "another", &paying(&drop)).await.0, 201);
-    // The drop itself has refused this one: there is stock, but not enough.
+    // Refused by the drop itself: there is stock, but not enough.
     let more = json!({"drop_id": drop, "quantity": 4, "payment_method": "pm_sandbox_ok"});
     let short = problem(server.order(&late, "more", &more).await, 409, "not_enough_stock");
     assert_eq!(short["available"], 3);
@@ -94,7 +94,7 @@ async fn a_refused_payment_is_forgotten_in_time() {
     assert_eq!(server.stock(&drop).await, (0, 0, 2));
 }
 
-/// A restart forgets what was refused. So for as long as it would have been remembered, no payment in one call gets what comes back.
+/// A restart loses the refusals, so one-call payments are not accepted for the configured time.
 #[tokio::test]
 async fn after_a_restart_a_late_copy_charges_nobody_either() {
     let mut server = Server::with(None, &["--refusals-kept-seconds", "60"]).await;
@@ -111,7 +111,8 @@ async fn after_a_restart_a_late_copy_charges_nobody_either() {
     assert!((1..=60).contains(&wait), "{wait}");
     problem(crate::server::answer(copy).await, 503, "overloaded");
     assert_eq!(server.stock(&drop).await, (5, 0, 1));
-    // In two steps nobody is charged without knowing. A drop that was not sold out has refused nobody for that.
+    // Two-step orders are accepted, because they charge only later. Other drops accept one-call payments, because they
+    // were not sold out.
     assert_eq!(server.order(&late, "held", &holding(&drop)).await.0, 201);
     assert_eq!(server.order(&late, "elsewhere", &paying(&other)).await.0, 201);
 }

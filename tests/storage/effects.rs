@@ -219,7 +219,7 @@ pub async fn low_and_sold_out_and_back_again(db: Database) {
     assert_eq!(sale.stock(&db, 0).await, (6, 0, 0));
 }
 
-/// Of an older journal: a refusal changes nothing, and leaves its key free.
+/// Only older journals have refusals: they change nothing, and leave their keys free.
 pub async fn a_refusal_leaves_nothing(db: Database) {
     let (mut journal, sale) = open(&db, &[4]).await;
     let before = sale.row(&db).await;

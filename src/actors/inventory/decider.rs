@@ -146,7 +146,7 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Decides a command; the answer leaves once it is durable, that of a refusal at once. Returns whether anything changed.
+    /// Decides a command. The answer is sent once it is durable, a refusal at once. Returns whether anything changed.
     ///
     /// # Errors
     /// [`AskError`], which is also sent to `reply`: nothing was decided.
@@ -174,14 +174,15 @@ impl Batch<'_> {
         let answered = match outcome {
             Outcome::Refused(_) => {
                 metrics.count_refused();
-                // Nothing of it has to last, so it waits for no disk. What it rests on may be lost in a crash: then there is more stock than it said.
+                // A refusal leaves no record, so it need not wait for the disk. A crash may lose the decisions that it
+                // rests on; then there is more stock than the refusal said.
                 !changed
             }
             _ => false,
         };
         if answered {
             let answer = Answer { outcome, sequence: self.drop.cell.position() };
-            // A caller that went away does not want it any more.
+            // The receiver may be gone already.
             let _ = reply.map(|reply| reply.send(Ok(answer)));
             return Ok(false);
         }

@@ -5,7 +5,7 @@
 //! - [`registry`]: the drops in memory. [`recovery`] fills it at startup, [`sleepers`] before a start that is far
 //!   ahead; [`evictor`] removes drops that need no actor.
 //! - [`scheduler`]: alarms; [`timer`] ticks the drops whose alarms are due.
-//! - [`refused_keys`]: refused requests that would have paid, for a while.
+//! - [`refused_keys`]: refused one-call payments, remembered for a while.
 //! - [`metrics`]: counters of order outcomes.
 
 pub mod decider;

@@ -1,12 +1,13 @@
-//! Refused requests that would have paid, remembered for a while.
+//! Refused one-call payments: requests that would have paid, and are remembered for a while.
 //!
-//! A refusal leaves nothing behind, so that the crowd that comes too late costs next to nothing, and a buyer who tries again with the same
-//! key gets what has come back meanwhile. One thing must not happen: a proxy or a network holds back a copy of a request that pays in the same call,
-//! the buyer is told that it is refused, and the copy arrives when stock is back and charges. So what such a request was refused is kept for
-//! a minute at least where the operator does not say, twice that at most, in memory alone: 8 bytes and what a hash table takes besides, about 20 together.
+//! A refusal leaves no record, so that requests after the sale cost next to nothing, and a retry with the same key can
+//! get units that came back. One case is dangerous: a proxy or a network delays a copy of a request that pays in the
+//! same call, the original is refused, and the copy arrives when stock is back and charges the buyer. The refusal of
+//! such a request is therefore kept for the configured time at least (default: a minute) and twice that at most, in
+//! memory only. An entry has 8 bytes, about 20 with the hash table around it.
 //!
-//! A restart forgets. A drop that was sold out before it takes no payments in one call for as long as a refusal would have been
-//! remembered, see [`Registry`](super::registry::Registry).
+//! A restart loses these refusals. A drop that is sold out at the start accepts no one-call payments for the configured
+//! time, see [`Registry`](super::registry::Registry).
 
 use crate::domain::limits::{QUANTITY_PER_ORDER_MAX, REFUSED_KEYS_MAX};
 use crate::domain::{DropId, Fingerprint, KeyDigest, Refusal, Timestamp};
@@ -15,30 +16,32 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Tables, each with a lock of its own. One that grows holds up the requests of its keys alone.
+/// Shards with a lock each, so that a table that grows delays only the requests in its shard.
 const SHARDS: usize = 64;
 const PER_SHARD_MAX: usize = REFUSED_KEYS_MAX / SHARDS;
 
-/// The low bits of an entry say what was answered, the others are a hash of the request.
+/// The low bits of an entry encode the refusal, the others are a hash of the request.
 const ANSWER_BITS: u32 = 10;
 const ANSWER: u64 = (1 << ANSWER_BITS) - 1;
 const LIMIT_EXCEEDED: u64 = ANSWER;
-// Between 0 (sold out) and that: so many units were free, fewer than were asked for.
+// The values between 0 (sold out) and `LIMIT_EXCEEDED` are the number of free units, fewer than requested.
 const _: () = assert!((QUANTITY_PER_ORDER_MAX as u64) < LIMIT_EXCEEDED);
 
-/// One request: its key, its drop, and what it asks for. The same key for something else is another request.
+/// A request: its key, its drop, and the fingerprint of its content. The same key with other content is another
+/// request.
 pub type RefusedKey<'a> = (&'a KeyDigest, DropId, Fingerprint);
 
-/// The refused requests of a process.
+/// The refused one-call payments of a process.
 pub struct RefusedKeys {
     shards: Vec<Mutex<Shard>>,
-    /// Seeded anew in each process: nobody can make two requests collide, and by chance one in some 10^10 does at the bound.
+    /// Seeded anew in each process, so that no client can construct a collision. At the bound about one request in
+    /// 10^10 collides by chance.
     hasher: DefaultHashBuilder,
-    /// How long they are remembered at least; 0 for not at all.
+    /// The minimum time in memory; 0 turns it off.
     kept_ms: i64,
 }
 
-/// What was refused since `turned`, and in the period before that.
+/// Refusals since `turned`, and those of the period before.
 #[derive(Default)]
 struct Shard {
     young: HashTable<u64>,
@@ -46,13 +49,13 @@ struct Shard {
     turned: Timestamp,
 }
 
-/// The hash of an entry: without the answer, and with bits that differ at both ends.
+/// The table's hash of an entry: independent of the refusal, with varying bits at both ends.
 fn spread(entry: &u64) -> u64 {
     (entry >> ANSWER_BITS) ^ (entry & !ANSWER)
 }
 
 impl Shard {
-    /// Begins a new period when this one is over.
+    /// Starts a new period if the current one is over.
     fn turn(&mut self, now: Timestamp, kept_ms: i64) {
         let age_ms = now.millis_since(self.turned);
         if age_ms >= kept_ms {
@@ -69,21 +72,22 @@ impl Shard {
 }
 
 impl RefusedKeys {
-    /// None yet. Each is remembered for `kept` at least.
+    /// An empty set. Each entry is remembered for at least `kept`.
     #[must_use]
     pub fn new(kept: Duration) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, hasher: DefaultHashBuilder::default(), kept_ms: kept.as_millis() as i64 }
     }
 
-    /// For how many milliseconds a refusal is remembered at least.
+    /// The minimum time in memory, in milliseconds.
     #[must_use]
     pub fn kept_ms(&self) -> i64 {
         self.kept_ms
     }
 
-    /// Remembers what a request was refused, from `now` (the steady clock) on; of one that is remembered already, the first answer. `false` where there
-    /// is no room: then the request must not be refused, but asked to come again. Refusals that nothing can turn into an order need no memory.
+    /// Remembers a refusal from `now` (the steady clock) on; an entry that exists keeps its first refusal. Returns
+    /// `false` if the shard is full: the caller must then answer "try again" instead of the refusal. Refusals that stay
+    /// true are not stored.
     #[must_use]
     pub fn remember(&self, request: RefusedKey<'_>, refusal: Refusal, now: Timestamp) -> bool {
         let answer = match refusal {
@@ -107,7 +111,7 @@ impl RefusedKeys {
         true
     }
 
-    /// What a request was refused, if that is remembered at `now`.
+    /// The remembered refusal of a request at `now`.
     #[must_use]
     pub fn find(&self, request: RefusedKey<'_>, now: Timestamp) -> Option<Refusal> {
         let hash = self.hash(request);
@@ -120,19 +124,18 @@ impl RefusedKeys {
         })
     }
 
-    /// Gives back what is not remembered any more. Without it that waits for the next request of a shard.
+    /// Frees expired entries. Without it they stay until the next request of their shard.
     pub fn sweep(&self, now: Timestamp) {
         self.shards.iter().for_each(|shard| lock(shard).turn(now, self.kept_ms));
     }
 
-    /// How many are remembered, or not swept yet.
+    /// The number of entries, including expired ones that are not swept yet.
     #[must_use]
     pub fn len(&self) -> usize {
         let of = |shard: MutexGuard<'_, Shard>| shard.young.len() + shard.old.len();
         self.shards.iter().map(|shard| of(lock(shard))).sum()
     }
 
-    /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -143,7 +146,7 @@ impl RefusedKeys {
     }
 
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        // Other bits than those that a table looks at first.
+        // Bits that the table does not use first.
         lock(&self.shards[(hash >> 32) as usize % SHARDS])
     }
 }

@@ -34,7 +34,7 @@ pub struct DropHandle {
     /// The drop's published snapshot.
     pub cell: Arc<SnapshotCell>,
     mailbox: Mailbox,
-    /// Until when it is not known what was refused before the process began, see [`DropHandle::may_have_refused`].
+    /// Until this time refusals from before the start may be unknown, see [`DropHandle::may_have_refused`].
     unsure_until: Option<Timestamp>,
 }
 
@@ -56,8 +56,9 @@ impl DropHandle {
         answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
     }
 
-    /// For how many milliseconds from `now` (the steady clock) on a payment in one call may still be a late copy of a request that was refused before
-    /// the process began.
+    /// The milliseconds from `now` (the steady clock) during which a one-call payment may still be a late copy of a
+    /// request that was refused before the process started. `None` once they are over, and for drops that were not sold
+    /// out at the start.
     #[must_use]
     pub fn may_have_refused(&self, now: Timestamp) -> Option<i64> {
         self.unsure_until.map(|until| until.millis_since(now)).filter(|left| *left > 0)
@@ -139,7 +140,7 @@ enum End {
 }
 
 impl KeyInUse<'_> {
-    /// Whether it was not used before.
+    /// Whether the key was unused before this request.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.fresh
@@ -184,7 +185,7 @@ impl Registry {
         Self::with_policy(journal, clock, scheduler, threads, HoldPolicy::OFF, kept)
     }
 
-    /// The same, with a policy against hoarding, and with how long refusals of requests that pay are remembered at least.
+    /// As [`Self::new`], with a hold policy and the minimum time for which refused one-call payments are remembered.
     #[must_use]
     pub fn with_policy(
         journal: JournalHandle<Decisions>,
@@ -226,13 +227,13 @@ impl Registry {
         &self.shared.metrics
     }
 
-    /// Refused requests that would have paid.
+    /// The refused one-call payments.
     #[must_use]
     pub fn refused_keys(&self) -> &RefusedKeys {
         &self.shared.refused
     }
 
-    /// The clocks that its drops decide by.
+    /// The clocks that the drops decide by.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.shared.clock
@@ -305,7 +306,7 @@ impl Registry {
         self.insert(state, position, true, unsure_until)
     }
 
-    /// Its creator's list has it already.
+    /// Adds a drop that is already in its creator's list.
     fn insert(
         &self,
         mut state: DropState,
@@ -449,7 +450,7 @@ impl Registry {
         self.shared.claims.entry(digest).or_insert(drop);
     }
 
-    /// Whether a request with this key runs, or has made an order.
+    /// Whether a request with this key is running, or the key has made an order.
     #[must_use]
     pub fn is_claimed(&self, digest: KeyDigest) -> bool {
         self.shared.running.contains(&digest) || self.shared.claims.contains_key(&digest)

@@ -64,7 +64,8 @@ impl SnapshotCell {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Why nobody can get a unit of this variant (the only one, where none is named) as far as is published. `None` where somebody might.
+    /// Why no unit of this variant can be had, according to the published snapshot; `None` if one may be free. Without
+    /// a variant, the drop's only one.
     #[must_use]
     pub fn refuses(&self, variant: Option<VariantId>) -> Option<Refusal> {
         let published = self.0.read().unwrap_or_else(PoisonError::into_inner);

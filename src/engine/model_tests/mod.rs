@@ -83,7 +83,7 @@ struct World {
     journal: Vec<DropRecord>,
     /// Every reservation so far.
     asked: Vec<super::Reserve>,
-    /// The order that each key has made.
+    /// The order of each key.
     placed: HashMap<KeyDigest, (Fingerprint, OrderId)>,
     /// For each variant, whether `stock_low` may be published next.
     armed: Vec<bool>,
@@ -202,7 +202,7 @@ impl World {
         assert!(!must_tell.contains(&true), "stock_low was not told");
     }
 
-    /// The same key is the same order, which is never an answer to another request.
+    /// Checks that a key leads to one order, and that no key with an order is refused.
     fn check_key(&mut self, command: &Command, outcome: &Outcome) {
         let Command::Reserve(ask) = command else { return };
         match outcome {

@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    /// A request as its client sends it: every attempt proposes an id of its own.
+    /// A request as a client sends it: every attempt proposes a new order id.
     fn reserve(&mut self, mut ask: Reserve) -> Command {
         ask.order = OrderId(Uuid::from_u128(self.serial));
         self.asked.push(ask.clone());

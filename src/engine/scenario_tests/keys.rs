@@ -1,4 +1,4 @@
-//! Idempotency keys: a retry gets the order that its key has made.
+//! Idempotency keys: a retry gets the order of its key.
 
 stories! {
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration, time::Instant};
 use tokio::sync::watch;
 
-/// Refusals: they leave their keys free.
+/// Codes of refusals, which leave their keys free.
 const KEY_STAYS_FREE: [&str; 7] = [
     "drop_not_started",
     "too_many_holds",
@@ -91,7 +91,8 @@ impl Market {
         }
     }
 
-    /// Two answers to one key: they must be the same to the letter, unless one was a refusal, which no key keeps.
+    /// Compares two answers to one key: they must be identical, unless one is a refusal, which does not stay with the
+    /// key.
     pub fn compare(&self, first: &Answer, second: &Answer) {
         if [first, second].iter().any(|answer| KEY_STAYS_FREE.contains(&answer.code().as_str())) {
             return;

@@ -1,4 +1,4 @@
-//! Everybody who asks: one task a connection, each with its own part of the crowd's accounts and its own memory of what it was answered.
+//! The crowd: one task per connection, each with its own accounts and its own memory of the answers.
 
 use super::counters::{Counters, Kind, Verdict};
 use super::http_connection::HttpConnection;
@@ -43,9 +43,9 @@ pub enum OrderOutcome {
     Nothing,
     /// Refused by a quota: nothing happened, and the key is free.
     BeyondQuota,
-    /// That there was nothing to be had: the key is free.
+    /// Nothing to be had; the key stays free.
     Refused,
-    /// Status, and a hash of the body: the key keeps it.
+    /// Status, and a hash of the body, both permanent for the key.
     Answer(u16, u64),
 }
 
@@ -220,7 +220,7 @@ impl Buyer {
         self.number += 1;
         let asked = OrderRequest { task: self.task, number, account, drop, pays, outcome: OrderOutcome::Nothing };
         let (outcome, id) = self.ask(crowd, &asked, Kind::Order, from).await;
-        // What was refused or beyond a quota is no order to account for, and there may be far more of it than the audit could ask again.
+        // Refusals and requests beyond a quota are not audited, and may be far more than the audit could repeat.
         if !matches!(outcome, OrderOutcome::BeyondQuota | OrderOutcome::Refused) {
             self.memory.asked.push(OrderRequest { outcome, ..asked });
         }

@@ -1,10 +1,11 @@
-//! `livedrop load`: a crowd for rehearsals, against any LiveDrop, and an audit of what the server answered.
+//! `livedrop load`: a crowd for rehearsals, against any LiveDrop, and an audit of the server's answers.
 //!
-//! - `options` is what it can be told; `setup` prepares what the crowd comes for.
-//! - `crowd` asks, over an `http_connection` a task, when the `pace` of an open loop says so or as fast as answers come; `cores` is where it does.
-//! - `watch` listens meanwhile.
-//! - `counters` counts what it saw, `ceiling` what the client itself can do, `audit` asks everything again.
-//! - `report`, `page` and `plot` show it; `machine` says where it was.
+//! - `options`: its command line; `setup` prepares accounts and drops.
+//! - `crowd`: sends the requests, over an `http_connection` per task, paced by the `pace` of an open loop or as fast as
+//!   answers come; `cores` runs its tasks, a thread per core.
+//! - `watch`: sessions that follow the drops meanwhile.
+//! - `counters`: the results, `ceiling`: the client's own maximum, `audit`: repeats every request.
+//! - `report`, `page` and `plot`: the output; `machine`: the host.
 
 mod audit;
 mod ceiling;

@@ -1,4 +1,4 @@
-//! What `livedrop load` can be told on its command line.
+//! The command line of `livedrop load`.
 
 use super::error::LoadError;
 use crate::console::JsonReport;

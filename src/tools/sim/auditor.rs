@@ -36,7 +36,7 @@ fn is_sold(order: &OrderView) -> bool {
 /// Everything that clients, the gateway and the journal have reported.
 #[derive(Default)]
 pub struct Auditor {
-    /// The order that a key has made, as its client was told.
+    /// The order of each key, as its client was answered.
     placed: HashMap<KeyDigest, OrderId>,
     orders: BTreeMap<OrderId, Known>,
     /// Orders that the gateway charged, and those that it refunded.
@@ -56,7 +56,7 @@ struct Count {
 pub type Finding = Result<(), String>;
 
 impl Auditor {
-    /// A client reads the order that its key has made.
+    /// A client received the order of its key.
     pub fn placed(&mut self, digest: KeyDigest, order: OrderId) -> Finding {
         match self.placed.insert(digest, order) {
             Some(first) if first != order => Err(format!("a key made order {first} and then {order}")),
@@ -64,7 +64,7 @@ impl Auditor {
         }
     }
 
-    /// A client reads that its request is refused: a key that has made an order never is.
+    /// A client received a refusal: a key with an order is never refused.
     pub fn refused(&self, digest: KeyDigest) -> Finding {
         match self.placed.get(&digest) {
             Some(order) => Err(format!("a key made order {order} and was refused then")),
@@ -72,7 +72,7 @@ impl Auditor {
         }
     }
 
-    /// The order that a key has made, if its client ever heard.
+    /// The order of a key, if a client received it.
     #[must_use]
     pub fn order_of(&self, digest: KeyDigest) -> Option<OrderId> {
         self.placed.get(&digest).copied()

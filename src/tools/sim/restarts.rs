@@ -162,7 +162,7 @@ impl World {
         let mut failed = false;
         for mut flying in std::mem::take(&mut life.flying) {
             match flying.answer.take() {
-                // A refusal promises nothing, and waits for no disk.
+                // A refusal promises nothing, so it does not wait for the disk.
                 Some(Ok(Answer { outcome: Outcome::Refused(_), .. })) => {}
                 Some(Ok(_)) if failed => return Err("an answer after the journal had failed".to_owned()),
                 Some(Ok(answer)) => self.told(&flying, answer)?,

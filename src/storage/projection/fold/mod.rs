@@ -137,7 +137,7 @@ impl Fold {
                 payments = i64::from(payment_method.is_some());
                 self.reserve(record)?;
             }
-            // Of an older journal.
+            // Only older journals have it; it changes no row.
             DropEvent::Refused { .. } => {}
             DropEvent::AuditedCommand { actor, act, request } => {
                 self.audits.push(audit::line(sequence, record, actor, *act));
