@@ -1,16 +1,17 @@
-//! What the journal keeps: the facts from which every other view (memory, SQL, websocket, audit) is a fold.
+//! Events as the journal stores them: the facts from which every other view (memory, SQL, websocket, audit) is folded.
 //!
-//! The types here are also the *current version* of the binary form, which is postcard's: no names, no lengths of structs,
-//! variants by their number. So **any** change to a type below (a field or a variant that is added, removed, moved or has another
-//! type; nested types included) changes the bytes, and bytes that were written before cannot be read any more. Hence versions:
-//! [`codec`] writes the current one and reads all of them, for ever; `golden/` keeps bytes of each, and the tests hold them.
+//! The types here are also the *current version* of the binary form, which is postcard's: no names, no lengths of
+//! structs, variants by their number. So **any** change to a type below (a field or a variant that is added, removed,
+//! moved or gets another type; nested types included) changes the bytes, and bytes that were written before become
+//! unreadable. Hence the versions: [`codec`] writes the current one and reads all of them; `golden/` has bytes of each
+//! version, and the tests compare them.
 //!
 //! To change an event:
-//! 1. Is the current version released (its golden file says so)? Then add the next: `DropRecord::VERSION` + 1, a file such as
-//!    `v1.rs` with a copy of each type that is about to change and its `From`, and an arm in [`codec`].
-//! 2. Change the type here; older versions' `From` says what a record without the new field means.
-//! 3. Add samples to `golden.rs`, run `cargo test --lib domain::event`, and append the lines that it prints to the current
-//!    version's golden file. Lines of a released version never change.
+//! 1. If the current version is released (its golden file says so), add the next one: `DropRecord::VERSION` + 1, a file
+//!    such as `v1.rs` with a copy of each type that is about to change and its `From`, and an arm in [`codec`].
+//! 2. Change the type here; the `From` of an older version fills the new fields.
+//! 3. Add samples to `golden.rs`, run `cargo test --lib domain::event`, and append the lines that it prints to the
+//!    current version's golden file. Lines of a released version never change.
 
 pub mod codec;
 #[cfg(test)]

@@ -59,7 +59,8 @@ id!(
     DropId
 );
 id!(
-    /// A size, a colour …: the unit that has its own stock within a drop. A product's variant is the same one in all its drops.
+    /// A size, a colour …: the unit with its own stock within a drop. A product's variant is the same one in all its
+    /// drops.
     VariantId
 );
 id!(

@@ -1,6 +1,6 @@
-//! The vocabulary that every other layer shares: ids, money, time, limits and the events that the journal keeps.
+//! The vocabulary that every other layer shares: ids, money, time, limits and the journal's events.
 //!
-//! Nothing here has a clock, does I/O or knows who calls it.
+//! Nothing here has a clock, does I/O or knows its callers.
 
 pub mod event;
 #[cfg(test)]

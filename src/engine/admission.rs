@@ -15,7 +15,7 @@ pub struct Applicant {
     pub status: DropStatus,
     /// When the drop starts by itself.
     pub starts_at: Timestamp,
-    /// Units that the buyer holds or owns already.
+    /// Units that the buyer already holds or owns.
     pub units: u32,
     /// Units of this reservation.
     pub quantity: u32,

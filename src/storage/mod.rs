@@ -425,7 +425,8 @@ pub trait Store: Ledger {
     /// Rewrites a product that is still at `from_version`, and adds its line of the audit trail. Returns whether it
     /// was. `Missing` if its creator's account was deleted.
     async fn update_product(&self, product: &Product, from_version: u32, audit: &AuditRow) -> Result<bool, StoreError>;
-    /// Summaries of products, newest id first, those before `after`, filtered. A page of a range of prices may be shorter than `limit`.
+    /// Summaries of products, newest id first, those before `after`, filtered. A page filtered by a range of prices may
+    /// be shorter than `limit`.
     async fn products(
         &self,
         filter: ProductFilter,
@@ -480,7 +481,8 @@ pub trait Store: Ledger {
     async fn sleeping_drops(&self, after: (Timestamp, DropId), limit: u32) -> Result<Vec<DropRow>, StoreError>;
     /// Drops of a creator that are scheduled or live.
     async fn open_drops_of(&self, creator: CreatorId, limit: u32) -> Result<Vec<DropId>, StoreError>;
-    /// Drops, newest id first, those before `after`, filtered. A page of a range of starts may be shorter than `limit`.
+    /// Drops, newest id first, those before `after`, filtered. A page filtered by a range of starts may be shorter than
+    /// `limit`.
     async fn drops(&self, filter: DropFilter, after: Option<DropId>, limit: u32) -> Result<Found<DropRow>, StoreError>;
 
     /// An order as projected.

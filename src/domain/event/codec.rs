@@ -1,8 +1,8 @@
 //! The binary form of a record: one byte with the version, then that version's types in postcard.
 //!
-//! Every version begins with the drop's id, so that [`DropRecord::drop_of`] reads any of them. Not even a variant is appended to
-//! an enum of a released version: a program that is older would take the record for a damaged one, instead of saying which
-//! version it does not know.
+//! Every version begins with the drop's id, so that [`DropRecord::drop_of`] reads any of them. An enum of a released
+//! version never gets another variant, not even at its end: an older program would report such a record as damaged
+//! instead of naming the unknown version.
 
 use super::{DropId, DropRecord, v1};
 use serde::de::DeserializeOwned;

@@ -1,5 +1,6 @@
-//! The setting `allowed_origins`: pages of these origins (`https://shop.example`) may read answers ([`cors`](super::cors)) and open WebSockets. The log
-//! names an origin that is refused, because browsers hide the reason from the page.
+//! The setting `allowed_origins`: pages of these origins (`https://shop.example`) may read answers
+//! ([`cors`](super::cors)) and open WebSockets. The log names a refused origin, because browsers hide the reason from
+//! the page.
 
 use crate::domain::limits::REFUSED_ORIGINS_LOGGED_PER_MINUTE_MAX;
 use actix_web::dev::ServiceRequest;

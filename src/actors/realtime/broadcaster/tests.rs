@@ -26,23 +26,23 @@ struct Made {
     held: Vec<OrderLine>,
 }
 
-/// What a client believes.
+/// The client's knowledge of the events and of the stock.
 #[derive(Clone, Default)]
 struct Belief {
-    /// It knows everything up to here, from a snapshot, and everything after it from events.
+    /// The client has everything up to this record from a snapshot, and everything after it from events.
     known: u64,
     heard: Vec<u64>,
     /// For each drop, the sequence and the free units.
     stock: HashMap<String, (u64, u64)>,
 }
 
-/// One client. An id stands for what it believed when it got it: it comes back with both, without snapshots that came after the id.
+/// One client. It reconnects with its last event id and its knowledge at that time, without later snapshots.
 struct Client {
     topics: Vec<Topic>,
     subscriber: Option<Rc<Subscriber>>,
     last: Option<String>,
     now: Belief,
-    /// As it was at `last`.
+    /// The knowledge at `last`.
     at_last: Belief,
 }
 
@@ -134,7 +134,7 @@ impl World {
         self.journal.push(DropRecord { drop: made.spec.id, at: Clock::default().now(), event });
     }
 
-    /// A buyer takes a free unit.
+    /// A buyer reserves a free unit.
     fn reserve(&mut self, drop: usize) {
         let variant = self.drops[drop].spec.variants[0].id;
         let buyer = self.buyers[self.random.random_range(0..self.buyers.len())];
@@ -224,7 +224,7 @@ impl World {
         self.restarted = true;
     }
 
-    /// Records are deleted before they were published. The drops' snapshots are from later.
+    /// Deletes records before they are published. The drops' snapshots are newer.
     fn gap(&mut self) {
         for client in 0..self.clients.len() {
             self.leave(client);
@@ -336,7 +336,7 @@ impl Client {
         let sequence = message["position"].as_u64();
         match message["type"].as_str().unwrap() {
             "snapshot" => {
-                // All topics of a client are lost together or not at all: it never asks for them apart.
+                // A client loses all its topics together or none: it subscribes to them in one request.
                 self.now.known = sequence.unwrap();
                 self.now.heard.clear();
                 for drop in message["drops"].as_array().into_iter().flatten() {

@@ -1,4 +1,5 @@
-//! `/notifications/ticket` and `/users/me/notifications`. The sessions themselves are in [`crate::http::realtime::ws`] and [`crate::http::realtime::sse`].
+//! `/notifications/ticket` and `/users/me/notifications`. The sessions themselves are in [`crate::http::realtime::ws`]
+//! and [`crate::http::realtime::sse`].
 
 use crate::http::Services;
 use crate::http::answer::{Answer, ok};

@@ -1,4 +1,4 @@
-//! A pump that finds a gap while the drops cannot be asked how they stand.
+//! A pump that finds a gap while the drops cannot be asked for their state.
 
 use super::*;
 use crate::actors::inventory::snapshot::Decisions;
@@ -15,13 +15,13 @@ use tokio::sync::mpsc;
 
 const QUEUE: usize = 4;
 
-/// A journal that keeps nothing for consumers that lag, with one drop in memory.
+/// A journal that keeps no records for lagging consumers, with one drop in memory.
 struct World {
     journal: Journal<Decisions>,
     registry: Registry,
     drop: Arc<DropHandle>,
     broadcaster: Addr<Broadcaster>,
-    /// Units of the drop.
+    /// The number of units of the drop.
     units: u64,
 }
 
@@ -53,7 +53,7 @@ impl World {
         self.drop.ask(Command::Restock { variant: None, quantity: 1 }).await.unwrap();
     }
 
-    /// Something happens to the drop until the journal has deleted its first records.
+    /// Restocks the drop until the journal has deleted its first records.
     async fn outrun(&mut self) {
         let handle = self.journal.handle();
         while !matches!(handle.cursor(0).next_batch(1), Err(JournalError::Gone { .. })) {
@@ -62,14 +62,14 @@ impl World {
         }
     }
 
-    /// A worker's queue.
+    /// The queue of a new worker.
     async fn listen(&self) -> mpsc::Receiver<ToShard> {
         let (sender, queue) = mpsc::channel(16);
         self.broadcaster.send(Request::Shard(0, sender)).await.unwrap();
         queue
     }
 
-    /// The position of a snapshot of the drop, and its free units, as a session that comes now gets them.
+    /// The position and free units in the snapshot that a new session gets.
     async fn snapshot(&self, queue: &mut mpsc::Receiver<ToShard>) -> (u64, u64) {
         let (session, topic) = (SubscriberId { shard: 0, subscriber: 1 }, Topic::Drop(self.drop.spec.id));
         self.broadcaster.send(Request::Subscribe(session, vec![topic], None)).await.unwrap();
@@ -93,7 +93,7 @@ async fn after_a_gap_it_asks_the_drops_until_they_answer_and_everyone_comes_back
     let gap = pump.tail().progress().last_gap().expect("a gap");
     assert_eq!(gap.first, 1);
 
-    // That of the last answer comes back a moment after it.
+    // Takes all permits, so that the drop cannot be asked. The permit of the last answer is free a moment after it.
     let mut full: Vec<Permit<'_, Decisions>> = Vec::new();
     while full.len() < QUEUE {
         full.extend(handle.try_permit());
@@ -110,7 +110,7 @@ async fn after_a_gap_it_asks_the_drops_until_they_answer_and_everyone_comes_back
     );
     drop(full);
 
-    // Records that it would have found after the gap are not published either: the drops know them.
+    // Records after the gap are not published either: the drops' new snapshots include them.
     world.restock().await;
     let after = handle.durable();
     assert_eq!(pump.work().await, Step::Again);
