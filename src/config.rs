@@ -12,7 +12,7 @@ use crate::domain::limits::{
 use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::{Durability, LagBounds};
-use crate::payments::gateway::PaymentProvider;
+use crate::payments::provider::PaymentProvider;
 use crate::service::events::EventsUrl;
 use crate::service::passwords::Hashing;
 use crate::storage;

@@ -10,7 +10,7 @@ use crate::http::api::operations::health::{
 };
 use crate::http::{HealthSource, ShutdownSignal};
 use crate::journal::{JournalReader, Space};
-use crate::payments::gateway::PaymentProvider;
+use crate::payments::provider::PaymentProvider;
 use crate::storage::Store;
 use std::{
     sync::{

@@ -1,6 +1,6 @@
 //! Turns commands into events.
 
-use super::admission::{self, Applicant, Denial, HoldPolicy, Holder};
+use super::admission::{self, Applicant, Denial, Holder};
 use super::command::{Command, NewEnd, Outcome, Rejection, Reserve};
 use super::orders::Slot;
 use super::state::{DropState, Hold};
@@ -240,19 +240,19 @@ impl DropState {
     fn may_reserve(&self, now: Moment, ask: &Reserve) -> Result<u16, Denial> {
         let variant = self.variant_index(ask.variant).ok_or(Refusal::UnknownVariant)?;
         let (units, holds, strikes) = self.orders.standing_of(ask.buyer);
-        admission::first_come(&Applicant {
+        let applicant = Applicant {
             status: self.status,
             starts_at: self.spec.starts_at,
             units,
             quantity: ask.quantity,
             per_buyer_limit: self.spec.per_buyer_limit,
-        })?;
-        if self.policy != HoldPolicy::OFF {
+        };
+        let holder = || {
             let from_network = ask.network.and_then(|network| self.by_network.get(&network).copied()).unwrap_or(0);
             let strikes = strikes.map(|strikes| (strikes.count, strikes.at));
-            let holder = Holder { holds, from_network, strikes };
-            admission::may_hold(self.policy, &holder, now).map_err(Denial::NotNow)?;
-        }
+            Holder { holds, from_network, strikes }
+        };
+        admission::admit(&applicant, self.policy, holder, now)?;
         match self.variants[usize::from(variant)].counts.available {
             available if available >= ask.quantity => Ok(variant),
             0 => Err(Refusal::SoldOut.into()),
@@ -356,7 +356,7 @@ impl DropState {
             per_buyer_limit: self.spec.per_buyer_limit,
         };
         order.reason == Some(ReleaseReason::Expired)
-            && admission::first_come(&applicant).is_ok()
+            && admission::may_retake(&applicant)
             && self.variants[usize::from(order.variant())].counts.available >= order.quantity()
     }
 

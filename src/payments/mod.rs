@@ -1,5 +1,9 @@
-//! Payments.
+//! How LiveDrop is paid. What a payment does to an order is in [`crate::service`]'s `settle`.
 //!
-//! - [`gateway`]: the contract of a payment provider.
+//! - [`gateway`]: what every gateway is asked, and how it answers.
+//! - [`provider`]: the gateways that a server can be configured with.
+//! - [`sandbox`]: play money.
 
 pub mod gateway;
+pub mod provider;
+pub mod sandbox;

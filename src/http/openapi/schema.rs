@@ -11,7 +11,7 @@ use crate::domain::limits::{
     REFRESH_TOKEN_CHARS_MAX, STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX,
     VARIANTS_PER_PRODUCT_MAX,
 };
-use crate::payments::gateway::Sandbox;
+use crate::payments::sandbox::Sandbox;
 use serde_json::Value;
 use std::ops::RangeInclusive;
 use utoipa::openapi::schema::{

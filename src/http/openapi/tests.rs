@@ -243,5 +243,5 @@ fn what_may_be_left_out_has_no_default_in_its_schema() {
 fn all_methods_of_the_sandbox_are_in_the_document() {
     let document = document();
     let methods = &schemas(&document)["Payment"]["properties"]["payment_method"]["enum"];
-    assert_eq!(methods, &serde_json::json!(crate::payments::gateway::Sandbox::METHODS));
+    assert_eq!(methods, &serde_json::json!(crate::payments::sandbox::Sandbox::METHODS));
 }

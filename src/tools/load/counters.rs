@@ -79,6 +79,8 @@ struct Slice {
 struct Counts {
     rows: BTreeMap<(Kind, Verdict), BTreeMap<String, Histogram<u64>>>,
     seconds: Vec<Slice>,
+    /// When the first answer said `sold_out`.
+    sold_out_at: Option<Duration>,
 }
 
 /// The counters of all tasks. Tasks of one core share one part, so that no task waits for another.
@@ -121,8 +123,18 @@ impl Counters {
         let rows = counts.rows.entry((kind, verdict)).or_default();
         match rows.get_mut(code) {
             Some(waits) => waits.saturating_record(micros),
-            None => rows.entry(code.to_owned()).or_insert_with(histogram).saturating_record(micros),
+            None => {
+                rows.entry(code.to_owned()).or_insert_with(histogram).saturating_record(micros);
+                if code == "sold_out" {
+                    counts.sold_out_at.get_or_insert(at);
+                }
+            }
         }
+    }
+
+    /// When the first answer said `sold_out`, after the start.
+    pub fn sold_out_at(&self) -> Option<Duration> {
+        self.all().filter_map(|counts| counts.sold_out_at).min()
     }
 
     /// The rows of the report.

@@ -110,7 +110,14 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
         audit.findings.extend(findings);
         watched
     });
-    Ok(LoadReport::new(options, seconds, ceiling, (crowd.counters.rows(), crowd.counters.seconds()), watched, audit))
+    Ok(LoadReport::new(
+        options,
+        seconds,
+        ceiling,
+        (crowd.counters.rows(), crowd.counters.seconds(), crowd.counters.sold_out_at()),
+        watched,
+        audit,
+    ))
 }
 
 /// A progress line about the last complete second.

@@ -201,7 +201,7 @@ mod tests {
         let audit = Audit { findings: findings.iter().map(|&text| text.to_owned()).collect(), ..Audit::default() };
         let second = |at, accepted| Second { at, accepted, refused: 0, failed: 0, waits: Waits::default() };
         let seconds = vec![second(0, 10), second(1, 20), second(2, 1)];
-        LoadReport::new(&options(), 2.4, 1.0, (Vec::new(), seconds), None, audit)
+        LoadReport::new(&options(), 2.4, 1.0, (Vec::new(), seconds, None), None, audit)
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::watch::Watched;
 use crate::domain::Timestamp;
 use serde::Serialize;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// The complete result of a run.
 #[derive(Debug, Serialize)]
@@ -30,6 +31,10 @@ pub struct LoadReport {
     pub answers_per_second: f64,
     /// 2xx answers per second.
     pub accepted_per_second: f64,
+    /// Answers per second that refused, such as `sold_out`.
+    pub refused_per_second: f64,
+    /// When the first answer said `sold_out`, in seconds after the start; absent if none did.
+    pub sold_out_after_seconds: Option<f64>,
     /// The limit of the client on this machine, in answers per second.
     pub client_ceiling: f64,
     pub rows: Vec<Row>,
@@ -45,15 +50,16 @@ impl LoadReport {
         options: &LoadOptions,
         seconds: f64,
         client_ceiling: f64,
-        (rows, mut timeline): (Vec<Row>, Vec<Second>),
+        (rows, mut timeline, sold_out_at): (Vec<Row>, Vec<Second>, Option<Duration>),
         watched: Option<Watched>,
         audit: Audit,
     ) -> Self {
         let of = |wanted: &dyn Fn(&Row) -> bool| {
             rows.iter().filter(|row| wanted(row)).map(|row| row.waits.count).sum::<u64>()
         };
-        let (answers, accepted) =
-            (of(&|row| row.verdict != Verdict::Lost), of(&|row| row.verdict == Verdict::Accepted));
+        let answers = of(&|row| row.verdict != Verdict::Lost);
+        let [accepted, refused] =
+            [Verdict::Accepted, Verdict::Refused].map(|verdict| of(&|row| row.verdict == verdict));
         let whole = (seconds as usize).max(1);
         timeline.truncate(whole);
         Self {
@@ -69,6 +75,8 @@ impl LoadReport {
             retries: options.retries,
             answers_per_second: answers as f64 / seconds,
             accepted_per_second: accepted as f64 / seconds,
+            refused_per_second: refused as f64 / seconds,
+            sold_out_after_seconds: sold_out_at.map(|at| at.as_secs_f64()),
             client_ceiling,
             rows,
             timeline,
@@ -111,9 +119,12 @@ impl LoadReport {
         );
         let _ = writeln!(
             text,
-            "{:.0} answers/s, {:.0} of them accepted; the client alone reaches {:.0}/s here\n",
-            self.answers_per_second, self.accepted_per_second, self.client_ceiling
+            "{:.0} answers/s, {:.0} of them accepted and {:.0} refused; the client alone reaches {:.0}/s here\n",
+            self.answers_per_second, self.accepted_per_second, self.refused_per_second, self.client_ceiling
         );
+        if let Some(after) = self.sold_out_after_seconds {
+            let _ = writeln!(text, "sold out after {after:.3} s\n");
+        }
         let _ = writeln!(
             text,
             "{:<8} {:<9} {:<24} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}",

@@ -1,62 +1,10 @@
-//! Admission: which buyers may reserve, and in what order. A policy beside the stock arithmetic.
-//!
-//! Today every buyer may, first come first served, within the limit per buyer and the bounds on unpaid holds. Early
-//! access, codes, waiting lists and draws will be further policies; the arithmetic does not change for them.
+//! Bounds on buyers who hold units again and again without paying.
 
-use super::command::Rejection;
 use crate::domain::limits::{
     COOL_DOWN_MS_DEFAULT, COOL_DOWN_MS_MAX, HOLDS_PER_ADDRESS_DEFAULT, HOLDS_PER_BUYER_DEFAULT,
 };
-use crate::domain::{DropStatus, Moment, Refusal, Timestamp};
-
-/// What a policy knows about a reservation.
-#[derive(Clone, Copy, Debug)]
-pub struct Applicant {
-    pub status: DropStatus,
-    /// When the drop starts by itself.
-    pub starts_at: Timestamp,
-    /// Units that the buyer already holds or owns.
-    pub units: u32,
-    /// Units of this reservation.
-    pub quantity: u32,
-    /// The drop's limit per buyer; 0 means none.
-    pub per_buyer_limit: u32,
-}
-
-/// Why a buyer may not reserve.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Denial {
-    /// Permanent: the key keeps it.
-    Refused(Refusal),
-    /// Temporary: it passes with time, so it is not remembered and the key stays free.
-    NotNow(Rejection),
-}
-
-impl From<Refusal> for Denial {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-/// First come first served.
-///
-/// # Errors
-/// The denial, if the drop is not open or the limit would be exceeded.
-pub fn first_come(applicant: &Applicant) -> Result<(), Denial> {
-    match applicant.status {
-        DropStatus::Scheduled => {
-            return Err(Denial::NotNow(Rejection::NotStarted { starts_at: applicant.starts_at }));
-        }
-        DropStatus::Ended => return Err(Refusal::Ended.into()),
-        DropStatus::Cancelled => return Err(Refusal::DropCancelled.into()),
-        DropStatus::Live | DropStatus::SoldOut => {}
-    }
-    let wanted = u64::from(applicant.units) + u64::from(applicant.quantity);
-    if applicant.per_buyer_limit > 0 && wanted > u64::from(applicant.per_buyer_limit) {
-        return Err(Refusal::LimitExceeded.into());
-    }
-    Ok(())
-}
+use crate::domain::{Moment, Timestamp};
+use crate::engine::command::Rejection;
 
 /// Bounds on buyers who hold units again and again without paying. The operator sets them for all drops; they are not
 /// recorded, and a replay does not check them.
@@ -106,7 +54,7 @@ pub struct Holder {
 ///
 /// # Errors
 /// The bound that is reached.
-pub fn may_hold(policy: HoldPolicy, holder: &Holder, now: Moment) -> Result<(), Rejection> {
+pub fn admit(policy: HoldPolicy, holder: &Holder, now: Moment) -> Result<(), Rejection> {
     if let Some((strikes, at)) = holder.strikes {
         let left_ms = at.plus_millis(policy.wait_ms(strikes).into()).millis_since(now.steady);
         if left_ms > 0 {
@@ -143,16 +91,16 @@ mod tests {
         let holder = Holder { strikes: Some((2, at(1_000))), ..Holder::default() };
         // The wall clock was set back by a minute since then.
         let now = Moment { wall: at(1_000_000), steady: at(21_000) };
-        let told = may_hold(HoldPolicy::USUAL, &holder, now);
+        let told = admit(HoldPolicy::USUAL, &holder, now);
         assert_eq!(told, Err(Rejection::CoolingDown { until: at(1_040_000), left_ms: 40_000 }));
-        assert_eq!(may_hold(HoldPolicy::USUAL, &holder, at(61_000).into()), Ok(()));
-        assert_eq!(may_hold(HoldPolicy::OFF, &holder, now), Ok(()));
+        assert_eq!(admit(HoldPolicy::USUAL, &holder, at(61_000).into()), Ok(()));
+        assert_eq!(admit(HoldPolicy::OFF, &holder, now), Ok(()));
     }
 
     #[test]
     fn holds_are_bounded_for_a_buyer_and_for_a_network() {
         let may = |policy, holds, from_network| {
-            may_hold(policy, &Holder { holds, from_network, strikes: None }, Timestamp::EPOCH.into())
+            admit(policy, &Holder { holds, from_network, strikes: None }, Timestamp::EPOCH.into())
         };
         let policy = HoldPolicy { per_buyer: 2, per_network: 3, cool_down_ms: 0 };
         assert_eq!(may(policy, 1, 2), Ok(()));
