@@ -4,6 +4,7 @@
 //! order when it has its answer, for six seconds, one drop with plenty of stock, a key of its own for every order. All
 //! of that three times, one after the other and not concurrently; the table has the median round. Every round ends with
 //! the audit of `livedrop load`, which each must pass: a repeated key gets its first answer, and the stock is correct.
+//! Then the same with one unit of stock: a second table has the answers of a drop that is sold out.
 //! `cargo test` runs the same code for a second.
 //!
 //! It needs Postgres, Redis and, for Vendure, Node with npm. As root it installs the packages `postgresql` and
@@ -43,6 +44,28 @@ const SYSTEMS: [(&str, &str); 8] = [
     ("Redis alone, nothing on disk", "the same"),
 ];
 
+/// What the crowd gets of a drop that is sold out, beside LiveDrop's smallest route.
+const SOLD_OUT: [(&str, &str); 5] = [
+    ("**LiveDrop**, `POST /orders`", "token verified; a key that made an order still gets it"),
+    ("LiveDrop's smallest route", "does nothing"),
+    ("Postgres, a transaction an order", "no token; nothing is remembered"),
+    ("Postgres, one statement an order", "the same"),
+    ("Redis, a script, `appendfsync always`", "the same"),
+];
+
+/// What a run measures.
+#[derive(Clone, Copy)]
+struct Run {
+    scenario: &'static str,
+    stock: u32,
+    /// Whose answers count: `accepted` or `refused`.
+    verdict: &'static str,
+}
+
+const ORDERS: Run = Run { scenario: "rush", stock: 1_000_000, verdict: "accepted" };
+const FLOOR: Run = Run { scenario: "floor", ..ORDERS };
+const TOO_LATE: Run = Run { scenario: "rush", stock: 1, verdict: "refused" };
+
 struct Scale {
     connections: u32,
     seconds: u64,
@@ -77,49 +100,69 @@ fn main() {
     if packages::find("redis-server").is_none() {
         println!("Redis is missing: the package redis-server will be installed");
     }
-    let mut rows = measure(&scale);
+    let (mut rows, too_late) = measure(&scale);
     if measuring() && !std::env::args().any(|argument| argument == "no-vendure") {
         rows.extend(vendure::rows(&scale));
     }
-    print(&rows);
+    print("accepted orders/s", &rows);
+    println!();
+    print("answers/s, sold out", &too_late);
 }
 
-fn measure(scale: &Scale) -> Vec<Row> {
+fn measure(scale: &Scale) -> (Vec<Row>, Vec<Row>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let database = PrivatePostgres::durable();
-    let mut rows = SYSTEMS.map(|(name, notes)| Row { name, notes: notes.to_owned(), rounds: Vec::new() });
+    let empty = |(name, notes): (&'static str, &str)| Row { name, notes: notes.to_owned(), rounds: Vec::new() };
+    let (mut rows, mut too_late) = (SYSTEMS.map(empty), SOLD_OUT.map(empty));
     for _ in 0..scale.rounds {
-        let of_round = round(scale, |way| {
+        let on_postgres = |way: &str| {
             let url = runtime.block_on(database.fresh_database());
             Serving::start(&mut shop::command(way, &url))
-        });
+        };
+        let of_round = round(scale, on_postgres);
         rows.iter_mut().zip(of_round).for_each(|(row, figures)| row.rounds.push(figures));
+        let of_round = round_too_late(scale, on_postgres);
+        too_late.iter_mut().zip(of_round).for_each(|(row, figures)| row.rounds.push(figures));
     }
-    rows.into()
+    (rows.into(), too_late.into())
+}
+
+/// The figures are in the order of the second table.
+fn round_too_late(scale: &Scale, on_postgres: impl Fn(&str) -> Serving) -> [Figures; SOLD_OUT.len()] {
+    let (refused, floor) = {
+        let server = Serving::unlimited();
+        (load(&server, scale, TOO_LATE), load(&server, scale, FLOOR))
+    };
+    let [transaction, statement] =
+        ["postgres", "postgres-statement"].map(|way| load(&on_postgres(way), scale, TOO_LATE));
+    let redis = Redis::start(true);
+    let peer = Serving::start(&mut shop::command("redis", &redis.port.to_string()));
+    [refused, floor, transaction, statement, load(&peer, scale, TOO_LATE)]
 }
 
 /// The figures are in the order of the table.
 fn round(scale: &Scale, on_postgres: impl Fn(&str) -> Serving) -> [Figures; SYSTEMS.len()] {
     let (orders, floor) = {
         let server = Serving::unlimited();
-        (load(&server, scale, "rush"), load(&server, scale, "floor"))
+        (load(&server, scale, ORDERS), load(&server, scale, FLOOR))
     };
-    let [transaction, statement] = ["postgres", "postgres-statement"].map(|way| load(&on_postgres(way), scale, "rush"));
+    let [transaction, statement] = ["postgres", "postgres-statement"].map(|way| load(&on_postgres(way), scale, ORDERS));
     let [(durable, durable_alone), (memory, memory_alone)] = [true, false].map(|durable| {
         let redis = Redis::start(durable);
         let (per_second, p50_ms, p99_ms) = redis.bare(scale.connections, scale.bare);
-        let behind_http = load(&Serving::start(&mut shop::command("redis", &redis.port.to_string())), scale, "rush");
+        let behind_http = load(&Serving::start(&mut shop::command("redis", &redis.port.to_string())), scale, ORDERS);
         (behind_http, Figures { per_second, p50_ms, p99_ms })
     });
     [orders, floor, transaction, statement, durable, memory, durable_alone, memory_alone]
 }
 
 /// A warm-up of a second, then the measured run. Fails where the audit fails.
-fn load(server: &Serving, scale: &Scale, scenario: &str) -> Figures {
+fn load(server: &Serving, scale: &Scale, Run { scenario, stock, verdict }: Run) -> Figures {
     let url = format!("http://{}", server.address);
     let run = |seconds: u64| {
         let mut command = support::livedrop();
         command.args(["load", "--url", &url, "--scenario", scenario, "--json", "-"]);
+        command.args(["--stock", &stock.to_string()]);
         command.args(["--connections", &scale.connections.to_string(), "--seconds", &seconds.to_string()]);
         let output = command.output().expect("livedrop load runs");
         let said = [&output.stdout[..], &output.stderr].concat();
@@ -128,16 +171,13 @@ fn load(server: &Serving, scale: &Scale, scenario: &str) -> Figures {
     };
     run(1);
     let report = run(scale.seconds);
-    let accepted = report["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["verdict"] == "accepted"));
-    let waits = &accepted.expect("somebody was accepted")["waits"];
-    // Shows the progress, since the table comes at the end.
-    eprintln!("{scenario} at {url}: {:.0}/s", report["accepted_per_second"].as_f64().unwrap_or_default());
+    let counted = report["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["verdict"] == verdict));
+    let waits = &counted.expect("answers of that kind")["waits"];
     let number = |value: &Value| value.as_f64().expect("a number");
-    Figures {
-        per_second: number(&report["accepted_per_second"]),
-        p50_ms: number(&waits["p50"]),
-        p99_ms: number(&waits["p99"]),
-    }
+    let per_second = number(&report[format!("{verdict}_per_second")]);
+    // Shows the progress, since the tables come at the end.
+    eprintln!("{scenario}, {verdict}, at {url}: {per_second:.0}/s");
+    Figures { per_second, p50_ms: number(&waits["p50"]), p99_ms: number(&waits["p99"]) }
 }
 
 fn middle(rounds: &[Figures]) -> Figures {
@@ -158,9 +198,9 @@ fn ratio(ours: &[Figures], theirs: &[Figures]) -> f64 {
     ratios[ratios.len() / 2]
 }
 
-fn print(rows: &[Row]) {
+fn print(what: &str, rows: &[Row]) {
     println!(
-        "| system | accepted orders/s | p50 ms | p99 ms | LiveDrop is | all rounds | what it does |\n|---|---|---|---|---|---|---|"
+        "| system | {what} | p50 ms | p99 ms | LiveDrop is | all rounds | what it does |\n|---|---|---|---|---|---|---|"
     );
     let ours = &rows[0].rounds;
     for Row { name, notes, rounds } in rows {

@@ -103,7 +103,7 @@ impl Crowd {
         let everybody = self.buyers.iter_mut().chain([&mut self.maker]);
         join_all(everybody.map(async |account: &mut Account| {
             let login = json!({"email": account.email, "password": "correct horse"});
-            let (status, session) = server.post("/auth/login", None, login).await;
+            let (status, session) = server.patiently(|| server.post("/auth/login", None, login.clone())).await;
             assert_eq!(status, 200, "{session}");
             account.token = session["access_token"].as_str().expect("a token").to_owned();
         }))
@@ -113,7 +113,7 @@ impl Crowd {
     /// Opens a drop with this stock.
     pub async fn open(&self, server: &Server, stock: u64) -> Sale {
         let body = json!({"product_id": self.product, "stock": stock, "hold_seconds": 3_600, "per_buyer_limit": 0});
-        let (status, drop) = server.post("/drops", Some(&self.maker), body).await;
+        let (status, drop) = server.patiently(|| server.post("/drops", Some(&self.maker), body.clone())).await;
         assert_eq!(status, 201, "{drop}");
         Sale { drop: drop["id"].as_str().expect("an id").to_owned(), stock, orders: Vec::new() }
     }
