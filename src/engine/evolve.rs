@@ -53,6 +53,10 @@ impl DropState {
     /// # Panics
     /// If the event cannot follow from this state: another state machine wrote the journal.
     pub fn evolve(&mut self, at: Timestamp, event: &DropEvent) {
+        if self.copying.is_some() {
+            self.keep_for_copy(event);
+        }
+        self.changes += 1;
         self.last_at = at;
         match event {
             DropEvent::Scheduled(_) => {}

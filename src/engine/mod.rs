@@ -8,10 +8,13 @@
 //! - [`state`]: a drop in memory, and how it is read and restored.
 //! - `decide`: commands to events. [`admission`] is the part of it that says who may reserve.
 //! - `evolve`: events to state.
+//! - [`checkpoint`]: a drop as bytes, copied while it goes on selling.
 //! - `orders`: the table of orders: compact slots that never move, found by id, key and buyer through `index`.
 
 pub mod admission;
+pub mod checkpoint;
 pub mod command;
+mod copying;
 mod decide;
 mod evolve;
 mod index;

@@ -54,6 +54,11 @@ impl Order {
         self.created_at.plus_millis(i64::from(self.hold_ms))
     }
 
+    /// How long its hold was to last, in milliseconds.
+    pub fn hold_ms(&self) -> u32 {
+        self.hold_ms
+    }
+
     pub fn quantity(&self) -> u32 {
         self.quantity.into()
     }

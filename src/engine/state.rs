@@ -1,6 +1,7 @@
 //! A drop in memory.
 
 use super::admission::HoldPolicy;
+use super::copying::Copying;
 use super::orders::{NewOrder, Orders, Slot};
 use crate::domain::{
     DropRevision, DropSpec, DropStatus, KeyDigest, Moment, OrderId, OrderStatus, OrderView, StockCounts, Timestamp,
@@ -47,6 +48,10 @@ pub struct DropState {
     pub(super) by_network: HashMap<NonZeroU32, u32>,
     /// Where the search for orders to refund continues in a cancelled drop.
     pub(super) refund_cursor: Slot,
+    /// How many events were folded in since the state was made.
+    pub(super) changes: u64,
+    /// A copy that is being made.
+    pub(super) copying: Option<Box<Copying>>,
 }
 
 /// When [`super::Command::Tick`] has something to do next, by each of the two clocks. A time in the past means "now".
@@ -85,6 +90,8 @@ impl DropState {
             policy: HoldPolicy::OFF,
             by_network: HashMap::new(),
             refund_cursor: 0,
+            changes: 0,
+            copying: None,
             spec: Arc::new(spec),
         }
     }
@@ -177,6 +184,12 @@ impl DropState {
         let first = || self.holds.iter().find_map(|&Hold { slot, .. }| self.orders.get(slot).runs_out_at());
         let steady = if sweeping { Some(Timestamp::EPOCH) } else { first() };
         Deadlines { wall, steady }
+    }
+
+    /// How many events were folded in since this state was made: where it is the same, nothing has changed.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// When the last event was recorded.
