@@ -3,11 +3,11 @@
 //! Every source gives text, so a key has one parser and one error for all sources.
 
 use crate::domain::limits::{
-    ACCESS_TOKEN_SECONDS_MAX, CONNECTIONS_PER_ADDRESS_DEFAULT, COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT,
-    DATABASE_CONNECTIONS_MAX, DROPS_PER_CREATOR_DEFAULT, DROPS_PER_CREATOR_MAX, FAN_OUT_FOLLOWERS_DEFAULT,
-    FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX, LAG_BYTES_DEFAULT, LAG_BYTES_MAX, LAG_DEFAULT, LAG_MAX,
-    OUTAGE_GRACE_SECONDS_DEFAULT, OUTAGE_GRACE_SECONDS_MAX, PRODUCT_BODY_BYTES_MAX, REFUSALS_KEPT_SECONDS_DEFAULT,
-    REFUSALS_KEPT_SECONDS_MAX,
+    ACCESS_TOKEN_SECONDS_MAX, CHECKPOINT_SECONDS_DEFAULT, CHECKPOINT_SECONDS_MAX, CONNECTIONS_PER_ADDRESS_DEFAULT,
+    COOL_DOWN_MS_MAX, DATABASE_CONNECTIONS_DEFAULT, DATABASE_CONNECTIONS_MAX, DROPS_PER_CREATOR_DEFAULT,
+    DROPS_PER_CREATOR_MAX, FAN_OUT_FOLLOWERS_DEFAULT, FAN_OUT_FOLLOWERS_MAX, HEAD_BYTES_MAX, LAG_BYTES_DEFAULT,
+    LAG_BYTES_MAX, LAG_DEFAULT, LAG_MAX, OUTAGE_GRACE_SECONDS_DEFAULT, OUTAGE_GRACE_SECONDS_MAX,
+    PRODUCT_BODY_BYTES_MAX, REFUSALS_KEPT_SECONDS_DEFAULT, REFUSALS_KEPT_SECONDS_MAX,
 };
 use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
@@ -43,6 +43,7 @@ const KEYS: &[&str] = &[
     "database_connections",
     "durability",
     "journal_segment_mib",
+    "checkpoint_seconds",
     "consumer_lag_mib",
     "consumer_lag_minutes",
     "events_url",
@@ -108,6 +109,8 @@ pub struct Config {
     pub durability: Durability,
     /// Size of a journal segment.
     pub journal_segment_bytes: usize,
+    /// The time between two rounds that write checkpoints of the drops in memory. `None`: none are written or used.
+    pub checkpoint_interval: Option<Duration>,
     /// Bounds on what the journal keeps for consumers that lag.
     pub consumer_lag: LagBounds,
     /// The URL that receives events; none are sent if absent.
@@ -223,6 +226,7 @@ impl Config {
             durability: sources.read("durability", durability)?.unwrap_or(Durability::Always),
             journal_segment_bytes: sources.read("journal_segment_mib", |text| number(text, 8, 1_024))?.unwrap_or(64)
                 << 20,
+            checkpoint_interval: checkpoint_interval(&sources)?,
             consumer_lag: consumer_lag(&sources)?,
             events_url: sources.read("events_url", str::parse)?,
             password_hashing: sources.read("password_hashing", hashing)?.unwrap_or(Hashing::Owasp),
@@ -288,6 +292,12 @@ impl Config {
         }
         secret::load_or_make(&self.data_dir.join("secret.key"))
     }
+}
+
+fn checkpoint_interval(sources: &Sources<'_>) -> Result<Option<Duration>, ConfigError> {
+    let seconds = sources.read("checkpoint_seconds", |text| number(text, 0, CHECKPOINT_SECONDS_MAX))?;
+    let seconds = seconds.unwrap_or(CHECKPOINT_SECONDS_DEFAULT);
+    Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
 }
 
 fn consumer_lag(sources: &Sources<'_>) -> Result<LagBounds, ConfigError> {

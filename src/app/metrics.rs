@@ -2,6 +2,7 @@
 
 use super::consumers::Roster;
 use super::supervisor::Supervisor;
+use crate::actors::inventory::checkpoint::metrics::CheckpointMetrics;
 use crate::actors::{Hub, Projection, Registry};
 use crate::domain::{DropStatus, StockCounts};
 use crate::http::Connections;
@@ -27,6 +28,7 @@ pub(super) struct Sources {
     pub supervisor: Supervisor,
     pub connections: Connections,
     pub consumers: Roster,
+    pub checkpoint: CheckpointMetrics,
 }
 
 struct Gauges {
@@ -121,6 +123,7 @@ pub(super) fn metrics(sources: Sources, orders: &Orders) -> prometheus::Result<H
     registry.register(Box::new(sources.contradictions.clone()))?;
     sources.store.register_meters(&registry)?;
     sources.logins.register_meters(&registry)?;
+    sources.checkpoint.register(&registry)?;
     sources.connections.register(&registry)?;
     let gauge = |name: &str, help: &str| {
         let gauge = IntGauge::new(name, help)?;
@@ -164,6 +167,7 @@ impl Gauges {
         self.aside.set(projection.set_aside().iter().map(|drop| signed(drop.records)).sum());
         self.sessions.set(signed(hub.sessions() as u64));
         self.consumers.refresh(&sources.consumers);
+        sources.checkpoint.refresh();
         let mut drops = [0_i64; DropStatus::ALL.len()];
         let (mut units, mut unbalanced) = ([0_i64; 3], 0);
         for handle in registry.all() {

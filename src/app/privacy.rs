@@ -1,6 +1,7 @@
 //! Restricts the data directory to its owner. It has e-mail addresses, password hashes, orders, and the key of access
 //! tokens.
 
+use crate::actors::inventory::checkpoint;
 use crate::storage;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -55,7 +56,9 @@ pub(super) fn take_from_others(data_dir: &Path, database_url: &str) {
 /// The data directory, the journal with its files, the key, and a database file with its companions.
 fn private_paths(data_dir: &Path, database_url: &str) -> Vec<PathBuf> {
     let journal = data_dir.join("journal");
-    let mut paths = vec![data_dir.to_owned(), journal.clone(), data_dir.join("secret.key")];
+    let checkpoint = data_dir.join(checkpoint::FOLDER);
+    let mut paths = vec![data_dir.to_owned(), journal.clone(), checkpoint.clone(), data_dir.join("secret.key")];
+    paths.extend(fs::read_dir(&checkpoint).into_iter().flatten().flatten().map(|entry| entry.path()));
     paths.extend(fs::read_dir(&journal).into_iter().flatten().flatten().map(|entry| entry.path()));
     if let Some(file) = storage::sqlite_file(database_url) {
         paths.extend(["", "-wal", "-shm"].map(|companion| {

@@ -7,7 +7,11 @@ use super::metrics::{self, Sources};
 use super::supervisor::{Need, Supervisor};
 use super::{App, AppError, Signals, ownership, privacy, spawn_server};
 use crate::actors::consumers::{Run, aside};
-use crate::actors::inventory::recovery::recover_until;
+use crate::actors::inventory::checkpoint::loading::{self, Extent};
+use crate::actors::inventory::checkpoint::metrics::CheckpointMetrics;
+use crate::actors::inventory::checkpoint::writer::Checkpointer;
+use crate::actors::inventory::checkpoint::{self, Origin};
+use crate::actors::inventory::recovery::{Known, recover_from};
 use crate::actors::inventory::{evictor, sleepers, timer};
 use crate::actors::outage::Outage;
 use crate::actors::realtime::broadcaster::Broadcaster;
@@ -46,7 +50,11 @@ use std::{
     io,
     net::TcpListener,
     rc::Rc,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -87,9 +95,14 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         info!(records = retried.applied, "what was set aside is in the database now");
     }
     let horizon = Clock::default().now().plus_millis(WAKE_AHEAD_MS);
-    let recovered = recover_until(&*store, &reader, watermark, last, horizon).await?;
+    let saving = CheckpointMetrics::default();
+    let loaded = load_checkpoint(config, &reader, (first, last), &saving)?;
+    let from_checkpoint = loaded.drops.len();
+    let known = Known { watermark, last, horizon, checkpoint: loaded.drops };
+    let recovered = recover_from(&*store, &reader, known).await?;
     let took_ms = began.elapsed().as_millis();
-    info!(drops = recovered.drops.len(), replayed = recovered.replayed, watermark, last, took_ms, "recovered");
+    let (drops, replayed) = (recovered.drops.len(), recovered.replayed);
+    info!(drops, from_checkpoint, replayed, watermark, last, took_ms, "recovered");
 
     let clock = Clock::not_before(recovered.last_at);
     let scheduler = Scheduler::default();
@@ -117,6 +130,11 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let owing = resume(&registry, &settler, recovered.drops, last, &mut background);
     background.tasks.push(consumers.relay_refunds(&reader, last, owing, &settler, &registry));
     background.follow_time(scheduler, &registry, &projection, &clock);
+    if let Some(interval) = config.checkpoint_interval {
+        let (folder, files) = (data_dir.join(checkpoint::FOLDER), (loaded.saved, saving.clone()));
+        let writer = Checkpointer::new(folder, registry.clone(), reader.clone(), clock.clone(), interval, files);
+        background.write_checkpoint(writer);
+    }
     background.tell_sessions(&hub);
     background.beat(&pulse);
     let projector = consumers.project(projector);
@@ -174,6 +192,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         supervisor: supervisor.clone(),
         connections: connections.clone(),
         consumers: roster,
+        checkpoint: saving,
     };
     let metrics = metrics::metrics(sources, &orders).expect("every metric has a name of its own");
     let (inbox, marks) = Inbox::new(Arc::clone(&store), reader.clone(), projection.clone(), hub.clone(), clock.clone());
@@ -356,6 +375,23 @@ async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Dec
     Ok((journal, found.first_sequence, found.last_sequence))
 }
 
+/// The drops' checkpoint files, where there are some of use. Without checkpoints none may stay: a later start would find it.
+fn load_checkpoint(
+    config: &Config,
+    reader: &JournalReader,
+    (oldest, last): (u64, u64),
+    metrics: &CheckpointMetrics,
+) -> Result<loading::Loaded, AppError> {
+    let folder = config.data_dir.join(checkpoint::FOLDER);
+    if config.checkpoint_interval.is_none() {
+        loading::delete(&folder).map_err(AppError::io(format!("delete {}", folder.display())))?;
+        return Ok(loading::Loaded::default());
+    }
+    let origin = Origin { journal: reader.journal_id(), epoch: reader.epoch() };
+    loading::load(&folder, Extent { origin, oldest, last }, metrics)
+        .map_err(AppError::io(format!("delete files that are ahead of the journal in {}", folder.display())))
+}
+
 /// A broadcaster with the recovered drops and, as far as the journal has them, their recent events. Unreadable records
 /// count as missing: clients that reconnect get a snapshot.
 fn remember(
@@ -419,6 +455,15 @@ impl Background {
         });
     }
 
+    /// Not vital: without it a start takes longer.
+    fn write_checkpoint(&mut self, writer: Checkpointer) {
+        let writer = Rc::new(Mutex::new(writer));
+        self.keep("checkpoint", Need::Useful, move |_| {
+            let writer = Rc::clone(&writer);
+            async move { writer.lock().await.run().await }
+        });
+    }
+
     fn wake_drops(&mut self, sleepers: &Sleepers, clock: &Clock, until: Timestamp) {
         let (sleepers, clock) = (sleepers.clone(), clock.clone());
         self.keep("sleepers", Need::Vital { restarts_max: SCHEDULER_RESTARTS_MAX }, move |_| {
@@ -475,6 +520,22 @@ impl Background {
     }
 }
 
+/// Binds every order's key to its drop, on all cores: there may be ten million.
+fn bind_keys(registry: &Registry, drops: &[DropState]) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(drop) = drops.get(next.fetch_add(1, Ordering::Relaxed)) {
+            drop.keys().for_each(|digest| registry.bind(digest, drop.spec().id));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..thread::available_parallelism().map_or(1, usize::from).min(drops.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+}
+
 /// Starts the recovered drops, and resolves their pending payments. Returns the drops with due refunds.
 fn resume(
     registry: &Registry,
@@ -484,10 +545,8 @@ fn resume(
     background: &mut Background,
 ) -> Vec<DropId> {
     let mut owing = Vec::new();
+    bind_keys(registry, &drops);
     for drop in drops {
-        for digest in drop.keys() {
-            registry.bind(digest, drop.spec().id);
-        }
         let pending: Vec<OrderId> = drop.payments_pending().map(|(order, _)| order).collect();
         let refunds = drop.refunds_due().count();
         let handle = registry.restore(drop, last);

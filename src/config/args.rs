@@ -30,6 +30,9 @@ pub struct ServeArgs {
     /// Size of a journal segment, 8 to 1024 [default: 64]
     #[arg(long, value_name = "MIB")]
     pub journal_segment_mib: Option<String>,
+    /// Time between two checkpoints of the drops in memory, 0 to 3600; 0: none, and a start reads all orders from SQL [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub checkpoint_seconds: Option<String>,
     /// Journal that is kept for consumers that lag, in whole segments; what pins it is kept anyway [default: 2048]
     #[arg(long, value_name = "MIB")]
     pub consumer_lag_mib: Option<String>,
@@ -127,6 +130,7 @@ impl ServeArgs {
             "database_connections" => &self.database_connections,
             "durability" => &self.durability,
             "journal_segment_mib" => &self.journal_segment_mib,
+            "checkpoint_seconds" => &self.checkpoint_seconds,
             "consumer_lag_mib" => &self.consumer_lag_mib,
             "consumer_lag_minutes" => &self.consumer_lag_minutes,
             "events_url" => &self.events_url,

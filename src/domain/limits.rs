@@ -74,6 +74,20 @@ pub const PROJECTOR_BATCH_RECORDS_MAX: usize = 4_096;
 /// Inbox entries of followers that one transaction of the projector writes, unless one record alone has more: each
 /// follower of a creator gets one, and the transaction has to end well within the statement timeout.
 pub const PROJECTOR_FAN_OUT_MAX: u64 = 10_000;
+/// Seconds between two rounds that write checkpoints, by default.
+pub const CHECKPOINT_SECONDS_DEFAULT: u64 = 30;
+/// The longest that an operator may set: an hour.
+pub const CHECKPOINT_SECONDS_MAX: u64 = 3_600;
+/// Journal records after which a round begins early: a start replays about a million a second.
+pub const CHECKPOINT_RECORDS_MAX: u64 = 200_000;
+/// With fewer changes a drop is not copied again before its time; in a large drop, with fewer than a quarter of its orders.
+pub const CHECKPOINT_CHANGES_MIN: u64 = 20_000;
+/// Rows that a drop's actor copies without a pause: some hundred microseconds.
+pub const CHECKPOINT_COPY_ROWS: u32 = 1_024;
+/// Bytes a second written to checkpoint files, at most: orders wait for the same disk.
+pub const CHECKPOINT_BYTES_PER_SECOND: u64 = 64 << 20;
+/// Bytes of the disk that checkpoints leave free: four journal segments.
+pub const CHECKPOINT_FREE_BYTES_MIN: u64 = 4 * JOURNAL_SEGMENT_BYTES as u64;
 /// Durable records that SQL may lack while buyers have priority. The projector catches up with this many in two or
 /// three seconds, and the journal keeps about as many in memory.
 pub const PROJECTOR_BEHIND_MAX: u64 = 150_000;

@@ -16,7 +16,7 @@ pub const META_FILE: &str = "journal.meta";
 const MAGIC: &[u8; 8] = b"LDJRNMET";
 /// A restored journal's epoch is at least this far beyond its original's: nobody starts the original that often by
 /// mistake.
-const RESTORE_EPOCHS: u32 = 1 << 16;
+pub const RESTORE_EPOCHS: u32 = 1 << 16;
 /// Higher epochs are reserved for a database that retires a journal.
 const EPOCH_MAX: u32 = u32::MAX - RESTORE_EPOCHS;
 

@@ -3,10 +3,12 @@
 //! It checks every frame, folds the journal through the engine, compares the result at the watermark with SQL row by
 //! row, and checks the stock equation of every drop.
 
+use crate::actors::inventory::checkpoint::Origin;
 use crate::domain::{DropEvent, DropId, DropRecord, OrderStatus, OrderView, StockBoard};
 use crate::engine::DropState;
 use crate::journal::{self, FileDevice, RecoveryError};
 use crate::storage::{DropFilter, DropRow, SetAsideDrop, Store, StoreError};
+use checkpoints::Checkpoints;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,6 +16,7 @@ use std::{
 };
 use uuid::Uuid;
 
+mod checkpoints;
 pub(crate) mod difference;
 
 /// Findings listed in full; the others are counted.
@@ -47,6 +50,8 @@ pub struct VerifyReport {
     pub drops: u64,
     /// Orders compared row by row.
     pub orders: u64,
+    /// Drops whose checkpoint was compared.
+    pub checkpoints: u64,
     /// Units of confirmed orders at the journal's end, by drop.
     pub confirmed_units: BTreeMap<String, u64>,
     /// Every difference, in words, up to a bound.
@@ -78,7 +83,7 @@ impl VerifyReport {
     pub fn render(&self) -> String {
         let mut text = format!(
             "journal   {} ({} segments, {} records, last {})\ndatabase  {} (watermark {}, {} records to project)\n\
-             compared  {} drops, {} orders\n",
+             compared  {} drops, {} orders, {} checkpoints\n",
             self.journal_id,
             self.segments,
             self.records,
@@ -88,6 +93,7 @@ impl VerifyReport {
             self.unprojected_records,
             self.drops,
             self.orders,
+            self.checkpoints,
         );
         for finding in &self.findings {
             text.push_str(&format!("  - {finding}\n"));
@@ -170,7 +176,8 @@ pub async fn verify(data_dir: &Path, store: &dyn Store) -> Result<VerifyReport, 
     stopped()?;
     let known = journal::read_identity(&device).map_err(journal_error)?.ok_or(VerifyError::NoJournal(dir))?;
     require_together(known.journal_id, store).await?;
-    let compared = compare_at_rest(&device, known.journal_id, store).await;
+    let origin = Origin { journal: known.journal_id, epoch: known.epoch };
+    let compared = compare_at_rest((data_dir, &device), origin, store).await;
     // A server may have started meanwhile, and its writes can look like damage.
     stopped()?;
     compared
@@ -191,11 +198,16 @@ async fn require_together(journal: Uuid, store: &dyn Store) -> Result<(), Verify
     Err(VerifyError::TakenOver { journal, by })
 }
 
-async fn compare_at_rest(device: &FileDevice, journal: Uuid, store: &dyn Store) -> Result<VerifyReport, VerifyError> {
+async fn compare_at_rest(
+    place: (&Path, &FileDevice),
+    origin: Origin,
+    store: &dyn Store,
+) -> Result<VerifyReport, VerifyError> {
+    let journal = origin.journal;
     let mut attempts = 0;
     loop {
         let from = store.applied(journal).await?;
-        let report = compare_at(from, device, journal, store).await?;
+        let report = compare_at(from, place, origin, store).await?;
         // Rows change only with the watermark: if it did not move, they are consistent.
         let to = store.applied(journal).await?;
         if to == from {
@@ -210,10 +222,11 @@ async fn compare_at_rest(device: &FileDevice, journal: Uuid, store: &dyn Store) 
 
 async fn compare_at(
     watermark: u64,
-    device: &FileDevice,
-    journal: Uuid,
+    (data_dir, device): (&Path, &FileDevice),
+    origin: Origin,
     store: &dyn Store,
 ) -> Result<VerifyReport, VerifyError> {
+    let journal = origin.journal;
     let mut report = VerifyReport {
         journal_id: journal.to_string(),
         database: store.kind().to_owned(),
@@ -229,25 +242,35 @@ async fn compare_at(
         };
         sequence <= watermark && (aside.is_empty() || !is_aside())
     };
+    let ends = journal::scan(device, &mut |_, _| {}).map_err(journal_error)?;
+    let extent = (ends.first_sequence, ends.last_sequence);
+    let mut checkpoints = Checkpoints::read(data_dir, origin, extent, &mut |finding| report.find(finding));
+    report.checkpoints = checkpoints.len();
     let mut up_to = |sequence: u64, bytes: &[u8]| {
         if in_sql(sequence, bytes) {
             fold(&mut report, &mut drops, sequence, bytes);
+            checkpoints.replay(&mut |finding| report.find(finding), sequence, bytes);
         }
     };
     let survey = journal::scan(device, &mut up_to).map_err(journal_error)?;
     report.segments = survey.segments.len();
     report.last_sequence = survey.last_sequence;
     compare(&mut report, &drops, store).await?;
+    let is_aside = |drop| aside.contains_key(&drop);
+    checkpoints.compare_rows(&mut |finding| report.find(finding), watermark, is_aside, store).await?;
     // Records that SQL does not have yet are read in a second pass: there may be an hour's worth, and this way they
     // need no memory.
     if survey.last_sequence > watermark || !aside.is_empty() {
         let mut after = |sequence: u64, bytes: &[u8]| {
             if !in_sql(sequence, bytes) {
                 fold(&mut report, &mut drops, sequence, bytes);
+                checkpoints.replay(&mut |finding| report.find(finding), sequence, bytes);
             }
         };
         journal::scan(device, &mut after).map_err(journal_error)?;
     }
+    let folded = |drop| drops.get(&drop).map(|drop: &JournalDrop| &drop.state);
+    checkpoints.compare_journal(&mut |finding| report.find(finding), folded);
     if report.watermark > report.last_sequence {
         let (watermark, last) = (report.watermark, report.last_sequence);
         report.find(format!("the database is at record {watermark}, the journal ends at {last}"));

@@ -7,6 +7,7 @@ mod authorization;
 mod backup;
 mod browser;
 mod caching;
+mod checkpoint;
 #[path = "../support/chromium.rs"]
 mod chromium;
 mod conformance;

@@ -4,13 +4,16 @@
 //! Before it decides it takes a slot in the journal's queue, so a decision can always be handed over. Decisions made
 //! together are one entry of the journal: one buffer, one published stock, one message to the journal's thread.
 
+use super::messages::{BeginCopy, CopyAnswer};
 use crate::actors::OrderMetrics;
 use crate::actors::inventory::snapshot::{Answer, AskError, Decisions, DropSnapshot, ReplyTo, SnapshotCell};
+use crate::domain::limits::CHECKPOINT_CHANGES_MIN;
 use crate::domain::{DropEvent, DropId, DropRecord, DropSpec, KeyDigest, Moment, Timestamp};
+use crate::engine::checkpoint::Rows;
 use crate::engine::state::Deadlines;
 use crate::engine::{Command, DropState, Outcome};
 use crate::journal::{JournalHandle, Permit, Records, Space};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
 /// Most records fit into this: a growing buffer would be reallocated several times for each.
@@ -132,6 +135,40 @@ impl Decider {
         let published = drop.cell.read();
         drop.retired = drop.state.can_leave(horizon) && published == DropSnapshot::of(&drop.state, published.position);
         drop.retired.then(|| drop.state.keys().collect())
+    }
+}
+
+impl Decider {
+    /// Begins a copy for a checkpoint. It is true behind everything that was decided so far: `begin.behind` is told which record that is by a barrier.
+    pub fn begin_copy(&mut self, begin: BeginCopy) -> CopyAnswer {
+        let Self { drop, journal } = self;
+        if !drop.announced || drop.retired {
+            return CopyAnswer::NotNow;
+        }
+        if let Some(saved) = begin.saved {
+            let (changes, orders) = (drop.state.changes().saturating_sub(saved), drop.state.order_count() as u64);
+            if changes == 0 {
+                return CopyAnswer::Unchanged;
+            }
+            if !begin.is_overdue && changes < CHECKPOINT_CHANGES_MIN.max(orders / 4) {
+                return CopyAnswer::TooFew;
+            }
+        }
+        let Some(permit) = journal.try_permit() else { return CopyAnswer::NotNow };
+        let start = drop.state.begin_copy();
+        let outcome = Outcome::Done(drop.state.status());
+        permit.submit(Records::default(), Decisions { publish: None, replies: smallvec![(begin.behind, outcome)] });
+        CopyAnswer::Begun(start)
+    }
+
+    /// The next rows of the copy, see [`DropState::copy_rows`].
+    pub fn copy_rows(&mut self, rows_max: u32) -> Option<Rows> {
+        self.drop.state.copy_rows(rows_max)
+    }
+
+    /// Gives up the copy.
+    pub fn end_copy(&mut self) {
+        self.drop.state.end_copy();
     }
 }
 

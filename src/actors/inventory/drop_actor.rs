@@ -4,15 +4,16 @@
 //! in the mailbox together are decided in one batch, in order, with their cache lines prefetched.
 
 use super::decider::Decider;
-use super::messages::{Ask, Asks, Queued, Register, Retire};
+use super::messages::{Ask, Asks, BeginCopy, CopyRows, EndCopy, Queued, Register, Retire};
 use super::scheduler::{Due, Scheduler};
 use crate::actors::clock::Clock;
 use crate::actors::inventory::snapshot::AskError;
 use crate::domain::limits::{DROP_BATCH_MAX, DROP_MAILBOX_MAX};
 use crate::domain::{DropId, KeyDigest};
 use crate::engine::Command;
+use crate::engine::checkpoint::Rows;
 use crate::engine::state::Deadlines;
-use actix::{Actor, ActorFuture, AsyncContext, Context, Handler};
+use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, MessageResult};
 use std::pin::Pin;
 use std::task::{self, Poll};
 
@@ -123,6 +124,35 @@ impl Handler<Retire> for DropActor {
     fn handle(&mut self, Retire(horizon): Retire, _: &mut Self::Context) -> Option<Vec<KeyDigest>> {
         self.decide();
         self.decider.retire(horizon)
+    }
+}
+
+impl Handler<BeginCopy> for DropActor {
+    type Result = MessageResult<BeginCopy>;
+
+    fn handle(&mut self, begin: BeginCopy, _: &mut Self::Context) -> Self::Result {
+        self.decide();
+        let _guard = AbortOnPanic(self.decider.id());
+        MessageResult(self.decider.begin_copy(begin))
+    }
+}
+
+impl Handler<CopyRows> for DropActor {
+    type Result = Option<Rows>;
+
+    fn handle(&mut self, CopyRows(rows_max): CopyRows, _: &mut Self::Context) -> Option<Rows> {
+        // Whoever came before does not wait for it.
+        self.decide();
+        let _guard = AbortOnPanic(self.decider.id());
+        self.decider.copy_rows(rows_max)
+    }
+}
+
+impl Handler<EndCopy> for DropActor {
+    type Result = ();
+
+    fn handle(&mut self, _: EndCopy, _: &mut Self::Context) {
+        self.decider.end_copy();
     }
 }
 

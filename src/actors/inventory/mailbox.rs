@@ -6,10 +6,11 @@
 //! command leaves at once.
 
 use super::drop_actor::DropActor;
-use super::messages::{Ask, Asks, Queued, Register, Retire};
+use super::messages::{Ask, Asks, BeginCopy, CopyAnswer, CopyRows, EndCopy, Queued, Register, Retire};
 use crate::actors::inventory::snapshot::{AskError, ReplyTo};
 use crate::domain::{KeyDigest, Timestamp};
 use crate::engine::Command;
+use crate::engine::checkpoint::Rows;
 use actix::Addr;
 use actix::prelude::SendError;
 use std::cell::RefCell;
@@ -120,6 +121,23 @@ impl Mailbox {
     pub async fn retire(&self, horizon: Timestamp) -> Option<Vec<KeyDigest>> {
         // A stopped actor has retired.
         self.address.send(Retire(horizon)).await.unwrap_or_else(|_| Some(Vec::new()))
+    }
+}
+
+impl Mailbox {
+    /// See [`BeginCopy`].
+    pub async fn begin_copy(&self, begin: BeginCopy) -> CopyAnswer {
+        self.address.send(begin).await.unwrap_or(CopyAnswer::NotNow)
+    }
+
+    /// See [`CopyRows`]; `None` too where the actor has stopped.
+    pub async fn copy_rows(&self, rows_max: u32) -> Option<Rows> {
+        self.address.send(CopyRows(rows_max)).await.ok().flatten()
+    }
+
+    /// See [`EndCopy`].
+    pub async fn end_copy(&self) {
+        let _ = self.address.send(EndCopy).await;
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`refused_keys`]: refused one-call payments, remembered for a while.
 //! - [`metrics`]: counters of order outcomes.
 
+pub mod checkpoint;
 pub mod decider;
 pub mod drop_actor;
 pub mod evictor;

@@ -1,4 +1,5 @@
-//! Loads drops into memory: the unsettled drops as SQL has them at the watermark, and the journal's records after it.
+//! Loads drops into memory: from their checkpoint files, or as SQL has them at the watermark, and the journal's records
+//! after that.
 
 use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, event::RecordError};
 use crate::engine::{DropState, state::Restore};
@@ -77,88 +78,170 @@ pub async fn recover(
     watermark: u64,
     last: u64,
 ) -> Result<Recovered, RecoveryFailure> {
-    recover_until(store, journal, watermark, last, Timestamp::from_millis(i64::MAX)).await
+    let horizon = Timestamp::from_millis(i64::MAX);
+    recover_from(store, journal, Known { watermark, last, horizon, checkpoint: Vec::new() }).await
 }
 
-/// Like [`recover`], without drops that are scheduled to start after `horizon`, unless they have records after the
-/// watermark.
+/// What a start knows before it loads drops.
+pub struct Known {
+    /// The record up to which SQL has the journal.
+    pub watermark: u64,
+    /// The journal's last record.
+    pub last: u64,
+    /// Drops that are scheduled to start after this stay out of memory, unless they have records after the watermark.
+    pub horizon: Timestamp,
+    /// Drops from their checkpoint files, each with the record at which it is true. The journal has all records after it.
+    pub checkpoint: Vec<(DropState, u64)>,
+}
+
+/// Like [`recover`], with fewer drops from SQL: see [`Known`].
 ///
 /// # Errors
 /// As [`recover`].
-pub async fn recover_until(
+pub async fn recover_from(
     store: &dyn Ledger,
     journal: &JournalReader,
-    watermark: u64,
-    last: u64,
-    horizon: Timestamp,
+    Known { watermark, last, horizon, checkpoint }: Known,
 ) -> Result<Recovered, RecoveryFailure> {
     if watermark > last {
         return Err(RecoveryFailure::JournalBehind { watermark, last });
     }
-    let ends = last_records(journal, watermark).map_err(|failure| match failure {
+    let first = checkpoint.iter().map(|(_, position)| *position).min().map_or(watermark, |first| first.min(watermark));
+    let ends = last_records(journal, first).map_err(|failure| match failure {
         RecoveryFailure::Journal(JournalError::Gone { oldest, .. }) => {
             RecoveryFailure::JournalBeginsLater { watermark, oldest }
         }
         other => other,
     })?;
-    let mut drops = HashMap::new();
-    for row in store.drops_to_load(horizon).await? {
-        drops.insert(row.spec.id, load(store, row).await?);
-    }
-    let (aside, mut replayed) = replay_set_aside(store, journal.journal_id(), &mut drops).await?;
-    let mut last_at = drops.values().map(DropState::last_at).max().unwrap_or_default();
-    let mut cursor = journal.cursor(watermark);
+    let mut loading = Loading { store, watermark, drops: HashMap::new(), aside: HashSet::new() };
+    loading.load(horizon, checkpoint).await?;
+    let mut replayed = loading.replay_set_aside(journal.journal_id()).await?;
+    let mut last_at = loading.drops.values().map(|drop| drop.state.last_at()).max().unwrap_or_default();
+    // Up to here some drops have records already.
+    let known = loading.drops.values().map(|drop| drop.from).max().map_or(watermark, |known| known.max(watermark));
+    let mut cursor = journal.cursor(first);
     while let Some(batch) = cursor.next_batch(BATCH)? {
         for (sequence, bytes) in batch.iter() {
-            let record = DropRecord::decode(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
+            let failed = |error| RecoveryFailure::Record { sequence, error };
+            if sequence <= known && loading.has(DropRecord::drop_of(bytes).map_err(failed)?, sequence) {
+                continue;
+            }
+            let record = DropRecord::decode(bytes).map_err(failed)?;
             let id = record.drop;
             last_at = record.at;
-            let state = replay(store, &mut drops, record).await?;
+            let state = loading.replay(record).await?;
             // Memory use follows the number of open drops, not the length of the history.
-            if ends.get(&id) == Some(&sequence) && state.is_settled() && !aside.contains(&id) {
-                drops.remove(&id);
+            if ends.get(&id) == Some(&sequence) && state.is_settled() && !loading.aside.contains(&id) {
+                loading.drops.remove(&id);
             }
             replayed += 1;
         }
     }
+    let Loading { drops, aside, .. } = loading;
     // SQL lacks records of a drop that is set aside, so it stays in memory even if it is settled.
     let kept = |drop: &DropState| !drop.is_settled() || aside.contains(&drop.spec().id);
-    let drops: Vec<DropState> = drops.into_values().filter(kept).collect();
+    let drops: Vec<DropState> = drops.into_values().map(|drop| drop.state).filter(kept).collect();
     drops.iter().for_each(DropState::assert_invariants);
     Ok(Recovered { drops, replayed, last_at })
 }
 
-/// Replays the records that SQL has set aside, on top of the rows. Returns their drops and their number.
-async fn replay_set_aside(
-    store: &dyn Ledger,
-    journal: Uuid,
-    drops: &mut HashMap<DropId, DropState>,
-) -> Result<(HashSet<DropId>, u64), RecoveryFailure> {
-    let (mut aside, mut replayed) = (HashSet::new(), 0);
-    for drop in store.set_aside_drops(journal).await? {
-        let id = drop.drop;
-        warn!(drop = %id, records = drop.records, first = drop.first_sequence, reason = %drop.reason,
-            "records are set aside; `livedrop projection retry` applies them once the reason is gone");
-        aside.insert(id);
-        let mut after = 0;
-        loop {
-            let page = store.set_aside(journal, id, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.sequence;
-            for SetAside { record, .. } in page {
-                replay(store, drops, record).await?;
-                replayed += 1;
-            }
-        }
-    }
-    Ok((aside, replayed))
+/// A drop on its way into memory.
+struct Loaded {
+    state: DropState,
+    /// The record at which it was loaded: the journal's records up to here are in it.
+    from: u64,
+    /// Whether it is its checkpoint's, which has set-aside records, too.
+    has_all: bool,
 }
 
-/// The sequence of each drop's last record. A settled drop may still get records (a late payment, a refund), so only
-/// its last record tells that it is over.
-fn last_records(journal: &JournalReader, watermark: u64) -> Result<HashMap<DropId, u64>, RecoveryFailure> {
+/// Drops on their way into memory.
+struct Loading<'a> {
+    store: &'a dyn Ledger,
+    watermark: u64,
+    drops: HashMap<DropId, Loaded>,
+    /// Drops of which SQL has set records aside.
+    aside: HashSet<DropId>,
+}
+
+impl Loading<'_> {
+    async fn load(&mut self, horizon: Timestamp, checkpoint: Vec<(DropState, u64)>) -> Result<(), RecoveryFailure> {
+        for (state, from) in checkpoint {
+            self.drops.insert(state.spec().id, Loaded { state, from, has_all: true });
+        }
+        let rows = self.store.drops_to_load(horizon).await?;
+        let in_sql: HashSet<DropId> = rows.iter().map(|row| row.spec.id).collect();
+        for row in rows {
+            if let Entry::Vacant(place) = self.drops.entry(row.spec.id) {
+                let state = load(self.store, row).await?;
+                place.insert(Loaded { state, from: self.watermark, has_all: false });
+            }
+        }
+        // A drop that SQL does not know yet comes from the journal, or it is no drop of this database.
+        let others: Vec<DropId> = self.drops.keys().filter(|id| !in_sql.contains(*id)).copied().collect();
+        for id in others {
+            if self.store.drop_row(id).await?.is_none() {
+                self.drops.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replays the records that SQL has set aside, on top of the rows. Returns their number.
+    async fn replay_set_aside(&mut self, journal: Uuid) -> Result<u64, RecoveryFailure> {
+        let mut replayed = 0;
+        for drop in self.store.set_aside_drops(journal).await? {
+            let id = drop.drop;
+            warn!(drop = %id, records = drop.records, first = drop.first_sequence, reason = %drop.reason,
+                "records are set aside; `livedrop projection retry` applies them once the reason is gone");
+            self.aside.insert(id);
+            if self.drops.get(&id).is_some_and(|drop| drop.has_all) {
+                continue;
+            }
+            let mut after = 0;
+            loop {
+                let page = self.store.set_aside(journal, id, after, PAGE).await?;
+                let Some(last) = page.last() else { break };
+                after = last.sequence;
+                for SetAside { record, .. } in page {
+                    self.replay(record).await?;
+                    replayed += 1;
+                }
+            }
+        }
+        Ok(replayed)
+    }
+
+    /// Whether a record needs no replay: it is in the drop already, or SQL has it and nothing after it is missing.
+    fn has(&self, drop: DropId, sequence: u64) -> bool {
+        sequence <= self.drops.get(&drop).map_or(self.watermark, |drop| drop.from)
+    }
+
+    async fn replay(&mut self, record: DropRecord) -> Result<&DropState, RecoveryFailure> {
+        let from = self.watermark;
+        if let DropEvent::Scheduled(spec) = record.event {
+            let new = Loaded { state: DropState::scheduled(*spec), from, has_all: false };
+            return Ok(&self.drops.entry(record.drop).insert_entry(new).into_mut().state);
+        }
+        let drop = match self.drops.entry(record.drop) {
+            Entry::Occupied(known) => known.into_mut(),
+            // Settled at SQL's watermark, but with later records: load it too.
+            Entry::Vacant(place) => {
+                let row = self.store.drop_row(record.drop).await?;
+                let row = row
+                    .ok_or_else(|| RecoveryFailure::Corrupt(format!("drop {} is in the journal only", record.drop)))?;
+                place.insert(Loaded { state: load(self.store, row).await?, from, has_all: false })
+            }
+        };
+        drop.state.evolve(record.at, &record.event);
+        Ok(&drop.state)
+    }
+}
+
+/// The sequence of each drop's last record after this one. A settled drop may still get records (a late payment, a
+/// refund), so only its last record tells that it is over.
+fn last_records(journal: &JournalReader, after: u64) -> Result<HashMap<DropId, u64>, RecoveryFailure> {
     let mut ends = HashMap::new();
-    let mut cursor = journal.cursor(watermark);
+    let mut cursor = journal.cursor(after);
     while let Some(batch) = cursor.next_batch(BATCH)? {
         for (sequence, bytes) in batch.iter() {
             let id = DropRecord::drop_of(bytes).map_err(|error| RecoveryFailure::Record { sequence, error })?;
@@ -166,29 +249,6 @@ fn last_records(journal: &JournalReader, watermark: u64) -> Result<HashMap<DropI
         }
     }
     Ok(ends)
-}
-
-async fn replay<'a>(
-    store: &dyn Ledger,
-    drops: &'a mut HashMap<DropId, DropState>,
-    record: DropRecord,
-) -> Result<&'a DropState, RecoveryFailure> {
-    if let DropEvent::Scheduled(spec) = record.event {
-        let place = drops.entry(record.drop).insert_entry(DropState::scheduled(*spec));
-        return Ok(place.into_mut());
-    }
-    let state = match drops.entry(record.drop) {
-        Entry::Occupied(known) => known.into_mut(),
-        // Settled at SQL's watermark, but with later records: load it too.
-        Entry::Vacant(place) => {
-            let row = store.drop_row(record.drop).await?;
-            let row =
-                row.ok_or_else(|| RecoveryFailure::Corrupt(format!("drop {} is in the journal only", record.drop)))?;
-            place.insert(load(store, row).await?)
-        }
-    };
-    state.evolve(record.at, &record.event);
-    Ok(state)
 }
 
 /// Rebuilds a drop from its rows, as of SQL's watermark.

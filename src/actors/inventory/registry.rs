@@ -3,8 +3,7 @@
 use super::decider::Decider;
 use super::drop_actor::DropActor;
 use super::mailbox::Mailbox;
-use super::messages::Ask;
-use super::messages::Queued;
+use super::messages::{Ask, BeginCopy, CopyAnswer, Queued};
 use super::recovery::{self, RecoveryFailure};
 use super::refused_keys::RefusedKeys;
 use super::scheduler::{Due, Scheduler};
@@ -15,6 +14,7 @@ use crate::actors::inventory::snapshot::{Answer, AskError, Decisions, DropSnapsh
 use crate::domain::limits::{DROPS_IN_MEMORY_MAX, REFUSALS_KEPT_SECONDS_DEFAULT};
 use crate::domain::{CreatorId, DropId, DropSpec, KeyDigest, OrderId, Timestamp};
 use crate::engine::admission::HoldPolicy;
+use crate::engine::checkpoint::Rows;
 use crate::engine::{Command, DropState, Outcome};
 use crate::journal::{JournalHandle, Records};
 use crate::storage::Store;
@@ -62,6 +62,21 @@ impl DropHandle {
     #[must_use]
     pub fn may_have_refused(&self, now: Timestamp) -> Option<i64> {
         self.unsure_until.map(|until| until.millis_since(now)).filter(|left| *left > 0)
+    }
+
+    /// Asks it to begin a copy for a checkpoint.
+    pub async fn begin_copy(&self, begin: BeginCopy) -> CopyAnswer {
+        self.mailbox.begin_copy(begin).await
+    }
+
+    /// The next rows of the copy. `None` where it was given up.
+    pub async fn copy_rows(&self, rows_max: u32) -> Option<Rows> {
+        self.mailbox.copy_rows(rows_max).await
+    }
+
+    /// Gives up the copy.
+    pub async fn end_copy(&self) {
+        self.mailbox.end_copy().await;
     }
 
     /// Sends a tick.
