@@ -97,7 +97,8 @@ impl Life {
         format!("the projector stops: {}", self.projection.trouble().unwrap_or_default())
     }
 
-    fn write(&mut self) {
+    /// Writes what is queued, unless a frame waits for its sync.
+    pub fn write(&mut self) {
         self.journal.write();
         self.flying.iter_mut().for_each(|flying| _ = flying.has_landed());
     }

@@ -2,6 +2,8 @@
 //! engine, journal, recovery and projection, and an independent auditor.
 
 mod auditor;
+mod checkpoints;
+mod copies;
 mod database;
 mod device;
 mod life;

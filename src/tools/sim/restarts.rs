@@ -5,9 +5,9 @@ use super::device::{Failure, SimDevice};
 use super::life::{Flying, Life, POLICY};
 use super::world::{World, orders_of};
 use crate::actors::Answer;
-use crate::actors::inventory::recovery::recover;
+use crate::actors::inventory::recovery::{Known, recover_from};
 use crate::actors::{Decider, Projector};
-use crate::domain::{OrderId, OrderStatus};
+use crate::domain::{OrderId, OrderStatus, Timestamp};
 use crate::engine::{DropState, Outcome};
 use crate::journal::{JournalOptions, MemoryDevice, SteppedJournal};
 use crate::storage::Ledger;
@@ -43,7 +43,10 @@ impl World {
         let reader = journal.handle().reader();
         // The audits read the story from its first record on.
         reader.register_cursor("audit", 0);
-        let recovered = self.runtime.block_on(recover(&*database, &reader, watermark, found.last_sequence));
+        let last = found.last_sequence;
+        let horizon = Timestamp::from_millis(i64::MAX);
+        let known = Known { watermark, last, horizon, checkpoint: self.load_checkpoints(last)? };
+        let recovered = self.runtime.block_on(recover_from(&*database, &reader, known));
         let recovered = recovered.map_err(|error| format!("recovery: {error}"))?;
         // As a server's clock at its start. Hold times are those published to the buyers.
         self.now.steady = self.now.wall.max(recovered.last_at);

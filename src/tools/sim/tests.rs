@@ -34,6 +34,9 @@ fn known_stories_keep_every_promise() {
         "a hold runs out",
         "a buyer cools down",
         "too many holds",
+        "a checkpoint",
+        "a drop loaded from its checkpoint",
+        "a torn checkpoint",
     ];
     for what in happened {
         assert!(report.seen.contains_key(what), "no {what:?} in {:?}", report.seen);

@@ -5,6 +5,7 @@
 //! story moves the journal: a seed always runs the same story.
 
 use super::auditor::{Auditor, Finding};
+use super::checkpoints::Checkpoints;
 use super::database::{Database, FlakyLedger};
 use super::life::{Flying, Life, POLICY, Payment};
 use crate::actors::Projected;
@@ -61,6 +62,7 @@ pub struct World {
     pub(super) trace: u64,
     pub(super) database: Database,
     pub(super) life: Option<Life>,
+    pub(super) checkpoints: Checkpoints,
 }
 
 impl World {
@@ -84,6 +86,7 @@ impl World {
             database: Database::in_memory(Arc::clone(&runtime)),
             runtime,
             life: None,
+            checkpoints: Checkpoints::default(),
         };
         if world.dice.random_bool(SQLITE_SHARE) {
             world.database = Database::in_a_file(Arc::clone(&world.runtime)).map_err(|error| error.to_string())?;
@@ -111,6 +114,7 @@ impl World {
     pub fn step(&mut self) -> Finding {
         let passed = [0, 1, 20, 400, 3_000][self.dice.random_range(0..5_usize)];
         self.pass(passed);
+        self.copy_on();
         match self.dice.random_range(0..100) {
             0..34 => self.reserve(),
             34..42 => self.retry(),
