@@ -29,6 +29,7 @@ pub fn rows() -> Vec<Row> {
         Row::new("kill while journal.meta is replaced: rename, directory's sync", |scale: Scale| {
             opening(scale.of(20, 200))
         }),
+        Row::new("kill at each step of writing a checkpoint", |scale: Scale| checkpointing(scale.of(5, 200))),
         Row::new("kill before and after the SQL commit, SQLite", |scale: Scale| {
             aborted_on(None, &COMMITTING, scale.of(10, 100))
         }),
@@ -98,6 +99,22 @@ async fn unanswered(keys_min: u64) -> Outcome {
     ends_clean(&mut server);
     let said = format!("{kills} kills; each first retry is a replay, each further one identical; verify clean");
     Outcome::of(format!("{} keys", counts.synced_unanswered), said)
+}
+
+/// Ends while drops are written to their files, and starts with what is left of these.
+async fn checkpointing(runs: u64) -> Outcome {
+    const POINTS: [&str; 9] = [
+        "checkpoint.before_file",
+        "checkpoint.before_write",
+        "checkpoint.after_write",
+        "checkpoint.before_commit",
+        "draft.before_rename",
+        "draft.before_directory_sync",
+        "checkpoint.after_commit",
+        "checkpoint.before_manifest",
+        "checkpoint.after_manifest",
+    ];
+    aborted(&POINTS.map(|point| (point, 3)), runs).await
 }
 
 /// Starts repeatedly from files with an almost full segment.

@@ -21,7 +21,8 @@ pub fn rows() -> Vec<Row> {
 
 /// A server with small segments, a crowd, and a log of its own.
 pub async fn crowded(database_url: Option<String>) -> (Server, Crowd) {
-    let extra = ["--journal-segment-mib", "8"].map(str::to_owned).to_vec();
+    // Restarts find checkpoints that are a second old.
+    let extra = ["--journal-segment-mib", "8", "--checkpoint-seconds", "1"].map(str::to_owned).to_vec();
     let server = Server::set_up(Setup { database_url, extra, quiet: true, ..Setup::default() });
     let crowd = Crowd::gather(&server, CLIENTS).await;
     (server, crowd)
