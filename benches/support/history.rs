@@ -1,7 +1,7 @@
 //! A journal with a history: drops and their orders, decided by the engine.
 
 use super::{START_MS, journal, reserve, spec};
-use livedrop::domain::{DropEvent, DropRecord, Timestamp};
+use livedrop::domain::{DropEvent, DropId, DropRecord, DropSpec, Timestamp};
 use livedrop::engine::{Command, DropState};
 use livedrop::journal::{Durability, Journal, JournalError, JournalHandle, Records};
 use std::path::Path;
@@ -61,7 +61,18 @@ impl History {
 
     /// One drop: its schedule, its orders, held and perhaps paid, and its end unless it stays live.
     pub fn sale(&mut self, orders: u32, pays: bool, ends: bool) {
-        let spec = spec(orders);
+        self.sell(spec(orders), orders, pays, ends);
+    }
+
+    /// The same of a drop with that much stock, which stays live.
+    pub fn sale_of(&mut self, stock: u32, orders: u32, pays: bool) -> DropId {
+        let spec = spec(stock);
+        let id = spec.id;
+        self.sell(spec, orders, pays, false);
+        id
+    }
+
+    fn sell(&mut self, spec: DropSpec, orders: u32, pays: bool, ends: bool) {
         let mut state = DropState::scheduled(spec.clone());
         let scheduled =
             DropRecord { drop: spec.id, at: spec.created_at, event: DropEvent::Scheduled(Box::new(spec.clone())) };
