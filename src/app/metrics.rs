@@ -121,8 +121,8 @@ pub(super) fn metrics(sources: Sources, orders: &Orders) -> prometheus::Result<H
     sources.registry.metrics().register(&registry)?;
     orders.outcomes().register(&registry)?;
     registry.register(Box::new(sources.contradictions.clone()))?;
-    sources.store.register_meters(&registry)?;
-    sources.logins.register_meters(&registry)?;
+    sources.store.register_metrics(&registry)?;
+    sources.logins.register_metrics(&registry)?;
     sources.checkpoint.register(&registry)?;
     sources.connections.register(&registry)?;
     let gauge = |name: &str, help: &str| {

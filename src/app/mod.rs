@@ -63,7 +63,7 @@ pub enum AppError {
     Journal(#[from] RecoveryError),
     /// The database does not belong to this journal.
     #[error("{0}")]
-    StrangeDatabase(String),
+    UnknownDatabase(String),
     /// The drops cannot be rebuilt.
     #[error("recovery: {0}")]
     Recovery(#[from] RecoveryFailure),
@@ -161,13 +161,15 @@ impl App {
             reason = end_of(&mut self.server) => Cause::ServerEnded(reason),
         };
         match &cause {
-            Cause::Signal(name) => info!(signal = name, "going down: finishing what is in flight"),
+            Cause::Signal(name) => info!(signal = name, "shutting down: finishing what is in flight"),
             Cause::Poison(reason) => {
-                error!(%reason, "going down: the journal failed; a restart recovers what was acknowledged");
+                error!(%reason, "shutting down: the journal failed; a restart recovers what was acknowledged");
             }
-            Cause::Fenced => error!("going down: another server has taken the database over"),
-            Cause::TaskLost(Lost { task, .. }) => error!(task, "going down: a task that must not be missing is lost"),
-            Cause::ServerEnded(reason) => error!(%reason, "going down: the HTTP server ended"),
+            Cause::Fenced => error!("shutting down: another server has taken the database over"),
+            Cause::TaskLost(Lost { task, .. }) => {
+                error!(task, "shutting down: a task that must not be missing is lost")
+            }
+            Cause::ServerEnded(reason) => error!(%reason, "shutting down: the HTTP server ended"),
         }
         self.drain().await?;
         match cause {
@@ -213,7 +215,7 @@ impl App {
         self.pulse.end().await;
         self.store.close().await;
         closed.map_err(AppError::Poisoned)?;
-        info!("bye");
+        info!("shutdown complete");
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn tell(former: &[Uuid]) {
 async fn require_nobody_else(journal: Uuid, store: &dyn Store) -> Result<(), AppError> {
     let beats = store.heartbeats().await?;
     let Some(beat) = beats.iter().find(|beat| beat.journal != journal && lives(beat)) else { return Ok(()) };
-    Err(AppError::StrangeDatabase(format!(
+    Err(AppError::UnknownDatabase(format!(
         "a server lives on this database with another data directory: {}, with journal {}, heard of {:.0} s ago. Check data_dir and \
          database_url, or stop that server first. One that was killed counts as living for {} s. Nothing was changed",
         beat.server,
@@ -60,7 +60,7 @@ async fn require_own_database(
         None if store.has_accounts().await? => "has accounts and has never been used with a journal".to_owned(),
         None => "is empty".to_owned(),
     };
-    Err(AppError::StrangeDatabase(format!(
+    Err(AppError::UnknownDatabase(format!(
         "the journal in {} has history (journal {journal}, records {first} to {last}), and the {} database {found}. Starting would serve the \
          journal's drops without their creators, products and accounts. Check database_url and data_dir; or restore the database that belongs to \
          this journal (docs/OPERATIONS.md); or, to begin anew, name another data_dir; or, if it is meant, start once with \

@@ -276,7 +276,7 @@ mod tests {
     }
 
     /// The panic message of a state machine that is given an impossible event.
-    fn last_words(state: &mut DropState, event: &DropEvent) -> String {
+    fn panic_message(state: &mut DropState, event: &DropEvent) -> String {
         let told = catch_unwind(AssertUnwindSafe(|| state.evolve(AT, event)));
         *told.expect_err("it was taken in").downcast::<String>().expect("a message")
     }
@@ -290,7 +290,7 @@ mod tests {
         let mut state = new();
         let id = OrderId::for_drop(state.spec.id);
         let too_many = reserved(&state, id, 3);
-        let words = last_words(&mut state, &too_many);
+        let words = panic_message(&mut state, &too_many);
         assert!(words.contains(&drop(&state)) && words.contains("available is 2 and cannot be 3 fewer"), "{words}");
 
         let mut state = new();
@@ -300,16 +300,16 @@ mod tests {
         let line = OrderLine { order: id, buyer: UserId::new(), variant: state.spec.variants[0].id, quantity: 2 };
         let released = DropEvent::Released { line, reason: ReleaseReason::Expired, trace: TraceId::default() };
         state.evolve(AT, &released);
-        let words = last_words(&mut state, &released);
+        let words = panic_message(&mut state, &released);
         assert!(words.contains(&drop(&state)) && words.contains("fewer"), "{words}");
 
         let mut state = new();
         let restocked = DropEvent::Restocked { variant: state.spec.variants[0].id, quantity: u32::MAX };
-        let words = last_words(&mut state, &restocked);
+        let words = panic_message(&mut state, &restocked);
         assert!(words.contains(&drop(&state)) && words.contains("total is 2"), "{words}");
 
         let mut state = new();
-        let words = last_words(&mut state, &DropEvent::Refunded { line });
+        let words = panic_message(&mut state, &DropEvent::Refunded { line });
         assert!(words.contains(&drop(&state)) && words.contains(&id.to_string()), "{words}");
     }
 

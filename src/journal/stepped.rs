@@ -80,53 +80,53 @@ mod tests {
     use std::sync::Mutex;
 
     type Outcome = Result<u64, JournalError>;
-    type Told = Arc<Mutex<Vec<Outcome>>>;
+    type Outcomes = Arc<Mutex<Vec<Outcome>>>;
     type Teller = Box<dyn FnOnce(Outcome) + Send>;
 
     fn open(device: &MemoryDevice) -> SteppedJournal<Teller> {
         SteppedJournal::open(&JournalOptions::in_memory(), Arc::new(device.clone()), 0).unwrap().0
     }
 
-    fn submit(journal: &SteppedJournal<Teller>, told: &Told) {
-        let (mut records, told) = (Records::new(), Arc::clone(told));
+    fn submit(journal: &SteppedJournal<Teller>, outcomes: &Outcomes) {
+        let (mut records, outcomes) = (Records::new(), Arc::clone(outcomes));
         records.push(|buffer| buffer.extend_from_slice(b"a record")).unwrap();
         let handle = journal.handle();
-        handle.try_permit().unwrap().submit(records, Box::new(move |outcome| told.lock().unwrap().push(outcome)));
+        handle.try_permit().unwrap().submit(records, Box::new(move |outcome| outcomes.lock().unwrap().push(outcome)));
     }
 
     #[test]
     fn nothing_is_told_between_a_write_and_its_sync() {
-        let (device, told) = (MemoryDevice::new(), Told::default());
+        let (device, outcomes) = (MemoryDevice::new(), Outcomes::default());
         let mut journal = open(&device);
-        submit(&journal, &told);
-        assert!(!journal.is_syncing(), "it moves when it is told to");
+        submit(&journal, &outcomes);
+        assert!(!journal.is_syncing(), "it moves when it is outcomes to");
         journal.write();
-        submit(&journal, &told);
-        assert!(journal.is_syncing() && told.lock().unwrap().is_empty());
+        submit(&journal, &outcomes);
+        assert!(journal.is_syncing() && outcomes.lock().unwrap().is_empty());
         let lost = device.crash(None);
         journal.finish();
-        assert_eq!(*told.lock().unwrap(), [Ok(1)]);
+        assert_eq!(*outcomes.lock().unwrap(), [Ok(1)]);
         assert_eq!(journal.handle().durable(), 1);
         journal.close().unwrap();
-        assert_eq!(*told.lock().unwrap(), [Ok(1), Ok(2)]);
+        assert_eq!(*outcomes.lock().unwrap(), [Ok(1), Ok(2)]);
         assert_eq!(open(&lost).handle().durable(), 0, "what was not synced is gone");
         assert_eq!(open(&device.crash(None)).handle().durable(), 2);
     }
 
     #[test]
     fn segments_follow_each_other_and_a_dropped_journal_answers() {
-        let (device, told) = (MemoryDevice::new(), Told::default());
+        let (device, outcomes) = (MemoryDevice::new(), Outcomes::default());
         let options = JournalOptions { segment_bytes: 8_192, ..JournalOptions::in_memory() };
         let (mut journal, _) = SteppedJournal::open(&options, Arc::new(device.clone()), 0).unwrap();
         for _ in 0..200 {
-            submit(&journal, &told);
+            submit(&journal, &outcomes);
             journal.write();
             journal.finish();
         }
         assert_eq!(journal.handle().durable(), 200);
-        submit(&journal, &told);
+        submit(&journal, &outcomes);
         drop(journal);
-        assert_eq!(told.lock().unwrap().last(), Some(&Err(JournalError::Closed)));
+        assert_eq!(outcomes.lock().unwrap().last(), Some(&Err(JournalError::Closed)));
         assert_eq!(open(&device.crash(None)).handle().durable(), 200);
     }
 }

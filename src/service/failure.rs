@@ -88,7 +88,7 @@ codes! {
     RateLimited = "rate_limited", "Too many requests in too short a time";
     Overloaded = "overloaded", "Too much at once";
     DatabaseUnavailable = "database_unavailable", "The database is not available";
-    ShuttingDown = "shutting_down", "The server is going down";
+    ShuttingDown = "shutting_down", "The server is shutting down";
     OutcomeUnknown = "outcome_unknown", "The outcome is not known";
     DiskFull = "disk_full", "No space for new reservations";
     PaymentTimeout = "payment_timeout", "The payment gateway did not answer in time";

@@ -74,7 +74,7 @@ impl LoginLog {
     ///
     /// # Errors
     /// If the names are taken there.
-    pub fn register_meters(&self, registry: &Registry) -> prometheus::Result<()> {
+    pub fn register_metrics(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.0.logins.clone()))
     }
 

@@ -295,7 +295,7 @@ pub trait Store: Ledger {
     /// Either `sqlite` or `postgres`, for logs and `/readyz`.
     fn kind(&self) -> &'static str;
     /// Adds the store's metrics to a registry. Fails if the names are taken there.
-    fn register_meters(&self, registry: &prometheus::Registry) -> prometheus::Result<()>;
+    fn register_metrics(&self, registry: &prometheus::Registry) -> prometheus::Result<()>;
     /// Runs a trivial query.
     async fn ping(&self) -> Result<(), StoreError>;
     /// Applies the migrations that the schema lacks.

@@ -141,7 +141,7 @@ impl<D: Database> Store for SqlStore<D> {
     fn kind(&self) -> &'static str {
         D::KIND
     }
-    fn register_meters(&self, registry: &Registry) -> prometheus::Result<()> {
+    fn register_metrics(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.reads.clone()))
     }
     async fn ping(&self) -> Result<(), StoreError> {

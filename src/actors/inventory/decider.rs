@@ -116,7 +116,7 @@ impl Decider {
     /// Records that the drop exists: the first decision of a new drop.
     pub fn announce(&mut self, reply: ReplyTo) {
         let mut batch = self.batch(1);
-        if let Err(error) = batch.take_place() {
+        if let Err(error) = batch.take_permit() {
             let _ = reply.send(Err(error));
             return;
         }
@@ -189,7 +189,7 @@ impl Batch<'_> {
     /// [`AskError`], which is also sent to `reply`: nothing was decided.
     pub fn ask(&mut self, now: impl Into<Moment>, command: Command, reply: Option<ReplyTo>) -> Result<bool, AskError> {
         let taken = match self.refusal(&command) {
-            None => self.take_place(),
+            None => self.take_permit(),
             Some(error) => Err(error),
         };
         if let Err(error) = taken {
@@ -240,7 +240,7 @@ impl Batch<'_> {
         full.then_some(AskError::DiskFull)
     }
 
-    fn take_place(&mut self) -> Result<(), AskError> {
+    fn take_permit(&mut self) -> Result<(), AskError> {
         let taken = match &mut self.permit {
             Some(permit) => permit.add_place(),
             none => {

@@ -123,7 +123,7 @@ pub enum AskError {
     #[error("no space left for new reservations")]
     DiskFull,
     /// The journal accepts nothing any more. Nothing was decided.
-    #[error("the server is going down")]
+    #[error("the server is shutting down")]
     Stopped,
     /// Decided, but the journal failed before the decision was known to be durable.
     #[error("the outcome is not known")]

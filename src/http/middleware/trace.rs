@@ -146,9 +146,9 @@ fn log<B>(span: &Span, response: &ServiceResponse<B>, took: Duration) {
     span.record("duration_ms", took.as_secs_f64() * 1_000.0);
     let _entered = span.enter();
     if notable {
-        tracing::info!("answered");
+        tracing::info!("request completed");
     } else {
-        tracing::debug!("answered");
+        tracing::debug!("request completed");
     }
 }
 

@@ -167,16 +167,16 @@ pub(in crate::storage) async fn apply<S: Session>(
         fold.apply(*sequence, record).map_err(|contradiction| StoreError::Unacceptable(contradiction.to_string()))?;
     }
     let rows = fold.finish();
-    let followers = inbox::followers(tx, &rows.drop_news).await?;
+    let followers = inbox::followers(tx, &rows.drop_notifications).await?;
     let fan_out = |notifications: &DropNotification| {
         followers.get(&notifications.creator).copied().filter(|count| *count <= fan_out_max)
     };
-    let lines: u64 = rows.drop_news.iter().filter_map(fan_out).map(u64::from).sum();
+    let lines: u64 = rows.drop_notifications.iter().filter_map(fan_out).map(u64::from).sum();
     if lines > PROJECTOR_FAN_OUT_MAX && records.len() > 1 {
         return Err(StoreError::TooLarge);
     }
     write(tx, journal, &rows).await?;
-    for notifications in &rows.drop_news {
+    for notifications in &rows.drop_notifications {
         inbox::tell_followers(tx, journal, notifications, fan_out(notifications)).await?;
     }
     Ok(())
@@ -222,8 +222,8 @@ async fn write<S: Session>(tx: &mut S, journal: Uuid, rows: &Rows) -> Result<(),
     if !rows.notes.is_empty() {
         tx.insert_notes(&rows.notes).await?;
     }
-    if !rows.order_news.is_empty() {
-        tx.insert_order_news(journal, &rows.order_news).await?;
+    if !rows.order_notifications.is_empty() {
+        tx.insert_order_news(journal, &rows.order_notifications).await?;
     }
     for line in &rows.audits {
         audit::add(tx, line).await?;

@@ -85,7 +85,7 @@ async fn rehearse(target: Target, options: &LoadOptions) -> Result<LoadReport, L
     let ceiling = ceiling::measure(options.connections).await;
     let ceiling = ceiling.map_err(|source| LoadError::Io { what: "measure the client".to_owned(), source })?;
     let run = format!("{:08x}", rand::random::<u32>());
-    eprintln!("setting up {} accounts and what they come for", options.accounts);
+    eprintln!("creating {} accounts and what they order from", options.accounts);
     let setup = setup::set(&target, options, &run).await?;
     let watch = match options.watchers() {
         0 => None,

@@ -61,8 +61,8 @@ pub(in crate::storage) struct Fold {
     audits: Vec<AuditRow>,
     keyed: Vec<Uuid>,
     notes: Vec<OrderNote>,
-    order_news: Vec<OrderNotification>,
-    drop_news: Vec<DropNotification>,
+    order_notifications: Vec<OrderNotification>,
+    drop_notifications: Vec<DropNotification>,
 }
 
 /// The rows to write.
@@ -83,9 +83,9 @@ pub(in crate::storage) struct Rows {
     /// History that the orders' rows do not keep, in sequence order.
     pub notes: Vec<OrderNote>,
     /// For the buyers' inboxes, in sequence order.
-    pub order_news: Vec<OrderNotification>,
+    pub order_notifications: Vec<OrderNotification>,
     /// For the followers' inboxes, in sequence order.
-    pub drop_news: Vec<DropNotification>,
+    pub drop_notifications: Vec<DropNotification>,
 }
 
 impl Touched {
@@ -130,7 +130,7 @@ impl Fold {
                     return Err("the schedule is another drop's");
                 }
                 let known = self.drops.insert(record.drop, DropImage::scheduled(spec, record));
-                self.drop_news.extend(notifications::of_drop(sequence, record, spec.creator_id));
+                self.drop_notifications.extend(notifications::of_drop(sequence, record, spec.creator_id));
                 return if known.is_none() { Ok(()) } else { Err("it was scheduled before") };
             }
             DropEvent::Reserved { payment_method, .. } => {
@@ -157,8 +157,8 @@ impl Fold {
         let drop = self.drops.get_mut(&record.drop).ok_or("the drop was never scheduled")?;
         drop.owe(payments)?;
         drop.fold(record)?;
-        self.drop_news.extend(notifications::of_drop(sequence, record, drop.row.spec.creator_id));
-        self.order_news.extend(notifications::of_order(sequence, record));
+        self.drop_notifications.extend(notifications::of_drop(sequence, record, drop.row.spec.creator_id));
+        self.order_notifications.extend(notifications::of_order(sequence, record));
         Ok(())
     }
 
@@ -217,8 +217,18 @@ impl Fold {
 
     /// The final rows of the batch.
     pub fn finish(self) -> Rows {
-        let Self { drops, mut placed, places: _, orders, audits, keyed, notes, order_news, mut drop_news } = self;
-        notifications::latest(&mut drop_news);
+        let Self {
+            drops,
+            mut placed,
+            places: _,
+            orders,
+            audits,
+            keyed,
+            notes,
+            order_notifications,
+            mut drop_notifications,
+        } = self;
+        notifications::latest(&mut drop_notifications);
         let mut drops: Vec<DropImage> = drops.into_values().collect();
         drops.iter_mut().for_each(DropImage::finish);
         drops.sort_unstable_by_key(|image| image.row.spec.id);
@@ -226,6 +236,6 @@ impl Fold {
         placed.sort_by_key(|order| (order.view.id.drop_tag(), order.view.id));
         let mut orders: Vec<OrderImage> = orders.into_values().collect();
         orders.sort_unstable_by_key(|view| view.id);
-        Rows { drops, variants, placed, orders, audits, keyed, notes, order_news, drop_news }
+        Rows { drops, variants, placed, orders, audits, keyed, notes, order_notifications, drop_notifications }
     }
 }
