@@ -10,6 +10,8 @@ use livedrop::engine::{Command, DropState, Outcome};
 use livedrop::http::api::orders::dto::{NewOrderBody, OrderBody};
 use livedrop::http::extract::json;
 use livedrop::journal::Completion;
+use livedrop::service::input::Unvalidated;
+use livedrop::service::orders::OrderInput;
 use livedrop::service::tokens::{Role, Tokens};
 use smallvec::smallvec;
 use std::hint::black_box;
@@ -49,7 +51,7 @@ fn bodies(c: &mut Criterion) {
     group.bench_function("parse_request", |b| {
         b.iter(|| {
             let body: NewOrderBody = json::parse(black_box(body.as_bytes())).expect("an order");
-            body.validate().expect("a valid order")
+            Unvalidated::from(body).validate::<OrderInput>().expect("a valid order")
         });
     });
     group.bench_function("write_answer", |b| {

@@ -2,13 +2,13 @@
 
 use crate::actors::Clock;
 use crate::config::Config;
-use crate::domain::limits::NAME_CHARS_MAX;
-use crate::service::accounts::{Accounts, NewAccount};
+use crate::service::accounts::{Accounts, NewAccount, RegistrationInput};
 use crate::service::activity::{AccountLocks, Nothing};
-use crate::service::identity::Email;
+use crate::service::identity::{self, Email};
+use crate::service::input::{Field, Unvalidated};
 use crate::service::passwords::Passwords;
 use crate::service::tokens::Tokens;
-use crate::service::{identity, text};
+use crate::service::{Failure, FieldError};
 use crate::storage::{Store, User};
 use std::sync::Arc;
 
@@ -26,19 +26,31 @@ pub enum AdminMade {
     Promoted(User),
 }
 
+/// The first field that is not valid, as the command line calls it.
+fn line(failure: &Failure) -> String {
+    let Some(FieldError { pointer, detail }) = failure.fields.first() else { return failure.to_string() };
+    match pointer.as_str() {
+        "/email" => format!("--email {detail}"),
+        "/display_name" => format!("--display-name {detail}"),
+        _ => format!("the password {detail}"),
+    }
+}
+
 impl NewAdmin {
     /// Validates the fields. `promote_existing`: whether an existing account of the address is promoted.
     ///
     /// # Errors
     /// One readable line about the first invalid field.
     pub fn new(email: String, display_name: String, password: String, promote_existing: bool) -> Result<Self, String> {
-        let email = Self::email(email)?;
-        let display_name =
-            text::line(display_name, 1..=NAME_CHARS_MAX).map_err(|why| format!("--display-name {why}"))?;
-        let password = identity::new_password(password).map_err(|why| format!("the password {why}"))?;
-        let about = [email.address.as_str(), display_name.as_str()];
-        identity::hard_to_guess(&password, &about).map_err(|why| format!("the password {why}"))?;
-        Ok(Self { account: NewAccount { email, password, display_name }, promote_existing })
+        let given = RegistrationInput {
+            email: Field::Given(email),
+            password: Field::Given(password),
+            display_name: Field::Given(display_name),
+        };
+        let account = Unvalidated::from(given).validate::<RegistrationInput>().map_err(|failure| line(&failure))?;
+        let about = [account.email.address.as_str(), account.display_name.as_str()];
+        identity::hard_to_guess(&account.password, &about).map_err(|why| format!("the password {why}"))?;
+        Ok(Self { account, promote_existing })
     }
 
     /// Validates the address alone, before a password is asked for.

@@ -1,5 +1,12 @@
 //! Accounts: register, log in, refresh tokens, log out.
 
+mod input;
+
+pub use input::{
+    AccountChange, AccountChangeInput, AuditListInput, DeletionInput, LoginInput, NewAccount, PasswordInput,
+    RefreshInput, RegistrationInput,
+};
+
 use super::caller::{changed_fields, operators_audit};
 use super::{
     Caller, Code, Failure, Object, Page, Visitor,
@@ -7,7 +14,7 @@ use super::{
     clock::Clock,
     creators::page,
     hash_queue::Purpose,
-    identity::{self, Email},
+    identity,
     login_log::LoginLog,
     passwords::{NewPassword, Passwords, Verdict},
     spawn_detached,
@@ -25,14 +32,6 @@ mod tests;
 
 /// The network of the operator's command line: it runs in a process of its own, so it competes with no other network.
 const OPERATOR: u128 = 0;
-
-/// An account to register; every field is valid.
-pub struct NewAccount {
-    pub email: Email,
-    /// The password in its normal form, in clear text until it is hashed.
-    pub password: String,
-    pub display_name: String,
-}
 
 /// An account, and whether it has a creator profile.
 #[derive(Clone, Debug)]
@@ -52,15 +51,6 @@ pub struct SignedIn {
     pub refresh_token: String,
     /// Lifetime of the access token in seconds.
     pub expires_in: u32,
-}
-
-/// A change of an account; absent fields stay. Every field is valid.
-#[derive(Clone, Debug, Default)]
-pub struct AccountChange {
-    /// The new public name.
-    pub display_name: Option<String>,
-    /// Whether only the account itself may see its follows.
-    pub private_follows: Option<bool>,
 }
 
 /// How often one request verifies a password. The result is used only if the account still has the verified hash:

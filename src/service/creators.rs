@@ -1,5 +1,9 @@
 //! Creators and their followers.
 
+mod input;
+
+pub use input::{CreatorChange, FollowInput, NewCreator, ProfileChangeInput, ProfileInput};
+
 use super::caller::changed_fields;
 use super::keys::Attempt;
 use super::{Caller, Code, Failure, Hub, Object, OnlyIf, Page, clock::Clock, must_still_hold, spawn_detached};
@@ -8,26 +12,6 @@ use crate::domain::{CreatorId, UserId};
 use crate::storage::{Creator, Found, Store};
 use std::sync::Arc;
 use tokio::sync::Mutex;
-
-/// A profile to create; every field is valid.
-#[derive(Clone, Debug)]
-pub struct NewCreator {
-    /// Unique; 3 to 30 of `a-z`, `0-9` and `_`.
-    pub handle: String,
-    /// The name that other users see.
-    pub display_name: String,
-    /// The creator's description; may be empty.
-    pub bio: String,
-}
-
-/// A change of a profile; absent fields stay. Every field is valid.
-#[derive(Clone, Debug, Default)]
-pub struct CreatorChange {
-    /// The new public name.
-    pub display_name: Option<String>,
-    /// The new description; may be empty.
-    pub bio: Option<String>,
-}
 
 /// The creator use cases.
 #[derive(Clone)]

@@ -1,6 +1,11 @@
 //! Drops: schedule, change, read.
 
+mod input;
 mod list;
+
+pub use input::{
+    DropInput, DropListInput, DropVariantInput, NewDrop, NewVariant, RestockInput, ScheduleInput, VARIANT_NAME_DEFAULT,
+};
 
 use super::activity::AccountLocks;
 use super::failure::{ask_failure, ensure_projected};
@@ -12,8 +17,8 @@ use crate::actors::inventory::snapshot::DropSnapshot;
 use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, Sleepers};
 use crate::domain::limits::{DROP_CHANGE_ATTEMPTS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{
-    CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductId, ProductStatus, StockCounts, Timestamp, UserId,
-    VariantId, VariantSpec,
+    CreatorId, Currency, DropId, DropSpec, DropStatus, ProductStatus, StockCounts, Timestamp, UserId, VariantId,
+    VariantSpec,
 };
 pub use crate::engine::NewEnd;
 use crate::engine::{Command, Outcome, Rejection};
@@ -26,45 +31,6 @@ const OWN_CHANGE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a command is retried on a drop that is being evicted, and the pause between.
 const GONE_TRIES: u32 = 5;
 const GONE_PAUSE: Duration = Duration::from_millis(20);
-
-/// The name of a variant whose creator gives none.
-pub const VARIANT_NAME_DEFAULT: &str = "default";
-
-/// One variant to schedule; every field is valid.
-#[derive(Clone, Debug)]
-pub struct NewVariant {
-    /// A variant of the product; a variant of this drop alone if absent.
-    pub id: Option<VariantId>,
-    /// The name that buyers see; the product's name for it if absent.
-    pub name: Option<String>,
-    /// Units, 1 to `STOCK_PER_VARIANT_MAX`.
-    pub stock: u32,
-    /// The usual price of the product's variant, or else of the product, if absent.
-    pub price: Option<Money>,
-}
-
-/// A drop to schedule; every field is valid.
-#[derive(Clone, Debug)]
-pub struct NewDrop {
-    /// The product to sell; it must be the caller's.
-    pub product_id: ProductId,
-    /// The product's name if absent.
-    pub title: Option<String>,
-    /// From 1 to `VARIANTS_PER_DROP_MAX`.
-    pub variants: Vec<NewVariant>,
-    /// Whether the request gave only a stock, without naming a variant.
-    pub stock_alone: bool,
-    /// Units per buyer; 0: no limit.
-    pub per_buyer_limit: u32,
-    /// Free units at which `stock_low` is published; 0: never.
-    pub low_stock_threshold: u32,
-    /// From `HOLD_MS_MIN` to `HOLD_MS_MAX`.
-    pub hold_ms: u32,
-    /// The start; at once if absent or past.
-    pub starts_at: Option<Timestamp>,
-    /// The end, after `starts_at`; only by hand if absent.
-    pub ends_at: Option<Timestamp>,
-}
 
 /// A change of a drop by its creator or an admin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -431,7 +397,7 @@ fn view_of_row(row: DropRow) -> DropView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Attributes, ProductVariant};
+    use crate::domain::{Attributes, Money, ProductId, ProductVariant};
 
     fn money(amount: i64, currency: &str) -> Money {
         Money { amount, currency: currency.parse().unwrap() }

@@ -3,6 +3,10 @@
 //! One task writes the marks of all users, many in one transaction: when a drop starts, a crowd acknowledges at once.
 //! Marks wait until the database has the event itself, so that an acknowledgement that comes early is not lost.
 
+mod input;
+
+pub use input::{AcknowledgementInput, InboxListInput, ReadMarkInput, Which};
+
 use super::clock::Clock;
 use super::creators::page;
 use super::failure::ensure_projected;
@@ -43,15 +47,6 @@ pub struct InboxPage {
     pub page: Page<Notification>,
     /// The number of all unread entries, counted up to `INBOX_UNREAD_MAX`.
     pub unread: u32,
-}
-
-/// Selects the entries to mark as read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Which {
-    /// These entries, at most `INBOX_MARKED_MAX`.
-    These(Vec<Offset>),
-    /// This entry and all older ones.
-    UpTo(Offset),
 }
 
 /// The inbox use cases. Cheap to clone.

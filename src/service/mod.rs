@@ -11,6 +11,7 @@ pub mod failure;
 pub mod hash_queue;
 pub mod identity;
 pub mod inbox;
+pub mod input;
 pub mod keys;
 pub mod login_log;
 pub mod orders;

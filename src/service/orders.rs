@@ -1,5 +1,9 @@
 //! Orders: place, pay, cancel, read.
 
+mod input;
+
+pub use input::{NewOrder, OrderInput, PaymentInput};
+
 use super::creators::page;
 use super::failure::ask_failure;
 use super::failure::{More, ensure_projected};
@@ -9,8 +13,8 @@ use super::settle::{Charging, Paid, Settler};
 use super::{Code, Failure, Page, spawn_detached};
 use crate::actors::{Answer, AskError, DropHandle, KeyInUse, KeyTaken, Projection, Registry};
 use crate::domain::{
-    DropId, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId,
-    UserId, VariantId,
+    DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId, UserId,
+    VariantId,
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 use crate::payments::gateway::PaymentGateway;
@@ -25,18 +29,6 @@ use uuid::Uuid;
 
 /// How long a list waits until the buyer's own orders are in SQL, which lags some seconds in a rush.
 const LISTING_PATIENCE: Duration = Duration::from_secs(5);
-
-/// An order to place; every field is valid.
-#[derive(Clone, Debug)]
-pub struct NewOrder {
-    pub drop_id: DropId,
-    /// Required if the drop has several variants.
-    pub variant_id: Option<VariantId>,
-    /// From 1 to `QUANTITY_PER_ORDER_MAX`.
-    pub quantity: u32,
-    /// Charges at once with this method; reserves only if absent.
-    pub payment_method: Option<String>,
-}
 
 /// One request for an order.
 struct OrderRequest<'a> {

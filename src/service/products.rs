@@ -1,5 +1,12 @@
 //! Products: the catalogue that drops sell from.
 
+mod input;
+
+pub use input::{
+    ATTRIBUTE_WANTED, AttributesChange, AttributesInput, ImageInput, NewProduct, Objects, ProductChange,
+    ProductChangeInput, ProductInput, ProductListInput, ProductVariantInput, VariantChange,
+};
+
 use super::keys::Attempt;
 use super::{
     Caller, Code, Failure, FieldError, Object, OnlyIf, Page,
@@ -7,69 +14,12 @@ use super::{
     creators::{ROW_BYTES, page_found},
     must_still_hold,
 };
-use crate::domain::limits::{ATTRIBUTES_BYTES_MAX, ATTRIBUTES_PER_PRODUCT_MAX, PRODUCT_CHANGE_ATTEMPTS_MAX};
-use crate::domain::{
-    Attribute, Attributes, CreatorId, Image, Money, ProductId, ProductStatus, ProductVariant, UserId, VariantId,
-};
+use crate::domain::limits::PRODUCT_CHANGE_ATTEMPTS_MAX;
+use crate::domain::{CreatorId, ProductId, ProductStatus, ProductVariant, UserId, VariantId};
 use crate::storage::{Product, ProductFilter, ProductSummary, Store};
+use input::contradictions;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A variant in a request.
-#[derive(Clone, Debug)]
-pub struct VariantChange {
-    /// An existing variant of the product; a new one if absent.
-    pub id: Option<VariantId>,
-    /// The name that buyers see.
-    pub name: String,
-    /// The product's price if absent.
-    pub price: Option<Money>,
-}
-
-/// A product to add; every field is valid.
-#[derive(Clone, Debug)]
-pub struct NewProduct {
-    /// The name that buyers see.
-    pub name: String,
-    /// The description; may be empty.
-    pub description: String,
-    /// The usual price; a drop may set another.
-    pub price: Money,
-    /// In the order of display.
-    pub images: Vec<Image>,
-    /// Further facts by name.
-    pub attributes: Attributes,
-    /// Variants without ids; empty if there is no choice.
-    pub variants: Vec<VariantChange>,
-}
-
-/// A change of a product's attributes.
-#[derive(Clone, Debug, Default)]
-pub enum AttributesChange {
-    #[default]
-    Keep,
-    /// All attributes are removed.
-    Clear,
-    /// Sets the attributes with a value and removes those without. Others stay.
-    Merge(BTreeMap<String, Option<Attribute>>),
-}
-
-/// A change of a product; absent fields stay. Every field is valid.
-#[derive(Clone, Debug, Default)]
-pub struct ProductChange {
-    pub name: Option<String>,
-    /// The new description; may be empty.
-    pub description: Option<String>,
-    /// The new usual price.
-    pub price: Option<Money>,
-    /// Replaces all images by these.
-    pub images: Option<Vec<Image>>,
-    /// The change of the attributes.
-    pub attributes: AttributesChange,
-    /// Replaces all variants. Omitted ones are removed.
-    pub variants: Option<Vec<VariantChange>>,
-}
 
 /// The product use cases.
 #[derive(Clone)]
@@ -247,26 +197,6 @@ fn changed(old: &Product, change: &ProductChange) -> Result<Product, Failure> {
     if errors.is_empty() { Ok(new) } else { Err(Failure::conflicting(errors)) }
 }
 
-/// Contradictions between valid fields of a product. `prices`: the variants' own, in order.
-#[must_use]
-pub fn contradictions(price: Money, prices: &[Option<Money>], attributes: &Attributes) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for (index, own) in prices.iter().enumerate() {
-        if own.is_some_and(|own| own.currency != price.currency) {
-            let detail = format!("must be that of the product, here {}", price.currency);
-            errors.push(FieldError { pointer: format!("/variants/{index}/price/currency"), detail });
-        }
-    }
-    // Names and values as JSON, with their quotes, colons and commas.
-    let bytes: usize = attributes.iter().map(|(name, value)| name.len() + value.as_json().len() + 4).sum();
-    if attributes.len() > ATTRIBUTES_PER_PRODUCT_MAX || bytes > ATTRIBUTES_BYTES_MAX {
-        let detail =
-            format!("must be at most {ATTRIBUTES_PER_PRODUCT_MAX}, of {ATTRIBUTES_BYTES_MAX} bytes all together");
-        errors.push(FieldError { pointer: "/attributes".to_owned(), detail });
-    }
-    errors
-}
-
 /// The detail of the audit line: the changed fields, and the price, because money depends on it.
 fn difference(old: &Product, new: &Product) -> serde_json::Value {
     let fields: Vec<&str> = [
@@ -291,7 +221,8 @@ fn difference(old: &Product, new: &Product) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Timestamp;
+    use crate::domain::{Attribute, Attributes, Money, Timestamp};
+    use std::collections::BTreeMap;
 
     fn money(amount: i64, currency: &str) -> Money {
         Money { amount, currency: currency.parse().unwrap() }

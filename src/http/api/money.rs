@@ -1,8 +1,27 @@
-//! The form of money in answers.
+//! Money on the wire.
 
 use crate::domain::{Currency, Money};
-use serde::Serialize;
+use crate::http::openapi::schema;
+use crate::service::input::{Field, MoneyInput};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// Money in a request body: `amount` in minor units, and an ISO 4217 `currency`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = Price)]
+pub struct MoneyBody {
+    #[schema(required = true, schema_with = schema::amount)]
+    amount: Field<i64>,
+    #[schema(required = true, schema_with = schema::currency)]
+    currency: Field<Currency>,
+}
+
+impl From<MoneyBody> for MoneyInput {
+    fn from(MoneyBody { amount, currency }: MoneyBody) -> Self {
+        Self { amount, currency }
+    }
+}
 
 /// Money in an answer. Requests omit the exponent, which follows from the currency.
 #[derive(Clone, Copy, Serialize, ToSchema)]

@@ -1,7 +1,6 @@
 //! JSON bodies. Of requests: one bounded read, one parse, and a problem for each possible fault. Of answers: one
 //! buffer.
 
-use super::known::Known;
 use crate::domain::limits::JSON_BODY_BYTES_MAX;
 use crate::http::api::plain::Plain;
 use crate::http::middleware::current_trace;
@@ -9,6 +8,7 @@ use crate::http::middleware::shutdown;
 use crate::http::problem::Problem;
 use crate::http::transport::arriving::ArrivingRoom;
 use crate::http::transport::sizes::{self, Sizes};
+use crate::service::input::Unvalidated;
 use crate::service::{Code, Failure, FieldError};
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
@@ -60,7 +60,7 @@ pub fn answer(status: StatusCode, body: Bytes) -> HttpResponse {
 }
 
 /// A JSON object in the body, of at most this many bytes, or fewer if `web::Data<Sizes>` says so.
-pub struct Body<T, const BYTES_MAX: usize = JSON_BODY_BYTES_MAX>(pub Known<T>);
+pub struct Body<T, const BYTES_MAX: usize = JSON_BODY_BYTES_MAX>(pub Unvalidated<T>);
 
 impl<T: DeserializeOwned + 'static, const BYTES_MAX: usize> FromRequest for Body<T, BYTES_MAX> {
     type Error = Problem;
@@ -265,12 +265,13 @@ fn shape(detail: String) -> Failure {
 
 /// Reads and validates a body in a test, and returns the pointers of its errors.
 #[cfg(test)]
-pub(in crate::http) fn pointers<B: serde::de::DeserializeOwned, T>(
-    json: &serde_json::Value,
-    validate: fn(B) -> Result<T, crate::service::Failure>,
-) -> Vec<String> {
-    let parsed = parse::<crate::http::extract::known::Known<B>>(json.to_string().as_bytes());
-    match parsed.and_then(|body| body.validated(validate)) {
+pub(in crate::http) fn pointers<B, I>(json: &serde_json::Value) -> Vec<String>
+where
+    B: DeserializeOwned + Into<I>,
+    I: crate::service::input::Input,
+{
+    let parsed = parse::<Unvalidated<B>>(json.to_string().as_bytes());
+    match parsed.and_then(Unvalidated::validate::<I>) {
         Ok(_) => Vec::new(),
         Err(failure) => failure.fields.into_iter().map(|field| field.pointer).collect(),
     }

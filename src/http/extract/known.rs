@@ -1,41 +1,20 @@
 //! Objects that collect their unknown fields instead of failing at the first: an answer lists every error.
 
 use crate::domain::limits::UNKNOWN_FIELDS_TOLD_MAX;
-use crate::service::{Failure, FieldError};
+use crate::service::FieldError;
+use crate::service::input::Unvalidated;
 use crate::suggest::nearest;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess};
 use serde::{Deserialize, forward_to_deserialize_any};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A struct with the errors about unknown fields.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Known<T> {
-    pub fields: T,
-    /// Errors about the others, with pointers relative to the object. At most `UNKNOWN_FIELDS_TOLD_MAX` of them.
-    pub unknown: Vec<FieldError>,
-}
-
-impl<T> Known<T> {
-    /// Validates the fields.
-    ///
-    /// # Errors
-    /// `validation_failed` with the unknown and the invalid fields; without unknown fields, the result of `validate`.
-    pub fn validated<V>(self, validate: impl FnOnce(T) -> Result<V, Failure>) -> Result<V, Failure> {
-        let valid = validate(self.fields);
-        if self.unknown.is_empty() {
-            return valid;
-        }
-        let others = valid.err().map(|failure| failure.fields).unwrap_or_default();
-        Err(Failure::invalid([self.unknown, others].concat()))
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Known<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Unvalidated<T> {
+    /// Its errors are the fields that do not exist, no more than `UNKNOWN_FIELDS_TOLD_MAX` of them.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut unknown = Vec::new();
-        let fields = T::deserialize(Noting { inner: deserializer, unknown: &mut unknown })?;
-        Ok(Self { fields, unknown })
+        let mut errors = Vec::new();
+        let fields = T::deserialize(Noting { inner: deserializer, unknown: &mut errors })?;
+        Ok(Self { fields, errors })
     }
 }
 
@@ -157,7 +136,7 @@ mod tests {
         wide: Option<bool>,
     }
 
-    fn read(json: &str) -> Result<Known<Point>, serde_json::Error> {
+    fn read(json: &str) -> Result<Unvalidated<Point>, serde_json::Error> {
         serde_json::from_str(json)
     }
 
@@ -165,35 +144,15 @@ mod tests {
     fn what_nobody_knows_is_noted_and_the_rest_is_read() {
         let known = read(r#"{"y": {"a": [1, "}"]}, "x": 7, "w\u0069de": true, "a/b~": null, "wid": 1}"#).unwrap();
         assert_eq!(known.fields, Point { x: 7, wide: Some(true) });
-        let told: Vec<_> = known.unknown.iter().map(|error| (error.pointer.as_str(), error.detail.as_str())).collect();
+        let told: Vec<_> = known.errors.iter().map(|error| (error.pointer.as_str(), error.detail.as_str())).collect();
         let none = "is not a field here; there are x, wide";
         assert_eq!(told[0], ("/y", "is not a field here; did you mean x?"));
         assert_eq!(told[1..], [("/a~1b~0", none), ("/wid", "is not a field here; did you mean wide?")]);
-        assert!(read("{}").unwrap().unknown.is_empty());
+        assert!(read("{}").unwrap().errors.is_empty());
         let many: Vec<String> = (0..1_000).map(|n| format!("\"u{n}\":0")).collect();
-        assert_eq!(read(&format!("{{{}}}", many.join(","))).unwrap().unknown.len(), UNKNOWN_FIELDS_TOLD_MAX);
+        assert_eq!(read(&format!("{{{}}}", many.join(","))).unwrap().errors.len(), UNKNOWN_FIELDS_TOLD_MAX);
         for broken in ["[1]", "1", "{\"x\":1,\"x\":2}", "{\"y\":}", "{\"x\":1", "{\"x\":\"1\"}"] {
             assert!(read(broken).is_err(), "{broken}");
         }
-    }
-
-    #[test]
-    fn everything_that_is_wrong_is_told_together() {
-        let wrong = |pointer: &str| FieldError { pointer: pointer.to_owned(), detail: "is wrong".to_owned() };
-        let pointers = |known: Known<Point>| {
-            let told = known.validated(|point| match point.x {
-                0 => Err(Failure::conflicting(vec![wrong("/x")])),
-                x => Ok(x),
-            });
-            told.map_err(|failure| {
-                (failure.code, failure.fields.into_iter().map(|field| field.pointer).collect::<Vec<_>>())
-            })
-        };
-        use crate::service::Code;
-        assert_eq!(pointers(read(r#"{"x":1}"#).unwrap()), Ok(1));
-        assert_eq!(pointers(read(r#"{"x":0}"#).unwrap()), Err((Code::ConflictingFields, vec!["/x".to_owned()])));
-        let both = Err((Code::ValidationFailed, vec!["/z".to_owned(), "/x".to_owned()]));
-        assert_eq!(pointers(read(r#"{"x":0,"z":1}"#).unwrap()), both);
-        assert_eq!(pointers(read(r#"{"x":1,"z":1}"#).unwrap()), Err((Code::ValidationFailed, vec!["/z".to_owned()])));
     }
 }

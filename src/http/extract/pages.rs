@@ -1,11 +1,15 @@
 //! Lists: opaque cursors over keyset pages, and the `Link` to the next one (RFC 8288).
 
-use super::field::{FromJson, tender};
-use crate::domain::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
-use crate::domain::{CreatorId, Currency, DropStatus, ProductStatus, Timestamp};
+use super::field::FromJson;
+use crate::domain::limits::PAGE_LIMIT_DEFAULT;
 use crate::http::middleware::guard::unknown_parameters;
 use crate::http::problem::Problem;
-use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page, Phase, ProductFilter};
+use crate::service::accounts::AuditListInput;
+use crate::service::drops::DropListInput;
+use crate::service::inbox::InboxListInput;
+use crate::service::input::{Field, Input, PageInput, Unvalidated};
+use crate::service::products::ProductListInput;
+use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page, ProductFilter};
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, LINK};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -97,20 +101,14 @@ struct Query {
 
 impl Paging {
     /// `errors`: errors that are known already.
-    fn of(query: &str, mut errors: Vec<FieldError>) -> Result<Self, Failure> {
+    fn of(query: &str, errors: Vec<FieldError>) -> Result<Self, Failure> {
         let query = web::Query::<Query>::from_query(query)
             .map_err(|error| Failure::with(Code::ValidationFailed, error.to_string()))?
             .into_inner();
-        let limit = match given(&query.limit) {
-            None => Some(PAGE_LIMIT_DEFAULT),
-            Some(text) => text.parse().ok().filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit)),
-        };
-        Ok(match limit {
-            Some(limit) => Self { limit, errors, query },
-            None => {
-                errors.push(wrong("/limit", format!("must be 1 to {PAGE_LIMIT_MAX}")));
-                Self { limit: PAGE_LIMIT_DEFAULT, errors, query }
-            }
+        let page = PageInput { limit: read(&query.limit, Field::of_digits) };
+        Ok(match (Unvalidated { fields: page, errors }).validate::<PageInput>() {
+            Ok(limit) => Self { limit, errors: Vec::new(), query },
+            Err(failure) => Self { limit: PAGE_LIMIT_DEFAULT, errors: failure.fields, query },
         })
     }
 
@@ -119,25 +117,14 @@ impl Paging {
     /// # Errors
     /// `validation_failed`.
     pub fn filter(&self) -> Result<DropFilter, Failure> {
-        let mut errors = self.errors.clone();
-        let filter = DropFilter {
-            status: self.query.status.read(&mut errors, "/status", STATUSES, DropStatus::parse),
-            phase: self.query.phase.read(&mut errors, "/phase", "must be upcoming, live or ended", phase),
-            creator: self
-                .query
-                .creator_id
-                .read(&mut errors, "/creator_id", CreatorId::WANTED, |text| text.parse().ok()),
-            followed_by: None,
-            starts_from: self
-                .query
-                .starts_from
-                .read(&mut errors, "/starts_from", Timestamp::WANTED, |t| t.parse().ok()),
-            starts_before: self
-                .query
-                .starts_before
-                .read(&mut errors, "/starts_before", Timestamp::WANTED, |t| t.parse().ok()),
-        };
-        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+        let Query { status, phase, creator_id, starts_from, starts_before, .. } = &self.query;
+        self.validate(DropListInput {
+            status: read(status, Field::of_text),
+            phase: read(phase, Field::of_text),
+            creator_id: read(creator_id, Field::of_text),
+            starts_from: read(starts_from, Field::of_text),
+            starts_before: read(starts_before, Field::of_text),
+        })
     }
 
     /// The filter of a list of products: the active ones, unless the query says otherwise.
@@ -145,19 +132,14 @@ impl Paging {
     /// # Errors
     /// `validation_failed`.
     pub fn product_filter(&self) -> Result<ProductFilter, Failure> {
-        let mut errors = self.errors.clone();
         let Query { status, creator_id, currency, price_min, price_max, .. } = &self.query;
-        let amount = |text: &str| text.parse().ok().filter(|amount| (0..=PRICE_MINOR_MAX).contains(amount));
-        let filter = ProductFilter {
-            status: status
-                .read(&mut errors, "/status", "must be active or archived", ProductStatus::parse)
-                .unwrap_or_default(),
-            creator: creator_id.read(&mut errors, "/creator_id", CreatorId::WANTED, |text| text.parse().ok()),
-            currency: currency.read(&mut errors, "/currency", Currency::WANTED, tender),
-            price_min: price_min.read(&mut errors, "/price_min", AMOUNT, amount),
-            price_max: price_max.read(&mut errors, "/price_max", AMOUNT, amount),
-        };
-        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+        self.validate(ProductListInput {
+            status: read(status, Field::of_text),
+            creator_id: read(creator_id, Field::of_text),
+            currency: read(currency, Field::of_text),
+            price_min: read(price_min, Field::of_digits),
+            price_max: read(price_max, Field::of_digits),
+        })
     }
 
     /// The filter of a list of audit lines.
@@ -165,15 +147,11 @@ impl Paging {
     /// # Errors
     /// `validation_failed`.
     pub fn audit_filter(&self) -> Result<AuditFilter, Failure> {
-        let mut errors = self.errors.clone();
-        let filter = AuditFilter {
-            actor: self
-                .query
-                .actor_id
-                .read(&mut errors, "/actor_id", "must be the id of a user (a UUID)", |t| t.parse().ok()),
-            object: self.query.object_id.read(&mut errors, "/object_id", "must be a UUID", |t| t.parse().ok()),
-        };
-        if errors.is_empty() { Ok(filter) } else { Err(Failure::invalid(errors)) }
+        let Query { actor_id, object_id, .. } = &self.query;
+        self.validate(AuditListInput {
+            actor_id: read(actor_id, Field::of_text),
+            object_id: read(object_id, Field::of_text),
+        })
     }
 
     /// Whether to list only unread entries.
@@ -181,9 +159,12 @@ impl Paging {
     /// # Errors
     /// `validation_failed`.
     pub fn unread(&self) -> Result<bool, Failure> {
-        let mut errors = self.errors.clone();
-        let unread = self.query.unread.read(&mut errors, "/unread", "must be true or false", |text| text.parse().ok());
-        if errors.is_empty() { Ok(unread.unwrap_or(false)) } else { Err(Failure::invalid(errors)) }
+        self.validate(InboxListInput { unread: read(&self.query.unread, flag) })
+    }
+
+    /// What the query says, together with what is wrong with it so far.
+    fn validate<I: Input>(&self, fields: I) -> Result<I::Valid, Failure> {
+        Unvalidated { fields, errors: self.errors.clone() }.validate::<I>()
     }
 
     /// The last item of the previous page. Every list reads it after its filter.
@@ -199,53 +180,17 @@ impl Paging {
     }
 }
 
-const AMOUNT: &str = "must be a whole number of minor units, from 0 to 10000000000";
-
-const STATUSES: &str = "must be scheduled, live, sold_out, ended or cancelled";
-
-fn phase(name: &str) -> Option<Phase> {
-    match name {
-        "upcoming" => Some(Phase::Upcoming),
-        "live" => Some(Phase::Live),
-        "ended" => Some(Phase::Over),
-        _ => None,
-    }
+/// A parameter of the query. An empty one is the same as none.
+fn read<T>(parameter: &Option<String>, parse: fn(&str) -> Field<T>) -> Field<T> {
+    given(parameter).map_or(Field::Absent, parse)
 }
 
-/// A query parameter with a meaning.
-trait Parameter {
-    /// Parses its value; an invalid one adds an error with `wanted`. An empty one equals an absent one.
-    fn read<T>(
-        &self,
-        errors: &mut Vec<FieldError>,
-        pointer: &str,
-        wanted: &'static str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T>;
-}
-
-impl Parameter for Option<String> {
-    fn read<T>(
-        &self,
-        errors: &mut Vec<FieldError>,
-        pointer: &str,
-        wanted: &'static str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        let value = parse(given(self)?);
-        if value.is_none() {
-            errors.push(wrong(pointer, wanted));
-        }
-        value
-    }
+fn flag(text: &str) -> Field<bool> {
+    text.parse().map_or(Field::Wrong(<bool as FromJson>::WANTED.into()), Field::Given)
 }
 
 fn given(parameter: &Option<String>) -> Option<&str> {
     parameter.as_deref().filter(|text| !text.is_empty())
-}
-
-fn wrong(pointer: &str, detail: impl Into<String>) -> FieldError {
-    FieldError { pointer: pointer.to_owned(), detail: detail.into() }
 }
 
 impl FromRequest for Paging {
@@ -308,6 +253,8 @@ fn next_url(path: &str, query: &str, cursor: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::limits::PRICE_MINOR_MAX;
+    use crate::domain::{DropStatus, ProductStatus};
     use actix_web::test::TestRequest;
 
     fn of(query: &str) -> Result<Paging, Failure> {
@@ -353,7 +300,7 @@ mod tests {
         }
         let failure = of("status=LIVE&creator_id=y&limit=0").unwrap().filter().unwrap_err();
         assert_eq!((failure.code, failure.fields.len()), (Code::ValidationFailed, 3));
-        let unknown = vec![wrong("/staus", "is not a parameter")];
+        let unknown = vec![FieldError { pointer: "/staus".into(), detail: "is not a parameter".into() }];
         let failure = Paging::of("staus=live&limit=0&status=x", unknown).unwrap().filter().unwrap_err();
         let pointers: Vec<_> = failure.fields.iter().map(|field| field.pointer.as_str()).collect();
         assert_eq!(pointers, ["/staus", "/limit", "/status"], "everything that is wrong is told");

@@ -1,7 +1,6 @@
 //! Schemas of fields, from the same constants as the checks. For `#[schema(schema_with = …)]` and parameters.
 //!
-//! An optional field of a request may also be `null`, which is the same
-//! ([`Field`](crate::http::extract::field::Field)).
+//! An optional field of a request may also be `null`, which is the same ([`Field`](crate::service::input::Field)).
 
 use crate::domain::Currency;
 use crate::domain::limits::{

@@ -5,6 +5,7 @@ use crate::domain::TraceId;
 use crate::service::activity::Nothing;
 use crate::service::clock::Clock;
 use crate::service::hash_queue::HashQueue;
+use crate::service::identity::Email;
 use crate::service::passwords::Hashing;
 use crate::service::revocations::Revocations;
 use crate::service::tokens::Access;

@@ -1,11 +1,12 @@
 //! Bodies of requests and answers about accounts.
 
-use crate::domain::limits::{NAME_CHARS_MAX, PASSWORD_CHARS_MAX, REFRESH_TOKEN_CHARS_MAX};
 use crate::domain::{Timestamp, UserId};
-use crate::http::extract::field::{Checks, Field};
 use crate::http::openapi::schema;
-use crate::service::accounts::{Account, AccountChange, NewAccount, SignedIn};
-use crate::service::{AuditRow, Failure, identity};
+use crate::service::AuditRow;
+use crate::service::accounts::{
+    Account, AccountChangeInput, DeletionInput, LoginInput, PasswordInput, RefreshInput, RegistrationInput, SignedIn,
+};
+use crate::service::input::Field;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -23,40 +24,10 @@ pub struct RegisterBody {
     display_name: Field<String>,
 }
 
-impl RegisterBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<NewAccount, Failure> {
-        let mut checks = Checks::default();
-        let email = checks.required("/email", self.email);
-        let email = email.and_then(|email| checks.accept("/email", identity::new_email(email)));
-        let password = new_password(&mut checks, "/password", self.password);
-        let display_name = checks.required("/display_name", self.display_name);
-        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
-        let account = match (email, password, display_name) {
-            (Some(email), Some(password), Some(display_name)) => Some(NewAccount { email, password, display_name }),
-            _ => None,
-        };
-        checks.finish(account)
+impl From<RegisterBody> for RegistrationInput {
+    fn from(RegisterBody { email, password, display_name }: RegisterBody) -> Self {
+        Self { email, password, display_name }
     }
-}
-
-fn new_password(checks: &mut Checks, pointer: &str, password: Field<String>) -> Option<String> {
-    let password = checks.required(pointer, password)?;
-    checks.accept(pointer, identity::new_password(password))
-}
-
-/// Validates a password to verify. Its form is not checked, only that it is short enough to be hashed safely.
-fn known_password(checks: &mut Checks, pointer: &str, password: Field<String>) -> Option<String> {
-    checks.required(pointer, password).filter(|password| {
-        let fits = password.chars().count() <= PASSWORD_CHARS_MAX;
-        if !fits {
-            checks.wrong(pointer, format!("must have at most {PASSWORD_CHARS_MAX} characters"));
-        }
-        fits
-    })
 }
 
 /// The address and password of an account.
@@ -70,16 +41,9 @@ pub struct LoginBody {
     password: Field<String>,
 }
 
-impl LoginBody {
-    /// Returns the address and the password. Their form is not checked: an impossible address is a wrong credential.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<(String, String), Failure> {
-        let mut checks = Checks::default();
-        let email = checks.required("/email", self.email);
-        let password = known_password(&mut checks, "/password", self.password);
-        checks.finish(email.zip(password))
+impl From<LoginBody> for LoginInput {
+    fn from(LoginBody { email, password }: LoginBody) -> Self {
+        Self { email, password }
     }
 }
 
@@ -92,16 +56,9 @@ pub struct RefreshBody {
     refresh_token: Field<String>,
 }
 
-impl RefreshBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<String, Failure> {
-        let mut checks = Checks::default();
-        let token = checks.required("/refresh_token", self.refresh_token);
-        let token = checks.line("/refresh_token", token, 1..=REFRESH_TOKEN_CHARS_MAX);
-        checks.finish(token)
+impl From<RefreshBody> for RefreshInput {
+    fn from(RefreshBody { refresh_token }: RefreshBody) -> Self {
+        Self { refresh_token }
     }
 }
 
@@ -116,17 +73,9 @@ pub struct AccountChangeBody {
     private_follows: Field<bool>,
 }
 
-impl AccountChangeBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<AccountChange, Failure> {
-        let mut checks = Checks::default();
-        let display_name = checks.optional("/display_name", self.display_name);
-        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
-        let private_follows = checks.optional("/private_follows", self.private_follows);
-        checks.finish(Some(AccountChange { display_name, private_follows }))
+impl From<AccountChangeBody> for AccountChangeInput {
+    fn from(AccountChangeBody { display_name, private_follows }: AccountChangeBody) -> Self {
+        Self { display_name, private_follows }
     }
 }
 
@@ -141,16 +90,9 @@ pub struct PasswordBody {
     new_password: Field<String>,
 }
 
-impl PasswordBody {
-    /// Returns the current password and the new one.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<(String, String), Failure> {
-        let mut checks = Checks::default();
-        let current = known_password(&mut checks, "/current_password", self.current_password);
-        let new = new_password(&mut checks, "/new_password", self.new_password);
-        checks.finish(current.zip(new))
+impl From<PasswordBody> for PasswordInput {
+    fn from(PasswordBody { current_password, new_password }: PasswordBody) -> Self {
+        Self { current_password, new_password }
     }
 }
 
@@ -163,15 +105,9 @@ pub struct DeleteAccountBody {
     password: Field<String>,
 }
 
-impl DeleteAccountBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<String, Failure> {
-        let mut checks = Checks::default();
-        let password = known_password(&mut checks, "/password", self.password);
-        checks.finish(password)
+impl From<DeleteAccountBody> for DeletionInput {
+    fn from(DeleteAccountBody { password }: DeleteAccountBody) -> Self {
+        Self { password }
     }
 }
 
@@ -276,11 +212,12 @@ impl<'a> From<&'a SignedIn> for SignedInBody<'a> {
 mod tests {
     use super::*;
     use crate::http::extract::json::pointers;
+    use crate::service::input::Unvalidated;
     use serde_json::json;
 
     #[test]
     fn registrations_are_checked_field_by_field() {
-        let register = |json| pointers(&json, RegisterBody::validate);
+        let register = |json| pointers::<RegisterBody, RegistrationInput>(&json);
         let none: [&str; 0] = [];
         assert_eq!(register(json!({"email": "a@b", "password": "12345678", "display_name": "A"})), none);
         assert_eq!(
@@ -316,6 +253,6 @@ mod tests {
     fn passwords_keep_their_white_space() {
         let body: RegisterBody =
             serde_json::from_value(json!({"email": "a@b", "password": "  1234  ", "display_name": "A"})).unwrap();
-        assert_eq!(body.validate().ok().unwrap().password, "  1234  ");
+        assert_eq!(Unvalidated::from(body).validate::<RegistrationInput>().ok().unwrap().password, "  1234  ");
     }
 }

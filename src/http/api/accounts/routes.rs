@@ -10,7 +10,9 @@ use crate::http::extract::json::{self, Body};
 use crate::http::extract::pages::{self, List, PageBody, Paging};
 use crate::http::openapi::parameters::AuditQuery;
 use crate::http::openapi::problems::{Fails, codes};
-use crate::service::accounts::Accounts;
+use crate::service::accounts::{
+    AccountChangeInput, Accounts, DeletionInput, LoginInput, PasswordInput, RefreshInput, RegistrationInput,
+};
 use crate::service::{Caller, Code as C, Visitor};
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -42,7 +44,7 @@ declared::table! {
     ),
 )]
 pub async fn register(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): Body<RegisterBody>) -> Answer {
-    let signed_in = accounts.register(&visitor, body.validated(RegisterBody::validate)?).await?;
+    let signed_in = accounts.register(&visitor, body.validate::<RegistrationInput>()?).await?;
     Ok(created(HeaderValue::from_static("/api/v1/users/me"), json::write(&SignedInBody::from(&signed_in))?))
 }
 
@@ -60,7 +62,7 @@ pub async fn register(accounts: web::Data<Accounts>, visitor: Visitor, Body(body
     ),
 )]
 pub async fn login(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): Body<LoginBody>) -> Answer {
-    let (email, password) = body.validated(LoginBody::validate)?;
+    let (email, password) = body.validate::<LoginInput>()?;
     let signed_in = accounts.login(&visitor, &email, password).await?;
     ok(SignedInBody::from(&signed_in))
 }
@@ -80,7 +82,7 @@ pub async fn login(accounts: web::Data<Accounts>, visitor: Visitor, Body(body): 
     ),
 )]
 pub async fn refresh(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody>) -> Answer {
-    let signed_in = accounts.refresh(&body.validated(RefreshBody::validate)?).await?;
+    let signed_in = accounts.refresh(&body.validate::<RefreshInput>()?).await?;
     ok(SignedInBody::from(&signed_in))
 }
 
@@ -97,7 +99,7 @@ pub async fn refresh(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody
     ),
 )]
 pub async fn logout(accounts: web::Data<Accounts>, Body(body): Body<RefreshBody>) -> Answer {
-    accounts.logout(&body.validated(RefreshBody::validate)?).await?;
+    accounts.logout(&body.validate::<RefreshInput>()?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -151,7 +153,7 @@ pub async fn logout_everywhere(accounts: web::Data<Accounts>, caller: Caller) ->
     security(("bearer" = [])),
 )]
 pub async fn change(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<AccountChangeBody>) -> Answer {
-    let account = accounts.change(&caller, body.validated(AccountChangeBody::validate)?).await?;
+    let account = accounts.change(&caller, body.validate::<AccountChangeInput>()?).await?;
     ok(UserBody::from(&account))
 }
 
@@ -170,7 +172,7 @@ pub async fn change(accounts: web::Data<Accounts>, caller: Caller, Body(body): B
     security(("bearer" = [])),
 )]
 pub async fn change_password(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<PasswordBody>) -> Answer {
-    let (current, new) = body.validated(PasswordBody::validate)?;
+    let (current, new) = body.validate::<PasswordInput>()?;
     let signed_in = accounts.change_password(&caller, current, new).await?;
     ok(SignedInBody::from(&signed_in))
 }
@@ -191,7 +193,7 @@ pub async fn change_password(accounts: web::Data<Accounts>, caller: Caller, Body
     security(("bearer" = [])),
 )]
 pub async fn delete(accounts: web::Data<Accounts>, caller: Caller, Body(body): Body<DeleteAccountBody>) -> Answer {
-    accounts.delete(&caller, body.validated(DeleteAccountBody::validate)?).await?;
+    accounts.delete(&caller, body.validate::<DeletionInput>()?).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

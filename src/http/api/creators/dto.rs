@@ -1,11 +1,10 @@
 //! Bodies of requests and answers about creators and follows.
 
-use crate::domain::limits::{NAME_CHARS_MAX, TEXT_CHARS_MAX};
 use crate::domain::{CreatorId, Timestamp, UserId};
-use crate::http::extract::field::{Checks, Field};
 use crate::http::openapi::schema;
-use crate::service::creators::{CreatorChange, NewCreator};
-use crate::service::{Creator, Failure};
+use crate::service::Creator;
+use crate::service::creators::{FollowInput, ProfileChangeInput, ProfileInput};
+use crate::service::input::Field;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -22,26 +21,9 @@ pub struct NewCreatorBody {
     bio: Field<String>,
 }
 
-impl NewCreatorBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<NewCreator, Failure> {
-        let mut checks = Checks::default();
-        let handle = checks.required("/handle", self.handle);
-        if handle.as_deref().is_some_and(|handle| !is_handle(handle)) {
-            checks.wrong("/handle", "must be 3 to 30 of a-z, 0-9 and _");
-        }
-        let display_name = checks.required("/display_name", self.display_name);
-        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
-        let bio = checks.optional("/bio", self.bio).unwrap_or_default();
-        let bio = checks.lines("/bio", Some(bio), 0..=TEXT_CHARS_MAX);
-        let creator = match (handle, display_name, bio) {
-            (Some(handle), Some(display_name), Some(bio)) => Some(NewCreator { handle, display_name, bio }),
-            _ => None,
-        };
-        checks.finish(creator)
+impl From<NewCreatorBody> for ProfileInput {
+    fn from(NewCreatorBody { handle, display_name, bio }: NewCreatorBody) -> Self {
+        Self { handle, display_name, bio }
     }
 }
 
@@ -56,23 +38,10 @@ pub struct CreatorChangeBody {
     bio: Field<String>,
 }
 
-impl CreatorChangeBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<CreatorChange, Failure> {
-        let mut checks = Checks::default();
-        let display_name = checks.optional("/display_name", self.display_name);
-        let display_name = checks.line("/display_name", display_name, 1..=NAME_CHARS_MAX);
-        let bio = checks.optional("/bio", self.bio);
-        let bio = checks.lines("/bio", bio, 0..=TEXT_CHARS_MAX);
-        checks.finish(Some(CreatorChange { display_name, bio }))
+impl From<CreatorChangeBody> for ProfileChangeInput {
+    fn from(CreatorChangeBody { display_name, bio }: CreatorChangeBody) -> Self {
+        Self { display_name, bio }
     }
-}
-
-fn is_handle(text: &str) -> bool {
-    (3..=30).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 /// The creator to follow.
@@ -84,15 +53,9 @@ pub struct FollowBody {
     creator_id: Field<CreatorId>,
 }
 
-impl FollowBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<CreatorId, Failure> {
-        let mut checks = Checks::default();
-        let creator = checks.required("/creator_id", self.creator_id);
-        checks.finish(creator)
+impl From<FollowBody> for FollowInput {
+    fn from(FollowBody { creator_id }: FollowBody) -> Self {
+        Self { creator_id }
     }
 }
 
@@ -157,7 +120,7 @@ mod tests {
 
     #[test]
     fn profiles_are_checked() {
-        let profile = |json| pointers(&json, NewCreatorBody::validate);
+        let profile = |json| pointers::<NewCreatorBody, ProfileInput>(&json);
         let none: [&str; 0] = [];
         assert_eq!(profile(json!({"handle": "ada_99", "display_name": "Ada"})), none);
         assert_eq!(profile(json!({"handle": "ada", "display_name": "Ada", "bio": ""})), none);
@@ -169,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_follow_names_a_creator() {
-        let follow = |json| pointers(&json, FollowBody::validate);
+        let follow = |json| pointers::<FollowBody, FollowInput>(&json);
         assert_eq!(follow(json!({})), ["/creator_id"]);
         assert_eq!(follow(json!({"creator_id": "ada"})), ["/creator_id"]);
         assert_eq!(follow(json!({"creator_id": CreatorId(uuid::Uuid::now_v7())})), [] as [&str; 0]);

@@ -19,6 +19,7 @@ use crate::http::openapi::parameters::{
 };
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::{Services, declared};
+use crate::service::creators::{FollowInput, ProfileChangeInput, ProfileInput};
 use crate::service::{Caller, Code as C, DropFilter, ProductFilter};
 use actix_web::{HttpRequest, web};
 
@@ -57,7 +58,7 @@ pub async fn create(
     key: MaybeKeyed,
     Body(body): Body<NewCreatorBody>,
 ) -> Answer {
-    let new = body.validated(NewCreatorBody::validate)?;
+    let new = body.validate::<ProfileInput>()?;
     once(&services.keys, &caller, key, (Repeated::ChangesMore, &new), async |attempt| {
         let creator = services.creators.open_profile(caller.user, new.clone(), attempt).await?;
         Ok(created(location("creators", creator.id.0), json::write(&CreatorBody::from(&creator))?))
@@ -104,7 +105,7 @@ pub async fn change(
     precondition: Precondition,
     Body(body): Body<CreatorChangeBody>,
 ) -> Answer {
-    let change = body.validated(CreatorChangeBody::validate)?;
+    let change = body.validate::<ProfileChangeInput>()?;
     let only_if = precondition.holds(creator_revision);
     let creator = services.creators.change(&caller, id, change, only_if.as_deref()).await?;
     conditional::changed(Some(&creator_revision(&creator)), CreatorBody::from(&creator))
@@ -214,7 +215,7 @@ pub async fn follow(services: web::Data<Services>, caller: Caller, Id(id): Id<Cr
     security(("bearer" = [])),
 )]
 pub async fn follow_named(services: web::Data<Services>, caller: Caller, Body(body): Body<FollowBody>) -> Answer {
-    let id = body.validated(FollowBody::validate)?;
+    let id = body.validate::<FollowInput>()?;
     services.creators.follow(caller.user, id).await?;
     ok(FollowingBody { creator_id: id, following: true })
 }

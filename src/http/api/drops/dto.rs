@@ -1,15 +1,12 @@
 //! Bodies of requests and answers about drops.
 
-use crate::domain::limits::{
-    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, NAME_CHARS_MAX, PER_BUYER_LIMIT_DEFAULT, STOCK_PER_VARIANT_MAX,
-    VARIANTS_PER_DROP_MAX,
-};
 use crate::domain::{CreatorId, DropId, DropStatus, ProductId, StockCounts, Timestamp, VariantId};
-use crate::http::api::money::MoneyView;
-use crate::http::extract::field::{Change, Checks, Field, MoneyBody, Nested};
+use crate::http::api::money::{MoneyBody, MoneyView};
+use crate::http::extract::field::each;
 use crate::http::openapi::schema;
-use crate::service::drops::{NewDrop, NewEnd, NewVariant, VARIANT_NAME_DEFAULT};
-use crate::service::{DropView, Failure, StockView};
+use crate::service::drops::{DropInput, DropVariantInput, RestockInput, ScheduleInput};
+use crate::service::input::{Change, Field, MoneyInput, Unvalidated};
+use crate::service::{DropView, StockView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -33,7 +30,7 @@ pub struct NewDropBody {
     #[schema(schema_with = schema::hold_seconds)]
     hold_seconds: Field<i64>,
     #[schema(schema_with = schema::sold_variants_or_null)]
-    variants: Field<Vec<Field<Nested<NewVariantBody>>>>,
+    variants: Field<Vec<Field<Unvalidated<NewVariantBody>>>>,
     #[schema(schema_with = schema::units_or_null)]
     stock: Field<i64>,
 }
@@ -50,104 +47,29 @@ pub struct NewVariantBody {
     #[schema(required = true, schema_with = schema::units)]
     stock: Field<i64>,
     #[schema(schema_with = schema::price_or_null)]
-    price: Field<Nested<MoneyBody>>,
+    price: Field<Unvalidated<MoneyBody>>,
 }
 
-impl NewDropBody {
-    /// # Errors
-    /// `validation_failed`, `conflicting_fields`.
-    pub fn validate(self) -> Result<NewDrop, Failure> {
-        let mut checks = Checks::default();
-        let product_id = checks.required("/product_id", self.product_id);
-        let title = checks.optional("/title", self.title);
-        let title = checks.line("/title", title, 1..=NAME_CHARS_MAX);
-        let starts_at = checks.optional("/starts_at", self.starts_at);
-        let ends_at = checks.optional("/ends_at", self.ends_at);
-        if let (Some(starts_at), Some(ends_at)) = (starts_at, ends_at)
-            && ends_at <= starts_at
-        {
-            checks.conflict("/ends_at", "must be after starts_at");
+impl From<NewDropBody> for DropInput {
+    fn from(body: NewDropBody) -> Self {
+        Self {
+            product_id: body.product_id,
+            title: body.title,
+            starts_at: body.starts_at,
+            ends_at: body.ends_at,
+            per_buyer_limit: body.per_buyer_limit,
+            low_stock_threshold: body.low_stock_threshold,
+            hold_seconds: body.hold_seconds,
+            variants: body.variants.map(each),
+            stock: body.stock,
         }
-        let units = 0..=STOCK_PER_VARIANT_MAX;
-        let per_buyer_limit = checks.number("/per_buyer_limit", self.per_buyer_limit, units.clone());
-        let low_stock_threshold = checks.number("/low_stock_threshold", self.low_stock_threshold, units).unwrap_or(0);
-        let hold = checks.number("/hold_seconds", self.hold_seconds, HOLD_MS_MIN / 1_000..=HOLD_MS_MAX / 1_000);
-        let stock_alone = matches!(self.variants, Field::Absent);
-        let variants = variants(&mut checks, self.variants, self.stock);
-        let new = product_id.map(|product_id| NewDrop {
-            product_id,
-            title,
-            variants,
-            stock_alone,
-            per_buyer_limit: per_buyer_limit.unwrap_or(PER_BUYER_LIMIT_DEFAULT),
-            low_stock_threshold,
-            hold_ms: hold.map_or(HOLD_MS_DEFAULT, |seconds| seconds * 1_000),
-            starts_at,
-            ends_at,
-        });
-        checks.finish(new)
     }
 }
 
-/// Reads either `variants`, or `stock` for a drop of one.
-fn variants(
-    checks: &mut Checks,
-    variants: Field<Vec<Field<Nested<NewVariantBody>>>>,
-    stock: Field<i64>,
-) -> Vec<NewVariant> {
-    let (bodies, stock) = match (variants, stock) {
-        (Field::Absent, Field::Absent) => {
-            checks.wrong("/variants", "is required, or else stock");
-            return Vec::new();
-        }
-        (Field::Absent, stock) => {
-            let stock = checks.number("/stock", stock, 1..=STOCK_PER_VARIANT_MAX);
-            let only = |stock| NewVariant { id: None, name: None, stock, price: None };
-            return stock.map(only).into_iter().collect();
-        }
-        (variants, stock) => (checks.optional("/variants", variants), stock),
-    };
-    if !matches!(stock, Field::Absent) {
-        checks.wrong("/stock", "must be left out where there are variants");
+impl From<NewVariantBody> for DropVariantInput {
+    fn from(NewVariantBody { variant_id, name, stock, price }: NewVariantBody) -> Self {
+        Self { variant_id, name, stock, price: price.map(|price| price.map(MoneyInput::from)) }
     }
-    let Some(bodies) = bodies else { return Vec::new() };
-    if !(1..=VARIANTS_PER_DROP_MAX).contains(&bodies.len()) {
-        checks.wrong("/variants", format!("must have 1 to {VARIANTS_PER_DROP_MAX} items"));
-        return Vec::new();
-    }
-    let mut valid: Vec<NewVariant> = Vec::with_capacity(bodies.len());
-    for (index, body) in bodies.into_iter().enumerate() {
-        let pointer = format!("/variants/{index}");
-        let Some(new) = variant(checks, &pointer, body) else { continue };
-        if new.id.is_some() && valid.iter().any(|other| other.id == new.id) {
-            checks.conflict(format!("{pointer}/variant_id"), "must not be that of another variant");
-        }
-        if name_of(&new).is_some() && valid.iter().any(|other| name_of(other) == name_of(&new)) {
-            checks.conflict(format!("{pointer}/name"), "must not be the name of another variant");
-        }
-        let currency = |variant: &NewVariant| variant.price.map(|price| price.currency);
-        let others = valid.iter().find_map(currency);
-        if others.is_some() && currency(&new).is_some() && others != currency(&new) {
-            checks.conflict(format!("{pointer}/price/currency"), "must be the same for all variants");
-        }
-        valid.push(new);
-    }
-    valid
-}
-
-/// The variant's future name, if it can be known without the product.
-fn name_of(variant: &NewVariant) -> Option<&str> {
-    variant.name.as_deref().or(variant.id.is_none().then_some(VARIANT_NAME_DEFAULT))
-}
-
-fn variant(checks: &mut Checks, pointer: &str, body: Field<Nested<NewVariantBody>>) -> Option<NewVariant> {
-    let body = checks.required(pointer, body)?.fields();
-    let id = checks.optional(&format!("{pointer}/variant_id"), body.variant_id);
-    let name = checks.optional(&format!("{pointer}/name"), body.name);
-    let name = checks.line(&format!("{pointer}/name"), name, 1..=NAME_CHARS_MAX);
-    let stock = checks.required_number(&format!("{pointer}/stock"), body.stock, 1..=STOCK_PER_VARIANT_MAX);
-    let price = checks.money(&format!("{pointer}/price"), body.price);
-    Some(NewVariant { id, name, stock: stock?, price })
 }
 
 /// Units to add to one variant; `variant_id` may be omitted if there is only one.
@@ -161,16 +83,9 @@ pub struct RestockBody {
     quantity: Field<i64>,
 }
 
-impl RestockBody {
-    /// Returns the variant, if it is given, and the units.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<(Option<VariantId>, u32), Failure> {
-        let mut checks = Checks::default();
-        let variant = checks.optional("/variant_id", self.variant_id);
-        let quantity = checks.required_number("/quantity", self.quantity, 1..=STOCK_PER_VARIANT_MAX);
-        checks.finish(quantity.map(|quantity| (variant, quantity)))
+impl From<RestockBody> for RestockInput {
+    fn from(RestockBody { variant_id, quantity }: RestockBody) -> Self {
+        Self { variant_id, quantity }
     }
 }
 
@@ -185,20 +100,9 @@ pub struct RescheduleBody {
     ends_at: Change<Timestamp>,
 }
 
-impl RescheduleBody {
-    /// Returns the new start, if it changes, and the change of the end.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<(Option<Timestamp>, NewEnd), Failure> {
-        let mut checks = Checks::default();
-        let starts_at = checks.optional("/starts_at", self.starts_at.or_wrong());
-        let ends_at = match self.ends_at {
-            Change::Keep => NewEnd::Unchanged,
-            Change::Clear => NewEnd::Never,
-            Change::To(end) => checks.optional("/ends_at", end).map_or(NewEnd::Unchanged, NewEnd::At),
-        };
-        checks.finish(Some((starts_at, ends_at)))
+impl From<RescheduleBody> for ScheduleInput {
+    fn from(RescheduleBody { starts_at, ends_at }: RescheduleBody) -> Self {
+        Self { starts_at, ends_at }
     }
 }
 
@@ -305,6 +209,7 @@ impl StockBody {
 mod tests {
     use super::*;
     use crate::http::extract::json::pointers;
+    use crate::service::drops::NewEnd;
     use serde_json::{Value, json};
 
     fn drop_with(fields: Value) -> Vec<String> {
@@ -312,15 +217,15 @@ mod tests {
         for (name, value) in fields.as_object().unwrap() {
             body[name] = value.clone();
         }
-        pointers(&body, NewDropBody::validate)
+        pointers::<NewDropBody, DropInput>(&body)
     }
 
     #[test]
     fn the_shortest_drop_has_one_variant_and_every_default() {
         let body: NewDropBody =
             serde_json::from_value(json!({"product_id": ProductId(uuid::Uuid::now_v7()), "stock": 100})).unwrap();
-        let new = body.validate().unwrap();
-        assert_eq!((new.variants.len(), name_of(&new.variants[0]), new.variants[0].stock), (1, Some("default"), 100));
+        let new = Unvalidated::from(body).validate::<DropInput>().unwrap();
+        assert_eq!((new.variants.len(), &new.variants[0].name, new.variants[0].stock), (1, &None, 100));
         assert_eq!((new.hold_ms, new.per_buyer_limit, new.low_stock_threshold), (300_000, 10, 0));
         assert!(new.title.is_none() && new.starts_at.is_none() && new.ends_at.is_none());
     }
@@ -365,7 +270,9 @@ mod tests {
 
     #[test]
     fn in_a_schedule_absent_stays_and_null_empties() {
-        let read = |json: Value| serde_json::from_value::<RescheduleBody>(json).unwrap().validate();
+        let read = |json: Value| {
+            Unvalidated::from(serde_json::from_value::<RescheduleBody>(json).unwrap()).validate::<ScheduleInput>()
+        };
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
         let (start, end) = ("2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z");
         assert_eq!(read(json!({})), Ok((None, NewEnd::Unchanged)));
@@ -373,7 +280,7 @@ mod tests {
         assert_eq!(read(json!({"ends_at": null})), Ok((None, NewEnd::Never)));
         assert_eq!(read(json!({"ends_at": end})), Ok((None, NewEnd::At(time(end)))));
         let wrong = json!({"starts_at": null, "ends_at": 5, "starts": 1});
-        assert_eq!(pointers(&wrong, RescheduleBody::validate), ["/starts", "/starts_at", "/ends_at"]);
+        assert_eq!(pointers::<RescheduleBody, ScheduleInput>(&wrong), ["/starts", "/starts_at", "/ends_at"]);
     }
 
     #[test]

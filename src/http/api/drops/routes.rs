@@ -14,7 +14,7 @@ use crate::http::extract::path::Id;
 use crate::http::openapi::parameters::{DropsQuery, KeyedOrNot, OfDrop, WithIfMatch};
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::{Services, declared};
-use crate::service::drops::DropChange;
+use crate::service::drops::{DropChange, DropInput, RestockInput, ScheduleInput};
 use crate::service::{Caller, Code as C, DropFilter};
 use actix_web::{HttpRequest, web};
 
@@ -52,7 +52,7 @@ pub async fn create(
     key: MaybeKeyed,
     Body(body): Body<NewDropBody, DROP_BODY_BYTES_MAX>,
 ) -> Answer {
-    let new = body.validated(NewDropBody::validate)?;
+    let new = body.validate::<DropInput>()?;
     once(&services.keys, &caller, key, (ChangesMore, &new), async |attempt| {
         let drop = services.drops.create(&caller, new.clone(), attempt).await?;
         Ok(created(location("drops", drop.spec.id.0), json::write(&DropBody::from(&drop))?))
@@ -182,7 +182,7 @@ pub async fn cancel(asked: Changing<DropId>) -> Answer {
     security(("bearer" = [])),
 )]
 pub async fn restock(asked: Changing<DropId>, Body(body): Body<RestockBody>) -> Answer {
-    let (variant, quantity) = body.validated(RestockBody::validate)?;
+    let (variant, quantity) = body.validate::<RestockInput>()?;
     change(asked, DropChange::Restock { variant, quantity }).await
 }
 
@@ -202,7 +202,7 @@ pub async fn restock(asked: Changing<DropId>, Body(body): Body<RestockBody>) -> 
     security(("bearer" = [])),
 )]
 pub async fn reschedule(asked: Changing<DropId>, Body(body): Body<RescheduleBody>) -> Answer {
-    let (starts_at, ends_at) = body.validated(RescheduleBody::validate)?;
+    let (starts_at, ends_at) = body.validate::<ScheduleInput>()?;
     change(asked, DropChange::Reschedule { starts_at, ends_at }).await
 }
 

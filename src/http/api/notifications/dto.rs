@@ -1,11 +1,10 @@
 //! Bodies of requests and answers about tickets and inboxes.
 
-use crate::domain::limits::INBOX_MARKED_MAX;
 use crate::domain::{CreatorId, DropId, OrderId, Timestamp, VariantId};
-use crate::http::extract::field::{Checks, Field};
 use crate::http::openapi::schema;
-use crate::service::inbox::{Notification, Which};
-use crate::service::{Concern, Failure, Offset};
+use crate::service::inbox::{AcknowledgementInput, Notification, ReadMarkInput};
+use crate::service::input::Field;
+use crate::service::{Concern, Offset};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -115,16 +114,9 @@ pub struct AcknowledgeBody {
     ids: Field<Vec<Field<Offset>>>,
 }
 
-impl AcknowledgeBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<Vec<Offset>, Failure> {
-        let mut checks = Checks::default();
-        let ids = checks.required("/ids", self.ids);
-        let ids = ids.and_then(|ids| all(&mut checks, ids));
-        checks.finish(ids)
+impl From<AcknowledgeBody> for AcknowledgementInput {
+    fn from(AcknowledgeBody { ids }: AcknowledgeBody) -> Self {
+        Self { ids }
     }
 }
 
@@ -141,37 +133,10 @@ pub struct ReadBody {
     up_to: Field<Offset>,
 }
 
-impl ReadBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<Which, Failure> {
-        let mut checks = Checks::default();
-        let which = match (self.ids, self.up_to) {
-            (ids, Field::Absent) if ids != Field::Absent => {
-                let ids = checks.optional("/ids", ids);
-                ids.and_then(|ids| all(&mut checks, ids)).map(Which::These)
-            }
-            (Field::Absent, up_to) if up_to != Field::Absent => checks.optional("/up_to", up_to).map(Which::UpTo),
-            _ => {
-                checks.wrong("", "must have either ids or up_to");
-                None
-            }
-        };
-        checks.finish(which)
+impl From<ReadBody> for ReadMarkInput {
+    fn from(ReadBody { ids, up_to }: ReadBody) -> Self {
+        Self { ids, up_to }
     }
-}
-
-/// Validates 1 to `INBOX_MARKED_MAX` ids.
-fn all(checks: &mut Checks, ids: Vec<Field<Offset>>) -> Option<Vec<Offset>> {
-    if !(1..=INBOX_MARKED_MAX).contains(&ids.len()) {
-        checks.wrong("/ids", format!("must have 1 to {INBOX_MARKED_MAX} ids"));
-        return None;
-    }
-    let each = ids.into_iter().enumerate().map(|(index, id)| checks.required(&format!("/ids/{index}"), id));
-    // Every id is checked, so that all invalid ones are named.
-    each.collect::<Vec<_>>().into_iter().collect()
 }
 
 #[cfg(test)]
@@ -184,7 +149,7 @@ mod tests {
     fn marks_are_checked() {
         let none: [&str; 0] = [];
         let id = "8f3a0c1d2e4b5a69-41";
-        let acknowledge = |json| pointers(&json, AcknowledgeBody::validate);
+        let acknowledge = |json| pointers::<AcknowledgeBody, AcknowledgementInput>(&json);
         assert_eq!(acknowledge(json!({"ids": [id, id]})), none);
         assert_eq!(acknowledge(json!({"ids": ["8f3a0c1d2e4b5a69-41-40"]})), none, "any event's id will do");
         assert_eq!(acknowledge(json!({})), ["/ids"]);
@@ -192,7 +157,7 @@ mod tests {
         assert_eq!(acknowledge(json!({"ids": id})), ["/ids"]);
         assert_eq!(acknowledge(json!({"ids": vec![id; 101]})), ["/ids"]);
         assert_eq!(acknowledge(json!({"ids": [id, "x", null, 7]})), ["/ids/1", "/ids/2", "/ids/3"]);
-        let read = |json| pointers(&json, ReadBody::validate);
+        let read = |json| pointers::<ReadBody, ReadMarkInput>(&json);
         assert_eq!(read(json!({"ids": [id]})), none);
         assert_eq!(read(json!({"up_to": id, "ids": null})), none);
         assert_eq!(read(json!({})), [""]);

@@ -13,6 +13,7 @@ use crate::http::extract::pages::{self, List, Paging};
 use crate::http::openapi::parameters::InboxQuery;
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::realtime::{session, sse, ws};
+use crate::service::inbox::{AcknowledgementInput, ReadMarkInput};
 use crate::service::{Caller, Code as C, Failure, Offset};
 use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
@@ -99,7 +100,7 @@ pub async fn list(services: web::Data<Services>, caller: Caller, request: HttpRe
     security(("bearer" = [])),
 )]
 pub async fn acknowledge(services: web::Data<Services>, caller: Caller, Body(body): Body<AcknowledgeBody>) -> Answer {
-    services.inbox.acknowledge(caller.user, body.validated(AcknowledgeBody::validate)?, None).await?;
+    services.inbox.acknowledge(caller.user, body.validate::<AcknowledgementInput>()?, None).await?;
     left(&services, &caller).await
 }
 
@@ -118,7 +119,7 @@ pub async fn acknowledge(services: web::Data<Services>, caller: Caller, Body(bod
     security(("bearer" = [])),
 )]
 pub async fn read(services: web::Data<Services>, caller: Caller, Body(body): Body<ReadBody>) -> Answer {
-    services.inbox.read(caller.user, body.validated(ReadBody::validate)?).await?;
+    services.inbox.read(caller.user, body.validate::<ReadMarkInput>()?).await?;
     left(&services, &caller).await
 }
 

@@ -1,15 +1,13 @@
 //! Bodies of requests and answers about orders.
 
-use crate::domain::limits::{PAYMENT_METHOD_CHARS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{
     DropId, OrderId, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, UserId, VariantId,
 };
 use crate::http::api::money::MoneyView;
 use crate::http::api::plain::plain;
-use crate::http::extract::field::{Checks, Field};
 use crate::http::openapi::schema;
-use crate::service::Failure;
-use crate::service::orders::NewOrder;
+use crate::service::input::Field;
+use crate::service::orders::{OrderInput, PaymentInput};
 use crate::service::sales::Transition;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -30,21 +28,9 @@ pub struct NewOrderBody {
     payment_method: Field<String>,
 }
 
-impl NewOrderBody {
-    /// Checks all fields of the body.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<NewOrder, Failure> {
-        let mut checks = Checks::default();
-        let drop_id = checks.required("/drop_id", self.drop_id);
-        let variant_id = checks.optional("/variant_id", self.variant_id);
-        let quantity = checks.required_number("/quantity", self.quantity, 1..=QUANTITY_PER_ORDER_MAX);
-        let payment_method = checks.optional("/payment_method", self.payment_method);
-        let payment_method = checks.line("/payment_method", payment_method, 1..=PAYMENT_METHOD_CHARS_MAX);
-        let new =
-            drop_id.zip(quantity).map(|(drop_id, quantity)| NewOrder { drop_id, variant_id, quantity, payment_method });
-        checks.finish(new)
+impl From<NewOrderBody> for OrderInput {
+    fn from(NewOrderBody { drop_id, variant_id, quantity, payment_method }: NewOrderBody) -> Self {
+        Self { drop_id, variant_id, quantity, payment_method }
     }
 }
 
@@ -57,16 +43,9 @@ pub struct PayBody {
     payment_method: Field<String>,
 }
 
-impl PayBody {
-    /// Returns the payment method.
-    ///
-    /// # Errors
-    /// `validation_failed`.
-    pub fn validate(self) -> Result<String, Failure> {
-        let mut checks = Checks::default();
-        let method = checks.required("/payment_method", self.payment_method);
-        let method = checks.line("/payment_method", method, 1..=PAYMENT_METHOD_CHARS_MAX);
-        checks.finish(method)
+impl From<PayBody> for PaymentInput {
+    fn from(PayBody { payment_method }: PayBody) -> Self {
+        Self { payment_method }
     }
 }
 
@@ -234,7 +213,7 @@ mod tests {
 
     #[test]
     fn orders_are_checked() {
-        let order = |json| pointers(&json, NewOrderBody::validate);
+        let order = |json| pointers::<NewOrderBody, OrderInput>(&json);
         let none: [&str; 0] = [];
         let drop = DropId::new();
         assert_eq!(order(json!({"drop_id": drop, "quantity": 1})), none);
@@ -299,7 +278,7 @@ mod tests {
 
     #[test]
     fn paying_needs_a_method() {
-        let pay = |json| pointers(&json, PayBody::validate);
+        let pay = |json| pointers::<PayBody, PaymentInput>(&json);
         assert_eq!(pay(json!({})), ["/payment_method"]);
         assert_eq!(pay(json!({"payment_method": "p".repeat(65)})), ["/payment_method"]);
         assert_eq!(pay(json!({"payment_method": "pm_sandbox_ok"})), [] as [&str; 0]);

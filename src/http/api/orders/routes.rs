@@ -15,6 +15,7 @@ use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::problem::Problem;
 use crate::http::{Services, declared};
 use crate::service::caller::network;
+use crate::service::orders::{OrderInput, PaymentInput};
 use crate::service::{Caller, Code as C};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, web};
@@ -48,7 +49,7 @@ pub async fn place(
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewOrderBody>,
 ) -> Answer {
-    let new = body.validated(NewOrderBody::validate)?;
+    let new = body.validate::<OrderInput>()?;
     let keyed = services.orders.place(caller.user, &key, &new, caller.trace, caller.origin.map(network)).await?;
     match keyed.answer {
         Ok(order) => {
@@ -84,7 +85,7 @@ pub async fn pay(
     key: MaybeKeyed,
     Body(body): Body<PayBody>,
 ) -> Answer {
-    let method = body.validated(PayBody::validate)?;
+    let method = body.validate::<PaymentInput>()?;
     once(&services.keys, &caller, key, (Repeated::ChangesNothing, &method), async |_| {
         let order = services.orders.pay(caller.user, id, method.clone(), current_trace::id()).await?;
         ok(OrderBody::from(&order))

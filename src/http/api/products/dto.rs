@@ -1,25 +1,23 @@
 //! Bodies of requests and answers about products.
 
-use crate::domain::limits::{
-    ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_NUMBER_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX,
-    IMAGES_PER_PRODUCT_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX, VARIANTS_PER_PRODUCT_MAX,
-};
 use crate::domain::{
     Attribute, Attributes, CreatorId, Image, ProductId, ProductStatus, ProductVariant, Timestamp, VariantId,
 };
-use crate::http::api::money::MoneyView;
-use crate::http::extract::field::{Change, Checks, Field, FromJson, MoneyBody, Nested};
+use crate::http::api::money::{MoneyBody, MoneyView};
+use crate::http::extract::field::{FromJson, each};
 use crate::http::openapi::schema;
-use crate::service::products::{AttributesChange, NewProduct, ProductChange, VariantChange, contradictions};
-use crate::service::{Failure, Product, ProductSummary};
+use crate::service::input::{Change, Field, MoneyInput, Unvalidated};
+use crate::service::products::{
+    ATTRIBUTE_WANTED, AttributesInput, ImageInput, ProductChangeInput, ProductInput, ProductVariantInput,
+};
+use crate::service::{Product, ProductSummary};
 use serde::de::MapAccess;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-type Images = Vec<Field<Nested<ImageBody>>>;
-type Variants = Vec<Field<Nested<VariantBody>>>;
+type Images = Vec<Field<Unvalidated<ImageBody>>>;
+type Variants = Vec<Field<Unvalidated<VariantBody>>>;
 
 /// A product to add to the caller's catalogue.
 #[derive(Deserialize, Default, ToSchema)]
@@ -31,7 +29,7 @@ pub struct NewProductBody {
     #[schema(schema_with = schema::text_or_null)]
     description: Field<String>,
     #[schema(required = true, schema_with = schema::price)]
-    price: Field<Nested<MoneyBody>>,
+    price: Field<Unvalidated<MoneyBody>>,
     #[schema(schema_with = schema::images_or_null)]
     images: Field<Images>,
     #[schema(schema_with = schema::attributes_or_null)]
@@ -50,7 +48,7 @@ pub struct ProductChangeBody {
     #[schema(schema_with = schema::text_or_null)]
     description: Change<String>,
     #[schema(schema_with = schema::price)]
-    price: Change<Nested<MoneyBody>>,
+    price: Change<Unvalidated<MoneyBody>>,
     #[schema(schema_with = schema::images_or_null)]
     images: Change<Images>,
     #[schema(schema_with = schema::attributes_or_null)]
@@ -80,170 +78,62 @@ pub struct VariantBody {
     #[schema(required = true, schema_with = schema::name)]
     name: Field<String>,
     #[schema(schema_with = schema::price_or_null)]
-    price: Field<Nested<MoneyBody>>,
+    price: Field<Unvalidated<MoneyBody>>,
 }
 
-/// Names and values as they were sent, so that numbers keep their digits and a repeated name is noticed.
-struct AttributesBody(Vec<(String, Box<RawValue>)>);
+/// In the order in which they were sent; numbers keep their digits.
+struct AttributesBody(AttributesInput);
 
 impl FromJson for AttributesBody {
     const WANTED: &'static str = "must be an object";
     fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Field<Self>, A::Error> {
         let mut all = Vec::new();
-        while let Some(attribute) = map.next_entry()? {
-            all.push(attribute);
+        while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+            let value = match value.get() {
+                "null" => Field::Absent,
+                json => Attribute::from_json(json).map_or(Field::Wrong(ATTRIBUTE_WANTED.into()), Field::Given),
+            };
+            all.push((name, value));
         }
         Ok(Field::Given(Self(all)))
     }
 }
 
-impl NewProductBody {
-    /// # Errors
-    /// `validation_failed`, `conflicting_fields`.
-    pub fn validate(self) -> Result<NewProduct, Failure> {
-        let mut checks = Checks::default();
-        let name = checks.required("/name", self.name);
-        let name = checks.line("/name", name, 1..=NAME_CHARS_MAX);
-        let description = checks.optional("/description", self.description).unwrap_or_default();
-        let description = checks.lines("/description", Some(description), 0..=TEXT_CHARS_MAX);
-        if matches!(self.price, Field::Absent) {
-            checks.wrong("/price", "is required");
+impl From<NewProductBody> for ProductInput {
+    fn from(NewProductBody { name, description, price, images, attributes, variants }: NewProductBody) -> Self {
+        Self {
+            name,
+            description,
+            price: price.map(|price| price.map(MoneyInput::from)),
+            images: images.map(each),
+            attributes: attributes.map(|AttributesBody(all)| all),
+            variants: variants.map(each),
         }
-        let price = checks.money("/price", self.price);
-        let images = images(&mut checks, self.images).unwrap_or_default();
-        let given = attributes(&mut checks, self.attributes).unwrap_or_default();
-        let attributes: Attributes = given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        let variants = variants(&mut checks, self.variants, false).unwrap_or_default();
-        if let Some(price) = price {
-            let prices: Vec<_> = variants.iter().map(|variant| variant.price).collect();
-            for error in contradictions(price, &prices, &attributes) {
-                checks.conflict(error.pointer, error.detail);
-            }
-        }
-        let product = match (name, description, price) {
-            (Some(name), Some(description), Some(price)) => {
-                Some(NewProduct { name, description, price, images, attributes, variants })
-            }
-            _ => None,
-        };
-        checks.finish(product)
     }
 }
 
-impl ProductChangeBody {
-    /// # Errors
-    /// `validation_failed`, `conflicting_fields`.
-    pub fn validate(self) -> Result<ProductChange, Failure> {
-        let mut checks = Checks::default();
-        let name = checks.optional("/name", self.name.or_wrong());
-        let name = checks.line("/name", name, 1..=NAME_CHARS_MAX);
-        let description = checks.optional("/description", self.description.or_empty(String::new()));
-        let description = checks.lines("/description", description, 0..=TEXT_CHARS_MAX);
-        let price = checks.money("/price", self.price.or_wrong());
-        let images = images(&mut checks, self.images.or_empty(Vec::new()));
-        let attributes = match self.attributes {
-            Change::Keep => AttributesChange::Keep,
-            Change::Clear => AttributesChange::Clear,
-            Change::To(given) => AttributesChange::Merge(attributes(&mut checks, given).unwrap_or_default()),
-        };
-        let variants = variants(&mut checks, self.variants.or_empty(Vec::new()), true);
-        checks.finish(Some(ProductChange { name, description, price, images, attributes, variants }))
-    }
-}
-
-/// A list, if it is given and not too long.
-fn list<T>(checks: &mut Checks, pointer: &str, field: Field<Vec<T>>, max: usize) -> Option<Vec<T>>
-where
-    Vec<T>: FromJson,
-{
-    let items = checks.optional(pointer, field)?;
-    if items.len() > max {
-        checks.wrong(pointer, format!("must have at most {max} items"));
-        return None;
-    }
-    Some(items)
-}
-
-fn images(checks: &mut Checks, field: Field<Images>) -> Option<Vec<Image>> {
-    let bodies = list(checks, "/images", field, IMAGES_PER_PRODUCT_MAX)?;
-    let mut valid = Vec::with_capacity(bodies.len());
-    for (index, body) in bodies.into_iter().enumerate() {
-        let pointer = format!("/images/{index}");
-        let Some(body) = checks.required(&pointer, body).map(Nested::fields) else { continue };
-        let url = checks.required(&format!("{pointer}/url"), body.url);
-        let url = checks.web_address(&format!("{pointer}/url"), url);
-        let alt = checks.optional(&format!("{pointer}/alt"), body.alt);
-        let alt = checks.line(&format!("{pointer}/alt"), alt, 0..=ATTRIBUTE_TEXT_CHARS_MAX);
-        // An empty text means that the picture is decorative, as in HTML.
-        valid.extend(url.map(|url| Image { url, alt }));
-    }
-    Some(valid)
-}
-
-/// `may_have_ids`: whether the product can have variants already.
-fn variants(checks: &mut Checks, field: Field<Variants>, may_have_ids: bool) -> Option<Vec<VariantChange>> {
-    let bodies = list(checks, "/variants", field, VARIANTS_PER_PRODUCT_MAX)?;
-    let mut valid: Vec<VariantChange> = Vec::with_capacity(bodies.len());
-    for (index, body) in bodies.into_iter().enumerate() {
-        let pointer = format!("/variants/{index}");
-        let Some(body) = checks.required(&pointer, body).map(Nested::fields) else { continue };
-        let id = checks.optional(&format!("{pointer}/id"), body.id);
-        let name = checks.required(&format!("{pointer}/name"), body.name);
-        let name = checks.line(&format!("{pointer}/name"), name, 1..=NAME_CHARS_MAX);
-        let price = checks.money(&format!("{pointer}/price"), body.price);
-        if id.is_some() && !may_have_ids {
-            checks.wrong(format!("{pointer}/id"), "must be left out: a new product has no variants yet");
-        } else if id.is_some() && valid.iter().any(|other| other.id == id) {
-            checks.conflict(format!("{pointer}/id"), "must not be the id of another variant");
-        }
-        let Some(name) = name else { continue };
-        if valid.iter().any(|other| other.name == name) {
-            checks.conflict(format!("{pointer}/name"), "must not be the name of another variant");
-        }
-        valid.push(VariantChange { id, name, price });
-    }
-    Some(valid)
-}
-
-/// The new value of each attribute; `None` for `null`.
-fn attributes(checks: &mut Checks, field: Field<AttributesBody>) -> Option<BTreeMap<String, Option<Attribute>>> {
-    let AttributesBody(given) = checks.optional("/attributes", field)?;
-    // Twice as many, because a change may remove as many as it adds.
-    if given.len() > 2 * ATTRIBUTES_PER_PRODUCT_MAX {
-        checks.wrong("/attributes", format!("must be at most {ATTRIBUTES_PER_PRODUCT_MAX}"));
-        return None;
-    }
-    let mut valid = BTreeMap::new();
-    for (name, value) in given {
-        // Not under the name's own pointer, which would repeat an invalid name.
-        let Some(name) = checks.line("/attributes", Some(name), 1..=ATTRIBUTE_NAME_CHARS_MAX) else { continue };
-        let pointer = format!("/attributes/{}", name.replace('~', "~0").replace('/', "~1"));
-        let value = match value.get() {
-            "null" => None,
-            json => match attribute(checks, &pointer, json) {
-                Some(value) => Some(value),
-                None => continue,
-            },
-        };
-        if valid.insert(name, value).is_some() {
-            checks.conflict(pointer, "must not be given twice");
+impl From<ProductChangeBody> for ProductChangeInput {
+    fn from(ProductChangeBody { name, description, price, images, attributes, variants }: ProductChangeBody) -> Self {
+        Self {
+            name,
+            description,
+            price: price.map(|price| price.map(MoneyInput::from)),
+            images: images.map(each),
+            attributes: attributes.map(|AttributesBody(all)| all),
+            variants: variants.map(each),
         }
     }
-    Some(valid)
 }
 
-fn attribute(checks: &mut Checks, pointer: &str, json: &str) -> Option<Attribute> {
-    let Some(value) = Attribute::from_json(json) else {
-        checks.wrong(pointer, "must be a string, a number, true or false");
-        return None;
-    };
-    match value.as_text() {
-        Some(text) => checks.lines(pointer, Some(text), 0..=ATTRIBUTE_TEXT_CHARS_MAX).as_deref().map(Attribute::from),
-        None if json.len() > ATTRIBUTE_NUMBER_CHARS_MAX => {
-            checks.wrong(pointer, format!("must have at most {ATTRIBUTE_NUMBER_CHARS_MAX} characters"));
-            None
-        }
-        None => Some(value),
+impl From<ImageBody> for ImageInput {
+    fn from(ImageBody { url, alt }: ImageBody) -> Self {
+        Self { url, alt }
+    }
+}
+
+impl From<VariantBody> for ProductVariantInput {
+    fn from(VariantBody { id, name, price }: VariantBody) -> Self {
+        Self { id, name, price: price.map(|price| price.map(MoneyInput::from)) }
     }
 }
 
@@ -336,23 +226,25 @@ impl<'a> From<&'a ProductSummary> for ProductSummaryBody<'a> {
 mod tests {
     use super::*;
     use crate::http::extract::json::pointers;
+    use crate::service::products::AttributesChange;
     use serde_json::{Value, json};
+    use std::collections::BTreeMap;
 
     fn new_with(fields: Value) -> Vec<String> {
         let mut body = json!({"name": "Jacket", "price": {"amount": 5, "currency": "USD"}});
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        pointers(&body, NewProductBody::validate)
+        pointers::<NewProductBody, ProductInput>(&body)
     }
 
     fn change(body: Value) -> Vec<String> {
-        pointers(&body, ProductChangeBody::validate)
+        pointers::<ProductChangeBody, ProductChangeInput>(&body)
     }
 
     const NONE: [&str; 0] = [];
 
     #[test]
     fn products_are_checked() {
-        let product = |json| pointers(&json, NewProductBody::validate);
+        let product = |json| pointers::<NewProductBody, ProductInput>(&json);
         assert_eq!(product(json!({"name": "Jacket", "price": {"amount": 0, "currency": "USD"}})), NONE);
         assert_eq!(product(json!({})), ["/name", "/price"]);
         assert_eq!(product(json!({"name": "", "price": {}})), ["/name", "/price/amount", "/price/currency"]);
@@ -406,7 +298,8 @@ mod tests {
     fn attributes_are_read_to_the_digit() {
         let validate = |attributes: &str| {
             let body = format!(r#"{{"name":"J","price":{{"amount":5,"currency":"USD"}},"attributes":{attributes}}}"#);
-            crate::http::extract::json::parse::<NewProductBody>(body.as_bytes()).and_then(NewProductBody::validate)
+            crate::http::extract::json::parse::<Unvalidated<NewProductBody>>(body.as_bytes())
+                .and_then(Unvalidated::validate::<ProductInput>)
         };
         let product = validate(r#"{"n": 12345678901234567890.10 , "t": "\u0041 "}"#).unwrap();
         assert_eq!(serde_json::to_string(&product.attributes).unwrap(), r#"{"n":12345678901234567890.10,"t":"A"}"#);
@@ -439,8 +332,10 @@ mod tests {
 
     #[test]
     fn a_change_tells_null_from_absent() {
-        let read =
-            |json: Value| serde_json::from_str::<ProductChangeBody>(&json.to_string()).unwrap().validate().unwrap();
+        let read = |json: Value| {
+            let body = serde_json::from_str::<ProductChangeBody>(&json.to_string()).unwrap();
+            Unvalidated::from(body).validate::<ProductChangeInput>().unwrap()
+        };
         let kept = read(json!({}));
         assert!(kept.name.is_none() && kept.description.is_none() && kept.images.is_none() && kept.variants.is_none());
         assert!(matches!(kept.attributes, AttributesChange::Keep));

@@ -14,6 +14,7 @@ use crate::http::extract::path::Id;
 use crate::http::openapi::parameters::{KeyedOrNot, OfProduct, ProductsQuery, WithIfMatch};
 use crate::http::openapi::problems::{Fails, codes};
 use crate::http::{Services, declared};
+use crate::service::products::{ProductChangeInput, ProductInput};
 use crate::service::{Caller, Code as C};
 use actix_web::{HttpRequest, web};
 
@@ -46,7 +47,7 @@ pub async fn create(
     key: MaybeKeyed,
     Body(body): Body<NewProductBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
-    let new = body.validated(NewProductBody::validate)?;
+    let new = body.validate::<ProductInput>()?;
     once(&services.keys, &caller, key, (ChangesMore, &new), async |attempt| {
         let product = services.products.create(caller.user, new.clone(), attempt).await?;
         Ok(created(location("products", product.id.0), json::write(&ProductBody::from(&product))?))
@@ -111,7 +112,7 @@ pub async fn change(
     precondition: Precondition,
     Body(body): Body<ProductChangeBody, PRODUCT_BODY_BYTES_MAX>,
 ) -> Answer {
-    let change = body.validated(ProductChangeBody::validate)?;
+    let change = body.validate::<ProductChangeInput>()?;
     let only_if = precondition.holds(product_revision);
     let product = services.products.change(&caller, id, &change, only_if.as_deref()).await?;
     conditional::changed(None, ProductBody::from(&product))
