@@ -9,10 +9,15 @@ use crate::actors::realtime::position::Offset;
 use crate::domain::limits::{SESSIONS_ACCEPTED_PER_SECOND_MAX, SESSIONS_MAX, SHARD_QUEUE_MAX};
 use crate::domain::{CreatorId, DropSpec, Revocation, StockBoard, UserId};
 use actix::Addr;
+use governor::clock::DefaultClock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -42,7 +47,7 @@ struct Inner {
     outage: Outage,
     shards: AtomicUsize,
     open: AtomicUsize,
-    gate: Gate,
+    gate: Gate<DefaultClock>,
     broken: watch::Sender<bool>,
 }
 
@@ -50,7 +55,7 @@ impl Hub {
     /// A hub for a broadcaster. During an `outage` sessions outlive their tokens.
     #[must_use]
     pub fn new(broadcaster: Addr<Broadcaster>, clock: Clock, outage: Outage) -> Self {
-        let gate = Gate::new(SESSIONS_ACCEPTED_PER_SECOND_MAX);
+        let gate = gate(SESSIONS_ACCEPTED_PER_SECOND_MAX as u32, DefaultClock::default());
         let (shards, open) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self(Arc::new(Inner { broadcaster, clock, outage, shards, open, gate, broken: watch::Sender::new(false) }))
     }
@@ -93,7 +98,7 @@ impl Hub {
 
     /// Counts a new session.
     pub(in crate::actors) fn admit(&self) -> Result<(), JoinError> {
-        if !self.0.gate.admits(Instant::now()) {
+        if self.0.gate.check().is_err() {
             return Err(JoinError::TooFast);
         }
         if self.0.open.fetch_add(1, Ordering::Relaxed) >= SESSIONS_MAX {
@@ -190,44 +195,30 @@ impl Hub {
     }
 }
 
-/// Admits a bounded number a second, with a bounded burst. Lock-free: it holds the time at which the next one is due,
-/// in nanoseconds.
-struct Gate {
-    began: Instant,
-    due_ns: AtomicU64,
-    each_ns: u64,
-}
+type Gate<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as governor::clock::Clock>::Instant>>;
 
-impl Gate {
-    /// The burst, as time ahead of the schedule.
-    const AHEAD_NS: u64 = 1_000_000_000;
-
-    fn new(per_second: usize) -> Self {
-        Self { began: Instant::now(), due_ns: AtomicU64::new(0), each_ns: Self::AHEAD_NS / per_second as u64 }
-    }
-
-    fn admits(&self, now: Instant) -> bool {
-        let now_ns = u64::try_from(now.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
-        let next = |due_ns: u64| {
-            let next_ns = due_ns.max(now_ns) + self.each_ns;
-            (next_ns <= now_ns + Self::AHEAD_NS).then_some(next_ns)
-        };
-        self.due_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
-    }
+/// Admits `per_second` sessions a second, and as many at once.
+fn gate<C: governor::clock::Clock>(per_second: u32, clock: C) -> Gate<C> {
+    let per_second = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
+    RateLimiter::direct_with_clock(Quota::per_second(per_second), clock)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use governor::clock::FakeRelativeClock;
 
     #[test]
     fn a_crowd_is_let_in_at_its_rate() {
-        let gate = Gate::new(1_000);
-        let start = gate.began;
-        let admitted = |ms: u64| (0..5_000).filter(|_| gate.admits(start + Duration::from_millis(ms))).count();
-        assert_eq!(admitted(0), 1_000);
-        assert_eq!(admitted(0), 0);
-        assert_eq!(admitted(100), 100);
-        assert_eq!(admitted(60_000), 1_000, "a quiet minute is not saved up");
+        let clock = FakeRelativeClock::default();
+        let gate = gate(1_000, clock.clone());
+        let admitted_after = |ms: u64| {
+            clock.advance(Duration::from_millis(ms));
+            (0..5_000).filter(|_| gate.check().is_ok()).count()
+        };
+        assert_eq!(admitted_after(0), 1_000);
+        assert_eq!(admitted_after(0), 0);
+        assert_eq!(admitted_after(100), 100);
+        assert_eq!(admitted_after(60_000), 1_000, "a quiet minute is not saved up");
     }
 }
