@@ -11,6 +11,7 @@ use crate::journal::{JournalReader, Space};
 use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
 use crate::storage::Store;
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use std::sync::Arc;
@@ -60,24 +61,12 @@ struct ConsumerGauges {
 impl ConsumerGauges {
     fn register(registry: &prometheus::Registry) -> prometheus::Result<Self> {
         let options = |name: &str, help: &str| Opts::new(format!("livedrop_consumer_{name}"), help);
-        let by_name = |name: &str, help: &str| {
-            let gauge = IntGaugeVec::new(options(name, help), &["consumer"])?;
-            registry.register(Box::new(gauge.clone()))?;
-            prometheus::Result::Ok(gauge)
-        };
-        let counted = |name: &str, help: &str| {
-            let counter = IntCounterVec::new(options(name, help), &["consumer"])?;
-            registry.register(Box::new(counter.clone()))?;
-            prometheus::Result::Ok(counter)
-        };
-        let seconds = GaugeVec::new(
-            options(
-                "lag_seconds",
-                "The oldest durable record that the consumer has not passed is not older than this.",
-            ),
-            &["consumer"],
-        )?;
-        registry.register(Box::new(seconds.clone()))?;
+        let by_name =
+            |name: &str, help: &str| registered(registry, IntGaugeVec::new(options(name, help), &["consumer"]));
+        let counted =
+            |name: &str, help: &str| registered(registry, IntCounterVec::new(options(name, help), &["consumer"]));
+        let help = "The oldest durable record that the consumer has not passed is not older than this.";
+        let seconds = registered(registry, GaugeVec::new(options("lag_seconds", help), &["consumer"]))?;
         Ok(Self {
             records: by_name("lag_records", "Durable journal records that the consumer has not passed.")?,
             bytes: by_name("lag_bytes", "About how many bytes of journal these are.")?,
@@ -112,6 +101,16 @@ impl ConsumerGauges {
     }
 }
 
+/// Registers a new metric and returns it.
+fn registered<M: Collector + Clone + 'static>(
+    registry: &prometheus::Registry,
+    metric: prometheus::Result<M>,
+) -> prometheus::Result<M> {
+    let metric = metric?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
 /// The registry of a server's metrics.
 pub(super) fn metrics(sources: Sources, orders: &Orders) -> prometheus::Result<HttpMetrics> {
     let registry = prometheus::Registry::new();
@@ -125,16 +124,9 @@ pub(super) fn metrics(sources: Sources, orders: &Orders) -> prometheus::Result<H
     sources.logins.register_metrics(&registry)?;
     sources.checkpoint.register(&registry)?;
     sources.connections.register(&registry)?;
-    let gauge = |name: &str, help: &str| {
-        let gauge = IntGauge::new(name, help)?;
-        registry.register(Box::new(gauge.clone()))?;
-        prometheus::Result::Ok(gauge)
-    };
-    let by = |name: &str, help: &str, label: &str| {
-        let gauge = IntGaugeVec::new(Opts::new(name, help), &[label])?;
-        registry.register(Box::new(gauge.clone()))?;
-        prometheus::Result::Ok(gauge)
-    };
+    let gauge = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help));
+    let by =
+        |name: &str, help: &str, label: &str| registered(&registry, IntGaugeVec::new(Opts::new(name, help), &[label]));
     let gauges = Gauges {
         durable: gauge("livedrop_journal_durable_sequence", "The last durable record of the journal.")?,
         queued: gauge("livedrop_journal_queued_entries", "Decisions that wait for the disk.")?,
