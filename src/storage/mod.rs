@@ -7,11 +7,11 @@
 //! **The order of locks.** Every transaction that writes for an account takes locks in this order, so that two of them
 //! on Postgres never deadlock:
 //! 1. the account's lock (`lock` of a session, with its id), of one account only: a transaction that decides from an
-//! account's row (that it was not deleted, its password, its token version) holds it until the decision is written;
+//!    account's row (that it was not deleted, its password, its token version) holds it until the decision is written;
 //! 2. the account's row in `users`;
 //! 3. rows of `creators`, by rising id;
 //! 4. `follows`, which refer to both (an insert locks the rows it refers to, so a follow needs no second account's
-//! lock), `products`, `inbox`, `refresh_tokens`;
+//!    lock), `products`, `inbox`, `refresh_tokens`;
 //! 5. `audit`.
 //!
 //! A follow inserts its own row first and then changes one profile's count: no other transaction locks that row,
