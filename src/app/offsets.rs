@@ -109,11 +109,11 @@ pub fn reset(config: &Config, name: &str, to: Position) -> Result<(), String> {
 /// # Errors
 /// As [`list`]; and for a consumer without dead letters in a file.
 pub async fn retry(config: &Config, name: &str) -> Result<Retried, String> {
-    resting_journal(config)?;
+    let Identity { journal_id, .. } = resting_journal(config)?;
     if name != events::ABOUT.name {
         return Err(format!("{name} has no dead letters; what SQL refuses is `livedrop projection`"));
     }
     let url = config.events_url.clone().ok_or("events_url is not set: where to send them?")?;
     let dead = Kept::new(&config.data_dir).dead;
-    events::retry(&dead, &mut HttpTarget::new(url)).await.map_err(|error| error.to_string())
+    events::retry(&dead, journal_id, &mut HttpTarget::new(url)).await.map_err(|error| error.to_string())
 }

@@ -6,7 +6,7 @@ use super::heartbeat::Pulse;
 use super::metrics::{self, Sources};
 use super::supervisor::{Need, Supervisor};
 use super::{App, AppError, Signals, ownership, privacy, spawn_server};
-use crate::actors::consumers::{Run, aside};
+use crate::actors::consumers::{Run, TailError, aside};
 use crate::actors::inventory::checkpoint::loading::{self, Extent};
 use crate::actors::inventory::checkpoint::metrics::CheckpointMetrics;
 use crate::actors::inventory::checkpoint::writer::Checkpointer;
@@ -408,6 +408,8 @@ fn remember(
         match Run::next(&mut history) {
             Ok(Some(run)) => broadcaster.remember(&run),
             Ok(None) => break Ok(()),
+            // Of its drop it is not known any more what was published: only what comes after it is remembered.
+            Err(TailError::Unread(_)) => broadcaster = Broadcaster::new(Epoch::of(reader), last, clock.clone()),
             Err(error) => break Err(error),
         }
     };

@@ -2,6 +2,7 @@
 //! restarts after a pause. If a vital task fails too often, the process ends: its next start recovers.
 
 use crate::actors::Backoff;
+use crate::actors::consumers::keyed::panic_text;
 use crate::http::KeepTask;
 use futures_util::FutureExt;
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -177,9 +178,7 @@ async fn with_failpoint(task: &'static str, life: impl Future<Output = ()>) {
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {
-    let literal = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = literal.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("it panicked: {}", text.as_deref().unwrap_or("(no text)"))
+    format!("it panicked: {}", panic_text(panic))
 }
 
 #[cfg(test)]

@@ -80,6 +80,11 @@ impl Cursor {
         self.position
     }
 
+    /// Goes back to a position before the current one, so that the next batch begins after it.
+    pub fn go_back(&mut self, position: u64) {
+        (self.position, self.rest, self.files) = (position, None, None);
+    }
+
     /// The next records, at most `records_max` and about [`JOURNAL_FRAME_BYTES_MAX`] bytes; `None` if there are none
     /// yet. Never waits for new records, but may read a file: do not call it on an async thread unless the consumer
     /// keeps up.

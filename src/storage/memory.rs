@@ -1,9 +1,11 @@
 //! A [`Ledger`] in memory, for the simulation: the same fold as the databases', with maps as tables; a clone is a
 //! backup.
 
-use super::{Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, StoreError, Watermark};
+use super::{
+    Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, StoreError, UnreadRecord, Watermark,
+};
 use crate::domain::{DropId, DropRecord, KeyDigest, OrderId, OrderView};
-use crate::storage::projection::apply::{NOTHING_APPLIED, around, notifications};
+use crate::storage::projection::apply::{NOTHING_APPLIED, around, is_next, notifications};
 use crate::storage::projection::aside::AsideRow;
 use crate::storage::projection::fold::{DropImage, Fold, Rows, Touched};
 use async_trait::async_trait;
@@ -121,6 +123,20 @@ impl Ledger for MemoryLedger {
         let mut tables = self.backup();
         tables.project(batch, aside)?;
         self.restore(tables);
+        Ok(())
+    }
+
+    async fn set_aside_unread(&self, journal: Uuid, epoch: u32, record: &UnreadRecord) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let (theirs, applied) = tables.watermarks.get(&journal).copied().unwrap_or((epoch, NOTHING_APPLIED));
+        if theirs > epoch {
+            return Err(StoreError::Fenced { ours: epoch, theirs });
+        }
+        if is_next(record.sequence, applied)? {
+            let row = AsideRow::of_unread(record);
+            tables.aside.insert((journal, row.drop, row.sequence), row);
+            tables.watermarks.insert(journal, (epoch, record.sequence.cast_signed()));
+        }
         Ok(())
     }
 

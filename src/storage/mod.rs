@@ -261,6 +261,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// Like [`Self::project`], but sets some of the records aside in the same transaction. If one record is set aside,
     /// the caller sets all later ones of the same drop aside too: they build on it.
     async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError>;
+    /// Sets aside the record after the watermark, which cannot be read, and moves the watermark to it, in one transaction. Skipped if it is at
+    /// or below the watermark. `Gap` and `Fenced` as in [`Ledger::project`].
+    async fn set_aside_unread(&self, journal: uuid::Uuid, epoch: u32, record: &UnreadRecord) -> Result<(), StoreError>;
     /// Drops with records set aside, in the order of their first one.
     async fn set_aside_drops(&self, journal: uuid::Uuid) -> Result<Vec<SetAsideDrop>, StoreError>;
     /// A drop's records that are set aside, in order, those after `after`.

@@ -429,6 +429,19 @@ pub struct SetAsideDrop {
 /// The records of a batch to set aside, by sequence, and why.
 pub type Aside = std::collections::BTreeMap<u64, String>;
 
+/// A journal record that this version of the program cannot read, to be set aside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnreadRecord {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its drop.
+    pub drop: DropId,
+    /// As in the journal.
+    pub bytes: Vec<u8>,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
 /// Consecutive journal records to apply.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProjectionBatch {

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
-use super::{Aside, Found, SetAside, SetAsideDrop};
+use super::{Aside, Found, SetAside, SetAsideDrop, UnreadRecord};
 use super::{
     Attempted, AuditFilter, AuditRow, ConsumerOffset, EntryId, Heartbeat, InboxEntry, InboxView, KeptAnswer,
     KeyedAttempt, Mark, OrderNote, Owner, Schema,
@@ -99,6 +99,9 @@ impl<D: Database> Ledger for SqlStore<D> {
         drops.sort_unstable();
         drops.dedup();
         self.drops.write(drops, timely(apply::project(&self.db, batch, aside, self.fan_out_max))).await
+    }
+    async fn set_aside_unread(&self, journal: Uuid, epoch: u32, record: &UnreadRecord) -> Result<(), StoreError> {
+        timely(apply::set_aside_unread(&self.db, journal, epoch, record)).await
     }
     async fn set_aside_drops(&self, journal: Uuid) -> Result<Vec<SetAsideDrop>, StoreError> {
         timely(aside::drops(&self.db, journal)).await

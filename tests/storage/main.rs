@@ -138,6 +138,7 @@ on_both! {
         a_batch_that_fails_leaves_nothing,
         contradictions_are_refused,
         what_is_set_aside_waits_with_its_drop_and_is_applied_later,
+        a_record_that_cannot_be_read_is_set_aside_in_its_place,
         two_projectors_at_once_apply_each_record_once,
         a_key_that_raced_at_two_drops_does_not_stop_the_projection,
         text_that_a_database_cannot_hold_does_not_stop_the_projection,

@@ -3,7 +3,9 @@
 use crate::Database;
 use crate::fixtures::{Journal, Sale};
 use livedrop::domain::{DropEvent, DropRecord, RefundCause, Refusal, ReleaseReason, TraceId};
-use livedrop::storage::{Aside, DropFilter, ProjectionBatch, SetAside, SetAsideDrop, Store, StoreError, Watermark};
+use livedrop::storage::{
+    Aside, DropFilter, ProjectionBatch, SetAside, SetAsideDrop, Store, StoreError, UnreadRecord, Watermark,
+};
 use uuid::Uuid;
 
 pub async fn migrating_twice_changes_nothing(db: Database) {
@@ -208,6 +210,31 @@ pub async fn what_is_set_aside_waits_with_its_drop_and_is_applied_later(db: Data
     assert_eq!(sale.stock(&db, 0).await, (4, 0, 1));
     assert_eq!(db.store.set_aside_drops(journal.id).await.unwrap(), []);
     assert_eq!(db.store.applied(journal.id).await.unwrap(), first + 2);
+}
+
+pub async fn a_record_that_cannot_be_read_is_set_aside_in_its_place(db: Database) {
+    let (mut journal, sale) = (Journal::new(&db), Sale::of(&[5]));
+    journal.project(sale.opened()).await;
+    let sequence = journal.batch(Vec::new()).first_sequence;
+    let unread = |sequence, epoch| {
+        let bytes = vec![9, 0xff, 0x00];
+        let record = UnreadRecord { sequence, drop: sale.id(), bytes, reason: "record version 9 🎉".to_owned() };
+        let (store, id) = (db.store.clone(), journal.id);
+        async move { store.set_aside_unread(id, epoch, &record).await }
+    };
+    assert!(matches!(unread(sequence + 1, 1).await, Err(StoreError::Gap { .. })));
+    assert!(matches!(unread(sequence, 0).await, Err(StoreError::Fenced { ours: 0, theirs: 1 })));
+    unread(sequence, 1).await.unwrap();
+    unread(sequence, 1).await.unwrap();
+    assert_eq!(db.store.applied(journal.id).await.unwrap(), sequence);
+    let reason = "record version 9 ?".to_owned();
+    let drop = SetAsideDrop { drop: sale.id(), first_sequence: sequence, records: 1, reason };
+    assert_eq!(db.store.set_aside_drops(journal.id).await.unwrap(), [drop]);
+    let read = db.store.set_aside(journal.id, sale.id(), 0, 9).await;
+    assert!(matches!(&read, Err(StoreError::Corrupt(what)) if what.contains("version 9")), "{read:?}");
+    // It may be the first of a journal.
+    let record = UnreadRecord { sequence: 1, drop: sale.id(), bytes: vec![9], reason: String::new() };
+    db.store.set_aside_unread(Uuid::now_v7(), 1, &record).await.unwrap();
 }
 
 pub async fn contradictions_are_refused(db: Database) {

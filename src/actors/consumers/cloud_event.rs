@@ -126,7 +126,19 @@ impl<'a> CloudEvent<'a> {
             Some(order) => format!("orders/{order}"),
             None => format!("drops/{}", record.drop),
         };
-        Some(Self::new(journal, format!("{sequence}-0"), kind, record.at, data).about(subject, record.drop))
+        Some(Self::new(journal, Self::id_of(sequence), kind, record.at, data).about(subject, record.drop))
+    }
+
+    /// The id of a record's event.
+    #[must_use]
+    pub fn id_of(sequence: u64) -> String {
+        format!("{sequence}-0")
+    }
+
+    /// The record of an event's id.
+    #[must_use]
+    pub fn sequence_of(id: &str) -> Option<u64> {
+        id.strip_suffix("-0")?.parse().ok()
     }
 
     /// Unique within the source; receivers use it to drop duplicates.

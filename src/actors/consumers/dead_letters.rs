@@ -11,15 +11,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// An event that the target refused.
-#[derive(Debug, Serialize, Deserialize)]
+/// An event that the target refused, or a record of which this version of the program could not make one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// The refused event's id.
+    /// The event's id.
     pub id: String,
-    /// Status and text of the target's refusal.
+    /// The target's answer, or what is wrong with the record.
     pub reason: String,
     /// The event, as it was sent.
-    pub event: Box<RawValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Box<RawValue>>,
+    /// The record as in the journal, in Base64, where there is no event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
 }
 
 /// The dead letters of one consumer.
@@ -90,11 +94,24 @@ impl DeadLetters {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_record_is_kept_in_the_place_of_an_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(folder.path(), "events");
+        let record = || Some("CQE=".to_owned());
+        letters
+            .add(DeadLetter { id: "7-0".to_owned(), reason: "version".to_owned(), event: None, record: record() })
+            .unwrap();
+        let all = letters.all().unwrap();
+        assert!(all[0].event.is_none() && all[0].record == record());
+    }
+
     fn letter(id: &str, reason: &str) -> DeadLetter {
         DeadLetter {
             id: id.to_owned(),
             reason: reason.to_owned(),
-            event: RawValue::from_string("{\"a\":1}".to_owned()).unwrap(),
+            event: Some(RawValue::from_string("{\"a\":1}".to_owned()).unwrap()),
+            record: None,
         }
     }
 
@@ -108,7 +125,7 @@ mod tests {
         assert_eq!(letters.add(letter("7-0", "again, after a crash")).unwrap(), 2);
         let all = letters.all().unwrap();
         let said: Vec<(&str, &str, &str)> =
-            all.iter().map(|letter| (&*letter.id, &*letter.reason, letter.event.get())).collect();
+            all.iter().map(|letter| (&*letter.id, &*letter.reason, letter.event.as_ref().unwrap().get())).collect();
         assert_eq!(said, [("7-0", "400", "{\"a\":1}"), ("9-0", "422 \"no\"\n", "{\"a\":1}")]);
         letters.keep(&all[1..]).unwrap();
         assert_eq!(letters.all().unwrap().len(), 1);

@@ -13,6 +13,7 @@
 pub mod aside;
 pub mod cloud_event;
 pub mod dead_letters;
+pub mod keyed;
 pub mod offsets;
 mod pace;
 pub mod progress;
@@ -21,7 +22,7 @@ pub mod runner;
 pub mod tail;
 
 pub use progress::{Gap, Lag, Progress};
-pub use tail::{Run, Tail, TailError};
+pub use tail::{Run, Tail, TailError, Unread};
 
 use std::future::{Future, pending, ready};
 
@@ -70,7 +71,7 @@ impl From<&TailError> for Step {
     fn from(error: &TailError) -> Self {
         match error {
             TailError::Unreadable(_) => Self::Unavailable(error.to_string()),
-            TailError::Skipped(_) => Self::Again,
+            TailError::Skipped(_) | TailError::Unread(_) => Self::Again,
             TailError::Lost(_) => Self::Stopped(error.to_string()),
         }
     }

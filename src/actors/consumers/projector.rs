@@ -9,10 +9,10 @@
 //! replays the records that are set aside.
 
 use super::pace::Pace;
-use super::{About, Consumer, Progress, Retention, Step, Tail, TailError};
+use super::{About, Consumer, Progress, Retention, Step, Tail, TailError, Unread};
 use crate::domain::{DropId, DropRecord, Timestamp};
 use crate::journal::JournalReader;
-use crate::storage::{Aside, Ledger, ProjectionBatch, SetAsideDrop, StoreError};
+use crate::storage::{Aside, Ledger, ProjectionBatch, SetAsideDrop, StoreError, UnreadRecord};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -134,6 +134,8 @@ pub struct Projector {
     tail: Tail,
     /// Batches not written yet, the last one first.
     pending: Vec<ProjectionBatch>,
+    /// A record that cannot be read and is not set aside yet. It comes after everything pending.
+    unread: Option<Box<Unread>>,
     /// The first record of a batch that timed out, and how often it did.
     slow: (u64, u32),
     aside: SharedAside,
@@ -170,6 +172,7 @@ impl Projector {
                 store,
                 tail,
                 pending: Vec::new(),
+                unread: None,
                 slow: (0, 0),
                 aside,
                 watermark: sender,
@@ -214,6 +217,7 @@ impl Projector {
         self.tail.go_on_after(watermark);
         self.watermark.send_replace(watermark);
         self.pending.clear();
+        self.unread = None;
         *locked(&self.aside) = None;
         Projected::Rewound
     }
@@ -225,9 +229,15 @@ impl Projector {
         {
             return step;
         }
+        if self.pending.is_empty()
+            && let Some(unread) = self.unread.take()
+        {
+            return self.set_aside_unread(unread).await;
+        }
         let batch = match self.pending.pop().map_or_else(|| self.next_batch(), |batch| Ok(Some(batch))) {
             Ok(Some(batch)) => batch,
             Ok(None) => return Projected::Nothing,
+            Err(TailError::Unread(unread)) => return self.set_aside_unread(unread).await,
             Err(error @ TailError::Unreadable(_)) => return self.unavailable(&error.to_string()),
             Err(error @ (TailError::Skipped(_) | TailError::Lost(_))) => return self.stopped(error.to_string()),
         };
@@ -255,6 +265,34 @@ impl Projector {
                 let first = batch.first_sequence;
                 self.pending.push(batch);
                 self.failed(error, Some(first))
+            }
+        }
+    }
+
+    /// Sets aside a record that this version of the program cannot read, and with it its drop from there on. A later version applies them.
+    async fn set_aside_unread(&mut self, unread: Box<Unread>) -> Projected {
+        let Unread { sequence, drop, bytes, reason } = &*unread;
+        let (sequence, reason) = (*sequence, reason.clone());
+        let Some(drop) = *drop else {
+            let lost = format!("journal record {sequence}: {reason}, and its drop is not known");
+            self.unread = Some(unread);
+            return self.stopped(lost);
+        };
+        let record = UnreadRecord { sequence, drop, bytes: bytes.clone(), reason: reason.clone() };
+        let journal = self.tail.journal();
+        match self.store.set_aside_unread(journal.journal_id(), journal.epoch(), &record).await {
+            Ok(()) => {
+                let new = || SetAsideDrop { drop, first_sequence: sequence, records: 0, reason };
+                locked(&self.aside).get_or_insert_default().entry(drop).or_insert_with(new).records += 1;
+                self.watermark.send_replace(sequence);
+                self.tail.passed_unread(sequence);
+                self.set_trouble(None);
+                Projected::Batch
+            }
+            Err(StoreError::Gap { first, watermark }) if watermark + 1 < first => self.rewind(watermark),
+            Err(error) => {
+                self.unread = Some(unread);
+                self.failed(error, Some(sequence))
             }
         }
     }

@@ -47,6 +47,13 @@ impl DropRecord {
         }
     }
 
+    /// The drop of a record that [`DropRecord::decode`] may not read, such as one of a later version, if it can be told.
+    #[must_use]
+    pub fn drop_of_any_version(bytes: &[u8]) -> Option<DropId> {
+        let (version, rest) = bytes.split_first()?;
+        Some(postcard::take_from_bytes(rest).ok().filter(|_| *version > 0)?.0)
+    }
+
     /// Reads records written by [`DropRecord::encode`] of this program version or any earlier one.
     ///
     /// # Errors

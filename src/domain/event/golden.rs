@@ -235,9 +235,12 @@ fn what_is_no_record_of_its_version_is_refused() {
             let foreign = [&[version], &bytes[1..]].concat();
             assert!(matches!(DropRecord::decode(&foreign), Err(RecordError::Version(named)) if named == version));
             assert!(matches!(DropRecord::drop_of(&foreign), Err(RecordError::Version(named)) if named == version));
+            let drop = DropRecord::drop_of(&bytes).expect("its drop");
+            assert_eq!(DropRecord::drop_of_any_version(&foreign), (version > 0).then_some(drop));
         }
     }
     assert!(matches!(DropRecord::decode(&[]), Err(RecordError::Empty)));
+    assert_eq!(DropRecord::drop_of_any_version(&[9, 1]), None);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Sends events over HTTP by the HTTP binding of CloudEvents for batches: one POST with an array; a 2xx answer means
 //! that they are accepted.
 
-use super::{Sent, Target};
+use super::Target;
 use crate::actors::consumers::cloud_event::BATCH_MEDIA_TYPE;
+use crate::actors::consumers::keyed::Effect;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -79,7 +80,7 @@ impl HttpTarget {
         Ok(sender)
     }
 
-    async fn exchange(&mut self, batch: Bytes) -> Result<Sent, String> {
+    async fn exchange(&mut self, batch: Bytes) -> Result<Effect, String> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(&self.url.path)
@@ -106,21 +107,21 @@ impl HttpTarget {
 
 /// Separates faults of the events themselves, which are permanent, from faults of the target or the network, which pass
 /// or need the operator.
-fn meaning(status: u16, text: &str) -> Sent {
+fn meaning(status: u16, text: &str) -> Effect {
     let said = || format!("the target answers {status} {text}").trim_end().to_owned();
     match status {
-        200..=299 => Sent::Taken,
-        400 | 413 | 422 => Sent::Refused(said()),
-        _ => Sent::Unavailable(said()),
+        200..=299 => Effect::Done,
+        400 | 413 | 422 => Effect::Refused(said()),
+        _ => Effect::Unavailable(said()),
     }
 }
 
 impl Target for HttpTarget {
-    async fn send(&mut self, batch: Bytes) -> Sent {
+    async fn send(&mut self, batch: Bytes) -> Effect {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(batch)).await {
             Ok(Ok(sent)) => sent,
-            Ok(Err(reason)) => Sent::Unavailable(reason),
-            Err(_) => Sent::Unavailable(format!("the target has not answered within {} s", ANSWER_TIMEOUT.as_secs())),
+            Ok(Err(reason)) => Effect::Unavailable(reason),
+            Err(_) => Effect::Unavailable(format!("the target has not answered within {} s", ANSWER_TIMEOUT.as_secs())),
         }
     }
 }
@@ -146,11 +147,11 @@ mod tests {
     #[test]
     fn only_what_is_wrong_with_the_events_is_for_good() {
         for status in [400, 413, 422] {
-            assert!(matches!(meaning(status, "no"), Sent::Refused(reason) if reason.ends_with("no")), "{status}");
+            assert!(matches!(meaning(status, "no"), Effect::Refused(reason) if reason.ends_with("no")), "{status}");
         }
         for status in [301, 401, 403, 404, 408, 429, 500, 503] {
-            assert!(matches!(meaning(status, ""), Sent::Unavailable(_)), "{status}");
+            assert!(matches!(meaning(status, ""), Effect::Unavailable(_)), "{status}");
         }
-        assert_eq!(meaning(202, ""), Sent::Taken);
+        assert_eq!(meaning(202, ""), Effect::Done);
     }
 }

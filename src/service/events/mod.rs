@@ -14,13 +14,17 @@ pub use http_target::{EventsUrl, HttpTarget};
 use crate::actors::Clock;
 use crate::actors::consumers::cloud_event::CloudEvent;
 use crate::actors::consumers::dead_letters::{DeadLetter, DeadLetters};
+use crate::actors::consumers::keyed::{Bounds, Effect, InFlight, Worker};
 use crate::actors::consumers::offsets::OffsetFile;
-use crate::actors::consumers::{About, Consumer, Gap, Progress, Retention, Run, Step, Tail, TailError};
+use crate::actors::consumers::{About, Consumer, Gap, Progress, Retention, Step, Tail, TailError, Unread};
+use crate::domain::{DropId, DropRecord, Timestamp};
 use crate::journal::JournalReader;
 use crate::storage::{ConsumerOffset, Store};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::to_raw_value;
 use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
+use uuid::Uuid;
 
 /// The event sender as a consumer: it lags.
 pub const ABOUT: About = About {
@@ -38,29 +42,10 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How often the offset is copied into the database: after the loss of the file, events of this period are sent again.
 const COPY_EVERY: Duration = Duration::from_secs(1);
 
-/// The outcome of sending a batch.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Sent {
-    /// The target accepted the batch.
-    Taken,
-    /// The target refuses these events permanently, for this reason.
-    Refused(String),
-    /// Unknown, or not now, for this reason.
-    Unavailable(String),
-}
-
-/// Why a batch is not delivered yet.
-enum Undelivered {
-    /// One of its events is refused: smaller parts will tell which.
-    TooMany,
-    /// The target is unavailable, for this reason.
-    Unavailable(String),
-}
-
 /// A receiver of events: a JSON array of them at a time.
 pub trait Target {
     /// Sends one JSON array of events.
-    fn send(&mut self, batch: Bytes) -> impl Future<Output = Sent>;
+    fn send(&mut self, batch: Bytes) -> impl Future<Output = Effect>;
 }
 
 /// The consumer's files in the data directory. Cheap to clone.
@@ -96,16 +81,47 @@ impl Kept {
     }
 }
 
+/// What is in hand of a record.
+enum Told {
+    /// It may say something to the world.
+    Record(u64, DropRecord),
+    /// It cannot be read.
+    Unread(Box<Unread>),
+}
+
+/// A target, and the journal whose events it gets.
+struct Sender<T> {
+    target: T,
+    journal: Uuid,
+}
+
+impl<T: Target> Worker<Told> for Sender<T> {
+    async fn bring_about(&mut self, batch: &[Told]) -> Effect {
+        let mut events = Vec::with_capacity(batch.len());
+        for told in batch {
+            match told {
+                Told::Record(sequence, record) => events.extend(CloudEvent::of(self.journal, *sequence, record)),
+                Told::Unread(unread) => return Effect::Refused(unread.reason.clone()),
+            }
+        }
+        match serde_json::to_vec(&events) {
+            Ok(_) if events.is_empty() => Effect::Done,
+            Ok(batch) => self.target.send(batch.into()).await,
+            Err(error) => Effect::Refused(error.to_string()),
+        }
+    }
+}
+
+/// One run at a time, in the journal's order.
+const BOUNDS: Bounds = Bounds { batch: BATCH_RECORDS_MAX, batches: 1, records: 1 };
+
 /// The consumer that sends events to a target.
 pub struct Events<T> {
     tail: Tail,
-    target: T,
+    senders: [Sender<T>; 1],
     kept: Kept,
     clock: Clock,
-    /// The run being sent, and the index of its next record.
-    hand: Option<(Run, usize)>,
-    /// The largest number of records in the next batch.
-    size: usize,
+    in_flight: InFlight<DropId, Told>,
     gap: Option<Gap>,
 }
 
@@ -114,89 +130,87 @@ impl<T: Target> Events<T> {
     #[must_use]
     pub fn new(progress: Arc<Progress>, journal: &JournalReader, after: u64, kept: Kept, target: T) -> Self {
         let tail = Tail::new(progress, journal, after);
-        Self { tail, target, kept, clock: Clock::default(), hand: None, size: BATCH_RECORDS_MAX, gap: None }
+        let senders = [Sender { target, journal: journal.journal_id() }];
+        Self { tail, senders, kept, clock: Clock::default(), in_flight: InFlight::new(BOUNDS), gap: None }
     }
 
     /// Sends the event that reports a gap.
     async fn say_gap(&mut self, gap: Gap) -> Step {
-        let event = CloudEvent::gap(self.tail.journal().journal_id(), gap, self.clock.now());
+        let [Sender { target, journal }] = &mut self.senders;
+        let event = CloudEvent::gap(*journal, gap, self.clock.now());
         let batch = match serde_json::to_vec(&[event]) {
             Ok(batch) => batch.into(),
             Err(error) => return Step::Stopped(error.to_string()),
         };
-        match self.target.send(batch).await {
-            Sent::Taken => {
+        match target.send(batch).await {
+            Effect::Done => {
                 self.gap = None;
                 Step::Again
             }
-            Sent::Refused(reason) | Sent::Unavailable(reason) => Step::Unavailable(reason),
+            Effect::Refused(reason) | Effect::Unavailable(reason) => Step::Unavailable(reason),
         }
     }
 
-    /// Sends the next records of the current run, and stores the offset.
-    async fn send(&mut self, run: Run, from: usize) -> Step {
-        let to = run.records.len().min(from + self.size);
-        let (last, at) = (run.first_sequence + to as u64 - 1, run.records[to - 1].at);
-        let mut delivered = self.deliver(&run, from, to).await;
-        if delivered.is_ok() {
-            delivered = self.store(last).await.map_err(Undelivered::Unavailable);
-        }
-        match delivered {
-            Ok(()) => {
-                self.tail.passed(last, at);
-                self.size = BATCH_RECORDS_MAX;
-                self.hand = (to < run.records.len()).then_some((run, to));
-                Step::Worked
+    /// Takes the next records in hand. `Some` where there are none to work on.
+    fn take(&mut self) -> Option<Step> {
+        match self.tail.try_next() {
+            Ok(Some(run)) => {
+                for (sequence, record) in (run.first_sequence..).zip(run.records) {
+                    self.in_flight.push(sequence, record.at, record.drop, Told::Record(sequence, record));
+                }
+                None
             }
-            Err(Undelivered::TooMany) => {
-                self.size = (to - from).div_ceil(2);
-                self.hand = Some((run, from));
-                Step::Again
+            Ok(None) => Some(Step::Idle),
+            Err(TailError::Unread(unread)) => {
+                let (sequence, drop) = (unread.sequence, unread.drop.unwrap_or(DropId(Uuid::nil())));
+                self.in_flight.push(sequence, Timestamp::EPOCH, drop, Told::Unread(unread));
+                None
             }
-            Err(Undelivered::Unavailable(reason)) => {
-                self.hand = Some((run, from));
-                Step::Unavailable(reason)
+            Err(error) => {
+                if let TailError::Skipped(gap) = error {
+                    self.gap = Some(gap);
+                }
+                Some(Step::from(&error))
             }
         }
     }
 
-    /// Delivers the events of these records, or sets a single one aside.
-    async fn deliver(&mut self, run: &Run, from: usize, to: usize) -> Result<(), Undelivered> {
-        let (first, journal) = (run.first_sequence + from as u64, self.tail.journal().journal_id());
-        let event = |(sequence, record)| CloudEvent::of(journal, sequence, record);
-        let events: Vec<CloudEvent<'_>> = (first..).zip(&run.records[from..to]).filter_map(event).collect();
-        if events.is_empty() {
+    /// Stores the offset behind everything that is done.
+    async fn keep_offset(&self) -> Result<(), String> {
+        let Some((sequence, at)) = self.in_flight.passed() else { return Ok(()) };
+        if sequence <= self.tail.progress().passed() {
             return Ok(());
         }
-        let sent = match serde_json::to_vec(&events) {
-            Ok(batch) => self.target.send(batch.into()).await,
-            Err(error) => Sent::Refused(error.to_string()),
-        };
-        match (sent, &events[..]) {
-            (Sent::Taken, _) => Ok(()),
-            (Sent::Refused(reason), [event]) => self.set_aside(event, reason).await.map_err(Undelivered::Unavailable),
-            (Sent::Refused(_), _) => Err(Undelivered::TooMany),
-            (Sent::Unavailable(reason), _) => Err(Undelivered::Unavailable(reason)),
-        }
-    }
-
-    async fn set_aside(&self, event: &CloudEvent<'_>, reason: String) -> Result<(), String> {
-        let failed = |error: &dyn std::fmt::Display| format!("what was refused cannot be set aside: {error}");
-        let text: Box<RawValue> = to_raw_value(event).map_err(|error| failed(&error))?;
-        let id = event.id().to_owned();
-        tracing::error!(consumer = ABOUT.name, %id, %reason, "the target refuses an event for good; it is set aside");
-        let (letter, dead) = (DeadLetter { id, reason, event: text }, self.kept.dead.clone());
-        let added = on_disk(move || dead.add(letter)).await.map_err(|error| failed(&error))?;
-        self.tail.progress().sets_aside(added);
-        Ok(())
-    }
-
-    async fn store(&self, sequence: u64) -> Result<(), String> {
         let (offset, journal) = (self.kept.offset.clone(), self.tail.journal());
         let (id, epoch) = (journal.journal_id(), journal.epoch());
         let stored = on_disk(move || offset.store(id, epoch, sequence)).await;
-        stored.map_err(|error| format!("the offset cannot be stored: {error}"))
+        stored.map_err(|error| format!("the offset cannot be stored: {error}"))?;
+        self.tail.passed(sequence, at);
+        Ok(())
     }
+}
+
+/// Keeps what cannot be sent, with the reason.
+async fn set_aside(tail: &Tail, dead: &DeadLetters, told: &Told, reason: &str) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("what was refused cannot be set aside: {error}");
+    let reason = reason.to_owned();
+    let letter = match told {
+        Told::Record(sequence, record) => {
+            let event = CloudEvent::of(tail.journal().journal_id(), *sequence, record);
+            let Some(event) = event else { return Ok(()) };
+            let text = to_raw_value(&event).map_err(|error| failed(&error))?;
+            DeadLetter { id: event.id().to_owned(), reason, event: Some(text), record: None }
+        }
+        Told::Unread(unread) => {
+            let record = Some(BASE64_STANDARD.encode(&unread.bytes));
+            DeadLetter { id: CloudEvent::id_of(unread.sequence), reason, event: None, record }
+        }
+    };
+    tracing::error!(consumer = ABOUT.name, id = letter.id, reason = letter.reason, "an event is set aside");
+    let dead = dead.clone();
+    let added = on_disk(move || dead.add(letter)).await.map_err(|error| failed(&error))?;
+    tail.progress().sets_aside(added);
+    Ok(())
 }
 
 /// On a blocking thread, so that async tasks are not delayed.
@@ -210,26 +224,28 @@ impl<T: Target> Consumer for Events<T> {
     }
 
     async fn work(&mut self) -> Step {
+        if let Err(reason) = self.keep_offset().await {
+            return Step::Unavailable(reason);
+        }
         if let Some(gap) = self.gap {
             return self.say_gap(gap).await;
         }
-        if let Some((run, from)) = self.hand.take() {
-            return self.send(run, from).await;
+        if self.in_flight.has_room()
+            && let Some(step) = self.take()
+        {
+            return step;
         }
-        match self.tail.try_next() {
-            Ok(Some(run)) => self.send(run, 0).await,
-            Ok(None) => Step::Idle,
-            Err(error) => {
-                if let TailError::Skipped(gap) = error {
-                    self.gap = Some(gap);
-                }
-                Step::from(&error)
-            }
+        let (tail, dead) = (&self.tail, &self.kept.dead);
+        let done =
+            self.in_flight.round(&mut self.senders, async |told, reason| set_aside(tail, dead, told, reason).await);
+        match (done.await, self.keep_offset().await) {
+            (Ok(()), Ok(())) => Step::Worked,
+            (Err(reason), _) | (_, Err(reason)) => Step::Unavailable(reason),
         }
     }
 
     fn begin_again(&mut self) {
-        (self.hand, self.gap, self.size) = (None, None, BATCH_RECORDS_MAX);
+        (self.in_flight, self.gap) = (InFlight::new(BOUNDS), None);
         let passed = self.tail.progress().passed();
         self.tail.go_on_after(passed);
     }
@@ -266,17 +282,21 @@ pub struct Retried {
     pub left: Option<(usize, String)>,
 }
 
-/// Sends dead letters again, one by one; accepted ones are removed.
+/// Sends dead letters again, one by one; accepted ones are removed, and records that say nothing to the world.
 ///
 /// # Errors
 /// If the file cannot be read or written; accepted events may be sent again then.
-pub async fn retry(dead: &DeadLetters, target: &mut impl Target) -> io::Result<Retried> {
+pub async fn retry(dead: &DeadLetters, journal: Uuid, target: &mut impl Target) -> io::Result<Retried> {
     let (mut left, mut taken, mut why) = (Vec::new(), 0, String::new());
     for letter in dead.all()? {
-        let batch = Bytes::from(format!("[{}]", letter.event));
-        match target.send(batch).await {
-            Sent::Taken => taken += 1,
-            Sent::Refused(reason) | Sent::Unavailable(reason) => {
+        let sent = match letter.batch(journal) {
+            Ok(Some(batch)) => target.send(batch).await,
+            Ok(None) => Effect::Done,
+            Err(reason) => Effect::Refused(reason),
+        };
+        match sent {
+            Effect::Done => taken += 1,
+            Effect::Refused(reason) | Effect::Unavailable(reason) => {
                 why.clone_from(&reason);
                 left.push(DeadLetter { reason, ..letter });
             }
@@ -284,4 +304,20 @@ pub async fn retry(dead: &DeadLetters, target: &mut impl Target) -> io::Result<R
     }
     dead.keep(&left)?;
     Ok(Retried { taken, left: (!left.is_empty()).then_some((left.len(), why)) })
+}
+
+impl DeadLetter {
+    /// The event as a batch, if there is one in it. That of a record is made now: this version of the program may know it.
+    fn batch(&self, journal: Uuid) -> Result<Option<Bytes>, String> {
+        if let Some(event) = &self.event {
+            return Ok(Some(format!("[{event}]").into()));
+        }
+        let record = BASE64_STANDARD.decode(self.record.as_deref().unwrap_or_default());
+        let record =
+            DropRecord::decode(&record.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+        let sequence = CloudEvent::sequence_of(&self.id).ok_or("its id names no record")?;
+        let event = CloudEvent::of(journal, sequence, &record);
+        let batch = event.map(|event| serde_json::to_vec(&[event]).map(Bytes::from));
+        batch.transpose().map_err(|error| error.to_string())
+    }
 }

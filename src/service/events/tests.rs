@@ -5,13 +5,12 @@ use super::*;
 use crate::actors::consumers::offsets::AT_THE_END;
 use crate::actors::consumers::runner;
 use crate::domain::fixtures::drop_of;
-use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, VariantId};
+use crate::domain::{DropEvent, VariantId};
 use crate::journal::{Completion, Journal, JournalError, JournalOptions, LagBounds, MemoryDevice, Records};
 use futures_util::FutureExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
@@ -37,6 +36,10 @@ struct Play {
     refused: Option<u64>,
     /// The number of the batch at which it panics.
     panics_at: Option<u32>,
+    /// It panics for events with this many units.
+    panics_for: Option<u64>,
+    /// The number of the batch that it neither takes nor answers.
+    hangs_at: Option<u32>,
 }
 
 impl Play {
@@ -47,28 +50,37 @@ impl Play {
             random: StdRng::seed_from_u64(0),
             refused: None,
             panics_at: None,
+            panics_for: None,
+            hangs_at: None,
         }
     }
 }
 
 impl Target for Play {
-    async fn send(&mut self, batch: Bytes) -> Sent {
+    async fn send(&mut self, batch: Bytes) -> Effect {
         let events: Vec<Value> = serde_json::from_slice(&batch).unwrap();
-        self.panics_at = self.panics_at.map(|batches| batches.wrapping_sub(1));
-        assert_ne!(self.panics_at, Some(0), "as it was told");
+        let next = |at: Option<u32>| at.map(|batches| batches.wrapping_sub(1));
+        (self.panics_at, self.hangs_at) = (next(self.panics_at), next(self.hangs_at));
+        let has = |units: Option<u64>| {
+            units.is_some_and(|units| events.iter().any(|event| event["data"]["quantity"] == units))
+        };
+        assert!(self.panics_at != Some(0) && !has(self.panics_for), "as it was told");
+        if self.hangs_at == Some(0) {
+            std::future::pending::<()>().await;
+        }
         let dice = self.random.random_range(0..100);
         if dice < self.lost.0 {
-            return Sent::Unavailable("lost on the way".to_owned());
+            return Effect::Unavailable("lost on the way".to_owned());
         }
         let refused = |event: &Value| self.refused.is_some_and(|units| event["data"]["quantity"] == units);
         if events.iter().any(refused) {
-            return Sent::Refused("422".to_owned());
+            return Effect::Refused("422".to_owned());
         }
         self.taken.lock().unwrap().extend(events);
         if dice < self.lost.0 + self.lost.1 {
-            return Sent::Unavailable("the answer was lost".to_owned());
+            return Effect::Unavailable("the answer was lost".to_owned());
         }
-        Sent::Taken
+        Effect::Done
     }
 }
 
@@ -106,6 +118,15 @@ impl World {
         }
     }
 
+    /// A record that this program has not written.
+    async fn append_bytes(&self, bytes: &[u8]) {
+        let mut records = Records::default();
+        records.push(|buffer| buffer.extend_from_slice(bytes)).unwrap();
+        let (done, durable) = oneshot::channel();
+        self.journal.handle().try_permit().unwrap().submit(records, Done(done));
+        durable.await.unwrap();
+    }
+
     fn kept(&self) -> Kept {
         Kept::new(self.folder.path())
     }
@@ -132,6 +153,10 @@ impl World {
     }
 }
 
+fn in_batches_of(batch: usize) -> InFlight<DropId, Told> {
+    InFlight::new(Bounds { batch, ..BOUNDS })
+}
+
 fn said(units: std::ops::Range<u64>) -> Vec<u64> {
     units.filter(|n| n % 5 != 0).collect()
 }
@@ -153,7 +178,7 @@ async fn a_crash_between_effect_and_offset_loses_nothing_and_repeats_under_the_s
             let play =
                 Play { lost: (20, 30), random: StdRng::seed_from_u64(random.random()), ..Play::new(&world.taken) };
             let (mut events, _) = world.begin(play);
-            events.size = random.random_range(1..20);
+            events.in_flight = in_batches_of(random.random_range(1..20));
             // A process with some steps, which ends after the effect and before the offset, before both, or after both.
             for _ in 0..random.random_range(1..4) {
                 events.work().await;
@@ -172,19 +197,71 @@ async fn a_crash_between_effect_and_offset_loses_nothing_and_repeats_under_the_s
 }
 
 #[tokio::test]
-async fn what_was_in_hand_at_a_panic_is_sent_when_it_begins_again() {
+async fn a_panic_loses_nothing_and_one_that_comes_again_costs_its_own_event_only() {
     let world = World::new(1 << 20);
     world.kept().resume(&world.journal.handle().reader(), 1, None).unwrap();
     world.append(1..60).await;
-    let (mut events, _) = world.begin(Play { panics_at: Some(3), ..Play::new(&world.taken) });
-    events.size = 10;
-    assert_eq!(events.work().await, Step::Worked);
-    events.size = 10;
-    assert_eq!(events.work().await, Step::Worked);
-    assert!(AssertUnwindSafe(events.work()).catch_unwind().await.is_err());
+    let play = Play { panics_at: Some(3), panics_for: Some(33), ..Play::new(&world.taken) };
+    let (mut events, progress) = world.begin(play);
+    events.in_flight = in_batches_of(10);
+    runner::run(&mut events, spawn_detached()).await;
+    let others: Vec<u64> = said(1..60).into_iter().filter(|units| *units != 33).collect();
+    assert_eq!(world.units(), (others, 0));
+    let [letter] = &world.kept().dead.all().unwrap()[..] else { panic!("one") };
+    assert_eq!((letter.id.as_str(), letter.reason.as_str()), ("33-0", "it panicked: as it was told"));
+    assert_eq!(progress.passed(), 59);
+}
+
+#[tokio::test]
+async fn what_is_in_hand_when_a_step_is_cut_off_is_sent_when_it_begins_again() {
+    let world = World::new(1 << 20);
+    world.kept().resume(&world.journal.handle().reader(), 1, None).unwrap();
+    world.append(1..60).await;
+    let (mut events, _) = world.begin(Play { hangs_at: Some(3), ..Play::new(&world.taken) });
+    events.in_flight = in_batches_of(10);
+    assert_eq!((events.work().await, events.work().await), (Step::Worked, Step::Worked));
+    assert!(events.work().now_or_never().is_none());
     events.begin_again();
     runner::run(&mut events, spawn_detached()).await;
     assert_eq!(world.units(), (said(1..60), 0));
+}
+
+#[tokio::test]
+async fn a_record_of_a_later_version_is_kept_until_a_version_that_knows_it_and_nothing_waits_for_it() {
+    let world = World::new(1 << 20);
+    let reader = world.journal.handle().reader();
+    world.kept().resume(&reader, 1, None).unwrap();
+    world.append(1..20).await;
+    // What a later version has written; today's form of it is known here.
+    let drop = world.drops[0];
+    let event = DropEvent::Restocked { variant: VariantId(drop.0), quantity: 77 };
+    let mut known = Vec::new();
+    DropRecord { drop, at: Timestamp::from_millis(20), event }.encode(&mut known);
+    let later = [&[DropRecord::VERSION + 1], &known[1..]].concat();
+    world.append_bytes(&later).await;
+    world.append_bytes(&[0]).await;
+    world.append(22..40).await;
+    let (mut events, progress) = world.begin(Play::new(&world.taken));
+    runner::run(&mut events, spawn_detached()).await;
+    let others: Vec<u64> = said(1..40).into_iter().filter(|units| *units != 21).collect();
+    assert_eq!(world.units(), (others, 0));
+    assert_eq!((progress.passed(), progress.dead_letters(), progress.errors()), (39, 2, 0));
+    assert_eq!(world.kept().offset.load(reader.journal_id(), reader.epoch()).unwrap(), Some(39));
+    let dead = world.kept().dead;
+    let letters = dead.all().unwrap();
+    let [version, empty] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!((version.id.as_str(), empty.id.as_str()), ("20-0", "21-0"));
+    assert!(version.reason.contains("version 3") && version.event.is_none(), "{version:?}");
+    assert_eq!(version.record.as_deref(), Some(&*BASE64_STANDARD.encode(&later)), "as in the journal");
+
+    let mut target = Play::new(&world.taken);
+    let still = retry(&dead, reader.journal_id(), &mut target).await.unwrap();
+    assert_eq!((still.taken, still.left.map(|(left, _)| left)), (0, Some(2)));
+    let readable = DeadLetter { record: Some(BASE64_STANDARD.encode(&known)), ..version.clone() };
+    dead.keep(&[readable]).unwrap();
+    let again = retry(&dead, reader.journal_id(), &mut target).await.unwrap();
+    assert_eq!((again, world.units().0.last()), (Retried { taken: 1, left: None }, Some(&77)));
+    assert_eq!(world.taken.lock().unwrap().last().unwrap()["id"], "20-0");
 }
 
 #[tokio::test]
@@ -201,9 +278,15 @@ async fn one_event_that_is_refused_is_set_aside_and_goes_when_it_is_taken() {
     assert_eq!((progress.dead_letters(), progress.errors(), progress.passed()), (1, 0, 99));
 
     let dead = world.kept().dead;
-    let still = retry(&dead, &mut Play { refused: Some(42), ..Play::new(&world.taken) }).await.unwrap();
+    let still = retry(
+        &dead,
+        world.journal.handle().reader().journal_id(),
+        &mut Play { refused: Some(42), ..Play::new(&world.taken) },
+    )
+    .await
+    .unwrap();
     assert_eq!(still, Retried { taken: 0, left: Some((1, "422".to_owned())) });
-    let taken = retry(&dead, &mut Play::new(&world.taken)).await.unwrap();
+    let taken = retry(&dead, world.journal.handle().reader().journal_id(), &mut Play::new(&world.taken)).await.unwrap();
     assert_eq!((taken, dead.all().unwrap().len()), (Retried { taken: 1, left: None }, 0));
     assert_eq!(world.units().0.last(), Some(&42));
 }

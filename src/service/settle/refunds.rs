@@ -90,6 +90,15 @@ impl Consumer for Relay {
                 self.sweeps.ask_all();
                 Step::Again
             }
+            Err(TailError::Unread(unread)) => {
+                // It may say that money is due, and then its drop owes it.
+                match unread.drop {
+                    Some(drop) => self.sweeps.ask(drop),
+                    None => self.sweeps.ask_all(),
+                }
+                self.tail.passed_unread(unread.sequence);
+                Step::Worked
+            }
             Err(error) => Step::from(&error),
         }
     }

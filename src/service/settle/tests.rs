@@ -4,15 +4,18 @@ use super::{Paid, Settler, refunds};
 use crate::actors::consumers::{Progress, runner};
 use crate::actors::{Answer, Clock, Decisions, DropHandle, Projector, Registry, Scheduler};
 use crate::domain::fixtures::drop_of;
-use crate::domain::{DropId, DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId, UserId};
+use crate::domain::{
+    DropEvent, DropId, DropRecord, DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
+};
 use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, Outcome, Reserve};
-use crate::journal::{Journal, JournalOptions, MemoryDevice};
+use crate::journal::{Journal, JournalOptions, MemoryDevice, Records};
 use crate::payments::gateway::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
 use crate::service::orders::{NewOrder, Orders};
 use crate::storage;
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -261,6 +264,35 @@ async fn refunds_follow_the_journal_until_the_gateway_has_them() {
 }
 
 /// A gateway that answers none of as many refunds as there are slots delays neither the journal nor the others.
+#[actix::test]
+async fn a_record_of_a_later_version_may_say_that_money_is_due_so_the_drops_are_asked() {
+    for with_drop in [true, false] {
+        let world = World::new().await;
+        let order = world.order(Some("pm")).await;
+        world.charges([Ok(paid())]);
+        world.charge(&order).await.expect("paid");
+        assert!(matches!(world.ask(Command::Cancel).await, Outcome::Done(_)));
+        let handle = world.journal.handle();
+        // It does not know of the refund that is due.
+        let (relay, progress) = world.relay(handle.durable(), Vec::new());
+        let mut bytes = Vec::new();
+        let (drop, at) = (world.drop.spec.id, Timestamp::EPOCH);
+        DropRecord { drop, at, event: DropEvent::Started }.encode(&mut bytes);
+        bytes[0] = if with_drop { DropRecord::VERSION + 1 } else { 0 };
+        let mut records = Records::new();
+        records.push(|buffer| buffer.extend_from_slice(&bytes)).unwrap();
+        handle.try_permit().unwrap().submit(records, Decisions { publish: None, replies: SmallVec::new() });
+        while world.look(order.id).await.status != OrderStatus::Refunded {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        while progress.passed() < handle.durable() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(progress.errors(), 0);
+        relay.abort();
+    }
+}
+
 #[actix::test]
 async fn refunds_without_an_answer_hold_up_nothing() {
     const STUCK: usize = 70;

@@ -8,7 +8,7 @@ use crate::domain::limits::PROJECTOR_FAN_OUT_MAX;
 use crate::storage::failure::in_projection;
 use crate::storage::rows::{self, drop_columns};
 use crate::storage::sql::{Columns, Database, Session, args};
-use crate::storage::{Aside, ProjectionBatch, StoreError, Watermark};
+use crate::storage::{Aside, ProjectionBatch, StoreError, UnreadRecord, Watermark};
 use crate::storage::{audit, inbox, keys};
 use uuid::Uuid;
 
@@ -138,6 +138,32 @@ pub(in crate::storage) fn notifications(
     }
     let known = usize::try_from(next - first).unwrap_or(usize::MAX);
     Ok((next, batch.records.get(known..).unwrap_or_default()))
+}
+
+/// Whether a record is the next one; `false` if it has been applied already.
+pub(in crate::storage) fn is_next(sequence: u64, applied: i64) -> Result<bool, StoreError> {
+    let Ok(watermark) = u64::try_from(applied) else {
+        return if sequence <= 1 { Ok(true) } else { Err(StoreError::Gap { first: sequence, watermark: 0 }) };
+    };
+    let gap = StoreError::Gap { first: sequence, watermark };
+    if sequence > watermark + 1 { Err(gap) } else { Ok(sequence > watermark) }
+}
+
+pub(in crate::storage) async fn set_aside_unread<D: Database>(
+    db: &D,
+    journal: Uuid,
+    epoch: u32,
+    record: &UnreadRecord,
+) -> Result<(), StoreError> {
+    let mut tx = db.transaction().await?;
+    let applied = take_watermark(&mut tx, journal, epoch).await?;
+    if !is_next(record.sequence, applied)? {
+        return Ok(());
+    }
+    aside::insert(&mut tx, journal, vec![AsideRow::of_unread(record)]).await?;
+    let sql = "UPDATE watermarks SET epoch = $2, sequence = $3 WHERE journal_id = $1";
+    tx.run(sql, args![journal, epoch, record.sequence]).await?;
+    tx.commit().await
 }
 
 /// Splits records, with their sequences, into those to apply and those to set aside.

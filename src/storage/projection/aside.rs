@@ -3,7 +3,7 @@
 
 use crate::domain::{DropId, DropRecord};
 use crate::storage::sql::{Columns, Database, Session, Value, args};
-use crate::storage::{SetAside, SetAsideDrop, StoreError};
+use crate::storage::{SetAside, SetAsideDrop, StoreError, UnreadRecord};
 use uuid::Uuid;
 
 /// Longest stored reason, in characters.
@@ -25,6 +25,10 @@ impl AsideRow {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         Self { sequence, drop: record.drop, bytes, reason: plain(reason) }
+    }
+
+    pub fn of_unread(UnreadRecord { sequence, drop, bytes, reason }: &UnreadRecord) -> Self {
+        Self { sequence: *sequence, drop: *drop, bytes: bytes.clone(), reason: plain(reason) }
     }
 }
 

@@ -4,7 +4,8 @@
 use crate::domain::{DropId, OrderId, OrderView};
 use crate::storage::memory::{MemoryLedger, Tables};
 use crate::storage::{
-    self, Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, Store, StoreError, Watermark,
+    self, Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, Store, StoreError, UnreadRecord,
+    Watermark,
 };
 use async_trait::async_trait;
 use std::io;
@@ -153,6 +154,10 @@ impl Ledger for FlakyLedger {
     async fn project_around(&self, batch: &ProjectionBatch, aside: &Aside) -> Result<(), StoreError> {
         self.there()?.project_around(batch, aside).await?;
         if self.loses.swap(false, Ordering::Relaxed) { Err(silence()) } else { Ok(()) }
+    }
+
+    async fn set_aside_unread(&self, journal: Uuid, epoch: u32, record: &UnreadRecord) -> Result<(), StoreError> {
+        self.there()?.set_aside_unread(journal, epoch, record).await
     }
 
     async fn set_aside_drops(&self, journal: Uuid) -> Result<Vec<SetAsideDrop>, StoreError> {

@@ -9,7 +9,7 @@ use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, DropState, Reserve};
 use crate::journal::{Completion, Journal, JournalError, JournalOptions, MemoryDevice, Records};
 use crate::storage::memory::MemoryLedger;
-use crate::storage::{DropRow, SetAside, Watermark};
+use crate::storage::{DropRow, SetAside, UnreadRecord, Watermark};
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
@@ -82,6 +82,10 @@ impl Ledger for Picky {
         self.examine(numbered.filter(|(at, _)| stubborn || !aside.contains_key(at)).map(|(_, record)| record))?;
         self.ledger.project_around(batch, aside).await
     }
+    async fn set_aside_unread(&self, journal: Uuid, epoch: u32, record: &UnreadRecord) -> Result<(), StoreError> {
+        self.fails()?;
+        self.ledger.set_aside_unread(journal, epoch, record).await
+    }
     async fn set_aside_drops(&self, journal: Uuid) -> Result<Vec<SetAsideDrop>, StoreError> {
         self.fails()?;
         self.ledger.set_aside_drops(journal).await
@@ -136,6 +140,15 @@ impl Story {
     async fn append(&self, decided: Vec<DropRecord>) {
         let mut records = Records::default();
         decided.iter().for_each(|one| records.push(|buffer| one.encode(buffer)).unwrap());
+        let (done, durable) = oneshot::channel();
+        self.journal.handle().try_permit().unwrap().submit(records, Done(done));
+        durable.await.unwrap();
+    }
+
+    /// A record that this program has not written.
+    async fn append_bytes(&self, bytes: &[u8]) {
+        let mut records = Records::default();
+        records.push(|buffer| buffer.extend_from_slice(bytes)).unwrap();
         let (done, durable) = oneshot::channel();
         self.journal.handle().try_permit().unwrap().submit(records, Done(done));
         durable.await.unwrap();
@@ -250,6 +263,46 @@ async fn recovery_knows_what_is_set_aside_and_a_later_try_applies_it() {
     let (mut projector, view) = Projector::new(store.clone(), &reader, view.watermark());
     spawn_detached(&mut projector).await;
     assert!(story.in_sql(&*store, 0).await && story.in_sql(&*store, 1).await && view.has_all_of(story.id(1)));
+}
+
+#[tokio::test]
+async fn a_record_of_a_later_version_is_set_aside_with_its_drop_and_no_other() {
+    let mut story = Story::new(3).await;
+    for n in 0..30 {
+        story.order(n % 3, "k").await;
+    }
+    let (before, late) = (story.reader().durable(), story.id(1));
+    // As a later version would write it.
+    let mut bytes = Vec::new();
+    record(late, DropEvent::Started).encode(&mut bytes);
+    bytes[0] = DropRecord::VERSION + 1;
+    story.append_bytes(&bytes).await;
+    for n in 0..30 {
+        story.order(n % 3, "k").await;
+    }
+    let store = Arc::new(Picky::default());
+    let reader = story.reader();
+    let (mut projector, view) = Projector::new(store.clone(), &reader, 0);
+    // The database is away when it comes to that record.
+    assert_eq!(projector.step().await, Projected::Batch);
+    assert_eq!(view.watermark(), before);
+    *locked(&store.failure) = Some(|| StoreError::unavailable(std::io::ErrorKind::TimedOut, "silence"));
+    assert_eq!((projector.step().await, projector.step().await), (Projected::Unavailable, Projected::Unavailable));
+    *locked(&store.failure) = None;
+    spawn_detached(&mut projector).await;
+    assert_eq!((view.watermark(), view.trouble()), (reader.durable(), None));
+    assert!(story.in_sql(&*store, 0).await && story.in_sql(&*store, 2).await && view.has_all_of(story.id(0)));
+    let asides = view.set_aside();
+    let [aside] = &asides[..] else { panic!("{asides:?}") };
+    assert_eq!((aside.drop, aside.first_sequence, aside.records), (late, before + 1, 11));
+    assert!(aside.reason.contains("version"), "{}", aside.reason);
+    assert_eq!(store.set_aside_drops(reader.journal_id()).await.unwrap(), asides);
+    assert_eq!(store.drop_orders(late, None, u32::MAX).await.unwrap().len(), 10, "up to the record before");
+
+    // Without its drop nothing can go on: whose rows would be wrong is not known.
+    story.append_bytes(&[9]).await;
+    assert_eq!((projector.step().await, projector.step().await), (Projected::Stopped, Projected::Stopped));
+    assert_eq!(view.watermark(), reader.durable() - 1);
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ impl Consumer for Pump {
             Ok(Some(run)) => run,
             Ok(None) => return Step::Idle,
             Err(error) => {
-                self.skipped = matches!(error, TailError::Skipped(_));
+                self.skipped = matches!(error, TailError::Skipped(_) | TailError::Unread(_));
                 return Step::from(&error);
             }
         };

@@ -8,9 +8,10 @@ use crate::actors::realtime::position::Epoch;
 use crate::actors::{Clock, DropHandle, Scheduler};
 use crate::domain::fixtures::drop_of;
 use crate::engine::Command;
-use crate::journal::{Journal, JournalError, JournalOptions, LagBounds, MemoryDevice, Permit};
+use crate::journal::{Journal, JournalError, JournalOptions, LagBounds, MemoryDevice, Permit, Records};
 use actix::{Actor, Arbiter};
 use serde_json::Value;
+use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 const QUEUE: usize = 4;
@@ -124,6 +125,24 @@ async fn after_a_gap_it_asks_the_drops_until_they_answer_and_everyone_comes_back
     assert_eq!(pump.work().await, Step::Worked);
     assert_eq!(world.snapshot(&mut queue).await, (after + 1, world.units));
     assert_eq!((pump.tail().progress().gaps().0, handle.cursor_position(ABOUT.name)), (1, Some(after + 1)));
+}
+
+#[actix::test]
+async fn after_a_record_that_it_cannot_read_it_learns_from_the_drops_too() {
+    let mut world = World::new(Broadcaster::start).await;
+    let (mut pump, _queue) = (world.pump(), world.listen().await);
+    assert_eq!(pump.work().await, Step::Worked);
+    let mut records = Records::new();
+    records.push(|buffer| buffer.extend_from_slice(&[u8::MAX, 1, 2])).unwrap();
+    let handle = world.journal.handle();
+    handle.try_permit().unwrap().submit(records, Decisions { publish: None, replies: SmallVec::new() });
+    world.restock().await;
+    assert_eq!((pump.work().await, pump.work().await), (Step::Again, Step::Again));
+    let mut queue = world.listen().await;
+    assert_eq!(world.snapshot(&mut queue).await, (handle.durable(), world.units));
+    world.restock().await;
+    assert_eq!(pump.work().await, Step::Worked);
+    assert_eq!(world.snapshot(&mut queue).await, (handle.durable(), world.units));
 }
 
 #[actix::test]
