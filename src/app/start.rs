@@ -31,7 +31,7 @@ use crate::service::accounts::Accounts;
 use crate::service::activity::{AccountLocks, InDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
-use crate::service::events::{self, Kept};
+use crate::service::events::{self, Keep, Kept};
 use crate::service::identity;
 use crate::service::inbox::{Inbox, MarkWriter};
 use crate::service::keys::Keys;

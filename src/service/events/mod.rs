@@ -63,21 +63,56 @@ impl Kept {
     pub fn new(data_dir: &Path) -> Self {
         Self { offset: OffsetFile::new(data_dir, ABOUT.name), dead: DeadLetters::new(data_dir, ABOUT.name) }
     }
+}
+
+/// What the consumer keeps beside the journal, durably, also while SQL is away.
+pub trait Keep: Clone + Send + 'static {
+    /// The stored offset, if it is one of this journal up to this epoch.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn offset(&self, journal: Uuid, epoch: u32) -> io::Result<Option<u64>>;
+
+    /// Stores an offset.
+    ///
+    /// # Errors
+    /// If it is not known to be stored.
+    fn store(&self, journal: Uuid, epoch: u32, sequence: u64) -> io::Result<()>;
+
+    /// Keeps an event that was refused, once for each id. Returns how many there are.
+    ///
+    /// # Errors
+    /// If it is not known to be kept.
+    fn set_aside(&self, letter: DeadLetter) -> io::Result<usize>;
 
     /// The record after which the consumer starts. `copy` is the offset from the database, for a data directory without
     /// the file. If neither is known it starts at the journal's end, and stores that at once.
     ///
     /// # Errors
-    /// If the file cannot be read or written.
-    pub fn resume(&self, journal: &JournalReader, first: u64, copy: Option<ConsumerOffset>) -> io::Result<u64> {
+    /// If the offset cannot be read or stored.
+    fn resume(&self, journal: &JournalReader, first: u64, copy: Option<ConsumerOffset>) -> io::Result<u64> {
         let (id, epoch, last) = (journal.journal_id(), journal.epoch(), journal.durable());
         let copied = copy.filter(|copy| copy.epoch <= epoch).map(|copy| copy.sequence);
         // An operator sets 0 to start with the oldest record.
-        match self.offset.load(id, epoch)?.or(copied) {
+        match self.offset(id, epoch)?.or(copied) {
             Some(0) => Ok(first - 1),
             Some(sequence) if sequence <= last => Ok(sequence),
-            _ => self.offset.store(id, epoch, last).map(|()| last),
+            _ => self.store(id, epoch, last).map(|()| last),
         }
+    }
+}
+
+impl Keep for Kept {
+    fn offset(&self, journal: Uuid, epoch: u32) -> io::Result<Option<u64>> {
+        self.offset.load(journal, epoch)
+    }
+
+    fn store(&self, journal: Uuid, epoch: u32, sequence: u64) -> io::Result<()> {
+        self.offset.store(journal, epoch, sequence)
+    }
+
+    fn set_aside(&self, letter: DeadLetter) -> io::Result<usize> {
+        self.dead.add(letter)
     }
 }
 
@@ -116,19 +151,19 @@ impl<T: Target> Worker<Told> for Sender<T> {
 const BOUNDS: Bounds = Bounds { batch: BATCH_RECORDS_MAX, batches: 1, records: 1 };
 
 /// The consumer that sends events to a target.
-pub struct Events<T> {
+pub struct Events<T, K = Kept> {
     tail: Tail,
     senders: [Sender<T>; 1],
-    kept: Kept,
+    kept: K,
     clock: Clock,
     in_flight: InFlight<DropId, Told>,
     gap: Option<Gap>,
 }
 
-impl<T: Target> Events<T> {
+impl<T: Target, K: Keep> Events<T, K> {
     /// Starts after this record.
     #[must_use]
-    pub fn new(progress: Arc<Progress>, journal: &JournalReader, after: u64, kept: Kept, target: T) -> Self {
+    pub fn new(progress: Arc<Progress>, journal: &JournalReader, after: u64, kept: K, target: T) -> Self {
         let tail = Tail::new(progress, journal, after);
         let senders = [Sender { target, journal: journal.journal_id() }];
         Self { tail, senders, kept, clock: Clock::default(), in_flight: InFlight::new(BOUNDS), gap: None }
@@ -181,9 +216,9 @@ impl<T: Target> Events<T> {
         if sequence <= self.tail.progress().passed() {
             return Ok(());
         }
-        let (offset, journal) = (self.kept.offset.clone(), self.tail.journal());
+        let (kept, journal) = (self.kept.clone(), self.tail.journal());
         let (id, epoch) = (journal.journal_id(), journal.epoch());
-        let stored = on_disk(move || offset.store(id, epoch, sequence)).await;
+        let stored = on_disk(move || kept.store(id, epoch, sequence)).await;
         stored.map_err(|error| format!("the offset cannot be stored: {error}"))?;
         self.tail.passed(sequence, at);
         Ok(())
@@ -191,7 +226,7 @@ impl<T: Target> Events<T> {
 }
 
 /// Keeps what cannot be sent, with the reason.
-async fn set_aside(tail: &Tail, dead: &DeadLetters, told: &Told, reason: &str) -> Result<(), String> {
+async fn set_aside(tail: &Tail, kept: &impl Keep, told: &Told, reason: &str) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("what was refused cannot be set aside: {error}");
     let reason = reason.to_owned();
     let letter = match told {
@@ -207,8 +242,8 @@ async fn set_aside(tail: &Tail, dead: &DeadLetters, told: &Told, reason: &str) -
         }
     };
     tracing::error!(consumer = ABOUT.name, id = letter.id, reason = letter.reason, "an event is set aside");
-    let dead = dead.clone();
-    let added = on_disk(move || dead.add(letter)).await.map_err(|error| failed(&error))?;
+    let kept = kept.clone();
+    let added = on_disk(move || kept.set_aside(letter)).await.map_err(|error| failed(&error))?;
     tail.progress().sets_aside(added);
     Ok(())
 }
@@ -218,7 +253,7 @@ async fn on_disk<R: Send + 'static>(work: impl FnOnce() -> io::Result<R> + Send 
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-impl<T: Target> Consumer for Events<T> {
+impl<T: Target, K: Keep> Consumer for Events<T, K> {
     fn tail(&self) -> &Tail {
         &self.tail
     }
@@ -235,9 +270,9 @@ impl<T: Target> Consumer for Events<T> {
         {
             return step;
         }
-        let (tail, dead) = (&self.tail, &self.kept.dead);
+        let (tail, kept) = (&self.tail, &self.kept);
         let done =
-            self.in_flight.round(&mut self.senders, async |told, reason| set_aside(tail, dead, told, reason).await);
+            self.in_flight.round(&mut self.senders, async |told, reason| set_aside(tail, kept, told, reason).await);
         match (done.await, self.keep_offset().await) {
             (Ok(()), Ok(())) => Step::Worked,
             (Err(reason), _) | (_, Err(reason)) => Step::Unavailable(reason),

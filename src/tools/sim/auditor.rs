@@ -42,6 +42,9 @@ pub struct Auditor {
     /// Orders that the gateway charged, and those that it refunded.
     charged: BTreeSet<OrderId>,
     given_back: BTreeSet<OrderId>,
+    /// Records that another system has heard of, and the last of each drop.
+    heard: BTreeSet<u64>,
+    last_heard: HashMap<DropId, u64>,
 }
 
 /// The counts of one variant, summed up from the journal's records.
@@ -99,12 +102,39 @@ impl Auditor {
         self.charged.contains(&order)
     }
 
-    /// The gateway refunded an order.
-    pub fn give_back(&mut self, order: OrderId) -> Finding {
+    /// The gateway refunded an order. Returns whether it had done so before.
+    pub fn give_back(&mut self, order: OrderId) -> Result<bool, String> {
         if !self.charged.contains(&order) {
             return Err(format!("money goes back for order {order}, which was never charged"));
         }
-        self.given_back.insert(order);
+        Ok(!self.given_back.insert(order))
+    }
+
+    /// Another system hears of a record. Returns whether it had before, as it may after a crash.
+    pub fn hears(&mut self, drop: DropId, sequence: u64) -> Result<bool, String> {
+        if !self.heard.insert(sequence) {
+            return Ok(true);
+        }
+        match self.last_heard.insert(drop, sequence) {
+            Some(last) if last > sequence => Err(format!("record {sequence} of a drop was told after record {last}")),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whatever the journal says to the world was told, or is set aside.
+    pub fn nothing_skipped(&self, records: &[DropRecord], aside: &BTreeSet<u64>) -> Finding {
+        for (sequence, record) in (1_u64..).zip(records) {
+            let stays_inside = matches!(
+                record.event,
+                DropEvent::Refused { .. }
+                    | DropEvent::PaymentStarted { .. }
+                    | DropEvent::PaymentEnded { .. }
+                    | DropEvent::AuditedCommand { .. }
+            );
+            if !stays_inside && !self.heard.contains(&sequence) && !aside.contains(&sequence) {
+                return Err(format!("record {sequence} never had its effect"));
+            }
+        }
         Ok(())
     }
 

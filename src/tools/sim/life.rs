@@ -3,12 +3,14 @@
 use super::auditor::Finding;
 use super::database::FlakyLedger;
 use super::device::SimDevice;
+use super::outside::Outside;
 use crate::actors::inventory::snapshot::{Answer, AskError, Decisions, DropSnapshot};
 use crate::actors::{Decider, Projection, Projector};
 use crate::domain::{DropId, KeyDigest, OrderId, ReleaseReason};
 use crate::engine::Command;
 use crate::engine::admission::HoldPolicy;
 use crate::journal::SteppedJournal;
+use crate::service::events::Events;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -68,6 +70,7 @@ pub(super) struct Life {
     pub database: Arc<FlakyLedger>,
     pub projector: Projector,
     pub projection: Projection,
+    pub events: Events<Outside, Outside>,
     pub drops: BTreeMap<DropId, Decider>,
     pub flying: Vec<Flying>,
 }

@@ -3,10 +3,12 @@
 
 mod auditor;
 mod checkpoints;
+mod consuming;
 mod copies;
 mod database;
 mod device;
 mod life;
+mod outside;
 mod people;
 mod restarts;
 #[cfg(test)]
@@ -26,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
-use world::World;
+use world::{Variation, World};
 
 /// Options of `livedrop simulate`.
 #[derive(clap::Args, Clone, Debug)]
@@ -80,16 +82,25 @@ pub type Played = (BTreeMap<&'static str, u64>, u64);
 /// # Errors
 /// The step, and the broken promise.
 pub fn play(seed: u64, steps: u32) -> Result<Played, (u32, String)> {
+    play_as(seed, steps, Variation::default())
+}
+
+fn play_as(seed: u64, steps: u32, variation: Variation) -> Result<Played, (u32, String)> {
     let runtime = runtime().map_err(|error| (0, error.to_string()))?;
-    play_on(&runtime, seed, steps)
+    play_on(&runtime, seed, steps, variation)
 }
 
 fn runtime() -> io::Result<Arc<Runtime>> {
     Builder::new_current_thread().enable_all().build().map(Arc::new)
 }
 
-fn play_on(runtime: &Arc<Runtime>, seed: u64, steps: u32) -> Result<Played, (u32, String)> {
-    let mut world = World::new(seed, Arc::clone(runtime)).map_err(|what| (0, what))?;
+fn play_on(
+    runtime: &Arc<Runtime>,
+    seed: u64,
+    steps: u32,
+    variation: Variation,
+) -> Result<Played, (u32, String)> {
+    let mut world = World::new(seed, Arc::clone(runtime), variation).map_err(|what| (0, what))?;
     for step in 0..steps {
         world.step().map_err(|what| (step, what))?;
     }
@@ -119,7 +130,7 @@ impl Environment {
         while !self.over.load(Ordering::Relaxed) {
             let number = self.taken.fetch_add(1, Ordering::Relaxed);
             let Some(seed) = self.first_seed.checked_add(number).filter(|_| number < self.options.seeds) else { break };
-            match play_on(&runtime, seed, self.options.steps) {
+            match play_on(&runtime, seed, self.options.steps, Variation::default()) {
                 Ok((of_story, _)) => {
                     of_story.into_iter().for_each(|(what, times)| *seen.entry(what).or_default() += times);
                     self.played.fetch_add(1, Ordering::Relaxed);

@@ -176,8 +176,26 @@ impl World {
         self.land_all()?;
         let Some((drop, order)) = self.any_order(|order| order.refund_due.is_some()) else { return Ok(()) };
         self.count("refund");
-        self.auditor.give_back(order)?;
+        if self.variation.settle_first {
+            self.pay_what_is_owed()?;
+            self.owed.push(order);
+        } else {
+            self.give_back(order)?;
+        }
         self.submit(drop, Command::SettleRefund { order }, None)
+    }
+
+    /// The gateway refunds an order: perhaps again, after a crash before the refund was settled.
+    pub(super) fn give_back(&mut self, order: OrderId) -> Finding {
+        if self.auditor.give_back(order)? {
+            self.count("a refund that is asked for again");
+        }
+        Ok(())
+    }
+
+    pub(super) fn pay_what_is_owed(&mut self) -> Finding {
+        let owed = std::mem::take(&mut self.owed);
+        owed.into_iter().try_for_each(|order| self.give_back(order))
     }
 
     pub(super) fn by_hand(&mut self) -> Finding {

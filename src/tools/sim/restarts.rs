@@ -5,11 +5,13 @@ use super::device::{Failure, SimDevice};
 use super::life::{Flying, Life, POLICY};
 use super::world::{World, orders_of};
 use crate::actors::Answer;
+use crate::actors::consumers::Progress;
 use crate::actors::inventory::recovery::{Known, recover_from};
 use crate::actors::{Decider, Projector};
 use crate::domain::{OrderId, OrderStatus, Timestamp};
 use crate::engine::{DropState, Outcome};
 use crate::journal::{JournalOptions, MemoryDevice, SteppedJournal};
+use crate::service::events::{self, Events, Keep};
 use crate::storage::Ledger;
 use rand::Rng;
 use std::sync::Arc;
@@ -67,7 +69,12 @@ impl World {
         };
         let drops = drops.map(alive).collect();
         let (projector, projection) = Projector::new(database.clone(), &reader, watermark);
-        self.life = Some(Life { device, journal, database, projector, projection, drops, flying: Vec::new() });
+        let after = self.outside.resume(&reader, 1, None).map_err(|error| error.to_string())?;
+        let (progress, outside) = (Progress::new(&events::ABOUT), self.outside.clone());
+        let events = Events::new(progress, &reader, after, outside.clone(), outside);
+        self.owed.clear();
+        let flying = Vec::new();
+        self.life = Some(Life { device, journal, database, projector, projection, events, drops, flying });
         self.after_start()
     }
 
@@ -136,6 +143,15 @@ impl World {
                 return self.restart(image);
             }
         };
+        self.life = None;
+        self.restart(image)
+    }
+
+    /// The process ends, or the machine loses its power.
+    pub(super) fn end_now(&mut self) -> Finding {
+        let seed: u64 = self.consumer_dice.random();
+        let device = &self.life().device;
+        let image = if seed.is_multiple_of(2) { device.after_kill() } else { device.after_power_loss(seed) };
         self.life = None;
         self.restart(image)
     }

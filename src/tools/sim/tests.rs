@@ -1,6 +1,6 @@
 //! A fixed set of stories, and some with new seeds.
 
-use super::{JsonReport, SimulateOptions, play, run};
+use super::{JsonReport, SimulateOptions, Variation, play, play_as, run};
 
 const STEPS: u32 = 250;
 /// Stories with new seeds in each run.
@@ -37,6 +37,16 @@ fn known_stories_keep_every_promise() {
         "a checkpoint",
         "a drop loaded from its checkpoint",
         "a torn checkpoint",
+        "a refund that is asked for again",
+        "a consumer's turn",
+        "an end before an effect",
+        "an end between effect and offset",
+        "an end between an offset and the next effect",
+        "an event that comes again",
+        "an offset is not stored",
+        "a target is away",
+        "a target's answer is lost",
+        "a story with dead letters",
     ];
     for what in happened {
         assert!(report.seen.contains_key(what), "no {what:?} in {:?}", report.seen);
@@ -52,7 +62,20 @@ fn fresh_stories_keep_every_promise() {
 /// The cause was fixed, in the program or in the story.
 #[test]
 fn a_story_that_once_broke_a_promise_keeps_it() {
-    assert!(play(3_085_682_710, STEPS).is_ok());
+    assert!(play_as(3_085_682_710, STEPS, Variation { no_consumer: true, ..Variation::default() }).is_ok());
+}
+
+/// Mistakes made on purpose: the simulation would find them.
+#[test]
+fn an_effect_in_the_wrong_order_is_found() {
+    let mistakes = [
+        (Variation { offset_first: true, ..Variation::default() }, "never had its effect"),
+        (Variation { settle_first: true, ..Variation::default() }, "its money was kept"),
+    ];
+    for (variation, promise) in mistakes {
+        let broken = (1..=100).find_map(|seed| play_as(seed, STEPS, variation).err());
+        assert!(broken.as_ref().is_some_and(|(_, what)| what.contains(promise)), "{variation:?}: {broken:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,9 @@
 use super::auditor::{Auditor, Finding};
 use super::checkpoints::Checkpoints;
 use super::database::{Database, FlakyLedger};
+use super::Variation;
 use super::life::{Flying, Life, POLICY, Payment};
+use super::outside::Outside;
 use crate::actors::Projected;
 use crate::actors::inventory::snapshot::Answer;
 use crate::domain::{
@@ -42,6 +44,17 @@ pub(super) struct Request {
 /// Events that occurred, counted: a run with too few of them tests less than it seems to.
 pub type Seen = BTreeMap<&'static str, u64>;
 
+/// What is different in a story: mistakes made on purpose, for tests that they are found, and what is left out.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Variation {
+    /// A consumer stores its offset before its effect.
+    pub offset_first: bool,
+    /// A refund counts as settled before the gateway has it.
+    pub settle_first: bool,
+    /// No consumer tells another system.
+    pub no_consumer: bool,
+}
+
 /// The state of one story.
 pub struct World {
     pub(super) dice: StdRng,
@@ -63,6 +76,12 @@ pub struct World {
     pub(super) database: Database,
     pub(super) life: Option<Life>,
     pub(super) checkpoints: Checkpoints,
+    pub(super) variation: Variation,
+    /// Its own, so that a story without the consumer is the same otherwise.
+    pub(super) consumer_dice: StdRng,
+    pub(super) outside: Outside,
+    /// Orders that are settled although their money has not gone back yet.
+    pub(super) owed: Vec<OrderId>,
 }
 
 impl World {
@@ -70,7 +89,7 @@ impl World {
     ///
     /// # Errors
     /// Why it cannot start.
-    pub fn new(seed: u64, runtime: Arc<Runtime>) -> Result<Self, String> {
+    pub fn new(seed: u64, runtime: Arc<Runtime>, variation: Variation) -> Result<Self, String> {
         let mut world = Self {
             dice: StdRng::seed_from_u64(seed),
             auditor: Auditor::default(),
@@ -87,6 +106,10 @@ impl World {
             runtime,
             life: None,
             checkpoints: Checkpoints::default(),
+            variation,
+            consumer_dice: StdRng::seed_from_u64(!seed),
+            outside: Outside::with_offset_first(variation.offset_first),
+            owed: Vec::new(),
         };
         if world.dice.random_bool(SQLITE_SHARE) {
             world.database = Database::in_a_file(Arc::clone(&world.runtime)).map_err(|error| error.to_string())?;
@@ -115,6 +138,7 @@ impl World {
         let passed = [0, 1, 20, 400, 3_000][self.dice.random_range(0..5_usize)];
         self.pass(passed);
         self.copy_on();
+        self.maybe_consume()?;
         match self.dice.random_range(0..100) {
             0..34 => self.reserve(),
             34..42 => self.retry(),
@@ -391,10 +415,11 @@ impl World {
         }
         self.land_all()?;
         while let Some((drop, order)) = self.any_order(|order| order.refund_due.is_some()) {
-            self.auditor.give_back(order)?;
+            self.give_back(order)?;
             self.submit(drop, Command::SettleRefund { order }, None)?;
             self.land_all()?;
         }
+        self.pay_what_is_owed()?;
         self.database().set_away(false);
         while self.project()? || self.look_again()? {}
         let records = self.records()?;
@@ -403,7 +428,8 @@ impl World {
         let orders = orders_of(&records);
         self.auditor.nothing_lost(|id| orders.get(&id).cloned())?;
         self.auditor.money_adds_up(orders.values())?;
-        self.sql_is_the_journal(&records)
+        self.sql_is_the_journal(&records)?;
+        self.finish_consuming(&records)
     }
 
     /// Checks that every row equals the fold over the journal alone.
