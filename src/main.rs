@@ -219,7 +219,10 @@ fn main() -> ExitCode {
             .await
         })),
         Task::Consumers(ConsumersTask::Reset(args)) => reset_consumer(&args),
-        Task::Consumers(ConsumersTask::Retry(args)) => run(Box::pin(async move { retry_consumer(&args).await })),
+        Task::Consumers(ConsumersTask::Retry(args)) => run(Box::pin(async move {
+            let name = &args.name;
+            on_database(&args.serve, async |config, store| retry_consumer(config, &*store, name).await).await
+        })),
         Task::Admin(AdminTask::Create(args)) => run(Box::pin(create_admin(*args))),
     }
 }
@@ -388,21 +391,10 @@ fn reset_consumer(ResetArgs { name, to, serve }: &ResetArgs) -> ExitCode {
     }
 }
 
-async fn retry_consumer(ConsumerArgs { name, serve }: &ConsumerArgs) -> ExitCode {
-    let config = match Config::load(serve) {
-        Err(error) => return fail(2, &error),
-        Ok(config) => config,
-    };
-    match offsets::retry(&config, name).await {
-        Err(error) => fail(1, &error),
-        Ok(retried) => {
-            println!("taken {}", retried.taken);
-            match retried.left {
-                None => ExitCode::SUCCESS,
-                Some((left, reason)) => fail(1, &format!("{left} are left: {reason}")),
-            }
-        }
-    }
+async fn retry_consumer(config: &Config, store: &dyn Store, name: &str) -> Result<(), String> {
+    let retried = offsets::retry(config, store, name).await?;
+    println!("taken {}", retried.taken);
+    retried.left.map_or(Ok(()), |(left, reason)| Err(format!("{left} are left: {reason}")))
 }
 
 async fn create_admin(args: AdminArgs) -> ExitCode {

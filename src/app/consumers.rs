@@ -123,10 +123,11 @@ impl Consumers {
         store: &Arc<dyn Store>,
     ) -> io::Result<[JoinHandle<()>; 2]> {
         let progress = Progress::new(&events::ABOUT);
-        progress.sets_aside(kept.dead.all()?.len());
-        let sending = self.keep(Events::new(Arc::clone(&progress), reader, after, kept, HttpTarget::new(url)));
+        progress.sets_aside(kept.dead.count()?);
+        let sending = self.keep(Events::new(Arc::clone(&progress), reader, after, kept.clone(), HttpTarget::new(url)));
         let (reader, store) = (reader.clone(), Arc::clone(store));
-        let copy = move |_| events::copy_offset(Arc::clone(&progress), reader.clone(), Arc::clone(&store));
+        let copy =
+            move |_| events::copy_to_database(Arc::clone(&progress), reader.clone(), Arc::clone(&store), kept.clone());
         Ok([sending, spawn(self.supervisor.clone().keep("events_offset", Need::Useful, copy))])
     }
 

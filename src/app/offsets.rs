@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::journal::Identity;
 use crate::service::events::{self, HttpTarget, Kept, Retried};
 use crate::storage::Store;
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 /// The new position of a consumer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +77,13 @@ pub async fn list(config: &Config, store: &dyn Store) -> Result<Vec<Listed>, Str
             let copy = store.consumer_offset(about.name, journal_id).await.map_err(|error| error.to_string())?;
             let file = kept.offset.load(journal_id, epoch).map_err(|error| error.to_string())?;
             offset = file.or(copy.map(|copy| copy.sequence));
-            dead_letters = kept.dead.all().map_err(|error| error.to_string())?.len();
+            let known =
+                store.dead_letters(about.name, journal_id, u32::MAX).await.map_err(|error| error.to_string())?;
+            let mut ids: BTreeSet<String> = known.into_iter().map(|letter| letter.id).collect();
+            // Not moved yet.
+            let file = kept.dead.all().map_err(|error| error.to_string())?;
+            ids.extend(file.into_iter().map(|letter| letter.id));
+            dead_letters = ids.len();
         }
         listed.push(Listed { about, offset, dead_letters });
     }
@@ -108,12 +114,12 @@ pub fn reset(config: &Config, name: &str, to: Position) -> Result<(), String> {
 ///
 /// # Errors
 /// As [`list`]; and for a consumer without dead letters in a file.
-pub async fn retry(config: &Config, name: &str) -> Result<Retried, String> {
+pub async fn retry(config: &Config, store: &dyn Store, name: &str) -> Result<Retried, String> {
     let Identity { journal_id, .. } = resting_journal(config)?;
     if name != events::ABOUT.name {
         return Err(format!("{name} has no dead letters; what SQL refuses is `livedrop projection`"));
     }
     let url = config.events_url.clone().ok_or("events_url is not set: where to send them?")?;
     let dead = Kept::new(&config.data_dir).dead;
-    events::retry(&dead, journal_id, &mut HttpTarget::new(url)).await.map_err(|error| error.to_string())
+    events::retry(store, &dead, journal_id, &mut HttpTarget::new(url)).await
 }

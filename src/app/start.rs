@@ -140,6 +140,9 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let projector = consumers.project(projector);
     if let Some(url) = config.events_url.clone() {
         let (kept, copy) = (Kept::new(data_dir), store.consumer_offset(events::ABOUT.name, reader.journal_id()).await?);
+        if let Err(error) = events::file_into(&*store, &kept.dead, reader.journal_id()).await {
+            warn!(consumer = events::ABOUT.name, %error, "dead letters stay in their file");
+        }
         let sending = kept
             .resume(&reader, first, copy)
             .and_then(|after| consumers.send_events(&reader, after, (kept, url), &store));

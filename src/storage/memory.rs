@@ -1,9 +1,7 @@
 //! A [`Ledger`] in memory, for the simulation: the same fold as the databases', with maps as tables; a clone is a
 //! backup.
 
-use super::{
-    Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, StoreError, UnreadRecord, Watermark,
-};
+use super::{Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, StoreError, UnreadRecord, Watermark};
 use crate::domain::{DropId, DropRecord, KeyDigest, OrderId, OrderView};
 use crate::storage::projection::apply::{NOTHING_APPLIED, around, is_next, notifications};
 use crate::storage::projection::aside::AsideRow;

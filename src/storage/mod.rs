@@ -31,6 +31,7 @@ mod accounts;
 mod audit;
 mod cache;
 mod catalogue;
+mod dead_letters;
 mod failure;
 mod inbox;
 mod keys;
@@ -458,6 +459,29 @@ pub trait Store: Ledger {
     async fn rest(&self, journal: uuid::Uuid, epoch: u32) -> Result<(), StoreError>;
     /// The latest heartbeat of every server that did not stop by itself.
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError>;
+    /// A consumer's dead letters of a journal in the order of their records, `limit` at most.
+    async fn dead_letters(
+        &self,
+        consumer: &str,
+        journal: uuid::Uuid,
+        limit: u32,
+    ) -> Result<Vec<DeadLetterRow>, StoreError>;
+    /// How many there are.
+    async fn dead_letter_count(&self, consumer: &str, journal: uuid::Uuid) -> Result<u64, StoreError>;
+    /// Keeps dead letters. One that is there already, by record and id, is replaced.
+    async fn keep_dead_letters(
+        &self,
+        consumer: &str,
+        journal: uuid::Uuid,
+        letters: &[DeadLetterRow],
+    ) -> Result<(), StoreError>;
+    /// Removes a dead letter, if it is there.
+    async fn remove_dead_letter(
+        &self,
+        consumer: &str,
+        journal: uuid::Uuid,
+        letter: &DeadLetterRow,
+    ) -> Result<(), StoreError>;
     /// A consumer's offset in a journal, if it is stored here.
     async fn consumer_offset(&self, consumer: &str, journal: uuid::Uuid) -> Result<Option<ConsumerOffset>, StoreError>;
     /// Stores a consumer's offset. An older epoch of the same journal does not overwrite a newer one.

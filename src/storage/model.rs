@@ -383,6 +383,19 @@ pub struct ConsumerOffset {
     pub sequence: u64,
 }
 
+/// A dead letter of a consumer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeadLetterRow {
+    /// Its id: the event's.
+    pub id: String,
+    /// The record that it is of.
+    pub sequence: u64,
+    /// Why it is one; stored in ASCII.
+    pub reason: String,
+    /// All of it, in JSON, as its consumer reads it.
+    pub letter: String,
+}
+
 /// The last sign of life of a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heartbeat {

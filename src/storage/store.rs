@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
-use super::{Aside, Found, SetAside, SetAsideDrop, UnreadRecord};
+use super::{Aside, DeadLetterRow, Found, SetAside, SetAsideDrop, UnreadRecord};
 use super::{
     Attempted, AuditFilter, AuditRow, ConsumerOffset, EntryId, Heartbeat, InboxEntry, InboxView, KeptAnswer,
     KeyedAttempt, Mark, OrderNote, Owner, Schema,
@@ -11,7 +11,7 @@ use super::{
     Creator, DropFilter, DropRow, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch, RefreshToken,
     Revoked, Store, StoreError, User, UserChange, Watermark,
 };
-use super::{accounts, audit, catalogue, inbox, keys, offsets, owners, products, reading};
+use super::{accounts, audit, catalogue, dead_letters, inbox, keys, offsets, owners, products, reading};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use crate::storage::projection::{apply, aside, retry};
 use async_trait::async_trait;
@@ -339,6 +339,28 @@ impl<D: Database> Store for SqlStore<D> {
     }
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, StoreError> {
         timely(owners::heartbeats(&self.db)).await
+    }
+    async fn dead_letters(&self, consumer: &str, journal: Uuid, limit: u32) -> Result<Vec<DeadLetterRow>, StoreError> {
+        timely(dead_letters::all(&self.db, consumer, journal, limit)).await
+    }
+    async fn dead_letter_count(&self, consumer: &str, journal: Uuid) -> Result<u64, StoreError> {
+        timely(dead_letters::count(&self.db, consumer, journal)).await
+    }
+    async fn keep_dead_letters(
+        &self,
+        consumer: &str,
+        journal: Uuid,
+        letters: &[DeadLetterRow],
+    ) -> Result<(), StoreError> {
+        timely(dead_letters::keep(&self.db, consumer, journal, letters)).await
+    }
+    async fn remove_dead_letter(
+        &self,
+        consumer: &str,
+        journal: Uuid,
+        letter: &DeadLetterRow,
+    ) -> Result<(), StoreError> {
+        timely(dead_letters::remove(&self.db, consumer, journal, letter)).await
     }
     async fn consumer_offset(&self, consumer: &str, journal: Uuid) -> Result<Option<ConsumerOffset>, StoreError> {
         timely(offsets::get(&self.db, consumer, journal)).await

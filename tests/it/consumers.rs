@@ -5,12 +5,17 @@ use crate::server::{Server, Setup, livedrop};
 use crate::target::{SILENT, Target};
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
+use std::path::Path;
 use std::process::Output;
 
 /// Runs `livedrop consumers …` beside the stopped server.
 fn consumers(server: &Server, task: &[&str]) -> Output {
+    consumers_of(&server.data, task)
+}
+
+fn consumers_of(data: &Path, task: &[&str]) -> Output {
     let mut command = livedrop();
-    command.arg("consumers").args(task).arg("--data-dir").arg(&server.data);
+    command.arg("consumers").args(task).arg("--data-dir").arg(data);
     command.output().expect("livedrop consumers runs")
 }
 
@@ -18,12 +23,16 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The offset of `events` in the database.
-async fn copied(server: &Server) -> f64 {
+/// A number in the database.
+async fn number(server: &Server, sql: &'static str) -> Option<i64> {
     let url = format!("sqlite://{}", server.data.join("livedrop.db").display());
     let mut database = SqliteConnection::connect(&url).await.expect("the database");
-    let sql = "SELECT sequence FROM consumer_offsets WHERE consumer = 'events'";
-    let found: Option<i64> = sqlx::query_scalar(sql).fetch_optional(&mut database).await.expect("a query");
+    sqlx::query_scalar(sql).fetch_optional(&mut database).await.expect("a query")
+}
+
+/// The offset of events in the database.
+async fn copied(server: &Server) -> f64 {
+    let found = number(server, "SELECT sequence FROM consumer_offsets WHERE consumer = 'events'").await;
     found.map_or(-1.0, |sequence| sequence as f64)
 }
 
@@ -111,4 +120,38 @@ async fn what_happens_is_sent_and_again_after_a_crash_and_what_is_refused_waits_
         server.until(name, async || check(&server, name).await["lag_records"] == 0).await;
         assert_eq!(check(&server, name).await["status"], "ready", "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_in_a_backup_and_a_restored_server_can_send_them() {
+    let target = Target::open(422).await;
+    let extra = vec!["--events-url".to_owned(), target.url.clone()];
+    let mut server = Server::set_up(Setup { extra, quiet: true, ..Setup::default() });
+    server.live_drop(5, json!({})).await;
+    let in_database = "SELECT COUNT(*) FROM dead_letters WHERE consumer = 'events' AND reason LIKE '%422%'";
+    server.until("the database has them", async || number(&server, in_database).await == Some(2)).await;
+    assert_eq!(check(&server, "events").await["dead_letters"], 2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (backup, restored) = (folder.path().join("backup"), folder.path().join("restored"));
+    let taken = livedrop().args(["backup", "--data-dir"]).arg(&server.data).arg("--to").arg(&backup).output();
+    assert!(taken.as_ref().is_ok_and(|taken| taken.status.success()), "{taken:?}");
+    assert_eq!(server.terminate(), Some(0));
+    let made = livedrop().args(["restore", "--from"]).arg(&backup).arg("--data-dir").arg(&restored).output();
+    assert!(made.as_ref().is_ok_and(|made| made.status.success()), "{made:?}");
+
+    let dead = |listed: &str| {
+        let line = listed.lines().find(|line| line.starts_with("events")).unwrap_or_default().to_owned();
+        line.split_whitespace().nth(3).map(str::to_owned)
+    };
+    let listed = said(&consumers_of(&restored, &["list"]));
+    assert_eq!(dead(&listed).as_deref(), Some("2"), "{listed}");
+    let retry = ["retry", "events", "--events-url", &target.url];
+    let refused = consumers_of(&restored, &retry);
+    assert!(!refused.status.success() && said(&refused).contains("2 are left"), "{}", said(&refused));
+    target.answers(204);
+    let retried = consumers_of(&restored, &retry);
+    assert!(retried.status.success() && said(&retried).contains("taken 2"), "{}", said(&retried));
+    assert_eq!(target.count("com.livedrop.drop.scheduled.v1"), 1);
+    let listed = said(&consumers_of(&restored, &["list"]));
+    assert_eq!(dead(&listed).as_deref(), Some("0"), "{listed}");
 }

@@ -111,6 +111,7 @@ on_both! {
     offsets::{
         an_offset_is_a_consumers_and_a_journals,
         an_earlier_opening_does_not_overwrite_a_later_one,
+        dead_letters_are_a_consumers_and_a_journals_each_once_and_in_order,
     },
     owners::{
         a_journal_gets_its_database_back,

@@ -6,10 +6,12 @@
 //! within the bounds for consumers that lag, and past these an event names the missing records.
 
 mod http_target;
+mod letters;
 #[cfg(test)]
 mod tests;
 
 pub use http_target::{EventsUrl, HttpTarget};
+pub use letters::{Retried, file_into, retry};
 
 use crate::actors::Clock;
 use crate::actors::consumers::cloud_event::CloudEvent;
@@ -20,7 +22,7 @@ use crate::actors::consumers::{About, Consumer, Gap, Progress, Retention, Step, 
 use crate::domain::{DropId, DropRecord, Timestamp};
 use crate::journal::JournalReader;
 use crate::storage::{ConsumerOffset, Store};
-use base64::prelude::{BASE64_STANDARD, Engine};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use serde_json::value::to_raw_value;
 use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
@@ -293,66 +295,37 @@ impl<T: Target, K: Keep> Consumer for Events<T, K> {
     }
 }
 
-/// Copies the offset into the database periodically, forever, so that backups include it. While the database is away
-/// the file is enough.
-pub async fn copy_offset(progress: Arc<Progress>, journal: JournalReader, store: Arc<dyn Store>) {
+/// Copies the offset into the database periodically, forever, and moves dead letters there, so that backups include
+/// both. While the database is away the files are enough.
+pub async fn copy_to_database(progress: Arc<Progress>, journal: JournalReader, store: Arc<dyn Store>, kept: Kept) {
     let mut copied = None;
     loop {
         tokio::time::sleep(COPY_EVERY).await;
-        let sequence = progress.passed();
-        if copied != Some(sequence) {
-            let offset = ConsumerOffset { epoch: journal.epoch(), sequence };
-            let done = store.keep_consumer_offset(ABOUT.name, journal.journal_id(), offset).await;
-            copied = done.is_ok().then_some(sequence);
-        }
+        copy_once(&progress, &journal, &*store, &kept, &mut copied).await;
     }
 }
 
-/// The result of sending dead letters again.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Retried {
-    /// Events that the target accepted now.
-    pub taken: usize,
-    /// The number of events still refused, and the last reason.
-    pub left: Option<(usize, String)>,
-}
-
-/// Sends dead letters again, one by one; accepted ones are removed, and records that say nothing to the world.
-///
-/// # Errors
-/// If the file cannot be read or written; accepted events may be sent again then.
-pub async fn retry(dead: &DeadLetters, journal: Uuid, target: &mut impl Target) -> io::Result<Retried> {
-    let (mut left, mut taken, mut why) = (Vec::new(), 0, String::new());
-    for letter in dead.all()? {
-        let sent = match letter.batch(journal) {
-            Ok(Some(batch)) => target.send(batch).await,
-            Ok(None) => Effect::Done,
-            Err(reason) => Effect::Refused(reason),
-        };
-        match sent {
-            Effect::Done => taken += 1,
-            Effect::Refused(reason) | Effect::Unavailable(reason) => {
-                why.clone_from(&reason);
-                left.push(DeadLetter { reason, ..letter });
+async fn copy_once(
+    progress: &Progress,
+    journal: &JournalReader,
+    store: &dyn Store,
+    kept: &Kept,
+    copied: &mut Option<u64>,
+) {
+    // In this order: the database never has an offset without the dead letters before it.
+    let sequence = progress.passed();
+    if kept.dead.are_waiting() {
+        match file_into(store, &kept.dead, journal.journal_id()).await {
+            Ok(all) => progress.sets_aside(all),
+            Err(error) => {
+                tracing::debug!(consumer = ABOUT.name, error, "dead letters stay in their file");
+                return;
             }
         }
     }
-    dead.keep(&left)?;
-    Ok(Retried { taken, left: (!left.is_empty()).then_some((left.len(), why)) })
-}
-
-impl DeadLetter {
-    /// The event as a batch, if there is one in it. That of a record is made now: this version of the program may know it.
-    fn batch(&self, journal: Uuid) -> Result<Option<Bytes>, String> {
-        if let Some(event) = &self.event {
-            return Ok(Some(format!("[{event}]").into()));
-        }
-        let record = BASE64_STANDARD.decode(self.record.as_deref().unwrap_or_default());
-        let record =
-            DropRecord::decode(&record.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
-        let sequence = CloudEvent::sequence_of(&self.id).ok_or("its id names no record")?;
-        let event = CloudEvent::of(journal, sequence, &record);
-        let batch = event.map(|event| serde_json::to_vec(&[event]).map(Bytes::from));
-        batch.transpose().map_err(|error| error.to_string())
+    if *copied != Some(sequence) {
+        let offset = ConsumerOffset { epoch: journal.epoch(), sequence };
+        let done = store.keep_consumer_offset(ABOUT.name, journal.journal_id(), offset).await;
+        *copied = done.is_ok().then_some(sequence);
     }
 }

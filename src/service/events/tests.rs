@@ -127,6 +127,18 @@ impl World {
         durable.await.unwrap();
     }
 
+    fn journal_id(&self) -> Uuid {
+        self.journal.handle().reader().journal_id()
+    }
+
+    /// A database.
+    async fn store(&self, name: &str) -> Arc<dyn Store> {
+        let path = self.folder.path().join(format!("{name}.db"));
+        let store = crate::storage::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        store.migrate().await.unwrap();
+        store
+    }
+
     fn kept(&self) -> Kept {
         Kept::new(self.folder.path())
     }
@@ -255,12 +267,17 @@ async fn a_record_of_a_later_version_is_kept_until_a_version_that_knows_it_and_n
     assert_eq!(version.record.as_deref(), Some(&*BASE64_STANDARD.encode(&later)), "as in the journal");
 
     let mut target = Play::new(&world.taken);
-    let still = retry(&dead, reader.journal_id(), &mut target).await.unwrap();
+    let (store, journal) = (world.store("a").await, world.journal_id());
+    let still = retry(&*store, &dead, journal, &mut target).await.unwrap();
     assert_eq!((still.taken, still.left.map(|(left, _)| left)), (0, Some(2)));
+    // A version that knows it.
     let readable = DeadLetter { record: Some(BASE64_STANDARD.encode(&known)), ..version.clone() };
-    dead.keep(&[readable]).unwrap();
-    let again = retry(&dead, reader.journal_id(), &mut target).await.unwrap();
-    assert_eq!((again, world.units().0.last()), (Retried { taken: 1, left: None }, Some(&77)));
+    let mut rows = store.dead_letters(ABOUT.name, journal, 9).await.unwrap();
+    rows[0].letter = serde_json::to_string(&readable).unwrap();
+    store.keep_dead_letters(ABOUT.name, journal, &rows[..1]).await.unwrap();
+    let again = retry(&*store, &dead, journal, &mut target).await.unwrap();
+    assert_eq!((again.taken, again.left.map(|(left, _)| left)), (1, Some(1)));
+    assert_eq!(world.units().0.last(), Some(&77));
     assert_eq!(world.taken.lock().unwrap().last().unwrap()["id"], "20-0");
 }
 
@@ -277,18 +294,54 @@ async fn one_event_that_is_refused_is_set_aside_and_goes_when_it_is_taken() {
     assert_eq!((letter.id.as_str(), letter.reason.as_str()), ("42-0", "422"));
     assert_eq!((progress.dead_letters(), progress.errors(), progress.passed()), (1, 0, 99));
 
-    let dead = world.kept().dead;
-    let still = retry(
-        &dead,
-        world.journal.handle().reader().journal_id(),
-        &mut Play { refused: Some(42), ..Play::new(&world.taken) },
-    )
-    .await
-    .unwrap();
+    let (dead, store, journal) = (world.kept().dead, world.store("a").await, world.journal_id());
+    let mut refusing = Play { refused: Some(42), ..Play::new(&world.taken) };
+    let still = retry(&*store, &dead, journal, &mut refusing).await.unwrap();
     assert_eq!(still, Retried { taken: 0, left: Some((1, "422".to_owned())) });
-    let taken = retry(&dead, world.journal.handle().reader().journal_id(), &mut Play::new(&world.taken)).await.unwrap();
-    assert_eq!((taken, dead.all().unwrap().len()), (Retried { taken: 1, left: None }, 0));
+    assert_eq!((dead.all().unwrap().len(), dead.count().unwrap()), (0, 1), "it is in the database now");
+    let taken = retry(&*store, &dead, journal, &mut Play::new(&world.taken)).await.unwrap();
+    assert_eq!(taken, Retried { taken: 1, left: None });
+    assert_eq!(store.dead_letter_count(ABOUT.name, journal).await.unwrap(), 0);
     assert_eq!(world.units().0.last(), Some(&42));
+}
+
+#[tokio::test]
+async fn dead_letters_wait_for_the_database_and_are_there_before_the_offset_behind_them() {
+    let world = World::new(1 << 20);
+    let (reader, journal) = (world.journal.handle().reader(), world.journal_id());
+    world.kept().resume(&reader, 1, None).unwrap();
+    world.append(1..60).await;
+    let (mut events, progress) = world.begin(Play { refused: Some(42), ..Play::new(&world.taken) });
+    let (kept, away, store) = (events.kept.clone(), world.store("away").await, world.store("there").await);
+    away.close().await;
+    let mut copied = None;
+    copy_once(&progress, &reader, &*away, &kept, &mut copied).await;
+    // It goes on without the database.
+    runner::run(&mut events, spawn_detached()).await;
+    assert_eq!((progress.passed(), progress.dead_letters(), progress.trouble()), (59, 1, None));
+    assert!(file_into(&*away, &kept.dead, journal).await.is_err());
+    copy_once(&progress, &reader, &*away, &kept, &mut copied).await;
+    assert_eq!((copied, kept.dead.all().unwrap().len()), (None, 1));
+
+    // While the dead letter cannot be moved, the database does not learn that its record is passed.
+    let path = world.folder.path().join("consumers/events.dead.ndjson");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, "damaged").unwrap();
+    copy_once(&progress, &reader, &*store, &kept, &mut copied).await;
+    assert_eq!(store.consumer_offset(ABOUT.name, journal).await.unwrap(), None);
+    std::fs::write(&path, text).unwrap();
+    copy_once(&progress, &reader, &*store, &kept, &mut copied).await;
+    let offset = store.consumer_offset(ABOUT.name, journal).await.unwrap();
+    assert_eq!((copied, offset.map(|offset| offset.sequence)), (Some(59), Some(59)));
+    let rows = store.dead_letters(ABOUT.name, journal, 9).await.unwrap();
+    let said: Vec<_> = rows.iter().map(|row| (row.id.as_str(), row.sequence, row.reason.as_str())).collect();
+    assert_eq!(said, [("42-0", 42, "422")]);
+    assert_eq!((kept.dead.all().unwrap().len(), progress.dead_letters()), (0, 1));
+
+    // The same once more, after a crash before the offset was stored.
+    let letter: DeadLetter = serde_json::from_str(&rows[0].letter).unwrap();
+    kept.dead.add(letter).unwrap();
+    assert_eq!(file_into(&*store, &kept.dead, journal).await, Ok(1));
 }
 
 #[tokio::test]

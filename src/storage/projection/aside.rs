@@ -32,7 +32,8 @@ impl AsideRow {
     }
 }
 
-fn plain(reason: &str) -> String {
+/// In ASCII, and short.
+pub(in crate::storage) fn plain(reason: &str) -> String {
     let keep = |c: char| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' };
     reason.chars().take(REASON_CHARS_MAX).map(keep).collect()
 }

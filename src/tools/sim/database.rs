@@ -4,8 +4,7 @@
 use crate::domain::{DropId, OrderId, OrderView};
 use crate::storage::memory::{MemoryLedger, Tables};
 use crate::storage::{
-    self, Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, Store, StoreError, UnreadRecord,
-    Watermark,
+    self, Aside, DropRow, Ledger, ProjectionBatch, SetAside, SetAsideDrop, Store, StoreError, UnreadRecord, Watermark,
 };
 use async_trait::async_trait;
 use std::io;

@@ -94,12 +94,7 @@ fn runtime() -> io::Result<Arc<Runtime>> {
     Builder::new_current_thread().enable_all().build().map(Arc::new)
 }
 
-fn play_on(
-    runtime: &Arc<Runtime>,
-    seed: u64,
-    steps: u32,
-    variation: Variation,
-) -> Result<Played, (u32, String)> {
+fn play_on(runtime: &Arc<Runtime>, seed: u64, steps: u32, variation: Variation) -> Result<Played, (u32, String)> {
     let mut world = World::new(seed, Arc::clone(runtime), variation).map_err(|what| (0, what))?;
     for step in 0..steps {
         world.step().map_err(|what| (step, what))?;

@@ -7,7 +7,6 @@
 use super::auditor::{Auditor, Finding};
 use super::checkpoints::Checkpoints;
 use super::database::{Database, FlakyLedger};
-use super::Variation;
 use super::life::{Flying, Life, POLICY, Payment};
 use super::outside::Outside;
 use crate::actors::Projected;
