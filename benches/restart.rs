@@ -69,6 +69,7 @@ fn prepare(data: &Path, orders: u32, drops: u32) -> String {
     one.map(|drop| drop.to_string()).unwrap_or_default()
 }
 
+#[allow(clippy::disallowed_methods, reason = "nobody else is on this thread")]
 fn restart(data: &Path, drop_id: &str, drops: u32, checkpoints: bool) -> String {
     let start = || {
         let mut command = livedrop();
