@@ -77,7 +77,8 @@ async fn full(database_url: Option<String>, cycles: u64) -> Outcome {
         Ok(disk) => disk,
         Err(why) => return Outcome::of("0 cycles", format!("not possible here: cannot mount a tmpfs: {why}")),
     };
-    let extra = ["--journal-segment-mib", "8"].map(str::to_owned).to_vec();
+    // Checkpoints hold segments, and let go of them at a time of their own: this disk is to stay full.
+    let extra = ["--journal-segment-mib", "8", "--checkpoint-seconds", "0"].map(str::to_owned).to_vec();
     let data = disk.place.path().join("data");
     let mut server = Server::set_up(Setup {
         database_url: database_url.clone(),
