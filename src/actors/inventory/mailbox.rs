@@ -2,7 +2,7 @@
 //!
 //! A worker with many requests at once would wake the drop's thread for each of them: two thread switches for a
 //! decision of a microsecond. Commands on a worker's thread are therefore collected, and sent when the worker has
-//! handled everything that had arrived, or when there are [`TOGETHER_MAX`]. Nothing waits for more to come: a single
+//! handled everything that had arrived, or when there are `TOGETHER_MAX`. Nothing waits for more to come: a single
 //! command leaves at once.
 
 use super::drop_actor::DropActor;

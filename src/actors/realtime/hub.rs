@@ -122,7 +122,7 @@ impl Hub {
         self.wish(Command::Own(subscriber, user))
     }
 
-    /// Subscribes a session to `user:{id}` and to the creators that the user follows. Call it after [`Shard::own`],
+    /// Subscribes a session to `user:{id}` and to the creators that the user follows. Call it after `Shard::own`,
     /// with a list read after that: then no follow is lost in between.
     ///
     /// # Errors

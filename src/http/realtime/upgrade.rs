@@ -2,7 +2,7 @@
 //!
 //! actix-http keeps two buffers and its state machine for the life of a connection, even for a session that is silent
 //! for hours. So a connection whose request was answered with a session is taken from it: the handler puts the session
-//! into its answer's extensions, and the session gets the socket itself ([`Socket`]). A request for any other upgrade
+//! into its answer's extensions, and the session gets the socket itself (`Socket`). A request for any other upgrade
 //! gets the usual answer, and the connection ends with it.
 
 use super::handover::{Opened, Upgradable};

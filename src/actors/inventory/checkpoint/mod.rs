@@ -1,6 +1,6 @@
 //! Checkpoints: the drops in memory are written to files in the background, and a start reads these in place of SQL.
 //!
-//! - [`file`]: the bytes of a drop's file. [`manifest`]: the list of the files that count. Both are described in `docs/CHECKPOINT_FORMAT.md`.
+//! - [`mod@file`]: the bytes of a drop's file. [`manifest`]: the list of the files that count. Both are described in `docs/CHECKPOINT_FORMAT.md`.
 //! - [`writer`]: writes what has changed, round after round.
 //! - [`loading`]: reads it at a start, and tells what cannot be used.
 //! - [`metrics`]: age, size, duration, failures.
