@@ -11,6 +11,7 @@ use super::outcomes::OutcomeMetrics;
 use super::recent::Recent;
 use super::settle::{Charging, Paid, Settler};
 use super::{Code, Failure, Page, spawn_detached};
+use crate::actors::inventory::refused_keys::RefusedKey;
 use crate::actors::{Answer, AskError, DropHandle, KeyInUse, KeyTaken, Projection, Registry};
 use crate::domain::{
     DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView, Refusal, ReleaseReason, TraceId, UserId,
@@ -35,11 +36,25 @@ struct OrderRequest<'a> {
     buyer: UserId,
     key: &'a str,
     new: &'a NewOrder,
+    /// The drop, if it is in memory.
+    drop: Option<Arc<DropHandle>>,
     /// Digest of the buyer's key.
     digest: KeyDigest,
     trace: TraceId,
     /// Digest of the client's network, if it is known.
     network: Option<NonZeroU32>,
+}
+
+impl OrderRequest<'_> {
+    /// The request as a drop's refusals remember it.
+    fn in_drop(&self, drop: &DropHandle) -> RefusedKey<'_> {
+        (&self.digest, drop.spec.id, fingerprint_in(drop, self.new))
+    }
+
+    /// A refusal as its answer.
+    fn refused(&self, refusal: Refusal) -> Keyed {
+        Keyed { answer: Err(refused(refusal, self.trace)), replayed: false }
+    }
 }
 
 /// Why a drop in memory gave no answer.
@@ -137,8 +152,8 @@ impl Orders {
         network: Option<u128>,
     ) -> impl Future<Output = Result<Keyed, Failure>> + 'a {
         // Not an `async fn`: its future would keep the arguments besides `asked`.
-        let asked =
-            OrderRequest { buyer, key, new, digest: KeyDigest::of(buyer, key), trace, network: self.tag_of(network) };
+        let (drop, digest, network) = (self.registry.get(new.drop_id), KeyDigest::of(buyer, key), self.tag_of(network));
+        let asked = OrderRequest { buyer, key, new, drop, digest, trace, network };
         async move {
             let result = self.place_once(&asked).await;
             match &result {
@@ -164,30 +179,29 @@ impl Orders {
 
     async fn place_once(&self, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
         self.check_method(asked.new.payment_method.as_deref())?;
-        if let Some(keyed) = self.refuse_at_once(asked)? {
-            return Ok(keyed);
+        if let Some(keyed) = asked.drop.as_ref().and_then(|drop| self.refuse_at_once(drop, asked).transpose()) {
+            return keyed;
         }
         if asked.new.payment_method.is_none() {
             return self.place_claimed(asked).await;
         }
-        let (this, key, new) = (self.clone(), asked.key.to_owned(), asked.new.clone());
+        let (this, key, new, drop) = (self.clone(), asked.key.to_owned(), asked.new.clone(), asked.drop.clone());
         let OrderRequest { buyer, digest, trace, network, .. } = *asked;
         let paying = async move {
-            this.place_claimed(&OrderRequest { buyer, key: &key, new: &new, digest, trace, network }).await
+            this.place_claimed(&OrderRequest { buyer, key: &key, new: &new, drop, digest, trace, network }).await
         };
         spawn_detached(unknown, paying).await
     }
 
     /// Refuses a request without asking the drop, if the published snapshot has nothing to sell and the key has made no
     /// order.
-    fn refuse_at_once(&self, asked: &OrderRequest<'_>) -> Result<Option<Keyed>, Failure> {
-        let Some(drop) = self.registry.get(asked.new.drop_id) else { return Ok(None) };
+    fn refuse_at_once(&self, drop: &DropHandle, asked: &OrderRequest<'_>) -> Result<Option<Keyed>, Failure> {
         let Some(refusal) = drop.cell.refuses(asked.new.variant_id) else { return Ok(None) };
         if self.registry.is_claimed(asked.digest) {
             return Ok(None);
         }
+        self.remember_refused(drop, asked, refusal)?;
         if asked.new.payment_method.is_some() {
-            self.remember_refused(&drop, asked, refusal)?;
             // A concurrent copy of this request either finds the remembered refusal, or its claim is visible here.
             fence(Ordering::SeqCst);
             if self.registry.is_claimed(asked.digest) {
@@ -195,13 +209,16 @@ impl Orders {
             }
         }
         self.registry.metrics().count_refused();
-        Ok(Some(Keyed { answer: Err(refused(refusal, asked.trace)), replayed: false }))
+        Ok(Some(asked.refused(refusal)))
     }
 
-    /// Remembers the refusal of a one-call payment.
+    /// Remembers the refusal of a one-call payment; of any other request nothing is kept.
     fn remember_refused(&self, drop: &DropHandle, asked: &OrderRequest<'_>, refusal: Refusal) -> Result<(), Failure> {
-        let request = (&asked.digest, drop.spec.id, fingerprint_in(drop, asked.new));
-        let remembered = self.registry.refused_keys().remember(request, refusal, self.registry.clock().steady());
+        if asked.new.payment_method.is_none() {
+            return Ok(());
+        }
+        let now = self.registry.clock().steady();
+        let remembered = self.registry.refused_keys().remember(asked.in_drop(drop), refusal, now);
         if remembered { Ok(()) } else { Err(Failure::retry(Code::Overloaded, 1)) }
     }
 
@@ -209,9 +226,8 @@ impl Orders {
     fn check_late_copy(&self, drop: &DropHandle, asked: &OrderRequest<'_>) -> Result<Option<Keyed>, Failure> {
         let now = self.registry.clock().steady();
         fence(Ordering::SeqCst);
-        let request = (&asked.digest, drop.spec.id, fingerprint_in(drop, asked.new));
-        if let Some(refusal) = self.registry.refused_keys().find(request, now) {
-            return Ok(Some(Keyed { answer: Err(refused(refusal, asked.trace)), replayed: true }));
+        if let Some(refusal) = self.registry.refused_keys().find(asked.in_drop(drop), now) {
+            return Ok(Some(Keyed { replayed: true, ..asked.refused(refusal) }));
         }
         match drop.may_have_refused(now) {
             None => Ok(None),
@@ -224,22 +240,15 @@ impl Orders {
     }
 
     async fn place_claimed(&self, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
+        let drop = asked.drop.as_ref();
         let key = self.registry.claim(asked.digest, asked.new.drop_id).map_err(taken)?;
-        let drop = self.registry.get(asked.new.drop_id);
-        if let Some(drop) = drop.as_ref().filter(|_| asked.new.payment_method.is_some() && key.is_fresh()) {
-            match self.check_late_copy(drop, asked) {
-                Ok(None) => {}
-                Ok(Some(keyed)) => {
-                    key.release();
-                    return Ok(keyed);
-                }
-                Err(failure) => {
-                    key.release();
-                    return Err(failure);
-                }
-            }
+        if let Some(drop) = drop.filter(|_| asked.new.payment_method.is_some() && key.is_fresh())
+            && let Some(answer) = self.check_late_copy(drop, asked).transpose()
+        {
+            key.release();
+            return answer;
         }
-        let placed = match &drop {
+        let placed = match drop {
             Some(drop) => self.place_in(drop, asked).await,
             None => Err(NotPlaced::Gone),
         };
@@ -249,12 +258,9 @@ impl Orders {
                 return Ok(keyed);
             }
             Err(NotPlaced::Refused(refusal)) => {
-                let remembered = match &drop {
-                    Some(drop) if asked.new.payment_method.is_some() => self.remember_refused(drop, asked, refusal),
-                    _ => Ok(()),
-                };
+                let remembered = drop.map_or(Ok(()), |drop| self.remember_refused(drop, asked, refusal));
                 key.release();
-                return remembered.map(|()| Keyed { answer: Err(refused(refusal, asked.trace)), replayed: false });
+                return remembered.map(|()| asked.refused(refusal));
             }
             Err(NotPlaced::Failed(failure)) => {
                 if !may_be_decided(&failure) {
@@ -278,9 +284,7 @@ impl Orders {
         }
         match result {
             Ok(keyed) => Ok(keyed),
-            Err(NotPlaced::Refused(refusal)) => {
-                Ok(Keyed { answer: Err(refused(refusal, asked.trace)), replayed: false })
-            }
+            Err(NotPlaced::Refused(refusal)) => Ok(asked.refused(refusal)),
             Err(NotPlaced::Failed(failure)) => Err(failure),
             Err(NotPlaced::Gone) => Err(Failure::retry(Code::Overloaded, 1)),
         }
