@@ -2,10 +2,11 @@
 //!
 //! Each chunk's checksum goes on from the one before, and the first from the header's: a chunk of another file, or at another place, never fits.
 
-use super::{FORMAT_VERSION, Origin, Unusable, u32_at, u64_at, uuid_at};
+use super::{FORMAT_VERSION, Origin, Unusable, uuid_at};
 use crate::domain::{DropId, Timestamp};
 use crate::engine::DropState;
 use crate::engine::checkpoint::{CheckpointDecoder, CheckpointError};
+use crate::journal::frame::{u32_at, u64_at};
 use std::io::{ErrorKind, Read};
 
 const MAGIC: &[u8; 8] = b"LDCHKDRP";

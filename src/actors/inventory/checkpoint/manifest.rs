@@ -1,8 +1,9 @@
 //! The list of the files that count. It is replaced as a whole at the end of each round, so a drop to which nothing happens is written once and
 //! its position moves on all the same. Pure.
 
-use super::{FORMAT_VERSION, Origin, Unusable, u32_at, u64_at, uuid_at};
+use super::{FORMAT_VERSION, Origin, Unusable, uuid_at};
 use crate::domain::DropId;
+use crate::journal::frame::{u32_at, u64_at};
 
 const MAGIC: &[u8; 8] = b"LDCHKMAN";
 /// Bytes before the entries.

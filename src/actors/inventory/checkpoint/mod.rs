@@ -120,14 +120,6 @@ fn path_of(folder: &Path, drop: DropId) -> PathBuf {
     folder.join(format!("{drop}.{EXTENSION}"))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
-}
-
 fn uuid_at(bytes: &[u8], at: usize) -> Uuid {
     Uuid::from_slice(&bytes[at..at + 16]).expect("sixteen bytes")
 }
