@@ -1,4 +1,4 @@
-//! Files that are written as a whole, or not at all.
+//! Files that are written as a whole, or not at all; and work on the disk from async tasks.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -77,8 +77,16 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_moved {
-            // Whoever begins the next one finds out if it is still there.
+            // The next draft finds out if it is still there.
             let _ = fs::remove_file(&self.draft);
         }
     }
+}
+
+/// Does work on the disk on a blocking thread, so that it delays no async task.
+///
+/// # Errors
+/// Those of the work, or that it panicked.
+pub(crate) async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -141,7 +141,7 @@ impl Handler<CopyRows> for DropActor {
     type Result = Option<Rows>;
 
     fn handle(&mut self, CopyRows(rows_max): CopyRows, _: &mut Self::Context) -> Option<Rows> {
-        // Whoever came before does not wait for it.
+        // Commands that came before do not wait for it.
         self.decide();
         let _guard = AbortOnPanic(self.decider.id());
         self.decider.copy_rows(rows_max)

@@ -48,7 +48,7 @@ pub struct BeginCopy {
     pub saved: Option<u64>,
     /// Whether it begins however few changes have come since.
     pub is_overdue: bool,
-    /// Told the journal record at which the copy is true, once that is durable.
+    /// Receives the journal record at which the copy is true, once that is durable.
     pub behind: ReplyTo,
 }
 

@@ -172,7 +172,7 @@ fn a_row_has_the_bytes_that_are_documented() {
     assert_eq!(expected.len(), ROW_BYTES_MIN + 4);
 }
 
-/// Whoever changes one of these lists changes what a byte means.
+/// A change of one of these lists changes the meaning of a byte.
 #[test]
 fn numbers_of_values_are_those_of_the_format() {
     use OrderStatus::{Confirmed, Refunded, Released, Reserved};

@@ -1,12 +1,13 @@
 //! Dead letters on their way from the file into the database, and from there to the target once more.
 
-use super::{ABOUT, Target, on_disk};
+use super::{ABOUT, Target};
 use crate::actors::consumers::cloud_event::CloudEvent;
 use crate::actors::consumers::dead_letters::{DeadLetter, DeadLetters};
 use crate::actors::consumers::keyed::Effect;
 use crate::domain::DropRecord;
 use crate::domain::limits::DEAD_LETTERS_MAX;
 use crate::storage::{DeadLetterRow, Store};
+use crate::whole_file::on_disk;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use uuid::Uuid;

@@ -22,6 +22,7 @@ use crate::actors::consumers::{About, Consumer, Gap, Progress, Retention, Step, 
 use crate::domain::{DropId, DropRecord, Timestamp};
 use crate::journal::JournalReader;
 use crate::storage::{ConsumerOffset, Store};
+use crate::whole_file::on_disk;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use serde_json::value::to_raw_value;
@@ -119,7 +120,7 @@ impl Keep for Kept {
 }
 
 /// What is in hand of a record.
-enum Told {
+enum InHand {
     /// It may say something to the world.
     Record(u64, DropRecord),
     /// It cannot be read.
@@ -132,13 +133,13 @@ struct Sender<T> {
     journal: Uuid,
 }
 
-impl<T: Target> Worker<Told> for Sender<T> {
-    async fn bring_about(&mut self, batch: &[Told]) -> Effect {
+impl<T: Target> Worker<InHand> for Sender<T> {
+    async fn bring_about(&mut self, batch: &[InHand]) -> Effect {
         let mut events = Vec::with_capacity(batch.len());
-        for told in batch {
-            match told {
-                Told::Record(sequence, record) => events.extend(CloudEvent::of(self.journal, *sequence, record)),
-                Told::Unread(unread) => return Effect::Refused(unread.reason.clone()),
+        for item in batch {
+            match item {
+                InHand::Record(sequence, record) => events.extend(CloudEvent::of(self.journal, *sequence, record)),
+                InHand::Unread(unread) => return Effect::Refused(unread.reason.clone()),
             }
         }
         match serde_json::to_vec(&events) {
@@ -158,7 +159,7 @@ pub struct Events<T, K = Kept> {
     senders: [Sender<T>; 1],
     kept: K,
     clock: Clock,
-    in_flight: InFlight<DropId, Told>,
+    in_flight: InFlight<DropId, InHand>,
     gap: Option<Gap>,
 }
 
@@ -193,14 +194,14 @@ impl<T: Target, K: Keep> Events<T, K> {
         match self.tail.try_next() {
             Ok(Some(run)) => {
                 for (sequence, record) in (run.first_sequence..).zip(run.records) {
-                    self.in_flight.push(sequence, record.at, record.drop, Told::Record(sequence, record));
+                    self.in_flight.push(sequence, record.at, record.drop, InHand::Record(sequence, record));
                 }
                 None
             }
             Ok(None) => Some(Step::Idle),
             Err(TailError::Unread(unread)) => {
                 let (sequence, drop) = (unread.sequence, unread.drop.unwrap_or(DropId(Uuid::nil())));
-                self.in_flight.push(sequence, Timestamp::EPOCH, drop, Told::Unread(unread));
+                self.in_flight.push(sequence, Timestamp::EPOCH, drop, InHand::Unread(unread));
                 None
             }
             Err(error) => {
@@ -228,17 +229,17 @@ impl<T: Target, K: Keep> Events<T, K> {
 }
 
 /// Keeps what cannot be sent, with the reason.
-async fn set_aside(tail: &Tail, kept: &impl Keep, told: &Told, reason: &str) -> Result<(), String> {
+async fn set_aside(tail: &Tail, kept: &impl Keep, item: &InHand, reason: &str) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("what was refused cannot be set aside: {error}");
     let reason = reason.to_owned();
-    let letter = match told {
-        Told::Record(sequence, record) => {
+    let letter = match item {
+        InHand::Record(sequence, record) => {
             let event = CloudEvent::of(tail.journal().journal_id(), *sequence, record);
             let Some(event) = event else { return Ok(()) };
             let text = to_raw_value(&event).map_err(|error| failed(&error))?;
             DeadLetter { id: event.id().to_owned(), reason, event: Some(text), record: None }
         }
-        Told::Unread(unread) => {
+        InHand::Unread(unread) => {
             let record = Some(BASE64_STANDARD.encode(&unread.bytes));
             DeadLetter { id: CloudEvent::id_of(unread.sequence), reason, event: None, record }
         }
@@ -248,11 +249,6 @@ async fn set_aside(tail: &Tail, kept: &impl Keep, told: &Told, reason: &str) -> 
     let added = on_disk(move || kept.set_aside(letter)).await.map_err(|error| failed(&error))?;
     tail.progress().sets_aside(added);
     Ok(())
-}
-
-/// On a blocking thread, so that async tasks are not delayed.
-async fn on_disk<R: Send + 'static>(work: impl FnOnce() -> io::Result<R> + Send + 'static) -> io::Result<R> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 impl<T: Target, K: Keep> Consumer for Events<T, K> {
@@ -274,7 +270,7 @@ impl<T: Target, K: Keep> Consumer for Events<T, K> {
         }
         let (tail, kept) = (&self.tail, &self.kept);
         let done =
-            self.in_flight.round(&mut self.senders, async |told, reason| set_aside(tail, kept, told, reason).await);
+            self.in_flight.round(&mut self.senders, async |item, reason| set_aside(tail, kept, item, reason).await);
         match (done.await, self.keep_offset().await) {
             (Ok(()), Ok(())) => Step::Worked,
             (Err(reason), _) | (_, Err(reason)) => Step::Unavailable(reason),

@@ -165,7 +165,7 @@ impl World {
     }
 }
 
-fn in_batches_of(batch: usize) -> InFlight<DropId, Told> {
+fn in_batches_of(batch: usize) -> InFlight<DropId, InHand> {
     InFlight::new(Bounds { batch, ..BOUNDS })
 }
 

@@ -22,7 +22,7 @@ use crate::domain::limits::{
 use crate::domain::{DropId, Timestamp};
 use crate::engine::checkpoint::{CopyStart, ROW_BYTES_MIN};
 use crate::journal::{JournalReader, Space};
-use crate::whole_file::{self, Draft};
+use crate::whole_file::{self, Draft, on_disk};
 use std::collections::{HashMap, HashSet};
 use std::fs::DirBuilder;
 use std::io;
@@ -31,7 +31,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
@@ -93,7 +92,7 @@ pub struct Checkpointer {
     position: Option<u64>,
     /// Whether drops have changed since their files were written.
     is_behind: bool,
-    told: String,
+    reported: String,
 }
 
 /// What a round did with a drop.
@@ -121,8 +120,8 @@ impl Checkpointer {
         }
         let of = |drop: DropId| registry.get(drop).map(|handle| Arc::downgrade(&handle)).unwrap_or_default();
         let kept = saved.into_iter().map(|(drop, saved)| (drop, Kept { saved, at, of: of(drop) })).collect();
-        let (position, is_behind, told) = (None, false, String::new());
-        Self { folder, origin, registry, journal, clock, interval, metrics, kept, position, is_behind, told }
+        let (position, is_behind, reported) = (None, false, String::new());
+        Self { folder, origin, registry, journal, clock, interval, metrics, kept, position, is_behind, reported }
     }
 
     /// Runs until the task is dropped.
@@ -140,7 +139,7 @@ impl Checkpointer {
             }
             last = Instant::now();
             match self.round().await {
-                Ok(()) => self.told.clear(),
+                Ok(()) => self.reported.clear(),
                 Err(CheckpointFailure::Ask(error)) => debug!(%error, "no checkpoint now"),
                 Err(failure) => self.tell(&failure),
             }
@@ -151,9 +150,9 @@ impl Checkpointer {
     fn tell(&mut self, failure: &CheckpointFailure) {
         self.metrics.failures.inc();
         let reason = failure.to_string();
-        if reason != self.told {
+        if reason != self.reported {
             warn!(folder = %self.folder.display(), %reason, "the checkpoint could not be completed; a start would take longer. Trying again");
-            self.told = reason;
+            self.reported = reason;
         }
     }
 
@@ -308,7 +307,7 @@ impl Checkpointer {
         let bytes = Manifest { origin: self.origin, position, is_complete, entries }.encode();
         let path = self.folder.join(MANIFEST);
         failpoint!("checkpoint.before_manifest", error);
-        blocking(move || whole_file::replace(&path, &bytes)).await?;
+        on_disk(move || whole_file::replace(&path, &bytes)).await?;
         failpoint!("checkpoint.after_manifest", error);
         Ok(())
     }
@@ -317,12 +316,8 @@ impl Checkpointer {
     async fn forget_the_others(&self) -> io::Result<()> {
         let stay: HashSet<DropId> = self.kept.keys().copied().collect();
         let folder = self.folder.clone();
-        blocking(move || delete_others(&folder, |drop| stay.contains(&drop))).await.map(|_| ())
+        on_disk(move || delete_others(&folder, |drop| stay.contains(&drop))).await.map(|_| ())
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
@@ -350,7 +345,7 @@ struct Blocks {
 impl Blocks {
     async fn begin(path: PathBuf) -> io::Result<Self> {
         failpoint!("checkpoint.before_file", error);
-        let draft = blocking(move || Draft::create(&path)).await?;
+        let draft = on_disk(move || Draft::create(&path)).await?;
         let block = Vec::with_capacity(BLOCK_BYTES + (256 << 10));
         Ok(Self { draft, block, written: 0, blocks: 0, began: Instant::now() })
     }
@@ -361,7 +356,7 @@ impl Blocks {
         self.written += self.block.len() as u64;
         let (mut file, block, flush) =
             (self.draft.shared()?, std::mem::take(&mut self.block), self.blocks.is_multiple_of(BLOCKS_PER_FLUSH));
-        self.block = blocking(move || {
+        self.block = on_disk(move || {
             io::Write::write_all(&mut file, &block)?;
             if flush {
                 file.sync_data()?;
@@ -382,7 +377,7 @@ impl Blocks {
         self.hand_over().await?;
         let (draft, written) = (self.draft, self.written);
         failpoint!("checkpoint.before_commit", error);
-        blocking(move || draft.commit()).await?;
+        on_disk(move || draft.commit()).await?;
         failpoint!("checkpoint.after_commit", error);
         Ok(written)
     }
