@@ -300,6 +300,8 @@ mod tests {
         let (reply, announced) = channel();
         decider.announce(reply);
         assert_eq!(answer(announced).unwrap().sequence, 1);
+        // The answer comes a moment before the place in the queue is given back.
+        settled(&journal, 1);
         let now = decider.state().spec().starts_at;
         decider.ask(now, Command::Start, None).unwrap();
         settled(&journal, 2);
