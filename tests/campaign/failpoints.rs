@@ -142,8 +142,9 @@ async fn rotating(runs: u64) -> Outcome {
     Outcome::of(format!("{} x {runs} kills", POINTS.len()), said)
 }
 
+/// A checkpoint keeps the segments after it: with one each second the first segment is deleted soon.
 fn small_segments(data: &Path) -> Setup {
-    let extra = ["--journal-segment-mib", "8"].map(str::to_owned).to_vec();
+    let extra = ["--journal-segment-mib", "8", "--checkpoint-seconds", "1"].map(str::to_owned).to_vec();
     Setup { extra, data: Some(data.to_owned()), quiet: true, ..Setup::default() }
 }
 
