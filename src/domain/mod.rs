@@ -2,6 +2,9 @@
 //!
 //! Nothing here has a clock, does I/O or knows its callers.
 
+#[macro_use]
+mod named;
+
 pub mod event;
 #[cfg(test)]
 pub mod fixtures;
@@ -10,6 +13,7 @@ pub mod limits;
 pub mod login;
 pub mod money;
 pub mod order;
+pub mod payment;
 pub mod product;
 pub mod revision;
 pub mod stock;
@@ -20,6 +24,7 @@ pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, Tra
 pub use login::{Login, Revocation};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
+pub use payment::DeclineReason;
 pub use product::{Attribute, Attributes, Image, ProductStatus, ProductVariant};
 pub use revision::DropRevision;
 pub use stock::{DropStatus, StockBoard, StockCounts};

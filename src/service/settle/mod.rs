@@ -13,7 +13,7 @@ use super::{Code, Failure};
 use crate::actors::{Answer, AskError, Backoff, DropHandle};
 use crate::domain::{OrderId, OrderView, ReleaseReason, TraceId};
 use crate::engine::{Command, Outcome, Rejection};
-use crate::payments::gateway::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
+use crate::payments::gateway::{Charge, GatewayError, PaymentGateway, PaymentStatus};
 use dashmap::DashSet;
 use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
@@ -26,6 +26,8 @@ const RETRIES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_
 const ASKS_MAX: usize = 20;
 /// Time limit of a look-up or a refund: both may be repeated.
 const CALL_MAX: Duration = Duration::from_secs(30);
+/// The attempt at a payment: an order has one.
+const ATTEMPT: u32 = 1;
 /// Concurrent calls to the gateway without a waiting client.
 const AT_ONCE_MAX: usize = 64;
 
@@ -107,7 +109,8 @@ impl Settler {
         method: &str,
         trace: TraceId,
     ) -> Result<Paid, Failure> {
-        let charge = Charge { order: order.id, amount: order.total(), method: method.to_owned() };
+        let (id, amount, buyer) = (order.id, order.total(), order.buyer);
+        let charge = Charge { order: id, attempt: ATTEMPT, amount, method: method.to_owned(), buyer };
         let (done, wait) = oneshot::channel();
         let (this, handle) = (self.clone(), Arc::clone(handle));
         tokio::spawn(async move {
@@ -124,8 +127,11 @@ impl Settler {
     }
 
     async fn charge_and_record(&self, handle: &DropHandle, charge: &Charge, trace: TraceId) -> Result<Paid, Failure> {
-        match self.gateway.charge(charge).await {
-            Ok(outcome) => self.record_outcome(handle, charge.order, outcome, trace).await,
+        match self.gateway.authorize(charge).await {
+            Ok(status) => match self.record_status(handle, charge.order, status, trace).await {
+                Some(recorded) => recorded,
+                None => self.find_out(handle, charge.order, trace).await,
+            },
             Err(gateway) => {
                 warn!(order = %charge.order, error = %gateway, "a charge was not answered; asking what became of it");
                 self.find_out(handle, charge.order, trace).await
@@ -137,23 +143,28 @@ impl Settler {
     async fn find_out(&self, handle: &DropHandle, order: OrderId, trace: TraceId) -> Result<Paid, Failure> {
         let mut retries = RETRIES;
         loop {
-            match within_call(self.gateway.look_up(order)).await {
-                Ok(outcome) => return self.record_outcome(handle, order, outcome, trace).await,
+            match within_call(self.gateway.look_up(order, ATTEMPT, None)).await {
+                Ok(status) => {
+                    if let Some(recorded) = self.record_status(handle, order, status, trace).await {
+                        return recorded;
+                    }
+                }
                 Err(gateway) => warn!(%order, error = %gateway, "the gateway could not be asked about a charge"),
             }
             retries.pause().await;
         }
     }
 
-    async fn record_outcome(
+    /// Records what the gateway says. `None`: it is not final, ask again.
+    async fn record_status(
         &self,
         handle: &DropHandle,
         order: OrderId,
-        outcome: ChargeOutcome,
+        status: PaymentStatus,
         trace: TraceId,
-    ) -> Result<Paid, Failure> {
-        match outcome {
-            ChargeOutcome::Paid(reference) => {
+    ) -> Option<Result<Paid, Failure>> {
+        Some(match status {
+            PaymentStatus::Captured { reference } => {
                 let paid = record(handle, Command::Confirm { order, payment_ref: reference.as_str().into() }).await;
                 if paid.as_ref().is_err_and(|failure| failure.code == Code::DropNotFound) {
                     error!(%order, "a payment landed after its drop had left memory; it goes back");
@@ -161,17 +172,30 @@ impl Settler {
                 }
                 paid
             }
-            ChargeOutcome::Declined => {
+            PaymentStatus::Authorized { reference, .. } => {
+                let amount = match find(handle, order).await {
+                    Ok(order) => order.total(),
+                    Err(failure) => return Some(Err(failure)),
+                };
+                if let Err(gateway) = within_call(self.gateway.capture(order, &reference, amount)).await {
+                    warn!(%order, error = %gateway, "an authorized payment could not be captured yet");
+                }
+                return None;
+            }
+            PaymentStatus::RequiresAction { .. } | PaymentStatus::Pending { .. } => return None,
+            PaymentStatus::Declined { .. } => {
                 record(handle, Command::Release { order, reason: ReleaseReason::PaymentFailed, trace }).await
             }
             // Nothing was charged and nothing will be: the buyer can pay again, or the hold expires.
-            ChargeOutcome::Unknown => record(handle, Command::EndPayment { order }).await.map(|_| Paid::TimedOut),
-        }
+            PaymentStatus::Cancelled { .. } | PaymentStatus::Unknown => {
+                record(handle, Command::EndPayment { order }).await.map(|_| Paid::TimedOut)
+            }
+        })
     }
 
     /// Refunds an order and records that in the drop, in one attempt. Returns whether it is settled.
     async fn refund(&self, handle: &DropHandle, order: OrderId, reference: &str) -> bool {
-        if let Err(gateway) = within_call(self.gateway.refund(order, reference)).await {
+        if let Err(gateway) = within_call(self.gateway.give_back(order, reference, None, &whole(order))).await {
             warn!(%order, error = %gateway, "a refund did not go through; trying again later");
             return false;
         }
@@ -185,7 +209,8 @@ impl Settler {
 
     async fn give_back(&self, order: OrderId, reference: &str) {
         let mut retries = RETRIES;
-        while let Err(gateway) = within_call(self.gateway.refund(order, reference)).await {
+        let refund = whole(order);
+        while let Err(gateway) = within_call(self.gateway.give_back(order, reference, None, &refund)).await {
             warn!(%order, error = %gateway, "a refund did not go through; trying again");
             retries.pause().await;
         }
@@ -214,13 +239,15 @@ impl Settler {
     async fn resume_one(&self, handle: &DropHandle, order: OrderId) -> bool {
         // Meanwhile a client's retry gets `payment_in_progress`.
         let Some(_charging) = self.claim(order) else { return true };
-        match within_call(self.gateway.look_up(order)).await {
-            Ok(outcome) => {
-                if let Err(failure) = self.record_outcome(handle, order, outcome, TraceId::random()).await {
+        match within_call(self.gateway.look_up(order, ATTEMPT, None)).await {
+            Ok(status) => match self.record_status(handle, order, status, TraceId::random()).await {
+                Some(Ok(_)) => true,
+                Some(Err(failure)) => {
                     warn!(%order, %failure, "what became of a payment could not be recorded yet");
+                    true
                 }
-                true
-            }
+                None => false,
+            },
             Err(gateway) => {
                 warn!(%order, error = %gateway, "the gateway could not be asked about a charge");
                 false
@@ -229,9 +256,15 @@ impl Settler {
     }
 }
 
+/// The gateway's idempotency reference of an order's whole refund.
+fn whole(order: OrderId) -> String {
+    order.to_string()
+}
+
 /// A repeatable call to the gateway, with a time limit.
 async fn within_call<T>(call: impl Future<Output = Result<T, GatewayError>>) -> Result<T, GatewayError> {
-    let late = || GatewayError(format!("no answer in {} s", CALL_MAX.as_secs()));
+    let reason = || format!("no answer in {} s", CALL_MAX.as_secs());
+    let late = || GatewayError::Unreachable { reason: reason(), retry_after: None };
     tokio::time::timeout(CALL_MAX, call).await.unwrap_or_else(|_| Err(late()))
 }
 

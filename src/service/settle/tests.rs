@@ -5,12 +5,13 @@ use crate::actors::consumers::{Progress, runner};
 use crate::actors::{Answer, Clock, Decisions, DropHandle, Projector, Registry, Scheduler};
 use crate::domain::fixtures::drop_of;
 use crate::domain::{
-    DropEvent, DropId, DropRecord, DropSpec, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId, UserId,
+    DropEvent, DropId, DropRecord, DropSpec, Money, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId,
+    UserId,
 };
 use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, Outcome, Reserve};
 use crate::journal::{Journal, JournalOptions, MemoryDevice, Records};
-use crate::payments::gateway::{Charge, ChargeOutcome, GatewayError, PaymentGateway};
+use crate::payments::gateway::{Charge, DeclineReason, GatewayError, GatewayHealth, PaymentGateway, PaymentStatus};
 use crate::service::orders::{NewOrder, Orders};
 use crate::storage;
 use async_trait::async_trait;
@@ -23,10 +24,11 @@ use std::time::Duration;
 /// Answers from a script, and records the calls.
 #[derive(Default)]
 struct Script {
-    charges: Mutex<VecDeque<Result<ChargeOutcome, GatewayError>>>,
-    look_ups: Mutex<VecDeque<Result<ChargeOutcome, GatewayError>>>,
+    charges: Mutex<VecDeque<Result<PaymentStatus, GatewayError>>>,
+    look_ups: Mutex<VecDeque<Result<PaymentStatus, GatewayError>>>,
     refund_failures: Mutex<u32>,
     refunded: Mutex<Vec<(OrderId, String)>>,
+    captured: Mutex<Vec<(OrderId, Money)>>,
     /// Refunds of these orders get no answer.
     silent: Mutex<BTreeSet<OrderId>>,
     /// Tests hold it to make charges wait.
@@ -34,29 +36,52 @@ struct Script {
 }
 
 fn silent<T>() -> Result<T, GatewayError> {
-    Err(GatewayError("silence".to_owned()))
+    Err(GatewayError::Unreachable { reason: "silence".to_owned(), retry_after: None })
 }
 
-fn paid() -> ChargeOutcome {
-    ChargeOutcome::Paid("ch_1".to_owned())
+fn paid() -> PaymentStatus {
+    PaymentStatus::Captured { reference: "ch_1".to_owned() }
+}
+
+fn declined() -> PaymentStatus {
+    PaymentStatus::Declined { reference: None, reason: DeclineReason::CardDeclined }
 }
 
 #[async_trait]
 impl PaymentGateway for Script {
+    fn name(&self) -> &'static str {
+        "script"
+    }
+
     fn accepts(&self, _: &str) -> bool {
         true
     }
 
-    async fn charge(&self, _: &Charge) -> Result<ChargeOutcome, GatewayError> {
+    async fn authorize(&self, _: &Charge) -> Result<PaymentStatus, GatewayError> {
         let _turn = self.busy.lock().await;
         self.charges.lock().unwrap().pop_front().expect("no further charge")
     }
 
-    async fn look_up(&self, _: OrderId) -> Result<ChargeOutcome, GatewayError> {
+    async fn look_up(&self, _: OrderId, _: u32, _: Option<&str>) -> Result<PaymentStatus, GatewayError> {
         self.look_ups.lock().unwrap().pop_front().expect("no further question")
     }
 
-    async fn refund(&self, order: OrderId, payment_ref: &str) -> Result<(), GatewayError> {
+    async fn capture(&self, order: OrderId, _: &str, amount: Money) -> Result<(), GatewayError> {
+        self.captured.lock().unwrap().push((order, amount));
+        Ok(())
+    }
+
+    fn health(&self) -> GatewayHealth {
+        GatewayHealth::Up
+    }
+
+    async fn give_back(
+        &self,
+        order: OrderId,
+        payment_ref: &str,
+        _: Option<Money>,
+        _: &str,
+    ) -> Result<(), GatewayError> {
         if self.silent.lock().unwrap().contains(&order) {
             std::future::pending::<()>().await;
         }
@@ -144,11 +169,11 @@ impl World {
         .expect("the payment ends");
     }
 
-    fn charges(&self, answers: impl IntoIterator<Item = Result<ChargeOutcome, GatewayError>>) {
+    fn charges(&self, answers: impl IntoIterator<Item = Result<PaymentStatus, GatewayError>>) {
         self.gateway.charges.lock().unwrap().extend(answers);
     }
 
-    fn knows(&self, answers: impl IntoIterator<Item = Result<ChargeOutcome, GatewayError>>) {
+    fn knows(&self, answers: impl IntoIterator<Item = Result<PaymentStatus, GatewayError>>) {
         self.gateway.look_ups.lock().unwrap().extend(answers);
     }
 
@@ -188,7 +213,7 @@ async fn a_charge_without_an_answer_is_looked_up() {
     let world = World::new().await;
     let ends = [
         (paid(), OrderStatus::Confirmed, None),
-        (ChargeOutcome::Declined, OrderStatus::Released, Some(ReleaseReason::PaymentFailed)),
+        (declined(), OrderStatus::Released, Some(ReleaseReason::PaymentFailed)),
     ];
     for (outcome, status, reason) in ends {
         let order = world.order(Some("pm")).await;
@@ -200,12 +225,28 @@ async fn a_charge_without_an_answer_is_looked_up() {
 }
 
 #[actix::test]
+async fn an_authorized_payment_is_captured_and_one_that_waits_is_asked_about() {
+    let world = World::new().await;
+    let order = world.order(Some("pm")).await;
+    let reference = || "ch_1".to_owned();
+    world.charges([Ok(PaymentStatus::RequiresAction { reference: reference(), client_secret: None, url: None })]);
+    world.knows([
+        Ok(PaymentStatus::Pending { reference: reference() }),
+        Ok(PaymentStatus::Authorized { reference: reference(), capture_before: None }),
+        Ok(paid()),
+    ]);
+    let confirmed = world.charge(&order).await.expect("an outcome");
+    assert_eq!(confirmed.status, OrderStatus::Confirmed);
+    assert_eq!(*world.gateway.captured.lock().unwrap(), [(order.id, order.total())]);
+}
+
+#[actix::test]
 async fn a_charge_that_was_never_made_leaves_the_hold_and_can_be_tried_again() {
     let world = World::new().await;
     let order = world.order(Some("pm")).await;
     assert_eq!(order.payment_pending.as_deref(), Some("pm"));
     world.charges([silent(), Ok(paid())]);
-    world.knows([Ok(ChargeOutcome::Unknown)]);
+    world.knows([Ok(PaymentStatus::Unknown)]);
     assert!(world.charge(&order).await.is_none());
     let order = world.look(order.id).await;
     assert_eq!((order.status, &order.payment_pending), (OrderStatus::Reserved, &None));
@@ -336,13 +377,13 @@ async fn refunds_without_an_answer_hold_up_nothing() {
 #[actix::test]
 async fn what_was_open_before_a_restart_is_brought_to_an_end() {
     let world = World::new().await;
-    let (paid_for, declined, never) =
+    let (paid_for, refused, never) =
         (world.order(Some("pm")).await.id, world.order(Some("pm")).await.id, world.order(Some("pm")).await.id);
     let owed = world.order(Some("pm")).await.id;
     world.ask(Command::Confirm { order: owed, payment_ref: "ch_2".into() }).await;
     world.ask(Command::Refund { order: owed }).await;
     // In sequence, so that the script's answers meet the right calls.
-    for (order, outcome) in [(paid_for, paid()), (declined, ChargeOutcome::Declined), (never, ChargeOutcome::Unknown)] {
+    for (order, outcome) in [(paid_for, paid()), (refused, declined()), (never, PaymentStatus::Unknown)] {
         world.knows([silent(), Ok(outcome)]);
         world.settler.clone().resume(Arc::clone(&world.drop), vec![order]).await;
     }
@@ -352,7 +393,7 @@ async fn what_was_open_before_a_restart_is_brought_to_an_end() {
     }
     relay.abort();
     assert_eq!(world.look(paid_for).await.status, OrderStatus::Confirmed);
-    assert_eq!(world.look(declined).await.release_reason, Some(ReleaseReason::PaymentFailed));
+    assert_eq!(world.look(refused).await.release_reason, Some(ReleaseReason::PaymentFailed));
     let never = world.look(never).await;
     assert_eq!((never.status, never.payment_pending), (OrderStatus::Reserved, None));
     assert_eq!(world.look(owed).await.status, OrderStatus::Refunded);
