@@ -16,6 +16,7 @@ use livedrop::storage::{self, Schema, SetAsideDrop, Store, StoreError};
 use livedrop::tools::demo::{self, AuditVerdict, DemoOptions};
 use livedrop::tools::load::{self, LoadOptions};
 use livedrop::tools::sim::{self, SimulateOptions};
+use livedrop::tools::stripe_fake::{self, StripeFakeOptions};
 use livedrop::tools::verify;
 use std::{
     io::{IsTerminal, Write},
@@ -52,6 +53,8 @@ enum Task {
     Simulate(SimulateOptions),
     /// Send a crowd to a server, measure it, and audit its answers: exit 1 if a promise is broken
     Load(Box<LoadOptions>),
+    /// Play Stripe on this machine, for tests: no real money, everything in memory, until it is interrupted
+    StripeFake(StripeFakeOptions),
     /// Compare the journal with the database, offline and read-only: exit 0 clean, 1 difference, 2 cannot read
     Verify(VerifyArgs),
     /// Copy database, journal and secret key into a directory, beside a running server
@@ -195,6 +198,7 @@ fn main() -> ExitCode {
         Task::Openapi => print_openapi(),
         Task::Serve(args) => run(Box::pin(async move { serve(&args).await })),
         Task::Demo(options) => run(Box::pin(run_demo(options))),
+        Task::StripeFake(options) => run(Box::pin(run_stripe_fake(options))),
         Task::Verify(args) => run(Box::pin(async move { run_verify(&args).await })),
         Task::Backup(args) => run(Box::pin(run_backup(*args))),
         Task::Restore(args) => run_restore(&args),
@@ -435,6 +439,18 @@ async fn run_demo(options: DemoOptions) -> ExitCode {
             ended(json.deliver(&report, &text), report.promises_kept())
         }
         Err(error) => fail(error.exit_code(), &error),
+    }
+}
+
+async fn run_stripe_fake(options: StripeFakeOptions) -> ExitCode {
+    let greet = |base: &str| {
+        console::print(&format!(
+            "stripe-fake listening on {base}\n  the API     {base}/v1 (any key sk_test_…)\n  the books   curl {base}/fake/books\n"
+        ));
+    };
+    match stripe_fake::run(options, greet).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
     }
 }
 

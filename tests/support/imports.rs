@@ -103,7 +103,8 @@ fn uses(text: &str) -> Vec<(bool, String)> {
         let line = rest[..at].rfind('\n').map_or(0, |end| end + 1);
         let head = &rest[line..at];
         let end = at + rest[at..].find(';').unwrap_or(rest.len() - at - 1);
-        if head.is_empty() || head.starts_with("pub") {
+        // Not the end of another word, such as in `pub enum Cause {`.
+        if head.is_empty() || (head.starts_with("pub") && head.ends_with(' ')) {
             let mut paths = Vec::new();
             leaves("", &rest[at + 4..end], &mut paths);
             found.extend(paths.into_iter().map(|path| (!head.is_empty(), path)));

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 7] = [
     "ws@8.18.3",
     "eventsource@3.0.7",
     "@asyncapi/parser@3.6.3",
     "ajv@8.20.0",
     "ajv-formats@3.0.1",
     "playwright-core@1.65.1",
+    "stripe@23.1.0",
 ];
 /// Further files that our programs read.
 const READ: [&str; 2] = ["docs/asyncapi.yaml", "src/http/api/operations/browser/livedrop.js"];
