@@ -44,6 +44,7 @@ use crate::service::sales::Sales;
 use crate::service::settle::Settler;
 use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
+use crate::service::webhooks::Webhooks;
 use crate::storage::{self, Store, StoreError, StoreOptions};
 use actix_web::rt::spawn;
 use std::{
@@ -311,6 +312,7 @@ fn services(
         metrics,
         tokens,
         tickets: Tickets::new(clock.clone()),
+        webhooks: Webhooks::new(Arc::clone(store), clock.clone(), Vec::new()),
         origins: Origins::new(&config.allowed_origins),
         trusted_proxies: config.trusted_proxies.clone(),
         sizes: config.sizes,

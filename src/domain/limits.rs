@@ -280,6 +280,18 @@ pub const WAKE_AHEAD_MS: i64 = 6 * 60 * 60 * 1_000;
 /// A drop that starts later than this, in milliseconds from now, leaves memory. It is more than [`WAKE_AHEAD_MS`], so
 /// that no drop is evicted and loaded in turns.
 pub const SLEEP_AHEAD_MS: i64 = WAKE_AHEAD_MS + 60 * 60 * 1_000;
+/// Bytes of a webhook's body. The largest that a payment provider sends is some 10 KiB.
+pub const WEBHOOK_BYTES_MAX: usize = 256 << 10;
+/// Webhooks that one query of the inbox reads.
+pub const WEBHOOKS_READ_MAX: u32 = 256;
+/// Webhooks that are worked on at the same time.
+pub const WEBHOOKS_AT_ONCE_MAX: usize = 32;
+/// How long the inbox keeps a webhook that was worked on, in milliseconds: thirty days. Stripe repeats for three.
+pub const WEBHOOK_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
+/// The pause before a webhook is tried for the second time, in milliseconds; it doubles.
+pub const WEBHOOK_PAUSE_MS: i64 = 1_000;
+/// The longest such pause: an hour.
+pub const WEBHOOK_PAUSE_MS_MAX: i64 = 60 * 60 * 1_000;
 /// Requests that a rate limit may allow at once.
 pub const RATE_QUOTA_MAX: u32 = 1_000_000;
 /// How long a rate limit may take to refill, in seconds: a day.
@@ -330,6 +342,7 @@ const _: () = {
     // A product may keep all attributes that one request may send.
     assert!(ATTRIBUTES_BYTES_MAX < JSON_BODY_BYTES_MAX);
     // The largest body that any route takes.
+    assert!(WEBHOOK_BYTES_MAX <= PRODUCT_BODY_BYTES_MAX);
     assert!(DROP_BODY_BYTES_MAX <= PRODUCT_BODY_BYTES_MAX && JSON_BODY_BYTES_MAX <= PRODUCT_BODY_BYTES_MAX);
     assert!(HEAD_BYTES_DEFAULT <= HEAD_BYTES_MAX);
     // Many of the largest bodies may arrive at the same time; in memory one takes up to twice its length.

@@ -73,6 +73,8 @@ pub enum Quota {
     Orders,
     /// Changes that notify a creator's followers.
     Announcements,
+    /// Webhooks of payment providers, by address.
+    Webhooks,
     /// All other requests that change something.
     Writes,
     /// Requests that change nothing.

@@ -20,7 +20,7 @@ pub mod transport;
 use crate::service::collect_turns;
 use actix_web::web::{self, ServiceConfig};
 pub use api::operations::health::{HealthSource, Readiness};
-use api::{accounts, creators, drops, notifications, operations, orders, products, sales};
+use api::{accounts, creators, drops, notifications, operations, orders, products, sales, webhooks};
 use declared::{Declaration, Declared};
 pub use extract::client::TrustedProxies;
 use extract::{auth, conditional};
@@ -44,6 +44,7 @@ pub fn configure(services: Services) -> impl FnOnce(&mut ServiceConfig) {
             .app_data(web::Data::new(auth::Remembered::default()))
             .app_data(web::Data::new(conditional::Pages::default()))
             .app_data(web::Data::new(services.accounts.clone()))
+            .app_data(web::Data::new(services.webhooks.clone()))
             .app_data(web::Data::new(services.trusted_proxies.clone()))
             .app_data(web::Data::new(services.sizes))
             .app_data(web::Data::new(services.metrics.clone()))
@@ -72,6 +73,7 @@ fn tables() -> Vec<Declared> {
         accounts::routes::table(),
         creators::routes::table(),
         products::routes::table(),
+        webhooks::routes::routes(),
         operations::routes::pages(),
     ];
     tables.into_iter().flatten().collect()

@@ -16,6 +16,7 @@ use crate::service::products::Products;
 use crate::service::sales::Sales;
 use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
+use crate::service::webhooks::Webhooks;
 use std::sync::Arc;
 
 /// Everything that handlers use.
@@ -31,6 +32,8 @@ pub struct Services {
     pub inbox: Inbox,
     /// Idempotency keys of changes other than orders.
     pub keys: Keys,
+    /// The inbox of payment providers' webhooks.
+    pub webhooks: Webhooks,
     /// Realtime sessions, for follows and inbox changes.
     pub hub: Hub,
     /// Reports the state of all parts for `/readyz`.

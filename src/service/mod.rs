@@ -26,6 +26,7 @@ pub mod text;
 pub mod tickets;
 pub mod tokens;
 pub mod views;
+pub mod webhooks;
 
 use tracing::Instrument;
 

@@ -22,6 +22,7 @@
 //! - `accounts`, `catalogue`, `products`, `reading`: the operations, written once for both databases over `sql`.
 //! - `search`: lists that are filtered by a range.
 //! - `inbox`: unacknowledged notifications, written with the event or computed on reading.
+//! - `webhooks`: the inbox of payment providers' webhooks.
 //! - `projection`: journal records to rows. `memory`: a ledger in memory with the same fold, for the simulation.
 //! - `cache`: single rows in memory, invalidated by writes.
 //! - `sqlite`, `postgres`: connections, and the few statements that differ. `sqlite::generations`: why SQLite's indexes
@@ -48,12 +49,14 @@ mod search;
 mod sql;
 mod sqlite;
 mod store;
+mod webhooks;
 
 use crate::domain::limits::{DATABASE_CONNECTIONS_DEFAULT, FAN_OUT_FOLLOWERS_DEFAULT};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
 pub use model::*;
 use std::sync::Arc;
+pub use webhooks::WebhookInbox;
 
 /// Why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -295,7 +298,7 @@ pub trait Ledger: Send + Sync + 'static {
 
 /// All operations on a database. Every method is safe to retry after [`StoreError::Unavailable`].
 #[async_trait]
-pub trait Store: Ledger {
+pub trait Store: Ledger + WebhookInbox {
     /// Either `sqlite` or `postgres`, for logs and `/readyz`.
     fn kind(&self) -> &'static str;
     /// Adds the store's metrics to a registry. Fails if the names are taken there.

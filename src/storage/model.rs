@@ -396,6 +396,24 @@ pub struct DeadLetterRow {
     pub letter: String,
 }
 
+/// A webhook in the inbox.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WebhookRow {
+    /// The payment provider.
+    pub provider: String,
+    /// The provider's id of the event.
+    pub id: String,
+    /// The provider's type of the event.
+    pub kind: String,
+    /// The provider's payment, if it is about one.
+    pub reference: Option<String>,
+    /// Our order, if the event names it.
+    pub order: Option<OrderId>,
+    pub received_at: Timestamp,
+    /// How often it was tried in vain.
+    pub tries: u32,
+}
+
 /// The last sign of life of a server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heartbeat {

@@ -34,6 +34,11 @@ pub(super) struct SqlStore<D> {
 const CACHE_BYTES_MAX: u64 = 16 << 20;
 
 impl<D> SqlStore<D> {
+    /// The database, for operations in files of their own.
+    pub fn database(&self) -> &D {
+        &self.db
+    }
+
     /// `fan_out_max`: see [`super::StoreOptions`].
     pub fn new(db: D, fan_out_max: u32) -> Self {
         let help = "Reads of single rows, by what was read and whether memory had it.";
@@ -81,7 +86,7 @@ async fn within<T>(limit: Duration, operation: impl Future<Output = Result<T, St
     tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| Err(late()))
 }
 
-async fn timely<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn timely<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     within(OPERATION_TIMEOUT, operation).await
 }
 

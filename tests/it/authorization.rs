@@ -50,6 +50,7 @@ const TABLE: &[Row] = &[
     ("GET", "/livedrop.d.ts", ""),
     ("GET", "/docs", ""),
     ("GET", "/docs/swagger-ui.css", ""),
+    ("POST", "/webhooks/stripe", "{}"),
     ("POST", "/api/v1/auth/register", r#"{"email":"{new}@example.com","password":"correct horse","display_name":"x"}"#),
     ("POST", "/api/v1/auth/login", r#"{"email":"{buyer_email}","password":"correct horse"}"#),
     ("POST", "/api/v1/auth/refresh", r#"{"refresh_token":"x"}"#),

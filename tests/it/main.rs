@@ -54,9 +54,13 @@ mod set_aside;
 mod slow;
 mod sse;
 mod starting;
+mod stripe;
+#[path = "../support/stripe_mock.rs"]
+mod stripe_mock;
 mod supervision;
 #[path = "../support/target.rs"]
 mod target;
 mod tls;
 mod unread;
 mod upgrade;
+mod webhooks;

@@ -23,6 +23,7 @@ mod products;
 mod projection;
 mod reading;
 mod throughput;
+mod webhooks;
 mod workload;
 
 use livedrop::storage::{Store, StoreOptions, connect, connect_with};
@@ -112,6 +113,12 @@ on_both! {
         an_offset_is_a_consumers_and_a_journals,
         an_earlier_opening_does_not_overwrite_a_later_one,
         dead_letters_are_a_consumers_and_a_journals_each_once_and_in_order,
+    },
+    webhooks::{
+        an_event_is_kept_once,
+        a_hundred_copies_at_once_are_one_event,
+        an_event_is_due_until_it_is_done,
+        what_is_done_is_forgotten_some_at_a_time,
     },
     owners::{
         a_journal_gets_its_database_back,

@@ -13,3 +13,4 @@ pub mod orders;
 pub mod plain;
 pub mod products;
 pub mod sales;
+pub mod webhooks;

@@ -136,6 +136,31 @@ impl<T: DeserializeOwned, const BYTES_MAX: usize> Future for Reading<T, BYTES_MA
     }
 }
 
+/// The bytes of a JSON body as they arrived, of at most this many: for signatures over them.
+pub struct Raw<const BYTES_MAX: usize>(pub Bytes);
+
+impl<const BYTES_MAX: usize> FromRequest for Raw<BYTES_MAX> {
+    type Error = Problem;
+    type Future = ReadingRaw<BYTES_MAX>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let sizes = sizes_of(request, BYTES_MAX);
+        let arrived = check(request.headers(), &sizes).map(|()| Arrived::default());
+        ReadingRaw(Arriving::of(request, payload.take(), sizes, arrived))
+    }
+}
+
+/// The future that receives the bytes of a body.
+pub struct ReadingRaw<const BYTES_MAX: usize>(Arriving);
+
+impl<const BYTES_MAX: usize> Future for ReadingRaw<BYTES_MAX> {
+    type Output = Result<Raw<BYTES_MAX>, Problem>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(Raw(ready!(self.0.poll_bytes(context))?)))
+    }
+}
+
 /// A longer text cannot be an empty object.
 const NOTHING_BYTES_MAX: usize = 64;
 

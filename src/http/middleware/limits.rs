@@ -36,6 +36,8 @@ pub enum Class {
     Orders,
     /// Changes that notify a creator's followers, by user: drops that are scheduled, moved, started or cancelled.
     Announcements,
+    /// Webhooks of payment providers, by address.
+    Webhooks,
     /// All other changes, by user.
     Writes,
     /// Requests that change nothing, by user.
@@ -47,11 +49,12 @@ pub enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Login,
         Self::Accounts,
         Self::Orders,
         Self::Announcements,
+        Self::Webhooks,
         Self::Writes,
         Self::Reads,
         Self::Anonymous,
@@ -66,6 +69,7 @@ impl Class {
             Self::Accounts => "accounts",
             Self::Orders => "orders",
             Self::Announcements => "announcements",
+            Self::Webhooks => "webhooks",
             Self::Writes => "writes",
             Self::Reads => "reads",
             Self::Anonymous => "anonymous",
@@ -83,6 +87,7 @@ impl Quota {
             Self::Accounts => Some(Class::Accounts),
             Self::Orders => Some(Class::Orders),
             Self::Announcements => Some(Class::Announcements),
+            Self::Webhooks => Some(Class::Webhooks),
             Self::Writes => Some(Class::Writes),
             Self::Reads => Some(Class::Reads),
         }
@@ -90,7 +95,7 @@ impl Quota {
 
     /// Whether the quota ignores tokens.
     fn is_by_address(self) -> bool {
-        matches!(self, Self::Login | Self::Accounts)
+        matches!(self, Self::Login | Self::Accounts | Self::Webhooks)
     }
 
     /// The quota of a request. `path` is decoded, as for routing. Requests without a route count too.
@@ -131,6 +136,7 @@ impl Default for RateLimits {
             Class::Accounts => Some("2000/40"),
             Class::Orders => Some("100/2"),
             Class::Announcements => Some("60/60"),
+            Class::Webhooks => Some("10000/10"),
             Class::Writes => Some("300/10"),
             Class::Reads => Some("1000/10"),
             Class::Anonymous => Some("10000/10"),
@@ -288,6 +294,7 @@ mod tests {
             (Method::POST, "/api/v1/drops/x/end", Some("writes")),
             (Method::DELETE, "/api/v1/creators/x/follow", Some("writes")),
             (Method::HEAD, "/api/v1/drops", Some("reads")),
+            (Method::POST, "/webhooks/stripe", Some("webhooks")),
             (Method::GET, "/nowhere", Some("reads")),
             (Method::PUT, "/api/v1/orders", Some("writes")),
             (Method::OPTIONS, "/api/v1/orders", Some("reads")),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Paths outside the API: a page, and files for pages.
-const PAGES: [&str; 2] = ["/docs", "/livedrop."];
+const PAGES: [&str; 3] = ["/docs", "/livedrop.", "/webhooks/"];
 
 fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
     let paths = document["paths"].as_object().expect("paths");

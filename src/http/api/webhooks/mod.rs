@@ -1,0 +1,3 @@
+//! Webhooks of payment providers.
+
+pub mod routes;

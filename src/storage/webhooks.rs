@@ -1,0 +1,93 @@
+//! The inbox of webhooks: each event of a provider once, until it is worked on and for a while after.
+
+use super::sql::{Columns, Database, Session, args};
+use super::store::{SqlStore, timely};
+use super::{StoreError, WebhookRow};
+use crate::domain::{OrderId, Timestamp};
+use async_trait::async_trait;
+
+/// Rows that one statement deletes.
+const FORGOTTEN_AT_ONCE: u32 = 1_000;
+
+/// The webhooks that are kept.
+#[async_trait]
+pub trait WebhookInbox: Send + Sync {
+    /// Keeps an event, due at once. Returns whether it is new: of a copy nothing is kept.
+    async fn keep_webhook(&self, event: &WebhookRow) -> Result<bool, StoreError>;
+    /// Events that are due, the longest-due ones first, at most `limit`.
+    async fn webhooks_due(&self, now: Timestamp, limit: u32) -> Result<Vec<WebhookRow>, StoreError>;
+    /// Records that an event was worked on.
+    async fn webhook_is_done(&self, event: &WebhookRow, at: Timestamp) -> Result<(), StoreError>;
+    /// Records that an event is tried again at that time.
+    async fn webhook_is_later(&self, event: &WebhookRow, next_at: Timestamp) -> Result<(), StoreError>;
+    /// Forgets events that were worked on before then, some at a time. Returns whether there may be more.
+    async fn forget_webhooks(&self, before: Timestamp) -> Result<bool, StoreError>;
+}
+
+#[async_trait]
+impl<D: Database> WebhookInbox for SqlStore<D> {
+    async fn keep_webhook(&self, event: &WebhookRow) -> Result<bool, StoreError> {
+        timely(keep(self.database(), event)).await
+    }
+    async fn webhooks_due(&self, now: Timestamp, limit: u32) -> Result<Vec<WebhookRow>, StoreError> {
+        timely(due(self.database(), now, limit)).await
+    }
+    async fn webhook_is_done(&self, event: &WebhookRow, at: Timestamp) -> Result<(), StoreError> {
+        let sql = "UPDATE webhooks SET worked_at = $3 WHERE provider = $1 AND id = $2 AND worked_at IS NULL";
+        timely(change(self.database(), sql, event, at)).await
+    }
+    async fn webhook_is_later(&self, event: &WebhookRow, next_at: Timestamp) -> Result<(), StoreError> {
+        let sql =
+            "UPDATE webhooks SET next_at = $3, tries = tries + 1 WHERE provider = $1 AND id = $2 AND worked_at IS NULL";
+        timely(change(self.database(), sql, event, next_at)).await
+    }
+    async fn forget_webhooks(&self, before: Timestamp) -> Result<bool, StoreError> {
+        timely(forget(self.database(), before)).await
+    }
+}
+
+async fn keep<D: Database>(db: &D, event: &WebhookRow) -> Result<bool, StoreError> {
+    let sql = "INSERT INTO webhooks (provider, id, kind, reference, order_id, received_at, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+               ON CONFLICT (provider, id) DO NOTHING";
+    let WebhookRow { provider, id, kind, reference, order, received_at, .. } = event;
+    let order = order.map(|order| order.0);
+    let values = args![provider, id, kind, reference, order, *received_at, *received_at];
+    let mut tx = db.transaction().await?;
+    let new = tx.run(sql, values).await? > 0;
+    tx.commit().await?;
+    Ok(new)
+}
+
+async fn due<D: Database>(db: &D, now: Timestamp, limit: u32) -> Result<Vec<WebhookRow>, StoreError> {
+    let sql = "SELECT provider, id, kind, reference, order_id, received_at, tries FROM webhooks \
+               WHERE worked_at IS NULL AND next_at <= $1 ORDER BY next_at, provider, id LIMIT $2";
+    let rows = db.session().await?.all(sql, args![now, limit]).await?;
+    rows.iter().map(webhook).collect()
+}
+
+fn webhook<R: Columns>(row: &R) -> Result<WebhookRow, StoreError> {
+    let tries = row.int("tries")?;
+    Ok(WebhookRow {
+        provider: row.text("provider")?,
+        id: row.text("id")?,
+        kind: row.text("kind")?,
+        reference: row.maybe_text("reference")?,
+        order: row.maybe_id("order_id")?.map(OrderId),
+        received_at: Timestamp::from_millis(row.int("received_at")?),
+        tries: u32::try_from(tries).map_err(|_| StoreError::Corrupt(format!("{tries} tries of a webhook")))?,
+    })
+}
+
+async fn change<D: Database>(db: &D, sql: &'static str, event: &WebhookRow, at: Timestamp) -> Result<(), StoreError> {
+    let mut tx = db.transaction().await?;
+    tx.run(sql, args![&event.provider, &event.id, at]).await?;
+    tx.commit().await
+}
+
+async fn forget<D: Database>(db: &D, before: Timestamp) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM webhooks WHERE (provider, id) IN (SELECT provider, id FROM webhooks WHERE worked_at < $1 LIMIT $2)";
+    let mut tx = db.transaction().await?;
+    let forgotten = tx.run(sql, args![before, FORGOTTEN_AT_ONCE]).await?;
+    tx.commit().await?;
+    Ok(forgotten >= u64::from(FORGOTTEN_AT_ONCE))
+}
