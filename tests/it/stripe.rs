@@ -11,7 +11,7 @@ use livedrop::payments::stripe::signature::{SignatureError, sign, verify};
 use livedrop::tools::stripe_fake::{StripeFake, WEBHOOK_SECRET};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -436,6 +436,27 @@ async fn answers_of_the_shape_that_stripe_describes_are_read() {
     assert_eq!(shop.look_up(charge.order, None).await, PaymentStatus::Unknown);
     shop.stripe.capture(charge.order, "pi_1", usd(1_999)).await.unwrap();
     assert_eq!(shop.stripe.order_of("pi_1").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_fake_is_a_program_that_ends_when_it_is_told_to() {
+    let start = |bind: &str| {
+        let mut command = crate::server::livedrop();
+        command.args(["stripe-fake", "--bind", bind]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("livedrop to start")
+    };
+    let mut child = start("127.0.0.1:0");
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("its output")).lines();
+    let line = lines.next().expect("a line").expect("text");
+    let base = line.strip_prefix("stripe-fake listening on ").expect("where it listens");
+    let books = Client::builder().no_proxy().build().unwrap().get(format!("{base}/fake/books")).send().await;
+    assert_eq!(books.expect("an answer").json::<Value>().await.expect("JSON")["totals"]["orders"], 0);
+    let taken = start(base.trim_start_matches("http://")).wait_with_output().expect("its end");
+    let said = String::from_utf8_lossy(&taken.stderr).into_owned();
+    assert!(taken.status.code() == Some(1) && said.contains("cannot listen on"), "{said}");
+    let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(told.expect("kill to run").success());
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
 }
 
 /// Runs Stripe's own library; returns what it prints, or `None` if it fails.

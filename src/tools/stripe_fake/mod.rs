@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 /// The signing secret of webhooks, unless another is given.
@@ -95,5 +96,12 @@ pub async fn run(options: StripeFakeOptions, listening: impl FnOnce(&str)) -> Re
     let fake = StripeFake::start(bind, webhook_url, StripeSecret::new(secret)).await;
     let fake = fake.map_err(|error| format!("cannot listen on {bind}: {error}"))?;
     listening(&fake.base());
-    tokio::signal::ctrl_c().await.map_err(|error| format!("cannot wait for a signal: {error}"))
+    let told = async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            told = tokio::signal::ctrl_c() => told,
+            _ = terminate.recv() => Ok(()),
+        }
+    };
+    told.await.map_err(|error: io::Error| format!("cannot wait for a signal: {error}"))
 }
