@@ -233,6 +233,11 @@ async fn a_payment_is_found_whose_answer_never_came() {
         assert!(matches!(found, PaymentStatus::Authorized { .. }), "{found:?}");
         assert_eq!(shop.sums(charge.order).await, (1_999, 0, 0, 1));
     }
+    // Or the account must not search.
+    let charge_unsearched = charge("pm_card_visa");
+    shop.stripe.authorize(&charge_unsearched).await.unwrap();
+    shop.fault(json!({"kind": "answer", "status": 403, "path": "/v1/payment_intents/search"})).await;
+    assert!(matches!(shop.look_up(charge_unsearched.order, None).await, PaymentStatus::Authorized { .. }));
     // Two days later the keys are forgotten, and the payment is still found.
     let charge = charge("pm_card_visa");
     shop.stripe.authorize(&charge).await.unwrap();

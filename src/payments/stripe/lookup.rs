@@ -39,7 +39,12 @@ impl Stripe {
     async fn search(&self, order: &str, attempt: &str) -> Result<Option<PaymentIntent>, GatewayError> {
         let query = format!("metadata['order_id']:'{order}' AND metadata['attempt']:'{attempt}'");
         let query = vec![("query", query), ("expand[]", "data.latest_charge".to_owned())];
-        let found: List<PaymentIntent> = self.api.get("/v1/payment_intents/search", &query).await?;
+        let found: List<PaymentIntent> = match self.api.get("/v1/payment_intents/search", &query).await {
+            Ok(found) => found,
+            // Not every account may search, such as those in India. What follows does not rely on it.
+            Err(error) if error.answer().is_some_and(|answer| matches!(answer.status, 400 | 403)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
         let found = found.data.into_iter().find(|intent| intent.is_of(order, attempt));
         // The search shows an earlier state of the payment.
         match found {
