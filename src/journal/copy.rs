@@ -5,7 +5,7 @@
 //! than.
 
 use super::{
-    device::{Device, DeviceFile},
+    device::{Device, DeviceFile, STEP_BYTES},
     error::RecoveryError,
     frame,
     identity::{Identity, META_FILE, read_identity},
@@ -13,8 +13,6 @@ use super::{
     segment::{SegmentHeader, file_name, parse_name},
 };
 use std::{collections::BTreeMap, io};
-
-const STEP_BYTES: usize = 256 << 10;
 
 /// Why a journal was not copied.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,9 @@ pub use memory::MemoryDevice;
 
 use std::{fmt, io};
 
+/// Bytes of a file that are read or written at a time where all of it is gone through.
+pub(super) const STEP_BYTES: usize = 256 << 10;
+
 /// A directory of files. Names are plain file names, without a path.
 pub trait Device: Send + Sync {
     /// Locks the directory for this process until the guard is dropped.
@@ -138,6 +141,20 @@ pub(super) fn read_to_end(file: &dyn DeviceFile, offset: u64) -> io::Result<Vec<
     Ok(buffer)
 }
 
+/// Whether a file has only zeros from `offset` on. Most of a segment is still unused at a start, so it is not read into
+/// memory whole.
+pub(super) fn is_zero_from(file: &dyn DeviceFile, offset: u64) -> io::Result<bool> {
+    let mut buffer = vec![0; STEP_BYTES];
+    let mut at = offset;
+    loop {
+        match file.read_at(&mut buffer, at)? {
+            0 => return Ok(true),
+            read if buffer[..read].iter().any(|byte| *byte != 0) => return Ok(false),
+            read => at += read as u64,
+        }
+    }
+}
+
 /// Random numbers from a seed, for test devices: SplitMix64, the same on every machine and forever.
 #[derive(Clone, Debug)]
 pub(super) struct Dice(u64);
@@ -188,5 +205,19 @@ mod tests {
         assert_eq!(sectors(500, 600).collect::<Vec<_>>(), [0..12, 12..524, 524..600]);
         assert_eq!(sectors(0, 512).collect::<Vec<_>>(), vec![0..512]);
         assert_eq!(sectors(3, 0).count(), 0);
+    }
+
+    #[test]
+    fn a_byte_after_the_offset_is_found_wherever_it_is() {
+        let device = MemoryDevice::default();
+        let bytes = 2 * STEP_BYTES as u64 + 9;
+        let file = device.create("a", bytes).unwrap();
+        assert!(is_zero_from(&*file, 0).unwrap() && is_zero_from(&*file, bytes + 1).unwrap());
+        for at in [0, STEP_BYTES as u64 - 1, STEP_BYTES as u64, bytes - 1] {
+            file.write_at(&[1], at).unwrap();
+            assert!(!is_zero_from(&*file, 0).unwrap() && !is_zero_from(&*file, at).unwrap(), "{at}");
+            assert!(is_zero_from(&*file, at + 1).unwrap(), "{at}");
+            file.write_at(&[0], at).unwrap();
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! bytes of an unacknowledged frame. Everything else is damage, and the answer is [`RecoveryError::Corrupt`].
 
 use super::{
-    device::{Device, read_to_end},
+    device::{Device, is_zero_from, read_to_end},
     error::RecoveryError,
     frame::{self, FRAME_ALIGNMENT, FrameHeader},
     identity::{Identity, META_FILE, read_identity},
@@ -233,9 +233,9 @@ impl Walk<'_> {
         what: &str,
         reader: &SegmentReader,
     ) -> Result<(), RecoveryError> {
-        let rest = read_to_end(reader.file(), SEGMENT_HEADER_BYTES as u64).map_err(self.io(index))?;
+        let is_unused = is_zero_from(reader.file(), SEGMENT_HEADER_BYTES as u64).map_err(self.io(index))?;
         let replaceable = index == 1 || !self.survey.segments.is_empty();
-        if !last || !replaceable || !is_zero(&rest) {
+        if !last || !replaceable || !is_unused {
             return Err(self.corrupt(index, 0, what));
         }
         // The segment's name alone proves that everything before it was synced.
@@ -255,10 +255,13 @@ impl Walk<'_> {
     ) -> Result<(), RecoveryError> {
         let offset = reader.offset();
         let file = || file_name(index);
-        let rest = read_to_end(reader.file(), offset).map_err(self.io(index))?;
         if last && reader.file_bytes() < header.segment_bytes {
             self.survey.findings.push(Finding::Shortened { file: file(), bytes: reader.file_bytes() });
         }
+        if is_zero_from(reader.file(), offset).map_err(self.io(index))? {
+            return Ok(());
+        }
+        let rest = read_to_end(reader.file(), offset).map_err(self.io(index))?;
         let Some(end) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(()) };
         let what = what.unwrap_or_else(|| "bytes after the end of the log".into());
         if !last {
@@ -312,8 +315,4 @@ fn frames_within(seed: u32, bytes: &[u8]) -> impl Iterator<Item = (usize, FrameH
         let nothing = bytes[at..].first_chunk() == Some(&[0; FRAME_ALIGNMENT]);
         (!nothing).then(|| frame::self_verified(seed, &bytes[at..])).flatten().map(|header| (at, header))
     })
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
 }

@@ -2,7 +2,7 @@
 //! existing journal, and only in the ways that `docs/JOURNAL_FORMAT.md` lists.
 
 use super::{
-    device::{Device, DeviceFile},
+    device::{Device, DeviceFile, STEP_BYTES},
     error::RecoveryError,
     frame,
     identity::{Identity, META_FILE},
@@ -13,8 +13,6 @@ use super::{
 };
 use std::{io, sync::Arc};
 use uuid::Uuid;
-
-const STEP_BYTES: usize = 256 << 10;
 
 /// A journal that is ready to append.
 pub(super) struct Ready {
