@@ -25,6 +25,7 @@
 //! - `webhooks`: the inbox of payment providers' webhooks.
 //! - `projection`: journal records to rows. `memory`: a ledger in memory with the same fold, for the simulation.
 //! - `cache`: single rows in memory, invalidated by writes.
+//! - `deferred`: a store whose database was away at the start.
 //! - `sqlite`, `postgres`: connections, and the few statements that differ. `sqlite::generations`: why SQLite's indexes
 //!   start anew from time to time.
 
@@ -33,6 +34,7 @@ mod audit;
 mod cache;
 mod catalogue;
 mod dead_letters;
+mod deferred;
 mod failure;
 mod inbox;
 mod keys;
@@ -54,6 +56,7 @@ mod webhooks;
 use crate::domain::limits::{DATABASE_CONNECTIONS_DEFAULT, FAN_OUT_FOLLOWERS_DEFAULT};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
 use async_trait::async_trait;
+pub use deferred::{Connected, Deferred};
 pub use model::*;
 use std::sync::Arc;
 pub use webhooks::WebhookInbox;
@@ -194,6 +197,13 @@ pub fn check_url(url: &str) -> Result<(), String> {
         // The URL may hold a password, so it is not repeated.
         _ => Err("must begin with postgres:// or sqlite://".to_owned()),
     }
+}
+
+/// Which database on which server a URL means, without a user or a password. `None` for SQLite, and for a URL that is
+/// none.
+#[must_use]
+pub fn server_and_database(url: &str) -> Option<String> {
+    if url.starts_with("sqlite:") { None } else { postgres::server_and_database(url) }
 }
 
 /// The URL of a SQLite database in a file.
@@ -456,8 +466,9 @@ pub trait Store: Ledger + WebhookInbox {
     /// Makes a retired journal the owner again; returns whether it was retired. `Superseded` if another has owned the
     /// database since.
     async fn reinstate(&self, journal: uuid::Uuid, epoch: u32) -> Result<bool, StoreError>;
-    /// Stores a heartbeat of a server. An older epoch of the same journal does not overwrite a newer one.
-    async fn beat(&self, journal: uuid::Uuid, epoch: u32, server: &str) -> Result<(), StoreError>;
+    /// Stores a heartbeat of a server. An older epoch of the same journal does not overwrite a newer one. Returns whether
+    /// the database is this journal's, as claimed by that epoch.
+    async fn beat(&self, journal: uuid::Uuid, epoch: u32, server: &str) -> Result<bool, StoreError>;
     /// Deletes the heartbeat of a server that stops.
     async fn rest(&self, journal: uuid::Uuid, epoch: u32) -> Result<(), StoreError>;
     /// The latest heartbeat of every server that did not stop by itself.

@@ -368,6 +368,8 @@ pub struct Watermark {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Owner {
     pub journal: Uuid,
+    /// The journal's opening that claimed the database last.
+    pub epoch: u32,
     /// Whether another journal or an operator has taken the database from it.
     pub retired: bool,
     /// Its last applied record, if there is one.

@@ -18,8 +18,8 @@ async fn list<S: Session>(session: &mut S) -> Result<Vec<Owner>, StoreError> {
 }
 
 fn owner<R: Columns>(row: &R) -> Result<Owner, StoreError> {
-    let retired = epoch_of(row)? == RETIRED;
-    Ok(Owner { journal: row.id("journal_id")?, retired, applied: u64::try_from(row.int("sequence")?).ok() })
+    let (journal, epoch) = (row.id("journal_id")?, epoch_of(row)?);
+    Ok(Owner { journal, epoch, retired: epoch == RETIRED, applied: u64::try_from(row.int("sequence")?).ok() })
 }
 
 /// Gives a retired journal its database back, unless another has used it since.
@@ -43,7 +43,7 @@ pub(super) async fn reinstate<D: Database>(db: &D, journal: Uuid, epoch: u32) ->
     Ok(true)
 }
 
-pub(super) async fn beat<D: Database>(db: &D, journal: Uuid, epoch: u32, server: &str) -> Result<(), StoreError> {
+pub(super) async fn beat<D: Database>(db: &D, journal: Uuid, epoch: u32, server: &str) -> Result<bool, StoreError> {
     let sql = format!(
         "INSERT INTO heartbeats (journal_id, epoch, at, server) VALUES ($1, $2, {now}, $3) ON CONFLICT (journal_id) DO UPDATE \
          SET epoch = excluded.epoch, at = excluded.at, server = excluded.server WHERE heartbeats.epoch <= excluded.epoch",
@@ -51,7 +51,10 @@ pub(super) async fn beat<D: Database>(db: &D, journal: Uuid, epoch: u32, server:
     );
     let mut tx = db.transaction().await?;
     tx.run(AssertSqlSafe(sql), args![journal, epoch, server]).await?;
-    tx.commit().await
+    let claimed = tx.one("SELECT epoch FROM watermarks WHERE journal_id = $1", args![journal]).await?;
+    let is_ours = claimed.map(|row| epoch_of(&row)).transpose()? == Some(epoch);
+    tx.commit().await?;
+    Ok(is_ours)
 }
 
 pub(super) async fn rest<D: Database>(db: &D, journal: Uuid, epoch: u32) -> Result<(), StoreError> {

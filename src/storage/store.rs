@@ -336,7 +336,7 @@ impl<D: Database> Store for SqlStore<D> {
     async fn reinstate(&self, journal: Uuid, epoch: u32) -> Result<bool, StoreError> {
         timely(owners::reinstate(&self.db, journal, epoch)).await
     }
-    async fn beat(&self, journal: Uuid, epoch: u32, server: &str) -> Result<(), StoreError> {
+    async fn beat(&self, journal: Uuid, epoch: u32, server: &str) -> Result<bool, StoreError> {
         timely(owners::beat(&self.db, journal, epoch, server)).await
     }
     async fn rest(&self, journal: Uuid, epoch: u32) -> Result<(), StoreError> {

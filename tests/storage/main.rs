@@ -124,6 +124,7 @@ on_both! {
         a_journal_gets_its_database_back,
         a_journal_does_not_get_back_what_another_has_had,
         a_sign_of_life_ages_and_ends,
+        a_heartbeat_learns_whether_the_database_is_still_its_own,
     },
     products::{
         a_product_comes_back_as_it_was,

@@ -14,15 +14,15 @@ pub async fn a_journal_gets_its_database_back(db: Database) {
     let mut first = journal(&db, 1);
     db.store.claim(first.id, first.epoch).await.unwrap();
     first.project(Sale::of(&[5]).opened()).await;
-    let owned = Owner { journal: first.id, retired: false, applied: Some(2) };
+    let owned = Owner { journal: first.id, epoch: first.epoch, retired: false, applied: Some(2) };
     assert_eq!(db.store.owners().await.unwrap(), [owned]);
     assert!(!db.store.reinstate(first.id, 2).await.unwrap(), "it has its database");
     db.store.disown().await.unwrap();
-    assert_eq!(db.store.owners().await.unwrap(), [Owner { retired: true, ..owned }]);
+    assert_eq!(db.store.owners().await.unwrap(), [Owner { epoch: u32::MAX, retired: true, ..owned }]);
     let refused = db.store.claim(first.id, 2).await;
     assert!(matches!(refused, Err(StoreError::Retired { journal }) if journal == first.id), "{refused:?}");
     assert!(db.store.reinstate(first.id, 2).await.unwrap());
-    assert_eq!(db.store.owners().await.unwrap(), [owned]);
+    assert_eq!(db.store.owners().await.unwrap(), [Owner { epoch: 2, ..owned }]);
     assert_eq!(db.store.claim(first.id, 3).await.unwrap(), 2);
     assert!(matches!(db.store.reinstate(Uuid::nil(), 1).await, Err(StoreError::Corrupt(_))), "nobody knows it");
 }
@@ -62,6 +62,18 @@ pub async fn a_sign_of_life_ages_and_ends(db: Database) {
     assert!(db.store.heartbeats().await.unwrap()[0].ago_ms < 60_000);
     db.store.rest(id, 3).await.unwrap();
     assert!(db.store.heartbeats().await.unwrap().is_empty());
+}
+
+pub async fn a_heartbeat_learns_whether_the_database_is_still_its_own(db: Database) {
+    let first = journal(&db, 1);
+    assert!(!db.store.beat(first.id, 1, "here").await.unwrap(), "nothing was claimed");
+    db.store.claim(first.id, 1).await.unwrap();
+    assert!(db.store.beat(first.id, 1, "here").await.unwrap());
+    db.store.claim(first.id, 2).await.unwrap();
+    assert!(!db.store.beat(first.id, 1, "here").await.unwrap(), "a later opening has it");
+    assert!(db.store.beat(first.id, 2, "here").await.unwrap());
+    db.store.disown().await.unwrap();
+    assert!(!db.store.beat(first.id, 2, "here").await.unwrap(), "it was taken away");
 }
 
 pub async fn the_schema_is_told(db: Database) {

@@ -44,6 +44,13 @@ pub(super) fn check_url(url: &str) -> Result<(), String> {
     Target::parse(url).map(|_| ())
 }
 
+/// `server/database` of a URL, without a user or a password.
+pub(super) fn server_and_database(url: &str) -> Option<String> {
+    let Target { options, place, .. } = Target::parse(url).ok()?;
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    Some(format!("{place}/{database}"))
+}
+
 impl PostgresDatabase {
     /// Connects once to inspect the server, and makes a pool of up to `connections`, which connects on use.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, StoreError> {
