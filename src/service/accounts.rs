@@ -213,6 +213,7 @@ impl Accounts {
     async fn end_login(&self, row: &RefreshToken) -> Result<(), Failure> {
         self.store.revoke_refresh_family(row.family, self.tokens.steady()).await?;
         self.tokens.revocations().add(row.user_id, Revocation::Login(row.family));
+        self.tokens.revocations().kept().await;
         Ok(())
     }
 
@@ -231,12 +232,14 @@ impl Accounts {
     /// `user_not_found`, `database_unavailable`.
     pub async fn logout_everywhere(&self, caller: &Caller) -> Result<(), Failure> {
         let version = self.store.revoke_user_tokens(caller.user, self.tokens.steady()).await?;
-        self.revoke_below(caller.user, version);
+        self.revoke_below(caller.user, version).await;
         Ok(())
     }
 
-    fn revoke_below(&self, user: UserId, version: u32) {
+    /// Returns when a start without the database would know it, too.
+    async fn revoke_below(&self, user: UserId, version: u32) {
         self.tokens.revocations().add(user, Revocation::Below(version));
+        self.tokens.revocations().kept().await;
     }
 
     /// Changes name and privacy.
@@ -269,7 +272,7 @@ impl Accounts {
             let (text, row) = tokens::new_refresh(caller.user, Uuid::now_v7(), self.tokens.steady());
             let version = self.store.set_password(&account.user.password_hash, &hash, &row, &audit).await?;
             if let Some(version) = version {
-                self.revoke_below(caller.user, version);
+                self.revoke_below(caller.user, version).await;
                 return Ok(self.signed_in(account, text, Login { id: row.family, version }));
             }
         }
@@ -305,7 +308,7 @@ impl Accounts {
         let audit = caller.audit(self.tokens.now(), "account_deleted", user(caller.user), &json!({}));
         let version = self.store.delete_user(caller.user, &account.user.password_hash, &audit).await?;
         let Some(version) = version else { return Ok(false) };
-        self.revoke_below(caller.user, version);
+        self.revoke_below(caller.user, version).await;
         drop(alone);
         self.activity.release_holds(caller.user, caller.trace).await;
         Ok(true)

@@ -2,7 +2,9 @@
 //! revocations are kept in memory, for the lifetime of an access token, and checked on every request.
 //!
 //! They are read from the database at startup and every two seconds, because an operator's command, or a write with a
-//! lost answer, revokes too.
+//! lost answer, revokes too. A start without the database reads [`copy`] instead.
+
+pub mod copy;
 
 use super::clock::Clock;
 use super::{Hub, Outage};
@@ -12,9 +14,10 @@ use crate::storage::{Store, StoreError};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{
     Arc, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 use std::time::Duration;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 /// How long a revocation is kept, in milliseconds: longer than any access token that it ends, because lifetimes are
@@ -38,6 +41,12 @@ struct Inner {
     floor: AtomicI64,
     book: RwLock<Book>,
     sessions: OnceLock<Hub>,
+    /// Whether [`copy`] is kept.
+    has_copy: AtomicBool,
+    /// The generation that the copy has; `None` until it was written first.
+    kept: watch::Sender<Option<u64>>,
+    /// Notified with every revocation.
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -48,7 +57,7 @@ struct Book {
     queue: VecDeque<(Timestamp, Entry)>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Entry {
     Account(UserId, u32),
     Login(Uuid),
@@ -64,6 +73,9 @@ impl Revocations {
             floor: AtomicI64::new(i64::MIN),
             book: RwLock::default(),
             sessions: OnceLock::new(),
+            has_copy: AtomicBool::new(false),
+            kept: watch::Sender::new(None),
+            changed: Notify::new(),
         }))
     }
 
@@ -116,7 +128,11 @@ impl Revocations {
         }
         {
             let mut book = self.0.book.write().unwrap_or_else(PoisonError::into_inner);
-            if !book.insert(user, what, until) {
+            let entry = match what {
+                Revocation::Below(version) => Entry::Account(user, version),
+                Revocation::Login(id) => Entry::Login(id),
+            };
+            if !book.insert(entry, until) {
                 return;
             }
             book.forget(horizon);
@@ -126,6 +142,7 @@ impl Revocations {
             }
             self.0.generation.fetch_add(1, Ordering::Release);
         }
+        self.0.changed.notify_one();
         if let Some(hub) = self.0.sessions.get() {
             hub.revoke(user, what);
         }
@@ -137,6 +154,7 @@ impl Revocations {
         tracing::warn!(bound = REVOCATIONS_MAX, "too many revocations at once: every access token has to be renewed");
         self.0.floor.fetch_max(now.as_millis(), Ordering::Release);
         self.0.generation.fetch_add(1, Ordering::Release);
+        self.0.changed.notify_one();
     }
 
     /// Adds the database's revocations since `moment`, minus `back_ms`.
@@ -188,23 +206,21 @@ fn steady(at: Timestamp, now: Moment) -> Timestamp {
 
 impl Book {
     /// Adds a revocation. Returns whether it is new.
-    fn insert(&mut self, user: UserId, what: Revocation, until: Timestamp) -> bool {
-        let entry = match what {
-            Revocation::Below(version) => {
+    fn insert(&mut self, entry: Entry, until: Timestamp) -> bool {
+        match entry {
+            Entry::Account(user, version) => {
                 let known = self.accounts.entry(user).or_default();
                 if *known >= version {
                     return false;
                 }
                 *known = version;
-                Entry::Account(user, version)
             }
-            Revocation::Login(id) => {
+            Entry::Login(id) => {
                 if !self.logins.insert(id) {
                     return false;
                 }
-                Entry::Login(id)
             }
-        };
+        }
         self.queue.push_back((until, entry));
         true
     }
