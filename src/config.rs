@@ -40,6 +40,7 @@ const KEYS: &[&str] = &[
     "data_dir",
     "database_url",
     "accept_empty_database",
+    "start_without_database",
     "database_connections",
     "durability",
     "journal_segment_mib",
@@ -92,6 +93,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether a start may sell what is live while the database is away, see ADR 34.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartWithoutDatabase {
+    /// It waits for the database.
+    Never,
+    /// It may, if the last server of this data directory had the database when the database last answered, and did not
+    /// stop cleanly.
+    WhenLastClaimWasOurs,
+}
+
 /// All settings of `livedrop serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -103,6 +114,8 @@ pub struct Config {
     pub database_url: Secret,
     /// Whether a database that does not know the journal is filled from it.
     pub accept_empty_database: bool,
+    /// Whether a start may do without the database.
+    pub start_without_database: StartWithoutDatabase,
     /// Upper bound of connections to Postgres.
     pub database_connections: u32,
     /// When the journal is synced.
@@ -220,6 +233,9 @@ impl Config {
             bind,
             database_url: Secret(database_url),
             accept_empty_database: sources.read("accept_empty_database", boolean)?.unwrap_or(false),
+            start_without_database: sources
+                .read("start_without_database", start_without_database)?
+                .unwrap_or(StartWithoutDatabase::WhenLastClaimWasOurs),
             database_connections: sources
                 .read("database_connections", |text| number(text, 1, DATABASE_CONNECTIONS_MAX.into()))?
                 .unwrap_or(DATABASE_CONNECTIONS_DEFAULT),
@@ -291,6 +307,14 @@ impl Config {
             return Ok(SigningSecret { bytes: secret.expose().as_bytes().to_vec(), made: false });
         }
         secret::load_or_make(&self.data_dir.join("secret.key"))
+    }
+}
+
+fn start_without_database(text: &str) -> Result<StartWithoutDatabase, String> {
+    match text {
+        "never" => Ok(StartWithoutDatabase::Never),
+        "when_last_claim_was_ours" => Ok(StartWithoutDatabase::WhenLastClaimWasOurs),
+        _ => Err("must be never or when_last_claim_was_ours".to_owned()),
     }
 }
 

@@ -2,16 +2,21 @@
 
 pub mod admin;
 mod adopt;
+mod background;
 pub mod consumers;
 mod health;
 mod heartbeat;
+mod last_claim;
+mod late_database;
 mod metrics;
 pub mod offsets;
+mod opening;
 mod ownership;
 mod privacy;
 pub mod projection;
 pub mod prompt;
 mod start;
+mod steps;
 mod supervisor;
 
 pub use adopt::{adopt, give_back, require_schema};
@@ -26,7 +31,7 @@ use crate::service::login_log::LoginLog;
 use crate::service::settle::Settler;
 use crate::storage::{Store, StoreError};
 use actix_web::dev::{Server, ServerHandle};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use supervisor::{Lost, Supervisor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinHandle};
@@ -70,6 +75,18 @@ pub enum AppError {
     /// Another server has taken the database over.
     #[error("another server has taken the database over; this one has stopped")]
     Fenced,
+    /// The server started without the database, which turned out to be another server's when it was back.
+    #[error(
+        "{reason}. This server had started without the database, and has stopped selling. What it acknowledged after record {after} is in the \
+         journal in {data_dir} alone: if another server has sold the same drops, both have to be reconciled, see docs/OPERATIONS.md"
+    )]
+    ClaimLost {
+        /// How the database said so.
+        reason: String,
+        /// The journal's last record at the start.
+        after: u64,
+        data_dir: String,
+    },
     /// The journal failed while serving.
     #[error("{0}")]
     Poisoned(JournalError),
@@ -99,7 +116,8 @@ pub struct App {
     /// `None` once the server has ended.
     server: Option<JoinHandle<io::Result<()>>>,
     handle: ServerHandle,
-    journal: Journal<crate::actors::Decisions>,
+    /// `None` once it was closed.
+    journal: Option<Journal<crate::actors::Decisions>>,
     reader: JournalReader,
     registry: Registry,
     hub: Hub,
@@ -113,6 +131,11 @@ pub struct App {
     shutdown: ShutdownSignal,
     pulse: heartbeat::Pulse,
     fenced: watch::Receiver<bool>,
+    /// Why the database is not this journal's any more, after a start without it.
+    claim_lost: watch::Receiver<Option<String>>,
+    /// The journal's last record at the start.
+    recovered: u64,
+    data_dir: PathBuf,
     time_limit: Duration,
     signals: Signals,
 }
@@ -122,6 +145,7 @@ enum Cause {
     Signal(&'static str),
     Poison(String),
     Fenced,
+    ClaimLost(String),
     TaskLost(Lost),
     ServerEnded(String),
 }
@@ -150,13 +174,16 @@ impl App {
     pub async fn run(mut self) -> Result<(), AppError> {
         let mut poison = self.reader.poisoned();
         let mut fenced = self.fenced.clone();
-        let mut lost = self.supervisor.lost();
+        let (mut lost, mut claim_lost) = (self.supervisor.lost(), self.claim_lost.clone());
         let cause = tokio::select! {
             name = self.signals.next() => Cause::Signal(name),
             Ok(reason) = poison.wait_for(Option::is_some) => {
                 Cause::Poison(reason.as_ref().map_or_else(String::new, ToString::to_string))
             }
             Ok(_) = fenced.wait_for(|fenced| *fenced) => Cause::Fenced,
+            Ok(reason) = claim_lost.wait_for(Option::is_some) => {
+                Cause::ClaimLost(reason.clone().unwrap_or_default())
+            }
             Ok(lost) = lost.wait_for(Option::is_some) => Cause::TaskLost(lost.clone().expect("it was waited for")),
             reason = end_of(&mut self.server) => Cause::ServerEnded(reason),
         };
@@ -166,23 +193,34 @@ impl App {
                 error!(%reason, "shutting down: the journal failed; a restart recovers what was acknowledged");
             }
             Cause::Fenced => error!("shutting down: another server has taken the database over"),
+            Cause::ClaimLost(reason) => {
+                error!(%reason, "shutting down: the database is not this journal's any more; nothing is sold from now on");
+            }
             Cause::TaskLost(Lost { task, .. }) => {
                 error!(task, "shutting down: a task that must not be missing is lost")
             }
             Cause::ServerEnded(reason) => error!(%reason, "shutting down: the HTTP server ended"),
         }
-        self.drain().await?;
+        let (after, data_dir) = (self.recovered, self.data_dir.display().to_string());
+        // Another server sells these drops.
+        let at_once = matches!(cause, Cause::Fenced | Cause::ClaimLost(_));
+        self.drain(at_once).await?;
         match cause {
             Cause::Signal(_) | Cause::Poison(_) => Ok(()),
             Cause::Fenced => Err(AppError::Fenced),
+            Cause::ClaimLost(reason) => Err(AppError::ClaimLost { reason, after, data_dir }),
             Cause::TaskLost(Lost { task, reason }) => Err(AppError::TaskLost { task, reason }),
             Cause::ServerEnded(reason) => Err(AppError::ServerEnded(reason)),
         }
     }
 
-    /// Answers accepted requests, closes sessions, syncs, projects.
-    async fn drain(self) -> Result<(), AppError> {
+    /// Answers accepted requests, closes sessions, syncs, projects. `at_once`: nothing more is decided.
+    async fn drain(mut self, at_once: bool) -> Result<(), AppError> {
         self.shutdown.set();
+        let stopped = if at_once { self.journal.take().map_or(Ok(()), Journal::close) } else { Ok(()) };
+        if at_once {
+            self.pulse.lose().await;
+        }
         // Half of the time limit is for the sessions, the rest for requests on other connections.
         tokio::join!(self.hub.drain(self.time_limit / 2), self.shutdown.drain());
         self.handle.stop(true).await;
@@ -205,7 +243,7 @@ impl App {
         }
         self.supervisor.let_end();
         self.background.iter().for_each(JoinHandle::abort);
-        let closed = self.journal.close();
+        let closed = stopped.and(self.journal.map_or(Ok(()), Journal::close));
         let _ = self.stop_consumers.send(true);
         if tokio::time::timeout(self.time_limit, self.projector).await.is_err() {
             warn!("the projector did not finish; the next start projects the rest");

@@ -2,9 +2,10 @@
 
 use super::AppError;
 use super::heartbeat::{DEAD_AFTER, lives};
+use crate::actors::inventory::recovery::RecoveryFailure;
 use crate::config::Config;
 use crate::journal::JournalReader;
-use crate::storage::{Owner, Store};
+use crate::storage::{Owner, Store, StoreError};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -20,6 +21,28 @@ pub(super) async fn require(
     require_own_database(config, (journal, first, last), &owners, store).await?;
     require_nobody_else(journal, store).await?;
     Ok(owners.iter().filter(|owner| !owner.retired && owner.journal != journal).map(|owner| owner.journal).collect())
+}
+
+/// Whether an error says that the database is not this journal's any more.
+pub(super) fn is_lost(error: &AppError) -> bool {
+    match error {
+        AppError::UnknownDatabase(_) | AppError::Recovery(RecoveryFailure::JournalBehind { .. }) => true,
+        AppError::Store(error) => {
+            matches!(error, StoreError::Fenced { .. } | StoreError::Owned { .. } | StoreError::Retired { .. })
+        }
+        _ => false,
+    }
+}
+
+/// Refuses a database that another opening of the same journal has claimed: a copy of the data directory runs with it.
+/// Only for an opening that has not claimed it yet.
+pub(super) async fn require_unclaimed(reader: &JournalReader, store: &dyn Store) -> Result<(), AppError> {
+    let (journal, ours) = (reader.journal_id(), reader.epoch());
+    let owners = store.owners().await?;
+    match owners.iter().find(|owner| owner.journal == journal && !owner.retired && owner.epoch >= ours) {
+        Some(owner) => Err(StoreError::Fenced { ours, theirs: owner.epoch }.into()),
+        None => Ok(()),
+    }
 }
 
 /// Logs that the database has a new owner.

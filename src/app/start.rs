@@ -1,24 +1,26 @@
 //! Starts a server from its configuration.
 
+use super::background::Background;
 use super::consumers::Consumers;
 use super::health::Monitor;
-use super::heartbeat::Pulse;
+use super::last_claim::ClaimFile;
+use super::late_database::{LateDatabase, Progress};
 use super::metrics::{self, Sources};
-use super::supervisor::{Need, Supervisor};
-use super::{App, AppError, Signals, ownership, privacy, spawn_server};
-use crate::actors::consumers::{Run, TailError, aside};
-use crate::actors::inventory::checkpoint::loading::{self, Extent};
-use crate::actors::inventory::checkpoint::metrics::CheckpointMetrics;
+use super::opening::{self, Opened, Standby};
+use super::steps::Steps;
+use super::supervisor::Supervisor;
+use super::{App, AppError, Signals, privacy, spawn_server};
+use crate::actors::consumers::{Run, TailError};
+use crate::actors::inventory::checkpoint;
 use crate::actors::inventory::checkpoint::writer::Checkpointer;
-use crate::actors::inventory::checkpoint::{self, Origin};
-use crate::actors::inventory::recovery::{Known, recover_from};
-use crate::actors::inventory::{evictor, sleepers, timer};
+use crate::actors::inventory::recovery::on_all_cores;
+use crate::actors::inventory::sleepers;
 use crate::actors::outage::Outage;
 use crate::actors::realtime::broadcaster::Broadcaster;
 use crate::actors::realtime::position::Epoch;
-use crate::actors::{Clock, Decisions, Hub, Projection, Projector, Registry, Scheduler, Sleepers};
+use crate::actors::{Clock, Hub, Projector, Registry, Scheduler, Sleepers};
 use crate::config::Config;
-use crate::domain::limits::{HISTORY_REFILL_RECORDS_MAX, WAKE_AHEAD_MS};
+use crate::domain::limits::HISTORY_REFILL_RECORDS_MAX;
 use crate::domain::{DropId, DropSpec, OrderId, StockBoard, Timestamp};
 use crate::engine::DropState;
 use crate::http::middleware::metrics::HttpMetrics;
@@ -26,51 +28,33 @@ use crate::http::middleware::origins::Origins;
 use crate::http::transport::connection::descriptors_per_connection;
 use crate::http::transport::server::{self, ServerOptions};
 use crate::http::{ConnectionBounds, Connections, HealthSource, Limits, Services, ShutdownSignal, TlsConfig, TlsFiles};
-use crate::journal::{self, FileDevice, Journal, JournalOptions, JournalReader};
+use crate::journal::JournalReader;
 use crate::service::accounts::Accounts;
 use crate::service::activity::{AccountLocks, InDrops};
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::events::{self, Keep, Kept};
-use crate::service::identity;
-use crate::service::inbox::{Inbox, MarkWriter};
+use crate::service::inbox::Inbox;
 use crate::service::keys::Keys;
 use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
 use crate::service::products::Products;
-use crate::service::revocations::Revocations;
 use crate::service::sales::Sales;
 use crate::service::settle::Settler;
 use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
 use crate::service::webhooks::Webhooks;
-use crate::storage::{self, Store, StoreError, StoreOptions};
+use crate::storage::{ConsumerOffset, Store};
 use actix_web::rt::spawn;
 use std::{
+    cell::RefCell,
     io,
     net::TcpListener,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, atomic::AtomicBool},
 };
-use tokio::{
-    sync::{Mutex, watch},
-    task::JoinHandle,
-};
+use tokio::sync::watch;
 use tracing::{info, warn};
-
-/// Without its scheduler no drop starts and no hold ends: after this many failures in a row (half a minute) the process
-/// ends.
-const SCHEDULER_RESTARTS_MAX: u32 = 8;
-/// How long a start waits for the database to become available.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
-/// Pause between two attempts.
-const DATABASE_RETRY: Duration = Duration::from_millis(500);
 
 /// `signals` are for the running server. If a signal comes earlier, the caller drops this future.
 pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppError> {
@@ -82,44 +66,38 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let listener = TcpListener::bind(config.bind).map_err(AppError::io(format!("listen on {}", config.bind)))?;
     let address = listener.local_addr().map_err(AppError::io("read the socket's address"))?;
     let connections = connections(config)?;
-    let store = open_store(config).await?;
-    let (journal, first, last) = open_journal(config, &*store).await?;
-    let reader = journal.handle().reader();
-    let former = ownership::require(config, &reader, (first, last), &*store).await?;
-    let watermark = store.claim(reader.journal_id(), reader.epoch()).await?;
-    ownership::tell(&former);
-    let pulse = Pulse::new(Arc::clone(&store), reader.journal_id(), reader.epoch(), address);
-    pulse.beat().await;
-    let began = Instant::now();
-    let retried = aside::retry(&*store, reader.journal_id(), reader.epoch()).await?;
-    if retried.applied > 0 {
-        info!(records = retried.applied, "what was set aside is in the database now");
-    }
-    let horizon = Clock::default().now().plus_millis(WAKE_AHEAD_MS);
-    let saving = CheckpointMetrics::default();
-    let loaded = load_checkpoint(config, &reader, (first, last), &saving)?;
-    let from_checkpoint = loaded.drops.len();
-    let known = Known { watermark, last, horizon, checkpoint: loaded.drops };
-    let recovered = recover_from(&*store, &reader, known).await?;
-    let took_ms = began.elapsed().as_millis();
-    let (drops, replayed) = (recovered.drops.len(), recovered.replayed);
-    info!(drops, from_checkpoint, replayed, watermark, last, took_ms, "recovered");
+    let mut steps = Steps::begin();
+    let Opened { store, journal, reader, extent, watermark, recovered, horizon, saved, saving, pulse, standby } =
+        opening::open(config, address, &mut steps).await?;
+    let (first, last) = extent;
 
-    let clock = Clock::not_before(recovered.last_at);
+    let claimed_at = standby.as_ref().map(|standby| standby.claim.confirmed_at());
+    let clock = Clock::not_before(recovered.last_at.max(claimed_at.unwrap_or_default()));
+    let pulse = pulse.recording(claim_file(config, &reader, &clock)?);
     let scheduler = Scheduler::default();
     let registry = Registry::with_policy(
         journal.handle(),
         clock.clone(),
         scheduler.clone(),
         1,
-        config.hold_policy,
-        config.refusals_kept,
+        (config.hold_policy, config.refusals_kept),
+        recovered.drops.iter().map(DropState::order_count).sum(),
     );
-    let (projector, projection) = Projector::new(store.clone(), &reader, watermark);
+    let (projector, projection) = match standby {
+        None => Projector::new(store.clone(), &reader, watermark),
+        Some(_) => Projector::unplaced(store.clone(), &reader, watermark),
+    };
     let (stop_consumers, stopped) = watch::channel(false);
-    let asleep = sleepers::asleep(&*store, horizon).await?;
-    let broadcaster = remember(&reader, (first, last), &clock, asleep, &recovered.drops);
+    let asleep = match standby {
+        None => sleepers::asleep(&*store, horizon).await?,
+        Some(_) => Vec::new(),
+    };
+    let broadcaster = remember(&reader, extent, &clock, asleep, &recovered.drops);
     let outage = Outage::new(config.outage_grace);
+    if let Some(answered) = claimed_at {
+        outage.observe(true, answered, answered);
+        outage.observe(false, clock.steady(), clock.steady());
+    }
     let contradictions = broadcaster.contradictions().clone();
     let supervisor = Supervisor::default();
     let mut consumers = Consumers::new(supervisor.clone(), stopped);
@@ -132,18 +110,19 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     background.tasks.push(consumers.relay_refunds(&reader, last, owing, &settler, &registry));
     background.follow_time(scheduler, &registry, &projection, &clock);
     if let Some(interval) = config.checkpoint_interval {
-        let (folder, files) = (data_dir.join(checkpoint::FOLDER), (loaded.saved, saving.clone()));
+        let (folder, files) = (data_dir.join(checkpoint::FOLDER), (saved, saving.clone()));
         let writer = Checkpointer::new(folder, registry.clone(), reader.clone(), clock.clone(), interval, files);
         background.write_checkpoint(writer);
     }
     background.tell_sessions(&hub);
-    background.beat(&pulse);
     let projector = consumers.project(projector);
     if let Some(url) = config.events_url.clone() {
-        let (kept, copy) = (Kept::new(data_dir), store.consumer_offset(events::ABOUT.name, reader.journal_id()).await?);
-        if let Err(error) = events::file_into(&*store, &kept.dead, reader.journal_id()).await {
-            warn!(consumer = events::ABOUT.name, %error, "dead letters stay in their file");
-        }
+        let kept = Kept::new(data_dir);
+        let copy = match standby {
+            None => offset_in_sql(&*store, &kept, &reader).await?,
+            // Where its file is lost, too, all events that the journal has are sent again: none may be missing.
+            Some(_) => Some(ConsumerOffset { epoch: 0, sequence: 0 }),
+        };
         let sending = kept
             .resume(&reader, first, copy)
             .and_then(|after| consumers.send_events(&reader, after, (kept, url), &store));
@@ -156,7 +135,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         reader: reader.clone(),
         projection: projection.clone(),
         store: Arc::clone(&store),
-        database_up: AtomicBool::new(true),
+        database_up: AtomicBool::new(standby.is_none()),
         payments: config.payments,
         shutdown: shutdown.clone(),
         supervisor: supervisor.clone(),
@@ -167,20 +146,48 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let logins = LoginLog::new(clock.clone());
     background.write_logins(&logins, &store);
-    let secret = signing_secret(config, last, &*store).await?;
+    let secret = signing_secret(config, last, standby.is_none().then_some(&*store)).await?;
     let tokens = Tokens::with(&secret, config.access_token_seconds, clock.clone(), outage);
     let revocations = tokens.revocations().clone();
     // Complete before the first request: revocations from before the start stay effective.
-    revocations.recover(&*store).await?;
+    match &standby {
+        None => revocations.recover(&*store).await?,
+        Some(standby) => revocations.restore(&standby.revoked),
+    }
     revocations.close_sessions_of(hub.clone());
     background.follow_revocations(&revocations, &store);
+    if opening::prepares(config).is_some() {
+        background.keep_revocations(&revocations, data_dir);
+    }
+    background.beat(&pulse, &revocations);
     let locks = AccountLocks::default();
     let activity = Arc::new(InDrops::new(registry.clone(), settler.clone()));
     let passwords = Passwords::new(config.password_hashing);
     let accounts = Accounts::new(Arc::clone(&store), passwords, tokens.clone(), activity, locks.clone())
         .with_login_log(logins.clone());
     let sleepers = Sleepers::new(registry.clone(), Arc::clone(&store), projection.clone(), hub.clone());
-    background.wake_drops(&sleepers, &clock, horizon);
+    // Without the database none was looked for.
+    background.wake_drops(&sleepers, &clock, standby.as_ref().map_or(horizon, |_| Timestamp::EPOCH));
+    let (lost_claim, claim_lost) = watch::channel(None);
+    if let Some(Standby { deferred, .. }) = standby {
+        background.wait_for_database(LateDatabase {
+            deferred,
+            store: Arc::clone(&store),
+            config: config.clone(),
+            reader: reader.clone(),
+            extent,
+            clock: clock.clone(),
+            registry: registry.clone(),
+            hub: hub.clone(),
+            sleepers: sleepers.clone(),
+            projection: projection.clone(),
+            revocations: revocations.clone(),
+            pulse: pulse.clone(),
+            left_out: RefCell::new(recovered.left_out),
+            lost: lost_claim,
+            progress: Progress::default(),
+        });
+    }
     let quota = config.drops_per_creator;
     let alone = (revocations, locks);
     let drops =
@@ -211,11 +218,13 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         server::build(services, listener, options(config, tls, connections, &supervisor), shutdown.clone(), limits)
             .map_err(AppError::io("start the HTTP server"))?;
     let (handle, server) = spawn_server(server);
+    steps.done("serving");
+    info!(took_ms = steps.total_ms(), %steps, "started");
     Ok(App {
         address,
         server: Some(server),
         handle,
-        journal,
+        journal: Some(journal),
         reader,
         registry,
         hub,
@@ -229,6 +238,9 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         shutdown,
         pulse,
         fenced: projection.fenced(),
+        claim_lost,
+        recovered: last,
+        data_dir: data_dir.clone(),
         time_limit: config.shutdown,
         signals,
     })
@@ -277,10 +289,37 @@ struct Selling {
     keys: Keys,
 }
 
+/// The record of this opening's claim of the database, where a later start may need it.
+fn claim_file(config: &Config, reader: &JournalReader, clock: &Clock) -> Result<Option<ClaimFile>, AppError> {
+    let file = opening::prepares(config).map(|database| {
+        let opening = (reader.journal_id(), reader.epoch());
+        ClaimFile::new(&config.data_dir, opening, database, clock.clone())
+    });
+    file.transpose().map_err(AppError::io("look at the journal's directory"))
+}
+
+/// The copy of the event sender's offset in SQL, which has its dead letters afterwards.
+async fn offset_in_sql(
+    store: &dyn Store,
+    kept: &Kept,
+    reader: &JournalReader,
+) -> Result<Option<ConsumerOffset>, AppError> {
+    let journal = reader.journal_id();
+    let copy = store.consumer_offset(events::ABOUT.name, journal).await?;
+    if let Err(error) = events::file_into(store, &kept.dead, journal).await {
+        warn!(consumer = events::ABOUT.name, %error, "dead letters stay in their file");
+    }
+    Ok(copy)
+}
+
 /// A new key beside existing data is worth a log line: a copy of the data directory may lack it.
-async fn signing_secret(config: &Config, last: u64, store: &dyn Store) -> Result<Vec<u8>, AppError> {
+async fn signing_secret(config: &Config, last: u64, store: Option<&dyn Store>) -> Result<Vec<u8>, AppError> {
     let secret = config.signing_secret().map_err(AppError::io("read or write the token secret"))?;
-    if secret.made && (last > 0 || store.has_accounts().await?) {
+    let has_accounts = match store {
+        Some(store) if secret.made && last == 0 => store.has_accounts().await?,
+        _ => last > 0,
+    };
+    if secret.made && has_accounts {
         warn!(
             data_dir = %config.data_dir.display(),
             "secret.key was missing although there are accounts or orders, and a new one was made: every access token that was \
@@ -319,84 +358,6 @@ fn services(
     }
 }
 
-/// Recovery reads the database, so a start needs it; afterwards the server can run without. A passing failure is waited
-/// for, any other is reported at once.
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, AppError> {
-    let options = StoreOptions { fan_out_max: config.fan_out_followers, connections: config.database_connections };
-    let deadline = tokio::time::Instant::now() + DATABASE_PATIENCE;
-    let mut told = String::new();
-    loop {
-        let open = async {
-            let store = storage::connect_with(config.database_url.expose(), &options).await?;
-            store.migrate().await?;
-            let twins = identity::key_accounts(&*store).await?;
-            if twins > 0 {
-                warn!(
-                    accounts = twins,
-                    "accounts whose address an older account has in another form: they sign in as they registered"
-                );
-            }
-            Ok(store)
-        };
-        match open.await {
-            Ok(store) => return Ok(store),
-            Err(error @ StoreError::Unavailable(_)) if tokio::time::Instant::now() < deadline => {
-                let reason = error.to_string();
-                if reason != told {
-                    warn!(seconds_max = DATABASE_PATIENCE.as_secs(), "waiting: {reason}");
-                }
-                told = reason;
-                tokio::time::sleep(DATABASE_RETRY).await;
-            }
-            Err(error @ StoreError::Unavailable(_)) => {
-                return Err(AppError::NoDatabase { seconds: DATABASE_PATIENCE.as_secs(), error });
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Returns the journal, and its first and last record.
-async fn open_journal(config: &Config, store: &dyn Store) -> Result<(Journal<Decisions>, u64, u64), AppError> {
-    let dir = config.data_dir.join("journal");
-    let device = FileDevice::new(&dir).map_err(AppError::io(format!("open {}", dir.display())))?;
-    let proven_durable = match journal::read_identity(&device)? {
-        Some(known) => store.applied(known.journal_id).await?,
-        None => 0,
-    };
-    let options = JournalOptions {
-        durability: config.durability,
-        segment_bytes: config.journal_segment_bytes,
-        lag_bounds: config.consumer_lag,
-        ..JournalOptions::new(dir)
-    };
-    let (journal, found) = Journal::open(&options, Arc::new(device), proven_durable)?;
-    if let Some(cut) = &found.cut {
-        warn!(file = %cut.file, offset = cut.offset, bytes = cut.bytes, why = %cut.what, kept = ?cut.saved_as,
-            "cut a torn tail that was never acknowledged");
-    }
-    info!(id = %found.journal_id, epoch = found.epoch, segments = found.segments, last = found.last_sequence,
-        took_ms = found.elapsed_ms, "journal open");
-    Ok((journal, found.first_sequence, found.last_sequence))
-}
-
-/// The drops' checkpoint files, where there are some of use. Without checkpoints none may stay: a later start would find it.
-fn load_checkpoint(
-    config: &Config,
-    reader: &JournalReader,
-    (oldest, last): (u64, u64),
-    metrics: &CheckpointMetrics,
-) -> Result<loading::Loaded, AppError> {
-    let folder = config.data_dir.join(checkpoint::FOLDER);
-    if config.checkpoint_interval.is_none() {
-        loading::delete(&folder).map_err(AppError::io(format!("delete {}", folder.display())))?;
-        return Ok(loading::Loaded::default());
-    }
-    let origin = Origin { journal: reader.journal_id(), epoch: reader.epoch() };
-    loading::load(&folder, Extent { origin, oldest, last }, metrics)
-        .map_err(AppError::io(format!("delete files that are ahead of the journal in {}", folder.display())))
-}
-
 /// A broadcaster with the recovered drops and, as far as the journal has them, their recent events. Unreadable records
 /// count as missing: clients that reconnect get a snapshot.
 fn remember(
@@ -431,118 +392,6 @@ fn remember(
     broadcaster
 }
 
-/// The background tasks, each with its name in `/readyz`, `/metrics` and the log.
-struct Background {
-    supervisor: Supervisor,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Background {
-    fn keep<T: Future<Output = ()> + 'static>(
-        &mut self,
-        task: &'static str,
-        need: Need,
-        begin: impl FnMut(bool) -> T + 'static,
-    ) {
-        self.tasks.push(spawn(self.supervisor.clone().keep(task, need, begin)));
-    }
-
-    /// Tasks for starts, ends and expired holds, and for evicting drops.
-    fn follow_time(&mut self, scheduler: Scheduler, registry: &Registry, projection: &Projection, clock: &Clock) {
-        let (drops, time) = (registry.clone(), clock.clone());
-        self.keep("scheduler", Need::Vital { restarts_max: SCHEDULER_RESTARTS_MAX }, move |again| {
-            timer::run(scheduler.clone(), drops.clone(), time.clone(), again)
-        });
-        let (registry, projection, clock) = (registry.clone(), projection.clone(), clock.clone());
-        let gone = Rc::new(Mutex::new(evictor::Gone::new()));
-        self.keep("evictor", Need::Useful, move |_| {
-            let (registry, projection, clock, gone) =
-                (registry.clone(), projection.clone(), clock.clone(), Rc::clone(&gone));
-            async move { evictor::run(registry, projection, clock, &mut *gone.lock().await).await }
-        });
-    }
-
-    /// Not vital: without it a start takes longer.
-    fn write_checkpoint(&mut self, writer: Checkpointer) {
-        let writer = Rc::new(Mutex::new(writer));
-        self.keep("checkpoint", Need::Useful, move |_| {
-            let writer = Rc::clone(&writer);
-            async move { writer.lock().await.run().await }
-        });
-    }
-
-    fn wake_drops(&mut self, sleepers: &Sleepers, clock: &Clock, until: Timestamp) {
-        let (sleepers, clock) = (sleepers.clone(), clock.clone());
-        self.keep("sleepers", Need::Vital { restarts_max: SCHEDULER_RESTARTS_MAX }, move |_| {
-            sleepers.clone().run(clock.clone(), until)
-        });
-    }
-
-    fn tell_sessions(&mut self, hub: &Hub) {
-        let hub = hub.clone();
-        self.keep("sessions", Need::Vital { restarts_max: 0 }, move |_| {
-            let hub = hub.clone();
-            async move { hub.broken().await }
-        });
-    }
-
-    fn beat(&mut self, pulse: &Pulse) {
-        let pulse = pulse.clone();
-        self.keep("heartbeat", Need::Useful, move |_| pulse.clone().run());
-    }
-
-    fn watch_database(&mut self, monitor: &Arc<Monitor>, outage: &Outage, clock: &Clock) {
-        let (monitor, outage, clock) = (Arc::clone(monitor), outage.clone(), clock.clone());
-        self.keep("database_watch", Need::Useful, move |_| {
-            Arc::clone(&monitor).watch_database(outage.clone(), clock.clone())
-        });
-    }
-
-    fn follow_revocations(&mut self, revocations: &Revocations, store: &Arc<dyn Store>) {
-        let (revocations, store) = (revocations.clone(), Arc::clone(store));
-        self.keep("revocations", Need::Useful, move |_| revocations.clone().follow(Arc::clone(&store)));
-    }
-
-    fn write_logins(&mut self, logins: &LoginLog, store: &Arc<dyn Store>) {
-        let (logins, store) = (logins.clone(), Arc::clone(store));
-        self.keep("login_log", Need::Useful, move |_| logins.clone().run(Arc::clone(&store)));
-    }
-
-    fn write_marks(&mut self, marks: MarkWriter) {
-        let marks = Rc::new(Mutex::new(marks));
-        self.keep("inbox_marks", Need::Useful, move |_| {
-            let marks = Rc::clone(&marks);
-            async move { marks.lock().await.run().await }
-        });
-    }
-
-    fn forget_keys(&mut self, keys: &Keys) {
-        let keys = keys.clone();
-        self.keep("idempotency_keys", Need::Useful, move |_| keys.clone().forget());
-    }
-
-    fn sweep_limits(&mut self, limits: &Limits) {
-        let limits = limits.clone();
-        self.keep("rate_limits", Need::Useful, move |_| limits.clone().sweep());
-    }
-}
-
-/// Binds every order's key to its drop, on all cores: there may be ten million.
-fn bind_keys(registry: &Registry, drops: &[DropState]) {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(drop) = drops.get(next.fetch_add(1, Ordering::Relaxed)) {
-            drop.keys().for_each(|digest| registry.bind(digest, drop.spec().id));
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..thread::available_parallelism().map_or(1, usize::from).min(drops.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-}
-
 /// Starts the recovered drops, and resolves their pending payments. Returns the drops with due refunds.
 fn resume(
     registry: &Registry,
@@ -552,7 +401,7 @@ fn resume(
     background: &mut Background,
 ) -> Vec<DropId> {
     let mut owing = Vec::new();
-    bind_keys(registry, &drops);
+    on_all_cores(&drops, |drop| drop.keys().for_each(|digest| registry.bind(digest, drop.spec().id)));
     for drop in drops {
         let pending: Vec<OrderId> = drop.payments_pending().map(|(order, _)| order).collect();
         let refunds = drop.refunds_due().count();

@@ -21,6 +21,9 @@ pub struct ServeArgs {
     /// Start although the journal has history and the database does not know it: once, after the database was lost
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_empty_database: Option<String>,
+    /// Whether a start sells what is live while Postgres is away: never, or when_last_claim_was_ours [default: when_last_claim_was_ours]
+    #[arg(long, value_name = "WHEN")]
+    pub start_without_database: Option<String>,
     /// Connections to Postgres, 1 to 1000; never more than it allows [default: 16]
     #[arg(long, value_name = "N")]
     pub database_connections: Option<String>,
@@ -127,6 +130,7 @@ impl ServeArgs {
             "data_dir" => &self.data_dir,
             "database_url" => &self.database_url,
             "accept_empty_database" => &self.accept_empty_database,
+            "start_without_database" => &self.start_without_database,
             "database_connections" => &self.database_connections,
             "durability" => &self.durability,
             "journal_segment_mib" => &self.journal_segment_mib,

@@ -39,6 +39,7 @@ fn nothing_said_means_defaults() {
     assert_eq!((config.sizes.head_bytes_max, config.sizes.body_bytes_max), (16_384, 1_048_576));
     assert_eq!(config.rate_limits, RateLimits::default());
     assert_eq!(config.database_connections, 16);
+    assert_eq!(config.start_without_database, StartWithoutDatabase::WhenLastClaimWasOurs);
     assert_eq!(config.payments, PaymentProvider::Sandbox);
     assert_eq!((config.hold_policy, config.drops_per_creator), (HoldPolicy::USUAL, NonZeroU32::new(100)));
     assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
@@ -163,6 +164,8 @@ fn every_key_refuses_nonsense() {
         "database_url = 'sqlite::memory:'",
         "database_url = 'postgres://u:p/w@db/x'",
         "database_url = 'postgres://u@db/x?sslmode=always'",
+        "start_without_database = 'always'",
+        "start_without_database = true",
         "database_connections = 0",
         "durability = 'sometimes'",
         "durability = 'interval:0'",

@@ -64,3 +64,4 @@ mod tls;
 mod unread;
 mod upgrade;
 mod webhooks;
+mod without_database;

@@ -15,6 +15,7 @@ use crate::journal::JournalReader;
 use crate::storage::{Aside, Ledger, ProjectionBatch, SetAsideDrop, StoreError, UnreadRecord};
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -32,6 +33,9 @@ pub const ABOUT: About = About {
 
 /// How often a batch may time out before half of it is tried.
 const SLOW_TRIES: u32 = 3;
+
+/// How long the loading of a drop waits for SQL to catch up after a start.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often an idle projector checks that the database still has its rows.
 const IDLE_LOOK: Duration = Duration::from_secs(5);
@@ -97,6 +101,17 @@ impl Projection {
         self.reached(self.recovered, time_limit).await
     }
 
+    /// Waits a moment for [`Self::past_recovery`].
+    ///
+    /// # Errors
+    /// `Unavailable` if SQL still lacks something: a drop must not be loaded from it.
+    pub async fn ensure_past_recovery(&self) -> Result<(), StoreError> {
+        match self.past_recovery(RECOVERY_TIMEOUT).await {
+            true => Ok(()),
+            false => Err(StoreError::unavailable(ErrorKind::TimedOut, "it lacks records from before the start")),
+        }
+    }
+
     /// Waits until `sequence` is in SQL, but at most `time_limit`; the projector does not sleep until then. Returns
     /// whether it is.
     pub async fn reached(&self, sequence: u64, time_limit: Duration) -> bool {
@@ -149,6 +164,8 @@ pub struct Projector {
     rest: Duration,
     /// Whether the next step checks the database although there is nothing to project.
     look: bool,
+    /// Whether the database has said where it is: after a start without it, it has not.
+    is_placed: bool,
 }
 
 impl Projector {
@@ -182,9 +199,30 @@ impl Projector {
                 before: None,
                 rest: Duration::ZERO,
                 look: false,
+                is_placed: true,
             },
             view,
         )
+    }
+
+    /// The same, after a start without the database: `watermark` is a record that SQL has in any case, and where it
+    /// really is comes first.
+    #[must_use]
+    pub fn unplaced(store: Arc<dyn Ledger>, journal: &JournalReader, watermark: u64) -> (Self, Projection) {
+        let (projector, view) = Self::new(store, journal, watermark);
+        (Self { is_placed: false, ..projector }, view)
+    }
+
+    async fn find_watermark(&mut self) -> Projected {
+        match self.store.applied(self.tail.journal().journal_id()).await {
+            Ok(watermark) => {
+                self.is_placed = true;
+                self.tail.go_on_after(watermark);
+                self.watermark.send_replace(watermark);
+                Projected::Rewound
+            }
+            Err(error) => self.failed(error, None),
+        }
     }
 
     /// Checks, while there is nothing to project, that the database still has its rows. If it was restored from an
@@ -224,6 +262,9 @@ impl Projector {
 
     /// Writes the next batch to SQL, or retries the pending one.
     pub async fn step(&mut self) -> Projected {
+        if !self.is_placed {
+            return self.find_watermark().await;
+        }
         if locked(&self.aside).is_none()
             && let Err(step) = self.load_aside().await
         {
@@ -537,6 +578,17 @@ mod tests {
         assert_eq!(projector.step().await, Projected::Unavailable);
         assert!(view.trouble().is_some_and(|trouble| trouble.contains("cannot be read")), "{:?}", view.trouble());
         assert_eq!((projector.step().await, view.trouble(), view.watermark()), (Projected::Batch, None, 1));
+        assert_eq!(projector.step().await, Projected::Nothing);
+    }
+
+    #[tokio::test]
+    async fn after_a_start_without_the_database_the_database_says_where_it_is() {
+        let (_device, journal) = one_record().await;
+        let (reader, ledger) = (journal.handle().reader(), Arc::new(MemoryLedger::default()));
+        let (mut before, _) = Projector::new(ledger.clone(), &reader, 0);
+        assert_eq!(before.step().await, Projected::Batch);
+        let (mut projector, view) = Projector::unplaced(ledger, &reader, 0);
+        assert_eq!((view.watermark(), projector.step().await, view.watermark()), (0, Projected::Rewound, 1));
         assert_eq!(projector.step().await, Projected::Nothing);
     }
 }

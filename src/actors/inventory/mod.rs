@@ -2,7 +2,7 @@
 //!
 //! - [`drop_actor`]: a shell around a [`decider`], reached by its [`mailbox`] with [`messages`].
 //! - [`snapshot`]: the effects of a durable decision: the published stock, and the replies.
-//! - [`registry`]: the drops in memory. [`recovery`] fills it at startup, [`sleepers`] before a start that is far
+//! - [`registry`]: the drops in memory, each by its [`drop_handle`]. [`recovery`] fills it at startup, [`sleepers`] before a start that is far
 //!   ahead; [`evictor`] removes drops that need no actor.
 //! - [`scheduler`]: alarms; [`timer`] ticks the drops whose alarms are due.
 //! - [`refused_keys`]: refused one-call payments, remembered for a while.
@@ -11,6 +11,7 @@
 pub mod checkpoint;
 pub mod decider;
 pub mod drop_actor;
+pub mod drop_handle;
 pub mod evictor;
 pub mod mailbox;
 pub mod messages;

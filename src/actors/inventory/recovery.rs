@@ -6,6 +6,8 @@ use crate::engine::{DropState, state::Restore};
 use crate::journal::{JournalError, JournalReader};
 use crate::storage::{DropRow, Ledger, SetAside, StoreError};
 use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -66,6 +68,9 @@ pub struct Recovered {
     pub replayed: u64,
     /// The latest known timestamp: the steady clock starts no earlier.
     pub last_at: Timestamp,
+    /// Drops with records in the journal that only SQL could have completed: they are not in memory. Empty after a start
+    /// with the database.
+    pub left_out: Vec<DropId>,
 }
 
 /// Loads and replays. `last` is the journal's last sequence.
@@ -101,6 +106,23 @@ pub struct Known {
 pub async fn recover_from(
     store: &dyn Ledger,
     journal: &JournalReader,
+    known: Known,
+) -> Result<Recovered, RecoveryFailure> {
+    recover_with(Some(store), journal, known).await
+}
+
+/// Like [`recover_from`], without the database: the checkpoint has every drop that was in memory at record
+/// `known.watermark`. A drop that is settled stays in memory, because it is not known whether SQL has all of it.
+///
+/// # Errors
+/// As [`recover`].
+pub async fn recover_without(journal: &JournalReader, known: Known) -> Result<Recovered, RecoveryFailure> {
+    recover_with(None, journal, known).await
+}
+
+async fn recover_with(
+    store: Option<&dyn Ledger>,
+    journal: &JournalReader,
     Known { watermark, last, horizon, checkpoint }: Known,
 ) -> Result<Recovered, RecoveryFailure> {
     if watermark > last {
@@ -113,7 +135,8 @@ pub async fn recover_from(
         }
         other => other,
     })?;
-    let mut loading = Loading { store, watermark, drops: HashMap::new(), aside: HashSet::new() };
+    let mut loading =
+        Loading { store, watermark, drops: HashMap::new(), aside: HashSet::new(), left_out: HashSet::new() };
     loading.load(horizon, checkpoint).await?;
     let mut replayed = loading.replay_set_aside(journal.journal_id()).await?;
     let mut last_at = loading.drops.values().map(|drop| drop.state.last_at()).max().unwrap_or_default();
@@ -129,20 +152,20 @@ pub async fn recover_from(
             let record = DropRecord::decode(bytes).map_err(failed)?;
             let id = record.drop;
             last_at = record.at;
-            let state = loading.replay(record).await?;
+            let is_settled = loading.replay(record).await?.is_some_and(DropState::is_settled);
             // Memory use follows the number of open drops, not the length of the history.
-            if ends.get(&id) == Some(&sequence) && state.is_settled() && !loading.aside.contains(&id) {
+            if ends.get(&id) == Some(&sequence) && is_settled && !loading.may_be_aside(id) {
                 loading.drops.remove(&id);
             }
             replayed += 1;
         }
     }
-    let Loading { drops, aside, .. } = loading;
+    let states = std::mem::take(&mut loading.drops).into_values().map(|drop| drop.state);
     // SQL lacks records of a drop that is set aside, so it stays in memory even if it is settled.
-    let kept = |drop: &DropState| !drop.is_settled() || aside.contains(&drop.spec().id);
-    let drops: Vec<DropState> = drops.into_values().map(|drop| drop.state).filter(kept).collect();
-    drops.iter().for_each(DropState::assert_invariants);
-    Ok(Recovered { drops, replayed, last_at })
+    let kept = |drop: &DropState| !drop.is_settled() || loading.may_be_aside(drop.spec().id);
+    let drops: Vec<DropState> = states.filter(kept).collect();
+    on_all_cores(&drops, DropState::assert_invariants);
+    Ok(Recovered { drops, replayed, last_at, left_out: loading.left_out.into_iter().collect() })
 }
 
 /// A drop on its way into memory.
@@ -156,30 +179,39 @@ struct Loaded {
 
 /// Drops on their way into memory.
 struct Loading<'a> {
-    store: &'a dyn Ledger,
+    /// `None` if the database is away.
+    store: Option<&'a dyn Ledger>,
     watermark: u64,
     drops: HashMap<DropId, Loaded>,
     /// Drops of which SQL has set records aside.
     aside: HashSet<DropId>,
+    /// Drops that could not be loaded without the database.
+    left_out: HashSet<DropId>,
 }
 
 impl Loading<'_> {
+    /// Whether SQL may lack records of a drop that the journal does not have after the watermark.
+    fn may_be_aside(&self, drop: DropId) -> bool {
+        self.store.is_none() || self.aside.contains(&drop)
+    }
+
     async fn load(&mut self, horizon: Timestamp, checkpoint: Vec<(DropState, u64)>) -> Result<(), RecoveryFailure> {
         for (state, from) in checkpoint {
             self.drops.insert(state.spec().id, Loaded { state, from, has_all: true });
         }
-        let rows = self.store.drops_to_load(horizon).await?;
+        let Some(store) = self.store else { return Ok(()) };
+        let rows = store.drops_to_load(horizon).await?;
         let in_sql: HashSet<DropId> = rows.iter().map(|row| row.spec.id).collect();
         for row in rows {
             if let Entry::Vacant(place) = self.drops.entry(row.spec.id) {
-                let state = load(self.store, row).await?;
+                let state = load(store, row).await?;
                 place.insert(Loaded { state, from: self.watermark, has_all: false });
             }
         }
         // A drop that SQL does not know yet comes from the journal, or it is no drop of this database.
         let others: Vec<DropId> = self.drops.keys().filter(|id| !in_sql.contains(*id)).copied().collect();
         for id in others {
-            if self.store.drop_row(id).await?.is_none() {
+            if store.drop_row(id).await?.is_none() {
                 self.drops.remove(&id);
             }
         }
@@ -189,7 +221,8 @@ impl Loading<'_> {
     /// Replays the records that SQL has set aside, on top of the rows. Returns their number.
     async fn replay_set_aside(&mut self, journal: Uuid) -> Result<u64, RecoveryFailure> {
         let mut replayed = 0;
-        for drop in self.store.set_aside_drops(journal).await? {
+        let Some(store) = self.store else { return Ok(0) };
+        for drop in store.set_aside_drops(journal).await? {
             let id = drop.drop;
             warn!(drop = %id, records = drop.records, first = drop.first_sequence, reason = %drop.reason,
                 "records are set aside; `livedrop projection retry` applies them once the reason is gone");
@@ -199,7 +232,7 @@ impl Loading<'_> {
             }
             let mut after = 0;
             loop {
-                let page = self.store.set_aside(journal, id, after, PAGE).await?;
+                let page = store.set_aside(journal, id, after, PAGE).await?;
                 let Some(last) = page.last() else { break };
                 after = last.sequence;
                 for SetAside { record, .. } in page {
@@ -216,25 +249,49 @@ impl Loading<'_> {
         sequence <= self.drops.get(&drop).map_or(self.watermark, |drop| drop.from)
     }
 
-    async fn replay(&mut self, record: DropRecord) -> Result<&DropState, RecoveryFailure> {
+    /// The drop after a record; `None` if only SQL could tell.
+    async fn replay(&mut self, record: DropRecord) -> Result<Option<&DropState>, RecoveryFailure> {
         let from = self.watermark;
         if let DropEvent::Scheduled(spec) = record.event {
             let new = Loaded { state: DropState::scheduled(*spec), from, has_all: false };
-            return Ok(&self.drops.entry(record.drop).insert_entry(new).into_mut().state);
+            return Ok(Some(&self.drops.entry(record.drop).insert_entry(new).into_mut().state));
         }
         let drop = match self.drops.entry(record.drop) {
             Entry::Occupied(known) => known.into_mut(),
             // Settled at SQL's watermark, but with later records: load it too.
             Entry::Vacant(place) => {
-                let row = self.store.drop_row(record.drop).await?;
+                let Some(store) = self.store else {
+                    self.left_out.insert(record.drop);
+                    return Ok(None);
+                };
+                let row = store.drop_row(record.drop).await?;
                 let row = row
                     .ok_or_else(|| RecoveryFailure::Corrupt(format!("drop {} is in the journal only", record.drop)))?;
-                place.insert(Loaded { state: load(self.store, row).await?, from, has_all: false })
+                place.insert(Loaded { state: load(store, row).await?, from, has_all: false })
             }
         };
         drop.state.evolve(record.at, &record.event);
-        Ok(&drop.state)
+        Ok(Some(&drop.state))
     }
+}
+
+/// Does some work on each drop, on all cores: together they may have ten million orders.
+///
+/// # Panics
+/// If the work does.
+pub fn on_all_cores(drops: &[DropState], work: impl Fn(&DropState) + Sync) {
+    let next = AtomicUsize::new(0);
+    let some = || {
+        while let Some(drop) = drops.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(drop);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..thread::available_parallelism().map_or(1, usize::from).min(drops.len()) {
+            scope.spawn(some);
+        }
+        some();
+    });
 }
 
 /// The sequence of each drop's last record after this one. A settled drop may still get records (a late payment, a
@@ -267,4 +324,63 @@ pub(in crate::actors) async fn load(store: &dyn Ledger, row: DropRow) -> Result<
         }
     }
     Ok(restore.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::Decisions;
+    use crate::domain::DropSpec;
+    use crate::domain::fixtures::drop_of;
+    use crate::journal::{Journal, JournalOptions, MemoryDevice, Records};
+    use std::sync::Arc;
+
+    fn record(drop: DropId, event: DropEvent) -> DropRecord {
+        DropRecord { drop, at: Timestamp::from_millis(1_000), event }
+    }
+
+    fn state(spec: &DropSpec, events: &[DropEvent]) -> DropState {
+        let mut state = DropState::scheduled(spec.clone());
+        events.iter().for_each(|event| state.evolve(Timestamp::from_millis(1_000), event));
+        state
+    }
+
+    #[tokio::test]
+    async fn without_the_database_a_checkpoint_and_the_journal_give_every_drop_but_those_that_only_sql_has() {
+        let (journal, _) =
+            Journal::<Decisions>::open(&JournalOptions::in_memory(), Arc::new(MemoryDevice::new()), 0).unwrap();
+        let [on_sale, over, new, slept] = [1, 2, 3, 4].map(drop_of);
+        let scheduled = |spec: &DropSpec| record(spec.id, DropEvent::Scheduled(Box::new(spec.clone())));
+        let all = [
+            // The checkpoint has these.
+            scheduled(&on_sale),
+            scheduled(&over),
+            scheduled(&slept),
+            record(on_sale.id, DropEvent::Started),
+            // And not these.
+            record(over.id, DropEvent::Started),
+            record(over.id, DropEvent::Ended),
+            scheduled(&new),
+            // It was not in memory at the checkpoint.
+            record(slept.id, DropEvent::Started),
+            record(slept.id, DropEvent::Ended),
+        ];
+        let mut records = Records::default();
+        all.iter().for_each(|one| records.push(|buffer| one.encode(buffer)).unwrap());
+        let (reply, durable) = tokio::sync::oneshot::channel();
+        let behind = (reply, crate::engine::Outcome::Orders(Vec::new()));
+        let decisions = Decisions { publish: None, replies: smallvec::smallvec![behind] };
+        journal.handle().try_permit().unwrap().submit(records, decisions);
+        durable.await.unwrap().unwrap();
+        let checkpoint = vec![(state(&on_sale, &[DropEvent::Started]), 4), (state(&over, &[]), 4)];
+        let horizon = Timestamp::EPOCH;
+        let known = Known { watermark: 4, last: 9, horizon, checkpoint };
+        let recovered = recover_without(&journal.handle().reader(), known).await.unwrap();
+        let mut found: Vec<_> = recovered.drops.iter().map(|drop| (drop.spec().id, drop.status())).collect();
+        found.sort_unstable_by_key(|(id, _)| [on_sale.id, over.id, new.id].iter().position(|known| known == id));
+        use crate::domain::DropStatus::{Ended, Live, Scheduled};
+        // Of the one that is over it is not known whether SQL has all.
+        assert_eq!(found, [(on_sale.id, Live), (over.id, Ended), (new.id, Scheduled)]);
+        assert_eq!((recovered.left_out, recovered.replayed), (vec![slept.id], 5));
+    }
 }

@@ -2,20 +2,20 @@
 
 use super::decider::Decider;
 use super::drop_actor::DropActor;
+pub use super::drop_handle::DropHandle;
 use super::mailbox::Mailbox;
-use super::messages::{Ask, BeginCopy, CopyAnswer, Queued};
+use super::messages::Queued;
 use super::recovery::{self, RecoveryFailure};
 use super::refused_keys::RefusedKeys;
 use super::scheduler::{Due, Scheduler};
 use crate::actors::clock::Clock;
 use crate::actors::consumers::projector::Projection;
 use crate::actors::inventory::metrics::OrderMetrics;
-use crate::actors::inventory::snapshot::{Answer, AskError, Decisions, DropSnapshot, SnapshotCell};
+use crate::actors::inventory::snapshot::{AskError, Decisions, DropSnapshot, SnapshotCell};
 use crate::domain::limits::{DROPS_IN_MEMORY_MAX, REFUSALS_KEPT_SECONDS_DEFAULT};
 use crate::domain::{CreatorId, DropId, DropSpec, KeyDigest, OrderId, Timestamp};
 use crate::engine::admission::HoldPolicy;
-use crate::engine::checkpoint::Rows;
-use crate::engine::{Command, DropState, Outcome};
+use crate::engine::{DropState, Outcome};
 use crate::journal::{JournalHandle, Records};
 use crate::storage::Store;
 use actix::{Actor, Arbiter};
@@ -26,67 +26,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// One drop in memory.
-pub struct DropHandle {
-    /// The spec, with its times as of loading.
-    pub spec: Arc<DropSpec>,
-    /// The drop's published snapshot.
-    pub cell: Arc<SnapshotCell>,
-    mailbox: Mailbox,
-    /// Until this time refusals from before the start may be unknown, see [`DropHandle::may_have_refused`].
-    unsure_until: Option<Timestamp>,
-}
-
-impl DropHandle {
-    /// Sends a command and waits until the answer is durable.
-    ///
-    /// # Errors
-    /// [`AskError`]; `Overloaded` at once if the mailbox is full.
-    pub async fn ask(&self, command: Command) -> Result<Answer, AskError> {
-        let (reply, answer) = oneshot::channel();
-        self.mailbox.ask(Ask { command, reply: Some(reply) });
-        // The sender is dropped without an answer only if the actor or the journal has stopped.
-        answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
-    }
-
-    async fn announce(&self) -> Result<Answer, AskError> {
-        let (reply, answer) = oneshot::channel();
-        self.mailbox.announce(reply)?;
-        answer.await.unwrap_or(Err(AskError::OutcomeUnknown))
-    }
-
-    /// The milliseconds from `now` (the steady clock) during which a one-call payment may still be a late copy of a
-    /// request that was refused before the process started. `None` once they are over, and for drops that were not sold
-    /// out at the start.
-    #[must_use]
-    pub fn may_have_refused(&self, now: Timestamp) -> Option<i64> {
-        self.unsure_until.map(|until| until.millis_since(now)).filter(|left| *left > 0)
-    }
-
-    /// Asks it to begin a copy for a checkpoint.
-    pub async fn begin_copy(&self, begin: BeginCopy) -> CopyAnswer {
-        self.mailbox.begin_copy(begin).await
-    }
-
-    /// The next rows of the copy. `None` where it was given up.
-    pub async fn copy_rows(&self, rows_max: u32) -> Option<Rows> {
-        self.mailbox.copy_rows(rows_max).await
-    }
-
-    /// Gives up the copy.
-    pub async fn end_copy(&self) {
-        self.mailbox.end_copy().await;
-    }
-
-    /// Sends a tick.
-    ///
-    /// # Errors
-    /// `Overloaded` if the mailbox is full, `Gone` if the actor has stopped.
-    pub fn tick(&self) -> Result<(), AskError> {
-        self.mailbox.tick()
-    }
-}
 
 /// The drops in memory. Cheap to clone.
 #[derive(Clone)]
@@ -197,22 +136,24 @@ impl Registry {
     #[must_use]
     pub fn new(journal: JournalHandle<Decisions>, clock: Clock, scheduler: Scheduler, threads: usize) -> Self {
         let kept = Duration::from_secs(REFUSALS_KEPT_SECONDS_DEFAULT.into());
-        Self::with_policy(journal, clock, scheduler, threads, HoldPolicy::OFF, kept)
+        Self::with_policy(journal, clock, scheduler, threads, (HoldPolicy::OFF, kept), 0)
     }
 
-    /// As [`Self::new`], with a hold policy and the minimum time for which refused one-call payments are remembered.
+    /// As [`Self::new`], with a hold policy, the minimum time for which refused one-call payments are remembered, and room for
+    /// the keys that recovery binds.
     #[must_use]
     pub fn with_policy(
         journal: JournalHandle<Decisions>,
         clock: Clock,
         scheduler: Scheduler,
         threads: usize,
-        policy: HoldPolicy,
-        refusals_kept: Duration,
+        (policy, refusals_kept): (HoldPolicy, Duration),
+        keys: usize,
     ) -> Self {
         let arbiters = (0..threads.max(1)).map(|_| Arbiter::new()).collect();
         let (drops, by_tag, by_creator) = (Map::default(), Map::default(), Map::default());
-        let claims = Map::with_hasher_and_shard_amount(DefaultHashBuilder::default(), CLAIM_SHARDS);
+        // A map that grows moves all of its keys.
+        let claims = Map::with_capacity_and_hasher_and_shard_amount(keys, DefaultHashBuilder::default(), CLAIM_SHARDS);
         let running = DashSet::default();
         let reviving = (0..REVIVING_LOCKS).map(|_| tokio::sync::Mutex::new(())).collect();
         let metrics = OrderMetrics::default();
@@ -419,6 +360,7 @@ impl Registry {
         projection: &Projection,
         before: impl FnOnce(&DropState),
     ) -> Result<Option<Arc<DropHandle>>, RecoveryFailure> {
+        projection.ensure_past_recovery().await?;
         // Two actors of one drop would decide twice. Other drops do not wait while this one's rows are read.
         let lock = &self.shared.reviving[id.tag() as usize % REVIVING_LOCKS];
         let _alone = lock.lock().await;

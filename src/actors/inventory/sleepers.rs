@@ -68,6 +68,8 @@ impl Sleepers {
     pub async fn run(self, clock: Clock, until: Timestamp) {
         // No id is above this one, so no drop at `until` itself is left out.
         let mut reached = (until, DropId(Uuid::max()));
+        // Until then SQL may lack records of a drop that is not in memory.
+        while !self.projection.past_recovery(ROUND).await {}
         let mut backoff = Backoff::new(Duration::from_secs(1), ROUND);
         loop {
             let horizon = clock.now().plus_millis(WAKE_AHEAD_MS);

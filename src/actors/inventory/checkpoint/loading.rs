@@ -40,6 +40,9 @@ pub struct Loaded {
     pub saved: HashMap<DropId, SavedDrop>,
     /// What could not be used, and why, by the file's name.
     pub unusable: Vec<(String, Unusable)>,
+    /// The record at which the drops are all that were in memory, if the manifest says so and each of its files could be
+    /// used. The journal has every record after it.
+    pub complete_at: Option<u64>,
 }
 
 /// Reads all files that count. What cannot be used is told in a line each, and deleted: no later start may take it for good.
@@ -99,7 +102,22 @@ pub fn read(folder: &Path, journal: Extent) -> Loaded {
             Err(why) => loaded.unusable.push((file_name(folder, drop), why)),
         }
     }
+    let is_complete = manifest.is_complete && loaded.unusable.is_empty() && manifest.position + 1 >= journal.oldest;
+    loaded.complete_at = is_complete.then_some(manifest.position);
     loaded
+}
+
+/// The record at which a checkpoint of an earlier opening of this journal is complete, as its manifest says; none of the
+/// files is read. `Ok(None)`: it is not complete.
+///
+/// # Errors
+/// [`Unusable`].
+pub fn complete_at(folder: &Path, journal: Origin) -> Result<Option<u64>, Unusable> {
+    let manifest = Manifest::decode(&fs::read(folder.join(MANIFEST)).map_err(unreadable)?)?;
+    if !journal.has_written(manifest.origin) {
+        return Err(Unusable::Foreign);
+    }
+    Ok(manifest.is_complete.then_some(manifest.position))
 }
 
 fn file_name(folder: &Path, drop: DropId) -> String {
