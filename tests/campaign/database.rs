@@ -22,6 +22,7 @@ pub fn rows() -> Vec<Row> {
     vec![
         Row::new("Postgres killed in the middle of a batch", |scale: Scale| killed(scale.of(50, 500))),
         Row::new("Postgres down for the whole drop and beyond", |scale: Scale| outage(scale.of(10, 600))),
+        Row::new("killed while Postgres is down, started without it", |scale: Scale| without(scale.of(10, 100))),
     ]
 }
 
@@ -59,6 +60,50 @@ async fn killed(kills: u64) -> Outcome {
         "{within} of them with a batch certainly under way; {} orders flowed on; the rows are what the journal says, record by \
          record, watermark at its end",
         counts.keys
+    );
+    Outcome::of(format!("{kills} kills"), said)
+}
+
+/// Postgres goes away under a crowd, then the server is killed. It starts without Postgres and sells on.
+async fn without(kills: u64) -> Outcome {
+    let postgres = PrivatePostgres::new();
+    let url = postgres.fresh_database().await;
+    let postgres = Arc::new(Mutex::new(postgres));
+    let (mut server, mut crowd) = kills::crowded(Some(url)).await;
+    let (mut counts, mut sold_out) = (Counts::default(), 0);
+    for n in 0..kills {
+        // Enough for what is sold before and after the start, in most runs.
+        let mut sale = crowd.open(&server, 800).await;
+        let prepared =
+            async || ["claim", "revocations", "checkpoint/manifest"].iter().all(|file| server.data.join(file).exists());
+        server.until("a start could do without", prepared).await;
+        let killer = async {
+            tokio::time::sleep(Duration::from_millis(40 + (n * 379) % 460)).await;
+            apart(&postgres, PrivatePostgres::stop).await;
+            tokio::time::sleep(Duration::from_millis((n * 131) % 200)).await;
+            server.signal("KILL");
+        };
+        tokio::join!(sale.rush_until_gone(&crowd, &server), killer);
+        server.kill();
+        server.restart();
+        let (_, told) = server.readiness().await;
+        assert_eq!(told["checks"]["database"]["status"], "unavailable", "{told}");
+        counts += sale.audit(&crowd, &server).await;
+        sale.rush_for(&crowd, &server, 150).await;
+        assert_eq!(sale.told("database_unavailable"), 0, "orders do not need it");
+        apart(&postgres, PrivatePostgres::start).await;
+        becomes_ready(&server).await;
+        counts += sale.audit(&crowd, &server).await;
+        sold_out += u64::from(sale.told("sold_out") > 0);
+        crowd.renew(&server).await;
+    }
+    assert_eq!(server.terminate(), Some(0));
+    let report = verified(&server);
+    assert_eq!(report["unprojected_records"], 0, "{report}");
+    let Counts { acknowledged, keys, .. } = counts;
+    let said = format!(
+        "{acknowledged} acknowledged answers of {keys} keys all given again to the letter, without Postgres and with it, none twice, stock \
+         exact ({sold_out} sold out); verify clean"
     );
     Outcome::of(format!("{kills} kills"), said)
 }
