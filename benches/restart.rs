@@ -1,12 +1,14 @@
 //! How long a server is away that is killed in the middle of a sale: from `kill -9` to the first order that is answered.
 //!
 //! `cargo bench --bench restart` measures an empty server, and 1,000,000 orders in one live drop and in 100. Pass `orders drops` to measure
-//! another pair, as `10000000 1000`. Each once with checkpoints and once without, on SQLite; `cargo test` runs it on a few orders.
+//! another pair, as `10000000 1000`. Each on SQLite and on Postgres, once with checkpoints and once without; the last column says where the start's
+//! time went, in the words of its log. `cargo test` runs it on a few orders.
 
 use livedrop::actors::consumers::projector::ABOUT;
 use livedrop::actors::{Projected, Projector};
 use livedrop::storage::{self, Store};
-use std::fs;
+use postgres::PrivatePostgres;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -17,6 +19,10 @@ use support::history::{self, History};
 use support::{Serving, livedrop, measuring, memory_kib};
 use tempfile::TempDir;
 
+#[path = "../tests/support/packages.rs"]
+mod packages;
+#[path = "../tests/support/postgres.rs"]
+mod postgres;
 mod support;
 
 /// How long a checkpoint may take.
@@ -30,19 +36,38 @@ fn main() {
         _ => vec![(0, 0), (2_000, 4)],
     };
     println!(
-        "| orders | drops | a start reads | kill -9 to the first answer | RSS before | RSS after |\n|---|---|---|---|---|---|"
+        "| orders | drops | database | a start reads | kill -9 to the first answer | RSS before | RSS after | the start's steps |\n\
+         |---|---|---|---|---|---|---|---|"
     );
+    let postgres = PrivatePostgres::durable();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     for (orders, drops) in rows {
-        let place = TempDir::new().expect("a temporary folder");
-        let one = prepare(place.path(), orders, drops);
-        for checkpoints in [false, true] {
-            println!("| {orders} | {drops} | {}", restart(place.path(), &one, drops, checkpoints));
+        for database in ["SQLite", "Postgres"] {
+            let place = TempDir::new().expect("a temporary folder");
+            let url = match database {
+                "SQLite" => storage::sqlite_url(&place.path().join("livedrop.db")),
+                _ => runtime.block_on(postgres.fresh_database()),
+            };
+            let one = prepare(place.path(), &url, (orders, drops), &runtime);
+            let shop = Shop { data: place.path(), url, one };
+            for checkpoints in [false, true] {
+                let reads = if checkpoints { "checkpoint" } else { "SQL" };
+                println!("| {orders} | {drops} | {database} | {reads} | {}", restart(&shop, drops, checkpoints));
+            }
         }
     }
 }
 
+/// A server's data.
+struct Shop<'a> {
+    data: &'a Path,
+    url: String,
+    /// One of the drops.
+    one: String,
+}
+
 /// A data directory with so many paid orders in live drops, all of them in SQL. Returns one of the drops.
-fn prepare(data: &Path, orders: u32, drops: u32) -> String {
+fn prepare(data: &Path, url: &str, (orders, drops): (u32, u32), runtime: &tokio::runtime::Runtime) -> String {
     let mut history = History::new(history::open(&data.join("journal")));
     let reader = history.journal().handle().reader();
     reader.register_cursor(ABOUT.name, 0);
@@ -51,11 +76,9 @@ fn prepare(data: &Path, orders: u32, drops: u32) -> String {
         one = Some(history.sale_of(orders / drops + 1_000, orders / drops, true));
     }
     let last = history.written();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         reader.durable_watch().wait_for(|durable| *durable >= last).await.expect("the journal runs");
-        let url = storage::sqlite_url(&data.join("livedrop.db"));
-        let store: Arc<dyn Store> = storage::connect(&url).await.expect("a database");
+        let store: Arc<dyn Store> = storage::connect(url).await.expect("a database");
         store.migrate().await.expect("its schema");
         let ledger: Arc<dyn storage::Ledger> = Arc::clone(&store) as _;
         store.claim(reader.journal_id(), reader.epoch()).await.expect("nobody else has it");
@@ -70,12 +93,21 @@ fn prepare(data: &Path, orders: u32, drops: u32) -> String {
 }
 
 #[allow(clippy::disallowed_methods, reason = "nobody else is on this thread")]
-fn restart(data: &Path, drop_id: &str, drops: u32, checkpoints: bool) -> String {
+fn restart(Shop { data, url, one: drop_id }: &Shop<'_>, drops: u32, checkpoints: bool) -> String {
     let start = || {
         let mut command = livedrop();
-        command.args(["serve", "--bind", "127.0.0.1:0", "--password-hashing", "rehearsal", "--log", "warn"]);
-        command.args(["--checkpoint-seconds", if checkpoints { "1" } else { "0" }, "--data-dir"]).arg(data);
-        Serving::start(&mut command)
+        command.args([
+            "serve",
+            "--bind",
+            "127.0.0.1:0",
+            "--password-hashing",
+            "rehearsal",
+            "--log",
+            "livedrop::app=info",
+        ]);
+        command.args(["--checkpoint-seconds", if checkpoints { "1" } else { "0" }, "--database-url", url]);
+        let log = File::create(data.join("log")).expect("a log");
+        Serving::start(command.arg("--data-dir").arg(data).stderr(log))
     };
     let server = start();
     let email = format!("buyer-{}@example.com", u8::from(checkpoints));
@@ -104,8 +136,9 @@ fn restart(data: &Path, drop_id: &str, drops: u32, checkpoints: bool) -> String 
     }
     let away = killed.elapsed();
     let after = memory_kib(server.pid(), "VmRSS:") >> 10;
-    let reads = if checkpoints { "checkpoint" } else { "SQLite" };
-    format!("{reads} | {:.2} s | {before} MiB | {after} MiB |", away.as_secs_f64())
+    let log = fs::read_to_string(data.join("log")).expect("a log");
+    let steps = log.lines().find_map(|line| line.split_once("steps=")).map_or("", |(_, steps)| steps);
+    format!("{:.2} s | {before} MiB | {after} MiB | {steps} |", away.as_secs_f64())
 }
 
 fn files(folder: &Path) -> usize {
