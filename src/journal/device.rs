@@ -15,6 +15,8 @@ use std::{fmt, io};
 
 /// Bytes of a file that are read or written at a time where all of it is gone through.
 pub(super) const STEP_BYTES: usize = 256 << 10;
+/// To compare with: whole blocks at once, which is many times faster than byte by byte.
+static ZEROS: [u8; STEP_BYTES] = [0; STEP_BYTES];
 
 /// A directory of files. Names are plain file names, without a path.
 pub trait Device: Send + Sync {
@@ -149,7 +151,7 @@ pub(super) fn is_zero_from(file: &dyn DeviceFile, offset: u64) -> io::Result<boo
     loop {
         match file.read_at(&mut buffer, at)? {
             0 => return Ok(true),
-            read if buffer[..read].iter().any(|byte| *byte != 0) => return Ok(false),
+            read if buffer[..read] != ZEROS[..read] => return Ok(false),
             read => at += read as u64,
         }
     }
