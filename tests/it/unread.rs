@@ -30,6 +30,11 @@ async fn asked(request: RequestBuilder) -> (StatusCode, Value) {
     answer(request.send().await.expect("an answer")).await
 }
 
+/// Payment providers send events there: bodies that the API's description does not have.
+fn takes_events(template: &str) -> bool {
+    template.starts_with("/webhooks/")
+}
+
 #[tokio::test]
 async fn a_body_where_none_is_taken_is_refused_by_every_route() {
     let server = Server::start().await;
@@ -38,7 +43,7 @@ async fn a_body_where_none_is_taken_is_refused_by_every_route() {
     let mut tried = 0;
     for (method, template, path) in routes() {
         let operation = &document["paths"][&template][method.as_str().to_lowercase()];
-        if operation.get("requestBody").is_some() {
+        if operation.get("requestBody").is_some() || takes_events(&template) {
             continue;
         }
         tried += 1;
@@ -85,6 +90,8 @@ async fn a_parameter_that_does_not_exist_is_refused_by_every_route() {
         if let Some(schema) = operation.pointer("/requestBody/content/application~1json/schema/$ref") {
             let schema = document.pointer(&schema.as_str().expect("a reference")[1..]).expect("a schema");
             sent = sent.json(&schema["examples"][0]);
+        } else if takes_events(&template) {
+            sent = sent.json(&json!({}));
         }
         let (status, told) = asked(sent).await;
         assert_eq!((status.as_u16(), &told["code"]), (400, &json!("validation_failed")), "{method} {path}: {told}");
