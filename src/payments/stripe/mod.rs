@@ -2,7 +2,7 @@
 //!
 //! - *Which payment is an order's?* An attempt to pay is one PaymentIntent. It is made and confirmed by one request, whose
 //!   idempotency key is the order and the attempt, and which carries both as metadata.
-//! - *The answer was lost.* Repeating the request returns its first answer while Stripe keeps the key ([`lookup`]).
+//! - *The answer was lost.* Repeating the request returns its first answer while Stripe keeps the key (see the module `lookup`).
 //! - *Declined is final.* Stripe would let a declined payment be tried with another card; here that is the next attempt,
 //!   so a payment whose secret the buyer's page has is cancelled when it was declined.
 //! - *Not every method can be captured later.* One that cannot is charged at once, and refunded if it came too late.
