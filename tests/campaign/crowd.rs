@@ -386,6 +386,13 @@ pub async fn becomes_ready(server: &Server) {
     }
 }
 
+/// Stops the server cleanly, and verifies all its files.
+pub fn ends_clean(server: &mut Server) {
+    assert_eq!(server.terminate(), Some(0), "{}", server.log());
+    let report = verified(server);
+    assert_eq!(report["unprojected_records"], 0, "{report}\n{}", server.log());
+}
+
 /// Audits the stopped server's files offline.
 pub fn verified(server: &Server) -> Value {
     let (code, report) = server.verify();

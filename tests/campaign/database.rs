@@ -1,6 +1,6 @@
 //! Postgres crashes and restarts while orders flow.
 
-use crate::crowd::{Counts, Crowd, Sale, becomes_ready, verified};
+use crate::crowd::{Counts, Crowd, Sale, becomes_ready, ends_clean};
 use crate::postgres::PrivatePostgres;
 use crate::server::{SOON, Server};
 use crate::{Outcome, Row, Scale, kills};
@@ -53,9 +53,7 @@ async fn killed(kills: u64) -> Outcome {
         crowd.renew(&server).await;
         done += 10;
     }
-    assert_eq!(server.terminate(), Some(0));
-    let report = verified(&server);
-    assert_eq!(report["unprojected_records"], 0, "{report}");
+    ends_clean(&mut server);
     let said = format!(
         "{within} of them with a batch certainly under way; {} orders flowed on; the rows are what the journal says, record by \
          record, watermark at its end",
@@ -97,9 +95,7 @@ async fn without(kills: u64) -> Outcome {
         sold_out += u64::from(sale.told("sold_out") > 0);
         crowd.renew(&server).await;
     }
-    assert_eq!(server.terminate(), Some(0));
-    let report = verified(&server);
-    assert_eq!(report["unprojected_records"], 0, "{report}");
+    ends_clean(&mut server);
     let Counts { acknowledged, keys, .. } = counts;
     let said = format!(
         "{acknowledged} acknowledged answers of {keys} keys all given again to the letter, without Postgres and with it, none twice, stock \
@@ -170,9 +166,7 @@ async fn outage(seconds: u64) -> Outcome {
     let since = Instant::now();
     becomes_ready(&server).await;
     let took = since.elapsed();
-    assert_eq!(server.terminate(), Some(0));
-    let report = verified(&server);
-    assert_eq!(report["unprojected_records"], 0, "{report}");
+    ends_clean(&mut server);
     let said = format!(
         "{keys} keys answered meanwhile, drop ended, /readyz degraded, then ready {:.1} s after it was back; {} MiB of journal \
          files, resident memory +{:.1} MiB (bound: 32 MiB of tail and 2 KiB a key); verify clean",

@@ -1,6 +1,6 @@
 //! Crashes at chosen points: the process aborts at the n-th time that it reaches one (see `src/failpoint.rs`).
 
-use crate::crowd::{Counts, Crowd, verified};
+use crate::crowd::{Counts, Crowd, ends_clean, verified};
 use crate::kills::{CLIENTS, crowded, room};
 use crate::server::{Server, Setup};
 use crate::{Outcome, Row, Scale};
@@ -56,13 +56,6 @@ async fn life(server: &mut Server, crowd: &mut Crowd, point: &str, hit: u64) -> 
     let counts = sale.audit(crowd, server).await;
     crowd.renew(server).await;
     counts
-}
-
-/// Stops the server cleanly, and verifies all its files.
-fn ends_clean(server: &mut Server) {
-    assert_eq!(server.terminate(), Some(0), "{}", server.log());
-    let report = verified(server);
-    assert_eq!(report["unprojected_records"], 0, "{report}");
 }
 
 async fn aborted(points: &[(&str, u64)], runs: u64) -> Outcome {

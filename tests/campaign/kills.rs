@@ -1,6 +1,6 @@
 //! `kill -9` under a crowd, at any moment.
 
-use crate::crowd::{Counts, Crowd, verified};
+use crate::crowd::{Counts, Crowd, ends_clean, verified};
 use crate::server::{Server, Setup};
 use crate::{Outcome, Row, Scale};
 use std::{path::Path, time::Duration};
@@ -47,9 +47,7 @@ async fn killed(database_url: Option<String>, kills: u64) -> Outcome {
         sold_out += u64::from(sale.told("sold_out") > 0);
         crowd.renew(&server).await;
     }
-    assert_eq!(server.terminate(), Some(0));
-    let report = verified(&server);
-    assert_eq!(report["unprojected_records"], 0, "{report}");
+    ends_clean(&mut server);
     assert!(counts.acknowledged > kills * CLIENTS as u64, "the crowd got something done: {counts:?}");
     let Counts { acknowledged, keys, .. } = counts;
     let said = format!(
