@@ -143,17 +143,20 @@ pub(super) fn read_to_end(file: &dyn DeviceFile, offset: u64) -> io::Result<Vec<
     Ok(buffer)
 }
 
-/// Whether a file has only zeros from `offset` on. Most of a segment is still unused at a start, so it is not read into
-/// memory whole.
-pub(super) fn is_zero_from(file: &dyn DeviceFile, offset: u64) -> io::Result<bool> {
+/// The end of a file's last byte from `offset` on that is not zero; `None` if there is none. Most of a segment is still
+/// unused at a start, so it is not read into memory whole.
+pub(super) fn used_end(file: &dyn DeviceFile, offset: u64) -> io::Result<Option<u64>> {
     let mut buffer = vec![0; STEP_BYTES];
-    let mut at = offset;
+    let (mut at, mut end) = (offset, None);
     loop {
-        match file.read_at(&mut buffer, at)? {
-            0 => return Ok(true),
-            read if buffer[..read] != ZEROS[..read] => return Ok(false),
-            read => at += read as u64,
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            return Ok(end);
         }
+        if buffer[..read] != ZEROS[..read] {
+            end = buffer[..read].iter().rposition(|byte| *byte != 0).map(|last| at + last as u64 + 1);
+        }
+        at += read as u64;
     }
 }
 
@@ -214,11 +217,11 @@ mod tests {
         let device = MemoryDevice::default();
         let bytes = 2 * STEP_BYTES as u64 + 9;
         let file = device.create("a", bytes).unwrap();
-        assert!(is_zero_from(&*file, 0).unwrap() && is_zero_from(&*file, bytes + 1).unwrap());
+        let end = |offset| used_end(&*file, offset).unwrap();
+        assert_eq!((end(0), end(bytes + 1)), (None, None));
         for at in [0, STEP_BYTES as u64 - 1, STEP_BYTES as u64, bytes - 1] {
             file.write_at(&[1], at).unwrap();
-            assert!(!is_zero_from(&*file, 0).unwrap() && !is_zero_from(&*file, at).unwrap(), "{at}");
-            assert!(is_zero_from(&*file, at + 1).unwrap(), "{at}");
+            assert_eq!((end(0), end(at), end(at + 1)), (Some(at + 1), Some(at + 1), None), "{at}");
             file.write_at(&[0], at).unwrap();
         }
     }

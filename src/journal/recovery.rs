@@ -4,7 +4,7 @@
 //! bytes of an unacknowledged frame. Everything else is damage, and the answer is [`RecoveryError::Corrupt`].
 
 use super::{
-    device::{Device, is_zero_from, read_to_end},
+    device::{Device, read_to_end, used_end},
     error::RecoveryError,
     frame::{self, FRAME_ALIGNMENT, FrameHeader},
     identity::{Identity, META_FILE, read_identity},
@@ -233,9 +233,9 @@ impl Walk<'_> {
         what: &str,
         reader: &SegmentReader,
     ) -> Result<(), RecoveryError> {
-        let is_unused = is_zero_from(reader.file(), SEGMENT_HEADER_BYTES as u64).map_err(self.io(index))?;
+        let used_end = used_end(reader.file(), SEGMENT_HEADER_BYTES as u64).map_err(self.io(index))?;
         let replaceable = index == 1 || !self.survey.segments.is_empty();
-        if !last || !replaceable || !is_unused {
+        if !last || !replaceable || used_end.is_some() {
             return Err(self.corrupt(index, 0, what));
         }
         // The segment's name alone proves that everything before it was synced.
@@ -258,11 +258,8 @@ impl Walk<'_> {
         if last && reader.file_bytes() < header.segment_bytes {
             self.survey.findings.push(Finding::Shortened { file: file(), bytes: reader.file_bytes() });
         }
-        if is_zero_from(reader.file(), offset).map_err(self.io(index))? {
-            return Ok(());
-        }
+        let Some(end) = used_end(reader.file(), offset).map_err(self.io(index))? else { return Ok(()) };
         let rest = read_to_end(reader.file(), offset).map_err(self.io(index))?;
-        let Some(end) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(()) };
         let what = what.unwrap_or_else(|| "bytes after the end of the log".into());
         if !last {
             return Err(self.corrupt(index, offset, what));
@@ -280,7 +277,7 @@ impl Walk<'_> {
         if self.survey.durable >= next {
             return Err(self.corrupt(index, offset, format!("{what}, but record {next} was durable")));
         }
-        let (bytes, last_sequence) = (end as u64 + 1, next - 1);
+        let (bytes, last_sequence) = (end - offset, next - 1);
         let cut = CutTail { file: file(), offset, bytes, last_sequence, what, saved_as: None };
         self.survey.findings.push(Finding::TornTail(cut));
         Ok(())
