@@ -11,9 +11,9 @@ use super::steps::Steps;
 use super::supervisor::Supervisor;
 use super::{App, AppError, Signals, privacy, spawn_server};
 use crate::actors::consumers::{Run, TailError};
+use crate::actors::inventory::all_cores::on_all_cores;
 use crate::actors::inventory::checkpoint;
 use crate::actors::inventory::checkpoint::writer::Checkpointer;
-use crate::actors::inventory::recovery::on_all_cores;
 use crate::actors::inventory::sleepers;
 use crate::actors::outage::Outage;
 use crate::actors::realtime::broadcaster::Broadcaster;
@@ -401,7 +401,7 @@ fn resume(
     background: &mut Background,
 ) -> Vec<DropId> {
     let mut owing = Vec::new();
-    on_all_cores(&drops, |drop| drop.keys().for_each(|digest| registry.bind(digest, drop.spec().id)));
+    on_all_cores(&drops, usize::MAX, |drop| drop.keys().for_each(|digest| registry.bind(digest, drop.spec().id)));
     for drop in drops {
         let pending: Vec<OrderId> = drop.payments_pending().map(|(order, _)| order).collect();
         let refunds = drop.refunds_due().count();

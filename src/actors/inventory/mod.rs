@@ -6,8 +6,9 @@
 //!   ahead; [`evictor`] removes drops that need no actor.
 //! - [`scheduler`]: alarms; [`timer`] ticks the drops whose alarms are due.
 //! - [`refused_keys`]: refused one-call payments, remembered for a while.
-//! - [`metrics`]: counters of order outcomes.
+//! - [`metrics`]: counters of order outcomes. [`all_cores`]: work on all drops at a start.
 
+pub mod all_cores;
 pub mod checkpoint;
 pub mod decider;
 pub mod drop_actor;

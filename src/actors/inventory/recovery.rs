@@ -1,13 +1,12 @@
 //! Loads drops into memory: from their checkpoint files, or as SQL has them at the watermark, and the journal's records
 //! after that.
 
+use super::all_cores::on_all_cores;
 use crate::domain::{DropEvent, DropId, DropRecord, Timestamp, event::RecordError};
 use crate::engine::{DropState, state::Restore};
 use crate::journal::{JournalError, JournalReader};
 use crate::storage::{DropRow, Ledger, SetAside, StoreError};
 use std::collections::{HashMap, HashSet, hash_map::Entry};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -164,7 +163,7 @@ async fn recover_with(
     // SQL lacks records of a drop that is set aside, so it stays in memory even if it is settled.
     let kept = |drop: &DropState| !drop.is_settled() || loading.may_be_aside(drop.spec().id);
     let drops: Vec<DropState> = states.filter(kept).collect();
-    on_all_cores(&drops, DropState::assert_invariants);
+    on_all_cores(&drops, usize::MAX, DropState::assert_invariants);
     Ok(Recovered { drops, replayed, last_at, left_out: loading.left_out.into_iter().collect() })
 }
 
@@ -273,25 +272,6 @@ impl Loading<'_> {
         drop.state.evolve(record.at, &record.event);
         Ok(Some(&drop.state))
     }
-}
-
-/// Does some work on each drop, on all cores: together they may have ten million orders.
-///
-/// # Panics
-/// If the work does.
-pub fn on_all_cores(drops: &[DropState], work: impl Fn(&DropState) + Sync) {
-    let next = AtomicUsize::new(0);
-    let some = || {
-        while let Some(drop) = drops.get(next.fetch_add(1, Ordering::Relaxed)) {
-            work(drop);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..thread::available_parallelism().map_or(1, usize::from).min(drops.len()) {
-            scope.spawn(some);
-        }
-        some();
-    });
 }
 
 /// The sequence of each drop's last record after this one. A settled drop may still get records (a late payment, a

@@ -4,6 +4,7 @@ use super::file::{self, Header};
 use super::manifest::{Entry, Manifest};
 use super::metrics::CheckpointMetrics;
 use super::{EXTENSION, MANIFEST, Origin, SavedDrop, Unusable, path_of};
+use crate::actors::inventory::all_cores::on_all_cores;
 use crate::domain::DropId;
 use crate::engine::DropState;
 use crate::whole_file::DRAFT_EXTENSION;
@@ -11,8 +12,6 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use tracing::warn;
 
 /// Bytes read at a time.
@@ -74,24 +73,7 @@ pub fn read(folder: &Path, journal: Extent) -> Loaded {
         Err(Unusable::Missing) if !has_files(folder) => return Loaded::default(),
         Err(why) => return Loaded { unusable: vec![(MANIFEST.to_owned(), why)], ..Loaded::default() },
     };
-    let entries = &manifest.entries;
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut mine = Vec::new();
-        while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-            mine.push((entry.drop, read_drop(folder, entry, journal)));
-        }
-        mine
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(entries.len());
-    let read = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut all = work();
-        for other in others {
-            all.extend(other.join().expect("a file's bytes are checked before they are used"));
-        }
-        all
-    });
+    let read = on_all_cores(&manifest.entries, THREADS_MAX, |entry| (entry.drop, read_drop(folder, entry, journal)));
     let mut loaded = Loaded::default();
     for (drop, read) in read {
         match read {
