@@ -21,6 +21,17 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     draft.commit()
 }
 
+/// Deletes a file, if there is one. Not durable: a power loss may bring it back.
+///
+/// # Errors
+/// Those of the disk.
+pub(crate) fn delete(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// A file that is being written beside its place. It is deleted where it is dropped before [`Draft::commit`].
 pub(crate) struct Draft {
     file: File,
@@ -36,10 +47,7 @@ impl Draft {
     /// Those of the disk.
     pub fn create(path: &Path) -> io::Result<Self> {
         let draft = path.with_extension(DRAFT_EXTENSION);
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        delete(&draft)?;
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         Ok(Self { file, path: path.to_owned(), draft, is_moved: false })
     }

@@ -154,7 +154,7 @@ impl ClaimFile {
     /// The database is not this journal's any more, or another server may take it.
     pub async fn forget(&self) {
         let path = self.path.clone();
-        if let Err(error) = on_disk(move || forget(&path)).await {
+        if let Err(error) = on_disk(move || whole_file::delete(&path)).await {
             warn!(file = %self.path.display(), %error, "the record of the claim cannot be deleted");
         }
     }
@@ -173,14 +173,7 @@ pub(super) fn pass_on(data_dir: &Path, claim: &LastClaim, epoch: u32) -> io::Res
 /// # Errors
 /// Those of the disk.
 pub(super) fn forget_in(data_dir: &Path) -> io::Result<()> {
-    forget(&data_dir.join(FILE))
-}
-
-fn forget(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    whole_file::delete(&data_dir.join(FILE))
 }
 
 #[cfg(test)]

@@ -108,10 +108,7 @@ fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 /// # Errors
 /// Those of the disk.
 pub fn delete(data_dir: &Path) -> io::Result<()> {
-    match fs::remove_file(data_dir.join(FILE)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    whole_file::delete(&data_dir.join(FILE))
 }
 
 impl Revocations {
@@ -141,7 +138,7 @@ impl Revocations {
             let (path, bytes) = (data_dir.join(FILE), self.encode());
             let written = on_disk(move || {
                 whole_file::replace(&path, &bytes).inspect_err(|_| {
-                    let _ = fs::remove_file(&path);
+                    let _ = whole_file::delete(&path);
                 })
             });
             match written.await {
