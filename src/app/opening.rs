@@ -134,7 +134,7 @@ pub(super) async fn open(config: &Config, address: SocketAddr, steps: &mut Steps
     steps.done("checkpoint");
     let grounds = grounds.ok().filter(|_| loaded.complete_at.is_some());
     let store = match store {
-        None if grounds.is_none() => Some(wait_for(config, DATABASE_PATIENCE, &NeedsDatabase::Incomplete).await?),
+        None if grounds.is_none() => Some(wait_for(config, &NeedsDatabase::Incomplete).await?),
         store => store,
     };
     let opening = Opening { config, reader: &reader, extent, address, horizon: horizon() };
@@ -274,72 +274,69 @@ fn store_options(config: &Config) -> StoreOptions {
 
 /// The database, or `None` if it is away and there are grounds to start without it.
 async fn reach(config: &Config, grounds: Result<&Grounds, &NeedsDatabase>) -> Result<Option<Arc<dyn Store>>, AppError> {
-    match grounds {
-        Err(why) => wait_for(config, DATABASE_PATIENCE, why).await.map(Some),
-        Ok(_) => match timeout(DATABASE_PATIENCE_SHORT, connect(config)).await {
-            Ok(Ok(store)) => prepared(config, store).await.map(Some),
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                warn!(seconds = DATABASE_PATIENCE_SHORT.as_secs(), "the database does not answer");
-                Ok(None)
-            }
-        },
+    if let Err(why) = grounds {
+        return wait_for(config, why).await.map(Some);
     }
-}
-
-/// Connects, as often as that takes.
-async fn connect(config: &Config) -> Result<Arc<dyn Store>, AppError> {
-    let mut told = false;
-    loop {
-        match storage::connect_with(config.database_url.expose(), &store_options(config)).await {
-            Ok(store) => return Ok(store),
-            Err(error @ StoreError::Unavailable(_)) => {
-                if !std::mem::replace(&mut told, true) {
-                    warn!(seconds_max = DATABASE_PATIENCE_SHORT.as_secs(), "waiting: {error}");
-                }
-                tokio::time::sleep(DATABASE_RETRY).await;
-            }
-            Err(error) => return Err(error.into()),
+    // One that hangs is away, too.
+    let connecting = repeatedly(DATABASE_PATIENCE_SHORT, || connect(config));
+    let store = match timeout(DATABASE_PATIENCE_SHORT, connecting).await {
+        Ok(Ok(store)) => store,
+        Ok(Err(StoreError::Unavailable(_))) | Err(_) => {
+            warn!(seconds = DATABASE_PATIENCE_SHORT.as_secs(), "the database does not answer");
+            return Ok(None);
         }
-    }
-}
-
-/// A database that goes away while it is migrated is waited for: nothing is known of its state.
-async fn prepared(config: &Config, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, AppError> {
+        Ok(Err(error)) => return Err(error.into()),
+    };
     match prepare(&*store).await {
-        Ok(()) => Ok(store),
-        Err(StoreError::Unavailable(_)) => wait_for(config, DATABASE_PATIENCE, &NeedsDatabase::NotConfigured).await,
+        Ok(()) => Ok(Some(store)),
+        // Nothing is known of the state of its tables.
+        Err(StoreError::Unavailable(_)) => wait_for(config, &NeedsDatabase::NotConfigured).await.map(Some),
         Err(error) => Err(error.into()),
     }
 }
 
-/// A passing failure is waited for, any other is reported at once.
-async fn wait_for(config: &Config, patience: Duration, why: &NeedsDatabase) -> Result<Arc<dyn Store>, AppError> {
+async fn connect(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    storage::connect_with(config.database_url.expose(), &store_options(config)).await
+}
+
+/// Waits for the database, and migrates it. `why`: the reason why a start needs it.
+async fn wait_for(config: &Config, why: &NeedsDatabase) -> Result<Arc<dyn Store>, AppError> {
+    let mut is_told = matches!(why, NeedsDatabase::NotConfigured | NeedsDatabase::NoJournal);
+    let opened = repeatedly(DATABASE_PATIENCE, async || {
+        let opened = async {
+            let store = connect(config).await?;
+            prepare(&*store).await.map(|()| store)
+        };
+        opened.await.inspect_err(|error| {
+            if matches!(error, StoreError::Unavailable(_)) && !std::mem::replace(&mut is_told, true) {
+                warn!(reason = %why, "a start without the database is not possible");
+            }
+        })
+    });
+    opened.await.map_err(|error| match error {
+        error @ StoreError::Unavailable(_) => AppError::NoDatabase { seconds: DATABASE_PATIENCE.as_secs(), error },
+        error => error.into(),
+    })
+}
+
+/// Tries until it succeeds: a passing failure is waited for, `patience` at most, any other is returned at once.
+async fn repeatedly<T>(
+    patience: Duration,
+    mut attempt: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let deadline = Instant::now() + patience;
     let mut told = String::new();
     loop {
-        let open = async {
-            let store = storage::connect_with(config.database_url.expose(), &store_options(config)).await?;
-            prepare(&*store).await.map(|()| store)
-        };
-        match open.await {
-            Ok(store) => return Ok(store),
+        match attempt().await {
             Err(error @ StoreError::Unavailable(_)) if Instant::now() < deadline => {
                 let reason = error.to_string();
-                let is_expected = matches!(why, NeedsDatabase::NotConfigured | NeedsDatabase::NoJournal);
-                if told.is_empty() && !is_expected {
-                    warn!(reason = %why, "a start without the database is not possible");
-                }
                 if reason != told {
                     warn!(seconds_max = patience.as_secs(), "waiting: {reason}");
                 }
                 told = reason;
                 tokio::time::sleep(DATABASE_RETRY).await;
             }
-            Err(error @ StoreError::Unavailable(_)) => {
-                return Err(AppError::NoDatabase { seconds: patience.as_secs(), error });
-            }
-            Err(error) => return Err(error.into()),
+            ended => return ended,
         }
     }
 }
