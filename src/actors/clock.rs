@@ -35,7 +35,9 @@ impl Default for Clock {
     }
 }
 
-fn system_time() -> Timestamp {
+/// The system's time of day.
+#[must_use]
+pub fn system_time() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

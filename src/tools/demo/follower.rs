@@ -230,7 +230,7 @@ mod tests {
     }
 
     fn send(listeners: &Listeners, kind: &str, drop: DropId, sold: u32, heard: &mut Received) {
-        let at = crate::tools::demo::setup::now();
+        let at = crate::actors::clock::system_time();
         let text = format!(
             r#"{{"type":"{kind}","at":"{at}","drop_id":"{drop}",
                 "stock":{{"total":10,"available":{},"held":0,"sold":{sold}}}}}"#,

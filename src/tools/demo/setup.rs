@@ -7,13 +7,14 @@ use super::{
     options::{DemoOptions, HOLD_SECONDS},
     wire::{BASE, Made, Session},
 };
-use crate::domain::{CreatorId, DropId, ProductId, Timestamp};
+use crate::actors::clock::system_time;
+use crate::domain::{CreatorId, DropId, ProductId};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// Concurrent calls while the accounts are created.
@@ -92,7 +93,7 @@ impl Desk<'_> {
         let body = json!({"name": "Winter jacket", "description": "Only today", "price": price});
         let product: Made<ProductId> = self.make("/products", "add a product", creator, &body).await?;
         // The demo starts it by hand when the crowd is ready, long before this.
-        let starts_at = now().plus_millis(24 * 3_600_000);
+        let starts_at = system_time().plus_millis(24 * 3_600_000);
         let body = json!({
             "product_id": product.id,
             "title": "Winter jacket",
@@ -126,13 +127,6 @@ impl Desk<'_> {
         let answer = self.client.send_patiently(&call, Instant::now() + CALL_PATIENCE, self.counters).await;
         answer.ok_or(DemoError::Setup { what: "get an answer", why: call.path })
     }
-}
-
-/// The wall clock's time.
-#[must_use]
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn read<T: DeserializeOwned>(what: &'static str, answer: &Answer) -> Result<T, DemoError> {

@@ -3,7 +3,6 @@
 use super::cores;
 use serde::Serialize;
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The machine that the load driver runs on; often the server's too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,12 +41,6 @@ fn field(text: &str, name: &str) -> Option<String> {
 
 fn kib(text: &str) -> Option<u64> {
     text.strip_suffix(" kB")?.trim().parse().ok()
-}
-
-/// The wall clock in milliseconds.
-pub(super) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

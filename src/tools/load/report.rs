@@ -2,9 +2,10 @@
 
 use super::audit::Audit;
 use super::counters::{Row, Second, Verdict, Waits};
-use super::machine::{Machine, now_ms};
+use super::machine::Machine;
 use super::options::{LoadOptions, Scenario, Shape};
 use super::watch::Watched;
+use crate::actors::clock::system_time;
 use crate::domain::Timestamp;
 use serde::Serialize;
 use std::fmt::Write;
@@ -64,7 +65,7 @@ impl LoadReport {
         timeline.truncate(whole);
         Self {
             url: options.url.clone(),
-            began_at: Timestamp::from_millis(now_ms().saturating_sub((seconds * 1_000.0) as i64)),
+            began_at: system_time().plus_millis(-((seconds * 1_000.0) as i64)),
             version: env!("CARGO_PKG_VERSION"),
             machine: Machine::here(),
             scenario: options.scenario,

@@ -4,8 +4,9 @@ use super::books::Books;
 use super::delivery::Change;
 use super::faults::Fault;
 use super::model::Refusal;
-use super::shared::{Shared, now_ms};
+use super::shared::Shared;
 use super::webhooks;
+use crate::actors::clock::system_time;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -109,7 +110,7 @@ fn page(shared: &Shared, id: &str) -> Said {
 
 fn acted(shared: &Shared, id: &str, completed: bool) -> Said {
     let mut api = shared.api();
-    if let Err(refusal) = api.books.act(id, completed, now_ms() / 1_000) {
+    if let Err(refusal) = api.books.act(id, completed, system_time().as_millis() / 1_000) {
         return refused(&refusal);
     }
     let payment = api.books.payment(id).map(|payment| (payment.return_url.clone(), payment.status));
@@ -127,7 +128,7 @@ fn acted(shared: &Shared, id: &str, completed: bool) -> Said {
 
 /// What happens to a payment without a call: the bank's late answer, the end of an authorization, a dispute.
 fn happened(shared: &Shared, id: &str, what: &str) -> Said {
-    let now = now_ms() / 1_000;
+    let now = system_time().as_millis() / 1_000;
     let mut api = shared.api();
     let changed = match what {
         "process" => api.books.process(id, true, now),

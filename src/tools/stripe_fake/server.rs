@@ -4,7 +4,8 @@ use super::api::{Answer, Request};
 use super::control::{self, Said};
 use super::faults::Fate;
 use super::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, HANG_MAX};
-use super::shared::{Shared, now_ms};
+use super::shared::Shared;
+use crate::actors::clock::system_time;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -81,7 +82,7 @@ async fn serve(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> io::Re
             return Err(io::ErrorKind::TimedOut.into());
         }
     }
-    let Answer { status, body, replayed } = shared.api().answer(&request, now_ms() / 1_000);
+    let Answer { status, body, replayed } = shared.api().answer(&request, system_time().as_millis() / 1_000);
     shared.changed.notify_waiters();
     if fate == Fate::LostAnswer {
         return Err(io::ErrorKind::ConnectionReset.into());

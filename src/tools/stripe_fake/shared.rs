@@ -7,7 +7,6 @@ use super::limits::CALLS_MAX;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 /// The parts of a running fake.
@@ -73,10 +72,4 @@ impl Shared {
     pub(super) fn event(&self, index: usize) -> Option<Value> {
         self.api().books.events().get(index).cloned()
     }
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,8 +1,8 @@
 //! Delivers the fake's events to a webhook endpoint, signed as Stripe signs them: late, doubled or again, as a test asks.
 
 use super::limits::{DELIVERIES_AT_ONCE_MAX, DELIVERY_PAUSE, DELIVERY_PAUSE_MAX, DELIVERY_TIMEOUT, DELIVERY_TRIES_MAX};
-use super::shared::{Shared, now_ms};
-use crate::domain::Timestamp;
+use super::shared::Shared;
+use crate::actors::clock::system_time;
 use crate::payments::stripe::secret::StripeSecret;
 use crate::payments::stripe::signature::sign;
 use futures_util::{StreamExt, stream};
@@ -58,9 +58,8 @@ async fn deliver(http: &Client, url: &str, secret: &StripeSecret, event: &Value)
     let body = event.to_string();
     let mut pause = DELIVERY_PAUSE;
     for _ in 0..DELIVERY_TRIES_MAX {
-        let now = now_ms();
         let request = http.post(url).header(header::CONTENT_TYPE, "application/json; charset=utf-8");
-        let signature = sign(body.as_bytes(), secret, Timestamp::from_millis(now));
+        let signature = sign(body.as_bytes(), secret, system_time());
         let answer = request.header("Stripe-Signature", signature).body(body.clone()).send().await;
         if answer.is_ok_and(|answer| answer.status().is_success()) {
             return true;
