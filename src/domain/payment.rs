@@ -1,4 +1,4 @@
-//! What payments have in common, whoever provides them.
+//! What the payments of all providers have in common.
 
 named!(
     /// Why a provider declined a payment, as far as its buyer may know and can do something about it.
