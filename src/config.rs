@@ -12,7 +12,7 @@ use crate::domain::limits::{
 use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::{Durability, LagBounds};
-use crate::payments::provider::PaymentProvider;
+use crate::payments::provider::Providers;
 use crate::service::events::EventsUrl;
 use crate::service::passwords::Hashing;
 use crate::storage;
@@ -164,7 +164,7 @@ pub struct Config {
     pub fan_out_followers: u32,
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
-    pub payments: PaymentProvider,
+    pub payments: Providers,
     /// Time limit of a payment gateway.
     pub payment_timeout: Duration,
     /// How long requests may take to finish at shutdown.
@@ -464,12 +464,12 @@ fn tls(sources: &Sources) -> Result<Option<TlsFiles>, ConfigError> {
 }
 
 /// Clients from other machines may take orders for real ones: the operator has to confirm that they are not.
-fn payments(sources: &Sources, bind: SocketAddr) -> Result<PaymentProvider, ConfigError> {
+fn payments(sources: &Sources, bind: SocketAddr) -> Result<Providers, ConfigError> {
     match sources.read("payments", str::parse)? {
         Some(provider) => Ok(provider),
-        None if bind.ip().to_canonical().is_loopback() => Ok(PaymentProvider::Sandbox),
+        None if bind.ip().to_canonical().is_loopback() => Ok(Providers::sandbox()),
         None => Err(ConfigError(format!(
-            "payments: must be set for a server that listens beyond loopback ({bind}): `--payments sandbox` takes play money only"
+            "payments: must be set for a server that listens beyond loopback ({bind}): `--payments sandbox` takes play money only, `--payments none` sells only what is free"
         ))),
     }
 }

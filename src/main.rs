@@ -280,7 +280,7 @@ fn greet(config: &Config, app: &App) {
         "always" => "always: every answer is on disk before it leaves".to_owned(),
         weaker => format!("{weaker}: a power cut may take back what was acknowledged last"),
     };
-    let payments = format!("{}, {}", config.payments.name(), config.payments.meaning());
+    let payments = format!("{}, {}", config.payments, config.payments.meaning());
     let text = format!(
         "livedrop listening on {base}\n  database    {database}\n  durability  {durability}\n  payments    {payments}\n  first call  curl {base}/api/v1/drops\n  the API     {base}/docs\n"
     );

@@ -10,7 +10,7 @@ use crate::domain::DropId;
 use crate::journal::JournalReader;
 use crate::service::events::{self, Events, EventsUrl, HttpTarget, Kept};
 use crate::service::settle::Settler;
-use crate::service::settle::refunds::{self, Relay};
+use crate::service::settle::relay::{self, Duty, Relay};
 use crate::storage::Store;
 use actix::{Actor, Arbiter};
 use actix_web::rt::spawn;
@@ -21,7 +21,8 @@ use tokio::{
 };
 
 /// Every consumer, started or not.
-pub const ALL: [&About; 4] = [&projector::ABOUT, &broadcaster::ABOUT, &refunds::ABOUT, &events::ABOUT];
+pub const ALL: [&About; 5] =
+    [&projector::ABOUT, &broadcaster::ABOUT, &relay::REFUNDS, &relay::CAPTURES, &events::ABOUT];
 
 /// Starts consumers, each as a supervised task with its own name.
 pub(super) struct Consumers {
@@ -87,28 +88,28 @@ impl Consumers {
         Hub::new(address, clock.clone(), outage.clone())
     }
 
-    /// Starts the refund relay. `owing`: drops with due refunds at record `last`. After a restart it asks all drops.
-    pub fn relay_refunds(
+    /// Starts a relay. `owing`: drops that owe something at record `last`. After a restart it asks all drops.
+    pub fn relay(
         &mut self,
+        duty: Duty,
         reader: &JournalReader,
         last: u64,
         owing: Vec<DropId>,
-        settler: &Settler,
-        registry: &Registry,
+        (settler, registry): (&Settler, &Registry),
     ) -> JoinHandle<()> {
-        let progress = Progress::new(&refunds::ABOUT);
+        let progress = Progress::new(duty.about());
         self.running.push(Arc::clone(&progress));
         let (with, reader) = ((settler.clone(), registry.clone()), reader.clone());
         let (mut owing, stopped) = (Some(owing), self.stopped.clone());
         let run = move |_| {
             let (progress, with, stopped) = (Arc::clone(&progress), with.clone(), stopped.clone());
             let mut relay = match owing.take() {
-                Some(owing) => Relay::new(progress, &reader, last, owing, with),
-                None => Relay::of_state(progress, &reader, with),
+                Some(owing) => Relay::new(duty, progress, &reader, last, owing, with),
+                None => Relay::of_state(duty, progress, &reader, with),
             };
             async move { runner::run(&mut relay, stopped).await }
         };
-        spawn(self.supervisor.clone().keep(refunds::ABOUT.name, Need::Useful, run))
+        spawn(self.supervisor.clone().keep(duty.about().name, Need::Useful, run))
     }
 
     /// Starts the sender of events, after this record, and a second task that copies the offset into the database.

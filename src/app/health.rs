@@ -10,7 +10,7 @@ use crate::http::api::operations::health::{
 };
 use crate::http::{HealthSource, ShutdownSignal};
 use crate::journal::{JournalReader, Space};
-use crate::payments::provider::PaymentProvider;
+use crate::payments::provider::Providers;
 use crate::storage::Store;
 use std::{
     sync::{
@@ -33,7 +33,7 @@ pub(super) struct Monitor {
     pub projection: Projection,
     pub store: Arc<dyn Store>,
     pub database_up: AtomicBool,
-    pub payments: PaymentProvider,
+    pub payments: Providers,
     pub shutdown: ShutdownSignal,
     pub supervisor: Supervisor,
     pub consumers: Roster,
@@ -106,7 +106,7 @@ impl HealthSource for Monitor {
             journal.max(projector).max(tasks).max(consumers.status).max(worse_if(!database_up, Health::Degraded));
         Readiness {
             status,
-            payments: self.payments.name(),
+            payments: self.payments.to_string(),
             checks: Checks {
                 journal: JournalCheck { status: journal, durability: self.reader.durability().to_string() },
                 database: DatabaseCheck {

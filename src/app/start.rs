@@ -42,6 +42,7 @@ use crate::service::passwords::Passwords;
 use crate::service::products::Products;
 use crate::service::sales::Sales;
 use crate::service::settle::Settler;
+use crate::service::settle::relay::Duty;
 use crate::service::tickets::Tickets;
 use crate::service::tokens::Tokens;
 use crate::service::webhooks::Webhooks;
@@ -102,12 +103,18 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let supervisor = Supervisor::default();
     let mut consumers = Consumers::new(supervisor.clone(), stopped);
     let hub = consumers.broadcast(broadcaster, &reader, last, &registry, (&clock, &outage));
-    let gateway = config.payments.gateway();
-    info!(payments = config.payments.name(), "{}", config.payments.meaning());
-    let settler = Settler::new(Arc::clone(&gateway), config.payment_timeout);
+    info!(payments = %config.payments, "{}", config.payments.meaning());
+    let settler = Settler::new(config.payments.gateways(), config.payment_timeout);
     let mut background = Background { supervisor: supervisor.clone(), tasks: Vec::new() };
     let owing = resume(&registry, &settler, recovered.drops, last, &mut background);
-    background.tasks.push(consumers.relay_refunds(&reader, last, owing, &settler, &registry));
+    let (refunds, captures) = owing;
+    background.tasks.push(consumers.relay(Duty::Refund, &reader, last, refunds, (&settler, &registry)));
+    // Play money is never only authorized, and each reading of the journal costs something in a rush.
+    if settler.gateways().are_real() {
+        background.tasks.push(consumers.relay(Duty::Capture, &reader, last, captures, (&settler, &registry)));
+    } else if !captures.is_empty() {
+        warn!(drops = captures.len(), "authorized payments wait for a provider that is not configured");
+    }
     background.follow_time(scheduler, &registry, &projection, &clock);
     if let Some(interval) = config.checkpoint_interval {
         let (folder, files) = (data_dir.join(checkpoint::FOLDER), (saved, saving.clone()));
@@ -136,13 +143,13 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         projection: projection.clone(),
         store: Arc::clone(&store),
         database_up: AtomicBool::new(standby.is_none()),
-        payments: config.payments,
+        payments: config.payments.clone(),
         shutdown: shutdown.clone(),
         supervisor: supervisor.clone(),
         consumers: roster.clone(),
     });
     background.watch_database(&monitor, &outage, &clock);
-    let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), gateway, settler.clone());
+    let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), settler.clone());
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let logins = LoginLog::new(clock.clone());
     background.write_logins(&logins, &store);
@@ -392,22 +399,26 @@ fn remember(
     broadcaster
 }
 
-/// Starts the recovered drops, and resolves their pending payments. Returns the drops with due refunds.
+/// Starts the recovered drops, and resolves their pending payments. Returns the drops with due refunds, and those with due
+/// captures.
 fn resume(
     registry: &Registry,
     settler: &Settler,
     drops: Vec<DropState>,
     last: u64,
     background: &mut Background,
-) -> Vec<DropId> {
-    let mut owing = Vec::new();
+) -> (Vec<DropId>, Vec<DropId>) {
+    let (mut owing, mut to_capture) = (Vec::new(), Vec::new());
     on_all_cores(&drops, usize::MAX, |drop| drop.keys().for_each(|digest| registry.bind(digest, drop.spec().id)));
     for drop in drops {
         let pending: Vec<OrderId> = drop.payments_pending().map(|(order, _)| order).collect();
-        let refunds = drop.refunds_due().count();
+        let (refunds, captures) = (drop.refunds_due().count(), drop.captures_due().count());
         let handle = registry.restore(drop, last);
-        if !pending.is_empty() || refunds > 0 {
-            info!(drop = %handle.spec.id, pending = pending.len(), refunds, "resuming payments");
+        if pending.len() + refunds + captures > 0 {
+            info!(drop = %handle.spec.id, pending = pending.len(), refunds, captures, "resuming payments");
+        }
+        if captures > 0 {
+            to_capture.push(handle.spec.id);
         }
         if refunds > 0 {
             owing.push(handle.spec.id);
@@ -418,5 +429,5 @@ fn resume(
             background.tasks.push(spawn(background.supervisor.clone().finish("payments_resume", ask)));
         }
     }
-    owing
+    (owing, to_capture)
 }

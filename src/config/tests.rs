@@ -40,7 +40,7 @@ fn nothing_said_means_defaults() {
     assert_eq!(config.rate_limits, RateLimits::default());
     assert_eq!(config.database_connections, 16);
     assert_eq!(config.start_without_database, StartWithoutDatabase::WhenLastClaimWasOurs);
-    assert_eq!(config.payments, PaymentProvider::Sandbox);
+    assert_eq!(config.payments, Providers::sandbox());
     assert_eq!((config.hold_policy, config.drops_per_creator), (HoldPolicy::USUAL, NonZeroU32::new(100)));
     assert_eq!(config.payment_timeout, Duration::from_millis(5_000));
     assert_eq!(config.shutdown, Duration::from_secs(30));
@@ -212,16 +212,16 @@ fn a_certificate_needs_its_key() {
 #[test]
 fn beyond_loopback_play_money_is_asked_for_by_name() {
     for bind in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "localhost:80"] {
-        assert_eq!(from_file(&format!("bind = '{bind}'")).unwrap().payments, PaymentProvider::Sandbox, "{bind}");
+        assert_eq!(from_file(&format!("bind = '{bind}'")).unwrap().payments, Providers::sandbox(), "{bind}");
     }
     for bind in ["0.0.0.0:80", "[::]:80", "192.0.2.7:80", "[::ffff:192.0.2.7]:80", "[2001:db8::1]:80"] {
         let line = refusal(&format!("bind = '{bind}'"));
         assert!(line.starts_with("payments: must be set") && line.contains("--payments sandbox"), "{bind}: {line}");
         let named = from_file(&format!("bind = '{bind}'\npayments = 'sandbox'")).unwrap();
-        assert_eq!(named.payments, PaymentProvider::Sandbox);
+        assert_eq!(named.payments, Providers::sandbox());
     }
     let env = [("LIVEDROP_BIND", "0.0.0.0:80"), ("LIVEDROP_PAYMENTS", "sandbox")];
-    assert_eq!(load(ServeArgs::default(), &env, "").unwrap().payments, PaymentProvider::Sandbox);
+    assert_eq!(load(ServeArgs::default(), &env, "").unwrap().payments, Providers::sandbox());
     let args = ServeArgs { payments: Some("sandbox".into()), ..ServeArgs::default() };
     assert!(load(args, &[("LIVEDROP_BIND", "0.0.0.0:80")], "").is_ok());
     assert!(load(ServeArgs::default(), &[("LIVEDROP_BIND", "0.0.0.0:80"), ("LIVEDROP_PAYMENTS", "")], "").is_err());

@@ -17,12 +17,13 @@ pub mod codec;
 #[cfg(test)]
 mod golden;
 mod v1;
+mod v2;
 
 pub use codec::RecordError;
 
 use super::{
-    CreatorId, DropId, Fingerprint, KeyDigest, Money, OrderId, ProductId, RefundCause, Refusal, ReleaseReason,
-    Timestamp, TraceId, UserId, VariantId,
+    CreatorId, DropId, Fingerprint, KeyDigest, Money, OrderId, Payment, PaymentEnd, PaymentMethod, ProductId,
+    RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -141,8 +142,8 @@ pub enum DropEvent {
         key: Box<str>,
         digest: KeyDigest,
         fingerprint: Fingerprint,
-        /// Set when the same request also pays: its outcome is owed from this moment on.
-        payment_method: Option<Box<str>>,
+        /// Set when the same request also pays, as the order's first attempt: its outcome is owed from this moment on.
+        payment_method: Option<PaymentMethod>,
     },
     /// A reservation was refused. Only older journals have it, and it changes nothing: refusals are no longer recorded.
     Refused {
@@ -153,24 +154,31 @@ pub enum DropEvent {
         refusal: Refusal,
         trace: TraceId,
     },
-    /// A gateway is about to be asked to charge for an order.
-    PaymentStarted { order: OrderId, method: Box<str> },
+    /// A gateway is about to be asked to authorize an attempt to pay an order. `attempt` counts from 1; older records have 0.
+    PaymentStarted { order: OrderId, attempt: u32, method: PaymentMethod },
     /// An order is paid (or free): held units are sold. `retaken` when the hold had expired and free units were
-    /// taken instead.
-    Confirmed { line: OrderLine, payment_ref: Option<Box<str>>, retaken: bool },
+    /// taken instead. A payment that is not captured yet is captured from now on.
+    Confirmed { line: OrderLine, payment: Option<Payment>, retaken: bool },
     /// A hold ended and its units are free again.
     Released { line: OrderLine, reason: ReleaseReason, trace: TraceId },
-    /// Money was taken and has to be paid back. `was_sold`: the order was confirmed, and its units leave `sold`.
-    RefundDue { line: OrderLine, payment_ref: Box<str>, cause: RefundCause, was_sold: bool },
+    /// Money was authorized or taken and has to go back; without a payment nothing was. `was_sold`: the order was confirmed,
+    /// and its units leave `sold`.
+    RefundDue { line: OrderLine, payment: Option<Payment>, cause: RefundCause, was_sold: bool },
     /// The gateway has paid the money back.
     Refunded { line: OrderLine },
-    /// A started payment took no money: the gateway declined it after the hold had ended, or does not know it.
-    PaymentEnded { order: OrderId },
+    /// An attempt took no money, and the hold stays if it still runs. `attempt` is 0 in older records.
+    PaymentEnded { order: OrderId, attempt: u32, end: PaymentEnd },
     /// Its times were moved.
     Rescheduled { starts_at: Timestamp, ends_at: Option<Timestamp> },
     /// The earlier events of the same entry came from a command given by hand. For the audit trail. `request` is set if
     /// the command had an idempotency key.
     AuditedCommand { actor: Principal, act: AdminAction, request: Option<KeyedRequest> },
+    /// The provider knows an attempt and has no outcome yet. `action`: the buyer has to act, such as for 3-D Secure.
+    PaymentWaits { order: OrderId, attempt: u32, reference: Box<str>, action: bool },
+    /// A hold lasts longer, once, because its buyer has to act.
+    HoldExtended { line: OrderLine, expires_at: Timestamp },
+    /// The authorized money of a confirmed order was taken.
+    PaymentCaptured { order: OrderId, attempt: u32 },
 }
 
 impl DropEvent {
@@ -191,10 +199,13 @@ impl DropEvent {
             Self::Released { .. } => "order_released",
             Self::RefundDue { .. } => "refund_due",
             Self::Refunded { .. } => "order_refunded",
+            Self::HoldExtended { .. } => "hold_extended",
             Self::BackInStock
             | Self::Refused { .. }
             | Self::PaymentStarted { .. }
             | Self::PaymentEnded { .. }
+            | Self::PaymentWaits { .. }
+            | Self::PaymentCaptured { .. }
             | Self::AuditedCommand { .. } => return None,
         })
     }
@@ -203,7 +214,10 @@ impl DropEvent {
     #[must_use]
     pub fn order(&self) -> Option<OrderId> {
         match self {
-            Self::PaymentStarted { order, .. } | Self::PaymentEnded { order } => Some(*order),
+            Self::PaymentStarted { order, .. }
+            | Self::PaymentEnded { order, .. }
+            | Self::PaymentWaits { order, .. }
+            | Self::PaymentCaptured { order, .. } => Some(*order),
             event => event.line().map(|line| line.order),
         }
     }
@@ -218,6 +232,7 @@ impl DropEvent {
             Self::Confirmed { line, .. }
             | Self::Released { line, .. }
             | Self::RefundDue { line, .. }
+            | Self::HoldExtended { line, .. }
             | Self::Refunded { line } => Some(*line),
             _ => None,
         }

@@ -254,6 +254,11 @@ pub const REFRESH_TOKEN_CHARS_MAX: usize = 512;
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Longer passwords only cost hashing time.
 pub const PASSWORD_CHARS_MAX: usize = 256;
+/// Attempts to pay one order: who tries cards has to hold units anew.
+pub const PAYMENT_ATTEMPTS_MAX: u32 = 8;
+/// How long a hold lasts at least from the moment at which its buyer has to act for a payment, such as for 3-D Secure. Once
+/// per order.
+pub const PAYMENT_ACTION_MS: u32 = 5 * 60 * 1_000;
 /// Characters of a payment method.
 pub const PAYMENT_METHOD_CHARS_MAX: usize = 64;
 /// Passwords hashed at the same time, on any number of cores: each takes 19 MiB. One core stays free for everything

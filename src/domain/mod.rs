@@ -24,7 +24,7 @@ pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, Tra
 pub use login::{Login, Revocation};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
-pub use payment::DeclineReason;
+pub use payment::{DeclineReason, Payment, PaymentEnd, PaymentFacts, PaymentMethod, PaymentProvider, PaymentStep};
 pub use product::{Attribute, Attributes, Image, ProductStatus, ProductVariant};
 pub use revision::DropRevision;
 pub use stock::{DropStatus, StockBoard, StockCounts};

@@ -1,6 +1,9 @@
 //! Orders as every layer outside the engine sees them.
 
-use super::{DropId, Fingerprint, KeyDigest, Money, OrderId, Timestamp, TraceId, UserId, VariantId};
+use super::{
+    DropId, Fingerprint, KeyDigest, Money, OrderId, PaymentFacts, PaymentProvider, Timestamp, TraceId, UserId,
+    VariantId,
+};
 use serde::{Deserialize, Serialize};
 
 named!(
@@ -39,6 +42,8 @@ named!(
         DropCancelled = "drop_cancelled",
         /// The creator or an admin refunded the order.
         Requested = "requested",
+        /// The money that was authorized could not be taken.
+        CaptureFailed = "capture_failed",
     }
 );
 
@@ -120,7 +125,7 @@ pub struct OrderView {
     pub released_at: Option<Timestamp>,
     /// When the refund was settled.
     pub refunded_at: Option<Timestamp>,
-    /// The gateway's reference of the payment that confirmed it, or that has to be refunded.
+    /// The gateway's reference of the payment that confirmed it, that has to be refunded, or that waits.
     pub payment_ref: Option<String>,
     /// The last payment method that was tried and has no known outcome yet.
     pub payment_pending: Option<String>,
@@ -128,9 +133,34 @@ pub struct OrderView {
     pub refund_due: Option<RefundCause>,
     /// The trace of the request whose payment failed.
     pub failed_trace: Option<TraceId>,
+    pub payment: PaymentFacts,
 }
 
 impl OrderView {
+    /// Whether its row shows that a payment was tried, see [`PaymentFacts::assumed`].
+    #[must_use]
+    pub fn was_tried(&self) -> bool {
+        self.payment_ref.is_some() || self.payment_pending.is_some() || self.failed_trace.is_some()
+    }
+
+    /// What has to be kept of its payments: nothing, if it can be assumed.
+    #[must_use]
+    pub fn kept_payment(&self) -> Option<PaymentFacts> {
+        Some(self.payment).filter(|facts| *facts != PaymentFacts::assumed(self.was_tried()))
+    }
+
+    /// The attempt that is pending, from 1; the last one if none is.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.payment.attempts.max(1)
+    }
+
+    /// Whether it was paid, or tried to be, with play money.
+    #[must_use]
+    pub fn is_test(&self) -> bool {
+        self.payment.provider.is_some_and(PaymentProvider::is_test)
+    }
+
     /// `quantity × unit_price`.
     ///
     /// # Panics

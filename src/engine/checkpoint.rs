@@ -11,8 +11,9 @@ use super::copying::Copying;
 use super::orders::{Order, Orders, Slot};
 use super::state::{DropState, Restore};
 use crate::domain::{
-    DropEvent, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus, OrderView,
-    RefundCause, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantSpec,
+    DeclineReason, DropEvent, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus,
+    OrderView, PaymentFacts, PaymentProvider, RefundCause, ReleaseReason, StockCounts, Timestamp, TraceId, UserId,
+    VariantSpec,
 };
 use hashbrown::HashMap;
 use uuid::Uuid;
@@ -27,7 +28,8 @@ const HAS_PAYMENT_PENDING: u8 = 1 << 1;
 const HAS_REFUND_DUE: u8 = 1 << 2;
 const HAS_REFUNDED_AT: u8 = 1 << 3;
 const HAS_FAILED_TRACE: u8 = 1 << 4;
-const FLAGS: u8 = (1 << 5) - 1;
+const HAS_PAYMENT_FACTS: u8 = 1 << 5;
+const FLAGS: u8 = (1 << 6) - 1;
 
 /// What a copy begins with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -185,13 +187,15 @@ fn write_row(orders: &Orders, slot: Slot, out: &mut Vec<u8>) {
     let refund_due = lookup(!orders.refunds.is_empty(), || orders.refunds.get(&slot).copied());
     let refunded_at = lookup(!orders.refunded.is_empty(), || orders.refunded.get(&slot).copied());
     let failed_trace = lookup(!orders.failed.is_empty(), || orders.failed.get(&slot).copied());
+    let facts = orders.kept_facts(slot);
     let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
     out.push(
         flag(payment_ref.is_some(), HAS_PAYMENT_REF)
             | flag(pending.is_some(), HAS_PAYMENT_PENDING)
             | flag(refund_due.is_some(), HAS_REFUND_DUE)
             | flag(refunded_at.is_some(), HAS_REFUNDED_AT)
-            | flag(failed_trace.is_some(), HAS_FAILED_TRACE),
+            | flag(failed_trace.is_some(), HAS_FAILED_TRACE)
+            | flag(facts.is_some(), HAS_PAYMENT_FACTS),
     );
     if let Some(text) = payment_ref {
         put_text(out, text);
@@ -207,6 +211,12 @@ fn write_row(orders: &Orders, slot: Slot, out: &mut Vec<u8>) {
     }
     if let Some(trace) = failed_trace {
         out.extend_from_slice(trace.0.as_bytes());
+    }
+    if let Some(facts) = facts {
+        out.push(facts.provider.map_or(0, |provider| number_of(PaymentProvider::ALL, provider) + 1));
+        out.extend_from_slice(&facts.attempts.to_le_bytes());
+        out.push(u8::from(facts.capture_due));
+        out.push(facts.declined.map_or(0, |reason| number_of(DeclineReason::ALL, reason) + 1));
     }
 }
 
@@ -300,10 +310,7 @@ impl CheckpointDecoder {
         let at = usize::from(input.u8()?);
         let variant = self.variants.get(at)?;
         let status = input.one_of(OrderStatus::ALL)?;
-        let release_reason = match input.u8()? {
-            0 => None,
-            number => Some(*ReleaseReason::ALL.get(usize::from(number) - 1)?),
-        };
+        let release_reason = input.maybe_one_of(ReleaseReason::ALL)?;
         let flags = input.u8().filter(|flags| flags & !FLAGS == 0)?;
         let has = |flag: u8| flags & flag != 0;
         let payment_ref = if has(HAS_PAYMENT_REF) { Some(input.text()?.to_owned()) } else { None };
@@ -311,6 +318,8 @@ impl CheckpointDecoder {
         let refund_due = if has(HAS_REFUND_DUE) { Some(input.one_of(RefundCause::ALL)?) } else { None };
         let refunded_at = if has(HAS_REFUNDED_AT) { Some(Timestamp::from_millis(input.i64()?)) } else { None };
         let failed_trace = if has(HAS_FAILED_TRACE) { Some(TraceId(input.uuid()?)) } else { None };
+        let was_tried = payment_ref.is_some() || payment_pending.is_some() || failed_trace.is_some();
+        let payment = if has(HAS_PAYMENT_FACTS) { input.facts()? } else { PaymentFacts::assumed(was_tried) };
         let (held, sold) = self.missing.get_mut(at)?;
         match status {
             OrderStatus::Reserved => *held -= i64::from(quantity),
@@ -338,6 +347,7 @@ impl CheckpointDecoder {
             payment_pending,
             refund_due,
             failed_trace,
+            payment,
         })
     }
 
@@ -395,6 +405,23 @@ impl<'a> Input<'a> {
     fn time(&mut self) -> Option<Option<Timestamp>> {
         let (is_there, millis) = (self.u8()?, self.i64()?);
         Some((is_there != 0).then(|| Timestamp::from_millis(millis)))
+    }
+
+    fn facts(&mut self) -> Option<PaymentFacts> {
+        Some(PaymentFacts {
+            provider: self.maybe_one_of(PaymentProvider::ALL)?,
+            attempts: self.u32()?,
+            capture_due: self.u8()? != 0,
+            declined: self.maybe_one_of(DeclineReason::ALL)?,
+        })
+    }
+
+    /// 0 for none, else the number of a value, from 1.
+    fn maybe_one_of<T: Copy>(&mut self, all: &[T]) -> Option<Option<T>> {
+        match self.u8()? {
+            0 => Some(None),
+            number => all.get(usize::from(number) - 1).copied().map(Some),
+        }
     }
 
     fn one_of<T: Copy>(&mut self, all: &[T]) -> Option<T> {

@@ -1,8 +1,8 @@
 //! Commands to a drop, and their outcomes.
 
 use crate::domain::{
-    DropRevision, DropStatus, Fingerprint, KeyDigest, KeyedRequest, OrderId, OrderStatus, OrderView, Principal,
-    Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
+    DropRevision, DropStatus, Fingerprint, KeyDigest, KeyedRequest, OrderId, OrderStatus, OrderView, PaymentEnd,
+    PaymentMethod, Principal, Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
 use std::num::NonZeroU32;
 
@@ -23,7 +23,7 @@ pub struct Reserve {
     /// From 1 to `QUANTITY_PER_ORDER_MAX`.
     pub quantity: u32,
     /// Set if the same request pays: the drop then records a pending payment.
-    pub payment_method: Option<Box<str>>,
+    pub payment_method: Option<PaymentMethod>,
     /// Digest of the client's network, if it is known. Never recorded.
     pub network: Option<NonZeroU32>,
 }
@@ -54,19 +54,38 @@ impl NewEnd {
 pub enum Command {
     /// Holds units for a buyer.
     Reserve(Box<Reserve>),
-    /// Records that a gateway is about to be asked to charge for a hold.
-    BeginPayment {
+    /// Records that a gateway is about to be asked for a payment, as the order's next attempt. If an attempt is pending,
+    /// nothing changes, and the outcome says `replayed`.
+    BeginPayment { order: OrderId, method: PaymentMethod },
+    /// Records that the provider knows the pending attempt and has no outcome yet. If the buyer has to act (`action`), the
+    /// hold is extended, once.
+    AwaitPayment {
         order: OrderId,
-        /// The method's name, such as `pm_sandbox_ok`.
-        method: Box<str>,
+        attempt: u32,
+        /// The gateway's reference.
+        reference: Box<str>,
+        action: bool,
     },
-    /// Records that a started payment took no money. The hold stays if it still runs.
-    EndPayment { order: OrderId },
+    /// Records that the pending attempt took no money. The hold stays if it still runs.
+    EndPayment { order: OrderId, attempt: u32, end: PaymentEnd },
     /// Records that the money for an order has arrived, perhaps late.
     Confirm {
         order: OrderId,
         /// The gateway's reference, needed for a refund.
         payment_ref: Box<str>,
+    },
+    /// Like [`Command::Confirm`]; the money is only authorized, and to be captured.
+    Authorize { order: OrderId, payment_ref: Box<str> },
+    /// Records that the authorized money was taken.
+    SettleCapture { order: OrderId },
+    /// Records that the authorized money cannot be taken: the order is given back.
+    FailCapture { order: OrderId },
+    /// Reads orders whose money is to be captured, oldest first.
+    CapturesDue {
+        /// Starts after this order.
+        after: Option<OrderId>,
+        /// At most this many.
+        limit: usize,
     },
     /// Releases a hold of its buyer.
     Release {
@@ -133,12 +152,12 @@ pub enum Outcome {
     /// An order as it is now.
     Order {
         order: Box<OrderView>,
-        /// Whether an earlier request with the same key placed it.
+        /// Whether an earlier request with the same key placed it, or an earlier attempt to pay it is pending.
         replayed: bool,
     },
     /// A reservation was refused. Nothing changed, and the key stays free.
     Refused(Refusal),
-    /// Orders: a buyer's, newest first, or those with a refund due, oldest first.
+    /// Orders: a buyer's, newest first, or those with a refund or a capture due, oldest first.
     Orders(Vec<OrderView>),
     /// Done; the drop's status is now this.
     Done(DropStatus),
@@ -177,6 +196,8 @@ pub enum Rejection {
     InvalidTimes,
     /// No such variant in this drop (or none was given and there are several).
     UnknownVariant,
+    /// The bound on attempts to pay the order is reached.
+    TooManyAttempts,
     /// The order's status does not allow the command.
     OrderIs(OrderStatus),
     /// The drop's status does not allow the command.

@@ -8,8 +8,8 @@ use crate::domain::limits::{
     HOLDS_PER_DROP_MAX, ORDERS_PER_DROP_MAX, QUANTITY_PER_ORDER_MAX, STOCK_PER_VARIANT_MAX, SWEEP_ORDERS_MAX,
 };
 use crate::domain::{
-    AdminAction, DropEvent, DropStatus, KeyedRequest, Moment, OrderId, OrderLine, OrderStatus, Principal, RefundCause,
-    Refusal, ReleaseReason, Timestamp, TraceId, VariantId,
+    AdminAction, DeclineReason, DropEvent, DropStatus, KeyedRequest, Moment, OrderId, OrderLine, OrderStatus,
+    PaymentEnd, Principal, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, VariantId,
 };
 
 /// Buffer for decided events. The state has already applied each of them.
@@ -41,11 +41,20 @@ impl DropState {
         match command {
             Command::Reserve(reserve) => self.reserve(now, *reserve, events),
             Command::BeginPayment { order, method } => self.begin_payment(now, order, method, events),
-            Command::EndPayment { order } => self.with_order(order, |state, slot| {
-                state.end_payment(now, slot, events);
+            Command::AwaitPayment { order, attempt, reference, action } => {
+                self.await_payment(now, order, (attempt, reference, action), events)
+            }
+            Command::EndPayment { order, attempt, end } => self.with_order(order, |state, slot| {
+                state.end_payment(now, slot, (attempt, end), events);
                 state.answer(slot)
             }),
-            Command::Confirm { order, payment_ref } => self.confirm(now, order, payment_ref, events),
+            Command::Confirm { order, payment_ref } => self.confirm(now, order, (payment_ref, true), events),
+            Command::Authorize { order, payment_ref } => self.confirm(now, order, (payment_ref, false), events),
+            Command::SettleCapture { order } => self.settle_capture(now, order, events),
+            Command::FailCapture { order } => self.fail_capture(now, order, events),
+            Command::CapturesDue { after, limit } => {
+                Outcome::Orders(self.slots_to_capture(after).take(limit).map(|slot| self.view(slot)).collect())
+            }
             Command::Release { order, reason, trace } => self.release(now, order, reason, trace, events),
             Command::Refund { order } => self.refund(now, order, events),
             Command::SettleRefund { order } => self.settle_refund(now, order, events),
@@ -127,22 +136,22 @@ impl DropState {
         Outcome::Done(self.status)
     }
 
-    fn emit(&mut self, now: Moment, event: DropEvent, events: &mut Events) {
+    pub(super) fn emit(&mut self, now: Moment, event: DropEvent, events: &mut Events) {
         self.evolve(now.wall, &event);
         events.push(event);
     }
 
-    fn answer(&self, slot: Slot) -> Outcome {
+    pub(super) fn answer(&self, slot: Slot) -> Outcome {
         Outcome::Order { order: Box::new(self.view(slot)), replayed: false }
     }
 
-    fn line(&self, slot: Slot) -> OrderLine {
+    pub(super) fn line(&self, slot: Slot) -> OrderLine {
         let order = self.orders.get(slot);
         let variant = self.spec.variants[usize::from(order.variant())].id;
         OrderLine { order: order.id, buyer: order.buyer, variant, quantity: order.quantity() }
     }
 
-    fn with_order(&mut self, id: OrderId, then: impl FnOnce(&mut Self, Slot) -> Outcome) -> Outcome {
+    pub(super) fn with_order(&mut self, id: OrderId, then: impl FnOnce(&mut Self, Slot) -> Outcome) -> Outcome {
         match self.orders.recall(id) {
             Some(slot) => then(self, slot),
             None => Outcome::Rejected(Rejection::UnknownOrder),
@@ -161,7 +170,7 @@ impl DropState {
         let mut budget = SWEEP_ORDERS_MAX;
         while budget > 0 {
             let Some(&Hold { slot, .. }) = self.holds.front() else { break };
-            if self.orders.get(slot).status == OrderStatus::Reserved {
+            if self.orders.get(slot).status == OrderStatus::Reserved && !self.is_extended(slot) {
                 if !self.is_hold_over(now, slot) {
                     break;
                 }
@@ -169,6 +178,13 @@ impl DropState {
                 budget -= 1;
             }
             self.holds.pop_front();
+        }
+        while let Some((&(_, slot), _)) = self.extended.first_key_value().filter(|_| budget > 0) {
+            if !self.is_hold_over(now, slot) {
+                break;
+            }
+            self.release_due(now, slot, events);
+            budget -= 1;
         }
         if self.status == DropStatus::Cancelled {
             self.refund_sold(now, budget, events);
@@ -182,7 +198,7 @@ impl DropState {
 
     /// Releases a hold that has expired. A command for one order calls this first: the sweep works in batches and may
     /// not have reached the order, and its position in the queue must not decide what its buyer gets.
-    fn release_due(&mut self, now: Moment, slot: Slot, events: &mut Events) {
+    pub(super) fn release_due(&mut self, now: Moment, slot: Slot, events: &mut Events) {
         if !self.is_hold_over(now, slot) {
             return;
         }
@@ -290,35 +306,20 @@ impl DropState {
         }
         if free {
             let line = OrderLine { order: id, buyer, variant: variant_id, quantity };
-            self.emit(now, DropEvent::Confirmed { line, payment_ref: None, retaken: false }, events);
+            self.emit(now, DropEvent::Confirmed { line, payment: None, retaken: false }, events);
         }
         self.note_low(now, variant, events);
         self.note_stock(now, events);
         self.with_order(id, |state, slot| state.answer(slot))
     }
 
-    fn begin_payment(&mut self, now: Moment, id: OrderId, method: Box<str>, events: &mut Events) -> Outcome {
-        self.with_order(id, |state, slot| {
-            state.release_due(now, slot, events);
-            let status = state.orders.get(slot).status;
-            if status != OrderStatus::Reserved {
-                return Outcome::Rejected(Rejection::OrderIs(status));
-            }
-            if state.orders.paying.get(&slot) != Some(&method) {
-                state.emit(now, DropEvent::PaymentStarted { order: id, method }, events);
-            }
-            state.answer(slot)
-        })
-    }
-
-    fn end_payment(&mut self, now: Moment, slot: Slot, events: &mut Events) {
-        if self.orders.paying.contains_key(&slot) {
-            let order = self.orders.get(slot).id;
-            self.emit(now, DropEvent::PaymentEnded { order }, events);
-        }
-    }
-
-    fn confirm(&mut self, now: Moment, id: OrderId, payment_ref: Box<str>, events: &mut Events) -> Outcome {
+    fn confirm(
+        &mut self,
+        now: Moment,
+        id: OrderId,
+        (reference, captured): (Box<str>, bool),
+        events: &mut Events,
+    ) -> Outcome {
         self.with_order(id, |state, slot| {
             state.release_due(now, slot, events);
             let paid_back = state.orders.refunds.contains_key(&slot) || state.orders.refunded.contains_key(&slot);
@@ -328,15 +329,14 @@ impl DropState {
                 OrderStatus::Released if !paid_back => Retake::Impossible,
                 _ => return state.answer(slot),
             };
+            let (line, payment) = (state.line(slot), Some(state.payment(slot, reference, captured)));
             if retake == Retake::Impossible {
                 let cause = RefundCause::LatePayment;
-                let line = state.line(slot);
-                state.emit(now, DropEvent::RefundDue { line, payment_ref, cause, was_sold: false }, events);
+                state.emit(now, DropEvent::RefundDue { line, payment, cause, was_sold: false }, events);
                 return state.answer(slot);
             }
             let (retaken, variant) = (retake == Retake::Possible, state.orders.get(slot).variant());
-            let line = state.line(slot);
-            state.emit(now, DropEvent::Confirmed { line, payment_ref: Some(payment_ref), retaken }, events);
+            state.emit(now, DropEvent::Confirmed { line, payment, retaken }, events);
             if retaken {
                 state.note_low(now, variant, events);
                 state.note_stock(now, events);
@@ -381,7 +381,13 @@ impl DropState {
                 OrderStatus::Released => {
                     // The hold has ended already; record that the gateway took no money.
                     if reason == ReleaseReason::PaymentFailed {
-                        state.end_payment(now, slot, events);
+                        let attempt = state.orders.facts(slot).attempts;
+                        state.end_payment(
+                            now,
+                            slot,
+                            (attempt, PaymentEnd::Declined(DeclineReason::CardDeclined)),
+                            events,
+                        );
                     }
                     state.answer(slot)
                 }
@@ -403,11 +409,12 @@ impl DropState {
     }
 
     /// Records a refund as due; if nothing was paid, it is settled at once.
-    fn emit_refund(&mut self, now: Moment, slot: Slot, cause: RefundCause, events: &mut Events) {
-        let (line, payment_ref) = (self.line(slot), self.orders.payment_ref(slot).map(Box::<str>::from));
-        let free = payment_ref.is_none();
-        let payment_ref = payment_ref.unwrap_or_default();
-        self.emit(now, DropEvent::RefundDue { line, payment_ref, cause, was_sold: true }, events);
+    pub(super) fn emit_refund(&mut self, now: Moment, slot: Slot, cause: RefundCause, events: &mut Events) {
+        let captured = !self.orders.facts(slot).capture_due;
+        let reference = self.orders.payment_ref(slot).map(Box::<str>::from);
+        let payment = reference.map(|reference| self.payment(slot, reference, captured));
+        let (line, free) = (self.line(slot), payment.is_none());
+        self.emit(now, DropEvent::RefundDue { line, payment, cause, was_sold: true }, events);
         if free {
             self.emit(now, DropEvent::Refunded { line }, events);
         }
@@ -489,7 +496,7 @@ impl DropState {
     }
 
     /// Switches between `live` and `sold_out`.
-    fn note_stock(&mut self, now: Moment, events: &mut Events) {
+    pub(super) fn note_stock(&mut self, now: Moment, events: &mut Events) {
         match (self.status, self.free) {
             (DropStatus::Live, 0) => self.emit(now, DropEvent::SoldOut, events),
             (DropStatus::SoldOut, 1..) => self.emit(now, DropEvent::BackInStock, events),

@@ -3,9 +3,11 @@
 use super::orders::{NewOrder, Slot};
 use super::state::{DropState, Hold};
 use crate::domain::{
-    DropEvent, DropId, DropStatus, OrderId, OrderStatus, ReleaseReason, Timestamp, TraceId, VariantId,
+    DropEvent, DropId, DropStatus, OrderId, OrderStatus, Payment, PaymentFacts, ReleaseReason, Timestamp, TraceId,
+    VariantId,
 };
 use hashbrown::hash_map::Entry;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// A count of units.
@@ -80,22 +82,19 @@ impl DropState {
             DropEvent::Reserved { .. } => self.on_reserved(at, event),
             // Only older journals have it, and it changes nothing.
             DropEvent::Refused { .. } => {}
-            DropEvent::PaymentStarted { order, method } => {
-                let slot = self.known(*order);
-                self.orders.paying.insert(slot, method.clone());
-            }
-            DropEvent::Confirmed { line, payment_ref, retaken } => {
-                self.on_confirmed(at, line.order, payment_ref.as_deref(), *retaken);
+            DropEvent::PaymentStarted { .. }
+            | DropEvent::PaymentWaits { .. }
+            | DropEvent::PaymentEnded { .. }
+            | DropEvent::PaymentCaptured { .. } => self.on_payment(event),
+            DropEvent::HoldExtended { line, expires_at } => self.on_extended(line.order, *expires_at),
+            DropEvent::Confirmed { line, payment, retaken } => {
+                self.on_confirmed(at, line.order, payment.as_ref(), *retaken);
             }
             DropEvent::Released { line, reason, trace } => self.on_released(at, line.order, *reason, *trace),
-            DropEvent::RefundDue { line, payment_ref, cause, .. } => {
+            DropEvent::RefundDue { line, payment, cause, .. } => {
                 let slot = self.known(line.order);
-                self.on_refund_due(slot, payment_ref);
+                self.on_refund_due(slot, payment.as_ref());
                 self.orders.refunds.insert(slot, *cause);
-            }
-            DropEvent::PaymentEnded { order } => {
-                let slot = self.known(*order);
-                self.orders.paying.remove(&slot);
             }
             DropEvent::Rescheduled { starts_at, ends_at } => {
                 let spec = Arc::make_mut(&mut self.spec);
@@ -139,20 +138,62 @@ impl DropState {
             variant: index,
         });
         if let Some(method) = payment_method {
-            self.orders.paying.insert(slot, method.clone());
+            self.orders.paying.insert(slot, method.name.clone());
+            if !method.provider.is_test() {
+                self.orders.set_facts(slot, PaymentFacts::default().started(method.provider, 1));
+            }
         }
         self.holds.push_back(Hold { slot, network: None });
     }
 
-    fn on_confirmed(&mut self, at: Timestamp, id: OrderId, payment_ref: Option<&str>, retaken: bool) {
+    /// Folds a step of a payment that changes neither the order's status nor the stock.
+    fn on_payment(&mut self, event: &DropEvent) {
+        let Some(slot) = event.order().map(|order| self.known(order)) else { return };
+        let facts = self.orders.facts(slot);
+        let facts = match event {
+            DropEvent::PaymentStarted { attempt, method, .. } => {
+                self.orders.paying.insert(slot, method.name.clone());
+                facts.started(method.provider, *attempt)
+            }
+            DropEvent::PaymentWaits { reference, .. } => {
+                self.orders.set_payment_ref(slot, Some(reference));
+                facts
+            }
+            DropEvent::PaymentEnded { attempt, end, .. } => {
+                if self.orders.paying.remove(&slot).is_some() {
+                    self.orders.set_payment_ref(slot, None);
+                }
+                facts.ended(*attempt, *end)
+            }
+            _ => facts.captured(),
+        };
+        self.orders.set_facts(slot, facts);
+    }
+
+    fn on_extended(&mut self, id: OrderId, expires_at: Timestamp) {
         let slot = self.known(id);
+        let Some(ends) = self.orders.get(slot).runs_out_at() else {
+            contradiction(self.spec.id, "held", 0_u32, "more", 1)
+        };
+        let network = self.take_network(slot, Some(ends));
+        self.orders.get_mut(slot).extend(expires_at);
+        self.extended.insert((expires_at, slot), network);
+    }
+
+    fn on_confirmed(&mut self, at: Timestamp, id: OrderId, payment: Option<&Payment>, retaken: bool) {
+        let slot = self.known(id);
+        let facts = self.orders.facts(slot);
         let order = self.orders.get_mut(slot);
+        let ends = order.runs_out_at();
         let (quantity, variant, buyer) = (order.quantity(), order.variant(), order.buyer);
         order.status = OrderStatus::Confirmed;
         order.reason = None;
         order.settled_at = at;
-        self.orders.set_payment_ref(slot, payment_ref);
+        self.orders.set_payment_ref(slot, payment.map(|payment| &*payment.reference));
         self.orders.paying.remove(&slot);
+        if let Some(payment) = payment {
+            self.orders.set_facts(slot, facts.paid(payment));
+        }
         let drop = self.spec.id;
         let counts = &mut self.variants[usize::from(variant)].counts;
         add(drop, "sold", &mut counts.sold, quantity);
@@ -164,14 +205,16 @@ impl DropState {
             take(drop, "held", &mut counts.held, quantity);
             take(drop, "held in all", &mut self.held, quantity);
             self.orders.change_units(buyer, 0, true);
-            self.leave_network(slot);
+            self.leave_network(slot, ends);
         }
         self.orders.pardon(buyer);
     }
 
     fn on_released(&mut self, at: Timestamp, id: OrderId, reason: ReleaseReason, trace: TraceId) {
         let slot = self.known(id);
+        let facts = self.orders.facts(slot);
         let order = self.orders.get_mut(slot);
+        let ends = order.runs_out_at();
         let (quantity, variant, buyer) = (order.quantity(), order.variant(), order.buyer);
         order.status = OrderStatus::Released;
         order.reason = Some(reason);
@@ -179,6 +222,7 @@ impl DropState {
         if reason == ReleaseReason::PaymentFailed {
             self.orders.paying.remove(&slot);
             self.orders.failed.insert(slot, trace);
+            self.orders.set_facts(slot, facts.failed());
         }
         take(self.spec.id, "held", &mut self.variants[usize::from(variant)].counts.held, quantity);
         take(self.spec.id, "held in all", &mut self.held, quantity);
@@ -186,16 +230,18 @@ impl DropState {
         if self.orders.get(slot).was_held_in_vain(reason, at) {
             self.orders.strike(slot, at);
         }
-        self.leave_network(slot);
+        self.leave_network(slot, ends);
         self.give_back(variant, quantity);
     }
 
-    fn on_refund_due(&mut self, slot: Slot, payment_ref: &str) {
+    fn on_refund_due(&mut self, slot: Slot, payment: Option<&Payment>) {
+        let facts = self.orders.facts(slot);
         let order = self.orders.get(slot);
         let (quantity, variant, buyer) = (order.quantity(), order.variant(), order.buyer);
         let was_sold = order.status == OrderStatus::Confirmed;
-        self.orders.set_payment_ref(slot, Some(payment_ref).filter(|text| !text.is_empty()));
+        self.orders.set_payment_ref(slot, payment.map(|payment| &*payment.reference));
         self.orders.paying.remove(&slot);
+        self.orders.set_facts(slot, facts.owed(payment));
         if was_sold {
             take(self.spec.id, "sold", &mut self.variants[usize::from(variant)].counts.sold, quantity);
             self.orders.change_units(buyer, -i64::from(quantity), false);
@@ -213,22 +259,30 @@ impl DropState {
         }
     }
 
-    /// Decrements the network's unpaid holds when a hold ends.
-    fn leave_network(&mut self, slot: Slot) {
-        if self.by_network.is_empty() {
-            return;
-        }
-        // Holds made since the process started are contiguous in the queue, and only they have a network.
-        let behind = self.holds.back().and_then(|last| last.slot.checked_sub(slot)).map_or(usize::MAX, |n| n as usize);
-        let at = self.holds.len().checked_sub(1).and_then(|last| last.checked_sub(behind));
-        let hold = at.and_then(|at| self.holds.get_mut(at)).filter(|hold| hold.slot == slot);
-        let Some(network) = hold.and_then(|hold| hold.network.take()) else { return };
+    /// Decrements the network's unpaid holds when a hold ends, which was to run out at `ends`.
+    fn leave_network(&mut self, slot: Slot, ends: Option<Timestamp>) {
+        let Some(network) = self.take_network(slot, ends) else { return };
         if let Entry::Occupied(mut entry) = self.by_network.entry(network) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
                 entry.remove();
             }
         }
+    }
+
+    /// The network that a hold counts for, which it does not do any more. An extended hold is forgotten with it.
+    fn take_network(&mut self, slot: Slot, ends: Option<Timestamp>) -> Option<NonZeroU32> {
+        if self.is_extended(slot) {
+            return self.extended.remove(&(ends?, slot)).flatten();
+        }
+        if self.by_network.is_empty() {
+            return None;
+        }
+        // Holds made since the process started are contiguous in the queue, and only they have a network.
+        let behind = self.holds.back().and_then(|last| last.slot.checked_sub(slot)).map_or(usize::MAX, |n| n as usize);
+        let at = self.holds.len().checked_sub(1).and_then(|last| last.checked_sub(behind));
+        let hold = at.and_then(|at| self.holds.get_mut(at)).filter(|hold| hold.slot == slot);
+        hold.and_then(|hold| hold.network.take())
     }
 
     /// Makes units of a variant free again.

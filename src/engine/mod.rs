@@ -7,6 +7,7 @@
 //! - [`command`]: what may be asked, and the named outcomes.
 //! - [`state`]: a drop in memory, and how it is read and restored.
 //! - `decide`: commands to events. [`admission`] is the part of it that says who may reserve.
+//! - `payments`: the part of it about payments.
 //! - `evolve`: events to state.
 //! - [`checkpoint`]: a drop as bytes, copied while it goes on selling.
 //! - `orders`: the table of orders: compact slots that never move, found by id, key and buyer through `index`.
@@ -19,6 +20,7 @@ mod decide;
 mod evolve;
 mod index;
 mod orders;
+mod payments;
 pub mod state;
 
 #[cfg(test)]

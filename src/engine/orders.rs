@@ -7,11 +7,12 @@
 use super::index::{Chunked, HashIndex, IdIndex, Line, StringArena, TextAt};
 use crate::domain::limits::{DROP_BATCH_MAX, ORDERS_PER_DROP_MAX};
 use crate::domain::{
-    Fingerprint, KeyDigest, OrderId, OrderStatus, RefundCause, ReleaseReason, Timestamp, TraceId, UserId,
+    Fingerprint, KeyDigest, OrderId, OrderStatus, PaymentFacts, RefundCause, ReleaseReason, Timestamp, TraceId, UserId,
 };
 use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::SmallVec;
-use std::{collections::BTreeMap, hash::BuildHasher};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 use uuid::Uuid;
 
 /// The index of an order in the table.
@@ -57,6 +58,13 @@ impl Order {
     /// How long its hold was to last, in milliseconds.
     pub fn hold_ms(&self) -> u32 {
         self.hold_ms
+    }
+
+    /// Moves the published end of its hold.
+    pub fn extend(&mut self, expires_at: Timestamp) {
+        let hold_ms = expires_at.millis_since(self.created_at);
+        self.hold_ms = u32::try_from(hold_ms).expect("HOLD_MS_MAX and PAYMENT_ACTION_MS are bounds");
+        self.settled_at = expires_at;
     }
 
     pub fn quantity(&self) -> u32 {
@@ -127,6 +135,10 @@ pub(super) struct Orders {
     pub refunded: HashMap<Slot, Timestamp>,
     /// Traces of the requests with a failed payment.
     pub failed: HashMap<Slot, TraceId>,
+    /// What is known of payments, where it cannot be assumed: see [`PaymentFacts::assumed`].
+    facts: HashMap<Slot, PaymentFacts>,
+    /// Orders whose money is authorized and to be captured.
+    pub captures: BTreeSet<Slot>,
     /// Strikes by buyer. A buyer's newest order has a flag if the buyer is here.
     struck: HashMap<UserId, Strikes>,
 }
@@ -352,6 +364,36 @@ impl Orders {
             let at = text.map(|text| self.payment_refs.push(text));
             self.get_mut(slot).payment_ref = at;
         }
+    }
+
+    /// What is known of an order's payments.
+    pub fn facts(&self, slot: Slot) -> PaymentFacts {
+        self.kept_facts(slot).unwrap_or_else(|| PaymentFacts::assumed(self.was_tried(slot)))
+    }
+
+    /// The same, if it cannot be assumed.
+    pub fn kept_facts(&self, slot: Slot) -> Option<PaymentFacts> {
+        if self.facts.is_empty() { None } else { self.facts.get(&slot).copied() }
+    }
+
+    /// Sets what is known of an order's payments; last, because what can be assumed depends on the other attributes.
+    pub fn set_facts(&mut self, slot: Slot, facts: PaymentFacts) {
+        if facts.capture_due {
+            self.captures.insert(slot);
+        } else if !self.captures.is_empty() {
+            self.captures.remove(&slot);
+        }
+        if facts != PaymentFacts::assumed(self.was_tried(slot)) {
+            self.facts.insert(slot, facts);
+        } else if !self.facts.is_empty() {
+            self.facts.remove(&slot);
+        }
+    }
+
+    fn was_tried(&self, slot: Slot) -> bool {
+        self.payment_ref(slot).is_some()
+            || (!self.paying.is_empty() && self.paying.contains_key(&slot))
+            || (!self.failed.is_empty() && self.failed.contains_key(&slot))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Order)> {

@@ -3,12 +3,14 @@
 use super::admission::HoldPolicy;
 use super::copying::Copying;
 use super::orders::{NewOrder, Orders, Slot};
+use crate::domain::limits::PAYMENT_ACTION_MS;
 use crate::domain::{
     DropRevision, DropSpec, DropStatus, KeyDigest, Moment, OrderId, OrderStatus, OrderView, StockCounts, Timestamp,
     UserId, VariantId,
 };
 use hashbrown::HashMap;
-use std::{collections::VecDeque, num::NonZeroU32, ops::Bound, sync::Arc};
+use std::collections::{BTreeMap, VecDeque};
+use std::{num::NonZeroU32, ops::Bound, sync::Arc};
 
 #[derive(Clone, Debug)]
 pub(super) struct Variant {
@@ -42,6 +44,9 @@ pub struct DropState {
     /// Holds in the order in which they expire by the steady clock. All last equally long, so that is also the order of
     /// creation; entries of settled orders are dropped when they reach the front.
     pub(super) holds: VecDeque<Hold>,
+    /// Holds that last longer because their buyers have to act, by the time at which they expire by the steady clock, with
+    /// their networks. What is left of them in `holds` counts no more.
+    pub(super) extended: BTreeMap<(Timestamp, Slot), Option<NonZeroU32>>,
     /// Bounds on unpaid holds.
     pub(super) policy: HoldPolicy,
     /// Unpaid holds of each network, of those made since the process started.
@@ -87,6 +92,7 @@ impl DropState {
             variants,
             orders: Orders::default(),
             holds: VecDeque::new(),
+            extended: BTreeMap::new(),
             policy: HoldPolicy::OFF,
             by_network: HashMap::new(),
             refund_cursor: 0,
@@ -153,11 +159,13 @@ impl DropState {
         self.orders.len()
     }
 
-    /// Whether nothing can change any more: over, no hold, no refund due, no sold order left to refund.
+    /// Whether nothing can change any more: over, no hold, no payment without an outcome, no refund or capture due, no sold order left
+    /// to refund.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let over = matches!(self.status, DropStatus::Ended | DropStatus::Cancelled);
-        let owes_nothing = self.orders.refunds.is_empty() && self.orders.paying.is_empty();
+        let owes_nothing =
+            self.orders.refunds.is_empty() && self.orders.paying.is_empty() && self.orders.captures.is_empty();
         over && self.held == 0 && owes_nothing && !self.has_sold_to_refund()
     }
 
@@ -181,8 +189,9 @@ impl DropState {
         };
         let sweeping = self.status == DropStatus::Cancelled && (self.held > 0 || self.has_sold_to_refund());
         // Few settled holds are at the front: the next decision removes them.
-        let first = || self.holds.iter().find_map(|&Hold { slot, .. }| self.orders.get(slot).runs_out_at());
-        let steady = if sweeping { Some(Timestamp::EPOCH) } else { first() };
+        let first = || self.queued().next().map(|(_, at)| at);
+        let extended = || self.extended.first_key_value().map(|(&(at, _), _)| at);
+        let steady = if sweeping { Some(Timestamp::EPOCH) } else { first().into_iter().chain(extended()).min() };
         Deadlines { wall, steady }
     }
 
@@ -200,10 +209,30 @@ impl DropState {
 
     /// Every hold, with the time at which it expires by the steady clock.
     pub fn holds(&self) -> impl Iterator<Item = (OrderId, Timestamp)> + '_ {
-        self.holds.iter().filter_map(|&Hold { slot, .. }| {
-            let order = self.orders.get(slot);
-            Some((order.id, order.runs_out_at()?))
+        let extended = self.extended.keys().map(|&(at, slot)| (slot, at));
+        self.queued().map(|(hold, at)| (hold.slot, at)).chain(extended).map(|(slot, at)| (self.orders.get(slot).id, at))
+    }
+
+    /// The holds that were not extended, as they are queued.
+    fn queued(&self) -> impl Iterator<Item = (Hold, Timestamp)> + '_ {
+        let waits = |hold: &Hold| !self.is_extended(hold.slot);
+        self.holds.iter().filter_map(move |&hold| {
+            Some((hold, self.orders.get(hold.slot).runs_out_at()?)).filter(|(hold, _)| waits(hold))
         })
+    }
+
+    /// Whether the hold of a reserved order lasts longer than it was made for.
+    pub(super) fn is_extended(&self, slot: Slot) -> bool {
+        !self.extended.is_empty() && self.orders.get(slot).hold_ms() > self.spec.hold_ms
+    }
+
+    /// Sets when an extended hold expires by the steady clock.
+    pub(super) fn run_out_extended(&mut self, slot: Slot, at: Timestamp) {
+        let Some(ends) = self.orders.get(slot).runs_out_at() else { return };
+        if let Some(network) = self.extended.remove(&(ends, slot)) {
+            self.orders.run_out(slot, at);
+            self.extended.insert((at, slot), network);
+        }
     }
 
     /// Prepares a recovered drop when the steady clock shows `steady`. The journal has wall-clock times, and that clock
@@ -211,19 +240,17 @@ impl DropState {
     /// of expiry.
     pub fn resume(&mut self, steady: Timestamp) {
         let latest = steady.plus_millis(self.spec.hold_ms.into());
-        for &Hold { slot, .. } in &self.holds {
-            if self.orders.get(slot).runs_out_at().is_some_and(|at| at > latest) {
-                self.orders.run_out(slot, latest);
-            }
-        }
+        let late: Vec<Slot> = self.queued().filter(|(_, at)| *at > latest).map(|(hold, _)| hold.slot).collect();
+        late.into_iter().for_each(|slot| self.orders.run_out(slot, latest));
+        let latest = latest.plus_millis(PAYMENT_ACTION_MS.into());
+        let late: Vec<Slot> = self.extended.keys().filter(|(at, _)| *at > latest).map(|(_, slot)| *slot).collect();
+        late.into_iter().for_each(|slot| self.run_out_extended(slot, latest));
         self.order_holds();
     }
 
     /// Sorts the holds by expiry at the end of a replay: the wall clock may have been set between two of them.
     pub fn order_holds(&mut self) {
-        let mut holds: Vec<(Timestamp, Slot, Hold)> = (self.holds.iter())
-            .filter_map(|&hold| Some((self.orders.get(hold.slot).runs_out_at()?, hold.slot, hold)))
-            .collect();
+        let mut holds: Vec<(Timestamp, Slot, Hold)> = self.queued().map(|(hold, at)| (at, hold.slot, hold)).collect();
         holds.sort_unstable_by_key(|&(at, slot, _)| (at, slot));
         self.holds = holds.into_iter().map(|(.., hold)| hold).collect();
     }
@@ -278,6 +305,17 @@ impl DropState {
         self.orders.refunds.range((after, Bound::Unbounded)).map(|(&slot, _)| slot)
     }
 
+    /// Orders whose money is to be captured.
+    pub fn captures_due(&self) -> impl Iterator<Item = OrderId> {
+        self.orders.captures.iter().map(|&slot| self.orders.get(slot).id)
+    }
+
+    /// Orders whose money is to be captured, oldest first, after the given one.
+    pub(super) fn slots_to_capture(&self, after: Option<OrderId>) -> impl Iterator<Item = Slot> {
+        let after = after.and_then(|order| self.orders.find(order)).map_or(Bound::Unbounded, Bound::Excluded);
+        self.orders.captures.range((after, Bound::Unbounded)).copied()
+    }
+
     /// The index of a variant; of the only one if none is given.
     pub(super) fn variant_index(&self, id: Option<VariantId>) -> Option<u16> {
         let variants = &self.spec.variants;
@@ -313,6 +351,7 @@ impl DropState {
             payment_pending: self.orders.paying.get(&slot).map(|method| method.to_string()),
             refund_due: self.orders.refunds.get(&slot).copied(),
             failed_trace: self.orders.failed.get(&slot).copied(),
+            payment: self.orders.facts(slot),
         }
     }
 
@@ -332,7 +371,8 @@ impl DropState {
             }
         }
         let in_networks: u64 = self.by_network.values().map(|&holds| u64::from(holds)).sum();
-        let told = self.holds.iter().filter(|hold| hold.network.is_some()).count() as u64;
+        let told = self.holds.iter().map(|hold| hold.network).chain(self.extended.values().copied());
+        let told = told.flatten().count() as u64;
         assert_eq!(in_networks, told, "holds from networks are counted wrong");
         for (variant, expected) in self.variants.iter().zip(&expected) {
             assert!(variant.counts.balances(), "the stock equation does not hold: {:?}", variant.counts);
@@ -409,6 +449,7 @@ impl Restore {
         if let Some(trace) = row.failed_trace {
             state.orders.failed.insert(slot, trace);
         }
+        state.orders.set_facts(slot, row.payment);
         Ok(())
     }
 
@@ -416,8 +457,11 @@ impl Restore {
     #[must_use]
     pub fn finish(mut self) -> DropState {
         let state = &mut self.0;
-        let reserved = state.orders.iter().filter(|(_, order)| order.status == OrderStatus::Reserved);
-        state.holds = reserved.map(|(slot, _)| Hold { slot, network: None }).collect();
+        let reserved = state.orders.iter().filter_map(|(slot, order)| Some((slot, order.runs_out_at()?)));
+        let is_longer = |slot| state.orders.get(slot).hold_ms() > state.spec.hold_ms;
+        let (extended, queued): (Vec<_>, Vec<_>) = reserved.partition(|(slot, _)| is_longer(*slot));
+        state.holds = queued.into_iter().map(|(slot, _)| Hold { slot, network: None }).collect();
+        state.extended = extended.into_iter().map(|(slot, at)| ((at, slot), None)).collect();
         state.order_holds();
         state.orders.find_strikes();
         self.0

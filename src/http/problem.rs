@@ -1,6 +1,6 @@
 //! Failures in answers: `application/problem+json` (RFC 9457).
 
-use crate::domain::{Timestamp, TraceId};
+use crate::domain::{DeclineReason, Timestamp, TraceId};
 use crate::http::middleware::{current_trace, headers};
 use crate::service::{Code, Failure};
 use actix_web::http::{
@@ -77,7 +77,7 @@ pub fn status(code: Code) -> StatusCode {
         C::Unauthenticated | C::TokenExpired | C::TokenRevoked | C::InvalidCredentials | C::RefreshTokenInvalid => {
             StatusCode::UNAUTHORIZED
         }
-        C::PaymentDeclined => StatusCode::PAYMENT_REQUIRED,
+        C::PaymentDeclined | C::PaymentActionRequired => StatusCode::PAYMENT_REQUIRED,
         C::Forbidden | C::WrongPassword | C::NotACreator => StatusCode::FORBIDDEN,
         C::NotFound
         | C::UserNotFound
@@ -107,6 +107,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::OrderNotReserved
         | C::OrderAlreadyConfirmed
         | C::HoldExpired
+        | C::PaymentsOff
         | C::DropStateConflict => StatusCode::CONFLICT,
         C::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -115,9 +116,12 @@ pub fn status(code: Code) -> StatusCode {
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         C::IdempotencyKeyReused | C::PaymentMethodUnknown => StatusCode::UNPROCESSABLE_ENTITY,
         C::RateLimited | C::HoldCooldown => StatusCode::TOO_MANY_REQUESTS,
-        C::Overloaded | C::DatabaseUnavailable | C::ShuttingDown | C::OutcomeUnknown | C::DiskFull => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        C::Overloaded
+        | C::DatabaseUnavailable
+        | C::ShuttingDown
+        | C::OutcomeUnknown
+        | C::DiskFull
+        | C::PaymentUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         C::PaymentTimeout => StatusCode::GATEWAY_TIMEOUT,
         C::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -144,6 +148,15 @@ pub struct ProblemBody<'a> {
     /// The time from which a retry may succeed; absent if it is not known exactly.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_at: Option<Timestamp>,
+    /// Why a payment was declined; only if `code` is `payment_declined` and the provider says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decline_reason: Option<&'static str>,
+    /// For the provider's script; only if `code` is `payment_action_required`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a str>,
+    /// Where to send the buyer; only if `code` is `payment_action_required`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action_url: Option<&'a str>,
 }
 
 /// One invalid field, by its JSON pointer into the body.
@@ -160,7 +173,8 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let Failure { code, detail, fields, retry_after, trace, more } = &self.failure;
-        let more = more.as_deref().copied().unwrap_or_default();
+        let more = more.as_deref();
+        let action = more.and_then(|more| more.action.as_ref());
         let status = self.status_code();
         let body = ProblemBody {
             r#type: format!("{TYPE_BASE}{}", code.as_str()),
@@ -170,8 +184,11 @@ impl ResponseError for Problem {
             code: code.as_str(),
             trace_id: trace.unwrap_or_else(current_trace::id).to_string(),
             errors: fields.iter().map(|f| ProblemField { pointer: &f.pointer, detail: &f.detail }).collect(),
-            available: more.available,
-            retry_at: more.retry_at,
+            available: more.and_then(|more| more.available),
+            retry_at: more.and_then(|more| more.retry_at),
+            decline_reason: more.and_then(|more| more.decline_reason).map(DeclineReason::code),
+            client_secret: action.and_then(|action| action.client_secret.as_deref()),
+            action_url: action.and_then(|action| action.url.as_deref()),
         };
         let mut response = HttpResponse::build(status);
         // Caches may store some errors by default (404, 405), but a missing object may exist the next moment.

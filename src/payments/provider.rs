@@ -1,50 +1,106 @@
-//! Every provider of payments that a server can have.
+//! The gateways that a server has, by provider.
 
 use super::gateway::PaymentGateway;
 use super::sandbox::Sandbox;
+use crate::domain::{PaymentMethod, PaymentProvider};
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The gateway of a server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PaymentProvider {
-    /// [`Sandbox`]: no real money.
-    Sandbox,
-}
+/// The providers that a server is configured with; none if nothing that costs money can be bought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Providers(Vec<PaymentProvider>);
 
-impl PaymentProvider {
-    /// The provider's name in the configuration, in `/readyz` and in the log.
+impl Providers {
+    /// Play money alone.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sandbox => "sandbox",
-        }
+    pub fn sandbox() -> Self {
+        Self(vec![PaymentProvider::Sandbox])
     }
 
     /// What the choice means for buyers, for the log.
     #[must_use]
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Self::Sandbox => "play money: nobody is charged",
+    pub fn meaning(&self) -> &'static str {
+        if self.0.is_empty() {
+            "nothing that costs money can be bought"
+        } else if self.0.contains(&PaymentProvider::Sandbox) {
+            "play money: nobody is charged"
+        } else {
+            "buyers are charged"
         }
     }
 
-    /// A new gateway of this provider.
+    /// New gateways of these providers.
     #[must_use]
-    pub fn gateway(self) -> Arc<dyn PaymentGateway> {
-        match self {
-            Self::Sandbox => Arc::new(Sandbox),
-        }
+    pub fn gateways(&self) -> Gateways {
+        let gateway = |provider: &PaymentProvider| match provider {
+            PaymentProvider::Sandbox => Some((*provider, Arc::new(Sandbox) as Arc<dyn PaymentGateway>)),
+            PaymentProvider::Stripe => None,
+        };
+        Gateways::new(self.0.iter().filter_map(gateway))
     }
 }
 
-impl FromStr for PaymentProvider {
+impl fmt::Display for Providers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        let names: Vec<&str> = self.0.iter().map(|provider| provider.as_str()).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+impl FromStr for Providers {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "sandbox" => Ok(Self::Sandbox),
-            _ => Err("must be sandbox".to_owned()),
+            "none" => Ok(Self(Vec::new())),
+            "sandbox" => Ok(Self::sandbox()),
+            _ => Err("must be sandbox or none".to_owned()),
         }
+    }
+}
+
+/// A table of gateways. An order keeps the provider that it was paid with. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateways(Arc<[(PaymentProvider, Arc<dyn PaymentGateway>)]>);
+
+impl Gateways {
+    /// Methods are offered to these gateways in this order.
+    #[must_use]
+    pub fn new(gateways: impl IntoIterator<Item = (PaymentProvider, Arc<dyn PaymentGateway>)>) -> Self {
+        Self(gateways.into_iter().collect())
+    }
+
+    /// Whether nothing can be paid.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A provider's gateway; absent if the server is not configured with it any more.
+    #[must_use]
+    pub fn get(&self, provider: PaymentProvider) -> Option<&Arc<dyn PaymentGateway>> {
+        self.0.iter().find(|(other, _)| *other == provider).map(|(_, gateway)| gateway)
+    }
+
+    /// The provider that accepts a method.
+    #[must_use]
+    pub fn accepting(&self, method: &str) -> Option<PaymentProvider> {
+        self.0.iter().find(|(_, gateway)| gateway.accepts(method)).map(|(provider, _)| *provider)
+    }
+
+    /// A method with its provider, if one accepts it.
+    #[must_use]
+    pub fn method(&self, name: &str) -> Option<PaymentMethod> {
+        Some(PaymentMethod { provider: self.accepting(name)?, name: name.into() })
+    }
+
+    /// Whether any of them takes real money.
+    #[must_use]
+    pub fn are_real(&self) -> bool {
+        self.0.iter().any(|(provider, _)| !provider.is_test())
     }
 }

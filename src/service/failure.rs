@@ -1,8 +1,9 @@
 //! Failures of use cases, independent of the protocol.
 
+use super::settle::Action;
 use crate::actors::AskError;
 use crate::actors::Projection;
-use crate::domain::{Refusal, Timestamp, TraceId};
+use crate::domain::{DeclineReason, Refusal, Timestamp, TraceId};
 use crate::storage::StoreError;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -92,6 +93,9 @@ codes! {
     OutcomeUnknown = "outcome_unknown", "The outcome is not known";
     DiskFull = "disk_full", "No space for new reservations";
     PaymentTimeout = "payment_timeout", "The payment gateway did not answer in time";
+    PaymentActionRequired = "payment_action_required", "The buyer has to act before the payment goes on";
+    PaymentUnavailable = "payment_unavailable", "The payment provider is not available";
+    PaymentsOff = "payments_off", "Nothing that costs money can be bought here";
     Internal = "internal_error", "Something went wrong on our side";
 }
 
@@ -136,12 +140,16 @@ pub struct Failure {
 }
 
 /// The data of a few codes.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct More {
     /// The number of free units, for `not_enough_stock`.
     pub available: Option<u32>,
     /// The exact time from which a retry may succeed, if it is known.
     pub retry_at: Option<Timestamp>,
+    /// Why a payment was declined.
+    pub decline_reason: Option<DeclineReason>,
+    /// What the buyer has to do before the payment goes on.
+    pub action: Option<Action>,
 }
 
 impl Failure {
@@ -166,7 +174,7 @@ impl Failure {
     /// Adds the exact time from which a retry may succeed.
     #[must_use]
     pub fn until(self, retry_at: Timestamp) -> Self {
-        Self { more: Some(Box::new(More { retry_at: Some(retry_at), available: None })), ..self }
+        Self { more: Some(Box::new(More { retry_at: Some(retry_at), ..More::default() })), ..self }
     }
 
     /// Fields that are valid one by one but contradict each other or the object.

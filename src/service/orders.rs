@@ -1,15 +1,19 @@
 //! Orders: place, pay, cancel, read.
 
+mod answers;
 mod input;
+mod payments;
 
+pub(super) use answers::rejected;
 pub use input::{NewOrder, OrderInput, PaymentInput};
+pub use payments::{PaymentHistory, PaymentView};
 
 use super::creators::page;
 use super::failure::ask_failure;
-use super::failure::{More, ensure_projected};
+use super::failure::ensure_projected;
 use super::outcomes::OutcomeMetrics;
 use super::recent::Recent;
-use super::settle::{Charging, Paid, Settler};
+use super::settle::{Charging, Settler};
 use super::{Code, Failure, Page, spawn_detached};
 use crate::actors::inventory::refused_keys::RefusedKey;
 use crate::actors::{Answer, AskError, DropHandle, KeyInUse, KeyTaken, Projection, Registry};
@@ -18,8 +22,8 @@ use crate::domain::{
     VariantId,
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
-use crate::payments::gateway::PaymentGateway;
 use crate::storage::Store;
+use answers::{declined, first_answer, paid_answer, paid_order, refused};
 use futures_util::future::join_all;
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
@@ -85,6 +89,10 @@ fn may_be_decided(failure: &Failure) -> bool {
     matches!(failure.code, Code::OutcomeUnknown | Code::PaymentTimeout | Code::PaymentInProgress)
 }
 
+fn is_unpaid(failure: &Failure) -> bool {
+    matches!(failure.code, Code::PaymentDeclined | Code::PaymentActionRequired | Code::PaymentUnavailable)
+}
+
 fn taken(why: KeyTaken) -> Failure {
     match why {
         KeyTaken::Running => Failure::retry(Code::RequestInProgress, 1),
@@ -108,7 +116,6 @@ pub struct Orders {
     store: Arc<dyn Store>,
     registry: Registry,
     projection: Projection,
-    gateway: Arc<dyn PaymentGateway>,
     settler: Settler,
     outcomes: OutcomeMetrics,
     recent: Recent,
@@ -118,18 +125,11 @@ pub struct Orders {
 
 impl Orders {
     #[must_use]
-    pub fn new(
-        store: Arc<dyn Store>,
-        registry: Registry,
-        projection: Projection,
-        gateway: Arc<dyn PaymentGateway>,
-        settler: Settler,
-    ) -> Self {
+    pub fn new(store: Arc<dyn Store>, registry: Registry, projection: Projection, settler: Settler) -> Self {
         Self {
             store,
             registry,
             projection,
-            gateway,
             settler,
             outcomes: OutcomeMetrics::default(),
             recent: Recent::default(),
@@ -179,6 +179,7 @@ impl Orders {
 
     async fn place_once(&self, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
         self.check_method(asked.new.payment_method.as_deref())?;
+        self.check_price(asked)?;
         if let Some(keyed) = asked.drop.as_ref().and_then(|drop| self.refuse_at_once(drop, asked).transpose()) {
             return keyed;
         }
@@ -300,7 +301,7 @@ impl Orders {
             fingerprint: fingerprint_in(drop, new),
             variant: new.variant_id,
             quantity: new.quantity,
-            payment_method: new.payment_method.as_deref().map(Into::into),
+            payment_method: new.payment_method.as_deref().and_then(|name| self.settler.gateways().method(name)),
             network: asked.network,
         });
         // A new order that pays at once is claimed before it exists: no other request can charge it.
@@ -317,8 +318,12 @@ impl Orders {
         match new.payment_method.as_deref().filter(|_| order.status == OrderStatus::Reserved) {
             Some(method) => {
                 let charging = charging.filter(|_| !replayed);
-                let order = Box::pin(self.pay_placed(charging, drop, order, method, asked.trace)).await?;
-                Ok(Keyed { answer: first_answer(order, true), replayed })
+                match Box::pin(self.pay_placed(charging, drop, order, method, asked.trace)).await {
+                    Ok(order) => Ok(Keyed { answer: first_answer(order, true), replayed }),
+                    // The order is there, and can still be paid.
+                    Err(failure) if is_unpaid(&failure) => Ok(Keyed { answer: Err(failure), replayed }),
+                    Err(failure) => Err(failure.into()),
+                }
             }
             None => Ok(Keyed { answer: first_answer(order, new.payment_method.is_some()), replayed }),
         }
@@ -334,7 +339,14 @@ impl Orders {
     ) -> Result<Box<OrderView>, Failure> {
         let paid = match charging {
             Some(charging) => self.settler.charge(charging, drop, &order, method, trace).await?,
-            None => self.settler.begin_and_charge(drop, &order, method, trace).await?,
+            // A copy of the request tries no other card than the request did.
+            None if let Some(reason) = order.payment.declined.filter(|_| order.payment_pending.is_none()) => {
+                return Err(declined(order.id, reason));
+            }
+            None => {
+                let method = self.settler.gateways().method(method).ok_or_else(method_unknown)?;
+                self.settler.begin_and_charge(drop, order.id, method, trace).await?
+            }
         };
         paid_order(paid, order.id)
     }
@@ -369,14 +381,13 @@ impl Orders {
     /// `order_not_found`, `payment_declined`, `hold_expired`, `order_not_reserved`, `payment_in_progress`,
     /// `payment_timeout`, `payment_method_unknown`.
     pub async fn pay(&self, buyer: UserId, id: OrderId, method: String, trace: TraceId) -> Result<OrderView, Failure> {
-        self.check_method(Some(&method))?;
+        let method = self.settler.gateways().method(&method).ok_or_else(method_unknown)?;
         let (handle, order) = self.find(buyer, id).await?;
         let Some(handle) = handle.filter(|_| order.status == OrderStatus::Reserved) else {
             return paid_answer(Box::new(order)).map(|order| *order);
         };
         let settler = self.settler.clone();
-        let paid =
-            spawn_detached(unknown, async move { settler.begin_and_charge(&handle, &order, &method, trace).await });
+        let paid = spawn_detached(unknown, async move { settler.begin_and_charge(&handle, id, method, trace).await });
         paid_answer(paid_order(paid.await?, id)?).map(|order| *order)
     }
 
@@ -395,7 +406,11 @@ impl Orders {
             (Some(handle), OrderStatus::Reserved) => {
                 let command = Command::Release { order: id, reason: ReleaseReason::Cancelled, trace };
                 match handle.ask(command).await.map_err(ask_failure)?.outcome {
-                    Outcome::Order { order, .. } => Ok(*order),
+                    Outcome::Order { order, .. } => {
+                        // A payment that waits for its buyer is cancelled.
+                        self.settler.news(&handle, &order);
+                        Ok(*order)
+                    }
                     outcome => Err(rejected(&outcome)),
                 }
             }
@@ -462,9 +477,22 @@ impl Orders {
 
     fn check_method(&self, method: Option<&str>) -> Result<(), Failure> {
         match method {
-            Some(method) if !self.gateway.accepts(method) => Err(Failure::new(Code::PaymentMethodUnknown)),
+            Some(method) if self.settler.gateways().accepting(method).is_none() => {
+                Err(Failure::new(Code::PaymentMethodUnknown))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Where nothing can be paid, nothing is held that costs money.
+    fn check_price(&self, asked: &OrderRequest<'_>) -> Result<(), Failure> {
+        if !self.settler.gateways().is_empty() {
+            return Ok(());
+        }
+        let Some(drop) = &asked.drop else { return Ok(()) };
+        let wanted = |id| asked.new.variant_id.is_none_or(|wanted| wanted == id);
+        let costs = drop.spec.variants.iter().any(|variant| wanted(variant.id) && !variant.price.is_zero());
+        if costs { Err(Failure::new(Code::PaymentsOff)) } else { Ok(()) }
     }
 }
 
@@ -499,95 +527,8 @@ fn fingerprint(new: &NewOrder, mut variants: impl Iterator<Item = VariantId>) ->
     Fingerprint::of_order(new.drop_id, variant, new.quantity, new.payment_method.as_deref())
 }
 
-/// The first answer to a request with a key, whatever happened to the order since.
-fn first_answer(mut order: Box<OrderView>, paying: bool) -> Result<Box<OrderView>, Failure> {
-    let free = order.unit_price.is_zero();
-    if !paying && !free {
-        order.status = OrderStatus::Reserved;
-        (order.release_reason, order.payment_ref, order.refund_due) = (None, None, None);
-        (order.confirmed_at, order.released_at, order.refunded_at) = (None, None, None);
-        return Ok(order);
-    }
-    match order.status {
-        OrderStatus::Confirmed | OrderStatus::Refunded => {
-            order.status = OrderStatus::Confirmed;
-            (order.refunded_at, order.refund_due) = (None, None);
-            Ok(order)
-        }
-        _ => paid_answer(order),
-    }
-}
-
-/// The answer to a payment of an order in this state.
-fn paid_answer(order: Box<OrderView>) -> Result<Box<OrderView>, Failure> {
-    match (order.status, order.release_reason) {
-        (OrderStatus::Confirmed, _) => Ok(order),
-        (OrderStatus::Released, Some(ReleaseReason::PaymentFailed)) => Err(Failure {
-            trace: order.failed_trace,
-            ..Failure::with(Code::PaymentDeclined, format!("the hold of order {} is released", order.id))
-        }),
-        (OrderStatus::Released, Some(ReleaseReason::Expired)) => {
-            let refund = order.refund_due.is_some() || order.refunded_at.is_some();
-            let tail = if refund { "; the payment that came too late goes back" } else { "" };
-            Err(Failure::with(Code::HoldExpired, format!("the hold of order {} expired{tail}", order.id)))
-        }
-        (status, _) => Err(Failure::with(Code::OrderNotReserved, format!("order {} is {}", order.id, status.as_str()))),
-    }
-}
-
-/// The order after its payment; a failure while the payment runs.
-fn paid_order(paid: Paid, id: OrderId) -> Result<Box<OrderView>, Failure> {
-    match paid {
-        Paid::Order(order) => Ok(order),
-        Paid::Running => Err(Failure::retry(Code::PaymentInProgress, 1)),
-        Paid::TimedOut => Err(Failure {
-            detail: format!("the payment of order {id} has no outcome yet; its hold stands until it expires").into(),
-            ..Failure::retry(Code::PaymentTimeout, 2)
-        }),
-    }
-}
-
-fn refused(refusal: Refusal, trace: TraceId) -> Failure {
-    let failure = Failure { trace: Some(trace), ..Failure::new(refusal.into()) };
-    match refusal.available() {
-        None => failure,
-        Some(units) => Failure {
-            detail: format!("only {units} free").into(),
-            more: Some(Box::new(More { available: Some(units), retry_at: None })),
-            ..failure
-        },
-    }
-}
-
-pub(super) fn rejected(outcome: &Outcome) -> Failure {
-    match outcome {
-        Outcome::Rejected(Rejection::KeyReused) => Failure::new(Code::IdempotencyKeyReused),
-        Outcome::Rejected(Rejection::NotStarted { starts_at }) => {
-            let detail = format!("it starts at {starts_at}; the key stays free");
-            Failure::with(Code::DropNotStarted, detail).until(*starts_at)
-        }
-        Outcome::Rejected(Rejection::CoolingDown { until, left_ms }) => {
-            let detail = format!("a hold ran out unpaid; the next one may be made at {until}; the key stays free");
-            let retry_after = Some(left_ms.div_ceil(1_000));
-            Failure { retry_after, ..Failure::with(Code::HoldCooldown, detail).until(*until) }
-        }
-        Outcome::Rejected(Rejection::TooManyHolds) => {
-            Failure::with(Code::TooManyHolds, "pay or cancel what you hold in this drop; the key stays free")
-        }
-        Outcome::Rejected(Rejection::TooManyHoldsFromNetwork) => Failure {
-            detail: "too many unpaid holds in this drop come from your network; the key stays free".into(),
-            ..Failure::retry(Code::TooManyHolds, 5)
-        },
-        Outcome::Rejected(Rejection::Full) => Failure::retry(Code::Overloaded, 5),
-        Outcome::Rejected(Rejection::UnknownVariant) => Failure::new(Code::UnknownVariant),
-        Outcome::Rejected(Rejection::UnknownOrder) => Failure::new(Code::OrderNotFound),
-        Outcome::Rejected(Rejection::InvalidQuantity) => Failure::invalid(vec![super::FieldError {
-            pointer: "/quantity".to_owned(),
-            detail: "out of bounds".to_owned(),
-        }]),
-        Outcome::Rejected(Rejection::OrderIs(OrderStatus::Confirmed)) => Failure::new(Code::OrderAlreadyConfirmed),
-        _ => Failure::new(Code::OrderNotReserved),
-    }
+fn method_unknown() -> Failure {
+    Failure::new(Code::PaymentMethodUnknown)
 }
 
 /// The failure if a task that moves money panics.

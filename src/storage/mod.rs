@@ -528,6 +528,8 @@ pub trait Store: Ledger + WebhookInbox {
 
     /// An order as projected.
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError>;
+    /// The history of an order's payments, oldest first; none of play money.
+    async fn payment_notes(&self, order: OrderId) -> Result<Vec<PaymentNote>, StoreError>;
     /// The part of an order's history that its row does not keep, oldest first.
     async fn order_notes(&self, order: OrderId) -> Result<Vec<OrderNote>, StoreError>;
     /// The entries of an inbox, newest first, those before `after`. Acknowledged entries are not listed.

@@ -1,8 +1,9 @@
 //! Rows, in domain types.
 
 use crate::domain::{
-    Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Image, Money, OrderId, ProductId,
-    ProductStatus, ProductVariant, Revocation, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Image, Money, OrderId, PaymentProvider,
+    PaymentStep, ProductId, ProductStatus, ProductVariant, Revocation, StockCounts, Timestamp, TraceId, UserId,
+    VariantId,
 };
 use uuid::Uuid;
 
@@ -124,6 +125,23 @@ pub struct OrderNote {
     pub at: Timestamp,
     /// A release reason, or a refund's cause.
     pub reason: String,
+}
+
+/// A step in the history of an order's payments. Play money leaves none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PaymentNote {
+    pub order: OrderId,
+    /// The journal's sequence number of the event.
+    pub sequence: u64,
+    /// From 1: which attempt to pay the order.
+    pub attempt: u32,
+    pub provider: PaymentProvider,
+    pub step: PaymentStep,
+    pub at: Timestamp,
+    /// The provider's reference, if the step came with one.
+    pub reference: Option<String>,
+    /// The method of a payment that begins, why it was declined, or why it goes back.
+    pub detail: Option<String>,
 }
 
 /// The id of an inbox entry: its journal record. Ids sort in the order of publication.

@@ -4,7 +4,7 @@ use super::catalogue::{before, past};
 use super::rows::{self, drop_columns};
 use super::search::{Condition, Search};
 use super::sql::{Columns, Database, Session, args};
-use super::{DropFilter, DropRow, Found, OrderNote, Phase, StoreError};
+use super::{DropFilter, DropRow, Found, OrderNote, PaymentNote, Phase, StoreError};
 use crate::domain::{CreatorId, DropId, KeyDigest, OrderId, OrderView, Timestamp, UserId};
 use crate::storage::projection::fold::DropImage;
 
@@ -127,6 +127,11 @@ pub(super) async fn order<D: Database>(db: &D, id: OrderId) -> Result<Option<Ord
     let sql = "SELECT * FROM orders WHERE drop_tag = $1 AND id = $2";
     let row = db.session().await?.one(sql, args![rows::tag_of(id), id.0]).await?;
     row.as_ref().map(rows::order).transpose()
+}
+
+pub(super) async fn payment_notes<D: Database>(db: &D, order: OrderId) -> Result<Vec<PaymentNote>, StoreError> {
+    let sql = "SELECT * FROM payment_notes WHERE order_id = $1 ORDER BY sequence";
+    db.session().await?.all(sql, args![order.0]).await?.iter().map(rows::payment_note).collect()
 }
 
 pub(super) async fn order_notes<D: Database>(db: &D, order: OrderId) -> Result<Vec<OrderNote>, StoreError> {

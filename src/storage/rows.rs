@@ -2,12 +2,13 @@
 
 use super::sql::Columns;
 use super::{
-    AuditRow, Concern, Creator, DropRow, EntryId, InboxEntry, OrderNote, Product, ProductSummary, RefreshToken,
-    StoreError, User, VariantRow,
+    AuditRow, Concern, Creator, DropRow, EntryId, InboxEntry, OrderNote, PaymentNote, Product, ProductSummary,
+    RefreshToken, StoreError, User, VariantRow,
 };
 use crate::domain::{
-    CreatorId, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
-    ProductStatus, RefundCause, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
+    CreatorId, DeclineReason, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus,
+    OrderView, PaymentFacts, PaymentProvider, PaymentStep, ProductId, ProductStatus, RefundCause, ReleaseReason,
+    StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
 };
 use crate::storage::projection::fold::DropImage;
 use serde::de::DeserializeOwned;
@@ -249,6 +250,20 @@ fn order_digest<R: Columns>(row: &R) -> Result<KeyDigest, StoreError> {
 }
 
 pub(super) fn order<R: Columns>(row: &R) -> Result<OrderView, StoreError> {
+    let mut order = order_without_facts(row)?;
+    order.payment = match maybe_named(row, "payment_provider", PaymentProvider::parse)? {
+        Some(provider) => PaymentFacts {
+            provider: Some(provider),
+            attempts: count(row, "payment_attempts")?,
+            capture_due: row.flag("capture_due")?,
+            declined: maybe_named(row, "payment_declined", DeclineReason::parse)?,
+        },
+        None => PaymentFacts::assumed(order.was_tried()),
+    };
+    Ok(order)
+}
+
+fn order_without_facts<R: Columns>(row: &R) -> Result<OrderView, StoreError> {
     Ok(OrderView {
         id: OrderId(row.id("id")?),
         drop_id: DropId(row.id("drop_id")?),
@@ -269,6 +284,20 @@ pub(super) fn order<R: Columns>(row: &R) -> Result<OrderView, StoreError> {
         payment_pending: row.maybe_text("payment_pending")?,
         refund_due: maybe_named(row, "refund_due", RefundCause::parse)?,
         failed_trace: row.maybe_id("failed_trace")?.map(TraceId),
+        payment: PaymentFacts::default(),
+    })
+}
+
+pub(super) fn payment_note<R: Columns>(row: &R) -> Result<PaymentNote, StoreError> {
+    Ok(PaymentNote {
+        order: OrderId(row.id("order_id")?),
+        sequence: row.int("sequence")?.cast_unsigned(),
+        attempt: count(row, "attempt")?,
+        provider: named(row, "provider", PaymentProvider::parse)?,
+        step: named(row, "step", PaymentStep::parse)?,
+        at: time(row, "at")?,
+        reference: row.maybe_text("reference")?,
+        detail: row.maybe_text("detail")?,
     })
 }
 

@@ -6,8 +6,8 @@
 
 use super::StoreError;
 use crate::domain::{OrderId, Timestamp};
-use crate::storage::OrderNote;
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
+use crate::storage::{OrderNote, PaymentNote};
 use sqlx::SqlSafeStr;
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -158,6 +158,7 @@ pub(super) trait Session: Send {
     fn update_orders(&mut self, orders: &[OrderImage]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Adds history that orders' rows do not keep.
+    fn insert_payment_notes(&mut self, notes: &[PaymentNote]) -> impl Future<Output = Result<(), StoreError>> + Send;
     fn insert_notes(&mut self, notes: &[OrderNote]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Adds notifications of orders to their buyers' inboxes.

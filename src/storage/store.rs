@@ -5,7 +5,7 @@ use super::sql::{Database, OPERATION_TIMEOUT, Session, args};
 use super::{Aside, DeadLetterRow, Found, SetAside, SetAsideDrop, UnreadRecord};
 use super::{
     Attempted, AuditFilter, AuditRow, ConsumerOffset, EntryId, Heartbeat, InboxEntry, InboxView, KeptAnswer,
-    KeyedAttempt, Mark, OrderNote, Owner, Schema,
+    KeyedAttempt, Mark, OrderNote, Owner, PaymentNote, Schema,
 };
 use super::{
     Creator, DropFilter, DropRow, Ledger, Product, ProductFilter, ProductSummary, ProjectionBatch, RefreshToken,
@@ -404,6 +404,9 @@ impl<D: Database> Store for SqlStore<D> {
     }
     async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError> {
         timely(reading::order(&self.db, id)).await
+    }
+    async fn payment_notes(&self, order: OrderId) -> Result<Vec<PaymentNote>, StoreError> {
+        timely(reading::payment_notes(&self.db, order)).await
     }
     async fn order_notes(&self, order: OrderId) -> Result<Vec<OrderNote>, StoreError> {
         timely(reading::order_notes(&self.db, order)).await

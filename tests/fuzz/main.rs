@@ -7,8 +7,8 @@ mod mutate;
 
 use livedrop::domain::event::{OrderLine, VariantSpec};
 use livedrop::domain::{
-    CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, RefundCause,
-    Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
+    CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Money, OrderId, PaymentEnd, ProductId,
+    RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
 use livedrop::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use livedrop::journal::segment::SEGMENT_HEADER_BYTES;
@@ -77,12 +77,12 @@ fn corpus() -> Vec<DropRecord> {
             payment_method: Some("pm_sandbox_ok".into()),
         },
         DropEvent::Refused { buyer, key, digest, fingerprint, refusal: Refusal::SoldOut, trace },
-        DropEvent::PaymentStarted { order: line.order, method: "pm".into() },
-        DropEvent::Confirmed { line, payment_ref: Some("ch_1".into()), retaken: false },
+        DropEvent::PaymentStarted { order: line.order, attempt: 1, method: "pm".into() },
+        DropEvent::Confirmed { line, payment: Some("ch_1".into()), retaken: false },
         DropEvent::Released { line, reason: ReleaseReason::Expired, trace },
-        DropEvent::RefundDue { line, payment_ref: "ch_1".into(), cause: RefundCause::DropCancelled, was_sold: true },
+        DropEvent::RefundDue { line, payment: Some("ch_1".into()), cause: RefundCause::DropCancelled, was_sold: true },
         DropEvent::Refunded { line },
-        DropEvent::PaymentEnded { order: line.order },
+        DropEvent::PaymentEnded { order: line.order, attempt: 1, end: PaymentEnd::NotMade },
     ];
     events.into_iter().map(|event| DropRecord { drop: spec.id, at: spec.starts_at, event }).collect()
 }

@@ -95,6 +95,7 @@ const TABLE: &[Row] = &[
     ("POST", "/api/v1/orders", r#"{"drop_id":"{drop}","quantity":1}"#),
     ("GET", "/api/v1/orders/{order}", ""),
     ("GET", "/api/v1/orders/{order}/history", ""),
+    ("GET", "/api/v1/orders/{order}/payments", ""),
     ("POST", "/api/v1/orders/{order}/pay", r#"{"payment_method":"pm_sandbox_declined"}"#),
     ("POST", "/api/v1/orders/{order}/cancel", ""),
     ("POST", "/api/v1/orders/{order}/refund", ""),

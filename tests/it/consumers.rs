@@ -84,7 +84,7 @@ async fn what_happens_is_sent_and_again_after_a_crash_and_what_is_refused_waits_
     assert_eq!(server.terminate(), Some(0));
 
     let listed = said(&consumers(&server, &["list"]));
-    assert_eq!(listed.lines().count(), 5, "{listed}");
+    assert_eq!(listed.lines().count(), 6, "{listed}");
     let line = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     let fields = |name: &str| line(name).split_whitespace().take(4).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(

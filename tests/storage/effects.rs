@@ -4,8 +4,13 @@
 use crate::Database;
 use crate::fixtures::{Ask, Journal, Sale, at};
 use livedrop::domain::{
-    DropEvent, DropRecord, DropStatus, OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId,
+    DropEvent, DropRecord, DropStatus, OrderStatus, OrderView, PaymentFacts, PaymentProvider, RefundCause, Refusal,
+    ReleaseReason, Timestamp, TraceId,
 };
+
+/// Of an order that was tried to be paid with play money.
+const TRIED: PaymentFacts =
+    PaymentFacts { provider: Some(PaymentProvider::Sandbox), attempts: 1, capture_due: false, declined: None };
 
 /// An open drop, projected.
 async fn open(db: &Database, stocks: &[u32]) -> (Journal, Sale) {
@@ -43,6 +48,7 @@ fn as_placed(ask: &Ask, millis: i64) -> OrderView {
         refunded_at: None,
         payment_ref: None,
         payment_pending: None,
+        payment: PaymentFacts::default(),
         refund_due: None,
         failed_trace: None,
     }
@@ -72,13 +78,14 @@ pub async fn a_hold_that_is_paid(db: Database) {
     assert_eq!(order(&db, &ask).await, as_placed(&ask, 10));
     assert_eq!((sale.stock(&db, 0).await, sale.stock(&db, 1).await), ((1, 0, 0), (7, 3, 0)));
     journal.project(vec![ask.paying(20, "pm_sandbox_ok")]).await;
-    let paying = OrderView { payment_pending: Some("pm_sandbox_ok".to_owned()), ..as_placed(&ask, 10) };
+    let paying = OrderView { payment_pending: Some("pm_sandbox_ok".to_owned()), payment: TRIED, ..as_placed(&ask, 10) };
     assert_eq!(order(&db, &ask).await, paying);
     journal.project(vec![ask.confirmed(30, Some("pay_1"), false)]).await;
     let confirmed = OrderView {
         status: OrderStatus::Confirmed,
         confirmed_at: Some(at(30)),
         payment_ref: Some("pay_1".to_owned()),
+        payment: TRIED,
         ..as_placed(&ask, 10)
     };
     assert_eq!(order(&db, &ask).await, confirmed);
@@ -102,6 +109,7 @@ pub async fn a_hold_that_is_released(db: Database) {
             released_at: Some(at(20)),
             // Still pending: the gateway may answer later.
             payment_pending: Some("pm_card".to_owned()),
+            payment: TRIED,
             ..as_placed(&ask, 10)
         };
         assert_eq!(order(&db, &ask).await, released);
@@ -119,6 +127,7 @@ pub async fn a_payment_that_fails(db: Database) {
         release_reason: Some(ReleaseReason::PaymentFailed),
         released_at: Some(at(20)),
         failed_trace: Some(trace),
+        payment: TRIED,
         ..as_placed(&ask, 10)
     };
     assert_eq!(order(&db, &ask).await, failed);
@@ -134,6 +143,7 @@ pub async fn a_late_payment_that_gets_its_units_back(db: Database) {
         status: OrderStatus::Confirmed,
         confirmed_at: Some(at(30)),
         payment_ref: Some("pay_late".to_owned()),
+        payment: TRIED,
         ..as_placed(&ask, 10)
     };
     assert_eq!(order(&db, &ask).await, confirmed, "nothing is left of the release");
@@ -152,6 +162,7 @@ pub async fn a_late_payment_that_is_refunded(db: Database) {
         release_reason: Some(ReleaseReason::Expired),
         released_at: Some(at(20)),
         payment_ref: Some("pay_late".to_owned()),
+        payment: TRIED,
         refund_due: Some(RefundCause::LatePayment),
         ..as_placed(&ask, 10)
     };
@@ -172,6 +183,7 @@ pub async fn a_refund_returns_the_units(db: Database) {
         status: OrderStatus::Confirmed,
         confirmed_at: Some(at(20)),
         payment_ref: Some("pay_1".to_owned()),
+        payment: TRIED,
         refund_due: Some(RefundCause::Requested),
         ..as_placed(&ask, 10)
     };

@@ -259,12 +259,12 @@ impl Ask {
     }
 
     pub fn paying(&self, millis: i64, method: &str) -> DropRecord {
-        self.record(millis, DropEvent::PaymentStarted { order: self.line.order, method: method.into() })
+        self.record(millis, DropEvent::PaymentStarted { order: self.line.order, attempt: 1, method: method.into() })
     }
 
     pub fn confirmed(&self, millis: i64, payment: Option<&str>, retaken: bool) -> DropRecord {
-        let payment_ref = payment.map(Into::into);
-        self.record(millis, DropEvent::Confirmed { line: self.line, payment_ref, retaken })
+        let payment = payment.map(Into::into);
+        self.record(millis, DropEvent::Confirmed { line: self.line, payment, retaken })
     }
 
     pub fn released(&self, millis: i64, reason: ReleaseReason, trace: TraceId) -> DropRecord {
@@ -272,7 +272,8 @@ impl Ask {
     }
 
     pub fn refund_due(&self, millis: i64, payment: &str, cause: RefundCause, was_sold: bool) -> DropRecord {
-        self.record(millis, DropEvent::RefundDue { line: self.line, payment_ref: payment.into(), cause, was_sold })
+        let payment = Some(payment).filter(|payment| !payment.is_empty()).map(Into::into);
+        self.record(millis, DropEvent::RefundDue { line: self.line, payment, cause, was_sold })
     }
 
     pub fn refunded(&self, millis: i64) -> DropRecord {

@@ -5,8 +5,8 @@ use crate::Database;
 use crate::fixtures::{Journal, at, spec};
 use livedrop::domain::stock::StockBoard;
 use livedrop::domain::{
-    DropEvent, DropRecord, Fingerprint, KeyDigest, OrderId, OrderView, Principal, ReleaseReason, Timestamp, TraceId,
-    UserId,
+    DeclineReason, DropEvent, DropRecord, Fingerprint, KeyDigest, OrderId, OrderView, PaymentEnd, PaymentMethod,
+    PaymentProvider, Principal, ReleaseReason, Timestamp, TraceId, UserId,
 };
 use livedrop::engine::{Command, DropState, NewEnd, Reserve, state::Restore};
 use livedrop::storage::{AuditFilter, ProjectionBatch, Store};
@@ -57,14 +57,15 @@ impl Model {
         };
         match rng.random_range(0..100) {
             0..40 => self.reserve(rng, buyers),
-            40..50 => Command::BeginPayment { order, method: "pm_card".into() },
+            40..44 => Command::BeginPayment { order, method: "pm_card".into() },
+            44..50 => self.of_stripe(rng, order),
             50..68 => Command::Confirm { order, payment_ref: format!("pay_{}", rng.random::<u16>()).into() },
             68..78 => {
                 let reason = ReleaseReason::ALL[rng.random_range(0..ReleaseReason::ALL.len())];
                 Command::Release { order, reason, trace: TraceId::random() }
             }
             78..82 => Command::Refund { order },
-            82..84 => Command::EndPayment { order },
+            82..84 => Command::EndPayment { order, attempt: self.attempt(order), end: PaymentEnd::NotMade },
             84..90 => Command::SettleRefund { order },
             90..94 => {
                 let variants = &self.state.spec().variants;
@@ -84,6 +85,28 @@ impl Model {
             95 if rng.random_bool(0.2) => Command::End,
             96 if rng.random_bool(0.2) => Command::Cancel,
             _ => Command::Tick,
+        }
+    }
+
+    fn attempt(&self, order: OrderId) -> u32 {
+        self.state.order(order).map_or(1, |order| order.attempt())
+    }
+
+    /// A step of a payment that is authorized before it is captured.
+    fn of_stripe(&self, rng: &mut StdRng, order: OrderId) -> Command {
+        let (attempt, reference) = (self.attempt(order), "pi_1");
+        match rng.random_range(0..6) {
+            0 | 1 => {
+                let method = PaymentMethod { provider: PaymentProvider::Stripe, name: "pm_1".into() };
+                Command::BeginPayment { order, method }
+            }
+            2 => Command::AwaitPayment { order, attempt, reference: reference.into(), action: rng.random() },
+            3 => Command::Authorize { order, payment_ref: reference.into() },
+            4 => Command::EndPayment { order, attempt, end: PaymentEnd::Declined(DeclineReason::ExpiredCard) },
+            _ => {
+                let due = self.state.captures_due().next().unwrap_or(order);
+                if rng.random() { Command::SettleCapture { order: due } } else { Command::FailCapture { order: due } }
+            }
         }
     }
 
@@ -188,6 +211,9 @@ fn kind(event: &DropEvent) -> &'static str {
         DropEvent::Refused { .. } => "refused",
         DropEvent::PaymentStarted { .. } => "payment started",
         DropEvent::PaymentEnded { .. } => "payment ended",
+        DropEvent::PaymentWaits { .. } => "payment waits",
+        DropEvent::HoldExtended { .. } => "hold extended",
+        DropEvent::PaymentCaptured { .. } => "payment captured",
         DropEvent::Rescheduled { .. } => "rescheduled",
         DropEvent::AuditedCommand { .. } => "by hand",
         DropEvent::Confirmed { retaken: false, .. } => "confirmed",
@@ -199,7 +225,7 @@ fn kind(event: &DropEvent) -> &'static str {
     }
 }
 
-const KINDS: usize = 19;
+const KINDS: usize = 22;
 
 pub async fn random_workloads_give_the_rows_of_the_engine(db: Database) {
     let mut kinds = BTreeSet::new();

@@ -69,6 +69,11 @@ enum Data<'a> {
         unit_price: Money,
         expires_at: Timestamp,
     },
+    HoldExtended {
+        #[serde(flatten)]
+        order: Order,
+        expires_at: Timestamp,
+    },
     Confirmed {
         #[serde(flatten)]
         order: Order,
@@ -220,6 +225,10 @@ impl<'a> Data<'a> {
                 let data = Self::Reserved { order, unit_price: *unit_price, expires_at: *expires_at };
                 ("com.livedrop.order.reserved.v1", data)
             }
+            DropEvent::HoldExtended { line, expires_at } => {
+                let data = Self::HoldExtended { order: order(line), expires_at: *expires_at };
+                ("com.livedrop.order.hold_extended.v1", data)
+            }
             DropEvent::Confirmed { line, retaken, .. } => {
                 ("com.livedrop.order.confirmed.v1", Self::Confirmed { order: order(line), late: *retaken })
             }
@@ -234,6 +243,8 @@ impl<'a> Data<'a> {
             DropEvent::Refused { .. }
             | DropEvent::PaymentStarted { .. }
             | DropEvent::PaymentEnded { .. }
+            | DropEvent::PaymentWaits { .. }
+            | DropEvent::PaymentCaptured { .. }
             | DropEvent::AuditedCommand { .. } => return None,
         })
     }

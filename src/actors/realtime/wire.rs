@@ -141,7 +141,9 @@ impl OrderFact {
     #[must_use]
     pub fn new(kind: &'static str, line: OrderLine, record: &DropRecord, sequence: u64) -> Self {
         let detail = match &record.event {
-            DropEvent::Reserved { expires_at, .. } => Detail::Expires(*expires_at),
+            DropEvent::Reserved { expires_at, .. } | DropEvent::HoldExtended { expires_at, .. } => {
+                Detail::Expires(*expires_at)
+            }
             DropEvent::Released { reason, .. } => Detail::Released(*reason),
             DropEvent::RefundDue { cause, .. } => Detail::Refund(*cause),
             _ => Detail::None,

@@ -4,20 +4,21 @@
 //! to the *current* sample of that name, so the samples also define what old records mean today.
 
 use super::codec::whole;
-use super::v1;
 use super::{
     AdminAction, DropEvent, DropRecord, DropSpec, KeyedRequest, OrderLine, Principal, RecordError, VariantSpec,
 };
+use super::{v1, v2};
 use crate::domain::{
-    CreatorId, DropId, Fingerprint, KeyDigest, Money, OrderId, ProductId, RefundCause, Refusal, ReleaseReason,
-    Timestamp, TraceId, UserId, VariantId,
+    CreatorId, DeclineReason, DropId, Fingerprint, KeyDigest, Money, OrderId, Payment, PaymentEnd, PaymentMethod,
+    PaymentProvider, ProductId, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
 use serde::de::{self, DeserializeOwned, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Every version ever, oldest first; the last is the current one.
-const VERSIONS: &[&str] = &[include_str!("golden/v1.txt"), include_str!("golden/v2.txt")];
+const VERSIONS: &[&str] =
+    &[include_str!("golden/v1.txt"), include_str!("golden/v2.txt"), include_str!("golden/v3.txt")];
 
 /// Every value of the enums inside events: `every_variant_has_a_sample` fails when one is missing.
 const REFUSALS: [Refusal; 7] = [
@@ -30,7 +31,8 @@ const REFUSALS: [Refusal; 7] = [
     Refusal::NotEnoughStock { available: 300 },
 ];
 const REASONS: [ReleaseReason; 3] = [ReleaseReason::Expired, ReleaseReason::PaymentFailed, ReleaseReason::Cancelled];
-const CAUSES: [RefundCause; 3] = [RefundCause::LatePayment, RefundCause::DropCancelled, RefundCause::Requested];
+const CAUSES: [RefundCause; 4] =
+    [RefundCause::LatePayment, RefundCause::DropCancelled, RefundCause::Requested, RefundCause::CaptureFailed];
 
 /// Ids and numbers that all differ, so that swapped fields are noticed.
 fn id(n: u128) -> Uuid {
@@ -97,18 +99,48 @@ fn orders(samples: &mut Vec<(String, DropEvent)>) {
         };
         add(format!("refused.{}", refusal.as_str()), event);
     }
-    add("payment_started".into(), DropEvent::PaymentStarted { order, method: "pm".into() });
-    add("confirmed".into(), DropEvent::Confirmed { line, payment_ref: None, retaken: true });
-    add("confirmed.paid".into(), DropEvent::Confirmed { line, payment_ref: Some("ch_1".into()), retaken: false });
+    add("payment_started".into(), DropEvent::PaymentStarted { order, attempt: 0, method: "pm".into() });
+    add("confirmed".into(), DropEvent::Confirmed { line, payment: None, retaken: true });
+    add("confirmed.paid".into(), DropEvent::Confirmed { line, payment: Some("ch_1".into()), retaken: false });
     for reason in REASONS {
         add(format!("released.{}", reason.as_str()), DropEvent::Released { line, reason, trace });
     }
     for cause in CAUSES {
-        let event = DropEvent::RefundDue { line, payment_ref: "ch_2".into(), cause, was_sold: true };
+        let event = DropEvent::RefundDue { line, payment: Some("ch_2".into()), cause, was_sold: true };
         add(format!("refund_due.{}", cause.as_str()), event);
     }
     add("refunded".into(), DropEvent::Refunded { line });
-    add("payment_ended".into(), DropEvent::PaymentEnded { order });
+    add("payment_ended".into(), DropEvent::PaymentEnded { order, attempt: 0, end: PaymentEnd::NotMade });
+    payments(line, samples);
+}
+
+fn payments(line: OrderLine, samples: &mut Vec<(String, DropEvent)>) {
+    let order = line.order;
+    let mut add = |name: String, event| samples.push((name, event));
+    let provider = PaymentProvider::Stripe;
+    let method = PaymentMethod { provider, name: "pm_1".into() };
+    let payment = |captured| {
+        let amount = Some(money(1_999, "EUR"));
+        Payment { provider, attempt: 70, reference: "pi_1".into(), amount, captured }
+    };
+    add("payment_started.stripe".into(), DropEvent::PaymentStarted { order, attempt: 71, method });
+    for (name, captured) in [("captured", true), ("authorized", false)] {
+        let payment = Some(payment(captured));
+        add(format!("confirmed.{name}"), DropEvent::Confirmed { line, payment, retaken: true });
+    }
+    let (payment, cause) = (Some(payment(false)), RefundCause::LatePayment);
+    add("refund_due.authorized".into(), DropEvent::RefundDue { line, payment, cause, was_sold: false });
+    for reason in DeclineReason::ALL.iter().copied() {
+        let end = PaymentEnd::Declined(reason);
+        add(format!("payment_ended.{}", reason.as_str()), DropEvent::PaymentEnded { order, attempt: 72, end });
+    }
+    let end = PaymentEnd::Cancelled;
+    add("payment_ended.cancelled".into(), DropEvent::PaymentEnded { order, attempt: 73, end });
+    for (name, action) in [("payment_waits", false), ("payment_waits.action", true)] {
+        add(name.into(), DropEvent::PaymentWaits { order, attempt: 74, reference: "pi_2".into(), action });
+    }
+    add("hold_extended".into(), DropEvent::HoldExtended { line, expires_at: at(75) });
+    add("payment_captured".into(), DropEvent::PaymentCaptured { order, attempt: 76 });
 }
 
 fn by_hand(samples: &mut Vec<(String, DropEvent)>) {
@@ -177,7 +209,8 @@ fn again(version: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![version];
     out.extend(match version {
         1 => postcard::to_stdvec(&whole::<v1::Record>(&bytes[1..]).expect("a record")).expect("its bytes"),
-        2 => postcard::to_stdvec(&whole::<DropRecord>(&bytes[1..]).expect("a record")).expect("its bytes"),
+        2 => postcard::to_stdvec(&whole::<v2::Record>(&bytes[1..]).expect("a record")).expect("its bytes"),
+        3 => postcard::to_stdvec(&whole::<DropRecord>(&bytes[1..]).expect("a record")).expect("its bytes"),
         _ => panic!("say here which types version {version} has"),
     });
     out

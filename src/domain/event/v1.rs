@@ -3,9 +3,10 @@
 //! It differs from version 2 in `AuditedCommand`, which had no idempotency key, and in the possible refusals. Types
 //! that are equal in both versions are the current ones; before changing one of them, copy it here.
 
-use super::{AdminAction, DropEvent, DropRecord, DropSpec, OrderLine, Principal};
+use super::v2::{self, RefundCause};
+use super::{AdminAction, DropRecord, DropSpec, OrderLine, Principal};
 use crate::domain::{
-    DropId, Fingerprint, KeyDigest, Money, OrderId, RefundCause, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
+    DropId, Fingerprint, KeyDigest, Money, OrderId, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
 use serde::Deserialize;
 
@@ -43,7 +44,7 @@ impl From<Refusal> for crate::domain::Refusal {
     }
 }
 
-/// [`DropEvent`], as it was.
+/// [`super::DropEvent`], as it was.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 enum Event {
@@ -119,11 +120,11 @@ enum Event {
 
 impl From<Record> for DropRecord {
     fn from(Record { drop, at, event }: Record) -> Self {
-        Self { drop, at, event: event.into() }
+        v2::Record { drop, at, event: event.into() }.into()
     }
 }
 
-impl From<Event> for DropEvent {
+impl From<Event> for v2::Event {
     fn from(event: Event) -> Self {
         match event {
             Event::Scheduled(spec) => Self::Scheduled(spec),

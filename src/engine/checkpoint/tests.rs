@@ -178,7 +178,8 @@ fn numbers_of_values_are_those_of_the_format() {
     use OrderStatus::{Confirmed, Refunded, Released, Reserved};
     assert_eq!(OrderStatus::ALL, [Reserved, Confirmed, Released, Refunded]);
     assert_eq!(ReleaseReason::ALL, [ReleaseReason::Expired, ReleaseReason::PaymentFailed, ReleaseReason::Cancelled]);
-    assert_eq!(RefundCause::ALL, [RefundCause::LatePayment, RefundCause::DropCancelled, RefundCause::Requested]);
+    use RefundCause::{CaptureFailed, DropCancelled, LatePayment, Requested};
+    assert_eq!(RefundCause::ALL, [LatePayment, DropCancelled, Requested, CaptureFailed]);
     use DropStatus::{Cancelled, Ended, Live, Scheduled, SoldOut};
     assert_eq!(DropStatus::ALL, [Scheduled, Live, SoldOut, Ended, Cancelled]);
 }

@@ -1,9 +1,10 @@
 //! A drop in its simplest form: a plain list of orders; every number is counted anew on each read.
 
-use crate::domain::limits::{QUANTITY_PER_ORDER_MAX, STOCK_PER_VARIANT_MAX};
+use crate::domain::limits::{PAYMENT_ACTION_MS, PAYMENT_ATTEMPTS_MAX, QUANTITY_PER_ORDER_MAX, STOCK_PER_VARIANT_MAX};
 use crate::domain::{
-    DropRevision, DropSpec, DropStatus, KeyDigest, Moment, OrderId, OrderStatus, OrderView, RefundCause, Refusal,
-    ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    DeclineReason, DropRevision, DropSpec, DropStatus, KeyDigest, Moment, OrderId, OrderStatus, OrderView, PaymentEnd,
+    PaymentFacts, PaymentMethod, PaymentProvider, RefundCause, Refusal, ReleaseReason, StockCounts, Timestamp, TraceId,
+    UserId, VariantId,
 };
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 
@@ -66,14 +67,20 @@ impl Model {
 
     pub fn is_settled(&self) -> bool {
         let over = self.phase == Phase::Ended || self.phase == Phase::Cancelled;
-        let open = |order: &OrderView| is_held(order) || order.refund_due.is_some() || order.payment_pending.is_some();
+        let owed = |order: &OrderView| order.refund_due.is_some() || order.payment.capture_due;
+        let open = |order: &OrderView| is_held(order) || owed(order) || order.payment_pending.is_some();
         over && !self.views().any(open) && !(self.phase == Phase::Cancelled && self.views().any(is_sold))
     }
 
     /// A restart restores each hold's published end, and lets no hold last longer than a new one.
     pub fn restart(&mut self, steady: Timestamp) {
         let latest = steady.plus_millis(i64::from(self.spec.hold_ms));
-        self.runs_out = self.views().map(|order| order.expires_at.min(latest)).collect();
+        let is_longer =
+            |order: &OrderView| order.expires_at.millis_since(order.created_at) > i64::from(self.spec.hold_ms);
+        let latest = |order: &OrderView| {
+            if is_longer(order) { latest.plus_millis(i64::from(PAYMENT_ACTION_MS)) } else { latest }
+        };
+        self.runs_out = self.views().map(|order| order.expires_at.min(latest(order))).collect();
     }
 
     pub fn apply(&mut self, clock: Moment, command: &Command) -> Outcome {
@@ -81,29 +88,51 @@ impl Model {
         let now = clock.wall;
         match command {
             Command::Reserve(ask) => self.reserve(clock, ask),
-            Command::BeginPayment { order, method } => self.on_order(*order, |model, index| {
-                let order = &mut model.orders[index].1;
-                if order.status != OrderStatus::Reserved {
-                    return Some(Rejection::OrderIs(order.status));
-                }
-                if order.payment_pending.as_deref() != Some(method) {
-                    order.payment_pending = Some(method.to_string());
+            Command::BeginPayment { order, method } => self.begin_payment(*order, method),
+            Command::AwaitPayment { order, attempt, reference, action } => self.on_order(*order, |model, index| {
+                if model.is_pending(index, *attempt) {
+                    model.orders[index].1.payment_ref = Some(reference.to_string());
+                    if *action {
+                        model.extend(clock, index);
+                    }
                 }
                 None
             }),
-            Command::EndPayment { order } => self.on_order(*order, |model, index| {
-                model.end_payment(index);
+            Command::EndPayment { order, attempt, end } => self.on_order(*order, |model, index| {
+                model.end_payment(index, *attempt, *end);
                 None
             }),
             Command::Confirm { order, payment_ref } => self.on_order(*order, |model, index| {
-                model.confirm(now, index, payment_ref);
+                model.confirm(now, index, payment_ref, false);
                 None
             }),
+            Command::Authorize { order, payment_ref } => self.on_order(*order, |model, index| {
+                model.confirm(now, index, payment_ref, true);
+                None
+            }),
+            Command::SettleCapture { order } => self.on_order(*order, |model, index| {
+                model.orders[index].1.payment.capture_due = false;
+                None
+            }),
+            Command::FailCapture { order } => self.on_order(*order, |model, index| {
+                if model.orders[index].1.payment.capture_due {
+                    model.owe(now, index, RefundCause::CaptureFailed);
+                }
+                None
+            }),
+            Command::CapturesDue { after, limit } => {
+                assert_eq!(*after, None, "the plan asks from the beginning");
+                let due = self.views().filter(|order| order.payment.capture_due);
+                Outcome::Orders(due.take(*limit).cloned().collect())
+            }
             Command::Release { order, reason, trace } => self.on_order(*order, |model, index| {
                 let status = model.orders[index].1.status;
                 match status {
                     OrderStatus::Reserved => model.release(now, index, *reason, *trace),
-                    OrderStatus::Released if *reason == ReleaseReason::PaymentFailed => model.end_payment(index),
+                    OrderStatus::Released if *reason == ReleaseReason::PaymentFailed => {
+                        let attempt = model.orders[index].1.payment.attempts;
+                        model.end_payment(index, attempt, PaymentEnd::Declined(DeclineReason::CardDeclined));
+                    }
                     OrderStatus::Released => {}
                     _ => return Some(Rejection::OrderIs(status)),
                 }
@@ -171,8 +200,53 @@ impl Model {
         Outcome::Done(self.status())
     }
 
-    fn end_payment(&mut self, index: usize) {
-        self.orders[index].1.payment_pending = None;
+    fn begin_payment(&mut self, order: OrderId, method: &PaymentMethod) -> Outcome {
+        let mut was_pending = false;
+        let outcome = self.on_order(order, |model, index| {
+            let order = &mut model.orders[index].1;
+            if order.status != OrderStatus::Reserved {
+                return Some(Rejection::OrderIs(order.status));
+            }
+            was_pending = order.payment_pending.is_some();
+            if was_pending {
+                return None;
+            }
+            if order.payment.attempts >= PAYMENT_ATTEMPTS_MAX {
+                return Some(Rejection::TooManyAttempts);
+            }
+            order.payment_pending = Some(method.name.to_string());
+            order.payment.provider = Some(method.provider);
+            order.payment.attempts += 1;
+            order.payment.declined = None;
+            None
+        });
+        match outcome {
+            Outcome::Order { order, .. } => Outcome::Order { order, replayed: was_pending },
+            outcome => outcome,
+        }
+    }
+
+    fn is_pending(&self, index: usize, attempt: u32) -> bool {
+        let order = &self.orders[index].1;
+        order.payment_pending.is_some() && order.payment.attempts == attempt
+    }
+
+    fn end_payment(&mut self, index: usize, attempt: u32, end: PaymentEnd) {
+        if self.is_pending(index, attempt) {
+            let order = &mut self.orders[index].1;
+            (order.payment_pending, order.payment_ref, order.payment.declined) = (None, None, end.declined());
+        }
+    }
+
+    /// Once, and never shorter.
+    fn extend(&mut self, clock: Moment, index: usize) {
+        let until = clock.steady.plus_millis(i64::from(PAYMENT_ACTION_MS));
+        let (order, ends) = (&mut self.orders[index].1, &mut self.runs_out[index]);
+        let was_extended = order.expires_at.millis_since(order.created_at) > i64::from(self.spec.hold_ms);
+        if is_held(order) && !was_extended && *ends < until {
+            order.expires_at = order.expires_at.plus_millis(until.millis_since(*ends));
+            *ends = until;
+        }
     }
 
     fn pass_time(&mut self, Moment { wall, steady }: Moment) {
@@ -282,13 +356,16 @@ impl Model {
             released_at: None,
             refunded_at: None,
             payment_ref: None,
-            payment_pending: ask.payment_method.as_deref().filter(|_| !free).map(str::to_owned),
+            payment_pending: ask.payment_method.as_ref().filter(|_| !free).map(|method| method.name.to_string()),
             refund_due: None,
             failed_trace: None,
+            payment: ask.payment_method.as_ref().filter(|_| !free).map_or(PaymentFacts::default(), |method| {
+                PaymentFacts { provider: Some(method.provider), attempts: 1, ..PaymentFacts::default() }
+            }),
         }
     }
 
-    fn confirm(&mut self, now: Timestamp, index: usize, payment_ref: &str) {
+    fn confirm(&mut self, now: Timestamp, index: usize, payment_ref: &str, to_capture: bool) {
         let order = &self.orders[index].1;
         let (buyer, quantity) = (order.buyer, order.quantity);
         let variant = self.variant(Some(order.variant_id)).expect("a variant of the drop");
@@ -305,8 +382,12 @@ impl Model {
         let order = &mut self.orders[index].1;
         order.payment_ref = Some(payment_ref.to_owned());
         order.payment_pending = None;
+        let provider = order.payment.provider.or(Some(PaymentProvider::Sandbox));
+        let attempts = order.payment.attempts.max(1);
+        order.payment = PaymentFacts { provider, attempts, capture_due: false, declined: None };
         if in_time || retaken {
             order.status = OrderStatus::Confirmed;
+            order.payment.capture_due = to_capture;
             (order.release_reason, order.released_at, order.confirmed_at) = (None, None, Some(now));
         } else {
             order.refund_due = Some(RefundCause::LatePayment);
@@ -319,11 +400,15 @@ impl Model {
         (order.release_reason, order.released_at) = (Some(reason), Some(now));
         if reason == ReleaseReason::PaymentFailed {
             (order.payment_pending, order.failed_trace) = (None, Some(trace));
+            if order.payment.attempts == 0 {
+                (order.payment.provider, order.payment.attempts) = (Some(PaymentProvider::Sandbox), 1);
+            }
         }
     }
 
     fn owe(&mut self, now: Timestamp, index: usize, cause: RefundCause) {
         self.orders[index].1.refund_due = Some(cause);
+        self.orders[index].1.payment.capture_due = false;
         if self.orders[index].1.payment_ref.is_none() {
             self.settle(now, index);
         }

@@ -2,8 +2,8 @@
 
 use super::World;
 use crate::domain::{
-    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, ProductId, ReleaseReason, Timestamp, TraceId,
-    UserId, VariantId, VariantSpec,
+    CreatorId, DeclineReason, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, PaymentEnd, PaymentMethod,
+    PaymentProvider, ProductId, ReleaseReason, Timestamp, TraceId, UserId, VariantId, VariantSpec,
 };
 use crate::engine::{Command, NewEnd, Reserve};
 use proptest::prelude::*;
@@ -44,7 +44,11 @@ pub enum Op {
     Release { order: usize, reason: usize },
     Refund { order: usize },
     Settle { order: usize },
-    EndPayment { order: usize },
+    EndPayment { order: usize, declined: bool },
+    Await { order: usize, action: bool },
+    Authorize { order: usize },
+    Capture { order: usize, fails: bool },
+    CapturesDue { limit: u8 },
     Find { order: usize },
     OrdersOf { buyer: u8 },
     RefundsDue { limit: u8 },
@@ -115,7 +119,11 @@ fn ops() -> impl Strategy<Value = Op> {
         12 => (any(), 0..3_usize).prop_map(|(order, reason)| Op::Release { order, reason }),
         8 => any().prop_map(|order| Op::Refund { order }),
         5 => any().prop_map(|order| Op::Settle { order }),
-        4 => any().prop_map(|order| Op::EndPayment { order }),
+        4 => (any(), prop::bool::ANY).prop_map(|(order, declined)| Op::EndPayment { order, declined }),
+        4 => (any(), prop::bool::ANY).prop_map(|(order, action)| Op::Await { order, action }),
+        6 => any().prop_map(|order| Op::Authorize { order }),
+        4 => (any(), prop::bool::weighted(0.3)).prop_map(|(order, fails)| Op::Capture { order, fails }),
+        1 => (0..4_u8).prop_map(|limit| Op::CapturesDue { limit }),
         1 => any().prop_map(|order| Op::Find { order }),
         1 => (0..BUYERS).prop_map(|buyer| Op::OrdersOf { buyer }),
         1 => (0..4_u8).prop_map(|limit| Op::RefundsDue { limit }),
@@ -146,9 +154,25 @@ impl World {
                 Command::Reserve(Box::new(ask))
             }
             Op::Begin { order, method } => {
-                Command::BeginPayment { order: self.order(order), method: METHODS[usize::from(method)].into() }
+                let provider = PaymentProvider::ALL[usize::from(method)];
+                let method = PaymentMethod { provider, name: METHODS[usize::from(method)].into() };
+                Command::BeginPayment { order: self.order(order), method }
             }
-            Op::EndPayment { order } => Command::EndPayment { order: self.order(order) },
+            Op::EndPayment { order, declined } => {
+                let (order, attempt) = self.attempt(order);
+                let end = if declined { PaymentEnd::Declined(DeclineReason::ExpiredCard) } else { PaymentEnd::NotMade };
+                Command::EndPayment { order, attempt, end }
+            }
+            Op::Await { order, action } => {
+                let (order, attempt) = self.attempt(order);
+                Command::AwaitPayment { order, attempt, reference: format!("wait_{attempt}").into(), action }
+            }
+            Op::Authorize { order } => {
+                Command::Authorize { order: self.order(order), payment_ref: format!("pay_{}", self.serial).into() }
+            }
+            Op::Capture { order, fails: false } => Command::SettleCapture { order: self.order(order) },
+            Op::Capture { order, fails: true } => Command::FailCapture { order: self.order(order) },
+            Op::CapturesDue { limit } => Command::CapturesDue { after: None, limit: limit.into() },
             Op::Confirm { order } => {
                 Command::Confirm { order: self.order(order), payment_ref: format!("pay_{}", self.serial).into() }
             }
@@ -194,6 +218,12 @@ impl World {
             index => variants[usize::from(index) % variants.len()].id,
         };
         index.map(id)
+    }
+
+    /// An order and its last attempt to pay.
+    fn attempt(&self, index: usize) -> (OrderId, u32) {
+        let order = self.order(index);
+        (order, self.state.order(order).map_or(0, |order| order.payment.attempts))
     }
 
     fn order(&self, index: usize) -> OrderId {

@@ -12,6 +12,42 @@ a_late_payment_takes_free_units: "
     at 14s  alice refunds k1                    -> confirmed owed requested, available 2 held 0 sold 0, owes p1 | refund_due
 "
 
+an_authorized_payment_is_captured_after_the_order_is_confirmed: "
+    drop stock=2
+    at 0s   alice reserves 1 with k1            -> reserved, available 1 held 1 sold 0                    | started reserved
+    at 1s   alice begins k1 by pm of stripe     -> reserved paying pm                                     | payment_started
+    at 2s   alice authorizes k1 as p1           -> confirmed to capture, available 1 held 0 sold 1        | confirmed
+    at 3s   captures due                        -> orders k1
+    at 4s   drop ends                           -> done ended                                             | ended
+    at 5s   alice is captured k1                -> confirmed, settled                                     | payment_captured
+    at 6s   alice is captured k1                -> confirmed, settled
+    at 7s   alice fails to capture k1           -> confirmed, settled
+"
+
+a_hold_lasts_longer_once_while_its_buyer_has_to_act: "
+    drop stock=1 hold=60s
+    at 0s   alice reserves 1 with k1            -> reserved, available 0 held 1 sold 0                    | started reserved sold_out
+    at 10s  alice begins k1 by pm of stripe     -> reserved paying pm                                     | payment_started
+    at 20s  alice must act on k1 as p1          -> reserved paying pm, due 320s                           | payment_waits hold_extended
+    at 30s  alice must act on k1 as p1          -> reserved paying pm, due 320s
+    at 61s  bob reserves 1 with k1              -> refused sold_out
+    at 319s drop ticks                          -> done sold_out
+    at 320s drop ticks                          -> done live, available 1 held 0 sold 0                   | released back_in_stock
+    at 321s alice authorizes k1 as p1           -> confirmed to capture, available 0 held 0 sold 1        | retaken sold_out
+"
+
+a_declined_card_may_be_followed_by_another: "
+    drop stock=1
+    at 0s   alice reserves 1 with k1            -> reserved, available 0 held 1 sold 0                    | started reserved sold_out
+    at 1s   alice begins k1 by pm of stripe     -> reserved paying pm                                     | payment_started
+    at 2s   alice is declined k1                -> reserved                                               | payment_ended
+    at 3s   alice begins k1 by pm2 of stripe    -> reserved paying pm2                                    | payment_started
+    at 4s   alice authorizes k1 as p2           -> confirmed to capture, available 0 held 0 sold 1        | confirmed
+    at 5s   alice fails to capture k1           -> confirmed owed capture_failed, available 1 held 0 sold 0, owes p2 | refund_due back_in_stock
+    at 6s   alice is captured k1                -> confirmed owed capture_failed, owes p2
+    at 7s   alice settles k1                    -> refunded                                               | refunded
+"
+
 a_late_payment_takes_the_last_unit: "
     drop stock=2 hold=10s low=1
     at 0s   alice reserves 2 with k1 by card    -> reserved paying card, available 0 held 2 sold 0        | started reserved stock_low sold_out
@@ -93,12 +129,12 @@ a_charge_that_was_never_made_is_closed: "
     at 11s  alice was not charged for k1        -> released expired, settled                              | payment_ended
 "
 
-a_payment_begins_once_for_each_method: "
+a_payment_begins_once_until_its_outcome_is_known: "
     drop stock=2
     at 0s  alice reserves 1 with k1             -> reserved, available 1 held 1 sold 0                    | started reserved
     at 1s  alice begins k1 by card              -> reserved paying card                                   | payment_started
-    at 2s  alice begins k1 by card              -> reserved paying card
-    at 3s  alice begins k1 by cash              -> reserved paying cash                                   | payment_started
+    at 2s  alice begins k1 by card              -> reserved paying card again
+    at 3s  alice begins k1 by cash              -> reserved paying card again
     at 4s  alice pays k1 as p1                  -> confirmed, available 1 held 0 sold 1                   | confirmed
     at 5s  alice begins k1 by card              -> no: order is confirmed
     at 6s  alice refunds k1                     -> confirmed owed requested, available 2 held 0 sold 0    | refund_due

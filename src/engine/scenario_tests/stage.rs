@@ -18,9 +18,9 @@
 
 use super::reopen::{assert_same, replayed, restored};
 use crate::domain::{
-    CreatorId, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, Money, OrderId, OrderStatus,
-    OrderView, Principal, ProductId, ReleaseReason, StockBoard, StockCounts, Timestamp, TraceId, UserId, VariantId,
-    VariantSpec,
+    CreatorId, DeclineReason, DropEvent, DropId, DropRecord, DropSpec, Fingerprint, KeyDigest, Moment, Money, OrderId,
+    OrderStatus, OrderView, PaymentEnd, PaymentMethod, PaymentProvider, Principal, ProductId, ReleaseReason,
+    StockBoard, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
 };
 use crate::engine::admission::HoldPolicy;
 use crate::engine::state::Deadlines;
@@ -231,7 +231,32 @@ impl Stage {
             [buyer, "pays", key, "as", payment] => {
                 Command::Confirm { order: self.order(buyer, key), payment_ref: payment.into() }
             }
-            [buyer, "was", "not", "charged", "for", key] => Command::EndPayment { order: self.order(buyer, key) },
+            [buyer, "begins", key, "by", method, "of", "stripe"] => {
+                let method = PaymentMethod { provider: PaymentProvider::Stripe, name: method.into() };
+                Command::BeginPayment { order: self.order(buyer, key), method }
+            }
+            [buyer, "authorizes", key, "as", payment] => {
+                Command::Authorize { order: self.order(buyer, key), payment_ref: payment.into() }
+            }
+            [buyer, "must", "act", "on", key, "as", payment] => {
+                let (order, attempt) = self.attempt(buyer, key);
+                Command::AwaitPayment { order, attempt, reference: payment.into(), action: true }
+            }
+            [buyer, "waits", "for", key, "as", payment] => {
+                let (order, attempt) = self.attempt(buyer, key);
+                Command::AwaitPayment { order, attempt, reference: payment.into(), action: false }
+            }
+            [buyer, "is", "declined", key] => {
+                let (order, attempt) = self.attempt(buyer, key);
+                Command::EndPayment { order, attempt, end: PaymentEnd::Declined(DeclineReason::ExpiredCard) }
+            }
+            [buyer, "is", "captured", key] => Command::SettleCapture { order: self.order(buyer, key) },
+            [buyer, "fails", "to", "capture", key] => Command::FailCapture { order: self.order(buyer, key) },
+            ["captures", "due"] => Command::CapturesDue { after: None, limit: 10 },
+            [buyer, "was", "not", "charged", "for", key] => {
+                let (order, attempt) = self.attempt(buyer, key);
+                Command::EndPayment { order, attempt, end: PaymentEnd::NotMade }
+            }
             [buyer, "fails", key] => {
                 Command::Release { order: self.order(buyer, key), reason: ReleaseReason::PaymentFailed, trace }
             }
@@ -244,6 +269,12 @@ impl Stage {
             [buyer, "lists"] => Command::OrdersOf { buyer: user_id(buyer) },
             _ => panic!("nobody understands {words:?}"),
         }
+    }
+
+    /// An order and its last attempt to pay.
+    fn attempt(&self, buyer: &str, key: &str) -> (OrderId, u32) {
+        let order = self.order(buyer, key);
+        (order, self.state.order(order).map_or(0, |order| order.payment.attempts))
     }
 
     fn reserve(&self, buyer: &str, quantity: &str, rest: &[&str]) -> Command {
@@ -358,6 +389,9 @@ fn render_order(order: &OrderView) -> String {
     if let Some(method) = &order.payment_pending {
         text += &format!(" paying {method}");
     }
+    if order.payment.capture_due {
+        text += " to capture";
+    }
     if let Some(cause) = order.refund_due {
         text += &format!(" owed {}", cause.as_str());
     }
@@ -396,6 +430,9 @@ pub fn name(event: &DropEvent) -> &'static str {
         DropEvent::Refused { .. } => "refused",
         DropEvent::PaymentStarted { .. } => "payment_started",
         DropEvent::PaymentEnded { .. } => "payment_ended",
+        DropEvent::PaymentWaits { .. } => "payment_waits",
+        DropEvent::HoldExtended { .. } => "hold_extended",
+        DropEvent::PaymentCaptured { .. } => "payment_captured",
         DropEvent::Rescheduled { .. } => "rescheduled",
         DropEvent::AuditedCommand { .. } => "by_hand",
         DropEvent::Confirmed { retaken: false, .. } => "confirmed",

@@ -49,6 +49,7 @@ macro_rules! plain_as {
 }
 
 plain_as! {
+    bool => |truth, out| out.extend_from_slice(if *truth { b"true" } else { b"false" }),
     u8 => |number, out| out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
     u32 => |number, out| out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
     i64 => |number, out| out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),

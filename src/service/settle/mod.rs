@@ -1,35 +1,44 @@
-//! Records payments of the gateway in the drop, and sends refunds of the drop to the gateway.
+//! Asks the payment gateways for what orders need, and records their answers in the drops.
 //!
-//! Every charge runs in a task of its own: a client that disconnects, or a gateway that answers after the time limit,
-//! changes nothing about the record. Before the gateway is called, the drop records that a payment is pending, so after
-//! a crash [`Settler::resume`] asks the gateway for its outcome. Refunds follow the journal: see [`refunds`].
+//! Every payment runs in a task of its own: a client that disconnects, or a gateway that answers after the time limit,
+//! changes nothing about the record. Before a gateway is called, the drop records that an attempt is pending, so after a
+//! crash [`Settler::resume`] asks what became of it. Whatever brings news of an attempt, the gateway's own answer, a
+//! webhook or the passing of time, ends in one question to the gateway and one place that records its answer
+//! ([`Settler::record_status`]): so their order does not matter.
+//!
+//! Captures and refunds follow the journal: see [`relay`].
 
-pub mod refunds;
+mod active;
+mod calls;
+pub mod relay;
 #[cfg(test)]
 mod tests;
+
+pub use active::{Action, Charging};
 
 use super::failure::ask_failure;
 use super::{Code, Failure};
 use crate::actors::{Answer, AskError, Backoff, DropHandle};
-use crate::domain::{OrderId, OrderView, ReleaseReason, TraceId};
+use crate::domain::limits::PAYMENT_ATTEMPTS_MAX;
+use crate::domain::{
+    DeclineReason, OrderId, OrderStatus, OrderView, PaymentEnd, PaymentMethod, PaymentProvider, ReleaseReason, TraceId,
+};
 use crate::engine::{Command, Outcome, Rejection};
 use crate::payments::gateway::{Charge, GatewayError, PaymentGateway, PaymentStatus};
-use dashmap::DashSet;
+use crate::payments::provider::Gateways;
+use active::Active;
+use calls::{RETRIES, find, record, within_call};
 use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-/// Pauses between attempts to reach the gateway, or an overloaded drop.
-const RETRIES: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
-/// Attempts to reach an overloaded drop: about a minute in all.
-const ASKS_MAX: usize = 20;
-/// Time limit of a look-up or a refund: both may be repeated.
-const CALL_MAX: Duration = Duration::from_secs(30);
-/// The attempt at a payment: an order has one.
-const ATTEMPT: u32 = 1;
+/// Pauses between questions about an attempt that waits for its buyer or its bank: news come by webhook as well.
+const WAITS: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// Concurrent calls to the gateway without a waiting client.
 const AT_ONCE_MAX: usize = 64;
+/// Seconds after which a client may try again where the gateway named no time.
+const RETRY_AFTER_DEFAULT_S: u32 = 30;
 
 /// The outcome of a payment for the waiting request.
 pub enum Paid {
@@ -39,41 +48,96 @@ pub enum Paid {
     Running,
     /// No answer within the time limit (the task goes on), or no charge was made.
     TimedOut,
+    /// The buyer has to act; the task goes on.
+    Action(Box<Action>),
+    /// Declined, and the hold stands.
+    Declined(DeclineReason),
+    /// The provider cannot be asked: no charge was made. May be tried again after this many seconds.
+    Unavailable(u32),
 }
 
-/// Runs charges and refunds. Cheap to clone.
+/// An attempt without an outcome.
+#[derive(Clone, Copy)]
+struct Attempt {
+    order: OrderId,
+    number: u32,
+    provider: PaymentProvider,
+    trace: TraceId,
+}
+
+impl Attempt {
+    fn of(order: &OrderView, trace: TraceId) -> Self {
+        let provider = order.payment.provider.unwrap_or(PaymentProvider::Sandbox);
+        Self { order: order.id, number: order.attempt(), provider, trace }
+    }
+}
+
+/// What was recorded of an attempt.
+enum Recorded {
+    /// Its outcome.
+    Done(Result<Paid, Failure>),
+    /// It has none yet.
+    Waits(Paid),
+}
+
+/// Runs payments, captures and refunds. Cheap to clone.
 #[derive(Clone)]
 pub struct Settler {
-    gateway: Arc<dyn PaymentGateway>,
-    charging: Arc<DashSet<OrderId>>,
+    gateways: Gateways,
+    active: Active,
     time_limit: Duration,
 }
 
 impl Settler {
     /// `time_limit`: how long a request waits for the gateway.
     #[must_use]
-    pub fn new(gateway: Arc<dyn PaymentGateway>, time_limit: Duration) -> Self {
-        Self { gateway, charging: Arc::default(), time_limit }
+    pub fn new(gateways: Gateways, time_limit: Duration) -> Self {
+        Self { gateways, active: Active::default(), time_limit }
+    }
+
+    /// The gateways by provider.
+    #[must_use]
+    pub fn gateways(&self) -> &Gateways {
+        &self.gateways
     }
 
     /// The exclusive right to charge an order; `None` if it is taken. Taken before the drop records that a payment
     /// begins: in between no other task can end that payment.
     #[must_use]
     pub fn claim(&self, order: OrderId) -> Option<Charging> {
-        // Not `then_some`: an unneeded claim would release the other one on drop.
-        self.charging.insert(order).then(|| Charging { orders: Arc::clone(&self.charging), order })
+        self.active.claim(order)
     }
 
-    /// Whether this process is charging this order.
+    /// Whether this process is asking a gateway about this order at this moment.
     #[must_use]
     pub fn is_charging(&self, order: OrderId) -> bool {
-        self.charging.contains(&order)
+        self.active.is_asking(order)
     }
 
-    /// The number of running charges.
+    /// The number of running calls for payments.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.charging.len()
+        self.active.asking()
+    }
+
+    /// What the buyer of an order has to do before its payment goes on, as far as this process knows.
+    #[must_use]
+    pub fn action(&self, order: OrderId) -> Option<Action> {
+        self.active.action(order)
+    }
+
+    /// Something may have happened to an order's payment: its gateway is asked.
+    pub fn news(&self, handle: &Arc<DropHandle>, order: &OrderView) {
+        if self.active.news(order.id) || order.payment_pending.is_none() {
+            return;
+        }
+        let Some(charging) = self.claim(order.id) else { return };
+        let (this, handle, attempt) = (self.clone(), Arc::clone(handle), Attempt::of(order, TraceId::random()));
+        tokio::spawn(async move {
+            if let Recorded::Waits(_) = this.find_out(&handle, attempt, &charging).await {
+                this.follow(&handle, attempt, &charging).await;
+            }
+        });
     }
 
     /// Records in the drop that a payment begins, then charges.
@@ -83,16 +147,25 @@ impl Settler {
     pub async fn begin_and_charge(
         &self,
         handle: &Arc<DropHandle>,
-        order: &OrderView,
-        method: &str,
+        order: OrderId,
+        method: PaymentMethod,
         trace: TraceId,
     ) -> Result<Paid, Failure> {
-        let Some(charging) = self.claim(order.id) else { return Ok(Paid::Running) };
-        let begin = Command::BeginPayment { order: order.id, method: method.into() };
-        match handle.ask(begin).await.map_err(ask_failure)?.outcome {
-            Outcome::Order { .. } => self.charge(charging, handle, order, method, trace).await,
+        let Some(charging) = self.claim(order) else {
+            self.active.news(order);
+            return Ok(self.action(order).map_or(Paid::Running, |action| Paid::Action(Box::new(action))));
+        };
+        let name = method.name.to_string();
+        match handle.ask(Command::BeginPayment { order, method }).await.map_err(ask_failure)?.outcome {
+            Outcome::Order { order, replayed: false } => self.charge(charging, handle, &order, &name, trace).await,
+            // An attempt from before a restart, for instance: first of all, what became of it.
+            Outcome::Order { order, replayed: true } => self.run(charging, handle, &order, None, trace).await,
             // It was settled since it was read: return its current state.
-            Outcome::Rejected(Rejection::OrderIs(_)) => find(handle, order.id).await.map(Paid::Order),
+            Outcome::Rejected(Rejection::OrderIs(_)) => find(handle, order).await.map(Paid::Order),
+            Outcome::Rejected(Rejection::TooManyAttempts) => {
+                let detail = format!("order {order} was tried to be paid {PAYMENT_ATTEMPTS_MAX} times");
+                Err(Failure::with(Code::PaymentDeclined, detail))
+            }
             _ => Err(Failure::new(Code::OrderNotFound)),
         }
     }
@@ -109,15 +182,38 @@ impl Settler {
         method: &str,
         trace: TraceId,
     ) -> Result<Paid, Failure> {
-        let (id, amount, buyer) = (order.id, order.total(), order.buyer);
-        let charge = Charge { order: id, attempt: ATTEMPT, amount, method: method.to_owned(), buyer };
+        let (attempt, amount, buyer) = (order.attempt(), order.total(), order.buyer);
+        let charge = Charge { order: order.id, attempt, amount, method: method.to_owned(), buyer };
+        self.run(charging, handle, order, Some(charge), trace).await
+    }
+
+    /// Runs an attempt in a task of its own: `charge` is asked for, or else what became of it.
+    async fn run(
+        &self,
+        charging: Charging,
+        handle: &Arc<DropHandle>,
+        order: &OrderView,
+        charge: Option<Charge>,
+        trace: TraceId,
+    ) -> Result<Paid, Failure> {
         let (done, wait) = oneshot::channel();
-        let (this, handle) = (self.clone(), Arc::clone(handle));
+        let (this, handle, attempt) = (self.clone(), Arc::clone(handle), Attempt::of(order, trace));
         tokio::spawn(async move {
-            let result = this.charge_and_record(&handle, &charge, trace).await;
-            drop(charging);
-            // The request was cancelled: the order's state has the result.
-            let _ = done.send(result);
+            let recorded = match &charge {
+                Some(charge) => this.authorize(&handle, attempt, charge, &charging).await,
+                None => this.find_out(&handle, attempt, &charging).await,
+            };
+            // If the request was cancelled, the order's state has the result.
+            match recorded {
+                Recorded::Done(result) => {
+                    drop(charging);
+                    let _ = done.send(result);
+                }
+                Recorded::Waits(paid) => {
+                    let _ = done.send(Ok(paid));
+                    this.follow(&handle, attempt, &charging).await;
+                }
+            }
         });
         match tokio::time::timeout(self.time_limit, wait).await {
             Ok(Ok(result)) => result,
@@ -126,76 +222,219 @@ impl Settler {
         }
     }
 
-    async fn charge_and_record(&self, handle: &DropHandle, charge: &Charge, trace: TraceId) -> Result<Paid, Failure> {
-        match self.gateway.authorize(charge).await {
-            Ok(status) => match self.record_status(handle, charge.order, status, trace).await {
-                Some(recorded) => recorded,
-                None => self.find_out(handle, charge.order, trace).await,
-            },
+    async fn authorize(&self, handle: &DropHandle, attempt: Attempt, charge: &Charge, charging: &Charging) -> Recorded {
+        let order = attempt.order;
+        let asked = match self.gateway(attempt.provider) {
+            Ok(gateway) => gateway.authorize(charge).await,
+            Err(missing) => Err(missing),
+        };
+        match asked {
+            Ok(status) => self.record_status(handle, attempt, status, charging).await,
+            // The first question of this attempt was not asked: there is nothing to look up.
+            Err(GatewayError::Refused { reason, retry_after }) => {
+                if retry_after.is_none() {
+                    error!(%order, reason, "the payment gateway cannot do what was asked; no repetition helps");
+                }
+                let after_s = retry_after.map_or(RETRY_AFTER_DEFAULT_S, |after| {
+                    u32::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
+                });
+                let ended = self.end(handle, attempt, PaymentEnd::NotMade).await;
+                Recorded::Done(ended.map(|_| Paid::Unavailable(after_s)))
+            }
             Err(gateway) => {
-                warn!(order = %charge.order, error = %gateway, "a charge was not answered; asking what became of it");
-                self.find_out(handle, charge.order, trace).await
+                warn!(%order, error = %gateway, "a charge was not answered; asking what became of it");
+                self.find_out(handle, attempt, charging).await
             }
         }
     }
 
-    /// Asks the gateway for the outcome of a charge until it knows.
-    async fn find_out(&self, handle: &DropHandle, order: OrderId, trace: TraceId) -> Result<Paid, Failure> {
+    /// Asks the gateway about an attempt until it answers.
+    async fn find_out(&self, handle: &DropHandle, attempt: Attempt, charging: &Charging) -> Recorded {
         let mut retries = RETRIES;
         loop {
-            match within_call(self.gateway.look_up(order, ATTEMPT, None)).await {
-                Ok(status) => {
-                    if let Some(recorded) = self.record_status(handle, order, status, trace).await {
-                        return recorded;
-                    }
+            match self.look_up(handle, attempt).await {
+                Ok(status) => return self.record_status(handle, attempt, status, charging).await,
+                Err(gateway) => {
+                    warn!(order = %attempt.order, error = %gateway, "the gateway could not be asked about a charge");
                 }
-                Err(gateway) => warn!(%order, error = %gateway, "the gateway could not be asked about a charge"),
             }
             retries.pause().await;
         }
     }
 
-    /// Records what the gateway says. `None`: it is not final, ask again.
-    async fn record_status(
-        &self,
-        handle: &DropHandle,
-        order: OrderId,
-        status: PaymentStatus,
-        trace: TraceId,
-    ) -> Option<Result<Paid, Failure>> {
-        Some(match status {
-            PaymentStatus::Captured { reference } => {
-                let paid = record(handle, Command::Confirm { order, payment_ref: reference.as_str().into() }).await;
-                if paid.as_ref().is_err_and(|failure| failure.code == Code::DropNotFound) {
-                    error!(%order, "a payment landed after its drop had left memory; it goes back");
-                    self.give_back(order, &reference).await;
+    /// Follows an attempt that waits, until it has an outcome.
+    async fn follow(&self, handle: &DropHandle, attempt: Attempt, charging: &Charging) {
+        let mut pauses = WAITS;
+        loop {
+            let news = charging.wait();
+            tokio::select! {
+                () = news.notified() => pauses.reset(),
+                () = pauses.pause() => {}
+            }
+            charging.ask();
+            if let Recorded::Done(result) = self.find_out(handle, attempt, charging).await {
+                if let Err(failure) = result {
+                    warn!(order = %attempt.order, %failure, "what became of a payment could not be recorded yet");
                 }
-                paid
+                return;
             }
-            PaymentStatus::Authorized { reference, .. } => {
-                let amount = match find(handle, order).await {
-                    Ok(order) => order.total(),
-                    Err(failure) => return Some(Err(failure)),
-                };
-                if let Err(gateway) = within_call(self.gateway.capture(order, &reference, amount)).await {
-                    warn!(%order, error = %gateway, "an authorized payment could not be captured yet");
-                }
-                return None;
-            }
-            PaymentStatus::RequiresAction { .. } | PaymentStatus::Pending { .. } => return None,
-            PaymentStatus::Declined { .. } => {
-                record(handle, Command::Release { order, reason: ReleaseReason::PaymentFailed, trace }).await
-            }
-            // Nothing was charged and nothing will be: the buyer can pay again, or the hold expires.
-            PaymentStatus::Cancelled { .. } | PaymentStatus::Unknown => {
-                record(handle, Command::EndPayment { order }).await.map(|_| Paid::TimedOut)
-            }
+        }
+    }
+
+    async fn look_up(&self, handle: &DropHandle, attempt: Attempt) -> Result<PaymentStatus, GatewayError> {
+        let gateway = self.gateway(attempt.provider)?;
+        let known = match handle.ask(Command::Find { order: attempt.order }).await {
+            Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) => Some(order),
+            Ok(_) | Err(AskError::Gone) => None,
+            // Without the reference the provider could find less than there is.
+            Err(error) => return Err(GatewayError::NotYet { reason: error.to_string() }),
+        };
+        let known = known.filter(|order| order.payment_pending.is_some() && order.attempt() == attempt.number);
+        let reference = known.and_then(|order| order.payment_ref);
+        within_call(gateway.look_up(attempt.order, attempt.number, reference.as_deref())).await
+    }
+
+    fn gateway(&self, provider: PaymentProvider) -> Result<&Arc<dyn PaymentGateway>, GatewayError> {
+        self.gateways.get(provider).ok_or_else(|| GatewayError::Refused {
+            reason: format!("this server is not configured with {}", provider.as_str()),
+            retry_after: None,
         })
     }
 
+    /// Records what the gateway says of an attempt: the one place for all its answers.
+    async fn record_status(
+        &self,
+        handle: &DropHandle,
+        attempt: Attempt,
+        status: PaymentStatus,
+        charging: &Charging,
+    ) -> Recorded {
+        let order = attempt.order;
+        charging.set_action(None);
+        Recorded::Done(match status {
+            PaymentStatus::Captured { reference } => {
+                let payment_ref = reference.as_str().into();
+                self.record_paid(handle, attempt, Command::Confirm { order, payment_ref }, &reference).await
+            }
+            PaymentStatus::Authorized { reference, .. } => {
+                let payment_ref = reference.as_str().into();
+                self.record_paid(handle, attempt, Command::Authorize { order, payment_ref }, &reference).await
+            }
+            PaymentStatus::RequiresAction { reference, client_secret, url } => {
+                let action = Action { client_secret, url };
+                return self.record_waiting(handle, attempt, (reference, Some(action)), charging).await;
+            }
+            PaymentStatus::Pending { reference } => {
+                return self.record_waiting(handle, attempt, (reference, None), charging).await;
+            }
+            PaymentStatus::Declined { reason, .. } => self.decline(handle, attempt, reason).await,
+            PaymentStatus::Cancelled { .. } => self.end(handle, attempt, PaymentEnd::Cancelled).await,
+            // Nothing was charged and nothing will be: the buyer can pay again, or the hold expires.
+            PaymentStatus::Unknown => self.end(handle, attempt, PaymentEnd::NotMade).await,
+        })
+    }
+
+    async fn record_paid(
+        &self,
+        handle: &DropHandle,
+        attempt: Attempt,
+        command: Command,
+        reference: &str,
+    ) -> Result<Paid, Failure> {
+        let order = attempt.order;
+        let paid = record(handle, command).await;
+        match &paid {
+            Err(failure) if failure.code == Code::DropNotFound => {
+                error!(%order, "a payment landed after its drop had left memory; it goes back");
+                self.give_back(attempt, reference).await;
+            }
+            // The order was paid by another attempt.
+            Ok(view) if view.payment_ref.as_deref().is_some_and(|known| known != reference) => {
+                error!(%order, attempt = attempt.number, "an order was paid twice; the second payment goes back");
+                self.give_back(attempt, reference).await;
+            }
+            _ => {}
+        }
+        paid.map(Paid::Order)
+    }
+
+    async fn record_waiting(
+        &self,
+        handle: &DropHandle,
+        attempt: Attempt,
+        (reference, action): (String, Option<Action>),
+        charging: &Charging,
+    ) -> Recorded {
+        let Attempt { order, number, .. } = attempt;
+        let waits = Command::AwaitPayment {
+            order,
+            attempt: number,
+            reference: reference.as_str().into(),
+            action: action.is_some(),
+        };
+        match record(handle, waits).await {
+            Ok(view) if view.status == OrderStatus::Reserved => {
+                charging.set_action(action.clone());
+                Recorded::Waits(action.map_or(Paid::TimedOut, |action| Paid::Action(Box::new(action))))
+            }
+            // The hold is lost: what the buyer may still authorize is cancelled first, so that nobody is charged.
+            Ok(_) => {
+                if let Err(gateway) = self.cancel(attempt, &reference).await {
+                    warn!(%order, error = %gateway, "a payment whose hold is lost could not be cancelled yet");
+                }
+                Recorded::Waits(Paid::TimedOut)
+            }
+            Err(failure) if failure.code == Code::DropNotFound => {
+                self.give_back(attempt, &reference).await;
+                Recorded::Done(Err(failure))
+            }
+            Err(failure) => Recorded::Done(Err(failure)),
+        }
+    }
+
+    async fn decline(&self, handle: &DropHandle, attempt: Attempt, reason: DeclineReason) -> Result<Paid, Failure> {
+        let release =
+            Command::Release { order: attempt.order, reason: ReleaseReason::PaymentFailed, trace: attempt.trace };
+        if attempt.provider.releases_declined() {
+            return record(handle, release).await.map(Paid::Order);
+        }
+        self.end(handle, attempt, PaymentEnd::Declined(reason)).await?;
+        if attempt.number < PAYMENT_ATTEMPTS_MAX {
+            return Ok(Paid::Declined(reason));
+        }
+        record(handle, release).await.map(Paid::Order)
+    }
+
+    async fn end(&self, handle: &DropHandle, attempt: Attempt, end: PaymentEnd) -> Result<Paid, Failure> {
+        let command = Command::EndPayment { order: attempt.order, attempt: attempt.number, end };
+        record(handle, command).await.map(|_| Paid::TimedOut)
+    }
+
+    /// Cancels an authorization, or refunds what was captured meanwhile, once.
+    async fn cancel(&self, attempt: Attempt, reference: &str) -> Result<(), GatewayError> {
+        let name = format!("{}-{}", attempt.order, attempt.number);
+        let gateway = self.gateway(attempt.provider)?;
+        within_call(gateway.give_back(attempt.order, reference, None, &name)).await
+    }
+
+    async fn give_back(&self, attempt: Attempt, reference: &str) {
+        let mut retries = RETRIES;
+        while let Err(gateway) = self.cancel(attempt, reference).await {
+            warn!(order = %attempt.order, error = %gateway, "a refund did not go through; trying again");
+            retries.pause().await;
+        }
+    }
+
     /// Refunds an order and records that in the drop, in one attempt. Returns whether it is settled.
-    async fn refund(&self, handle: &DropHandle, order: OrderId, reference: &str) -> bool {
-        if let Err(gateway) = within_call(self.gateway.give_back(order, reference, None, &whole(order))).await {
+    async fn refund(&self, handle: &DropHandle, due: &OrderView) -> bool {
+        let (order, attempt) = (due.id, Attempt::of(due, TraceId::default()));
+        let reference = due.payment_ref.as_deref().unwrap_or_default();
+        let asked = match self.gateway(attempt.provider) {
+            // The gateway's reference of an order's whole refund is the order.
+            Ok(gateway) => within_call(gateway.give_back(order, reference, None, &order.to_string())).await,
+            Err(missing) => Err(missing),
+        };
+        if let Err(gateway) = asked {
             warn!(%order, error = %gateway, "a refund did not go through; trying again later");
             return false;
         }
@@ -207,18 +446,38 @@ impl Settler {
         recorded.is_ok()
     }
 
-    async fn give_back(&self, order: OrderId, reference: &str) {
-        let mut retries = RETRIES;
-        let refund = whole(order);
-        while let Err(gateway) = within_call(self.gateway.give_back(order, reference, None, &refund)).await {
-            warn!(%order, error = %gateway, "a refund did not go through; trying again");
-            retries.pause().await;
+    /// Takes an order's authorized money and records that in the drop, in one attempt. Returns whether it is settled.
+    async fn capture(&self, handle: &DropHandle, due: &OrderView) -> bool {
+        let (order, attempt) = (due.id, Attempt::of(due, TraceId::default()));
+        let Ok(gateway) = self.gateway(attempt.provider) else { return false };
+        let reference = due.payment_ref.as_deref().unwrap_or_default();
+        let captured = match within_call(gateway.capture(order, reference, due.total())).await {
+            Ok(()) => true,
+            Err(GatewayError::Refused { reason, retry_after: None }) => {
+                warn!(%order, reason, "a capture was refused; asking what became of the payment");
+                match within_call(gateway.look_up(order, attempt.number, Some(reference))).await {
+                    Ok(PaymentStatus::Captured { .. }) => true,
+                    Ok(PaymentStatus::Cancelled { .. } | PaymentStatus::Declined { .. } | PaymentStatus::Unknown) => {
+                        false
+                    }
+                    _ => return false,
+                }
+            }
+            Err(gateway) => {
+                warn!(%order, error = %gateway, "a payment could not be captured; trying again later");
+                return false;
+            }
+        };
+        if !captured {
+            error!(%order, "authorized money cannot be taken any more; the order is given back");
         }
+        let command = if captured { Command::SettleCapture { order } } else { Command::FailCapture { order } };
+        record(handle, command).await.is_ok()
     }
 
     /// After recovery: finds the outcome of every payment that had begun.
     pub async fn resume(self, handle: Arc<DropHandle>, pending: Vec<OrderId>) {
-        let (this, handle) = (&self, &*handle);
+        let (this, handle) = (&self, &handle);
         // One attempt each, in turn: an order without an answer from the gateway delays no other.
         let (mut open, mut retries) = (pending, RETRIES);
         loop {
@@ -236,80 +495,35 @@ impl Settler {
     }
 
     /// Asks once for an order's payment. Returns whether its outcome is known, or another task is finding it.
-    async fn resume_one(&self, handle: &DropHandle, order: OrderId) -> bool {
+    async fn resume_one(&self, handle: &Arc<DropHandle>, order: OrderId) -> bool {
         // Meanwhile a client's retry gets `payment_in_progress`.
-        let Some(_charging) = self.claim(order) else { return true };
-        match within_call(self.gateway.look_up(order, ATTEMPT, None)).await {
-            Ok(status) => match self.record_status(handle, order, status, TraceId::random()).await {
-                Some(Ok(_)) => true,
-                Some(Err(failure)) => {
-                    warn!(%order, %failure, "what became of a payment could not be recorded yet");
-                    true
+        let Some(charging) = self.claim(order) else { return true };
+        let view = match find(handle, order).await {
+            Ok(view) => view,
+            Err(failure) => return failure.code == Code::OrderNotFound,
+        };
+        if view.payment_pending.is_none() {
+            return true;
+        }
+        let attempt = Attempt::of(&view, TraceId::random());
+        match self.look_up(handle, attempt).await {
+            Ok(status) => {
+                match self.record_status(handle, attempt, status, &charging).await {
+                    Recorded::Done(Ok(_)) => {}
+                    Recorded::Done(Err(failure)) => {
+                        warn!(%order, %failure, "what became of a payment could not be recorded yet");
+                    }
+                    Recorded::Waits(_) => {
+                        let (this, handle) = (self.clone(), Arc::clone(handle));
+                        tokio::spawn(async move { this.follow(&handle, attempt, &charging).await });
+                    }
                 }
-                None => false,
-            },
+                true
+            }
             Err(gateway) => {
                 warn!(%order, error = %gateway, "the gateway could not be asked about a charge");
                 false
             }
         }
-    }
-}
-
-/// The gateway's idempotency reference of an order's whole refund.
-fn whole(order: OrderId) -> String {
-    order.to_string()
-}
-
-/// A repeatable call to the gateway, with a time limit.
-async fn within_call<T>(call: impl Future<Output = Result<T, GatewayError>>) -> Result<T, GatewayError> {
-    let reason = || format!("no answer in {} s", CALL_MAX.as_secs());
-    let late = || GatewayError::Unreachable { reason: reason(), retry_after: None };
-    tokio::time::timeout(CALL_MAX, call).await.unwrap_or_else(|_| Err(late()))
-}
-
-/// Sends a command until the drop is no longer overloaded: the gateway's answer must be recorded.
-async fn record(handle: &DropHandle, command: Command) -> Result<Paid, Failure> {
-    let mut retries = RETRIES;
-    for _ in 0..ASKS_MAX {
-        match handle.ask(command.clone()).await {
-            Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) => return Ok(Paid::Order(order)),
-            Ok(Answer { outcome: Outcome::Rejected(Rejection::OrderIs(_)), .. }) => {
-                return reread(handle, &command).await;
-            }
-            Ok(_) => return Err(Failure::new(Code::OrderNotFound)),
-            Err(AskError::Overloaded | AskError::DiskFull | AskError::TooManyDrops { .. }) => retries.pause().await,
-            Err(AskError::Gone) => return Err(Failure::new(Code::DropNotFound)),
-            // The gateway's answer is not recorded: the next start asks again.
-            Err(AskError::Stopped | AskError::OutcomeUnknown) => return Err(ask_failure(AskError::OutcomeUnknown)),
-        }
-    }
-    Err(ask_failure(AskError::Overloaded))
-}
-
-async fn reread(handle: &DropHandle, command: &Command) -> Result<Paid, Failure> {
-    let (Command::Confirm { order, .. } | Command::Release { order, .. } | Command::SettleRefund { order }) = command
-    else {
-        return Err(Failure::new(Code::OrderNotFound));
-    };
-    find(handle, *order).await.map(Paid::Order)
-}
-
-async fn find(handle: &DropHandle, order: OrderId) -> Result<Box<OrderView>, Failure> {
-    match handle.ask(Command::Find { order }).await.map_err(ask_failure)?.outcome {
-        Outcome::Order { order, .. } => Ok(order),
-        _ => Err(Failure::new(Code::OrderNotFound)),
-    }
-}
-
-/// The exclusive right to charge an order while this lives, see [`Settler::claim`].
-pub struct Charging {
-    orders: Arc<DashSet<OrderId>>,
-    order: OrderId,
-}
-
-impl Drop for Charging {
-    fn drop(&mut self) {
-        self.orders.remove(&self.order);
     }
 }

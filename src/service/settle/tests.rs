@@ -1,23 +1,26 @@
 //! Payments and refunds against a scripted gateway, with real drops and a journal in memory.
 
-use super::{Paid, Settler, refunds};
+use super::relay::{Duty, Relay};
+use super::{Paid, Settler};
 use crate::actors::consumers::{Progress, runner};
 use crate::actors::{Answer, Clock, Decisions, DropHandle, Projector, Registry, Scheduler};
 use crate::domain::fixtures::drop_of;
 use crate::domain::{
-    DropEvent, DropId, DropRecord, DropSpec, Money, OrderId, OrderStatus, OrderView, ReleaseReason, Timestamp, TraceId,
-    UserId,
+    DropEvent, DropId, DropRecord, DropSpec, Money, OrderId, OrderStatus, OrderView, PaymentMethod, PaymentProvider,
+    ReleaseReason, Timestamp, TraceId, UserId,
 };
 use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, Outcome, Reserve};
 use crate::journal::{Journal, JournalOptions, MemoryDevice, Records};
 use crate::payments::gateway::{Charge, DeclineReason, GatewayError, GatewayHealth, PaymentGateway, PaymentStatus};
+use crate::payments::provider::Gateways;
 use crate::service::orders::{NewOrder, Orders};
 use crate::storage;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +32,8 @@ struct Script {
     refund_failures: Mutex<u32>,
     refunded: Mutex<Vec<(OrderId, String)>>,
     captured: Mutex<Vec<(OrderId, Money)>>,
+    /// The authorization has lapsed.
+    has_lapsed: AtomicBool,
     /// Refunds of these orders get no answer.
     silent: Mutex<BTreeSet<OrderId>>,
     /// Tests hold it to make charges wait.
@@ -67,6 +72,9 @@ impl PaymentGateway for Script {
     }
 
     async fn capture(&self, order: OrderId, _: &str, amount: Money) -> Result<(), GatewayError> {
+        if self.has_lapsed.load(Ordering::Relaxed) {
+            return Err(GatewayError::Refused { reason: "it has lapsed".to_owned(), retry_after: None });
+        }
         self.captured.lock().unwrap().push((order, amount));
         Ok(())
     }
@@ -110,20 +118,34 @@ impl World {
     }
 
     async fn of(spec: DropSpec) -> Self {
+        Self::with(spec, PaymentProvider::Sandbox).await
+    }
+
+    /// With a provider that moves money.
+    async fn real() -> Self {
+        Self::with(DropSpec { hold_ms: 60_000, ..drop_of(5) }, PaymentProvider::Stripe).await
+    }
+
+    async fn with(spec: DropSpec, provider: PaymentProvider) -> Self {
         let options = JournalOptions::in_memory();
         let (journal, _) = Journal::open(&options, Arc::new(MemoryDevice::new()), 0).unwrap();
         let registry = Registry::new(journal.handle(), Clock::default(), Scheduler::default(), 1);
         let (drop, _) = registry.schedule(spec).await.unwrap();
         let gateway = Arc::new(Script::default());
-        let settler = Settler::new(Arc::clone(&gateway) as Arc<dyn PaymentGateway>, Duration::from_secs(30));
+        let table = [(provider, Arc::clone(&gateway) as Arc<dyn PaymentGateway>)];
+        let settler = Settler::new(Gateways::new(table), Duration::from_secs(30));
         Self { gateway, settler, registry, drop, journal }
     }
 
     /// A running refund relay that starts after this record.
     fn relay(&self, after: u64, owing: Vec<DropId>) -> (tokio::task::JoinHandle<()>, Arc<Progress>) {
-        let (progress, reader) = (Progress::new(&refunds::ABOUT), self.journal.handle().reader());
+        self.relay_of(Duty::Refund, after, owing)
+    }
+
+    fn relay_of(&self, duty: Duty, after: u64, owing: Vec<DropId>) -> (tokio::task::JoinHandle<()>, Arc<Progress>) {
+        let (progress, reader) = (Progress::new(duty.about()), self.journal.handle().reader());
         let with = (self.settler.clone(), self.registry.clone());
-        let mut relay = refunds::Relay::new(Arc::clone(&progress), &reader, after, owing, with);
+        let mut relay = Relay::new(duty, Arc::clone(&progress), &reader, after, owing, with);
         let run = async move {
             let never = tokio::sync::watch::Sender::new(false);
             runner::run(&mut relay, never.subscribe()).await;
@@ -137,8 +159,7 @@ impl World {
         let store = storage::connect(&format!("sqlite://{}", folder.path().join("a.db").display())).await.unwrap();
         store.migrate().await.unwrap();
         let (_, projection) = Projector::new(store.clone(), &self.journal.handle().reader(), 0);
-        let gateway = Arc::clone(&self.gateway) as Arc<dyn PaymentGateway>;
-        (Orders::new(store, self.registry.clone(), projection, gateway, self.settler.clone()), folder)
+        (Orders::new(store, self.registry.clone(), projection, self.settler.clone()), folder)
     }
 
     async fn orders_of(&self, buyer: UserId) -> Vec<OrderView> {
@@ -204,6 +225,7 @@ impl World {
             Paid::Order(order) => Some(*order),
             Paid::TimedOut => None,
             Paid::Running => panic!("nobody else charges"),
+            Paid::Action(_) | Paid::Declined(_) | Paid::Unavailable(_) => panic!("play money is taken at once"),
         }
     }
 }
@@ -225,22 +247,6 @@ async fn a_charge_without_an_answer_is_looked_up() {
 }
 
 #[actix::test]
-async fn an_authorized_payment_is_captured_and_one_that_waits_is_asked_about() {
-    let world = World::new().await;
-    let order = world.order(Some("pm")).await;
-    let reference = || "ch_1".to_owned();
-    world.charges([Ok(PaymentStatus::RequiresAction { reference: reference(), client_secret: None, url: None })]);
-    world.knows([
-        Ok(PaymentStatus::Pending { reference: reference() }),
-        Ok(PaymentStatus::Authorized { reference: reference(), capture_before: None }),
-        Ok(paid()),
-    ]);
-    let confirmed = world.charge(&order).await.expect("an outcome");
-    assert_eq!(confirmed.status, OrderStatus::Confirmed);
-    assert_eq!(*world.gateway.captured.lock().unwrap(), [(order.id, order.total())]);
-}
-
-#[actix::test]
 async fn a_charge_that_was_never_made_leaves_the_hold_and_can_be_tried_again() {
     let world = World::new().await;
     let order = world.order(Some("pm")).await;
@@ -250,8 +256,138 @@ async fn a_charge_that_was_never_made_leaves_the_hold_and_can_be_tried_again() {
     assert!(world.charge(&order).await.is_none());
     let order = world.look(order.id).await;
     assert_eq!((order.status, &order.payment_pending), (OrderStatus::Reserved, &None));
-    let again = world.settler.begin_and_charge(&world.drop, &order, "pm", TraceId::random()).await.unwrap();
+    let again = world.settler.begin_and_charge(&world.drop, order.id, "pm".into(), TraceId::random()).await.unwrap();
     assert!(matches!(again, Paid::Order(order) if order.status == OrderStatus::Confirmed));
+}
+
+fn authorized() -> PaymentStatus {
+    PaymentStatus::Authorized { reference: "pi_1".to_owned(), capture_before: None }
+}
+
+fn requires_action() -> PaymentStatus {
+    let client_secret = Some("secret".to_owned());
+    PaymentStatus::RequiresAction { reference: "pi_1".to_owned(), client_secret, url: None }
+}
+
+impl World {
+    /// An order that is being paid by the real provider.
+    async fn real_order(&self) -> OrderView {
+        let order = self.order(None).await;
+        let method = PaymentMethod { provider: PaymentProvider::Stripe, name: "pm_1".into() };
+        self.view(self.ask(Command::BeginPayment { order: order.id, method }).await)
+    }
+
+    async fn pay(&self, order: &OrderView) -> Paid {
+        let charging = self.settler.claim(order.id).expect("nobody else charges");
+        self.settler.charge(charging, &self.drop, order, "pm_1", TraceId::random()).await.unwrap()
+    }
+
+    async fn until(&self, order: OrderId, is_so: impl Fn(&OrderView) -> bool) -> OrderView {
+        let wait = async {
+            loop {
+                let order = self.look(order).await;
+                if is_so(&order) {
+                    return order;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it happens")
+    }
+}
+
+#[actix::test]
+async fn money_is_authorized_then_the_order_is_confirmed_and_then_it_is_captured() {
+    let world = World::real().await;
+    let order = world.real_order().await;
+    world.charges([Ok(authorized())]);
+    let Paid::Order(paid) = world.pay(&order).await else { panic!("it is paid") };
+    assert_eq!((paid.status, paid.payment.capture_due), (OrderStatus::Confirmed, true));
+    assert!(world.gateway.captured.lock().unwrap().is_empty(), "not before the order is confirmed");
+    let (relay, _) = world.relay_of(Duty::Capture, 0, Vec::new());
+    let settled = world.until(order.id, |order| !order.payment.capture_due).await;
+    assert_eq!(settled.status, OrderStatus::Confirmed);
+    assert_eq!(*world.gateway.captured.lock().unwrap(), [(order.id, order.total())]);
+    relay.abort();
+}
+
+#[actix::test]
+async fn money_that_cannot_be_captured_any_more_gives_the_order_back() {
+    let world = World::real().await;
+    let order = world.real_order().await;
+    world.charges([Ok(authorized())]);
+    assert!(matches!(world.pay(&order).await, Paid::Order(_)));
+    world.gateway.has_lapsed.store(true, Ordering::Relaxed);
+    world.knows([Ok(PaymentStatus::Cancelled { reference: "pi_1".to_owned() })]);
+    let (captures, _) = world.relay_of(Duty::Capture, 0, Vec::new());
+    let (refunds, _) = world.relay(0, Vec::new());
+    let back = world.until(order.id, |order| order.status == OrderStatus::Refunded).await;
+    assert!(!back.payment.capture_due && back.refund_due.is_none());
+    assert!(world.gateway.captured.lock().unwrap().is_empty());
+    captures.abort();
+    refunds.abort();
+}
+
+#[actix::test]
+async fn a_buyer_who_has_to_act_gets_time_once_and_news_bring_the_outcome() {
+    let world = World::real().await;
+    let order = world.real_order().await;
+    world.charges([Ok(requires_action())]);
+    let Paid::Action(action) = world.pay(&order).await else { panic!("the buyer has to act") };
+    assert_eq!(action.client_secret.as_deref(), Some("secret"));
+    let waits = world.look(order.id).await;
+    assert_eq!((waits.status, waits.payment_ref.as_deref()), (OrderStatus::Reserved, Some("pi_1")));
+    assert!(waits.expires_at > order.expires_at, "the hold lasts longer");
+    assert_eq!(world.settler.action(order.id), Some(*action));
+    assert!(!format!("{:?}", requires_action()).contains("secret"), "it is in no log");
+    // The same news twice, and once more after the outcome.
+    world.knows([Ok(requires_action()), Ok(authorized())]);
+    world.settler.news(&world.drop, &waits);
+    world.settler.news(&world.drop, &waits);
+    let paid = world.until(order.id, |order| order.status == OrderStatus::Confirmed).await;
+    assert_eq!(paid.payment_pending, None);
+    world.settler.news(&world.drop, &paid);
+    assert_eq!(world.settler.action(order.id), None);
+}
+
+#[actix::test]
+async fn a_hold_that_is_lost_while_its_buyer_should_act_is_cancelled_at_the_provider() {
+    let world = World::real().await;
+    let order = world.real_order().await;
+    world.charges([Ok(requires_action())]);
+    assert!(matches!(world.pay(&order).await, Paid::Action(_)));
+    let trace = TraceId::random();
+    let lost =
+        world.view(world.ask(Command::Release { order: order.id, reason: ReleaseReason::Cancelled, trace }).await);
+    world.knows([Ok(requires_action()), Ok(PaymentStatus::Cancelled { reference: "pi_1".to_owned() })]);
+    world.settler.news(&world.drop, &lost);
+    let ended = world.until(order.id, |order| order.payment_pending.is_none()).await;
+    assert_eq!((ended.status, ended.refund_due), (OrderStatus::Released, None));
+    assert_eq!(*world.gateway.refunded.lock().unwrap(), [(order.id, "pi_1".to_owned())]);
+}
+
+#[actix::test]
+async fn a_declined_card_keeps_the_hold_and_an_absent_provider_charges_nothing() {
+    let world = World::real().await;
+    let order = world.real_order().await;
+    let reason = DeclineReason::InsufficientFunds;
+    world.charges([Ok(PaymentStatus::Declined { reference: None, reason })]);
+    assert!(matches!(world.pay(&order).await, Paid::Declined(DeclineReason::InsufficientFunds)));
+    let held = world.look(order.id).await;
+    assert_eq!((held.status, held.payment.declined), (OrderStatus::Reserved, Some(reason)));
+    let retry_after = Some(Duration::from_millis(6_500));
+    world.charges([Err(GatewayError::Refused { reason: "it is down".to_owned(), retry_after }), Ok(authorized())]);
+    for attempt in [2, 3] {
+        let method = PaymentMethod { provider: PaymentProvider::Stripe, name: "pm_2".into() };
+        let paid = world.settler.begin_and_charge(&world.drop, order.id, method, TraceId::random()).await.unwrap();
+        let order = world.look(order.id).await;
+        assert_eq!(order.payment.attempts, attempt);
+        match paid {
+            Paid::Unavailable(7) if attempt == 2 => assert_eq!(order.status, OrderStatus::Reserved),
+            Paid::Order(paid) if attempt == 3 => assert_eq!(paid.status, OrderStatus::Confirmed),
+            _ => panic!("attempt {attempt}"),
+        }
+    }
 }
 
 #[actix::test]

@@ -17,7 +17,7 @@ const FACTS: &str = "SELECT current_setting('server_encoding') AS encoding, \
     (SELECT string_agg(CAST(c.relname AS TEXT), ', ' ORDER BY c.relname) FROM pg_class c \
      JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = current_schema() \
      WHERE c.relname IN ('users', 'refresh_tokens', 'creators', 'follows', 'products', 'drops', 'drop_variants', 'orders', \
-     'refusals', 'order_notes', 'watermarks', 'drop_news', 'inbox', 'set_aside') AND c.relkind IN ('r', 'p') \
+     'refusals', 'order_notes', 'payment_notes', 'watermarks', 'drop_news', 'inbox', 'set_aside') AND c.relkind IN ('r', 'p') \
      AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') \
      AND has_table_privilege(c.oid, 'UPDATE') AND has_table_privilege(c.oid, 'DELETE'))) AS closed";
 

@@ -3,10 +3,10 @@
 //! `UNNEST` fills arrays of unequal length with nulls, so the columns of a table are always made from the same slice.
 
 use super::text;
-use crate::domain::{Timestamp, TraceId};
-use crate::storage::OrderNote;
+use crate::domain::{OrderView, Timestamp, TraceId};
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
+use crate::storage::{OrderNote, PaymentNote};
 use sqlx::{PgConnection, Result};
 use uuid::Uuid;
 
@@ -121,14 +121,31 @@ pub(super) async fn update_variants(connection: &mut PgConnection, variants: &[V
         .map(|_| ())
 }
 
+fn provider(order: &OrderView) -> Option<&'static str> {
+    order.kept_payment().and_then(|facts| facts.provider).map(|provider| provider.as_str())
+}
+
+fn attempts(order: &OrderView) -> Option<i64> {
+    order.kept_payment().map(|facts| facts.attempts.into())
+}
+
+fn capture_due(order: &OrderView) -> Option<bool> {
+    order.kept_payment().map(|facts| facts.capture_due)
+}
+
+fn declined(order: &OrderView) -> Option<&'static str> {
+    order.kept_payment().and_then(|facts| facts.declined).map(|reason| reason.as_str())
+}
+
 pub(super) async fn insert_orders(connection: &mut PgConnection, orders: &[NewOrder]) -> Result<()> {
     let sql = "INSERT INTO orders (drop_tag, id, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, key, \
                key_bits, fingerprint, created_at, expires_at, status, release_reason, confirmed_at, released_at, \
-               refunded_at, payment_ref, payment_pending, refund_due, failed_trace) \
+               refunded_at, payment_ref, payment_pending, refund_due, failed_trace, payment_provider, payment_attempts, \
+               capture_due, payment_declined) \
                SELECT * FROM UNNEST($1::integer[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], \
                $8::text[], $9::text[], $10::integer[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], \
                $15::text[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::text[], \
-               $22::uuid[])";
+               $22::uuid[], $23::text[], $24::bigint[], $25::boolean[], $26::text[])";
     sqlx::query(sql)
         .bind(column(orders, |order| tag_of(order.view.id)))
         .bind(column(orders, |order| order.view.id.0))
@@ -152,6 +169,10 @@ pub(super) async fn insert_orders(connection: &mut PgConnection, orders: &[NewOr
         .bind(column(orders, |order| maybe(order.view.payment_pending.as_ref())))
         .bind(column(orders, |order| order.view.refund_due.map(|cause| cause.as_str())))
         .bind(column(orders, |order| order.view.failed_trace.map(|TraceId(trace)| trace)))
+        .bind(column(orders, |order| provider(&order.view)))
+        .bind(column(orders, |order| attempts(&order.view)))
+        .bind(column(orders, |order| capture_due(&order.view)))
+        .bind(column(orders, |order| declined(&order.view)))
         .execute(connection)
         .await
         .map(|_| ())
@@ -161,10 +182,14 @@ pub(super) async fn update_orders(connection: &mut PgConnection, orders: &[Order
     let sql = "UPDATE orders SET status = new.status, release_reason = new.release_reason, \
                confirmed_at = new.confirmed_at, released_at = new.released_at, refunded_at = new.refunded_at, \
                payment_ref = new.payment_ref, payment_pending = new.payment_pending, refund_due = new.refund_due, \
-               failed_trace = new.failed_trace \
+               failed_trace = new.failed_trace, payment_provider = new.payment_provider, \
+               payment_attempts = new.payment_attempts, capture_due = new.capture_due, \
+               payment_declined = new.payment_declined, expires_at = new.expires_at \
                FROM UNNEST($1::integer[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], \
-               $9::text[], $10::text[], $11::uuid[]) AS new (drop_tag, id, status, release_reason, confirmed_at, released_at, \
-               refunded_at, payment_ref, payment_pending, refund_due, failed_trace) \
+               $9::text[], $10::text[], $11::uuid[], $12::text[], $13::bigint[], $14::boolean[], $15::text[], $16::bigint[]) \
+               AS new (drop_tag, id, status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, \
+               payment_pending, refund_due, failed_trace, payment_provider, payment_attempts, capture_due, payment_declined, \
+               expires_at) \
                WHERE orders.drop_tag = new.drop_tag AND orders.id = new.id";
     sqlx::query(sql)
         .bind(column(orders, |order| tag_of(order.id)))
@@ -178,6 +203,11 @@ pub(super) async fn update_orders(connection: &mut PgConnection, orders: &[Order
         .bind(column(orders, |order| maybe(order.payment_pending.as_ref())))
         .bind(column(orders, |order| order.refund_due.map(|cause| cause.as_str())))
         .bind(column(orders, |order| order.failed_trace.map(|TraceId(trace)| trace)))
+        .bind(column(orders, provider))
+        .bind(column(orders, attempts))
+        .bind(column(orders, capture_due))
+        .bind(column(orders, declined))
+        .bind(column(orders, |order| order.expires_at.as_millis()))
         .execute(connection)
         .await
         .map(|_| ())
@@ -192,6 +222,24 @@ pub(super) async fn insert_notes(connection: &mut PgConnection, notes: &[OrderNo
         .bind(column(notes, |note| note.kind.clone()))
         .bind(column(notes, |note| note.at.as_millis()))
         .bind(column(notes, |note| note.reason.clone()))
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+pub(super) async fn insert_payment_notes(connection: &mut PgConnection, notes: &[PaymentNote]) -> Result<()> {
+    let sql = "INSERT INTO payment_notes (order_id, sequence, attempt, provider, step, at, reference, detail) \
+               SELECT * FROM UNNEST($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], \
+               $7::text[], $8::text[])";
+    sqlx::query(sql)
+        .bind(column(notes, |note| note.order.0))
+        .bind(column(notes, |note| note.sequence.cast_signed()))
+        .bind(column(notes, |note| i64::from(note.attempt)))
+        .bind(column(notes, |note| note.provider.as_str()))
+        .bind(column(notes, |note| note.step.as_str()))
+        .bind(column(notes, |note| note.at.as_millis()))
+        .bind(column(notes, |note| maybe(note.reference.as_ref())))
+        .bind(column(notes, |note| maybe(note.detail.as_ref())))
         .execute(connection)
         .await
         .map(|_| ())

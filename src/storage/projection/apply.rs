@@ -248,6 +248,9 @@ async fn write<S: Session>(tx: &mut S, journal: Uuid, rows: &Rows) -> Result<(),
     if !rows.notes.is_empty() {
         tx.insert_notes(&rows.notes).await?;
     }
+    if !rows.steps.is_empty() {
+        tx.insert_payment_notes(&rows.steps).await?;
+    }
     if !rows.order_notifications.is_empty() {
         tx.insert_order_news(journal, &rows.order_notifications).await?;
     }

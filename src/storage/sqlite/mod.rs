@@ -8,7 +8,7 @@ mod write;
 use super::failure::{from_migrate, from_sqlx};
 use super::rows::tag_of;
 use super::sql::{ACQUIRE_TIMEOUT, CLOSE_TIMEOUT, Database, Session, Slot, Slots, Value, args, columns};
-use super::{OrderNote, StoreError};
+use super::{OrderNote, PaymentNote, StoreError};
 use crate::domain::OrderId;
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use rustix::process::{Pid, getpriority_process, setpriority_process};
@@ -314,6 +314,9 @@ impl Session for SqliteSession {
         write::update_orders(self.connection(), orders).await.map_err(from_sqlx)
     }
 
+    async fn insert_payment_notes(&mut self, notes: &[PaymentNote]) -> Result<(), StoreError> {
+        write::insert_payment_notes(self.connection(), notes).await.map_err(from_sqlx)
+    }
     async fn insert_notes(&mut self, notes: &[OrderNote]) -> Result<(), StoreError> {
         write::insert_notes(self.connection(), notes).await.map_err(from_sqlx)
     }

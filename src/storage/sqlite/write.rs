@@ -4,10 +4,10 @@
 
 use super::query;
 use crate::domain::{OrderStatus, OrderView};
-use crate::storage::OrderNote;
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
 use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
 use crate::storage::sql::Value;
+use crate::storage::{OrderNote, PaymentNote};
 use sqlx::{AssertSqlSafe, Result, SqliteConnection};
 use uuid::Uuid;
 
@@ -205,7 +205,9 @@ fn lasting(generation: i64, order: &NewOrder) -> [Value; 9] {
 }
 
 /// The changing columns of an order's row.
-fn changing(view: &OrderView) -> [Value; 9] {
+fn changing(view: &OrderView) -> [Value; 13] {
+    let facts = view.kept_payment();
+    let provider = facts.and_then(|facts| facts.provider);
     [
         view.status.as_str().into(),
         maybe_text(view.release_reason.map(|reason| reason.as_str())),
@@ -216,6 +218,10 @@ fn changing(view: &OrderView) -> [Value; 9] {
         maybe_text(view.payment_pending.as_deref()),
         maybe_text(view.refund_due.map(|cause| cause.as_str())),
         Value::Id(view.failed_trace.map(|trace| trace.0)),
+        maybe_text(provider.map(|provider| provider.as_str())),
+        Value::Int(facts.map(|facts| facts.attempts.into())),
+        Value::Int(facts.map(|facts| facts.capture_due.into())),
+        maybe_text(facts.and_then(|facts| facts.declined).map(|reason| reason.as_str())),
     ]
 }
 
@@ -224,15 +230,14 @@ pub(super) async fn insert_orders(
     generation: i64,
     orders: &[NewOrder],
 ) -> Result<()> {
-    // A held order without a payment has only the columns that it was placed with.
-    let (held, gone_on): (Vec<&NewOrder>, Vec<&NewOrder>) = orders
-        .iter()
-        .partition(|order| order.view.status == OrderStatus::Reserved && order.view.payment_pending.is_none());
+    // A held order that nobody tried to pay has only the columns that it was placed with.
+    let (held, gone_on): (Vec<&NewOrder>, Vec<&NewOrder>) =
+        orders.iter().partition(|order| order.view.status == OrderStatus::Reserved && order.view.payment.attempts == 0);
     let (head, tail) = orders_from!("");
     bulk(connection, head, tail, &held, |order| lasting(generation, order)).await?;
     let (head, tail) = orders_from!(
         ", status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, payment_pending, refund_due, \
-         failed_trace"
+         failed_trace, payment_provider, payment_attempts, capture_due, payment_declined"
     );
     bulk(connection, head, tail, &gone_on, |order| lasting(generation, order).into_iter().chain(changing(&order.view)))
         .await
@@ -240,16 +245,20 @@ pub(super) async fn insert_orders(
 
 pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[OrderImage]) -> Result<()> {
     let head = "WITH new (drop_tag, id, status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, \
-                payment_pending, refund_due, failed_trace) AS (";
+                payment_pending, refund_due, failed_trace, payment_provider, payment_attempts, capture_due, \
+                payment_declined, expires_at) AS (";
     // `OR FAIL`: a violated constraint ends the whole transaction, so the statement need not be able to undo itself
     // alone (https://www.sqlite.org/lang_conflict.html).
     let tail = ") UPDATE OR FAIL orders SET status = new.status, release_reason = new.release_reason, \
                 confirmed_at = new.confirmed_at, released_at = new.released_at, refunded_at = new.refunded_at, \
                 payment_ref = new.payment_ref, payment_pending = new.payment_pending, refund_due = new.refund_due, \
-                failed_trace = new.failed_trace FROM new \
+                failed_trace = new.failed_trace, payment_provider = new.payment_provider, \
+                payment_attempts = new.payment_attempts, capture_due = new.capture_due, \
+                payment_declined = new.payment_declined, expires_at = new.expires_at FROM new \
                 WHERE orders.drop_tag = new.drop_tag AND orders.id = new.id";
     bulk(connection, head, tail, orders, |order| {
-        [tag_of(order.id).into(), order.id.0.into()].into_iter().chain(changing(order))
+        let expires_at = [order.expires_at.into()];
+        [tag_of(order.id).into(), order.id.0.into()].into_iter().chain(changing(order)).chain(expires_at)
     })
     .await
 }
@@ -263,6 +272,23 @@ pub(super) async fn insert_notes(connection: &mut SqliteConnection, notes: &[Ord
             note.kind.as_str().into(),
             note.at.into(),
             note.reason.as_str().into(),
+        ]
+    })
+    .await
+}
+
+pub(super) async fn insert_payment_notes(connection: &mut SqliteConnection, notes: &[PaymentNote]) -> Result<()> {
+    let head = "INSERT INTO payment_notes (order_id, sequence, attempt, provider, step, at, reference, detail)";
+    bulk(connection, head, "", notes, |note| {
+        [
+            note.order.0.into(),
+            int(note.sequence.cast_signed()),
+            note.attempt.into(),
+            note.provider.as_str().into(),
+            note.step.as_str().into(),
+            note.at.into(),
+            maybe_text(note.reference.as_deref()),
+            maybe_text(note.detail.as_deref()),
         ]
     })
     .await

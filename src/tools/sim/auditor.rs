@@ -129,6 +129,8 @@ impl Auditor {
                 DropEvent::Refused { .. }
                     | DropEvent::PaymentStarted { .. }
                     | DropEvent::PaymentEnded { .. }
+                    | DropEvent::PaymentWaits { .. }
+                    | DropEvent::PaymentCaptured { .. }
                     | DropEvent::AuditedCommand { .. }
             );
             if !stays_inside && !self.heard.contains(&sequence) && !aside.contains(&sequence) {
@@ -153,7 +155,8 @@ impl Auditor {
     /// Checks, when everything is settled, that every charged buyer has either the goods or a refund, and nobody has
     /// both or neither.
     pub fn money_adds_up<'a>(&self, orders: impl Iterator<Item = &'a OrderView>) -> Finding {
-        for order in orders {
+        let of_provider = |order: &&OrderView| order.payment.provider.is_some_and(|provider| !provider.is_test());
+        for order in orders.filter(|order| !of_provider(order)) {
             let (charged, back) = (self.charged.contains(&order.id), self.given_back.contains(&order.id));
             let paid_for = charged && !back;
             let free = order.unit_price.is_zero();

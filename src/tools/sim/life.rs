@@ -42,7 +42,8 @@ impl Payment {
             Command::Reserve(reserve) => reserve.payment_method.as_ref().map(|_| Self::Begins(reserve.order)),
             Command::BeginPayment { order, .. } => Some(Self::Begins(*order)),
             Command::Confirm { order, .. }
-            | Command::EndPayment { order }
+            | Command::Authorize { order, .. }
+            | Command::EndPayment { order, .. }
             | Command::Release { order, reason: ReleaseReason::PaymentFailed, .. } => Some(Self::Ends(*order)),
             _ => None,
         }

@@ -2,6 +2,7 @@
 //! engine, journal, recovery and projection, and an independent auditor.
 
 mod auditor;
+mod books;
 mod checkpoints;
 mod consuming;
 mod copies;
@@ -10,6 +11,7 @@ mod device;
 mod life;
 mod outside;
 mod people;
+mod provider;
 mod restarts;
 #[cfg(test)]
 mod tests;

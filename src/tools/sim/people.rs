@@ -5,8 +5,8 @@ use super::life::{Flying, POLICY};
 use super::world::{Request, World};
 use crate::actors::Decider;
 use crate::domain::{
-    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, ProductId,
-    ReleaseReason, TraceId, UserId, VariantId, VariantSpec,
+    CreatorId, DropId, DropSpec, Fingerprint, KeyDigest, Money, OrderId, OrderStatus, OrderView, PaymentEnd,
+    PaymentMethod, PaymentProvider, ProductId, ReleaseReason, TraceId, UserId, VariantId, VariantSpec,
 };
 use crate::engine::{Command, DropState, Reserve};
 use rand::Rng;
@@ -15,6 +15,12 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 const BUYERS: u32 = 6;
+
+/// The sandbox's, or that of the provider that authorizes first.
+fn method_of(name: &str) -> PaymentMethod {
+    let provider = if name == "card" { PaymentProvider::Stripe } else { PaymentProvider::Sandbox };
+    PaymentMethod { provider, name: name.into() }
+}
 
 impl World {
     pub(super) fn schedule(&mut self, index: u32) -> Finding {
@@ -65,7 +71,7 @@ impl World {
         let variants = &self.specs[drop].variants;
         let variant = variants[self.dice.random_range(0..variants.len())].id;
         let quantity = self.dice.random_range(1..4);
-        let method = self.dice.random_bool(0.7).then_some("pm");
+        let method = [Some("pm"), Some("card"), None][self.dice.random_range(0..3_usize)];
         let buyer_number = buyer;
         let (buyer, key) = (UserId(Uuid::from_u128(u128::from(buyer) + 1)), format!("{drop}-{key}"));
         let reserve = Reserve {
@@ -76,7 +82,7 @@ impl World {
             fingerprint: Fingerprint::of_order(self.specs[drop].id, variant, quantity, method),
             variant: Some(variant),
             quantity,
-            payment_method: method.map(Into::into),
+            payment_method: method.map(method_of),
             network: NonZeroU32::new(buyer_number / 2 + 1),
         };
         // Each key belongs to one request; repeating it is `retry`.
@@ -110,6 +116,9 @@ impl World {
             return Ok(());
         }
         let (drop, order) = self.charging.swap_remove(self.dice.random_range(0..self.charging.len()));
+        if self.is_of_provider(drop, order) {
+            return self.provider_answers(drop, order);
+        }
         let command = match self.dice.random_range(0..10) {
             // Charged before with a lost answer: the same charge again.
             _ if self.auditor.is_charged(order) => Command::Confirm { order, payment_ref: "ch".into() },
@@ -124,19 +133,29 @@ impl World {
                 Command::Confirm { order, payment_ref: "ch".into() }
             }
             6..8 => Command::Release { order, reason: ReleaseReason::PaymentFailed, trace: TraceId(self.id()) },
-            _ => Command::EndPayment { order },
+            _ => self.end_payment(drop, order),
         };
         self.submit(drop, command, None)
     }
 
     /// Asks the gateway for the outcome of a charge, and informs the drop.
     pub(super) fn look_up_payment(&mut self, drop: usize, order: OrderId) -> Finding {
+        if self.is_of_provider(drop, order) {
+            return self.look_up_attempt(drop, order, false);
+        }
         let command = if self.auditor.is_charged(order) {
             Command::Confirm { order, payment_ref: "ch".into() }
         } else {
-            Command::EndPayment { order }
+            self.end_payment(drop, order)
         };
         self.submit(drop, command, None)
+    }
+
+    /// The order's last attempt took no money.
+    fn end_payment(&self, drop: usize, order: OrderId) -> Command {
+        let decider = self.life.as_ref().and_then(|life| life.drops.get(&self.specs[drop].id));
+        let attempt = decider.and_then(|decider| decider.state().order(order)).map_or(1, |order| order.attempt());
+        Command::EndPayment { order, attempt, end: PaymentEnd::NotMade }
     }
 
     pub(super) fn any_order(&mut self, wanted: impl Fn(&OrderView) -> bool) -> Option<(usize, OrderId)> {
@@ -162,7 +181,8 @@ impl World {
         if !self.claimed.insert(order) {
             return Ok(());
         }
-        self.submit(drop, Command::BeginPayment { order, method: "pm".into() }, None)
+        let method = method_of(if self.dice.random_bool(0.5) { "card" } else { "pm" });
+        self.submit(drop, Command::BeginPayment { order, method }, None)
     }
 
     pub(super) fn cancel_order(&mut self) -> Finding {
@@ -178,16 +198,21 @@ impl World {
         self.count("refund");
         if self.variation.settle_first {
             self.pay_what_is_owed()?;
-            self.owed.push(order);
+            self.owed.push((drop, order));
         } else {
-            self.give_back(order)?;
+            self.give_back(drop, order)?;
         }
         self.submit(drop, Command::SettleRefund { order }, None)
     }
 
     /// The gateway refunds an order: perhaps again, after a crash before the refund was settled.
-    pub(super) fn give_back(&mut self, order: OrderId) -> Finding {
-        if self.auditor.give_back(order)? {
+    pub(super) fn give_back(&mut self, drop: usize, order: OrderId) -> Finding {
+        let is_known = if self.is_of_provider(drop, order) {
+            self.provider_gives_back(drop, order)?
+        } else {
+            self.auditor.give_back(order)?
+        };
+        if is_known {
             self.count("a refund that is asked for again");
         }
         Ok(())
@@ -195,7 +220,7 @@ impl World {
 
     pub(super) fn pay_what_is_owed(&mut self) -> Finding {
         let owed = std::mem::take(&mut self.owed);
-        owed.into_iter().try_for_each(|order| self.give_back(order))
+        owed.into_iter().try_for_each(|(drop, order)| self.give_back(drop, order))
     }
 
     pub(super) fn by_hand(&mut self) -> Finding {

@@ -8,6 +8,7 @@ use crate::actors::Answer;
 use crate::actors::consumers::Progress;
 use crate::actors::inventory::recovery::{Known, recover_from};
 use crate::actors::{Decider, Projector};
+use crate::domain::limits::PAYMENT_ACTION_MS;
 use crate::domain::{OrderId, OrderStatus, Timestamp};
 use crate::engine::{DropState, Outcome};
 use crate::journal::{JournalOptions, MemoryDevice, SteppedJournal};
@@ -53,11 +54,19 @@ impl World {
         // As a server's clock at its start. Hold times are those published to the buyers.
         self.now.steady = self.now.wall.max(recovered.last_at);
         self.held.clear();
+        self.extended.clear();
         for (index, spec) in self.specs.iter().enumerate() {
             let Some(state) = recovered.drops.iter().find(|state| state.spec().id == spec.id) else { continue };
             let reserved = state.orders().filter(|order| order.status == OrderStatus::Reserved);
             let latest = self.now.steady.plus_millis(spec.hold_ms.into());
-            self.held.extend(reserved.map(|order| ((index, order.id), order.expires_at.min(latest))));
+            for order in reserved {
+                let is_extended = order.expires_at.millis_since(order.created_at) > i64::from(spec.hold_ms);
+                let longer = if is_extended { i64::from(PAYMENT_ACTION_MS) } else { 0 };
+                self.held.insert((index, order.id), order.expires_at.min(latest.plus_millis(longer)));
+                if is_extended {
+                    self.extended.insert((index, order.id));
+                }
+            }
         }
         self.note(&[found.last_sequence, watermark, recovered.replayed, recovered.drops.len() as u64]);
         let drops = recovered.drops.into_iter();

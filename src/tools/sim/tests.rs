@@ -47,6 +47,13 @@ fn known_stories_keep_every_promise() {
         "a target is away",
         "a target's answer is lost",
         "a story with dead letters",
+        "a buyer has to act",
+        "a hold is extended",
+        "an answer of the provider is lost",
+        "an answer of the provider comes twice",
+        "a capture",
+        "a capture that comes too late",
+        "the answer to a capture is lost",
     ];
     for what in happened {
         assert!(report.seen.contains_key(what), "no {what:?} in {:?}", report.seen);

@@ -5,12 +5,14 @@
 //! story moves the journal: a seed always runs the same story.
 
 use super::auditor::{Auditor, Finding};
+use super::books::Books;
 use super::checkpoints::Checkpoints;
 use super::database::{Database, FlakyLedger};
 use super::life::{Flying, Life, POLICY, Payment};
 use super::outside::Outside;
 use crate::actors::Projected;
 use crate::actors::inventory::snapshot::Answer;
+use crate::domain::limits::PAYMENT_ACTION_MS;
 use crate::domain::{
     DropEvent, DropId, DropRecord, DropSpec, DropStatus, KeyDigest, Moment, OrderId, OrderStatus, OrderView,
     ReleaseReason, Timestamp, UserId,
@@ -80,7 +82,10 @@ pub struct World {
     pub(super) consumer_dice: StdRng,
     pub(super) outside: Outside,
     /// Orders that are settled although their money has not gone back yet.
-    pub(super) owed: Vec<OrderId>,
+    pub(super) owed: Vec<(usize, OrderId)>,
+    pub(super) books: Books,
+    /// Holds that last longer because their buyers have to act.
+    pub(super) extended: BTreeSet<(usize, OrderId)>,
 }
 
 impl World {
@@ -109,6 +114,8 @@ impl World {
             consumer_dice: StdRng::seed_from_u64(!seed),
             outside: Outside::with_offset_first(variation.offset_first),
             owed: Vec::new(),
+            books: Books::default(),
+            extended: BTreeSet::new(),
         };
         if world.dice.random_bool(SQLITE_SHARE) {
             world.database = Database::in_a_file(Arc::clone(&world.runtime)).map_err(|error| error.to_string())?;
@@ -144,6 +151,7 @@ impl World {
             42..60 => self.gateway_answers(),
             60..64 => self.pay(),
             64..67 => self.cancel_order(),
+            67..70 if self.dice.random_bool(0.5) => self.settle_captures(),
             67..70 => self.settle_refunds(),
             70..74 => self.on_any_drop(|_| Command::Tick, "tick"),
             74..76 => self.by_hand(),
@@ -243,7 +251,14 @@ impl World {
                 match payment {
                     Some(Payment::Begins(_)) if order.status != OrderStatus::Reserved => Ok(()),
                     // A repeated request: the first one charges, or no request does yet.
-                    Some(Payment::Begins(_)) if replayed => self.begin_payment(drop, order.id),
+                    Some(Payment::Begins(_)) if replayed && order.payment_pending.is_none() => {
+                        self.begin_payment(drop, order.id)
+                    }
+                    // An attempt is pending: what became of it is asked, unless somebody does.
+                    Some(Payment::Begins(_)) if replayed => {
+                        let is_asked = self.charging.contains(&(drop, order.id)) || self.claimed.contains(&order.id);
+                        if is_asked { Ok(()) } else { self.look_up_payment(drop, order.id) }
+                    }
                     Some(Payment::Begins(_)) => {
                         self.claimed.insert(order.id);
                         self.charging.push((drop, order.id));
@@ -320,6 +335,13 @@ impl World {
         }
         for &order in &holds {
             let fresh = steady.plus_millis(i64::from(spec.hold_ms));
+            let view = state.order(order);
+            let is_extended =
+                view.is_some_and(|view| view.expires_at.millis_since(view.created_at) > i64::from(spec.hold_ms));
+            if is_extended && self.extended.insert((drop, order)) {
+                self.held.insert((drop, order), steady.plus_millis(i64::from(PAYMENT_ACTION_MS)));
+                *self.seen.entry("a hold is extended").or_default() += 1;
+            }
             let until = *self.held.entry((drop, order)).or_insert(fresh);
             if steady >= until {
                 return Err(format!("the hold of order {order} lasts longer than it was said"));
@@ -403,7 +425,11 @@ impl World {
         self.land_all()?;
         // Resolves every charge.
         while let Some((drop, order)) = self.charging.pop() {
-            self.look_up_payment(drop, order)?;
+            if self.is_of_provider(drop, order) {
+                self.look_up_attempt(drop, order, true)?;
+            } else {
+                self.look_up_payment(drop, order)?;
+            }
             self.land_all()?;
         }
         self.pass(10 * HOUR_MS);
@@ -413,8 +439,12 @@ impl World {
             self.submit(drop, Command::Tick, None)?;
         }
         self.land_all()?;
+        while let Some((drop, order)) = self.any_order(|order| order.payment.capture_due) {
+            self.capture(drop, order)?;
+            self.land_all()?;
+        }
         while let Some((drop, order)) = self.any_order(|order| order.refund_due.is_some()) {
-            self.give_back(order)?;
+            self.give_back(drop, order)?;
             self.submit(drop, Command::SettleRefund { order }, None)?;
             self.land_all()?;
         }
@@ -427,6 +457,7 @@ impl World {
         let orders = orders_of(&records);
         self.auditor.nothing_lost(|id| orders.get(&id).cloned())?;
         self.auditor.money_adds_up(orders.values())?;
+        self.books.add_up(orders.values())?;
         self.sql_is_the_journal(&records)?;
         self.finish_consuming(&records)
     }

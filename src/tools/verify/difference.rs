@@ -64,6 +64,7 @@ fn order_fields(order: &OrderView) -> Vec<Field> {
         payment_pending,
         refund_due,
         failed_trace,
+        payment,
     } = order;
     let fields = [
         ("drop_id", drop_id.to_string()),
@@ -80,6 +81,7 @@ fn order_fields(order: &OrderView) -> Vec<Field> {
         ("confirmed_at", or_none(*confirmed_at)),
         ("released_at", or_none(*released_at)),
         ("refunded_at", or_none(*refunded_at)),
+        ("payment", format!("{payment:?}")),
         ("payment_ref", or_none(payment_ref.as_deref())),
         ("payment_pending", or_none(payment_pending.as_deref())),
         ("refund_due", or_none(refund_due.map(|cause| cause.as_str()))),
@@ -145,6 +147,7 @@ mod tests {
             refunded_at: None,
             payment_ref: None,
             payment_pending: None,
+            payment: crate::domain::PaymentFacts::default(),
             refund_due: None,
             failed_trace: None,
         };

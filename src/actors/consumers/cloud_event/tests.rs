@@ -2,7 +2,7 @@
 //! type.
 
 use super::*;
-use crate::domain::{Currency, DropSpec, Fingerprint, KeyDigest, Refusal, TraceId};
+use crate::domain::{Currency, DropSpec, Fingerprint, KeyDigest, PaymentEnd, Refusal, TraceId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every type and its golden text.
@@ -75,9 +75,9 @@ fn events() -> Vec<DropEvent> {
             fingerprint,
             payment_method: Some("pm".into()),
         },
-        DropEvent::Confirmed { line, payment_ref: Some("ch_1".into()), retaken: true },
+        DropEvent::Confirmed { line, payment: Some("ch_1".into()), retaken: true },
         DropEvent::Released { line, reason: ReleaseReason::Expired, trace },
-        DropEvent::RefundDue { line, payment_ref: "ch_1".into(), cause: RefundCause::DropCancelled, was_sold: true },
+        DropEvent::RefundDue { line, payment: Some("ch_1".into()), cause: RefundCause::DropCancelled, was_sold: true },
         DropEvent::Refunded { line },
         DropEvent::Refused {
             buyer: line.buyer,
@@ -87,8 +87,8 @@ fn events() -> Vec<DropEvent> {
             refusal: Refusal::SoldOut,
             trace,
         },
-        DropEvent::PaymentStarted { order, method: "pm".into() },
-        DropEvent::PaymentEnded { order },
+        DropEvent::PaymentStarted { order, attempt: 1, method: "pm".into() },
+        DropEvent::PaymentEnded { order, attempt: 1, end: PaymentEnd::NotMade },
     ]
 }
 

@@ -172,7 +172,7 @@ impl World {
             _ => {
                 let Some(line) = self.drops[drop].held.pop() else { return };
                 if self.random.random() {
-                    self.append(drop, DropEvent::Confirmed { line, payment_ref: None, retaken: false });
+                    self.append(drop, DropEvent::Confirmed { line, payment: None, retaken: false });
                 } else {
                     let (reason, trace) = (ReleaseReason::Expired, TraceId::random());
                     self.append(drop, DropEvent::Released { line, reason, trace });

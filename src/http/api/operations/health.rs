@@ -31,7 +31,7 @@ pub struct Readiness {
     pub status: Health,
     /// The payment provider. `sandbox` takes no real money.
     #[schema(example = "sandbox")]
-    pub payments: &'static str,
+    pub payments: String,
     /// The state of each part.
     pub checks: Checks,
 }

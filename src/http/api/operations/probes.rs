@@ -52,7 +52,7 @@ mod tests {
     async fn degraded_takes_traffic_and_unavailable_does_not() {
         let readiness = |status| Readiness {
             status,
-            payments: "sandbox",
+            payments: "sandbox".to_owned(),
             checks: Checks {
                 journal: JournalCheck { status, durability: "always".into() },
                 database: DatabaseCheck { status: Health::Unavailable, kind: "postgres" },

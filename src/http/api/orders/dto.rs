@@ -75,6 +75,8 @@ pub struct OrderBody<'a> {
     payment_ref: Option<&'a str>,
     #[schema(required = true)]
     refund_due: Option<RefundCause>,
+    /// Whether it was paid, or tried to be, with play money.
+    test: bool,
 }
 
 plain!(
@@ -95,6 +97,7 @@ plain!(
         refunded_at,
         payment_ref,
         refund_due,
+        test,
     }
 );
 
@@ -116,6 +119,7 @@ impl<'a> From<&'a OrderView> for OrderBody<'a> {
             refunded_at: order.refunded_at,
             payment_ref: order.payment_ref.as_deref(),
             refund_due: order.refund_due,
+            test: order.is_test(),
         }
     }
 }
@@ -252,6 +256,7 @@ mod tests {
             refunded_at: None,
             payment_ref: None,
             payment_pending: None,
+            payment: crate::domain::PaymentFacts::default(),
             refund_due: None,
             failed_trace: None,
         };

@@ -3,6 +3,7 @@
 use crate::domain::OrderId;
 use crate::http::answer::{Answer, created, location, ok};
 use crate::http::api::orders::dto::{NewOrderBody, OrderBody, PayBody};
+use crate::http::api::orders::payments::PaymentsBody;
 use crate::http::extract::auth::Own;
 use crate::http::extract::idempotency::IdempotencyKey;
 use crate::http::extract::json::{self, Body};
@@ -25,6 +26,7 @@ declared::table! {
     get __path_get Buyer Reads;
     pay __path_pay Buyer Orders;
     cancel __path_cancel Buyer Orders;
+    payments __path_payments Buyer Reads;
     list __path_list Owner Reads;
 }
 
@@ -39,7 +41,7 @@ declared::table! {
     request_body = NewOrderBody,
     responses(
         (status = 201, description = "The order: `reserved`, or `confirmed` where it is paid or free", body = OrderBody, headers(("Location" = String, description = "Where it lives"), ("Idempotency-Replayed" = Option<String>, description = "`true` where this is the first answer again"))),
-        Fails<{ codes(&[C::DropNotFound, C::DropNotStarted, C::DropEnded, C::DropCancelled, C::SoldOut, C::NotEnoughStock, C::LimitExceeded, C::TooManyHolds, C::HoldCooldown, C::UnknownVariant, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::HoldExpired, C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed]) | codes(ASKS) }>,
+        Fails<{ codes(&[C::DropNotFound, C::DropNotStarted, C::DropEnded, C::DropCancelled, C::SoldOut, C::NotEnoughStock, C::LimitExceeded, C::TooManyHolds, C::HoldCooldown, C::UnknownVariant, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::PaymentActionRequired, C::PaymentUnavailable, C::PaymentsOff, C::HoldExpired, C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
@@ -74,7 +76,7 @@ pub async fn place(
     request_body = PayBody,
     responses(
         (status = 200, description = "The order; on a confirmed one: the same again", body = OrderBody),
-        Fails<{ codes(&[C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed, C::HoldExpired, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout]) | codes(ASKS) }>,
+        Fails<{ codes(&[C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed, C::HoldExpired, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::PaymentActionRequired, C::PaymentUnavailable]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
@@ -129,6 +131,28 @@ pub async fn cancel(services: web::Data<Services>, caller: Caller, Id(id): Id<Or
 )]
 pub async fn get(services: web::Data<Services>, Caller { user: buyer, .. }: Caller, Id(id): Id<OrderId>) -> Answer {
     ok(OrderBody::from(&services.orders.get(buyer, id).await?))
+}
+
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/payments",
+    tag = "Orders",
+    operation_id = "list_payments",
+    summary = "The payments of one's own order",
+    description = "Every attempt to pay it, with a status of its own. `client_secret` and `action_url` say what the buyer has to do before the pending one goes on.",
+    params(OfOrder),
+    responses(
+        (status = 200, description = "All attempts, oldest first", body = PaymentsBody),
+        Fails<{ codes(&[C::OrderNotFound]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
+pub async fn payments(
+    services: web::Data<Services>,
+    Caller { user: buyer, .. }: Caller,
+    Id(id): Id<OrderId>,
+) -> Answer {
+    ok(PaymentsBody::from(&services.orders.payments(buyer, id).await?))
 }
 
 #[utoipa::path(

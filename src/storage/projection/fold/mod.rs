@@ -3,8 +3,8 @@
 //! Each row is read once and written once, however many records of a batch are about its drop or order. A record that
 //! cannot follow from the rows is an error: SQL and the journal disagree, and more writes would hide that.
 
-use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView};
-use crate::storage::model::{AuditRow, OrderNote};
+use crate::domain::{DropEvent, DropId, DropRecord, KeyDigest, OrderId, OrderStatus, OrderView, PaymentFacts};
+use crate::storage::model::{AuditRow, OrderNote, PaymentNote};
 // The server makes these ids, so nobody can cause collisions on purpose: the faster hash is enough.
 use hashbrown::{HashMap, HashSet};
 use uuid::Uuid;
@@ -13,6 +13,7 @@ mod audit;
 mod drop_image;
 mod notifications;
 mod order;
+mod payment;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +62,7 @@ pub(in crate::storage) struct Fold {
     audits: Vec<AuditRow>,
     keyed: Vec<Uuid>,
     notes: Vec<OrderNote>,
+    steps: Vec<PaymentNote>,
     order_notifications: Vec<OrderNotification>,
     drop_notifications: Vec<DropNotification>,
 }
@@ -82,6 +84,8 @@ pub(in crate::storage) struct Rows {
     pub keyed: Vec<Uuid>,
     /// History that the orders' rows do not keep, in sequence order.
     pub notes: Vec<OrderNote>,
+    /// History of payments, in sequence order.
+    pub steps: Vec<PaymentNote>,
     /// For the buyers' inboxes, in sequence order.
     pub order_notifications: Vec<OrderNotification>,
     /// For the followers' inboxes, in sequence order.
@@ -123,6 +127,8 @@ impl Fold {
     }
 
     fn try_apply(&mut self, sequence: u64, record: &DropRecord) -> Result<(), &'static str> {
+        let open =
+            |order: &OrderView| i64::from(order.payment_pending.is_some()) + i64::from(order.payment.capture_due);
         let mut payments = 0;
         match &record.event {
             DropEvent::Scheduled(spec) => {
@@ -135,7 +141,7 @@ impl Fold {
             }
             DropEvent::Reserved { payment_method, .. } => {
                 payments = i64::from(payment_method.is_some());
-                self.reserve(record)?;
+                self.reserve(sequence, record)?;
             }
             // Only older journals have it; it changes no row.
             DropEvent::Refused { .. } => {}
@@ -146,11 +152,13 @@ impl Fold {
             event => {
                 if let Some(id) = event.order() {
                     let order = self.order(id)?;
-                    let paying = order.payment_pending.is_some();
+                    let before = open(order);
                     let note = order::note(order, sequence, record);
                     order::settle(order, record)?;
-                    payments = i64::from(order.payment_pending.is_some()) - i64::from(paying);
+                    payments = open(order) - before;
+                    let step = payment::step(order, sequence, record);
                     self.notes.extend(note);
+                    self.steps.extend(step);
                 }
             }
         }
@@ -169,7 +177,7 @@ impl Fold {
         }
     }
 
-    fn reserve(&mut self, record: &DropRecord) -> Result<(), &'static str> {
+    fn reserve(&mut self, sequence: u64, record: &DropRecord) -> Result<(), &'static str> {
         let DropEvent::Reserved {
             order,
             buyer,
@@ -206,10 +214,14 @@ impl Fold {
             released_at: None,
             refunded_at: None,
             payment_ref: None,
-            payment_pending: payment_method.as_deref().map(str::to_owned),
+            payment_pending: payment_method.as_ref().map(|method| method.name.to_string()),
             refund_due: None,
             failed_trace: None,
+            payment: payment_method
+                .as_ref()
+                .map_or_else(PaymentFacts::default, |method| PaymentFacts::default().started(method.provider, 1)),
         };
+        self.steps.extend(payment::step(&view, sequence, record));
         let known = self.places.insert(*order, self.placed.len());
         self.placed.push(NewOrder { view, digest: *digest });
         if known.is_none() { Ok(()) } else { Err("the order was placed before") }
@@ -225,6 +237,7 @@ impl Fold {
             audits,
             keyed,
             notes,
+            steps,
             order_notifications,
             mut drop_notifications,
         } = self;
@@ -236,6 +249,6 @@ impl Fold {
         placed.sort_by_key(|order| (order.view.id.drop_tag(), order.view.id));
         let mut orders: Vec<OrderImage> = orders.into_values().collect();
         orders.sort_unstable_by_key(|view| view.id);
-        Rows { drops, variants, placed, orders, audits, keyed, notes, order_notifications, drop_notifications }
+        Rows { drops, variants, placed, orders, audits, keyed, notes, steps, order_notifications, drop_notifications }
     }
 }

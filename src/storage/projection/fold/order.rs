@@ -10,19 +10,33 @@ pub(super) fn settle(order: &mut OrderView, record: &DropRecord) -> Result<(), &
         return Err("the order is another drop's");
     }
     match &record.event {
-        DropEvent::PaymentEnded { .. } => order.payment_pending = None,
-        DropEvent::PaymentStarted { method, .. } => {
-            expect(order, OrderStatus::Reserved)?;
-            order.payment_pending = Some(method.to_string());
+        DropEvent::PaymentEnded { attempt, end, .. } => {
+            if order.payment_pending.take().is_some() {
+                order.payment_ref = None;
+            }
+            order.payment = order.payment.ended(*attempt, *end);
         }
-        DropEvent::Confirmed { line, payment_ref, retaken } => {
+        DropEvent::PaymentStarted { method, attempt, .. } => {
+            expect(order, OrderStatus::Reserved)?;
+            order.payment_pending = Some(method.name.to_string());
+            order.payment = order.payment.started(method.provider, *attempt);
+        }
+        DropEvent::PaymentWaits { reference, .. } => order.payment_ref = Some(reference.to_string()),
+        DropEvent::PaymentCaptured { .. } => order.payment = order.payment.captured(),
+        DropEvent::HoldExtended { line, expires_at } => {
+            same_line(order, line)?;
+            expect(order, OrderStatus::Reserved)?;
+            order.expires_at = *expires_at;
+        }
+        DropEvent::Confirmed { line, payment, retaken } => {
             same_line(order, line)?;
             expect(order, if *retaken { OrderStatus::Released } else { OrderStatus::Reserved })?;
             order.status = OrderStatus::Confirmed;
             order.confirmed_at = Some(record.at);
             (order.release_reason, order.released_at) = (None, None);
-            order.payment_ref = payment_ref.as_deref().map(str::to_owned);
+            order.payment_ref = payment.as_ref().map(|payment| payment.reference.to_string());
             order.payment_pending = None;
+            order.payment = payment.as_ref().map_or(order.payment, |payment| order.payment.paid(payment));
         }
         DropEvent::Released { line, reason, trace } => {
             same_line(order, line)?;
@@ -32,18 +46,20 @@ pub(super) fn settle(order: &mut OrderView, record: &DropRecord) -> Result<(), &
             if *reason == ReleaseReason::PaymentFailed {
                 order.payment_pending = None;
                 order.failed_trace = Some(*trace);
+                order.payment = order.payment.failed();
             }
         }
-        DropEvent::RefundDue { line, payment_ref, cause, was_sold } => {
+        DropEvent::RefundDue { line, payment, cause, was_sold } => {
             same_line(order, line)?;
             expect(order, if *was_sold { OrderStatus::Confirmed } else { OrderStatus::Released })?;
             if order.refund_due.is_some() {
                 return Err("the refund is owed already");
             }
             order.refund_due = Some(*cause);
-            // A free order has no payment reference.
-            order.payment_ref = Some(payment_ref.to_string()).filter(|text| !text.is_empty());
+            // A free order has no payment.
+            order.payment_ref = payment.as_ref().map(|payment| payment.reference.to_string());
             order.payment_pending = None;
+            order.payment = order.payment.owed(payment.as_ref());
         }
         DropEvent::Refunded { line } => {
             same_line(order, line)?;

@@ -4,7 +4,8 @@ use super::{Contradiction, DropImage, Fold, Rows, Touched};
 use crate::domain::event::{OrderLine, VariantSpec};
 use crate::domain::{
     CreatorId, DropEvent, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId,
-    OrderStatus, OrderView, ProductId, RefundCause, ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    OrderStatus, OrderView, PaymentEnd, ProductId, RefundCause, ReleaseReason, StockCounts, Timestamp, TraceId, UserId,
+    VariantId,
 };
 use crate::storage::DropRow;
 use std::collections::BTreeMap;
@@ -96,14 +97,14 @@ fn story(spec: &DropSpec) -> Vec<DropRecord> {
             reserved(a),
             reserved(b),
             DropEvent::StockLow { variant: b.variant, available: 1 },
-            DropEvent::Confirmed { line: b, payment_ref: Some("p".into()), retaken: false },
+            DropEvent::Confirmed { line: b, payment: Some("p".into()), retaken: false },
             reserved(c),
             DropEvent::Released { line: a, reason: ReleaseReason::PaymentFailed, trace },
             DropEvent::Cancelled,
             DropEvent::Released { line: c, reason: ReleaseReason::Cancelled, trace },
-            DropEvent::RefundDue { line: b, payment_ref: "p".into(), cause, was_sold: true },
+            DropEvent::RefundDue { line: b, payment: Some("p".into()), cause, was_sold: true },
             DropEvent::Refunded { line: b },
-            DropEvent::PaymentEnded { order: c.order },
+            DropEvent::PaymentEnded { order: c.order, attempt: 1, end: PaymentEnd::NotMade },
         ],
     )
 }

@@ -1,16 +1,16 @@
-//! The refund relay: sends every refund that is due according to the journal to the gateway, for any cause (a late
-//! payment, a cancelled drop, a refunded order).
+//! The relays: send what is due according to the journal to the gateway. One gives money back, for any cause (a late
+//! payment, a cancelled drop, a refunded order); the other captures what was authorized for confirmed orders.
 //!
-//! A due refund is part of its drop's state until it is settled, and such a drop stays in memory (and its rows in SQL
-//! say so). So the relay stores no refunds. It only remembers *which drops* have some, and passes the records at once:
-//! a gateway that does not answer keeps no segment. Each of those drops has one sweep, which reads the due refunds from
+//! What is due is part of its drop's state until it is settled, and such a drop stays in memory (and its rows in SQL
+//! say so). So a relay stores nothing. It only remembers *which drops* owe something, and passes the records at once:
+//! a gateway that does not answer keeps no segment. Each of those drops has one sweep, which reads what is due from
 //! the drop, page by page, and repeats after a pause while some fail.
 
 use super::{AT_ONCE_MAX, RETRIES, Settler};
 use crate::actors::consumers::{About, Consumer, Progress, Retention, Step, Tail, TailError};
 use crate::actors::{AskError, DropHandle, Registry};
 use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
-use crate::domain::{DropEvent, DropId, OrderId};
+use crate::domain::{DropEvent, DropId, OrderId, OrderView};
 use crate::engine::{Command, Outcome};
 use crate::journal::JournalReader;
 use futures_util::future::join_all;
@@ -24,27 +24,77 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::error;
 
-/// The refund relay as a consumer: it rereads the drops' state after a gap.
-pub const ABOUT: About = About {
+/// The relay of refunds as a consumer: it rereads the drops' state after a gap.
+pub const REFUNDS: About = About {
     name: "refunds",
     effect: "gives money back that the journal says is due",
     offset: "none: what is due is part of the drops' state",
     retention: Retention::Rereads,
 };
 
-/// Few records are refunds, so the journal is read periodically, and not after every `fdatasync`.
+/// The relay of captures as a consumer.
+pub const CAPTURES: About = About {
+    name: "captures",
+    effect: "takes the authorized money of confirmed orders",
+    offset: "none: what is due is part of the drops' state",
+    retention: Retention::Rereads,
+};
+
+/// What a relay settles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Duty {
+    Refund,
+    Capture,
+}
+
+impl Duty {
+    /// The consumer that has it.
+    #[must_use]
+    pub const fn about(self) -> &'static About {
+        match self {
+            Self::Refund => &REFUNDS,
+            Self::Capture => &CAPTURES,
+        }
+    }
+
+    fn is_in(self, event: &DropEvent) -> bool {
+        match (self, event) {
+            // Without a payment the drop has settled it by itself.
+            (Self::Refund, DropEvent::RefundDue { payment, .. }) => payment.is_some(),
+            (Self::Capture, DropEvent::Confirmed { payment: Some(payment), .. }) => !payment.captured,
+            _ => false,
+        }
+    }
+
+    fn command(self, after: Option<OrderId>, limit: usize) -> Command {
+        match self {
+            Self::Refund => Command::RefundsDue { after, limit },
+            Self::Capture => Command::CapturesDue { after, limit },
+        }
+    }
+
+    async fn settle(self, settler: &Settler, handle: &DropHandle, due: &OrderView) -> bool {
+        match self {
+            Self::Refund => settler.refund(handle, due).await,
+            Self::Capture => settler.capture(handle, due).await,
+        }
+    }
+}
+
+/// Few records make anything due, so the journal is read periodically, and not after every `fdatasync`.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The consumer that sends refunds to the gateway.
+/// The consumer that settles one duty.
 pub struct Relay {
     tail: Tail,
     sweeps: Sweeps,
 }
 
 impl Relay {
-    /// Starts after this record. `owing`: drops that may have due refunds already.
+    /// Starts after this record. `owing`: drops that may owe something already.
     #[must_use]
     pub fn new(
+        duty: Duty,
         progress: Arc<Progress>,
         journal: &JournalReader,
         after: u64,
@@ -52,15 +102,15 @@ impl Relay {
         (settler, registry): (Settler, Registry),
     ) -> Self {
         let slots = Arc::new(Semaphore::new(AT_ONCE_MAX));
-        let mut sweeps = Sweeps { settler, registry, slots, running: HashMap::new(), tasks: JoinSet::new() };
+        let mut sweeps = Sweeps { duty, settler, registry, slots, running: HashMap::new(), tasks: JoinSet::new() };
         owing.into_iter().for_each(|drop| sweeps.ask(drop));
         Self { tail: Tail::new(progress, journal, after), sweeps }
     }
 
-    /// Starts at the end of the journal, with unknown refunds: all drops are asked.
+    /// Starts at the end of the journal; what is due is unknown: all drops are asked.
     #[must_use]
-    pub fn of_state(progress: Arc<Progress>, journal: &JournalReader, with: (Settler, Registry)) -> Self {
-        let mut relay = Self::new(progress, journal, journal.durable(), Vec::new(), with);
+    pub fn of_state(duty: Duty, progress: Arc<Progress>, journal: &JournalReader, with: (Settler, Registry)) -> Self {
+        let mut relay = Self::new(duty, progress, journal, journal.durable(), Vec::new(), with);
         relay.sweeps.ask_all();
         relay
     }
@@ -75,8 +125,7 @@ impl Consumer for Relay {
         match self.tail.try_next() {
             Ok(Some(run)) => {
                 for record in &run.records {
-                    // Without a reference nothing was paid: the drop has settled it by itself.
-                    if matches!(&record.event, DropEvent::RefundDue { payment_ref, .. } if !payment_ref.is_empty()) {
+                    if self.sweeps.duty.is_in(&record.event) {
                         self.sweeps.ask(record.drop);
                     }
                 }
@@ -85,13 +134,13 @@ impl Consumer for Relay {
             }
             Ok(None) => Step::Idle,
             Err(TailError::Skipped(_)) => {
-                // In this order: a refund that becomes due in between is seen by both.
+                // In this order: what becomes due in between is seen by both.
                 self.tail.go_on_after(self.tail.journal().durable());
                 self.sweeps.ask_all();
                 Step::Again
             }
             Err(TailError::Unread(unread)) => {
-                // It may say that money is due, and then its drop owes it.
+                // It may make something due, and then its drop owes it.
                 match unread.drop {
                     Some(drop) => self.sweeps.ask(drop),
                     None => self.sweeps.ask_all(),
@@ -118,8 +167,9 @@ impl Consumer for Relay {
     }
 }
 
-/// One sweep for each drop with due refunds: no more of them than drops in memory.
+/// One sweep for each drop that owes something: no more of them than drops in memory.
 struct Sweeps {
+    duty: Duty,
     settler: Settler,
     registry: Registry,
     /// Bounds concurrent calls to the gateway, over all drops. Each call has a time limit, and waiting ones are served
@@ -152,12 +202,17 @@ impl Sweeps {
             return;
         }
         let Some(handle) = self.registry.get(drop) else {
-            // The drop was evicted, so it has no due refunds.
+            // The drop was evicted, so it owes nothing.
             return;
         };
         let more = Arc::new(AtomicBool::new(true));
-        let sweep =
-            Sweep { settler: self.settler.clone(), handle, slots: Arc::clone(&self.slots), more: Arc::clone(&more) };
+        let sweep = Sweep {
+            duty: self.duty,
+            settler: self.settler.clone(),
+            handle,
+            slots: Arc::clone(&self.slots),
+            more: Arc::clone(&more),
+        };
         let task = self.tasks.spawn(sweep.run());
         self.running.insert(task.id(), (drop, more));
     }
@@ -169,21 +224,22 @@ impl Sweeps {
         };
         let Some((drop, more)) = self.running.remove(&id) else { return };
         if panicked {
-            error!(%drop, "a sweep of refunds panicked; it begins again");
+            error!(%drop, duty = ?self.duty, "a sweep panicked; it begins again");
         }
-        // A refund may have become due after its last read.
+        // Something may have become due after its last read.
         if panicked || more.load(Ordering::Acquire) {
             self.ask(drop);
         }
     }
 }
 
-/// Settles the due refunds of one drop.
+/// Settles what one drop owes.
 struct Sweep {
+    duty: Duty,
     settler: Settler,
     handle: Arc<DropHandle>,
     slots: Arc<Semaphore>,
-    /// Whether refunds may have become due since the last read.
+    /// Whether more may have become due since the last read.
     more: Arc<AtomicBool>,
 }
 
@@ -197,7 +253,7 @@ impl Sweep {
                     self.more.store(true, Ordering::Release);
                     retries.pause().await;
                 }
-                // The drop was evicted, or the process ends: the next start finds the due refunds.
+                // The drop was evicted, or the process ends: the next start finds what is due.
                 Err(AskError::Gone | AskError::Stopped | AskError::OutcomeUnknown) => return,
                 Err(AskError::Overloaded | AskError::DiskFull | AskError::TooManyDrops { .. }) => {
                     self.more.store(true, Ordering::Release);
@@ -207,22 +263,23 @@ impl Sweep {
         }
     }
 
-    /// Attempts each due refund once. Returns whether all succeeded.
+    /// Attempts each once. Returns whether all succeeded.
     async fn once(&self) -> Result<bool, AskError> {
         let (mut after, mut all) = (None, true);
         loop {
-            let ask = Command::RefundsDue { after, limit: AT_ONCE_MAX };
-            let Outcome::Orders(page) = self.handle.ask(ask).await?.outcome else { return Ok(all) };
+            let Outcome::Orders(page) = self.handle.ask(self.duty.command(after, AT_ONCE_MAX)).await?.outcome else {
+                return Ok(all);
+            };
             let Some(last) = page.last() else { return Ok(all) };
             after = Some(last.id);
-            let tries = page.into_iter().map(|order| self.refund(order.id, order.payment_ref.unwrap_or_default()));
+            let tries = page.iter().map(|order| self.settle(order));
             all &= join_all(tries).await.into_iter().all(|settled| settled);
         }
     }
 
-    async fn refund(&self, order: OrderId, reference: String) -> bool {
+    async fn settle(&self, due: &OrderView) -> bool {
         // The semaphore is never closed.
         let Ok(_slot) = self.slots.acquire().await else { return false };
-        self.settler.refund(&self.handle, order, &reference).await
+        self.duty.settle(&self.settler, &self.handle, due).await
     }
 }
