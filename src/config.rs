@@ -13,6 +13,7 @@ use crate::engine::admission::HoldPolicy;
 use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::{Durability, LagBounds};
 use crate::payments::provider::Providers;
+use crate::payments::stripe::config::StripeConfig;
 use crate::service::events::EventsUrl;
 use crate::service::passwords::Hashing;
 use crate::storage;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 mod args;
+mod payments;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,10 @@ const KEYS: &[&str] = &[
     "workers",
     "payments",
     "payment_timeout_ms",
+    "stripe_secret_key",
+    "stripe_webhook_secret",
+    "stripe_api_url",
+    "stripe_return_url",
     "shutdown_seconds",
     "log",
     "log_format",
@@ -165,6 +171,8 @@ pub struct Config {
     /// HTTP threads; one a core if absent.
     pub workers: Option<NonZeroUsize>,
     pub payments: Providers,
+    /// The settings of Stripe, if it is one of them.
+    pub stripe: Option<StripeConfig>,
     /// Time limit of a payment gateway.
     pub payment_timeout: Duration,
     /// How long requests may take to finish at shutdown.
@@ -226,6 +234,7 @@ impl Config {
         };
         let seconds = |text: &str| number(text, 1, 3_600).map(Duration::from_secs);
         let bind = sources.read("bind", bind)?.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
+        let providers = payments::providers(&sources, bind)?;
         // An operator who turns quotas off has a crowd on one machine.
         let rate_limits: RateLimits = sources.read("rate_limits", str::parse)?.unwrap_or_default();
         let crowded = rate_limits.are_off();
@@ -288,7 +297,8 @@ impl Config {
                 .read("fan_out_followers", |text| number(text, 0, FAN_OUT_FOLLOWERS_MAX.into()))?
                 .unwrap_or(FAN_OUT_FOLLOWERS_DEFAULT),
             workers: sources.read("workers", |text| number(text, 1, 1_024))?.and_then(NonZeroUsize::new),
-            payments: payments(&sources, bind)?,
+            stripe: payments::stripe(&sources, &providers)?,
+            payments: providers,
             payment_timeout: sources.read("payment_timeout_ms", timeout)?.unwrap_or(Duration::from_secs(5)),
             shutdown: sources.read("shutdown_seconds", seconds)?.unwrap_or(Duration::from_secs(30)),
             log: sources.read("log", filter)?.unwrap_or_else(|| "info".to_owned()),
@@ -430,7 +440,7 @@ impl Sources<'_> {
         parse(text.trim()).map(Some).map_err(|reason| {
             // Secrets stay out of logs, even invalid ones; other values stay on one line.
             let shown = match key {
-                "jwt_secret" | "database_url" => String::new(),
+                "jwt_secret" | "database_url" | "stripe_secret_key" | "stripe_webhook_secret" => String::new(),
                 _ => format!(", not {text:?}"),
             };
             ConfigError(format!("{key}: {reason}{shown} ({source})"))
@@ -460,17 +470,6 @@ fn tls(sources: &Sources) -> Result<Option<TlsFiles>, ConfigError> {
         (None, None) => Ok(None),
         (Some(_), None) => Err(ConfigError("tls_key: is missing, and tls_certificate is not".to_owned())),
         (None, Some(_)) => Err(ConfigError("tls_certificate: is missing, and tls_key is not".to_owned())),
-    }
-}
-
-/// Clients from other machines may take orders for real ones: the operator has to confirm that they are not.
-fn payments(sources: &Sources, bind: SocketAddr) -> Result<Providers, ConfigError> {
-    match sources.read("payments", str::parse)? {
-        Some(provider) => Ok(provider),
-        None if bind.ip().to_canonical().is_loopback() => Ok(Providers::sandbox()),
-        None => Err(ConfigError(format!(
-            "payments: must be set for a server that listens beyond loopback ({bind}): `--payments sandbox` takes play money only, `--payments none` sells only what is free"
-        ))),
     }
 }
 

@@ -10,10 +10,13 @@ use crate::actors::outage::Outage;
 use crate::actors::{Clock, Hub, Projection, Registry, Scheduler, Sleepers};
 use crate::domain::Timestamp;
 use crate::http::Limits;
+use crate::payments::stripe::Stripe;
 use crate::service::inbox::MarkWriter;
 use crate::service::keys::Keys;
 use crate::service::login_log::LoginLog;
+use crate::service::orders::Orders;
 use crate::service::revocations::Revocations;
+use crate::service::webhooks::Webhooks;
 use crate::storage::Store;
 use actix_web::rt::spawn;
 use std::{path::Path, rc::Rc, sync::Arc};
@@ -124,6 +127,13 @@ impl Background {
     pub fn forget_keys(&mut self, keys: &Keys) {
         let keys = keys.clone();
         self.keep("idempotency_keys", Need::Useful, move |_| keys.clone().forget());
+    }
+
+    /// Where no provider sends webhooks, there is nothing to do.
+    pub fn work_on_webhooks(&mut self, webhooks: &Webhooks, orders: &Orders, stripe: Option<Stripe>) {
+        let Some(stripe) = stripe else { return };
+        let (webhooks, news, stripe) = (webhooks.clone(), Arc::new(orders.clone()), Arc::new(stripe));
+        self.keep("webhooks", Need::Useful, move |_| webhooks.clone().work(news.clone(), stripe.clone()));
     }
 
     pub fn sweep_limits(&mut self, limits: &Limits) {

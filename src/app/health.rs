@@ -1,6 +1,7 @@
 //! The report of `/readyz`: the state of each part.
 
 use super::consumers::Roster;
+use super::payments;
 use super::supervisor::Supervisor;
 use crate::actors::consumers::{Lag, Progress};
 use crate::actors::outage::Outage;
@@ -10,7 +11,7 @@ use crate::http::api::operations::health::{
 };
 use crate::http::{HealthSource, ShutdownSignal};
 use crate::journal::{JournalReader, Space};
-use crate::payments::provider::Providers;
+use crate::payments::provider::{Gateways, Providers};
 use crate::storage::Store;
 use std::{
     sync::{
@@ -34,6 +35,8 @@ pub(super) struct Monitor {
     pub store: Arc<dyn Store>,
     pub database_up: AtomicBool,
     pub payments: Providers,
+    pub gateways: Gateways,
+    pub clock: Clock,
     pub shutdown: ShutdownSignal,
     pub supervisor: Supervisor,
     pub consumers: Roster,
@@ -102,8 +105,13 @@ impl HealthSource for Monitor {
         let failing = self.supervisor.failing();
         let tasks = worse_if(!failing.is_empty(), Health::Degraded);
         let consumers = consumers(&self.consumers);
-        let status =
-            journal.max(projector).max(tasks).max(consumers.status).max(worse_if(!database_up, Health::Degraded));
+        let payments = payments::check(&self.gateways, &self.clock);
+        let status = journal
+            .max(projector)
+            .max(tasks)
+            .max(consumers.status)
+            .max(payments.status)
+            .max(worse_if(!database_up, Health::Degraded));
         Readiness {
             status,
             payments: self.payments.to_string(),
@@ -120,6 +128,7 @@ impl HealthSource for Monitor {
                     set_aside_drops: aside.iter().take(DROPS_NAMED_MAX).map(|drop| drop.drop.to_string()).collect(),
                 },
                 consumers,
+                payments,
                 tasks: TasksCheck { status: tasks, failing },
             },
         }

@@ -8,8 +8,10 @@ use crate::domain::{DropStatus, StockCounts};
 use crate::http::Connections;
 use crate::http::middleware::metrics::HttpMetrics;
 use crate::journal::{JournalReader, Space};
+use crate::payments::breaker::GuardMetrics;
 use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
+use crate::service::webhooks::Webhooks;
 use crate::storage::Store;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -26,6 +28,8 @@ pub(super) struct Sources {
     /// Counted by the broadcaster.
     pub contradictions: IntCounter,
     pub logins: LoginLog,
+    pub payments: GuardMetrics,
+    pub webhooks: Webhooks,
     pub supervisor: Supervisor,
     pub connections: Connections,
     pub consumers: Roster,
@@ -122,6 +126,8 @@ pub(super) fn metrics(sources: Sources, orders: &Orders) -> prometheus::Result<H
     registry.register(Box::new(sources.contradictions.clone()))?;
     sources.store.register_metrics(&registry)?;
     sources.logins.register_metrics(&registry)?;
+    sources.payments.register(&registry)?;
+    sources.webhooks.register_metrics(&registry)?;
     sources.checkpoint.register(&registry)?;
     sources.connections.register(&registry)?;
     let gauge = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help));

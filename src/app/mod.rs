@@ -12,6 +12,7 @@ mod metrics;
 pub mod offsets;
 mod opening;
 mod ownership;
+mod payments;
 mod privacy;
 pub mod projection;
 pub mod prompt;

@@ -7,6 +7,7 @@ use super::last_claim::ClaimFile;
 use super::late_database::{LateDatabase, Progress};
 use super::metrics::{self, Sources};
 use super::opening::{self, Opened, Standby};
+use super::payments::Payments;
 use super::steps::Steps;
 use super::supervisor::Supervisor;
 use super::{App, AppError, Signals, privacy, spawn_server};
@@ -103,11 +104,10 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let supervisor = Supervisor::default();
     let mut consumers = Consumers::new(supervisor.clone(), stopped);
     let hub = consumers.broadcast(broadcaster, &reader, last, &registry, (&clock, &outage));
-    info!(payments = %config.payments, "{}", config.payments.meaning());
-    let settler = Settler::new(config.payments.gateways(), config.payment_timeout);
+    let payments = Payments::open(config, &store, &clock)?;
+    let settler = Settler::new(payments.gateways.clone(), config.payment_timeout);
     let mut background = Background { supervisor: supervisor.clone(), tasks: Vec::new() };
-    let owing = resume(&registry, &settler, recovered.drops, last, &mut background);
-    let (refunds, captures) = owing;
+    let (refunds, captures) = resume(&registry, &settler, recovered.drops, last, &mut background);
     background.tasks.push(consumers.relay(Duty::Refund, &reader, last, refunds, (&settler, &registry)));
     // Play money is never only authorized, and each reading of the journal costs something in a rush.
     if settler.gateways().are_real() {
@@ -144,6 +144,8 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         store: Arc::clone(&store),
         database_up: AtomicBool::new(standby.is_none()),
         payments: config.payments.clone(),
+        gateways: payments.gateways,
+        clock: clock.clone(),
         shutdown: shutdown.clone(),
         supervisor: supervisor.clone(),
         consumers: roster.clone(),
@@ -207,6 +209,8 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         store: Arc::clone(&store),
         contradictions,
         logins: logins.clone(),
+        payments: payments.metrics,
+        webhooks: payments.webhooks.clone(),
         supervisor: supervisor.clone(),
         connections: connections.clone(),
         consumers: roster,
@@ -217,7 +221,9 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     background.write_marks(marks);
     let keys = Keys::new(Arc::clone(&store), clock.clone());
     background.forget_keys(&keys);
-    let selling = Selling { accounts, tokens, drops, orders, sales, inbox, keys };
+    background.work_on_webhooks(&payments.webhooks, &orders, payments.stripe);
+    let webhooks = payments.webhooks;
+    let selling = Selling { accounts, tokens, drops, orders, sales, inbox, keys, webhooks };
     let services = services(config, &store, &hub, &clock, selling, (monitor, metrics));
     let limits = Limits::new(config.sizes, &config.rate_limits);
     background.sweep_limits(&limits);
@@ -294,6 +300,7 @@ struct Selling {
     sales: Sales,
     inbox: Inbox,
     keys: Keys,
+    webhooks: Webhooks,
 }
 
 /// The record of this opening's claim of the database, where a later start may need it.
@@ -341,7 +348,7 @@ fn services(
     store: &Arc<dyn Store>,
     hub: &Hub,
     clock: &Clock,
-    Selling { accounts, tokens, drops, orders, sales, inbox, keys }: Selling,
+    Selling { accounts, tokens, drops, orders, sales, inbox, keys, webhooks }: Selling,
     (health, metrics): (Arc<dyn HealthSource>, HttpMetrics),
 ) -> Services {
     Services {
@@ -358,7 +365,7 @@ fn services(
         metrics,
         tokens,
         tickets: Tickets::new(clock.clone()),
-        webhooks: Webhooks::new(Arc::clone(store), clock.clone(), Vec::new()),
+        webhooks,
         origins: Origins::new(&config.allowed_origins),
         trusted_proxies: config.trusted_proxies.clone(),
         sizes: config.sizes,

@@ -105,12 +105,18 @@ pub struct ServeArgs {
     /// HTTP threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
-    /// Who takes the money: sandbox, play money. Must be given to listen beyond loopback [default: sandbox on loopback]
+    /// Who takes the money: stripe; sandbox, play money; none; several with commas. Must be given to listen beyond loopback [default: sandbox on loopback]
     #[arg(long, value_name = "PROVIDER")]
     pub payments: Option<String>,
     /// How long a payment gateway may take [default: 5000]
     #[arg(long, value_name = "MS")]
     pub payment_timeout_ms: Option<String>,
+    /// Where Stripe's API is, where payments names stripe [default: Stripe's own address]
+    #[arg(long, value_name = "URL")]
+    pub stripe_api_url: Option<String>,
+    /// The page that a bank sends the buyer back to; without it, the buyer's page completes 3-D Secure with Stripe.js
+    #[arg(long, value_name = "URL")]
+    pub stripe_return_url: Option<String>,
     /// How long requests may take to finish at shutdown [default: 30]
     #[arg(long, value_name = "SECONDS")]
     pub shutdown_seconds: Option<String>,
@@ -123,7 +129,7 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// The flag of a key. There is none for `jwt_secret`: every user of the machine can read command lines.
+    /// The flag of a key. There is none for `jwt_secret` and Stripe's secrets: every user of the machine can read command lines.
     pub(super) fn flag(&self, key: &str) -> Option<&String> {
         let flag = match key {
             "bind" => &self.bind,
@@ -160,6 +166,8 @@ impl ServeArgs {
             "workers" => &self.workers,
             "payments" => &self.payments,
             "payment_timeout_ms" => &self.payment_timeout_ms,
+            "stripe_api_url" => &self.stripe_api_url,
+            "stripe_return_url" => &self.stripe_return_url,
             "shutdown_seconds" => &self.shutdown_seconds,
             "log" => &self.log,
             "log_format" => &self.log_format,

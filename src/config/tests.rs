@@ -285,3 +285,33 @@ fn the_defaults_that_help_names_are_the_defaults() {
     }
     assert!(tried.len() >= 12 && tried.iter().any(|flag| flag == "body-bytes-max"), "{tried:?}");
 }
+
+#[test]
+fn stripe_has_a_key_that_is_not_shown() {
+    let key = "stripe_secret_key = 'sk_test_51secret'";
+    let config = from_file(&format!(
+        "payments = 'stripe'\n{key}\nstripe_webhook_secret = 'whsec_1234567890, whsec_0987654321'\nstripe_return_url = 'https://shop.example/paid'"
+    ));
+    let config = config.unwrap();
+    let stripe = config.stripe.clone().unwrap();
+    assert_eq!((stripe.key.expose(), stripe.webhook_secrets.len()), ("sk_test_51secret", 2));
+    assert_eq!(stripe.api.of("/v1"), "https://api.stripe.com/v1");
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("51secret") && !shown.contains("1234567890"), "{shown}");
+    assert!(!refusal("payments = 'stripe'\nstripe_secret_key = 'pk_test_51secret'").contains("51secret"));
+    assert!(!refusal(&format!("payments = 'stripe'\n{key}\nstripe_webhook_secret = 'oops_secret'")).contains("oops"));
+    assert_eq!(refusal("payments = 'stripe'"), "stripe_secret_key: is missing, and payments names stripe");
+    assert_eq!(refusal(key), "stripe_secret_key: has no effect, because payments does not name stripe");
+    for line in ["stripe_api_url = 'http://api.stripe.com'", "stripe_return_url = 'shop'"] {
+        let key_of_line = line.split(' ').next().unwrap();
+        let wrong = refusal(&format!("payments = 'stripe'\n{key}\n{line}"));
+        assert!(wrong.starts_with(&format!("{key_of_line}: ")), "{line}: {wrong}");
+    }
+    let env = [("LIVEDROP_PAYMENTS", "sandbox,stripe"), ("LIVEDROP_STRIPE_SECRET_KEY", "sk_test_2")];
+    let both = load(ServeArgs::default(), &env, "").unwrap();
+    assert_eq!(both.payments.to_string(), "sandbox,stripe");
+    for wrong in ["stripe,stripe", "", "none,stripe", "stripe,gold"] {
+        let wrong = format!("payments = '{wrong}'\n{key}");
+        assert!(from_file(&wrong).is_err(), "{wrong}");
+    }
+}

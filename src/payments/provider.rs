@@ -21,21 +21,26 @@ impl Providers {
     /// What the choice means for buyers, for the log.
     #[must_use]
     pub fn meaning(&self) -> &'static str {
-        if self.0.is_empty() {
-            "nothing that costs money can be bought"
-        } else if self.0.contains(&PaymentProvider::Sandbox) {
-            "play money: nobody is charged"
-        } else {
-            "buyers are charged"
+        match self.0[..] {
+            [] => "nothing that costs money can be bought",
+            [PaymentProvider::Sandbox] => "play money: nobody is charged",
+            [PaymentProvider::Stripe] => "buyers are charged",
+            _ => "buyers are charged, or pay with play money as they like",
         }
     }
 
-    /// New gateways of these providers.
+    /// Whether a provider is one of them.
     #[must_use]
-    pub fn gateways(&self) -> Gateways {
+    pub fn has(&self, provider: PaymentProvider) -> bool {
+        self.0.contains(&provider)
+    }
+
+    /// New gateways of these providers. `stripe`: that of Stripe, which needs settings.
+    #[must_use]
+    pub fn gateways(&self, stripe: Option<Arc<dyn PaymentGateway>>) -> Gateways {
         let gateway = |provider: &PaymentProvider| match provider {
             PaymentProvider::Sandbox => Some((*provider, Arc::new(Sandbox) as Arc<dyn PaymentGateway>)),
-            PaymentProvider::Stripe => None,
+            PaymentProvider::Stripe => Some((*provider, stripe.clone()?)),
         };
         Gateways::new(self.0.iter().filter_map(gateway))
     }
@@ -55,11 +60,19 @@ impl FromStr for Providers {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self(Vec::new())),
-            "sandbox" => Ok(Self::sandbox()),
-            _ => Err("must be sandbox or none".to_owned()),
+        if text == "none" {
+            return Ok(Self(Vec::new()));
         }
+        let wrong = || "must be stripe, sandbox, both with a comma between, or none".to_owned();
+        let mut providers = Vec::new();
+        for name in text.split(',') {
+            let provider = PaymentProvider::parse(name.trim()).ok_or_else(wrong)?;
+            if providers.contains(&provider) {
+                return Err(wrong());
+            }
+            providers.push(provider);
+        }
+        Ok(Self(providers))
     }
 }
 
@@ -78,6 +91,11 @@ impl Gateways {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// All gateways.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn PaymentGateway>> {
+        self.0.iter().map(|(_, gateway)| gateway)
     }
 
     /// A provider's gateway; absent if the server is not configured with it any more.

@@ -37,6 +37,7 @@ mod orders;
 mod ownership;
 #[path = "../support/packages.rs"]
 mod packages;
+mod payments;
 #[path = "../support/pgbouncer.rs"]
 mod pgbouncer;
 #[path = "../support/postgres.rs"]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 /// The settings of a Stripe account.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StripeConfig {
     /// A secret or restricted key. A restricted one needs: PaymentIntents and refunds (write), payment methods (read).
     pub key: StripeSecret,

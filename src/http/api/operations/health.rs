@@ -1,5 +1,6 @@
 //! The answers of `/healthz` and `/readyz`.
 
+use crate::domain::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,6 +48,8 @@ pub struct Checks {
     pub projector: ProjectorCheck,
     /// Every consumer of the journal, such as the projector.
     pub consumers: ConsumersCheck,
+    /// The payment providers.
+    pub payments: PaymentsCheck,
     /// Supervised background tasks, such as the scheduler.
     pub tasks: TasksCheck,
 }
@@ -132,6 +135,29 @@ pub struct ConsumerCheck {
     pub dead_letters: u64,
     /// The first and the last record of the latest gap; `null` if there was none.
     pub last_gap: Option<[u64; 2]>,
+}
+
+/// The state of the payment providers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct PaymentsCheck {
+    /// The worst state of any provider.
+    pub status: Health,
+    /// The providers, one entry each.
+    pub each: Vec<PaymentCheck>,
+}
+
+/// The state of one payment provider.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct PaymentCheck {
+    /// The provider's name.
+    #[schema(example = "stripe")]
+    pub provider: &'static str,
+    /// `degraded` while it is not asked, because it did not answer lately.
+    pub status: Health,
+    /// Since when; `null` if it is not.
+    pub down_since: Option<Timestamp>,
+    /// When it is asked again; `null` if it is not down.
+    pub retry_at: Option<Timestamp>,
 }
 
 /// The state of the background tasks.

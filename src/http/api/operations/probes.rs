@@ -43,8 +43,10 @@ fn answer(readiness: &Readiness) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Timestamp;
     use crate::http::api::operations::health::{
-        Checks, ConsumerCheck, ConsumersCheck, DatabaseCheck, JournalCheck, ProjectorCheck, TasksCheck,
+        Checks, ConsumerCheck, ConsumersCheck, DatabaseCheck, JournalCheck, PaymentCheck, PaymentsCheck,
+        ProjectorCheck, TasksCheck,
     };
     use actix_web::body::to_bytes;
 
@@ -79,6 +81,15 @@ mod tests {
                         last_gap: Some([11, 19]),
                     }],
                 },
+                payments: PaymentsCheck {
+                    status: Health::Degraded,
+                    each: vec![PaymentCheck {
+                        provider: "stripe",
+                        status: Health::Degraded,
+                        down_since: Some(Timestamp::from_millis(1_000)),
+                        retry_at: None,
+                    }],
+                },
                 tasks: TasksCheck { status: Health::Degraded, failing: vec!["scheduler"] },
             },
         };
@@ -95,6 +106,8 @@ mod tests {
             "consumers": {"status": "degraded", "each": [{
                 "name": "events", "status": "degraded", "lag_records": 3, "lag_bytes": 400, "lag_ms": 5, "errors": 6,
                 "last_error": "no space", "lost_records": 4, "gaps": 1, "skipped_records": 9, "dead_letters": 2, "last_gap": [11, 19]}]},
+            "payments": {"status": "degraded", "each": [{
+                "provider": "stripe", "status": "degraded", "down_since": "1970-01-01T00:00:01.000Z", "retry_at": null}]},
             "tasks": {"status": "degraded", "failing": ["scheduler"]},
         }});
         assert_eq!(body, expected);
