@@ -7,6 +7,7 @@ use crate::domain::{DropEvent, DropRecord};
 use crate::engine::fixtures::reserve_in;
 use crate::engine::{Command, DropState, Outcome};
 use crate::journal::{Journal, JournalOptions, MemoryDevice};
+use crate::whole_file::DRAFT_EXTENSION;
 use std::fs;
 use tempfile::TempDir;
 
@@ -180,6 +181,27 @@ async fn a_drop_that_leaves_memory_takes_its_file_with_it() {
     let mut expected = vec![file_of(&world, &stays), world.folder.join(MANIFEST)];
     expected.sort_unstable();
     assert_eq!(left, expected);
+    world.registry.stop();
+}
+
+/// SQL has all of it: the others are all that a start needs.
+#[actix::test]
+async fn a_drop_that_leaves_memory_during_a_round_is_not_missing() {
+    let mut world = World::new();
+    let drops = [world.live(1).await, world.live(1).await];
+    let (registry, folder) = (world.registry.clone(), world.folder.clone());
+    let is_begun = |drop: &DropHandle| folder.join(format!("{}.{DRAFT_EXTENSION}", drop.spec.id)).exists();
+    let leaves = async {
+        while !drops.iter().any(|drop| is_begun(drop)) {
+            tokio::task::yield_now().await;
+        }
+        registry.remove(drops.iter().find(|drop| !is_begun(drop)).unwrap());
+    };
+    let (written, ()) = futures_util::future::join(world.writer.round(), leaves).await;
+    written.unwrap();
+    let loaded = world.read();
+    assert_eq!((loaded.drops.len(), loaded.unusable.len()), (1, 0));
+    assert_eq!(loaded.complete_at, Some(world.journal.handle().durable()));
     world.registry.stop();
 }
 
