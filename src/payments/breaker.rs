@@ -278,7 +278,9 @@ impl Guarded {
         verdict.waiting = false;
         let running = self.metrics.running.with_label_values(&[self.inner.name(), compartment.name]);
         let _running = Counted::up(running);
+        failpoint!("gateway.before_call");
         let answer = call.await;
+        failpoint!("gateway.after_call");
         drop(slot);
         verdict.of(&answer);
         answer

@@ -2,6 +2,7 @@
 
 use crate::crowd::{Crowd, Sale};
 use crate::kills::{CLIENTS, crowded};
+use crate::progress::counted;
 use crate::server::{Server, Setup, livedrop};
 use crate::{Outcome, Row, Scale};
 use futures_util::future::join_all;
@@ -30,7 +31,7 @@ async fn backed_up(backups: u64) -> Outcome {
     let (mut server, mut crowd) = crowded(None).await;
     let mut sales: Vec<Sale> = Vec::new();
     let (mut known, mut longest) = (0, Duration::ZERO);
-    for n in 0..backups {
+    for n in counted(backups) {
         let place = TempDir::new().expect("a folder");
         let (backup, restored) = (place.path().join("backup"), place.path().join("restored"));
         let mut sale = crowd.open(&server, STOCK).await;

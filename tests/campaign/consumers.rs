@@ -2,6 +2,7 @@
 
 use crate::crowd::{Crowd, verified};
 use crate::kills::CLIENTS;
+use crate::progress::counted;
 use crate::server::{Server, Setup};
 use crate::target::{SILENT, Target};
 use crate::{Outcome, Row, Scale};
@@ -33,7 +34,7 @@ async fn hangs(mib: u64) -> Outcome {
     let mut most = 0;
     // The record of a ballast drop has at least 30,000 bytes.
     let rounds = mib * (1 << 20) / 30_000 / 64;
-    for _ in 0..rounds {
+    for _ in counted(rounds) {
         join_all((0..64).map(|_| crowd.ballast(&server))).await.into_iter().for_each(|made| _ = made.expect("a drop"));
         sale.rush_for(&crowd, &server, 20).await;
         most = most.max(segments(&server.data));

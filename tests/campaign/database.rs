@@ -2,6 +2,7 @@
 
 use crate::crowd::{Counts, Crowd, Sale, becomes_ready, ends_clean};
 use crate::postgres::PrivatePostgres;
+use crate::progress::{Progress, counted};
 use crate::server::{SOON, Server};
 use crate::{Outcome, Row, Scale, kills};
 use sqlx::{Connection, Executor, PgConnection};
@@ -33,7 +34,9 @@ async fn killed(kills: u64) -> Outcome {
     let (mut server, mut crowd) = kills::crowded(Some(url.clone())).await;
     let (mut counts, mut within) = (Counts::default(), 0);
     let mut done = 0;
+    let mut progress = Progress::of(kills);
     while done < kills {
+        progress.at(done);
         let mut sale = crowd.open(&server, 100_000).await;
         let stop = AtomicBool::new(false);
         let ten = async {
@@ -69,7 +72,7 @@ async fn without(kills: u64) -> Outcome {
     let postgres = Arc::new(Mutex::new(postgres));
     let (mut server, mut crowd) = kills::crowded(Some(url)).await;
     let (mut counts, mut sold_out) = (Counts::default(), 0);
-    for n in 0..kills {
+    for n in counted(kills) {
         // Enough for what is sold before and after the start, in most runs.
         let mut sale = crowd.open(&server, 800).await;
         let prepared =

@@ -2,6 +2,7 @@
 
 use crate::crowd::{Crowd, becomes_ready, ends_clean, verified};
 use crate::kills::{CLIENTS, crowded, room};
+use crate::progress::counted;
 use crate::server::{SOON, Server, Setup};
 use crate::{Outcome, Row, Scale};
 use futures_util::future::join_all;
@@ -88,7 +89,7 @@ async fn full(database_url: Option<String>, cycles: u64) -> Outcome {
         ..Setup::default()
     });
     let crowd = Crowd::gather(&server, CLIENTS).await;
-    for cycle in 0..cycles {
+    for cycle in counted(cycles) {
         one_cycle(&disk, &server, &crowd, &data, database_url.as_deref())
             .await
             .unwrap_or_else(|why| panic!("cycle {cycle}: {why}\n{}", server.log()));
@@ -213,7 +214,7 @@ async fn clear(server: &Server, crowd: &Crowd, drop: &str, ballast: Vec<String>)
 async fn failing(runs: u64) -> Outcome {
     let (mut server, mut crowd) = crowded(None).await;
     let (mut unknown, mut cut, mut slowest) = (0, 0, Duration::ZERO);
-    for run in 0..runs {
+    for run in counted(runs) {
         let mut sale = crowd.open(&server, 100_000).await;
         server.arm(&format!("journal.before_sync=error@{}", 1 + run * 3));
         let started = Instant::now();

@@ -1,7 +1,8 @@
 //! Crashes at chosen points: the process aborts at the n-th time that it reaches one (see `src/failpoint.rs`).
 
 use crate::crowd::{Counts, Crowd, ends_clean, verified};
-use crate::kills::{CLIENTS, crowded, room};
+use crate::kills::{CLIENTS, Database, Stage, crowded, room};
+use crate::progress::{Progress, each};
 use crate::server::{Server, Setup};
 use crate::{Outcome, Row, Scale};
 use std::{fs, os::unix::process::ExitStatusExt, path::Path};
@@ -31,10 +32,10 @@ pub fn rows() -> Vec<Row> {
         }),
         Row::new("kill at each step of writing a checkpoint", |scale: Scale| checkpointing(scale.of(5, 200))),
         Row::new("kill before and after the SQL commit, SQLite", |scale: Scale| {
-            aborted_on(None, &COMMITTING, scale.of(10, 100))
+            aborted_on(Database::Embedded, &COMMITTING, scale.of(10, 100))
         }),
-        Row::new("kill before and after the SQL commit, Postgres", async |scale: Scale| {
-            aborted_on(Some(crate::postgres::fresh_database().await), &COMMITTING, scale.of(10, 100)).await
+        Row::new("kill before and after the SQL commit, Postgres", |scale: Scale| {
+            aborted_on(Database::Postgres, &COMMITTING, scale.of(10, 100))
         }),
     ]
 }
@@ -46,7 +47,7 @@ pub fn rotation_rows() -> Vec<Row> {
 }
 
 /// One process: a crowd, a crash at the failpoint, a restart, and the audit.
-async fn life(server: &mut Server, crowd: &mut Crowd, point: &str, hit: u64) -> Counts {
+async fn life(server: &mut Server, crowd: &Crowd, point: &str, hit: u64) -> Counts {
     let mut sale = crowd.open(server, 100_000).await;
     server.arm(&format!("{point}=abort@{hit}"));
     sale.rush_until_gone(crowd, server).await;
@@ -54,25 +55,23 @@ async fn life(server: &mut Server, crowd: &mut Crowd, point: &str, hit: u64) -> 
     server.disarm();
     server.restart();
     let counts = sale.audit(crowd, server).await;
-    crowd.renew(server).await;
     counts
 }
 
 async fn aborted(points: &[(&str, u64)], runs: u64) -> Outcome {
-    aborted_on(None, points, runs).await
+    aborted_on(Database::Embedded, points, runs).await
 }
 
-async fn aborted_on(database_url: Option<String>, points: &[(&str, u64)], runs: u64) -> Outcome {
-    let (mut server, mut crowd) = crowded(database_url).await;
+async fn aborted_on(database: Database, points: &[(&str, u64)], runs: u64) -> Outcome {
+    let mut stage = Stage::open(database).await;
     let mut counts = Counts::default();
-    for (point, hits_max) in points {
-        for run in 0..runs {
-            // Every other time early, while there is little data.
-            let hit = if run % 2 == 0 { 1 + run / 2 % hits_max } else { 1 + (run * 37) % hits_max };
-            counts += life(&mut server, &mut crowd, point, hit).await;
-        }
+    for ((point, hits_max), run) in each(points, runs) {
+        // Every other time early, while there is little data.
+        let hit = if run % 2 == 0 { 1 + run / 2 % hits_max } else { 1 + (run * 37) % hits_max };
+        counts += life(&mut stage.server, &stage.crowd, point, hit).await;
+        stage.go_on().await;
     }
-    ends_clean(&mut server);
+    ends_clean(&mut stage.server);
     let Counts { acknowledged, synced_unanswered, .. } = counts;
     let said = format!(
         "{acknowledged} acknowledged answers given again, {synced_unanswered} durable ones found by their key; stock \
@@ -82,14 +81,17 @@ async fn aborted_on(database_url: Option<String>, points: &[(&str, u64)], runs: 
 }
 
 async fn unanswered(keys_min: u64) -> Outcome {
-    let (mut server, mut crowd) = crowded(None).await;
+    let mut stage = Stage::open(Database::Embedded).await;
     let (mut counts, mut kills) = (Counts::default(), 0);
+    let mut progress = Progress::of(keys_min);
     while counts.synced_unanswered < keys_min {
-        counts += life(&mut server, &mut crowd, "journal.before_reply", 1 + (kills * 29) % 90).await;
+        progress.at(counts.synced_unanswered);
+        counts += life(&mut stage.server, &stage.crowd, "journal.before_reply", 1 + (kills * 29) % 90).await;
+        stage.go_on().await;
         kills += 1;
         assert!(kills < keys_min, "a kill leaves at least one key without its answer");
     }
-    ends_clean(&mut server);
+    ends_clean(&mut stage.server);
     let said = format!("{kills} kills; each first retry is a replay, each further one identical; verify clean");
     Outcome::of(format!("{} keys", counts.synced_unanswered), said)
 }
@@ -120,16 +122,15 @@ async fn rotating(runs: u64) -> Outcome {
         "journal.after_rotate",
         "segment.after_delete",
     ];
-    let (full, crowd) = almost_full().await;
+    let (full, mut crowd) = almost_full().await;
     let mut counts = Counts::default();
-    for point in POINTS {
-        for _ in 0..runs {
-            let place = TempDir::new().expect("a temporary folder");
-            copy(full.path(), place.path());
-            let mut server = Server::set_up(small_segments(place.path()));
-            counts += life(&mut server, &mut crowd.clone(), point, 1).await;
-            ends_clean(&mut server);
-        }
+    for (point, _) in each(&POINTS, runs) {
+        let place = TempDir::new().expect("a temporary folder");
+        copy(full.path(), place.path());
+        let mut server = Server::set_up(small_segments(place.path()));
+        counts += life(&mut server, &crowd, point, 1).await;
+        crowd.renew(&server).await;
+        ends_clean(&mut server);
     }
     let said = format!("{} acknowledged answers given again; stock exact; verify clean each time", counts.acknowledged);
     Outcome::of(format!("{} x {runs} kills", POINTS.len()), said)
@@ -177,19 +178,17 @@ async fn opening(runs: u64) -> Outcome {
     sale.rush_for(&crowd, &server, 300).await;
     server.kill();
     let (mut at_open, mut at_close) = (0, 0);
-    for point in POINTS {
-        for run in 0..runs {
-            server.arm(&format!("{point}=abort@{}", 1 + run % 2));
-            if server.try_restart() {
-                at_close += 1;
-                server.signal("TERM");
-                assert_eq!(server.ended().signal(), Some(SIGABRT), "{point}: {}", server.log());
-            } else {
-                at_open += 1;
-            }
-            server.disarm();
-            verified(&server);
+    for (point, run) in each(&POINTS, runs) {
+        server.arm(&format!("{point}=abort@{}", 1 + run % 2));
+        if server.try_restart() {
+            at_close += 1;
+            server.signal("TERM");
+            assert_eq!(server.ended().signal(), Some(SIGABRT), "{point}: {}", server.log());
+        } else {
+            at_open += 1;
         }
+        server.disarm();
+        verified(&server);
     }
     server.restart();
     let counts = sale.audit(&crowd, &server).await;

@@ -14,8 +14,10 @@ mod failpoints;
 mod kills;
 #[path = "../support/packages.rs"]
 mod packages;
+mod payments;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod progress;
 #[path = "../support/server.rs"]
 mod server;
 mod shutdown;
@@ -84,6 +86,7 @@ fn run_lane(rows: Vec<Row>, scale: Scale) -> Vec<Line> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut lines = Vec::new();
     for row in rows {
+        progress::begin(row.fault);
         let started = Instant::now();
         let outcome = runtime.block_on(AssertUnwindSafe((row.run)(scale)).catch_unwind()).map_err(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
@@ -109,7 +112,7 @@ fn lanes() -> Vec<Vec<Row>> {
         failpoints::rotation_rows(),
         database::rows(),
         disk::rows(),
-        cited::rows(),
+        cited::rows().into_iter().chain(payments::rows()).collect(),
         backups::rows().into_iter().chain(consumers::rows()).collect(),
     ]
 }

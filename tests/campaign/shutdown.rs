@@ -6,6 +6,7 @@
 
 use crate::crowd::{Crowd, verified};
 use crate::kills::crowded;
+use crate::progress::counted;
 use crate::server::{Account, Server};
 use crate::{Outcome, Row, Scale};
 use futures_util::future::join_all;
@@ -45,7 +46,7 @@ enum Got {
 async fn terminated(runs: u64) -> Outcome {
     let (mut server, mut crowd) = crowded(None).await;
     let (mut inside, mut later, mut turned_away, mut slowest) = (0, 0, 0, Duration::ZERO);
-    for run in 0..runs {
+    for run in counted(runs) {
         let sale = crowd.open(&server, 100_000).await;
         let sent = join_all(crowd.buyers.iter().enumerate().map(|(n, buyer)| {
             // A quarter of the clients open a new connection for each request.
@@ -163,7 +164,7 @@ fn parse(bytes: &[u8]) -> Option<Got> {
 
 async fn at_once(runs: u64) -> Outcome {
     let (mut server, _): (Server, Crowd) = crowded(None).await;
-    for _ in 0..runs {
+    for _ in counted(runs) {
         assert_eq!(server.terminate(), Some(0), "{}", server.log());
         server.restart();
     }
