@@ -104,6 +104,7 @@ impl LateDatabase {
         ownership::tell(&former);
         opening::retry_set_aside(store, &self.reader).await?;
         self.revocations.recover(store).await?;
+        opening::continue_orders(&[], Some(store)).await?;
         connected.open();
         self.progress.is_open.set(true);
         self.pulse.beat().await;

@@ -14,7 +14,8 @@ use crate::actors::inventory::checkpoint::{self, Origin, SavedDrop, Unusable};
 use crate::actors::inventory::recovery::{Known, Recovered, recover_from, recover_without};
 use crate::config::{Config, StartWithoutDatabase};
 use crate::domain::limits::WAKE_AHEAD_MS;
-use crate::domain::{DropId, Timestamp};
+use crate::domain::{DropId, OrderId, Timestamp};
+use crate::engine::DropState;
 use crate::journal::{self, FileDevice, Identity, Journal, JournalOptions, JournalReader};
 use crate::service::identity;
 use crate::service::revocations::copy::{self, Copy, NoCopy};
@@ -153,9 +154,20 @@ pub(super) async fn open(config: &Config, address: SocketAddr, steps: &mut Steps
         (None, None) => unreachable!("without grounds the database was waited for, and its absence ended the start"),
     };
     steps.done("drops");
+    continue_orders(&recovered.drops, standby.is_none().then_some(&*store)).await?;
     let pulse = opening.pulse(&store);
     let horizon = opening.horizon;
     Ok(Opened { store, journal, reader, extent, watermark, recovered, horizon, saved, saving, pulse, standby })
+}
+
+/// Lets new orders have ids, and so numbers, after those of all orders that are known: the wall clock may have been set
+/// back.
+pub(super) async fn continue_orders(drops: &[DropState], store: Option<&dyn Store>) -> Result<(), StoreError> {
+    drops.iter().filter_map(DropState::newest_order).for_each(OrderId::continue_after);
+    if let Some(store) = store {
+        store.newest_order().await?.into_iter().for_each(OrderId::continue_after);
+    }
+    Ok(())
 }
 
 fn horizon() -> Timestamp {

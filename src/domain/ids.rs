@@ -91,15 +91,6 @@ impl DropId {
 }
 
 impl OrderId {
-    /// A fresh order id whose last 32 bits are the drop's tag. An order is then found in memory without an index from
-    /// orders to drops, which would cost tens of bytes an order. RFC 9562 section 5.7 leaves those bits to the
-    /// application; 42 random bits a millisecond remain, and the engine refuses a second order with the same id.
-    #[must_use]
-    pub fn for_drop(drop: DropId) -> Self {
-        let random = Uuid::now_v7().as_u128();
-        Self(Uuid::from_u128((random & !u128::from(u32::MAX)) | u128::from(drop.tag())))
-    }
-
     /// The tag of the drop that this order belongs to.
     #[must_use]
     pub fn drop_tag(self) -> u32 {

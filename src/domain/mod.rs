@@ -13,6 +13,7 @@ pub mod limits;
 pub mod login;
 pub mod money;
 pub mod order;
+pub mod order_number;
 pub mod payment;
 pub mod product;
 pub mod revision;
@@ -24,6 +25,7 @@ pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, Tra
 pub use login::{Login, Revocation};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
+pub use order_number::{Mistyped, OrderNumber};
 pub use payment::{DeclineReason, Payment, PaymentEnd, PaymentFacts, PaymentMethod, PaymentProvider, PaymentStep};
 pub use product::{Attribute, Attributes, Image, ProductStatus, ProductVariant};
 pub use revision::DropRevision;

@@ -161,6 +161,11 @@ impl Orders {
         if is_it(self.recent) { Some(self.recent) } else { self.by_id.find(id, self.hash(id.0), is_it) }
     }
 
+    /// The highest id of an order.
+    pub fn newest(&self) -> Option<OrderId> {
+        self.by_id.highest()
+    }
+
     /// Like [`Self::find`], and caches the result for the next lookup.
     pub fn recall(&mut self, id: OrderId) -> Option<Slot> {
         let found = self.find(id)?;

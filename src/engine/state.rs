@@ -159,6 +159,12 @@ impl DropState {
         self.orders.len()
     }
 
+    /// The newest order by its id.
+    #[must_use]
+    pub fn newest_order(&self) -> Option<OrderId> {
+        self.orders.newest()
+    }
+
     /// Whether nothing can change any more: over, no hold, no payment without an outcome, no refund or capture due, no sold order left
     /// to refund.
     #[must_use]

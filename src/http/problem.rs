@@ -73,6 +73,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::ValidationFailed
         | C::IdempotencyKeyMissing
         | C::IdempotencyKeyInvalid
+        | C::OrderNumberInvalid
         | C::InvalidCursor => StatusCode::BAD_REQUEST,
         C::Unauthenticated | C::TokenExpired | C::TokenRevoked | C::InvalidCredentials | C::RefreshTokenInvalid => {
             StatusCode::UNAUTHORIZED

@@ -40,6 +40,7 @@ codes! {
     IdempotencyKeyMissing = "idempotency_key_missing", "The Idempotency-Key header is missing";
     IdempotencyKeyInvalid = "idempotency_key_invalid", "The Idempotency-Key header is not valid";
     ConflictingFields = "conflicting_fields", "The fields contradict each other, or what they are about";
+    OrderNumberInvalid = "order_number_invalid", "No order has this number: it was mistyped";
     InvalidCursor = "invalid_cursor", "The cursor is not valid";
     Unauthenticated = "unauthenticated", "Authentication is required";
     TokenExpired = "token_expired", "The access token has expired";

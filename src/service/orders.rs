@@ -2,19 +2,19 @@
 
 mod answers;
 mod input;
+mod lists;
 mod payments;
 
 pub(super) use answers::rejected;
 pub use input::{NewOrder, OrderInput, PaymentInput};
 pub use payments::{PaymentHistory, PaymentView};
 
-use super::creators::page;
 use super::failure::ask_failure;
 use super::failure::ensure_projected;
 use super::outcomes::OutcomeMetrics;
 use super::recent::Recent;
 use super::settle::{Charging, Settler};
-use super::{Code, Failure, Page, spawn_detached};
+use super::{Code, Failure, spawn_detached};
 use crate::actors::inventory::refused_keys::RefusedKey;
 use crate::actors::{Answer, AskError, DropHandle, KeyInUse, KeyTaken, Projection, Registry};
 use crate::domain::{
@@ -24,16 +24,12 @@ use crate::domain::{
 use crate::engine::{Command, Outcome, Rejection, Reserve};
 use crate::storage::Store;
 use answers::{declined, first_answer, paid_answer, paid_order, refused};
-use futures_util::future::join_all;
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
-use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
-
-/// How long a list waits until the buyer's own orders are in SQL, which lags some seconds in a rush.
-const LISTING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One request for an order.
 struct OrderRequest<'a> {
@@ -430,49 +426,6 @@ impl Orders {
         let (handle, order) = locate(&self.registry, &*self.store, &self.projection, id).await?;
         // Orders of others look like missing ones: their existence is not revealed.
         if order.buyer == buyer { Ok((handle, order)) } else { Err(Failure::new(Code::OrderNotFound)) }
-    }
-
-    /// The buyer's own orders, newest first, in their current state.
-    ///
-    /// # Errors
-    /// `database_unavailable` if the database is away, or lacks some of this buyer's own orders: an incomplete list
-    /// would be wrong.
-    pub async fn list(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Page<OrderView>, Failure> {
-        ensure_projected(&self.projection).await?;
-        self.own_are_projected(buyer).await?;
-        let watermark = self.projection.watermark();
-        let rows = self.store.orders_of(buyer, after, limit + 1).await?;
-        let Page { items, more, .. } = page(rows, limit);
-        let items = join_all(items.into_iter().map(|row| self.as_it_is_now(row, watermark))).await;
-        Ok(Page { items, more, stopped_at: None })
-    }
-
-    /// Waits until SQL has every acknowledged order of a buyer.
-    async fn own_are_projected(&self, buyer: UserId) -> Result<(), Failure> {
-        let newest = self.recent.newest(buyer);
-        // A stuck projector is not waited for.
-        let timeout = self.projection.trouble().map_or(LISTING_PATIENCE, |_| Duration::ZERO);
-        if self.projection.reached(newest, timeout).await {
-            return Ok(());
-        }
-        let detail = "The database has not caught up with your orders yet";
-        Err(Failure { detail: detail.into(), ..Failure::retry(Code::DatabaseUnavailable, 2) })
-    }
-
-    /// The current state of a row's order. Asks the drop if the order can still change and the drop has decisions that
-    /// SQL lacks.
-    async fn as_it_is_now(&self, row: OrderView, watermark: u64) -> OrderView {
-        if matches!(row.status, OrderStatus::Released | OrderStatus::Refunded) {
-            return row;
-        }
-        for handle in self.registry.of_order(row.id).into_iter().filter(|handle| handle.cell.position() > watermark) {
-            if let Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) =
-                handle.ask(Command::Find { order: row.id }).await
-            {
-                return *order;
-            }
-        }
-        row
     }
 
     fn check_method(&self, method: Option<&str>) -> Result<(), Failure> {

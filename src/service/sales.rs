@@ -8,14 +8,17 @@ use super::keys::Attempt;
 use super::orders::{locate, rejected};
 use super::{Caller, Code, Failure, Page};
 use crate::actors::{DropHandle, Projection, Registry};
-use crate::domain::{CreatorId, DropId, OrderId, OrderStatus, OrderView, Timestamp, VariantId};
+use crate::domain::{CreatorId, DropId, OrderId, OrderNumber, OrderStatus, OrderView, Timestamp, VariantId};
 use crate::engine::{Command, Outcome};
 use crate::storage::Store;
 use futures_util::{Stream, stream};
 use std::{collections::HashMap, sync::Arc, time::Duration};
+use uuid::Uuid;
 
 /// How long a list waits until SQL has every decision of its drop.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Orders read at once where one is searched for by its number: those of one drop in one millisecond.
+const NUMBERED_READ: u32 = 100;
 /// Orders read in one query of an export.
 const EXPORT_PAGE: u32 = 1_000;
 
@@ -132,6 +135,28 @@ impl Sales {
     ) -> Result<Page<OrderView>, Failure> {
         self.open(caller, drop).await?;
         Ok(page(self.store.drop_orders(drop, after, limit + 1).await?, limit))
+    }
+
+    /// The order of a drop that has a number: one, or none.
+    ///
+    /// # Errors
+    /// As [`Sales::list`].
+    pub async fn numbered(
+        &self,
+        caller: &Caller,
+        drop: DropId,
+        number: OrderNumber,
+    ) -> Result<Page<OrderView>, Failure> {
+        self.open(caller, drop).await?;
+        let ids = number.ids();
+        let (mut items, mut after) = (Vec::new(), OrderId(Uuid::from_u128(ids.start().0.as_u128().saturating_sub(1))));
+        while items.is_empty() && after < *ids.end() {
+            let rows = self.store.drop_orders(drop, Some(after), NUMBERED_READ).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.id;
+            items.extend(rows.into_iter().find(|row| row.id.number() == number));
+        }
+        Ok(Page { items, more: false, stopped_at: None })
     }
 
     /// All orders of a drop, for reading page by page.

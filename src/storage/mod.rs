@@ -546,6 +546,8 @@ pub trait Store: Ledger + WebhookInbox {
     /// Every journal with a watermark here.
     async fn journals(&self) -> Result<Vec<uuid::Uuid>, StoreError>;
 
+    /// The newest order, by its id, that any journal has projected into this database.
+    async fn newest_order(&self) -> Result<Option<OrderId>, StoreError>;
     /// A buyer's orders, newest id first, those before `after`.
     async fn orders_of(&self, buyer: UserId, after: Option<OrderId>, limit: u32) -> Result<Vec<OrderView>, StoreError>;
     /// The order of a buyer's idempotency key, at any drop; the first if the key was used at two.

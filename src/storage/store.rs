@@ -432,6 +432,9 @@ impl<D: Database> Store for SqlStore<D> {
     async fn journals(&self) -> Result<Vec<Uuid>, StoreError> {
         timely(inbox::journals(&self.db)).await
     }
+    async fn newest_order(&self) -> Result<Option<OrderId>, StoreError> {
+        timely(apply::newest_order(&self.db)).await
+    }
     async fn order_of_key(&self, buyer: UserId, key: &str) -> Result<Option<OrderView>, StoreError> {
         timely(reading::order_of_key(&self.db, buyer, key)).await
     }

@@ -93,6 +93,7 @@ const TABLE: &[Row] = &[
     ("POST", "/api/v1/drops/{drop}/reschedule", r#"{"ends_at":"2030-01-01T00:00:00Z"}"#),
     ("POST", "/api/v1/drops/{drop}/restock", r#"{"quantity":1}"#),
     ("POST", "/api/v1/orders", r#"{"drop_id":"{drop}","quantity":1}"#),
+    ("GET", "/api/v1/orders", ""),
     ("GET", "/api/v1/orders/{order}", ""),
     ("GET", "/api/v1/orders/{order}/history", ""),
     ("GET", "/api/v1/orders/{order}/payments", ""),

@@ -255,9 +255,10 @@ async fn a_seller_refunds_lists_and_exports() {
     assert_eq!(media_type, "text/csv; charset=utf-8");
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
-    assert!(lines[0].starts_with("id,buyer_id,variant_id,variant,quantity,unit_price,total,currency,status"));
+    assert!(lines[0].starts_with("id,number,buyer_id,variant_id,variant,quantity,unit_price,total,currency,status"));
     assert!(
-        lines[1].starts_with(&format!("{},{}", id(&sold), ann.id)) && lines[1].contains(",2,1999,3998,USD,refunded,")
+        lines[1].starts_with(&format!("{},{},{}", id(&sold), sold["number"].as_str().expect("a number"), ann.id))
+            && lines[1].contains(",2,1999,3998,USD,refunded,")
     );
     assert!(lines[2].contains(",released,cancelled,"));
     let (media_type, table) = export("?format=ndjson").await;
@@ -285,4 +286,60 @@ async fn a_late_purchase_keeps_its_whole_history() {
         history["items"].as_array().expect("steps").iter().filter_map(|step| step["type"].as_str()).collect();
     assert_eq!(steps, ["reserved", "released", "confirmed"], "{history}");
     assert_eq!(history["items"][1]["reason"], "expired");
+}
+
+#[tokio::test]
+async fn an_order_is_found_by_its_number() {
+    let server = Server::start().await;
+    let (maker, drop) = server.live_drop(30, json!({})).await;
+    let (ann, eve) = (server.account("ann").await, server.account("eve").await);
+    let mut orders = Vec::new();
+    for (nth, buyer) in [&ann, &eve].into_iter().cycle().take(8).enumerate() {
+        let (status, order) = server.order(buyer, &nth.to_string(), &json!({"drop_id": drop, "quantity": 1})).await;
+        assert_eq!(status, 201, "{order}");
+        orders.push(order);
+    }
+    let number = |order: &Value| order["number"].as_str().expect("a number").to_owned();
+    let numbers: std::collections::BTreeSet<String> = orders.iter().map(number).collect();
+    assert!(numbers.len() == 8 && numbers.iter().all(|number| number.len() == 14), "{numbers:?}");
+    let again = server.order(&ann, "0", &json!({"drop_id": drop, "quantity": 1})).await.1;
+    assert_eq!(again["number"], orders[0]["number"], "a replay has the same");
+
+    let find = async |path: &str, typed: &str, who: &Account| {
+        let query = typed.replace(' ', "%20");
+        server.get(&format!("{path}?number={query}"), Some(who)).await
+    };
+    let sales = format!("/drops/{drop}/orders");
+    for (nth, order) in orders.iter().enumerate() {
+        let (mine, others) = if nth % 2 == 0 { (&ann, &eve) } else { (&eve, &ann) };
+        let plain = number(order).replace('-', "").to_lowercase();
+        for typed in [number(order), plain.clone(), format!(" {} {}", &plain[..5], &plain[5..])] {
+            let found = find("/orders", &typed, mine).await.1;
+            assert_eq!((&found["items"], &found["next_cursor"]), (&json!([order]), &Value::Null), "{typed}");
+            assert_eq!(find("/orders", &typed, others).await.1["items"], json!([]), "{typed}");
+            let sold = find(&sales, &typed, &maker).await.1;
+            assert_eq!((&sold["items"][0]["id"], sold["items"].as_array().map(Vec::len)), (&order["id"], Some(1)));
+        }
+    }
+    problem(find(&sales, &number(&orders[0]), &ann).await, 403, "forbidden");
+    let all = server.get("/orders", Some(&ann)).await.1;
+    assert_eq!(all, server.get("/users/me/orders", Some(&ann)).await.1, "without a number: all one's own");
+
+    // Two that are swapped are a typing error; a well-formed number that nobody has is none.
+    let mut swapped = number(&orders[0]).into_bytes();
+    let at = (0..13).find(|&at| swapped[at] != swapped[at + 1] && ![at, at + 1].iter().any(|&at| swapped[at] == b'-'));
+    let at = at.expect("two symbols that differ");
+    swapped.swap(at, at + 1);
+    for wrong in [String::from_utf8(swapped).expect("ASCII"), "OIL0-1111-0000".into(), "2222".into()] {
+        problem(find("/orders", &wrong, &ann).await, 400, "order_number_invalid");
+        problem(find(&sales, &wrong, &maker).await, 400, "order_number_invalid");
+    }
+    assert_eq!(find("/orders", "2222-2222-2222", &ann).await.1["items"], json!([]));
+    assert_eq!(find(&sales, "2222-2222-2222-2222-2222", &maker).await.1["items"], json!([]));
+
+    // After everybody has left memory, SQL finds it.
+    let path = format!("/orders/{}/cancel", orders[0]["id"].as_str().expect("an id"));
+    assert_eq!(server.call(Method::POST, &path, Some(&ann), None).await.0, 200);
+    let found = find("/orders", &number(&orders[0]), &ann).await.1;
+    assert_eq!(found["items"][0]["status"], "released", "{found}");
 }

@@ -158,6 +158,7 @@ on_both! {
         drops_that_wait_are_found_by_their_start,
         drops_of_a_time_are_looked_for_within_bounds,
         orders_of_a_buyer_and_of_a_drop_are_paged,
+        the_newest_order_outlives_its_journal,
         a_key_leads_to_its_order,
         what_a_buyer_did_is_found_in_every_era,
     },

@@ -136,6 +136,29 @@ pub async fn orders_of_a_buyer_and_of_a_drop_are_paged(db: Database) {
     assert_eq!(db.store.order(OrderId::for_drop(sale.id())).await.unwrap(), None);
 }
 
+pub async fn the_newest_order_outlives_its_journal(db: Database) {
+    assert_eq!(db.store.newest_order().await.unwrap(), None);
+    let (mut journal, sale) = (Journal::new(&db), Sale::of(&[9]));
+    journal.project(sale.opened()).await;
+    assert_eq!(db.store.newest_order().await.unwrap(), None, "no order in the batch");
+    let mut asks: Vec<_> = (0..3).map(|_| sale.order(0, 1)).collect();
+    // Records come in the order of decisions, which is not always that of ids.
+    asks.swap(1, 2);
+    let newest = asks[1].line.order;
+    assert!(asks.iter().all(|ask| ask.line.order <= newest));
+    journal.project(asks.iter().map(|ask| ask.reserved(1, None)).collect()).await;
+    assert_eq!(db.store.newest_order().await.unwrap(), Some(newest));
+    journal.project(vec![asks[0].confirmed(2, Some("p"), false)]).await;
+    let late = Sale::of(&[9]);
+    let mut older = late.order(0, 1);
+    older.line.order =
+        OrderId(uuid::Uuid::from_u128((asks[0].line.order.0.as_u128() >> 32 << 32) | u128::from(late.id().tag())));
+    journal.project([late.opened(), vec![older.reserved(3, None)]].concat()).await;
+    assert_eq!(db.store.newest_order().await.unwrap(), Some(newest), "it never falls");
+    db.store.disown().await.unwrap();
+    assert_eq!(db.store.newest_order().await.unwrap(), Some(newest), "of a journal that is gone, too");
+}
+
 pub async fn a_key_leads_to_its_order(db: Database) {
     let (mut journal, sale) = (Journal::new(&db), Sale::of(&[5]));
     journal.project(sale.opened()).await;

@@ -43,6 +43,11 @@ impl IdIndex {
         self.tags.push(tag_of(hash));
     }
 
+    /// The highest id.
+    pub fn highest(&self) -> Option<OrderId> {
+        (!self.tags.is_empty()).then(|| OrderId(uuid::Uuid::from_u128(self.highest)))
+    }
+
     pub fn find(&self, id: OrderId, hash: u64, mut is_it: impl FnMut(Number) -> bool) -> Option<Number> {
         let id = id.0.as_u128();
         if id > self.highest {

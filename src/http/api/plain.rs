@@ -1,7 +1,9 @@
 //! Writes JSON without escaping: for numbers, ids, times, and names of this program. Searching all of them, and each
 //! field name, for characters to escape took three quarters of the time to write an order's answer.
 
-use crate::domain::{Currency, DropId, OrderId, OrderStatus, RefundCause, ReleaseReason, Timestamp, VariantId};
+use crate::domain::{
+    Currency, DropId, OrderId, OrderNumber, OrderStatus, RefundCause, ReleaseReason, Timestamp, VariantId,
+};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -55,6 +57,7 @@ plain_as! {
     i64 => |number, out| out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
     Uuid => |id, out| quoted(id.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).as_bytes(), out),
     OrderId => |id, out| id.0.write(out),
+    OrderNumber => |number, out| quoted(number.text().as_str().as_bytes(), out),
     DropId => |id, out| id.0.write(out),
     VariantId => |id, out| id.0.write(out),
     Timestamp => |at, out| quoted(&at.to_rfc3339(), out),

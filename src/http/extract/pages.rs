@@ -2,6 +2,7 @@
 
 use super::field::FromJson;
 use crate::domain::limits::PAGE_LIMIT_DEFAULT;
+use crate::domain::{Mistyped, OrderNumber};
 use crate::http::middleware::guard::unknown_parameters;
 use crate::http::problem::Problem;
 use crate::service::accounts::AuditListInput;
@@ -97,6 +98,7 @@ struct Query {
     currency: Option<String>,
     price_min: Option<String>,
     price_max: Option<String>,
+    number: Option<String>,
 }
 
 impl Paging {
@@ -160,6 +162,15 @@ impl Paging {
     /// `validation_failed`.
     pub fn unread(&self) -> Result<bool, Failure> {
         self.validate(InboxListInput { unread: read(&self.query.unread, flag) })
+    }
+
+    /// The order number to search for. Read after the cursor.
+    ///
+    /// # Errors
+    /// `order_number_invalid`.
+    pub fn number(&self) -> Result<Option<OrderNumber>, Failure> {
+        let number = given(&self.query.number).map(str::parse).transpose();
+        number.map_err(|mistyped: Mistyped| Failure::with(Code::OrderNumberInvalid, mistyped.to_string()))
     }
 
     /// What the query says, together with what is wrong with it so far.

@@ -2,12 +2,15 @@
 
 use super::schema::{CURRENCY, Shape};
 use crate::domain::{
-    Attribute, CreatorId, Currency, DropId, DropStatus, Image, OrderId, OrderStatus, ProductId, ProductStatus,
-    RefundCause, ReleaseReason, StockCounts, Timestamp, UserId, VariantId,
+    Attribute, CreatorId, Currency, DropId, DropStatus, Image, OrderId, OrderNumber, OrderStatus, ProductId,
+    ProductStatus, RefundCause, ReleaseReason, StockCounts, Timestamp, UserId, VariantId,
 };
 use serde_json::json;
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, Object, ObjectBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
+
+/// A number that an order can have.
+pub const EXAMPLE_NUMBER: &str = "8P32-V4W2-VF9N";
 
 macro_rules! shapes {
     ($($type:ty = $shape:expr;)+) => {$(
@@ -48,6 +51,11 @@ shapes! {
     DropId = id("A drop");
     VariantId = id("A size, a colour …: the same in a product and its drops");
     OrderId = id("An order");
+    OrderNumber = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^([2-9CDFHJKMNPRTVWXY]{4}-){2,4}[2-9CDFHJKMNPRTVWXY]{4}$"))
+        .description(Some("A number of an order, for people. 12 characters in groups of four; orders of earlier versions have 20"))
+        .examples([json!(EXAMPLE_NUMBER)]);
     Timestamp = ObjectBuilder::new()
         .schema_type(Type::String)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))

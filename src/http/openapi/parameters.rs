@@ -1,6 +1,7 @@
 //! Parameters of paths, queries and headers.
 
 use super::clients::EXAMPLE_ID;
+use super::domain::EXAMPLE_NUMBER;
 use super::schema::{self, Shape};
 use crate::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, ProductId, ProductStatus};
@@ -47,8 +48,10 @@ parameters! {
     FollowingQuery = [page(List::Following)];
     /// A list of orders.
     OrdersQuery = [page(List::Orders)];
+    /// A list of one's own orders, or one of them.
+    OwnOrdersQuery = [page(List::Orders), number()];
     /// A list of a drop's orders.
-    SalesQuery = [page(List::Sales)];
+    SalesQuery = [page(List::Sales), number()];
     /// A list of audit lines.
     AuditQuery = [
         page(List::Audit),
@@ -116,6 +119,13 @@ fn page(list: List) -> Vec<Parameter> {
 
 fn creator() -> Vec<Parameter> {
     query("creator_id", schema::uuid(), "Only those of this creator")
+}
+
+fn number() -> Vec<Parameter> {
+    let number = ObjectBuilder::new().schema_type(Type::String).max_length(Some(64)).examples([json!(EXAMPLE_NUMBER)]);
+    let about = "Only the order with this number, as it was typed: in any case, with spaces and hyphens or without. A number with a wrong \
+                 character is `order_number_invalid`";
+    query("number", number.into(), about)
 }
 
 fn drop_filter() -> Vec<Parameter> {

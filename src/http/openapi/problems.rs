@@ -67,6 +67,7 @@ fn implied(path: &str, operation: &Value) -> Vec<Code> {
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
         match (parameter["in"].as_str(), parameter["name"].as_str()) {
             (Some("header"), Some("If-Match")) => all.push(Code::PreconditionFailed),
+            (Some("query"), Some("number")) => all.push(Code::OrderNumberInvalid),
             (Some("query"), Some("cursor")) => all.push(Code::InvalidCursor),
             (Some("header"), Some("Idempotency-Key")) => {
                 all.extend([Code::IdempotencyKeyInvalid, Code::IdempotencyKeyReused, Code::RequestInProgress]);

@@ -1,6 +1,7 @@
 //! The payments of an order: a status and a history of their own.
 
-use super::{LISTING_PATIENCE, Orders};
+use super::Orders;
+use super::lists::LISTING_PATIENCE;
 use crate::actors::{Answer, AskError};
 use crate::domain::{OrderId, OrderView, PaymentProvider, PaymentStep, Timestamp, UserId};
 use crate::engine::{Command, Outcome};

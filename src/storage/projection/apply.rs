@@ -3,8 +3,8 @@
 use super::aside;
 use super::aside::AsideRow;
 use super::fold::{DropImage, DropNotification, Fold, Rows, Touched};
-use crate::domain::DropRecord;
 use crate::domain::limits::PROJECTOR_FAN_OUT_MAX;
+use crate::domain::{DropEvent, DropRecord, OrderId};
 use crate::storage::failure::in_projection;
 use crate::storage::rows::{self, drop_columns};
 use crate::storage::sql::{Columns, Database, Session, args};
@@ -90,12 +90,27 @@ pub(in crate::storage) async fn project<D: Database>(
     aside::insert(&mut tx, batch.journal, left).await?;
     let last = first.saturating_add(records.len() as u64);
     let sequence = i64::try_from(last).map_err(|_| StoreError::Corrupt(format!("sequence {last}")))? - 1;
-    let sql = "UPDATE watermarks SET epoch = $2, sequence = $3 WHERE journal_id = $1";
-    tx.run(sql, args![batch.journal, batch.epoch, sequence]).await?;
+    // An order that is set aside has its number, too.
+    let newest = records.iter().filter_map(placed).max().map(|id| id.0);
+    let sql = "UPDATE watermarks SET epoch = $2, sequence = $3, \
+               newest_order = CASE WHEN newest_order > $4 THEN newest_order ELSE COALESCE($4, newest_order) END \
+               WHERE journal_id = $1";
+    tx.run(sql, args![batch.journal, batch.epoch, sequence, newest]).await?;
     failpoint!("sql.before_commit");
     tx.commit().await?;
     failpoint!("sql.after_commit");
     Ok(())
+}
+
+/// The order that a record places.
+fn placed(record: &DropRecord) -> Option<OrderId> {
+    record.event.order().filter(|_| matches!(record.event, DropEvent::Reserved { .. }))
+}
+
+pub(in crate::storage) async fn newest_order<D: Database>(db: &D) -> Result<Option<OrderId>, StoreError> {
+    let sql = "SELECT newest_order FROM watermarks WHERE newest_order IS NOT NULL ORDER BY newest_order DESC LIMIT 1";
+    let row = db.session().await?.one(sql, args![]).await?;
+    row.map(|row| row.id("newest_order").map(OrderId)).transpose()
 }
 
 /// Locks the watermark until the transaction ends, and checks that no newer epoch owns it. Returns the last applied

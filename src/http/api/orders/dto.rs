@@ -1,7 +1,7 @@
 //! Bodies of requests and answers about orders.
 
 use crate::domain::{
-    DropId, OrderId, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, UserId, VariantId,
+    DropId, OrderId, OrderNumber, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, UserId, VariantId,
 };
 use crate::http::api::money::MoneyView;
 use crate::http::api::plain::plain;
@@ -54,6 +54,8 @@ impl From<PayBody> for PaymentInput {
 #[schema(as = Order)]
 pub struct OrderBody<'a> {
     id: OrderId,
+    /// For people: unique, and the last character checks the others.
+    number: OrderNumber,
     drop_id: DropId,
     variant_id: VariantId,
     #[schema(minimum = 1)]
@@ -83,6 +85,7 @@ plain!(
     OrderBody<'_>,
     OrderBody {
         id,
+        number,
         drop_id,
         variant_id,
         quantity,
@@ -105,6 +108,7 @@ impl<'a> From<&'a OrderView> for OrderBody<'a> {
     fn from(order: &'a OrderView) -> Self {
         Self {
             id: order.id,
+            number: order.id.number(),
             drop_id: order.drop_id,
             variant_id: order.variant_id,
             quantity: order.quantity,
@@ -166,8 +170,9 @@ impl<'a> From<&'a [Transition]> for HistoryBody<'a> {
 }
 
 /// The columns of an export.
-pub const EXPORT_COLUMNS: [&str; 15] = [
+pub const EXPORT_COLUMNS: [&str; 16] = [
     "id",
+    "number",
     "buyer_id",
     "variant_id",
     "variant",
@@ -190,6 +195,7 @@ pub fn export_line(order: &OrderView, variant: &str) -> [String; EXPORT_COLUMNS.
     let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     [
         order.id.to_string(),
+        order.id.number().to_string(),
         order.buyer.to_string(),
         order.variant_id.to_string(),
         variant.to_owned(),

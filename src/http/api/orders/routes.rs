@@ -11,7 +11,7 @@ use crate::http::extract::keyed::{MaybeKeyed, Repeated, once};
 use crate::http::extract::pages::{self, List, PageBody, Paging};
 use crate::http::extract::path::Id;
 use crate::http::middleware::current_trace;
-use crate::http::openapi::parameters::{Keyed, KeyedOrNot, OfOrder, OfUser, OrdersQuery};
+use crate::http::openapi::parameters::{Keyed, KeyedOrNot, OfOrder, OfUser, OrdersQuery, OwnOrdersQuery};
 use crate::http::openapi::problems::{ASKS, Fails, codes};
 use crate::http::problem::Problem;
 use crate::http::{Services, declared};
@@ -27,6 +27,7 @@ declared::table! {
     pay __path_pay Buyer Orders;
     cancel __path_cancel Buyer Orders;
     payments __path_payments Buyer Reads;
+    search __path_search User Reads;
     list __path_list Owner Reads;
 }
 
@@ -153,6 +154,28 @@ pub async fn payments(
     Id(id): Id<OrderId>,
 ) -> Answer {
     ok(PaymentsBody::from(&services.orders.payments(buyer, id).await?))
+}
+
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders",
+    tag = "Orders",
+    operation_id = "search_orders",
+    summary = "One's own orders, newest first, or the one with a number",
+    params(OwnOrdersQuery),
+    responses(
+        (status = 200, description = "One page", body = PageBody<OrderBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
+        Fails<{ codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
+pub async fn search(services: web::Data<Services>, caller: Caller, request: HttpRequest, paging: Paging) -> Answer {
+    let after = paging.after(List::Orders)?.map(OrderId);
+    let page = match paging.number()? {
+        None => services.orders.list(caller.user, after, paging.limit).await?,
+        Some(number) => services.orders.numbered(caller.user, number).await?,
+    };
+    Ok(pages::answer(&request, List::Orders, &page, |order| order.id.0, OrderBody::from))
 }
 
 #[utoipa::path(

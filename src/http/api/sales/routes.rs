@@ -45,7 +45,10 @@ pub async fn list(
     paging: Paging,
 ) -> Answer {
     let after = paging.after(List::Sales)?.map(OrderId);
-    let page = services.sales.list(&caller, id, after, paging.limit).await?;
+    let page = match paging.number()? {
+        None => services.sales.list(&caller, id, after, paging.limit).await?,
+        Some(number) => services.sales.numbered(&caller, id, number).await?,
+    };
     Ok(pages::answer(&request, List::Sales, &page, |order| order.id.0, SoldOrderBody::from))
 }
 

@@ -1,0 +1,2 @@
+-- The newest order, by its id, of what a journal has projected. A start makes no ids, and so no order numbers, up to it.
+ALTER TABLE watermarks ADD COLUMN newest_order UUID;
