@@ -14,6 +14,7 @@ use crate::http::{RateLimits, Sizes, TlsFiles, TrustedProxies};
 use crate::journal::{Durability, LagBounds};
 use crate::payments::provider::Providers;
 use crate::payments::stripe::config::StripeConfig;
+use crate::service::encryption::key_file;
 use crate::service::events::EventsUrl;
 use crate::service::passwords::Hashing;
 use crate::storage;
@@ -54,6 +55,7 @@ const KEYS: &[&str] = &[
     "access_token_seconds",
     "outage_grace_seconds",
     "jwt_secret",
+    "encryption_key_file",
     "allowed_origins",
     "trusted_proxies",
     "tls_certificate",
@@ -142,6 +144,8 @@ pub struct Config {
     pub outage_grace: Duration,
     /// The key that signs access tokens, see [`Config::signing_secret`].
     pub jwt_secret: Option<Secret>,
+    /// The file of the keys that encrypt personal data in SQL.
+    pub encryption_key_file: PathBuf,
     /// Origins besides the server's own whose pages may read answers and open WebSockets.
     pub allowed_origins: Vec<String>,
     /// Networks of proxies that may report their clients' addresses.
@@ -269,6 +273,9 @@ impl Config {
                     .unwrap_or(REFUSALS_KEPT_SECONDS_DEFAULT.into()),
             ),
             jwt_secret: sources.read("jwt_secret", secret)?,
+            encryption_key_file: sources
+                .read("encryption_key_file", not_empty)?
+                .map_or_else(|| data_dir.join(key_file::FILE), PathBuf::from),
             allowed_origins: sources.read("allowed_origins", origins)?.unwrap_or_default(),
             trusted_proxies: sources.read("trusted_proxies", str::parse)?.unwrap_or_default(),
             tls: tls(&sources)?,

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use livedrop::app::admin::{AdminMade, NewAdmin};
+use livedrop::app::keys::{self, KeysTask};
 use livedrop::app::offsets::{self, Position};
 use livedrop::app::prompt::{self, PromptError};
 use livedrop::app::{self, App, AppError};
@@ -78,6 +79,9 @@ enum Task {
     /// List, move or retry the journal's consumers, such as the sender of events. The server must not run
     #[command(subcommand)]
     Consumers(ConsumersTask),
+    /// List, rotate or prune the keys that encrypt personal data in the database
+    #[command(subcommand)]
+    Keys(KeysTask),
 }
 
 #[derive(Subcommand)]
@@ -226,6 +230,9 @@ fn main() -> ExitCode {
         Task::Consumers(ConsumersTask::Retry(args)) => run(Box::pin(async move {
             let name = &args.name;
             on_database(&args.serve, async |config, store| retry_consumer(config, &*store, name).await).await
+        })),
+        Task::Keys(task) => run(Box::pin(async move {
+            on_database(task.settings(), async |config, store| keys::run(&task, config, &*store).await).await
         })),
         Task::Admin(AdminTask::Create(args)) => run(Box::pin(create_admin(*args))),
     }

@@ -6,6 +6,7 @@ mod background;
 pub mod consumers;
 mod health;
 mod heartbeat;
+pub mod keys;
 mod last_claim;
 mod late_database;
 mod metrics;

@@ -1,8 +1,9 @@
-//! Restricts the data directory to its owner. It has e-mail addresses, password hashes, orders, and the key of access
-//! tokens.
+//! Restricts the data directory to its owner. It has e-mail addresses, password hashes, orders, the key of access
+//! tokens, and the keys of encrypted data.
 
 use super::last_claim;
 use crate::actors::inventory::checkpoint;
+use crate::service::encryption::key_file;
 use crate::service::revocations::copy;
 use crate::storage;
 use std::fs::{self, DirBuilder, Permissions};
@@ -60,7 +61,7 @@ fn private_paths(data_dir: &Path, database_url: &str) -> Vec<PathBuf> {
     let journal = data_dir.join("journal");
     let checkpoint = data_dir.join(checkpoint::FOLDER);
     let mut paths = vec![data_dir.to_owned(), journal.clone(), checkpoint.clone()];
-    paths.extend(["secret.key", last_claim::FILE, copy::FILE].map(|name| data_dir.join(name)));
+    paths.extend(["secret.key", key_file::FILE, last_claim::FILE, copy::FILE].map(|name| data_dir.join(name)));
     paths.extend(fs::read_dir(&checkpoint).into_iter().flatten().flatten().map(|entry| entry.path()));
     paths.extend(fs::read_dir(&journal).into_iter().flatten().flatten().map(|entry| entry.path()));
     if let Some(file) = storage::sqlite_file(database_url) {

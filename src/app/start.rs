@@ -32,8 +32,10 @@ use crate::http::{ConnectionBounds, Connections, HealthSource, Limits, Services,
 use crate::journal::JournalReader;
 use crate::service::accounts::Accounts;
 use crate::service::activity::{AccountLocks, InDrops};
+use crate::service::addresses::Addresses;
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
+use crate::service::encryption::key_file::KeyFile;
 use crate::service::events::{self, Keep, Kept};
 use crate::service::inbox::Inbox;
 use crate::service::keys::Keys;
@@ -56,7 +58,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// `signals` are for the running server. If a signal comes earlier, the caller drops this future.
 pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppError> {
@@ -157,6 +159,11 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     background.write_logins(&logins, &store);
     let secret = signing_secret(config, last, standby.is_none().then_some(&*store)).await?;
     let tokens = Tokens::with(&secret, config.access_token_seconds, clock.clone(), outage);
+    let addresses = Addresses::new(
+        Arc::clone(&store),
+        encryption_keys(config, standby.is_none().then_some(&*store)).await?,
+        clock.clone(),
+    );
     let revocations = tokens.revocations().clone();
     // Complete before the first request: revocations from before the start stay effective.
     match &standby {
@@ -223,7 +230,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     background.forget_keys(&keys);
     background.work_on_webhooks(&payments.webhooks, &orders, payments.stripe);
     let webhooks = payments.webhooks;
-    let selling = Selling { accounts, tokens, drops, orders, sales, inbox, keys, webhooks };
+    let selling = Selling { accounts, addresses, tokens, drops, orders, sales, inbox, keys, webhooks };
     let services = services(config, &store, &hub, &clock, selling, (monitor, metrics));
     let limits = Limits::new(config.sizes, &config.rate_limits);
     background.sweep_limits(&limits);
@@ -294,6 +301,7 @@ fn connections(config: &Config) -> Result<Connections, AppError> {
 /// The use cases of orders, drops and accounts.
 struct Selling {
     accounts: Accounts,
+    addresses: Addresses,
     tokens: Tokens,
     drops: Drops,
     orders: Orders,
@@ -343,16 +351,35 @@ async fn signing_secret(config: &Config, last: u64, store: Option<&dyn Store>) -
     Ok(secret.bytes)
 }
 
+/// The keys of encrypted data. New ones beside data that others encrypted are worth a log line.
+async fn encryption_keys(config: &Config, store: Option<&dyn Store>) -> Result<KeyFile, AppError> {
+    let path = &config.encryption_key_file;
+    let (keys, made) = KeyFile::open(path).map_err(AppError::io("read or write the keys of encrypted data"))?;
+    let has_rows = match store {
+        Some(store) if made => store.has_encrypted_rows().await?,
+        _ => false,
+    };
+    if has_rows {
+        error!(
+            file = %path.display(),
+            "the keys of encrypted data were missing, and a new one was made: the addresses from before cannot be read. To undo this, \
+             add the lines of the old file above the new one"
+        );
+    }
+    Ok(keys)
+}
+
 fn services(
     config: &Config,
     store: &Arc<dyn Store>,
     hub: &Hub,
     clock: &Clock,
-    Selling { accounts, tokens, drops, orders, sales, inbox, keys, webhooks }: Selling,
+    Selling { accounts, addresses, tokens, drops, orders, sales, inbox, keys, webhooks }: Selling,
     (health, metrics): (Arc<dyn HealthSource>, HttpMetrics),
 ) -> Services {
     Services {
         accounts,
+        addresses,
         creators: Creators::new(Arc::clone(store), hub.clone(), clock.clone()),
         products: Products::new(Arc::clone(store), clock.clone()),
         drops,

@@ -139,9 +139,15 @@ impl Manifest {
             true => "in the backup",
             false => "not in the data directory, so not in the backup: keep the configured jwt_secret yourself",
         };
+        let keys = match self.has(super::KEYS) {
+            true => "in the backup",
+            false => {
+                "not in the data directory, so not in the backup: keep the configured encryption_key_file yourself"
+            }
+        };
         format!(
             "backup    {} ({} files, {bytes} bytes, {})\ndatabase  {}, at record {} or later\n\
-             journal   {}, records {} to {}\nsecret    {secret}\n",
+             journal   {}, records {} to {}\nsecret    {secret}\nkeys      {keys}\n",
             to.display(),
             self.files.len(),
             self.created_at,

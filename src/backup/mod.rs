@@ -1,4 +1,4 @@
-//! `livedrop backup` and `livedrop restore`: one consistent copy of database, journal and secret key, taken beside a running server.
+//! `livedrop backup` and `livedrop restore`: one consistent copy of database, journal and secret keys, taken beside a running server.
 //!
 //! A restored server needs a database at some record W and a journal with every record after W, so the order is: open
 //! the journal's segments (an open file stays readable when the server deletes it), copy the database, then copy the
@@ -19,6 +19,7 @@ pub use restore::{Restored, restore};
 pub use take::{BackupOptions, take};
 
 use crate::journal::{CopyError, RecoveryError};
+use crate::service::encryption::key_file::{self, KeyFileError};
 use crate::storage::StoreError;
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -31,6 +32,8 @@ const JOURNAL: &str = "journal";
 const DATABASE: &str = "livedrop.db";
 /// The key of access tokens, in a data directory and in a backup.
 const SECRET: &str = "secret.key";
+/// The keys of encrypted data, in a data directory and in a backup.
+const KEYS: &str = key_file::FILE;
 /// The directory in a backup for the files of the command that copies a Postgres database.
 const DATABASE_DIRECTORY: &str = "database";
 
@@ -63,6 +66,9 @@ pub enum BackupError {
         /// The fault found in it.
         what: String,
     },
+    /// The keys of encrypted data are being changed.
+    #[error("keys of encrypted data: {0}")]
+    Keys(#[from] KeyFileError),
     /// The request does not fit the data directory or the database.
     #[error("{0}")]
     Unfit(String),

@@ -1,7 +1,9 @@
 //! Checks a backup, then writes a data directory.
 
 use super::manifest::Manifest;
-use super::{BackupError, DATABASE, JOURNAL, SECRET, empty_directory, private_directory, private_file, sync_directory};
+use super::{
+    BackupError, DATABASE, JOURNAL, KEYS, SECRET, empty_directory, private_directory, private_file, sync_directory,
+};
 use crate::journal::{self, FileDevice, META_FILE};
 use std::fs::File;
 use std::io;
@@ -31,9 +33,15 @@ impl Restored {
                 "not in the backup: start with the jwt_secret that was configured, or every login made before is void"
             }
         };
+        let keys = match self.manifest.has(KEYS) {
+            true => "restored",
+            false => {
+                "not in the backup: put the configured encryption_key_file in its place, or encrypted addresses cannot be read"
+            }
+        };
         format!(
             "restored  {} (as of {created_at})\njournal   {journal_id}, records {first_sequence} to {last_sequence}\n\
-             database  {database}\nsecret    {secret}\n",
+             database  {database}\nsecret    {secret}\nkeys      {keys}\n",
             data_dir.display()
         )
     }
@@ -58,7 +66,7 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Restored, BackupError> {
     let meta = format!("{JOURNAL}/{META_FILE}");
     for entry in &manifest.files {
         let of_the_journal = entry.name.starts_with(&format!("{JOURNAL}/")) && entry.name != meta;
-        if of_the_journal || entry.name == DATABASE || entry.name == SECRET {
+        if of_the_journal || entry.name == DATABASE || entry.name == SECRET || entry.name == KEYS {
             copy(&from.join(&entry.name), &data_dir.join(&entry.name))?;
         }
     }

@@ -2,11 +2,12 @@
 
 use super::manifest::Manifest;
 use super::{
-    BackupError, DATABASE, DATABASE_DIRECTORY, JOURNAL, SECRET, empty_directory, private_directory, private_file,
+    BackupError, DATABASE, DATABASE_DIRECTORY, JOURNAL, KEYS, SECRET, empty_directory, private_directory, private_file,
     sync_directory,
 };
 use crate::actors::Clock;
 use crate::journal::{self, Copied, CopyError, FileDevice, HeldSegments};
+use crate::service::encryption::key_file::Locked;
 use crate::storage::{self, Store, StoreError};
 use std::fs::{self, File};
 use std::future::Future;
@@ -105,6 +106,8 @@ fn clear(directory: &Path) {
 
 async fn attempt_once(options: &BackupOptions, store: &dyn Store) -> Result<Manifest, BackupError> {
     let to = &options.to;
+    // `livedrop keys prune` would remove keys that the database's copy needs.
+    let _unchanged = Locked::to_copy(&options.data_dir.join(KEYS))?;
     let place = options.data_dir.join(JOURNAL);
     let absent = || CopyError::Absent { place: place.display().to_string() };
     let source = FileDevice::existing(&place).map_err(|_| absent())?;
@@ -126,7 +129,9 @@ async fn attempt_once(options: &BackupOptions, store: &dyn Store) -> Result<Mani
     private_directory(&to.join(JOURNAL))?;
     let copy = FileDevice::existing(to.join(JOURNAL)).map_err(BackupError::io("read", to))?;
     let copied = held.copy(&source, &copy)?;
-    copy_secret(&options.data_dir, to)?;
+    copy_secret(SECRET, &options.data_dir, to)?;
+    // After the database: keys are only added while a server runs.
+    copy_secret(KEYS, &options.data_dir, to)?;
     checked(&copied, &copy, watermark)?;
     let manifest = Manifest {
         format: Manifest::format(),
@@ -184,9 +189,9 @@ async fn run(command: &[String], directory: &Path) -> Result<(), BackupError> {
     Err(BackupError::Unfit(format!("{program} did not copy the database ({ended}): there is no backup")))
 }
 
-/// Copies the key of the data directory. There is none if it is configured.
-fn copy_secret(data_dir: &Path, to: &Path) -> Result<(), BackupError> {
-    let (from, path) = (data_dir.join(SECRET), to.join(SECRET));
+/// Copies a file of keys of the data directory. There is none if it is configured.
+fn copy_secret(name: &str, data_dir: &Path, to: &Path) -> Result<(), BackupError> {
+    let (from, path) = (data_dir.join(name), to.join(name));
     let mut secret = match File::open(&from) {
         Ok(secret) => secret,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -54,6 +54,9 @@ pub struct ServeArgs {
     /// How long access tokens stay good while the database is away, 0 to 86400 [default: 14400]
     #[arg(long, value_name = "SECONDS")]
     pub outage_grace_seconds: Option<String>,
+    /// The file of the keys that encrypt personal data [default: DATA_DIR/encryption.keys]
+    #[arg(long, value_name = "FILE")]
+    pub encryption_key_file: Option<String>,
     /// Origins besides the server's own whose pages may call the API and open WebSockets, comma-separated [default: none]
     #[arg(long, value_name = "ORIGINS")]
     pub allowed_origins: Option<String>,
@@ -147,6 +150,7 @@ impl ServeArgs {
             "password_hashing" => &self.password_hashing,
             "access_token_seconds" => &self.access_token_seconds,
             "outage_grace_seconds" => &self.outage_grace_seconds,
+            "encryption_key_file" => &self.encryption_key_file,
             "allowed_origins" => &self.allowed_origins,
             "trusted_proxies" => &self.trusted_proxies,
             "tls_certificate" => &self.tls_certificate,

@@ -68,6 +68,11 @@ id!(
     OrderId
 );
 
+id!(
+    /// An address of a user; the same one through all its versions.
+    AddressId
+);
+
 impl From<UserId> for CreatorId {
     fn from(user: UserId) -> Self {
         Self(user.0)

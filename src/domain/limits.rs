@@ -34,6 +34,18 @@ pub const COOL_DOWN_MS_DEFAULT: u32 = 30_000;
 pub const COOL_DOWN_MS_MAX: u32 = 3_600_000;
 /// Holds that run at the same time in one drop.
 pub const HOLDS_PER_DROP_MAX: usize = 10_000_000;
+/// Addresses of one user.
+pub const ADDRESSES_PER_USER_MAX: u32 = 20;
+/// Attempts at a change of an address while others change it.
+pub const ADDRESS_CHANGE_ATTEMPTS_MAX: u32 = 4;
+/// Characters of a postal code, a country's longest and some more.
+pub const POSTAL_CODE_CHARS_MAX: usize = 16;
+/// Characters of a telephone number as people write it.
+pub const PHONE_CHARS_MAX: usize = 32;
+/// Keys in the file of the keys that encrypt personal data.
+pub const ENCRYPTION_KEYS_MAX: usize = 64;
+/// Rows that a rotation of these keys reads at once.
+pub const REWRAPPED_AT_ONCE: u32 = 500;
 /// Characters of an idempotency key (IETF draft practice).
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Hold durations that a creator may choose, in milliseconds.

@@ -5,6 +5,7 @@
 #[macro_use]
 mod named;
 
+pub mod country;
 pub mod event;
 #[cfg(test)]
 pub mod fixtures;
@@ -20,8 +21,9 @@ pub mod revision;
 pub mod stock;
 pub mod timestamp;
 
+pub use country::Country;
 pub use event::{AdminAction, DropEvent, DropRecord, DropSpec, KeyedRequest, OrderLine, Principal, VariantSpec};
-pub use ids::{CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
+pub use ids::{AddressId, CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
 pub use login::{Login, Revocation};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};

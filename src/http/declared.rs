@@ -33,6 +33,8 @@ pub enum Who {
     Party,
     /// The drop's creator and admins; 403 `forbidden` for the order's buyer, 404 `order_not_found` for others.
     Seller,
+    /// The user whose address it is; 404 `address_not_found`.
+    Addressee,
     /// Only admins; 403 `forbidden`.
     Admin,
 }
@@ -53,6 +55,7 @@ impl Who {
             Self::Buyer => "its buyer",
             Self::Party => "its buyer, the drop's creator, admins",
             Self::Seller => "the drop's creator, admins",
+            Self::Addressee => "whose address it is",
             Self::Admin => "admins",
         }
     }

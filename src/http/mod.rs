@@ -20,7 +20,7 @@ pub mod transport;
 use crate::service::collect_turns;
 use actix_web::web::{self, ServiceConfig};
 pub use api::operations::health::{HealthSource, Readiness};
-use api::{accounts, creators, drops, notifications, operations, orders, products, sales, webhooks};
+use api::{accounts, addresses, creators, drops, notifications, operations, orders, products, sales, webhooks};
 use declared::{Declaration, Declared};
 pub use extract::client::TrustedProxies;
 use extract::{auth, conditional};
@@ -72,6 +72,7 @@ fn tables() -> Vec<Declared> {
         notifications::routes::table(),
         accounts::routes::table(),
         creators::routes::table(),
+        addresses::routes::table(),
         products::routes::table(),
         webhooks::routes::routes(),
         operations::routes::pages(),

@@ -86,6 +86,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::ProductNotFound
         | C::DropNotFound
         | C::UnknownVariant
+        | C::AddressNotFound
         | C::OrderNotFound => StatusCode::NOT_FOUND,
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::EmailTaken
@@ -93,6 +94,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::AccountHasDrops
         | C::AlreadyACreator
         | C::TooManyDrops
+        | C::TooManyAddresses
         | C::ProductArchived
         | C::DropNotStarted
         | C::DropEnded
@@ -124,7 +126,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::DiskFull
         | C::PaymentUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         C::PaymentTimeout => StatusCode::GATEWAY_TIMEOUT,
-        C::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        C::Internal | C::AddressUnreadable => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

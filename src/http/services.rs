@@ -7,6 +7,7 @@ use crate::http::middleware::origins::Origins;
 use crate::http::transport::sizes::Sizes;
 use crate::service::Hub;
 use crate::service::accounts::Accounts;
+use crate::service::addresses::Addresses;
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::inbox::Inbox;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Services {
     pub accounts: Accounts,
+    pub addresses: Addresses,
     pub creators: Creators,
     pub products: Products,
     pub drops: Drops,

@@ -418,6 +418,7 @@ mod tests {
             variants: own
                 .map(|(name, price)| ProductVariant { id: VariantId::new(), name: name.to_owned(), price })
                 .to_vec(),
+            shipped: false,
             status: ProductStatus::Active,
             created_at: at,
             updated_at: at,

@@ -57,12 +57,14 @@ codes! {
     ProductNotFound = "product_not_found", "There is no such product";
     DropNotFound = "drop_not_found", "There is no such drop";
     OrderNotFound = "order_not_found", "There is no such order";
+    AddressNotFound = "address_not_found", "There is no such address";
     MethodNotAllowed = "method_not_allowed", "The method is not allowed here";
     EmailTaken = "email_taken", "The e-mail address is taken";
     HandleTaken = "handle_taken", "The handle is taken";
     AccountHasDrops = "account_has_drops", "The account has drops that are not over";
     ProductArchived = "product_archived", "The product is archived";
     TooManyDrops = "too_many_drops", "Too many drops are scheduled or live";
+    TooManyAddresses = "too_many_addresses", "The account has as many addresses as it may have";
     AlreadyACreator = "already_a_creator", "The account is a creator already";
     DropNotStarted = "drop_not_started", "The drop has not started";
     DropEnded = "drop_ended", "The drop has ended";
@@ -97,6 +99,7 @@ codes! {
     PaymentActionRequired = "payment_action_required", "The buyer has to act before the payment goes on";
     PaymentUnavailable = "payment_unavailable", "The payment provider is not available";
     PaymentsOff = "payments_off", "Nothing that costs money can be bought here";
+    AddressUnreadable = "address_unreadable", "A stored address cannot be decrypted";
     Internal = "internal_error", "Something went wrong on our side";
 }
 

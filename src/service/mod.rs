@@ -2,10 +2,12 @@
 
 pub mod accounts;
 pub mod activity;
+pub mod addresses;
 pub mod caller;
 pub use crate::actors::clock;
 pub mod creators;
 pub mod drops;
+pub mod encryption;
 pub mod events;
 pub mod failure;
 pub mod hash_queue;

@@ -58,6 +58,7 @@ impl Products {
             images: new.images,
             attributes: new.attributes,
             variants: new.variants.into_iter().map(|variant| named(variant, VariantId::new())).collect(),
+            shipped: new.shipped,
             status: ProductStatus::Active,
             created_at: now,
             updated_at: now,
@@ -163,11 +164,12 @@ fn named(VariantChange { name, price, .. }: VariantChange, id: VariantId) -> Pro
 fn changed(old: &Product, change: &ProductChange) -> Result<Product, Failure> {
     let mut errors = Vec::new();
     let mut new = old.clone();
-    let ProductChange { name, description, price, images, attributes, variants } = change.clone();
+    let ProductChange { name, description, price, images, attributes, variants, shipped } = change.clone();
     new.name = name.unwrap_or(new.name);
     new.description = description.unwrap_or(new.description);
     new.price = price.unwrap_or(new.price);
     new.images = images.unwrap_or(new.images);
+    new.shipped = shipped.unwrap_or(new.shipped);
     match attributes {
         AttributesChange::Keep => {}
         AttributesChange::Clear => new.attributes.clear(),
@@ -206,6 +208,7 @@ fn difference(old: &Product, new: &Product) -> serde_json::Value {
         ("images", old.images != new.images),
         ("attributes", old.attributes != new.attributes),
         ("variants", old.variants != new.variants),
+        ("shipped", old.shipped != new.shipped),
         ("status", old.status != new.status),
     ]
     .into_iter()
@@ -241,6 +244,7 @@ mod tests {
             variants: ["S", "M"]
                 .map(|name| ProductVariant { id: VariantId::new(), name: name.to_owned(), price: None })
                 .to_vec(),
+            shipped: false,
             status: ProductStatus::Active,
             created_at: at,
             updated_at: at,

@@ -11,7 +11,7 @@
 //! 2. the account's row in `users`;
 //! 3. rows of `creators`, by rising id;
 //! 4. `follows`, which refer to both (an insert locks the rows it refers to, so a follow needs no second account's
-//!    lock), `products`, `inbox`, `refresh_tokens`;
+//!    lock), `products`, `inbox`, `refresh_tokens`, `addresses`;
 //! 5. `audit`.
 //!
 //! A follow inserts its own row first and then changes one profile's count: no other transaction locks that row,
@@ -22,6 +22,7 @@
 //! - `accounts`, `catalogue`, `products`, `reading`: the operations, written once for both databases over `sql`.
 //! - `search`: lists that are filtered by a range.
 //! - `inbox`: unacknowledged notifications, written with the event or computed on reading.
+//! - `addresses`: addresses of users, encrypted.
 //! - `webhooks`: the inbox of payment providers' webhooks.
 //! - `projection`: journal records to rows. `memory`: a ledger in memory with the same fold, for the simulation.
 //! - `cache`: single rows in memory, invalidated by writes.
@@ -30,6 +31,7 @@
 //!   start anew from time to time.
 
 mod accounts;
+mod addresses;
 mod audit;
 mod cache;
 mod catalogue;
@@ -55,6 +57,7 @@ mod webhooks;
 
 use crate::domain::limits::{DATABASE_CONNECTIONS_DEFAULT, FAN_OUT_FOLLOWERS_DEFAULT};
 use crate::domain::{CreatorId, DropId, DropStatus, OrderId, OrderView, ProductId, Timestamp, UserId};
+pub use addresses::AddressBook;
 use async_trait::async_trait;
 pub use deferred::{Connected, Deferred};
 pub use model::*;
@@ -308,7 +311,7 @@ pub trait Ledger: Send + Sync + 'static {
 
 /// All operations on a database. Every method is safe to retry after [`StoreError::Unavailable`].
 #[async_trait]
-pub trait Store: Ledger + WebhookInbox {
+pub trait Store: Ledger + WebhookInbox + AddressBook {
     /// Either `sqlite` or `postgres`, for logs and `/readyz`.
     fn kind(&self) -> &'static str;
     /// Adds the store's metrics to a registry. Fails if the names are taken there.

@@ -1,9 +1,9 @@
 //! Rows, in domain types.
 
 use crate::domain::{
-    Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Image, Money, OrderId, PaymentProvider,
-    PaymentStep, ProductId, ProductStatus, ProductVariant, Revocation, StockCounts, Timestamp, TraceId, UserId,
-    VariantId,
+    AddressId, Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Image, Money, OrderId,
+    PaymentProvider, PaymentStep, ProductId, ProductStatus, ProductVariant, Revocation, StockCounts, Timestamp,
+    TraceId, UserId, VariantId,
 };
 use uuid::Uuid;
 
@@ -266,6 +266,8 @@ pub struct Product {
     pub attributes: Attributes,
     /// Its variants; empty if there is no choice.
     pub variants: Vec<ProductVariant>,
+    /// Whether buyers get it by post, so that an order needs an address.
+    pub shipped: bool,
     /// Whether it can get new drops.
     pub status: ProductStatus,
     /// When it was added.
@@ -414,6 +416,23 @@ pub struct DeadLetterRow {
     pub reason: String,
     /// All of it, in JSON, as its consumer reads it.
     pub letter: String,
+}
+
+/// An address in its latest version, encrypted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddressRow {
+    /// The id of the version.
+    pub version: Uuid,
+    pub address: AddressId,
+    pub user: UserId,
+    /// When the version was made.
+    pub updated_at: Timestamp,
+    /// The key that wraps the data key.
+    pub key: String,
+    /// The wrapped data key.
+    pub data_key: Vec<u8>,
+    /// The encrypted address.
+    pub sealed: Vec<u8>,
 }
 
 /// A webhook in the inbox.

@@ -13,13 +13,22 @@ fn json(value: &impl Serialize) -> Result<String, StoreError> {
 
 pub(super) async fn insert<D: Database>(db: &D, product: &Product) -> Result<(), StoreError> {
     let sql = "INSERT INTO products (id, creator_id, name, description, price_amount, price_currency, images, attributes, \
-               variants, status, created_at, updated_at, version) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+               variants, status, created_at, updated_at, version, shipped) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let Product { id, creator_id, name, description, price, status, created_at, updated_at, version, .. } = product;
     let (images, attributes) = (json(&product.images)?, json(&product.attributes)?);
     let variants = json(&product.variants)?;
     let mut args = args![id.0, creator_id.0, name, description, price.amount, price.currency.as_str()];
-    args.extend(args![&images, &attributes, &variants, status.as_str(), *created_at, *updated_at, *version]);
+    args.extend(args![
+        &images,
+        &attributes,
+        &variants,
+        status.as_str(),
+        *created_at,
+        *updated_at,
+        *version,
+        product.shipped
+    ]);
     let mut tx = db.transaction().await?;
     accounts::lock(&mut tx, UserId(creator_id.0)).await?;
     tx.run(sql, args).await?;
@@ -35,13 +44,13 @@ pub(super) async fn update<D: Database>(
     audit: &AuditRow,
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE products SET name = $3, description = $4, price_amount = $5, price_currency = $6, images = $7, \
-               attributes = $8, variants = $9, status = $10, updated_at = $11, version = $12 \
+               attributes = $8, variants = $9, status = $10, updated_at = $11, version = $12, shipped = $13 \
                WHERE id = $1 AND version = $2";
     let Product { id, creator_id, name, description, price, status, updated_at, version, .. } = product;
     let (images, attributes) = (json(&product.images)?, json(&product.attributes)?);
     let variants = json(&product.variants)?;
     let mut args = args![id.0, from_version, name, description, price.amount, price.currency.as_str()];
-    args.extend(args![&images, &attributes, &variants, status.as_str(), *updated_at, *version]);
+    args.extend(args![&images, &attributes, &variants, status.as_str(), *updated_at, *version, product.shipped]);
     let mut tx = db.transaction().await?;
     accounts::lock(&mut tx, UserId(creator_id.0)).await?;
     if tx.run(sql, args).await? == 0 {

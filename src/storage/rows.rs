@@ -145,6 +145,7 @@ pub(super) fn product<R: Columns>(row: &R) -> Result<Product, StoreError> {
         images: json(row, "images")?,
         attributes: json(row, "attributes")?,
         variants: json(row, "variants")?,
+        shipped: row.int("shipped")? != 0,
         status: named(row, "status", ProductStatus::parse)?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,

@@ -47,6 +47,7 @@ value_from! {
     &String => |text| Self::Text(Some(text.clone())),
     &Option<String> => |text| Self::Text(text.clone()),
     &[u8; 32] => |hash| Self::Bytes(hash.to_vec()),
+    &[u8] => |bytes| Self::Bytes(bytes.to_vec()),
     Timestamp => |at| Self::Int(Some(at.as_millis())),
     Option<Timestamp> => |at| Self::Int(at.map(Timestamp::as_millis)),
 }

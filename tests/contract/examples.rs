@@ -73,6 +73,8 @@ async fn the_examples_of_the_document_work() {
     let session = visit.post("/auth/refresh", &[]).await;
     visit.signed_in(&session);
     visit.try_out(Method::PATCH, "/users/me", &[]).await;
+    let address = visit.post("/users/me/addresses", &[]).await;
+    visit.try_out(Method::PATCH, "/users/me/addresses/{id}", &[text(&address["id"])]).await;
     visit.means("Follow", "/creator_id", &json!(maker.id));
     visit.post("/follows", &[]).await;
 

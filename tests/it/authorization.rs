@@ -20,6 +20,7 @@ const PEOPLE: [&str; 5] = ["stranger", "rival", "buyer", "admin", "maker"];
 
 const NO: &str = "401";
 const FORBIDDEN: &str = "403 forbidden";
+const NO_ADDRESS: &str = "404 address_not_found";
 const NO_ORDER: &str = "404 order_not_found";
 
 /// The expected answers without a valid token, and for each of [`PEOPLE`].
@@ -36,6 +37,7 @@ fn answers(who: Who) -> (&'static str, [&'static str; 5]) {
         Who::Buyer => (NO, [NO_ORDER, NO_ORDER, "let", NO_ORDER, NO_ORDER]),
         Who::Party => (NO, [NO_ORDER, NO_ORDER, "let", "let", "let"]),
         Who::Seller => (NO, [NO_ORDER, NO_ORDER, FORBIDDEN, "let", "let"]),
+        Who::Addressee => (NO, [NO_ADDRESS, NO_ADDRESS, "let", NO_ADDRESS, NO_ADDRESS]),
         Who::Admin => (NO, [FORBIDDEN, FORBIDDEN, FORBIDDEN, "let", FORBIDDEN]),
     }
 }
@@ -59,6 +61,11 @@ const TABLE: &[Row] = &[
     ("PATCH", "/api/v1/users/me", r#"{"display_name":"y"}"#),
     ("DELETE", "/api/v1/users/me", r#"{"password":"not this one"}"#),
     ("POST", "/api/v1/users/me/password", r#"{"current_password":"not this one","new_password":"battery staple"}"#),
+    ("GET", "/api/v1/users/me/addresses", ""),
+    ("POST", "/api/v1/users/me/addresses", r#"{"name":"x","line1":"y","city":"z","country":"IE"}"#),
+    ("GET", "/api/v1/users/me/addresses/{address}", ""),
+    ("PATCH", "/api/v1/users/me/addresses/{address}", r#"{"line2":"y"}"#),
+    ("DELETE", "/api/v1/users/me/addresses/{address}", ""),
     ("GET", "/api/v1/users/me/notifications", ""),
     ("POST", "/api/v1/users/me/notifications/acknowledge", r#"{"ids":["8f3a0c1d2e4b5a69-41"]}"#),
     ("POST", "/api/v1/users/me/notifications/read", r#"{"up_to":"8f3a0c1d2e4b5a69-41"}"#),
@@ -137,7 +144,11 @@ impl Shop {
         let (_, profile) = server.get(&format!("/creators/{}", maker.id), None).await;
         let (_, sold) = server.get(&format!("/drops/{drop}"), None).await;
         let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let home = json!({"name": "x", "line1": "y", "city": "z", "country": "IE"});
+        let (status, address) = server.post("/users/me/addresses", Some(&buyer), home).await;
+        assert_eq!(status, 201, "{address}");
         let names = vec![
+            ("{address}", text(&address["id"])),
             ("{drop}", drop),
             ("{order}", text(&order["id"])),
             ("{product}", text(&sold["product_id"])),

@@ -177,8 +177,8 @@ async fn a_backup_that_is_not_what_it_was_is_refused_by_name() {
         (
             "foreign manifest",
             |backup, other| _ = fs::copy(other.join("backup.json"), backup.join("backup.json")).expect("a copy"),
-            "journal",
-            "",
+            "encryption.keys",
+            "altered",
         ),
         ("added", |backup, _| fs::write(backup.join("notes.txt"), "").unwrap(), "notes.txt", "not part of the backup"),
         ("no backup", |backup, _| fs::remove_dir_all(backup).unwrap(), "backup.json", "not a backup"),

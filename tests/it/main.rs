@@ -2,6 +2,7 @@
 
 mod abuse;
 mod accounts;
+mod addresses;
 mod admin;
 mod authorization;
 mod backup;

@@ -85,6 +85,7 @@ pub fn product(creator_id: CreatorId, name: &str, price: Money) -> Product {
         images: Vec::new(),
         attributes: Attributes::new(),
         variants: Vec::new(),
+        shipped: false,
         status: ProductStatus::Active,
         created_at: at(0),
         updated_at: at(0),

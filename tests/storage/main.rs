@@ -2,6 +2,7 @@
 //! fails and says what to install.
 
 mod accounts;
+mod addresses;
 mod availability;
 mod catalogue;
 mod connecting;
@@ -71,6 +72,11 @@ on_both! {
         deletions_race_follows,
         a_deleted_account_leaves_nothing_personal,
         the_audit_trail_is_read_by_actor_and_by_object,
+    },
+    addresses::{
+        an_address_is_its_users_and_comes_back_as_it_was,
+        a_crowd_of_additions_stays_within_the_bound,
+        rows_are_found_by_their_key_and_wrapped_anew_once,
     },
     catalogue::{
         a_profile_is_one_per_account_and_handle,

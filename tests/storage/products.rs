@@ -16,6 +16,7 @@ fn full(plain: Product) -> Product {
         variants: ["S", "M"]
             .map(|name| ProductVariant { id: VariantId::new(), name: name.to_owned(), price: Some(money(5)) })
             .to_vec(),
+        shipped: true,
         status: ProductStatus::Archived,
         updated_at: at(7),
         version: 3,

@@ -3,6 +3,7 @@
 //! need data (the product's owner, its currency) are checked by the use case.
 
 pub mod accounts;
+pub mod addresses;
 mod changing;
 pub mod creators;
 pub mod drops;

@@ -1,6 +1,6 @@
 //! Ids in paths. A malformed id names nothing, so it is the resource's 404 and not a 400.
 
-use crate::domain::{CreatorId, DropId, OrderId, ProductId};
+use crate::domain::{AddressId, CreatorId, DropId, OrderId, ProductId};
 use crate::http::problem::Problem;
 use crate::service::Code;
 use actix_web::dev::Payload;
@@ -24,6 +24,9 @@ impl PathId for ProductId {
 }
 impl PathId for DropId {
     const NOT_FOUND: Code = Code::DropNotFound;
+}
+impl PathId for AddressId {
+    const NOT_FOUND: Code = Code::AddressNotFound;
 }
 impl PathId for OrderId {
     const NOT_FOUND: Code = Code::OrderNotFound;

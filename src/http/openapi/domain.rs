@@ -2,8 +2,8 @@
 
 use super::schema::{CURRENCY, Shape};
 use crate::domain::{
-    Attribute, CreatorId, Currency, DropId, DropStatus, Image, OrderId, OrderNumber, OrderStatus, ProductId,
-    ProductStatus, RefundCause, ReleaseReason, StockCounts, Timestamp, UserId, VariantId,
+    AddressId, Attribute, Country, CreatorId, Currency, DropId, DropStatus, Image, OrderId, OrderNumber, OrderStatus,
+    ProductId, ProductStatus, RefundCause, ReleaseReason, StockCounts, Timestamp, UserId, VariantId,
 };
 use serde_json::json;
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, Object, ObjectBuilder, SchemaFormat, SchemaType, Type};
@@ -56,6 +56,7 @@ shapes! {
         .pattern(Some("^([2-9CDFHJKMNPRTVWXY]{4}-){2,4}[2-9CDFHJKMNPRTVWXY]{4}$"))
         .description(Some("A number of an order, for people. 12 characters in groups of four; orders of earlier versions have 20"))
         .examples([json!(EXAMPLE_NUMBER)]);
+    AddressId = id("An address: the same one after a change");
     Timestamp = ObjectBuilder::new()
         .schema_type(Type::String)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
@@ -63,6 +64,11 @@ shapes! {
         .description(Some("RFC 3339, UTC, with milliseconds"))
         .examples([json!("2026-12-01T18:00:00.000Z")]);
     Currency = ObjectBuilder::new().schema_type(Type::String).pattern(Some(CURRENCY)).examples([json!("USD")]);
+    Country = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^[A-Z]{2}$"))
+        .description(Some("ISO 3166-1 alpha-2"))
+        .examples([json!("US")]);
     Image = ObjectBuilder::new()
         .property("url", text().examples([json!("https://example.com/jacket.jpg")]))
         .property("alt", ObjectBuilder::new().schema_type(SchemaType::Array(vec![Type::String, Type::Null])))

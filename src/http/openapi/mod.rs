@@ -19,7 +19,7 @@ use super::transport::unsent::Shared;
 use crate::http::api::drops::dto::NewVariantBody;
 use crate::http::api::money::MoneyBody;
 use crate::http::api::products::dto::{ImageBody, VariantBody};
-use crate::http::api::{accounts, creators, drops, notifications, operations, orders, products, sales};
+use crate::http::api::{accounts, addresses, creators, drops, notifications, operations, orders, products, sales};
 use actix_web::HttpResponse;
 use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
@@ -63,6 +63,7 @@ pub fn query_parameters(method: &Method, path: &str) -> &'static [&'static str] 
     components(schemas(ProblemBody, ProblemField, MoneyBody, ImageBody, VariantBody, NewVariantBody)),
     tags(
         (name = "Accounts", description = "Register, sign in, stay signed in"),
+        (name = "Addresses", description = "Where orders are sent"),
         (name = "Creators", description = "Profiles"),
         (name = "Follows", description = "Who follows whom"),
         (name = "Products", description = "What drops sell"),
@@ -81,6 +82,7 @@ struct Api;
 pub fn document() -> Value {
     let tables = [
         accounts::routes::Described::openapi(),
+        addresses::routes::Described::openapi(),
         creators::routes::Described::openapi(),
         products::routes::Described::openapi(),
         drops::routes::Described::openapi(),

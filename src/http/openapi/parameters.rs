@@ -4,7 +4,7 @@ use super::clients::EXAMPLE_ID;
 use super::domain::EXAMPLE_NUMBER;
 use super::schema::{self, Shape};
 use crate::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
-use crate::domain::{CreatorId, DropId, DropStatus, OrderId, ProductId, ProductStatus};
+use crate::domain::{AddressId, CreatorId, DropId, DropStatus, OrderId, ProductId, ProductStatus};
 use crate::http::extract::pages::List;
 use serde_json::json;
 use utoipa::openapi::Required;
@@ -35,6 +35,8 @@ parameters! {
     OfDrop = [path("id", DropId::schema(), "The drop")];
     /// The parameter `{id}` of an order.
     OfOrder = [path("id", OrderId::schema(), "The order")];
+    /// The parameter `{id}` of an address.
+    OfAddress = [path("id", AddressId::schema(), "The address")];
     /// The parameter `{id}` of a user.
     OfUser = [path("id", user(), "The user; `me` is the caller")];
     /// The parameter `{creator_id}` beside a user's `{id}`.

@@ -2,14 +2,14 @@
 //!
 //! An optional field of a request may also be `null`, which is the same ([`Field`](crate::service::input::Field)).
 
-use crate::domain::Currency;
 use crate::domain::limits::{
     ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX, EMAIL_CHARS_MAX, EMAIL_CHARS_MIN,
     HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, IMAGES_PER_PRODUCT_MAX, INBOX_MARKED_MAX, NAME_CHARS_MAX,
-    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PER_BUYER_LIMIT_DEFAULT, PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX,
-    REFRESH_TOKEN_CHARS_MAX, STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX,
-    VARIANTS_PER_PRODUCT_MAX,
+    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PER_BUYER_LIMIT_DEFAULT, PHONE_CHARS_MAX, POSTAL_CODE_CHARS_MAX,
+    PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX, STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX,
+    URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
 };
+use crate::domain::{Country, Currency};
 use crate::payments::sandbox::Sandbox;
 use serde_json::Value;
 use std::ops::RangeInclusive;
@@ -157,6 +157,18 @@ pub fn flag_or_null() -> Shape {
     or_null(of(Type::Boolean))
 }
 
+fn shipped_of() -> ObjectBuilder {
+    of(Type::Boolean).description(Some("Whether buyers get it by post; `false` if a new product does not say"))
+}
+
+pub fn shipped() -> Shape {
+    shipped_of().into()
+}
+
+pub fn shipped_or_null() -> Shape {
+    or_null(shipped_of())
+}
+
 pub fn email() -> Shape {
     let text = of(Type::String).min_length(Some(EMAIL_CHARS_MIN)).max_length(Some(EMAIL_CHARS_MAX));
     text.pattern(Some(EMAIL))
@@ -263,6 +275,46 @@ pub fn currency() -> Shape {
         .description(Some("ISO 4217, what one can pay with"))
         .examples(["USD"])
         .into()
+}
+
+pub fn country() -> Shape {
+    let codes: Vec<String> = Country::all_listed().map(|country| country.to_string()).collect();
+    let about = "ISO 3166-1 alpha-2. It decides which other fields an address must have";
+    of(Type::String).enum_values(Some(codes)).description(Some(about)).examples(["US"]).into()
+}
+
+/// A part of an address that may be left out. Blank is the same.
+fn part_of(chars_max: usize, about: &str, example: &str) -> Shape {
+    let text = of(Type::String).max_length(Some(chars_max)).pattern(Some(LINE_OR_BLANK));
+    or_null(text.description(Some(about)).examples([example]))
+}
+
+pub fn company_or_null() -> Shape {
+    part_of(NAME_CHARS_MAX, "Company, or care of", "Analytical Engines Ltd")
+}
+
+pub fn street() -> Shape {
+    line_of(NAME_CHARS_MAX).description(Some("Street and number")).examples(["1 Main Street"]).into()
+}
+
+pub fn second_line_or_null() -> Shape {
+    part_of(NAME_CHARS_MAX, "Flat, floor, building", "Flat 2")
+}
+
+pub fn city_or_null() -> Shape {
+    part_of(NAME_CHARS_MAX, "City or town; most countries require it", "Springfield")
+}
+
+pub fn region_or_null() -> Shape {
+    part_of(NAME_CHARS_MAX, "State, province, prefecture; some countries require it", "IL")
+}
+
+pub fn postal_code_or_null() -> Shape {
+    part_of(POSTAL_CODE_CHARS_MAX, "Postal code; many countries require it", "62701")
+}
+
+pub fn phone_or_null() -> Shape {
+    part_of(PHONE_CHARS_MAX, "Telephone, for the carrier", "+1 217 555 0100")
 }
 
 pub fn price() -> Shape {

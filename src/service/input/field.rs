@@ -1,7 +1,9 @@
 //! Fields as they come: absent, of the right type or of another one.
 
 use crate::actors::realtime::position::Offset;
-use crate::domain::{CreatorId, Currency, DropId, DropStatus, ProductId, ProductStatus, Timestamp, UserId, VariantId};
+use crate::domain::{
+    AddressId, Country, CreatorId, Currency, DropId, DropStatus, ProductId, ProductStatus, Timestamp, UserId, VariantId,
+};
 use crate::service::FieldError;
 use crate::storage::Phase;
 use std::borrow::Cow;
@@ -162,6 +164,8 @@ parsed! {
     VariantId = "must be the id of a variant (a UUID)", parse;
     Timestamp = "must be an RFC 3339 time, such as 2026-01-31T18:00:00Z", parse;
     Offset = "must be the id of an event", parse;
+    AddressId = "must be the id of an address (a UUID)", parse;
+    Country = "must be a country of ISO 3166, such as US", listed;
     Currency = "must be a currency of ISO 4217 that one can pay with, such as USD", tender;
     DropStatus = "must be scheduled, live, sold_out, ended or cancelled", DropStatus::parse;
     ProductStatus = "must be active or archived", ProductStatus::parse;
@@ -171,6 +175,11 @@ parsed! {
 /// Parses a currency of a new request; a stored one may be older than today's list.
 fn tender(code: &str) -> Option<Currency> {
     parse(code).filter(|currency: &Currency| currency.is_tender())
+}
+
+/// Parses a country of a new request; a stored one may be older than today's list.
+fn listed(code: &str) -> Option<Country> {
+    parse(code).filter(|country: &Country| country.is_listed())
 }
 
 fn phase(name: &str) -> Option<Phase> {

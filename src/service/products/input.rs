@@ -34,6 +34,8 @@ pub struct ProductInput {
     pub attributes: Field<AttributesInput>,
     /// At most `VARIANTS_PER_PRODUCT_MAX`, without ids.
     pub variants: Field<Objects<ProductVariantInput>>,
+    /// `false` if absent.
+    pub shipped: Field<bool>,
 }
 
 /// What to change in a product; what is absent stays.
@@ -51,6 +53,7 @@ pub struct ProductChangeInput {
     pub attributes: Change<AttributesInput>,
     /// All of them.
     pub variants: Change<Objects<ProductVariantInput>>,
+    pub shipped: Change<bool>,
 }
 
 /// A picture of a product.
@@ -99,6 +102,8 @@ pub struct NewProduct {
     pub attributes: Attributes,
     /// What it comes in. None has an id.
     pub variants: Vec<VariantChange>,
+    /// Whether buyers get it by post.
+    pub shipped: bool,
 }
 
 /// What becomes of a product's attributes.
@@ -128,6 +133,8 @@ pub struct ProductChange {
     pub attributes: AttributesChange,
     /// All that it comes in. What is not named goes.
     pub variants: Option<Vec<VariantChange>>,
+    /// Whether buyers get it by post.
+    pub shipped: Option<bool>,
 }
 
 impl Input for ProductInput {
@@ -152,7 +159,9 @@ impl Input for ProductInput {
                 checks.conflict(error.pointer, error.detail);
             }
         }
-        Some(NewProduct { name: name?, description: description?, price: price?, images, attributes, variants })
+        let shipped = checks.optional("/shipped", self.shipped).unwrap_or(false);
+        let (name, description, price) = (name?, description?, price?);
+        Some(NewProduct { name, description, price, images, attributes, variants, shipped })
     }
 }
 
@@ -172,7 +181,8 @@ impl Input for ProductChangeInput {
             Change::To(given) => AttributesChange::Merge(attributes(checks, given).unwrap_or_default()),
         };
         let variants = variants(checks, self.variants.or_empty(Vec::new()), true);
-        Some(ProductChange { name, description, price, images, attributes, variants })
+        let shipped = checks.optional("/shipped", self.shipped.or_wrong());
+        Some(ProductChange { name, description, price, images, attributes, variants, shipped })
     }
 }
 

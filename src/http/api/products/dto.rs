@@ -36,6 +36,8 @@ pub struct NewProductBody {
     attributes: Field<AttributesBody>,
     #[schema(schema_with = schema::new_variants_or_null)]
     variants: Field<Variants>,
+    #[schema(schema_with = schema::shipped_or_null)]
+    shipped: Field<bool>,
 }
 
 /// A change of a product: omitted fields stay, `null` empties a field. `images` and `variants` replace the whole list.
@@ -55,6 +57,8 @@ pub struct ProductChangeBody {
     attributes: Change<AttributesBody>,
     #[schema(schema_with = schema::variants_or_null)]
     variants: Change<Variants>,
+    #[schema(schema_with = schema::shipped)]
+    shipped: Change<bool>,
 }
 
 /// One picture of a product.
@@ -100,7 +104,8 @@ impl FromJson for AttributesBody {
 }
 
 impl From<NewProductBody> for ProductInput {
-    fn from(NewProductBody { name, description, price, images, attributes, variants }: NewProductBody) -> Self {
+    fn from(body: NewProductBody) -> Self {
+        let NewProductBody { name, description, price, images, attributes, variants, shipped } = body;
         Self {
             name,
             description,
@@ -108,12 +113,14 @@ impl From<NewProductBody> for ProductInput {
             images: images.map(each),
             attributes: attributes.map(|AttributesBody(all)| all),
             variants: variants.map(each),
+            shipped,
         }
     }
 }
 
 impl From<ProductChangeBody> for ProductChangeInput {
-    fn from(ProductChangeBody { name, description, price, images, attributes, variants }: ProductChangeBody) -> Self {
+    fn from(body: ProductChangeBody) -> Self {
+        let ProductChangeBody { name, description, price, images, attributes, variants, shipped } = body;
         Self {
             name,
             description,
@@ -121,6 +128,7 @@ impl From<ProductChangeBody> for ProductChangeInput {
             images: images.map(each),
             attributes: attributes.map(|AttributesBody(all)| all),
             variants: variants.map(each),
+            shipped,
         }
     }
 }
@@ -151,6 +159,8 @@ pub struct ProductBody<'a> {
     #[schema(value_type = BTreeMap<String, Attribute>)]
     attributes: &'a Attributes,
     variants: Vec<ProductVariantBody<'a>>,
+    /// Whether buyers get it by post.
+    shipped: bool,
     status: ProductStatus,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -183,6 +193,7 @@ impl<'a> From<&'a Product> for ProductBody<'a> {
             images: &product.images,
             attributes: &product.attributes,
             variants: product.variants.iter().map(ProductVariantBody::from).collect(),
+            shipped: product.shipped,
             status: product.status,
             created_at: product.created_at,
             updated_at: product.updated_at,
@@ -256,6 +267,12 @@ mod tests {
         assert_eq!(product(json!({"name": "J", "price": 5})), ["/price"]);
         assert_eq!(product(json!({"name": "J", "price": {"amount": 5, "currency": "USD", "tax": 1}})), ["/price/tax"]);
         assert_eq!(new_with(json!({"status": "archived"})), ["/status"]);
+        assert_eq!(new_with(json!({"shipped": true})), NONE);
+        assert_eq!(
+            (new_with(json!({"shipped": null})), new_with(json!({"shipped": 1}))),
+            (vec![], vec!["/shipped".to_owned()])
+        );
+        assert_eq!(change(json!({"shipped": null})), ["/shipped"]);
         assert_eq!(new_with(json!({"images": null, "attributes": null, "variants": null})), NONE);
         assert_eq!(
             new_with(json!({"images": 1, "attributes": [], "variants": {}})),

@@ -1,0 +1,4 @@
+//! The addresses of users.
+
+pub mod dto;
+pub mod routes;
