@@ -123,6 +123,7 @@ pub(super) fn metrics(sources: Sources, orders: &Orders) -> prometheus::Result<H
     sources.supervisor.register(&registry)?;
     sources.registry.metrics().register(&registry)?;
     orders.outcomes().register(&registry)?;
+    orders.settler().register_metrics(&registry)?;
     registry.register(Box::new(sources.contradictions.clone()))?;
     sources.store.register_metrics(&registry)?;
     sources.logins.register_metrics(&registry)?;

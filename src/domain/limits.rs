@@ -271,6 +271,11 @@ pub const PAYMENT_ATTEMPTS_MAX: u32 = 8;
 /// How long a hold lasts at least from the moment at which its buyer has to act for a payment, such as for 3-D Secure. Once
 /// per order.
 pub const PAYMENT_ACTION_MS: u32 = 5 * 60 * 1_000;
+/// How long before its authorization ends an uncaptured payment is told as an error, in milliseconds: time to look into it.
+pub const CAPTURE_WARNING_MS: i64 = 24 * 60 * 60 * 1_000;
+/// How long an authorization is assumed to hold whose provider has not said it, in milliseconds: card networks give five days
+/// or more.
+pub const CAPTURE_WINDOW_MS: i64 = 5 * 24 * 60 * 60 * 1_000;
 /// Characters of a payment method.
 pub const PAYMENT_METHOD_CHARS_MAX: usize = 64;
 /// Passwords hashed at the same time, on any number of cores: each takes 19 MiB. One core stays free for everything

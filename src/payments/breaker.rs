@@ -23,6 +23,9 @@ use tokio::time::timeout;
 /// The steady clock.
 pub type SteadyClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// When to ask again while one call tries whether the provider is back.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+
 /// The bounds of a guarded gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GuardBounds {
@@ -99,19 +102,30 @@ impl Breaker {
         Self { bounds, state: State::Closed { window_from: Timestamp::EPOCH, calls: 0, failures: 0 } }
     }
 
+    /// How long no call passes; `None` if one may pass now. Changes nothing.
+    #[must_use]
+    pub fn refuses_for(&self, now: Timestamp) -> Option<Duration> {
+        match self.state {
+            State::Open { until, .. } if now < until => Some(between(now, until)),
+            State::HalfOpen { trying: true, .. } => Some(PROBE_PAUSE),
+            State::Closed { .. } | State::Open { .. } | State::HalfOpen { .. } => None,
+        }
+    }
+
     /// Lets a call pass, or says how long to wait.
     ///
     /// # Errors
     /// The time until the next call may pass.
     pub fn admit(&mut self, now: Timestamp) -> Result<Passed, Duration> {
+        if let Some(wait) = self.refuses_for(now) {
+            return Err(wait);
+        }
         match self.state {
             State::Closed { .. } => Ok(Passed::Usual),
-            State::Open { until, .. } if now < until => Err(between(now, until)),
-            State::Open { since, pause, .. } | State::HalfOpen { since, pause, trying: false } => {
+            State::Open { since, pause, .. } | State::HalfOpen { since, pause, .. } => {
                 self.state = State::HalfOpen { since, pause, trying: true };
                 Ok(Passed::Probe)
             }
-            State::HalfOpen { trying: true, .. } => Err(Duration::from_secs(1)),
         }
     }
 
@@ -408,6 +422,14 @@ impl PaymentGateway for Guarded {
 
     fn health(&self) -> GatewayHealth {
         self.breaker().health()
+    }
+
+    fn unavailable_for(&self) -> Option<Duration> {
+        let is_full = || {
+            let Compartment { running, waiting, .. } = &self.authorizations;
+            running.available_permits() == 0 && waiting.load(Ordering::Acquire) >= self.bounds.waiting_max
+        };
+        self.breaker().refuses_for((self.clock)()).or_else(|| is_full().then_some(self.bounds.wait_max))
     }
 }
 

@@ -118,4 +118,9 @@ pub trait PaymentGateway: Send + Sync + 'static {
     ) -> Result<(), GatewayError>;
     /// Whether the provider can be reached, as far as is known without asking it.
     fn health(&self) -> GatewayHealth;
+    /// How long an authorization would certainly be refused without asking the provider; `None` if it may be asked now.
+    /// Asked before an attempt is recorded, so that an outage uses up no attempts.
+    fn unavailable_for(&self) -> Option<Duration> {
+        None
+    }
 }

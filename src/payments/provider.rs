@@ -6,6 +6,7 @@ use crate::domain::{PaymentMethod, PaymentProvider};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The providers that a server is configured with; none if nothing that costs money can be bought.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,6 +103,12 @@ impl Gateways {
     #[must_use]
     pub fn get(&self, provider: PaymentProvider) -> Option<&Arc<dyn PaymentGateway>> {
         self.0.iter().find(|(other, _)| *other == provider).map(|(_, gateway)| gateway)
+    }
+
+    /// How long a provider cannot be asked to authorize anything, see [`PaymentGateway::unavailable_for`].
+    #[must_use]
+    pub fn unavailable_for(&self, provider: PaymentProvider) -> Option<Duration> {
+        self.get(provider)?.unavailable_for()
     }
 
     /// The provider that accepts a method.

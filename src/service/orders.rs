@@ -167,6 +167,12 @@ impl Orders {
         Some(NonZeroU32::MIN.saturating_add((hash >> 32) as u32))
     }
 
+    /// What asks the payment gateways.
+    #[must_use]
+    pub fn settler(&self) -> &Settler {
+        &self.settler
+    }
+
     /// Counters of the answers.
     #[must_use]
     pub fn outcomes(&self) -> &OutcomeMetrics {
@@ -297,11 +303,11 @@ impl Orders {
             fingerprint: fingerprint_in(drop, new),
             variant: new.variant_id,
             quantity: new.quantity,
-            payment_method: new.payment_method.as_deref().and_then(|name| self.settler.gateways().method(name)),
+            payment_method: new.payment_method.as_deref().and_then(|name| self.settler.payable(name)),
             network: asked.network,
         });
         // A new order that pays at once is claimed before it exists: no other request can charge it.
-        let charging = new.payment_method.as_ref().and_then(|_| self.settler.claim(reserve.order));
+        let charging = reserve.payment_method.as_ref().and_then(|_| self.settler.claim(reserve.order));
         // Destructured in place: a variable would enlarge every waiting future.
         let (order, replayed) = match drop.ask(Command::Reserve(reserve)).await? {
             Answer { outcome: Outcome::Order { order, replayed }, sequence } => {

@@ -7,10 +7,10 @@
 
 use super::clock::Clock;
 use super::{Code, Failure};
-use crate::domain::OrderId;
 use crate::domain::limits::{
     WEBHOOK_KEPT_MS, WEBHOOK_PAUSE_MS, WEBHOOK_PAUSE_MS_MAX, WEBHOOKS_AT_ONCE_MAX, WEBHOOKS_READ_MAX,
 };
+use crate::domain::{OrderId, PaymentProvider};
 use crate::payments::gateway::GatewayError;
 use crate::payments::stripe::secret::StripeSecret;
 use crate::payments::stripe::signature;
@@ -32,30 +32,42 @@ const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 /// The pause between two deletions.
 const FORGET_PAUSE: Duration = Duration::from_millis(100);
 
+/// Something may have happened to a payment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct News {
+    pub provider: PaymentProvider,
+    pub order: OrderId,
+    /// From 1: which attempt to pay the order.
+    pub attempt: u32,
+    /// The provider's reference of the payment, if the news name it.
+    pub reference: Option<String>,
+}
+
 /// What hears of payments: asks the provider what is true of an order's payments, and records it.
 #[async_trait]
 pub trait PaymentNews: Send + Sync + 'static {
-    /// Brings an order's payment up to date. Nothing for an order that is not known. Repeated calls change nothing.
+    /// Brings an order's payment up to date; one that the order does not count goes back. Nothing for an order that is not
+    /// known: several servers may share an account. Repeated calls change nothing.
     ///
     /// # Errors
     /// If it is not known to be up to date: the news come again.
-    async fn payment_news(&self, order: OrderId) -> Result<(), Failure>;
+    async fn payment_news(&self, news: &News) -> Result<(), Failure>;
 }
 
 /// Finds the order of a payment by the provider's reference.
 #[async_trait]
 pub trait OrderOfPayment: Send + Sync + 'static {
-    /// The order; `None` if it is no payment of ours.
+    /// The order and the attempt; `None` if it is no payment of ours.
     ///
     /// # Errors
     /// If the provider cannot be asked.
-    async fn order_of(&self, reference: &str) -> Result<Option<OrderId>, GatewayError>;
+    async fn order_of(&self, reference: &str) -> Result<Option<(OrderId, u32)>, GatewayError>;
 }
 
 #[async_trait]
 impl OrderOfPayment for Stripe {
-    async fn order_of(&self, reference: &str) -> Result<Option<OrderId>, GatewayError> {
-        Ok(Stripe::order_of(self, reference).await?.map(|(order, _)| order))
+    async fn order_of(&self, reference: &str) -> Result<Option<(OrderId, u32)>, GatewayError> {
+        Stripe::order_of(self, reference).await
     }
 }
 
@@ -114,9 +126,9 @@ impl Webhooks {
             Failure::with(Code::ValidationFailed, reason)
         })?;
         let Event { id, kind, reference, attempt } = event;
-        let order = attempt.map(|(order, _)| order);
-        let row =
-            WebhookRow { provider: stripe::NAME.to_owned(), id, kind, reference, order, received_at: now, tries: 0 };
+        let (order, attempt) = attempt.unzip();
+        let provider = stripe::NAME.to_owned();
+        let row = WebhookRow { provider, id, kind, reference, order, attempt, received_at: now, tries: 0 };
         let new = store.keep_webhook(&row).await?;
         self.count(if new { "kept" } else { "repeated" });
         if new {
@@ -206,16 +218,19 @@ async fn learn(event: &WebhookRow, news: &dyn PaymentNews, orders: &dyn OrderOfP
     if subject == Subject::Other {
         return Ok(());
     }
-    let order = match (&event.order, &event.reference) {
-        (Some(order), _) => Some(*order),
+    let known = match (event.order.zip(event.attempt), &event.reference) {
+        (Some(known), _) => Some(known),
         (None, Some(reference)) => orders.order_of(reference).await.map_err(|error| error.to_string())?,
         (None, None) => None,
     };
-    let Some(order) = order else { return Ok(()) };
+    let (Some((order, attempt)), Some(provider)) = (known, PaymentProvider::parse(&event.provider)) else {
+        return Ok(());
+    };
     if subject == Subject::Dispute {
         warn!(%order, kind = %event.kind, "a buyer disputes a payment: answer it in the provider's dashboard");
     }
-    news.payment_news(order).await.map_err(|failure| failure.to_string())
+    let about = News { provider, order, attempt, reference: event.reference.clone() };
+    news.payment_news(&about).await.map_err(|failure| failure.to_string())
 }
 
 /// The pause before the next try: doubled each time up to a bound. Not random: events come at their own times.

@@ -448,6 +448,8 @@ pub struct WebhookRow {
     pub reference: Option<String>,
     /// Our order, if the event names it.
     pub order: Option<OrderId>,
+    /// The attempt to pay it, if the event names it; absent in rows of earlier versions.
+    pub attempt: Option<u32>,
     pub received_at: Timestamp,
     /// How often it was tried in vain.
     pub tries: u32,

@@ -40,6 +40,7 @@ value_from! {
     i64 => |int| Self::Int(Some(int)),
     i32 => |int| Self::Int(Some(i64::from(int))),
     u32 => |int| Self::Int(Some(i64::from(int))),
+    Option<u32> => |int| Self::Int(int.map(i64::from)),
     u64 => |int| Self::Int(Some(int.cast_signed())),
     &str => |text| Self::Text(Some(text.to_owned())),
     Option<&str> => |text| Self::Text(text.map(str::to_owned)),

@@ -47,11 +47,12 @@ impl<D: Database> WebhookInbox for SqlStore<D> {
 }
 
 async fn keep<D: Database>(db: &D, event: &WebhookRow) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO webhooks (provider, id, kind, reference, order_id, received_at, next_at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    let sql = "INSERT INTO webhooks (provider, id, kind, reference, order_id, attempt, received_at, next_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                ON CONFLICT (provider, id) DO NOTHING";
-    let WebhookRow { provider, id, kind, reference, order, received_at, .. } = event;
+    let WebhookRow { provider, id, kind, reference, order, attempt, received_at, .. } = event;
     let order = order.map(|order| order.0);
-    let values = args![provider, id, kind, reference, order, *received_at, *received_at];
+    let values = args![provider, id, kind, reference, order, *attempt, *received_at, *received_at];
     let mut tx = db.transaction().await?;
     let new = tx.run(sql, values).await? > 0;
     tx.commit().await?;
@@ -59,7 +60,7 @@ async fn keep<D: Database>(db: &D, event: &WebhookRow) -> Result<bool, StoreErro
 }
 
 async fn due<D: Database>(db: &D, now: Timestamp, limit: u32) -> Result<Vec<WebhookRow>, StoreError> {
-    let sql = "SELECT provider, id, kind, reference, order_id, received_at, tries FROM webhooks \
+    let sql = "SELECT provider, id, kind, reference, order_id, attempt, received_at, tries FROM webhooks \
                WHERE worked_at IS NULL AND next_at <= $1 ORDER BY next_at, provider, id LIMIT $2";
     let rows = db.session().await?.all(sql, args![now, limit]).await?;
     rows.iter().map(webhook).collect()
@@ -73,6 +74,7 @@ fn webhook<R: Columns>(row: &R) -> Result<WebhookRow, StoreError> {
         kind: row.text("kind")?,
         reference: row.maybe_text("reference")?,
         order: row.maybe_id("order_id")?.map(OrderId),
+        attempt: row.maybe_int("attempt")?.and_then(|attempt| u32::try_from(attempt).ok()),
         received_at: Timestamp::from_millis(row.int("received_at")?),
         tries: u32::try_from(tries).map_err(|_| StoreError::Corrupt(format!("{tries} tries of a webhook")))?,
     })

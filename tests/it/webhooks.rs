@@ -10,7 +10,7 @@ use livedrop::payments::stripe::Stripe;
 use livedrop::payments::stripe::config::StripeConfig;
 use livedrop::payments::stripe::secret::StripeSecret;
 use livedrop::service::clock::Clock;
-use livedrop::service::webhooks::{PaymentNews, Webhooks};
+use livedrop::service::webhooks::{News, PaymentNews, Webhooks};
 use livedrop::service::{Code, Failure};
 use livedrop::storage::{Store, connect, sqlite_url};
 use livedrop::tools::stripe_fake::{StripeFake, WEBHOOK_SECRET};
@@ -31,8 +31,9 @@ struct Ledger {
 
 #[async_trait]
 impl PaymentNews for Ledger {
-    async fn payment_news(&self, order: OrderId) -> Result<(), Failure> {
-        let status = self.stripe.look_up(order, 1, None).await;
+    async fn payment_news(&self, news: &News) -> Result<(), Failure> {
+        let order = news.order;
+        let status = self.stripe.look_up(order, news.attempt, None).await;
         let status = status.map_err(|error| Failure::with(Code::Overloaded, error.to_string()))?;
         self.known.lock().unwrap().insert(order, status);
         Ok(())

@@ -15,6 +15,7 @@ fn event(id: &str, received: i64) -> WebhookRow {
         kind: "payment_intent.succeeded".to_owned(),
         reference: Some("pi_1".to_owned()),
         order: Some(OrderId::new()),
+        attempt: Some(2),
         received_at: at(received),
         tries: 0,
     }
@@ -26,7 +27,7 @@ async fn due(db: &Database, now: i64, limit: u32) -> Vec<WebhookRow> {
 
 pub async fn an_event_is_kept_once(db: Database) {
     let (first, second) = (event("evt_1", 10), event("evt_2", 5));
-    let bare = WebhookRow { reference: None, order: None, ..event("evt_3", 20) };
+    let bare = WebhookRow { reference: None, order: None, attempt: None, ..event("evt_3", 20) };
     for event in [&first, &second, &bare] {
         assert!(db.store.keep_webhook(event).await.unwrap());
         let copy = WebhookRow { kind: "another".to_owned(), received_at: at(1), ..event.clone() };

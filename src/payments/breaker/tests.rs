@@ -28,9 +28,11 @@ fn many_failures_open_it_and_time_lets_one_call_try() {
     assert_eq!(breaker.health(), GatewayHealth::Up);
     fail(&mut breaker, at(1), 1);
     assert_eq!(breaker.health(), GatewayHealth::Down { since: at(1), retry_at: at(6) });
+    assert_eq!(breaker.refuses_for(at(2)), Some(Duration::from_secs(4)));
     assert_eq!(breaker.admit(at(2)), Err(Duration::from_secs(4)));
+    assert_eq!(breaker.refuses_for(at(6)), None, "one may try");
     assert_eq!(breaker.admit(at(6)), Ok(Passed::Probe));
-    assert!(breaker.admit(at(6)).is_err(), "one at a time");
+    assert!(breaker.refuses_for(at(6)).is_some() && breaker.admit(at(6)).is_err(), "one at a time");
     breaker.record(at(7), Passed::Probe, true);
     assert_eq!(breaker.health(), GatewayHealth::Up);
     assert_eq!(breaker.admit(at(7)), Ok(Passed::Usual));

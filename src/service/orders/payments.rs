@@ -1,13 +1,10 @@
 //! The payments of an order: a status and a history of their own.
 
-use super::Orders;
 use super::lists::LISTING_PATIENCE;
-use crate::actors::{Answer, AskError};
+use super::{Orders, locate};
 use crate::domain::{OrderId, OrderView, PaymentProvider, PaymentStep, Timestamp, UserId};
-use crate::engine::{Command, Outcome};
-use crate::service::failure::ask_failure;
 use crate::service::settle::Action;
-use crate::service::webhooks::PaymentNews;
+use crate::service::webhooks::{News, PaymentNews};
 use crate::service::{Code, Failure};
 use crate::storage::PaymentNote;
 use async_trait::async_trait;
@@ -58,17 +55,27 @@ impl Orders {
 
 #[async_trait]
 impl PaymentNews for Orders {
-    /// Asks the provider what is true, in a task of its own: an attempt is in the journal, so a crash forgets no news. Does
-    /// nothing for an order that is not in memory, whose payments have their outcomes.
-    async fn payment_news(&self, id: OrderId) -> Result<(), Failure> {
-        for handle in self.registry.of_order(id) {
-            match handle.ask(Command::Find { order: id }).await {
-                Ok(Answer { outcome: Outcome::Order { order, .. }, .. }) => self.settler.news(&handle, &order),
-                Ok(_) | Err(AskError::Gone) => {}
-                Err(error) => return Err(ask_failure(error)),
+    /// Asks the provider what became of a pending attempt, in a task of its own: that attempt is in the journal, so a crash
+    /// forgets no news. A payment that is neither pending nor the one that counts goes back before this returns.
+    async fn payment_news(&self, news: &News) -> Result<(), Failure> {
+        let found = locate(&self.registry, &*self.store, &self.projection, news.order).await;
+        let (handle, order) = match found {
+            Ok(found) => found,
+            Err(failure) if failure.code == Code::OrderNotFound => return Ok(()),
+            Err(failure) => return Err(failure),
+        };
+        if order.payment_pending.is_some() && order.attempt() == news.attempt {
+            if let Some(handle) = handle {
+                self.settler.news(&handle, &order);
             }
+            return Ok(());
         }
-        Ok(())
+        let Some(reference) = news.reference.as_deref() else { return Ok(()) };
+        if order.payment_ref.as_deref() == Some(reference) {
+            return Ok(());
+        }
+        let gone = self.settler.give_back_stray(news.provider, (order.id, news.attempt), reference).await;
+        gone.map(|_| ()).map_err(|gateway| Failure::with(Code::PaymentUnavailable, gateway.to_string()))
     }
 }
 

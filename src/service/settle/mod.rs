@@ -6,11 +6,15 @@
 //! webhook or the passing of time, ends in one question to the gateway and one place that records its answer
 //! ([`Settler::record_status`]): so their order does not matter.
 //!
-//! Captures and refunds follow the journal: see [`relay`].
+//! Captures and refunds follow the journal: see [`relay`]. A payment that its order does not count goes back: see
+//! [`Settler::give_back_stray`].
 
 mod active;
 mod calls;
+mod captures;
+mod deadlines;
 pub mod relay;
+mod stray;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +32,7 @@ use crate::payments::gateway::{Charge, GatewayError, PaymentGateway, PaymentStat
 use crate::payments::provider::Gateways;
 use active::Active;
 use calls::{RETRIES, find, record, within_call};
+use deadlines::Deadlines;
 use futures_util::{StreamExt, stream};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
@@ -54,6 +59,11 @@ pub enum Paid {
     Declined(DeclineReason),
     /// The provider cannot be asked: no charge was made. May be tried again after this many seconds.
     Unavailable(u32),
+}
+
+/// Whole seconds, at least one.
+fn seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
 }
 
 /// An attempt without an outcome.
@@ -85,6 +95,7 @@ enum Recorded {
 pub struct Settler {
     gateways: Gateways,
     active: Active,
+    captures: Deadlines,
     time_limit: Duration,
 }
 
@@ -92,13 +103,27 @@ impl Settler {
     /// `time_limit`: how long a request waits for the gateway.
     #[must_use]
     pub fn new(gateways: Gateways, time_limit: Duration) -> Self {
-        Self { gateways, active: Active::default(), time_limit }
+        Self { gateways, active: Active::default(), captures: Deadlines::default(), time_limit }
+    }
+
+    /// Adds the metrics of captures to a registry.
+    ///
+    /// # Errors
+    /// If their names are taken there.
+    pub fn register_metrics(&self, registry: &prometheus::Registry) -> prometheus::Result<()> {
+        self.captures.register(registry)
     }
 
     /// The gateways by provider.
     #[must_use]
     pub fn gateways(&self) -> &Gateways {
         &self.gateways
+    }
+
+    /// A method with its provider, if that may be asked now: an order with it begins with its first attempt.
+    #[must_use]
+    pub fn payable(&self, method: &str) -> Option<PaymentMethod> {
+        self.gateways.method(method).filter(|method| self.gateways.unavailable_for(method.provider).is_none())
     }
 
     /// The exclusive right to charge an order; `None` if it is taken. Taken before the drop records that a payment
@@ -140,7 +165,7 @@ impl Settler {
         });
     }
 
-    /// Records in the drop that a payment begins, then charges.
+    /// Records in the drop that a payment begins, then charges. Nothing is recorded while the provider is known to be down.
     ///
     /// # Errors
     /// `order_not_reserved` and the like, if the drop refuses.
@@ -155,6 +180,10 @@ impl Settler {
             self.active.news(order);
             return Ok(self.action(order).map_or(Paid::Running, |action| Paid::Action(Box::new(action))));
         };
+        // An attempt that would certainly not be made is not recorded, and does not count.
+        if let Some(wait) = self.gateways.unavailable_for(method.provider) {
+            return Ok(Paid::Unavailable(seconds(wait)));
+        }
         let name = method.name.to_string();
         match handle.ask(Command::BeginPayment { order, method }).await.map_err(ask_failure)?.outcome {
             Outcome::Order { order, replayed: false } => self.charge(charging, handle, &order, &name, trace).await,
@@ -235,9 +264,7 @@ impl Settler {
                 if retry_after.is_none() {
                     error!(%order, reason, "the payment gateway cannot do what was asked; no repetition helps");
                 }
-                let after_s = retry_after.map_or(RETRY_AFTER_DEFAULT_S, |after| {
-                    u32::try_from(after.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
-                });
+                let after_s = retry_after.map_or(RETRY_AFTER_DEFAULT_S, seconds);
                 let ended = self.end(handle, attempt, PaymentEnd::NotMade).await;
                 Recorded::Done(ended.map(|_| Paid::Unavailable(after_s)))
             }
@@ -443,36 +470,9 @@ impl Settler {
             // The refund is idempotent at the gateway and still due in the drop: it is retried.
             warn!(%order, %failure, "a refund went out and could not be recorded yet");
         }
+        // An order that goes back has no capture that could come too late.
+        self.captures.forget(order);
         recorded.is_ok()
-    }
-
-    /// Takes an order's authorized money and records that in the drop, in one attempt. Returns whether it is settled.
-    async fn capture(&self, handle: &DropHandle, due: &OrderView) -> bool {
-        let (order, attempt) = (due.id, Attempt::of(due, TraceId::default()));
-        let Ok(gateway) = self.gateway(attempt.provider) else { return false };
-        let reference = due.payment_ref.as_deref().unwrap_or_default();
-        let captured = match within_call(gateway.capture(order, reference, due.total())).await {
-            Ok(()) => true,
-            Err(GatewayError::Refused { reason, retry_after: None }) => {
-                warn!(%order, reason, "a capture was refused; asking what became of the payment");
-                match within_call(gateway.look_up(order, attempt.number, Some(reference))).await {
-                    Ok(PaymentStatus::Captured { .. }) => true,
-                    Ok(PaymentStatus::Cancelled { .. } | PaymentStatus::Declined { .. } | PaymentStatus::Unknown) => {
-                        false
-                    }
-                    _ => return false,
-                }
-            }
-            Err(gateway) => {
-                warn!(%order, error = %gateway, "a payment could not be captured; trying again later");
-                return false;
-            }
-        };
-        if !captured {
-            error!(%order, "authorized money cannot be taken any more; the order is given back");
-        }
-        let command = if captured { Command::SettleCapture { order } } else { Command::FailCapture { order } };
-        record(handle, command).await.is_ok()
     }
 
     /// After recovery: finds the outcome of every payment that had begun.

@@ -8,9 +8,9 @@
 
 use super::{AT_ONCE_MAX, RETRIES, Settler};
 use crate::actors::consumers::{About, Consumer, Progress, Retention, Step, Tail, TailError};
-use crate::actors::{AskError, DropHandle, Registry};
+use crate::actors::{AskError, Clock, DropHandle, Registry};
 use crate::domain::limits::PROJECTOR_BATCH_RECORDS_MAX;
-use crate::domain::{DropEvent, DropId, OrderId, OrderView};
+use crate::domain::{DropEvent, DropId, OrderId, OrderView, Timestamp};
 use crate::engine::{Command, Outcome};
 use crate::journal::JournalReader;
 use futures_util::future::join_all;
@@ -73,10 +73,10 @@ impl Duty {
         }
     }
 
-    async fn settle(self, settler: &Settler, handle: &DropHandle, due: &OrderView) -> bool {
+    async fn settle(self, settler: &Settler, handle: &DropHandle, due: &OrderView, now: Timestamp) -> bool {
         match self {
             Self::Refund => settler.refund(handle, due).await,
-            Self::Capture => settler.capture(handle, due).await,
+            Self::Capture => settler.capture(handle, due, now).await,
         }
     }
 }
@@ -210,6 +210,7 @@ impl Sweeps {
             duty: self.duty,
             settler: self.settler.clone(),
             handle,
+            clock: self.registry.clock().clone(),
             slots: Arc::clone(&self.slots),
             more: Arc::clone(&more),
         };
@@ -238,6 +239,7 @@ struct Sweep {
     duty: Duty,
     settler: Settler,
     handle: Arc<DropHandle>,
+    clock: Clock,
     slots: Arc<Semaphore>,
     /// Whether more may have become due since the last read.
     more: Arc<AtomicBool>,
@@ -280,6 +282,6 @@ impl Sweep {
     async fn settle(&self, due: &OrderView) -> bool {
         // The semaphore is never closed.
         let Ok(_slot) = self.slots.acquire().await else { return false };
-        self.duty.settle(&self.settler, &self.handle, due).await
+        self.duty.settle(&self.settler, &self.handle, due, self.clock.now()).await
     }
 }

@@ -1,5 +1,8 @@
 //! Payments and refunds against a scripted gateway, with real drops and a journal in memory.
 
+mod down;
+mod late;
+
 use super::relay::{Duty, Relay};
 use super::{Paid, Settler};
 use crate::actors::consumers::{Progress, runner};
@@ -32,6 +35,10 @@ struct Script {
     refund_failures: Mutex<u32>,
     refunded: Mutex<Vec<(OrderId, String)>>,
     captured: Mutex<Vec<(OrderId, Money)>>,
+    /// The provider is known to be down for so long.
+    down_for: Mutex<Option<Duration>>,
+    /// Captures get no answer.
+    captures_fail: AtomicBool,
     /// The authorization has lapsed.
     has_lapsed: AtomicBool,
     /// Refunds of these orders get no answer.
@@ -72,6 +79,9 @@ impl PaymentGateway for Script {
     }
 
     async fn capture(&self, order: OrderId, _: &str, amount: Money) -> Result<(), GatewayError> {
+        if self.captures_fail.load(Ordering::Relaxed) {
+            return silent();
+        }
         if self.has_lapsed.load(Ordering::Relaxed) {
             return Err(GatewayError::Refused { reason: "it has lapsed".to_owned(), retry_after: None });
         }
@@ -81,6 +91,10 @@ impl PaymentGateway for Script {
 
     fn health(&self) -> GatewayHealth {
         GatewayHealth::Up
+    }
+
+    fn unavailable_for(&self) -> Option<Duration> {
+        *self.down_for.lock().unwrap()
     }
 
     async fn give_back(

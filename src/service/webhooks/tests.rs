@@ -28,22 +28,23 @@ impl Shop {
 
 #[async_trait]
 impl PaymentNews for Shop {
-    async fn payment_news(&self, order: OrderId) -> Result<(), Failure> {
+    async fn payment_news(&self, news: &News) -> Result<(), Failure> {
         if self.is_down.load(Ordering::SeqCst) {
             return Err(Failure::new(Code::Overloaded));
         }
-        *self.heard.lock().unwrap().entry(order).or_default() += 1;
+        assert_eq!((news.provider, news.attempt), (PaymentProvider::Stripe, 1));
+        *self.heard.lock().unwrap().entry(news.order).or_default() += 1;
         Ok(())
     }
 }
 
 #[async_trait]
 impl OrderOfPayment for Shop {
-    async fn order_of(&self, reference: &str) -> Result<Option<OrderId>, GatewayError> {
+    async fn order_of(&self, reference: &str) -> Result<Option<(OrderId, u32)>, GatewayError> {
         if self.is_down.load(Ordering::SeqCst) {
             return Err(GatewayError::Unreachable { reason: "down".to_owned(), retry_after: None });
         }
-        Ok(self.payments.lock().unwrap().get(reference).copied())
+        Ok(self.payments.lock().unwrap().get(reference).map(|order| (*order, 1)))
     }
 }
 
