@@ -5,6 +5,7 @@ use livedrop::app::admin::{AdminMade, NewAdmin};
 use livedrop::app::keys::{self, KeysTask};
 use livedrop::app::offsets::{self, Position};
 use livedrop::app::prompt::{self, PromptError};
+use livedrop::app::reconcile::{self, PaymentsTask, ReconcileArgs};
 use livedrop::app::{self, App, AppError};
 use livedrop::backup::{self, BackupOptions};
 use livedrop::config::{self, Config, LogFormat, ServeArgs};
@@ -69,6 +70,9 @@ enum Task {
     Adopt(Box<AdoptArgs>),
     /// Print the API's description (OpenAPI 3.1)
     Openapi,
+    /// Look after payments
+    #[command(subcommand)]
+    Payments(PaymentsTask),
     /// Manage administrators
     #[command(subcommand)]
     Admin(AdminTask),
@@ -234,6 +238,7 @@ fn main() -> ExitCode {
         Task::Keys(task) => run(Box::pin(async move {
             on_database(task.settings(), async |config, store| keys::run(&task, config, &*store).await).await
         })),
+        Task::Payments(PaymentsTask::Reconcile(args)) => run(Box::pin(async move { run_reconcile(&args).await })),
         Task::Admin(AdminTask::Create(args)) => run(Box::pin(create_admin(*args))),
     }
 }
@@ -541,6 +546,13 @@ async fn run_verify(args: &VerifyArgs) -> ExitCode {
         Err(error) => return fail(EXIT_UNABLE, &error),
     };
     ended(args.json.deliver(&report, &report.render()), report.is_clean())
+}
+
+async fn run_reconcile(args: &ReconcileArgs) -> ExitCode {
+    match reconcile::reconcile(args).await {
+        Ok(report) => ended(args.target().deliver(&report, &report.render()), report.is_clean()),
+        Err(error) => fail(EXIT_UNABLE, &error),
+    }
 }
 
 fn log_to_stderr(filter: &str, format: LogFormat) {

@@ -15,6 +15,7 @@ use crate::service::inbox::MarkWriter;
 use crate::service::keys::Keys;
 use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
+use crate::service::reconcile::Reconciler;
 use crate::service::revocations::Revocations;
 use crate::service::webhooks::Webhooks;
 use crate::storage::Store;
@@ -134,6 +135,14 @@ impl Background {
         let Some(stripe) = stripe else { return };
         let (webhooks, news, stripe) = (webhooks.clone(), Arc::new(orders.clone()), Arc::new(stripe));
         self.keep("webhooks", Need::Useful, move |_| webhooks.clone().work(news.clone(), stripe.clone()));
+    }
+
+    /// Where no provider has books, there is nothing to do.
+    pub fn reconcile(&mut self, reconciler: &Reconciler) {
+        if !reconciler.providers().is_empty() {
+            let reconciler = reconciler.clone();
+            self.keep("reconciliation", Need::Useful, move |_| reconciler.clone().run_daily());
+        }
     }
 
     pub fn sweep_limits(&mut self, limits: &Limits) {

@@ -11,6 +11,7 @@ use crate::journal::{JournalReader, Space};
 use crate::payments::breaker::GuardMetrics;
 use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
+use crate::service::reconcile::Reconciler;
 use crate::service::webhooks::Webhooks;
 use crate::storage::Store;
 use prometheus::core::Collector;
@@ -30,6 +31,7 @@ pub(super) struct Sources {
     pub logins: LoginLog,
     pub payments: GuardMetrics,
     pub webhooks: Webhooks,
+    pub reconciler: Reconciler,
     pub supervisor: Supervisor,
     pub connections: Connections,
     pub consumers: Roster,
@@ -129,6 +131,7 @@ pub(super) fn metrics(sources: Sources, orders: &Orders) -> prometheus::Result<H
     sources.logins.register_metrics(&registry)?;
     sources.payments.register(&registry)?;
     sources.webhooks.register_metrics(&registry)?;
+    sources.reconciler.register_metrics(&registry)?;
     sources.checkpoint.register(&registry)?;
     sources.connections.register(&registry)?;
     let gauge = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help));

@@ -17,6 +17,7 @@ mod payments;
 mod privacy;
 pub mod projection;
 pub mod prompt;
+pub mod reconcile;
 mod start;
 mod steps;
 mod supervisor;

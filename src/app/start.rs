@@ -43,6 +43,7 @@ use crate::service::login_log::LoginLog;
 use crate::service::orders::Orders;
 use crate::service::passwords::Passwords;
 use crate::service::products::Products;
+use crate::service::reconcile::Reconciler;
 use crate::service::sales::Sales;
 use crate::service::settle::Settler;
 use crate::service::settle::relay::Duty;
@@ -208,6 +209,8 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     let alone = (revocations, locks);
     let drops =
         Drops::new(Arc::clone(&store), registry.clone(), projection.clone(), sleepers, clock.clone(), quota, alone);
+    let reconciler = Reconciler::new(orders.settler().clone(), Arc::new(orders.clone()), clock.clone());
+    background.reconcile(&reconciler);
     let sources = Sources {
         reader: reader.clone(),
         registry: registry.clone(),
@@ -218,6 +221,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         logins: logins.clone(),
         payments: payments.metrics,
         webhooks: payments.webhooks.clone(),
+        reconciler,
         supervisor: supervisor.clone(),
         connections: connections.clone(),
         consumers: roster,

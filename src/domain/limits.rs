@@ -276,6 +276,18 @@ pub const CAPTURE_WARNING_MS: i64 = 24 * 60 * 60 * 1_000;
 /// How long an authorization is assumed to hold whose provider has not said it, in milliseconds: card networks give five days
 /// or more.
 pub const CAPTURE_WINDOW_MS: i64 = 5 * 24 * 60 * 60 * 1_000;
+/// Days of payments that are compared with the provider's books every day: an authorization lasts seven, and a day more.
+pub const RECONCILE_DAYS: u32 = 8;
+/// Days that can be asked for.
+pub const RECONCILE_DAYS_MAX: u32 = 90;
+/// Payments younger than this, in milliseconds, are not compared: they may be under way.
+pub const RECONCILE_SETTLED_MS: i64 = 15 * 60 * 1_000;
+/// The same in minutes where repairs rest on the database, which may be behind.
+pub const RECONCILE_REPAIR_MINUTES: u32 = 24 * 60;
+/// Pages of the provider's books that are read at most; each has a hundred payments at Stripe.
+pub const RECONCILE_PAGES_MAX: usize = 10_000;
+/// Differences that a report names; the others are counted.
+pub const RECONCILE_FINDINGS_MAX: usize = 100;
 /// Characters of a payment method.
 pub const PAYMENT_METHOD_CHARS_MAX: usize = 64;
 /// Passwords hashed at the same time, on any number of cores: each takes 19 MiB. One core stays free for everything

@@ -122,6 +122,19 @@ pub struct Money {
     pub currency: Currency,
 }
 
+/// In the currency's usual units, such as `19.99 USD`.
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { amount, currency } = self;
+        let (digits, sign) = (usize::from(currency.exponent()), if *amount < 0 { "-" } else { "" });
+        let (amount, scale) = (amount.unsigned_abs(), 10_u64.pow(u32::from(currency.exponent())));
+        match digits {
+            0 => write!(f, "{sign}{amount} {currency}"),
+            _ => write!(f, "{sign}{}.{:0digits$} {currency}", amount / scale, amount % scale),
+        }
+    }
+}
+
 impl Money {
     /// `quantity` times this amount, `None` on overflow.
     #[must_use]
@@ -168,5 +181,18 @@ mod tests {
         let price = Money { amount: i64::MAX / 2, currency: "EUR".parse().unwrap() };
         assert!(price.times(2).is_some());
         assert!(price.times(3).is_none());
+    }
+
+    #[test]
+    fn amounts_are_written_with_their_decimals() {
+        for (amount, code, text) in [
+            (1_999, "USD", "19.99 USD"),
+            (5, "USD", "0.05 USD"),
+            (-105, "EUR", "-1.05 EUR"),
+            (500, "JPY", "500 JPY"),
+            (5_120, "KWD", "5.120 KWD"),
+        ] {
+            assert_eq!(Money { amount, currency: code.parse().unwrap() }.to_string(), text);
+        }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! A refused call certainly had no effect.
 
-use super::gateway::{Charge, GatewayError, GatewayHealth, PaymentGateway, PaymentStatus};
+use super::gateway::{Charge, GatewayError, GatewayHealth, ListedPayment, PaymentGateway, PaymentPage, PaymentStatus};
 use crate::domain::{Money, OrderId, Timestamp};
 use async_trait::async_trait;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
@@ -418,6 +418,14 @@ impl PaymentGateway for Guarded {
         refund: &str,
     ) -> Result<(), GatewayError> {
         self.guard(&self.rest, "give_back", self.inner.give_back(order, reference, amount, refund)).await
+    }
+
+    async fn list(&self, from: Timestamp, to: Timestamp, after: Option<&str>) -> Result<PaymentPage, GatewayError> {
+        self.guard(&self.rest, "list", self.inner.list(from, to, after)).await
+    }
+
+    async fn payment(&self, reference: &str) -> Result<Option<ListedPayment>, GatewayError> {
+        self.guard(&self.rest, "payment", self.inner.payment(reference)).await
     }
 
     fn health(&self) -> GatewayHealth {

@@ -63,6 +63,49 @@ impl std::fmt::Debug for PaymentStatus {
     }
 }
 
+/// Where a payment stands in the provider's books.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PaymentState {
+    /// Neither authorized nor over.
+    Open,
+    Authorized,
+    /// The money was taken; it may have gone back since.
+    Captured,
+    /// Cancelled: nothing is authorized, and nothing was taken.
+    Over,
+}
+
+/// The sums of a payment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PaymentSums {
+    /// What it was made for.
+    pub authorized: Money,
+    pub captured: Money,
+    /// What of it went back.
+    pub refunded: Money,
+}
+
+/// A payment of ours in the provider's books.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListedPayment {
+    pub order: OrderId,
+    /// From 1.
+    pub attempt: u32,
+    /// The provider's reference.
+    pub reference: String,
+    pub state: PaymentState,
+    /// `None` if they are no amounts of ours, such as in a currency that we do not have.
+    pub sums: Option<PaymentSums>,
+}
+
+/// A page of the provider's books.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct PaymentPage {
+    pub payments: Vec<ListedPayment>,
+    /// What the next page follows; `None` for the last page.
+    pub next: Option<String>,
+}
+
 /// Why a gateway gave no answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -116,6 +159,15 @@ pub trait PaymentGateway: Send + Sync + 'static {
         amount: Option<Money>,
         refund: &str,
     ) -> Result<(), GatewayError>;
+    /// A page of the payments that were made in this period, newest first. `after`: [`PaymentPage::next`] of the page before.
+    /// A provider without books has none.
+    async fn list(&self, _from: Timestamp, _to: Timestamp, _after: Option<&str>) -> Result<PaymentPage, GatewayError> {
+        Ok(PaymentPage::default())
+    }
+    /// A payment in the books; `None` if it is none of ours.
+    async fn payment(&self, _reference: &str) -> Result<Option<ListedPayment>, GatewayError> {
+        Ok(None)
+    }
     /// Whether the provider can be reached, as far as is known without asking it.
     fn health(&self) -> GatewayHealth;
     /// How long an authorization would certainly be refused without asking the provider; `None` if it may be asked now.

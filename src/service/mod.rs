@@ -21,6 +21,7 @@ pub mod outcomes;
 pub mod passwords;
 pub mod products;
 mod recent;
+pub mod reconcile;
 pub mod revocations;
 pub mod sales;
 pub mod settle;

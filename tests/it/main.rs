@@ -46,6 +46,7 @@ mod postgres;
 mod preconditions;
 mod privacy;
 mod products;
+mod reconcile;
 mod recovery;
 mod refusals;
 mod revocation;

@@ -10,23 +10,23 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// A server that is paid by the fake, with a live drop.
-struct Shop {
-    server: Server,
-    fake: StripeFake,
-    http: Client,
-    maker: Account,
-    drop: String,
-    /// The server's configuration.
-    _dir: TempDir,
+pub(crate) struct Shop {
+    pub(crate) server: Server,
+    pub(crate) fake: StripeFake,
+    pub(crate) http: Client,
+    pub(crate) maker: Account,
+    pub(crate) drop: String,
+    /// The server's configuration is in it.
+    pub(crate) dir: TempDir,
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::with("payments = 'stripe'\n").await
     }
 
     /// Opens a shop with these lines in the configuration.
-    async fn with(lines: &str) -> Self {
+    pub(crate) async fn with(lines: &str) -> Self {
         let secret = StripeSecret::new(WEBHOOK_SECRET.to_owned());
         let fake = StripeFake::start("127.0.0.1:0".parse().unwrap(), None, secret).await.expect("a fake");
         let dir = TempDir::new().expect("a folder");
@@ -40,57 +40,57 @@ impl Shop {
         let server = Server::set_up(Setup { extra, ..Setup::default() });
         let http = Client::builder().no_proxy().build().expect("a client");
         let (maker, drop) = server.live_drop(100, json!({})).await;
-        let shop = Self { server, fake, http, maker, drop, _dir: dir };
+        let shop = Self { server, fake, http, maker, drop, dir };
         shop.control(Method::POST, "webhooks", json!({"url": format!("{}/webhooks/stripe", shop.server.base)})).await;
         shop
     }
 
-    async fn control(&self, method: Method, path: &str, body: Value) -> Value {
+    pub(crate) async fn control(&self, method: Method, path: &str, body: Value) -> Value {
         let request = self.http.request(method, format!("{}/fake/{path}", self.fake.base())).body(body.to_string());
         request.send().await.expect("an answer").json().await.expect("JSON")
     }
 
     /// Authorized, captured and refunded sums of an order in the fake's books.
-    async fn sums(&self, order: &str) -> [i64; 3] {
+    pub(crate) async fn sums(&self, order: &str) -> [i64; 3] {
         let books = self.control(Method::GET, "books", json!(null)).await;
         ["authorized", "captured", "refunded"].map(|sum| books["orders"][order][sum].as_i64().unwrap_or_default())
     }
 
-    async fn books_say(&self, order: &str, sums: [i64; 3]) {
+    pub(crate) async fn books_say(&self, order: &str, sums: [i64; 3]) {
         self.server.until(&format!("the books say {sums:?}"), async || self.sums(order).await == sums).await;
     }
 
     /// Reserves one unit.
-    async fn reserve(&self, buyer: &Account) -> String {
+    pub(crate) async fn reserve(&self, buyer: &Account) -> String {
         let order = json!({"drop_id": self.drop, "quantity": 1});
         let (status, order) = self.server.order(buyer, "reserve", &order).await;
         assert_eq!(status, 201, "{order}");
         order["id"].as_str().expect("an id").to_owned()
     }
 
-    async fn pay(&self, buyer: &Account, order: &str, method: &str) -> (u16, Value) {
+    pub(crate) async fn pay(&self, buyer: &Account, order: &str, method: &str) -> (u16, Value) {
         let body = json!({"payment_method": method});
         let (status, answer) = self.server.post(&format!("/orders/{order}/pay"), Some(buyer), body).await;
         (status.as_u16(), answer)
     }
 
-    async fn order(&self, buyer: &Account, order: &str) -> Value {
+    pub(crate) async fn order(&self, buyer: &Account, order: &str) -> Value {
         self.server.get(&format!("/orders/{order}"), Some(buyer)).await.1
     }
 
-    async fn becomes(&self, buyer: &Account, order: &str, status: &str) {
+    pub(crate) async fn becomes(&self, buyer: &Account, order: &str, status: &str) {
         self.server.until(status, async || self.order(buyer, order).await["status"] == status).await;
     }
 
     /// The last attempt to pay an order.
-    async fn payment(&self, buyer: &Account, order: &str) -> Value {
+    pub(crate) async fn payment(&self, buyer: &Account, order: &str) -> Value {
         let (status, payments) = self.server.get(&format!("/orders/{order}/payments"), Some(buyer)).await;
         assert_eq!(status, 200, "{payments}");
         payments["items"].as_array().expect("items").last().cloned().unwrap_or_default()
     }
 
     /// Begins a payment that the bank wants to ask about; returns the provider's reference.
-    async fn begin_3ds(&self, buyer: &Account, order: &str) -> String {
+    pub(crate) async fn begin_3ds(&self, buyer: &Account, order: &str) -> String {
         let (_, answer) = self.pay(buyer, order, "pm_card_authenticationRequired").await;
         assert_eq!(answer["code"], "payment_action_required", "{answer}");
         let payment = self.payment(buyer, order).await;
@@ -100,7 +100,7 @@ impl Shop {
         reference
     }
 
-    async fn end_3ds(&self, reference: &str, how: &str) {
+    pub(crate) async fn end_3ds(&self, reference: &str, how: &str) {
         self.control(Method::POST, &format!("3ds/{reference}/{how}"), json!(null)).await;
     }
 }
@@ -220,7 +220,7 @@ async fn a_lost_answer_charges_once() {
 }
 
 /// Makes a payment at the provider that names an order, as one that was authorized when its attempt had ended.
-async fn stray(shop: &Shop, order: &str, attempt: u32, capture: &str) {
+pub(crate) async fn stray(shop: &Shop, order: &str, attempt: u32, capture: &str) {
     let form = [
         ("amount", "1999"),
         ("currency", "usd"),

@@ -3,7 +3,7 @@
 use crate::node;
 use crate::stripe_mock::StripeMock;
 use livedrop::domain::{Money, OrderId, Timestamp, UserId};
-use livedrop::payments::gateway::{Charge, DeclineReason, GatewayError, PaymentGateway, PaymentStatus};
+use livedrop::payments::gateway::{Charge, DeclineReason, GatewayError, PaymentGateway, PaymentState, PaymentStatus};
 use livedrop::payments::stripe::Stripe;
 use livedrop::payments::stripe::config::StripeConfig;
 use livedrop::payments::stripe::secret::StripeSecret;
@@ -385,6 +385,12 @@ async fn every_call() -> Vec<Value> {
         shop.later_ms.store(later_ms, Ordering::SeqCst);
         assert_eq!(shop.look_up(OrderId::new(), None).await, PaymentStatus::Unknown);
     }
+    // The books, from the first page on.
+    let (from, to) = (Timestamp::from_millis(0), Timestamp::from_millis(now_ms()));
+    let page = shop.stripe.list(from, to, None).await.unwrap();
+    let last = page.payments.last().expect("a payment").reference.clone();
+    assert_eq!(shop.stripe.payment(&last).await.unwrap().as_ref(), page.payments.last());
+    assert_eq!(shop.stripe.list(from, to, Some(&last)).await.unwrap().next, None);
     let calls = shop.control(Method::GET, "calls", json!(null)).await;
     calls["data"].as_array().expect("calls").clone()
 }
@@ -441,6 +447,34 @@ async fn answers_of_the_shape_that_stripe_describes_are_read() {
     assert_eq!(shop.look_up(charge.order, None).await, PaymentStatus::Unknown);
     shop.stripe.capture(charge.order, "pi_1", usd(1_999)).await.unwrap();
     assert_eq!(shop.stripe.order_of("pi_1").await.unwrap(), None);
+    let epoch = Timestamp::from_millis(0);
+    assert_eq!(shop.stripe.list(epoch, epoch, None).await.unwrap().payments, []);
+    assert_eq!(shop.stripe.payment("pi_1").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_books_are_read_page_by_page() {
+    let shop = Shop::open().await;
+    let (from, to) = (Timestamp::from_millis(now_ms() - 60_000), Timestamp::from_millis(now_ms() + 60_000));
+    let mut made = Vec::new();
+    for _ in 0..101 {
+        let charge = charge("pm_card_visa");
+        shop.stripe.authorize(&charge).await.unwrap();
+        made.push(charge.order);
+    }
+    let captured = shop.look_up(made[100], None).await;
+    shop.stripe.capture(made[100], &reference(&captured), usd(1_999)).await.unwrap();
+    shop.stripe.give_back(made[100], &reference(&captured), Some(usd(500)), "part").await.unwrap();
+    let first = shop.stripe.list(from, to, None).await.unwrap();
+    let sums = first.payments[0].sums.expect("amounts");
+    assert_eq!((first.payments[0].state, sums.captured, sums.refunded), (PaymentState::Captured, usd(1_999), usd(500)));
+    assert!(first.payments[1..].iter().all(|payment| payment.state == PaymentState::Authorized));
+    let second = shop.stripe.list(from, to, first.next.as_deref()).await.unwrap();
+    assert_eq!(second.next, None);
+    let mut listed: Vec<OrderId> = first.payments.into_iter().chain(second.payments).map(|one| one.order).collect();
+    listed.reverse();
+    assert_eq!(listed, made, "newest first, each once");
+    assert_eq!(shop.stripe.list(from, from, None).await.unwrap().payments, []);
 }
 
 #[tokio::test]

@@ -86,6 +86,9 @@ pub enum Expandable<T> {
 /// The charge of a payment.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Charge {
+    /// What went back, refunds on their way included.
+    #[serde(default)]
+    pub amount_refunded: i64,
     #[serde(default)]
     pub payment_method_details: Option<Details>,
 }

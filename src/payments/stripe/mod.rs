@@ -9,6 +9,7 @@
 
 pub mod amount;
 pub mod api;
+mod books;
 pub mod config;
 pub mod intent;
 pub mod limits;
@@ -24,7 +25,9 @@ use self::intent::{ABANDONED, ATTEMPT, ORDER_ID, PaymentIntent, Status};
 use self::limits::ROUNDS_MAX;
 use crate::domain::limits::PAYMENT_METHOD_CHARS_MAX;
 use crate::domain::{Money, OrderId, Timestamp};
-use crate::payments::gateway::{Charge, DeclineReason, GatewayError, GatewayHealth, PaymentGateway, PaymentStatus};
+use crate::payments::gateway::{
+    Charge, DeclineReason, GatewayError, GatewayHealth, ListedPayment, PaymentGateway, PaymentPage, PaymentStatus,
+};
 use async_trait::async_trait;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -265,6 +268,14 @@ impl PaymentGateway for Stripe {
             }
         }
         Err(later("the payment changes its state"))
+    }
+
+    async fn list(&self, from: Timestamp, to: Timestamp, after: Option<&str>) -> Result<PaymentPage, GatewayError> {
+        self.page(from, to, after).await
+    }
+
+    async fn payment(&self, reference: &str) -> Result<Option<ListedPayment>, GatewayError> {
+        Ok(self.retrieve(reference).await?.and_then(PaymentIntent::listed))
     }
 
     fn health(&self) -> GatewayHealth {

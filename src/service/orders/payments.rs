@@ -2,12 +2,15 @@
 
 use super::lists::LISTING_PATIENCE;
 use super::{Orders, locate};
+use crate::actors::DropHandle;
 use crate::domain::{OrderId, OrderView, PaymentProvider, PaymentStep, Timestamp, UserId};
+use crate::service::reconcile::OrderBooks;
 use crate::service::settle::Action;
 use crate::service::webhooks::{News, PaymentNews};
 use crate::service::{Code, Failure};
 use crate::storage::PaymentNote;
 use async_trait::async_trait;
+use std::sync::Arc;
 
 /// All attempts to pay an order, oldest first, and the order.
 #[derive(Clone, Debug)]
@@ -53,17 +56,30 @@ impl Orders {
     }
 }
 
+impl Orders {
+    /// An order of any buyer and, if its drop is in memory, the drop; `None` if there is no such order.
+    async fn known(&self, id: OrderId) -> Result<Option<(Option<Arc<DropHandle>>, OrderView)>, Failure> {
+        match locate(&self.registry, &*self.store, &self.projection, id).await {
+            Ok(found) => Ok(Some(found)),
+            Err(failure) if failure.code == Code::OrderNotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+#[async_trait]
+impl OrderBooks for Orders {
+    async fn order(&self, id: OrderId) -> Result<Option<OrderView>, Failure> {
+        Ok(self.known(id).await?.map(|(_, order)| order))
+    }
+}
+
 #[async_trait]
 impl PaymentNews for Orders {
     /// Asks the provider what became of a pending attempt, in a task of its own: that attempt is in the journal, so a crash
     /// forgets no news. A payment that is neither pending nor the one that counts goes back before this returns.
     async fn payment_news(&self, news: &News) -> Result<(), Failure> {
-        let found = locate(&self.registry, &*self.store, &self.projection, news.order).await;
-        let (handle, order) = match found {
-            Ok(found) => found,
-            Err(failure) if failure.code == Code::OrderNotFound => return Ok(()),
-            Err(failure) => return Err(failure),
-        };
+        let Some((handle, order)) = self.known(news.order).await? else { return Ok(()) };
         if order.payment_pending.is_some() && order.attempt() == news.attempt {
             if let Some(handle) = handle {
                 self.settler.news(&handle, &order);

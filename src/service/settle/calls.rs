@@ -16,7 +16,9 @@ const ASKS_MAX: usize = 20;
 const CALL_MAX: Duration = Duration::from_secs(30);
 
 /// A repeatable call to the gateway, with a time limit.
-pub(super) async fn within_call<T>(call: impl Future<Output = Result<T, GatewayError>>) -> Result<T, GatewayError> {
+pub(in crate::service) async fn within_call<T>(
+    call: impl Future<Output = Result<T, GatewayError>>,
+) -> Result<T, GatewayError> {
     let reason = || format!("no answer in {} s", CALL_MAX.as_secs());
     let late = || GatewayError::Unreachable { reason: reason(), retry_after: None };
     tokio::time::timeout(CALL_MAX, call).await.unwrap_or_else(|_| Err(late()))

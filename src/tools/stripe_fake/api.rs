@@ -83,7 +83,7 @@ impl Api {
 
     fn refuse(&self, refusal: &Refusal) -> Answer {
         let about = refusal.payment.as_deref().and_then(|id| self.books.payment(id).ok());
-        let about = about.map(|payment| render::payment(payment, &self.books.base, false));
+        let about = about.map(|payment| render::payment(payment, &self.books.base, None));
         Answer { status: refusal.status, body: render::refusal(refusal, about), replayed: false }
     }
 
@@ -169,7 +169,12 @@ impl Api {
 
     fn shown(&self, id: &str, params: &Params) -> Result<Value, Refusal> {
         let expanded = params.expands("latest_charge");
-        Ok(render::payment(self.books.payment(id)?, &self.books.base, expanded))
+        Ok(self.render(self.books.payment(id)?, expanded))
+    }
+
+    fn render(&self, payment: &Payment, expanded: bool) -> Value {
+        let refunded = expanded.then(|| self.books.refunded(&payment.id));
+        render::payment(payment, &self.books.base, refunded)
     }
 
     /// Newest first.
@@ -211,8 +216,7 @@ impl Api {
         let limit =
             query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10).clamp(1, PAGE_MAX);
         let expanded = query.expands("data.latest_charge");
-        let page: Vec<Value> =
-            rows.by_ref().take(limit).map(|payment| render::payment(payment, &self.books.base, expanded)).collect();
+        let page: Vec<Value> = rows.by_ref().take(limit).map(|payment| self.render(payment, expanded)).collect();
         Ok(render::list(url, &page, rows.next().is_some()))
     }
 

@@ -266,7 +266,7 @@ impl Books {
 
     fn tell(&mut self, kind: &str, id: &str, now: i64) {
         if let Ok(payment) = self.payment(id) {
-            let object = render::payment(payment, &self.base, false);
+            let object = render::payment(payment, &self.base, None);
             self.event(kind, &object, now);
         }
     }

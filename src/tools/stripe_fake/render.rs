@@ -5,9 +5,9 @@ use super::model::{Capture, Payment, Refund, Refusal};
 use crate::payments::stripe::api::API_VERSION;
 use serde_json::{Value, json};
 
-/// A payment. `expanded`: with its charge as an object.
+/// A payment. `expanded`: with its charge as an object, of which so much went back.
 #[must_use]
-pub fn payment(payment: &Payment, base: &str, expanded: bool) -> Value {
+pub fn payment(payment: &Payment, base: &str, expanded: Option<i64>) -> Value {
     let Payment { id, amount, currency, capture, status, method, metadata, created, .. } = payment;
     let failure = payment.failure.map(|(code, decline_code)| {
         let kind = if code.starts_with("payment_intent") { "invalid_request_error" } else { "card_error" };
@@ -43,22 +43,20 @@ fn action(payment: &Payment, base: &str) -> Value {
     }
 }
 
-fn charge(payment: &Payment, expanded: bool) -> Value {
+fn charge(payment: &Payment, expanded: Option<i64>) -> Value {
     let Payment { id, amount, currency, metadata, created, .. } = payment;
     if !payment.charged {
         return Value::Null;
     }
     let charge = id.replacen("pi_", "ch_", 1);
-    if !expanded {
-        return json!(charge);
-    }
+    let Some(refunded) = expanded else { return json!(charge) };
     let details = match payment.capture {
         Capture::Manual => {
             json!({"type": "card", "card": {"brand": "visa", "capture_before": created + AUTHORIZED_SECONDS}})
         }
         Capture::Automatic => json!({"type": "card", "card": {"brand": "visa"}}),
     };
-    json!({"id": charge, "object": "charge", "amount": amount, "currency": currency, "metadata": metadata,
+    json!({"id": charge, "object": "charge", "amount": amount, "amount_refunded": refunded, "currency": currency, "metadata": metadata,
         "captured": payment.status == "succeeded", "payment_intent": id, "payment_method_details": details})
 }
 
