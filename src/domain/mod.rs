@@ -28,7 +28,9 @@ pub use login::{Login, Revocation};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
 pub use order_number::{Mistyped, OrderNumber};
-pub use payment::{DeclineReason, Payment, PaymentEnd, PaymentFacts, PaymentMethod, PaymentProvider, PaymentStep};
+pub use payment::{
+    DeclineReason, Payment, PaymentEnd, PaymentFacts, PaymentIncident, PaymentMethod, PaymentProvider, PaymentStep,
+};
 pub use product::{Attribute, Attributes, Image, ProductStatus, ProductVariant};
 pub use revision::DropRevision;
 pub use stock::{DropStatus, StockBoard, StockCounts};

@@ -153,6 +153,18 @@ named!(
     }
 );
 
+named!(
+    /// What a provider tells of a payment when it is settled, and its seller has to know.
+    PaymentIncident {
+        /// The bank has refused a refund: the buyer does not have the money.
+        RefundFailed = "refund_failed",
+        /// The buyer disputes the payment at the bank: somebody has to answer in the provider's dashboard.
+        DisputeOpened = "dispute_opened",
+        /// The bank has decided the dispute.
+        DisputeClosed = "dispute_closed",
+    }
+);
+
 /// What an order keeps of its payments.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct PaymentFacts {

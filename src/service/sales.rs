@@ -25,7 +25,7 @@ const EXPORT_PAGE: u32 = 1_000;
 /// One step in an order's history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transition {
-    /// `reserved`, `released`, `confirmed`, `refund_due` or `refunded`.
+    /// `reserved`, `released`, `confirmed`, `refund_due`, `refunded`, or the name of a [`crate::domain::PaymentIncident`].
     pub kind: String,
     pub at: Timestamp,
     /// The reason of a release or a refund.
@@ -108,6 +108,7 @@ impl Sales {
             at.map(|at| Transition { kind: kind.to_owned(), at, reason: reason.map(str::to_owned) })
         };
         let notes = self.store.order_notes(id).await?;
+        let incidents = self.store.incidents(id).await?;
         let mut steps: Vec<Transition> = notes
             .into_iter()
             .map(|note| Transition { kind: note.kind, at: note.at, reason: Some(note.reason) })
@@ -115,6 +116,7 @@ impl Sales {
             .chain(step("released", order.released_at, order.release_reason.map(|reason| reason.as_str())))
             .chain(step("confirmed", order.confirmed_at, None))
             .chain(step("refunded", order.refunded_at, None))
+            .chain(incidents.into_iter().filter_map(|row| step(row.kind.as_str(), Some(row.at), None)))
             .collect();
         // Steps at the same time are sorted in the order of an order's life.
         let rank = |kind: &str| ["reserved", "released", "confirmed", "refund_due"].iter().position(|k| *k == kind);

@@ -10,13 +10,13 @@ use super::{Code, Failure};
 use crate::domain::limits::{
     WEBHOOK_KEPT_MS, WEBHOOK_PAUSE_MS, WEBHOOK_PAUSE_MS_MAX, WEBHOOKS_AT_ONCE_MAX, WEBHOOKS_READ_MAX,
 };
-use crate::domain::{OrderId, PaymentProvider};
+use crate::domain::{OrderId, PaymentIncident, PaymentProvider};
 use crate::payments::gateway::GatewayError;
 use crate::payments::stripe::secret::StripeSecret;
 use crate::payments::stripe::signature;
-use crate::payments::stripe::webhook::{Event, Subject};
+use crate::payments::stripe::webhook::{Event, Subject, incident};
 use crate::payments::stripe::{self, Stripe};
-use crate::storage::{Store, StoreError, WebhookRow};
+use crate::storage::{IncidentRow, Store, StoreError, WebhookRow};
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -83,6 +83,7 @@ struct Inner {
     /// Signalled when an event was kept.
     kept: Notify,
     received: IntCounterVec,
+    incidents: IntCounterVec,
 }
 
 impl Webhooks {
@@ -96,7 +97,13 @@ impl Webhooks {
         for result in ["kept", "repeated", "refused", "worked", "later"] {
             received.with_label_values(&[stripe::NAME, result]);
         }
-        Self(Arc::new(Inner { store, clock, secrets, kept: Notify::new(), received }))
+        let help = "Refunds that banks have refused, and disputes, as payment providers tell of them.";
+        let opts = Opts::new("livedrop_payment_incidents_total", help);
+        let incidents = IntCounterVec::new(opts, &["provider", "kind"]).expect("a valid name");
+        for kind in PaymentIncident::ALL {
+            incidents.with_label_values(&[stripe::NAME, kind.as_str()]);
+        }
+        Self(Arc::new(Inner { store, clock, secrets, kept: Notify::new(), received, incidents }))
     }
 
     /// Adds the counters to a registry.
@@ -104,7 +111,8 @@ impl Webhooks {
     /// # Errors
     /// If the names are taken there.
     pub fn register_metrics(&self, registry: &Registry) -> prometheus::Result<()> {
-        registry.register(Box::new(self.0.received.clone()))
+        registry.register(Box::new(self.0.received.clone()))?;
+        registry.register(Box::new(self.0.incidents.clone()))
     }
 
     fn count(&self, result: &str) {
@@ -181,9 +189,12 @@ impl Webhooks {
         orders: &dyn OrderOfPayment,
     ) -> Result<bool, StoreError> {
         let Inner { store, clock, .. } = &*self.0;
-        match learn(&event, news, orders).await {
+        match learn(&event, &**store, news, orders).await {
             Ok(()) => {
                 self.count("worked");
+                if let Some(kind) = incident(&event.kind) {
+                    self.0.incidents.with_label_values(&[&event.provider, kind.as_str()]).inc();
+                }
                 store.webhook_is_done(&event, clock.now()).await?;
                 Ok(true)
             }
@@ -212,8 +223,14 @@ impl Webhooks {
     }
 }
 
-/// Brings the order of an event up to date. An event without an order of ours is done.
-async fn learn(event: &WebhookRow, news: &dyn PaymentNews, orders: &dyn OrderOfPayment) -> Result<(), String> {
+/// Brings the order of an event up to date, and keeps what its seller has to know. An event without an order of ours is
+/// done.
+async fn learn(
+    event: &WebhookRow,
+    store: &dyn Store,
+    news: &dyn PaymentNews,
+    orders: &dyn OrderOfPayment,
+) -> Result<(), String> {
     let subject = Subject::of(&event.kind);
     if subject == Subject::Other {
         return Ok(());
@@ -226,8 +243,11 @@ async fn learn(event: &WebhookRow, news: &dyn PaymentNews, orders: &dyn OrderOfP
     let (Some((order, attempt)), Some(provider)) = (known, PaymentProvider::parse(&event.provider)) else {
         return Ok(());
     };
-    if subject == Subject::Dispute {
-        warn!(%order, kind = %event.kind, "a buyer disputes a payment: answer it in the provider's dashboard");
+    if let Some(kind) = incident(&event.kind) {
+        warn!(%order, incident = kind.as_str(), "a payment has an incident: see to it in the provider's dashboard");
+        let WebhookRow { provider, id, received_at, .. } = event;
+        let row = IncidentRow { order, provider: provider.clone(), id: id.clone(), kind, at: *received_at };
+        store.keep_incident(&row).await.map_err(|error| error.to_string())?;
     }
     let about = News { provider, order, attempt, reference: event.reference.clone() };
     news.payment_news(&about).await.map_err(|failure| failure.to_string())

@@ -2,8 +2,8 @@
 
 use crate::domain::{
     AddressId, Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Image, Money, OrderId,
-    PaymentProvider, PaymentStep, ProductId, ProductStatus, ProductVariant, Revocation, StockCounts, Timestamp,
-    TraceId, UserId, VariantId,
+    PaymentIncident, PaymentProvider, PaymentStep, ProductId, ProductStatus, ProductVariant, Revocation, StockCounts,
+    Timestamp, TraceId, UserId, VariantId,
 };
 use uuid::Uuid;
 
@@ -453,6 +453,19 @@ pub struct WebhookRow {
     pub received_at: Timestamp,
     /// How often it was tried in vain.
     pub tries: u32,
+}
+
+/// An incident of a payment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IncidentRow {
+    pub order: OrderId,
+    /// The payment provider.
+    pub provider: String,
+    /// The provider's id of the event.
+    pub id: String,
+    pub kind: PaymentIncident,
+    /// When the event came.
+    pub at: Timestamp,
 }
 
 /// The last sign of life of a server.

@@ -2,8 +2,8 @@
 
 use super::sql::{Columns, Database, Session, args};
 use super::store::{SqlStore, timely};
-use super::{StoreError, WebhookRow};
-use crate::domain::{OrderId, Timestamp};
+use super::{IncidentRow, StoreError, WebhookRow};
+use crate::domain::{OrderId, PaymentIncident, Timestamp};
 use async_trait::async_trait;
 
 /// Rows that one statement deletes.
@@ -20,6 +20,10 @@ pub trait WebhookInbox: Send + Sync {
     async fn webhook_is_done(&self, event: &WebhookRow, at: Timestamp) -> Result<(), StoreError>;
     /// Records that an event is tried again at that time.
     async fn webhook_is_later(&self, event: &WebhookRow, next_at: Timestamp) -> Result<(), StoreError>;
+    /// Keeps an incident, once.
+    async fn keep_incident(&self, incident: &IncidentRow) -> Result<(), StoreError>;
+    /// The incidents of an order's payments, oldest first.
+    async fn incidents(&self, order: OrderId) -> Result<Vec<IncidentRow>, StoreError>;
     /// Forgets events that were worked on before then, some at a time. Returns whether there may be more.
     async fn forget_webhooks(&self, before: Timestamp) -> Result<bool, StoreError>;
 }
@@ -40,6 +44,12 @@ impl<D: Database> WebhookInbox for SqlStore<D> {
         let sql =
             "UPDATE webhooks SET next_at = $3, tries = tries + 1 WHERE provider = $1 AND id = $2 AND worked_at IS NULL";
         timely(change(self.database(), sql, event, next_at)).await
+    }
+    async fn keep_incident(&self, incident: &IncidentRow) -> Result<(), StoreError> {
+        timely(keep_incident(self.database(), incident)).await
+    }
+    async fn incidents(&self, order: OrderId) -> Result<Vec<IncidentRow>, StoreError> {
+        timely(incidents(self.database(), order)).await
     }
     async fn forget_webhooks(&self, before: Timestamp) -> Result<bool, StoreError> {
         timely(forget(self.database(), before)).await
@@ -92,4 +102,26 @@ async fn forget<D: Database>(db: &D, before: Timestamp) -> Result<bool, StoreErr
     let forgotten = tx.run(sql, args![before, FORGOTTEN_AT_ONCE]).await?;
     tx.commit().await?;
     Ok(forgotten >= u64::from(FORGOTTEN_AT_ONCE))
+}
+
+async fn keep_incident<D: Database>(db: &D, incident: &IncidentRow) -> Result<(), StoreError> {
+    let sql = "INSERT INTO payment_incidents (order_id, provider, id, kind, at) VALUES ($1, $2, $3, $4, $5) \
+               ON CONFLICT (order_id, provider, id) DO NOTHING";
+    let IncidentRow { order, provider, id, kind, at } = incident;
+    let mut tx = db.transaction().await?;
+    tx.run(sql, args![order.0, provider, id, kind.as_str(), *at]).await?;
+    tx.commit().await
+}
+
+async fn incidents<D: Database>(db: &D, order: OrderId) -> Result<Vec<IncidentRow>, StoreError> {
+    let sql = "SELECT provider, id, kind, at FROM payment_incidents WHERE order_id = $1 ORDER BY at, provider, id";
+    let rows = db.session().await?.all(sql, args![order.0]).await?;
+    let incident = |row: &<D::Session as Session>::Row| {
+        let kind = row.text("kind")?;
+        let known = PaymentIncident::parse(&kind);
+        let kind = known.ok_or_else(|| StoreError::Corrupt(format!("{kind} is no incident of a payment")))?;
+        let at = Timestamp::from_millis(row.int("at")?);
+        Ok(IncidentRow { order, provider: row.text("provider")?, id: row.text("id")?, kind, at })
+    };
+    rows.iter().map(incident).collect()
 }

@@ -275,6 +275,33 @@ async fn nobody_stays_charged_twice_whatever_crashes() {
 }
 
 #[tokio::test]
+async fn a_refund_that_failed_and_a_dispute_are_in_the_orders_history() {
+    let shop = Shop::open().await;
+    let buyer = shop.server.account("buyer").await;
+    let order = shop.reserve(&buyer).await;
+    assert_eq!(shop.pay(&buyer, &order, "pm_card_refundFail").await.0, 200);
+    shop.books_say(&order, [0, 1_999, 0]).await;
+    let reference = shop.order(&buyer, &order).await["payment_ref"].as_str().expect("a reference").to_owned();
+    shop.control(Method::POST, &format!("payments/{reference}/dispute"), json!(null)).await;
+    let kinds = async |who: &Account| {
+        let (_, history) = shop.server.get(&format!("/orders/{order}/history"), Some(who)).await;
+        let steps = history["items"].as_array().expect("steps").iter();
+        steps.map(|step| step["type"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let has = async |kind: &str| kinds(&shop.maker).await.iter().any(|step| step == kind);
+    shop.server.until("the seller sees the dispute", async || has("dispute_opened").await).await;
+    let (status, refunded) = shop.server.post(&format!("/orders/{order}/refund"), Some(&shop.maker), json!({})).await;
+    assert_eq!(status, 200, "{refunded}");
+    shop.server.until("the seller sees that the refund failed", async || has("refund_failed").await).await;
+    // However often the provider repeats it.
+    shop.control(Method::POST, "webhooks/repeat", json!(null)).await;
+    let steps = kinds(&buyer).await;
+    for kind in ["reserved", "confirmed", "refund_due", "refunded", "dispute_opened", "refund_failed"] {
+        assert_eq!(steps.iter().filter(|step| *step == kind).count(), 1, "{steps:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_is_down_is_said_to_be_and_holds_stay() {
     let shop = Shop::open().await;
     let buyer = shop.server.account("buyer").await;

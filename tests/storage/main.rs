@@ -125,6 +125,7 @@ on_both! {
         a_hundred_copies_at_once_are_one_event,
         an_event_is_due_until_it_is_done,
         what_is_done_is_forgotten_some_at_a_time,
+        an_incident_is_an_orders_and_kept_once,
     },
     owners::{
         a_journal_gets_its_database_back,

@@ -1,8 +1,8 @@
 //! The inbox of webhooks.
 
 use crate::Database;
-use livedrop::domain::{OrderId, Timestamp};
-use livedrop::storage::WebhookRow;
+use livedrop::domain::{OrderId, PaymentIncident, Timestamp};
+use livedrop::storage::{IncidentRow, WebhookRow};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
@@ -78,4 +78,24 @@ pub async fn what_is_done_is_forgotten_some_at_a_time(db: Database) {
     assert!(!db.store.forget_webhooks(at(50)).await.unwrap());
     assert!(db.store.keep_webhook(&event("evt_0", 1)).await.unwrap(), "forgotten");
     assert!(!db.store.keep_webhook(&late).await.unwrap() && !db.store.keep_webhook(&waiting).await.unwrap());
+}
+
+pub async fn an_incident_is_an_orders_and_kept_once(db: Database) {
+    let (order, other) = (OrderId::new(), OrderId::new());
+    let incident = |order: OrderId, id: &str, kind: PaymentIncident, seconds: i64| IncidentRow {
+        order,
+        provider: "stripe".to_owned(),
+        id: id.to_owned(),
+        kind,
+        at: at(seconds),
+    };
+    let first = incident(order, "evt_2", PaymentIncident::DisputeOpened, 10);
+    let second = incident(order, "evt_1", PaymentIncident::RefundFailed, 20);
+    let of_another = incident(other, "evt_2", PaymentIncident::DisputeClosed, 5);
+    for row in [&second, &first, &of_another, &IncidentRow { at: at(99), ..first.clone() }] {
+        db.store.keep_incident(row).await.unwrap();
+    }
+    assert_eq!(db.store.incidents(order).await.unwrap(), [first, second]);
+    assert_eq!(db.store.incidents(other).await.unwrap(), [of_another]);
+    assert_eq!(db.store.incidents(OrderId::new()).await.unwrap(), []);
 }

@@ -3,7 +3,7 @@
 
 use super::intent::{ATTEMPT, ORDER_ID};
 use super::limits::EVENT_TEXT_CHARS_MAX;
-use crate::domain::OrderId;
+use crate::domain::{OrderId, PaymentIncident};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -45,6 +45,17 @@ impl Subject {
             // Its payment has events of its own.
             _ => Self::Other,
         }
+    }
+}
+
+/// What a type of events tells the seller, if it does.
+#[must_use]
+pub fn incident(kind: &str) -> Option<PaymentIncident> {
+    match kind {
+        "refund.failed" => Some(PaymentIncident::RefundFailed),
+        "charge.dispute.created" => Some(PaymentIncident::DisputeOpened),
+        "charge.dispute.closed" => Some(PaymentIncident::DisputeClosed),
+        _ => None,
     }
 }
 
@@ -150,6 +161,8 @@ mod tests {
             ("", Subject::Other),
         ] {
             assert_eq!(Subject::of(kind), subject, "{kind}");
+            assert!(incident(kind).is_none() || subject != Subject::Other, "{kind}");
         }
+        assert_eq!(incident("charge.dispute.funds_withdrawn"), None, "told once");
     }
 }

@@ -144,6 +144,43 @@ async fn what_cannot_be_worked_on_now_is_tried_again_at_growing_intervals() {
 }
 
 #[tokio::test]
+async fn what_a_seller_has_to_know_is_kept_once_with_the_order() {
+    let mut bench = Bench::open().await;
+    let order = OrderId::new();
+    bench.shop.payments.lock().unwrap().insert("pi_2".to_owned(), order);
+    let dispute = json!({"id": "dp_1", "object": "dispute", "payment_intent": "pi_2"});
+    let refund = json!({"id": "re_1", "object": "refund", "payment_intent": "pi_2"});
+    let events = [
+        ("evt_1", "charge.dispute.created", &dispute),
+        ("evt_2", "charge.dispute.updated", &dispute),
+        ("evt_3", "refund.failed", &refund),
+        ("evt_4", "refund.updated", &refund),
+        ("evt_5", "charge.dispute.closed", &dispute),
+    ];
+    for (id, kind, object) in events {
+        bench.send(id, kind, object.clone()).await.unwrap();
+        bench.clock.shift(1_000);
+    }
+    // The provider is away at first; then the process ends before the events are done.
+    bench.shop.is_down.store(true, Ordering::SeqCst);
+    assert_eq!(bench.pass().await, 0);
+    bench.shop.is_down.store(false, Ordering::SeqCst);
+    bench.clock.shift(WEBHOOK_PAUSE_MS);
+    bench.restart().await;
+    assert_eq!(bench.pass().await, events.len());
+    for (id, kind, object) in events {
+        bench.send(id, kind, object.clone()).await.unwrap();
+    }
+    bench.pass().await;
+    let incidents = bench.webhooks.0.store.incidents(order).await.unwrap();
+    let kinds: Vec<&str> = incidents.iter().map(|incident| incident.kind.as_str()).collect();
+    assert_eq!(kinds, ["dispute_opened", "refund_failed", "dispute_closed"]);
+    let count = |kind: &str| bench.webhooks.0.incidents.with_label_values(&["stripe", kind]).get();
+    assert_eq!((count("dispute_opened"), count("refund_failed")), (1, 1));
+    assert_eq!(bench.webhooks.0.store.incidents(OrderId::new()).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn unknown_types_and_other_peoples_payments_are_kept_and_done() {
     let bench = Bench::open().await;
     bench.send("evt_1", "customer.created", json!({"id": "cus_1", "object": "customer"})).await.unwrap();
