@@ -182,6 +182,8 @@ async fn five_hundred_hanging_charges_hold_nothing_else_up() {
         assert!(refused_with_time(&answer), "{answer:?}");
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
+    // It says so before an attempt is recorded.
+    assert_eq!(bench.guarded.unavailable_for(), Some(bounds.wait_max));
     assert!(metric(
         &bench.registry,
         r#"livedrop_payment_calls_running{compartment="authorizations",provider="test"} 64"#
@@ -203,6 +205,7 @@ async fn five_hundred_hanging_charges_hold_nothing_else_up() {
     assert_eq!(bench.provider.most.load(Ordering::SeqCst), bounds.at_once_max);
     // None of them was a failure of the provider.
     assert_eq!(bench.guarded.health(), GatewayHealth::Up);
+    assert_eq!(bench.guarded.unavailable_for(), None, "one may wait");
     charges.abort_all();
     while charges.join_next().await.is_some() {}
     assert_eq!(bench.provider.running.load(Ordering::SeqCst), 0);
