@@ -288,6 +288,8 @@ pub const RECONCILE_REPAIR_MINUTES: u32 = 24 * 60;
 pub const RECONCILE_PAGES_MAX: usize = 10_000;
 /// Differences that a report names; the others are counted.
 pub const RECONCILE_FINDINGS_MAX: usize = 100;
+/// Characters of a reason for a refund, and of the answer to it.
+pub const REFUND_REASON_CHARS_MAX: usize = 500;
 /// Characters of a payment method.
 pub const PAYMENT_METHOD_CHARS_MAX: usize = 64;
 /// Passwords hashed at the same time, on any number of cores: each takes 19 MiB. One core stays free for everything

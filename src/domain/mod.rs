@@ -26,7 +26,7 @@ pub use event::{AdminAction, DropEvent, DropRecord, DropSpec, KeyedRequest, Orde
 pub use ids::{AddressId, CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
 pub use login::{Login, Revocation};
 pub use money::{Currency, Money};
-pub use order::{OrderStatus, OrderView, RefundCause, Refusal, ReleaseReason};
+pub use order::{OrderStatus, OrderView, RefundCause, RefundRequestStatus, Refusal, ReleaseReason};
 pub use order_number::{Mistyped, OrderNumber};
 pub use payment::{
     DeclineReason, Payment, PaymentEnd, PaymentFacts, PaymentIncident, PaymentMethod, PaymentProvider, PaymentStep,

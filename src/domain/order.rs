@@ -22,6 +22,16 @@ named!(
 );
 
 named!(
+    /// What became of a buyer's request for a refund.
+    RefundRequestStatus {
+        /// The seller has not answered.
+        Open = "open",
+        Accepted = "accepted",
+        Refused = "refused",
+    }
+);
+
+named!(
     /// Why a hold was released.
     ReleaseReason {
         /// The hold expired unpaid.

@@ -20,7 +20,9 @@ pub mod transport;
 use crate::service::collect_turns;
 use actix_web::web::{self, ServiceConfig};
 pub use api::operations::health::{HealthSource, Readiness};
-use api::{accounts, addresses, creators, drops, notifications, operations, orders, products, sales, webhooks};
+use api::{
+    accounts, addresses, creators, drops, notifications, operations, orders, products, refunds, sales, webhooks,
+};
 use declared::{Declaration, Declared};
 pub use extract::client::TrustedProxies;
 use extract::{auth, conditional};
@@ -68,6 +70,7 @@ fn tables() -> Vec<Declared> {
         orders::routes::table(),
         drops::routes::table(),
         sales::routes::table(),
+        refunds::routes::table(),
         notifications::routes::sessions(),
         notifications::routes::table(),
         accounts::routes::table(),

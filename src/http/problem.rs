@@ -107,6 +107,7 @@ pub fn status(code: Code) -> StatusCode {
         | C::RequestInProgress
         | C::PaymentInProgress
         | C::OrderNotConfirmed
+        | C::RefundRequestNotOpen
         | C::OrderNotReserved
         | C::OrderAlreadyConfirmed
         | C::HoldExpired

@@ -99,6 +99,7 @@ codes! {
     PaymentActionRequired = "payment_action_required", "The buyer has to act before the payment goes on";
     PaymentUnavailable = "payment_unavailable", "The payment provider is not available";
     PaymentsOff = "payments_off", "Nothing that costs money can be bought here";
+    RefundRequestNotOpen = "refund_request_not_open", "There is no open request for a refund";
     AddressUnreadable = "address_unreadable", "A stored address cannot be decrypted";
     Internal = "internal_error", "Something went wrong on our side";
 }

@@ -48,7 +48,7 @@ pub use crate::actors::realtime::position::Offset;
 pub use crate::actors::realtime::shard::{AbortHandle, Opening, Shard, Subscriber};
 pub use crate::storage::{
     AuditFilter, AuditRow, Concern, Creator, DropFilter, KeptAnswer, Phase, Product, ProductFilter, ProductSummary,
-    User,
+    RefundRequestRow, User,
 };
 
 /// A precondition on an object, checked on its current state at the time of the change. Absent: no precondition.

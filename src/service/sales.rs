@@ -1,5 +1,9 @@
 //! The seller's side of orders: a drop's orders, refunds, and an order's history.
 
+mod requests;
+
+pub use requests::{RefundAnswer, RefundAnswerInput, RefundRequestInput};
+
 use super::creators::page;
 use super::drops::not_revived;
 use super::failure::ask_failure;

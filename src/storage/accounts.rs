@@ -325,6 +325,7 @@ pub(super) async fn delete_user<D: Database>(
     hash_keys::<D>(&mut tx, user).await?;
     tx.run("DELETE FROM refresh_tokens WHERE user_id = $1", args![user.0]).await?;
     tx.run("DELETE FROM addresses WHERE user_id = $1", args![user.0]).await?;
+    tx.run("DELETE FROM refund_requests WHERE buyer_id = $1", args![user.0]).await?;
     keys::forget_user(&mut tx, user).await?;
     audit::add(&mut tx, audit).await?;
     // The trail keeps the act and its actor, but no longer the address.

@@ -48,6 +48,7 @@ mod postgres;
 mod products;
 mod projection;
 mod reading;
+mod refund_requests;
 mod rows;
 mod search;
 mod sql;
@@ -61,6 +62,7 @@ pub use addresses::AddressBook;
 use async_trait::async_trait;
 pub use deferred::{Connected, Deferred};
 pub use model::*;
+pub use refund_requests::RefundRequests;
 use std::sync::Arc;
 pub use webhooks::WebhookInbox;
 
@@ -311,7 +313,7 @@ pub trait Ledger: Send + Sync + 'static {
 
 /// All operations on a database. Every method is safe to retry after [`StoreError::Unavailable`].
 #[async_trait]
-pub trait Store: Ledger + WebhookInbox + AddressBook {
+pub trait Store: Ledger + WebhookInbox + AddressBook + RefundRequests {
     /// Either `sqlite` or `postgres`, for logs and `/readyz`.
     fn kind(&self) -> &'static str;
     /// Adds the store's metrics to a registry. Fails if the names are taken there.

@@ -2,8 +2,8 @@
 
 use crate::domain::{
     AddressId, Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Image, Money, OrderId,
-    PaymentIncident, PaymentProvider, PaymentStep, ProductId, ProductStatus, ProductVariant, Revocation, StockCounts,
-    Timestamp, TraceId, UserId, VariantId,
+    PaymentIncident, PaymentProvider, PaymentStep, ProductId, ProductStatus, ProductVariant, RefundRequestStatus,
+    Revocation, StockCounts, Timestamp, TraceId, UserId, VariantId,
 };
 use uuid::Uuid;
 
@@ -466,6 +466,19 @@ pub struct IncidentRow {
     pub kind: PaymentIncident,
     /// When the event came.
     pub at: Timestamp,
+}
+
+/// A buyer's request for a refund, and its seller's answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefundRequestRow {
+    pub order: OrderId,
+    /// The buyer's.
+    pub reason: String,
+    pub asked_at: Timestamp,
+    pub status: RefundRequestStatus,
+    /// The seller's reason, if there is one.
+    pub answer: Option<String>,
+    pub answered_at: Option<Timestamp>,
 }
 
 /// The last sign of life of a server.

@@ -94,6 +94,8 @@ async fn the_examples_of_the_document_work() {
     let order = visit.post("/orders", &[]).await;
     let paid = visit.post("/orders/{id}/pay", &[text(&order["id"])]).await;
     assert_eq!(paid["status"], "confirmed", "{paid}");
+    visit.post("/orders/{id}/refund-requests", &[text(&order["id"])]).await;
+    visit.post("/orders/{id}/refund-requests/answer", &[text(&order["id"])]).await;
     let (_, inbox) = visit.server.get("/users/me/notifications", visit.who.as_ref()).await;
     visit.means("ReadMark", "/up_to", &inbox["items"][0]["id"]);
     visit.means("Acknowledgement", "/ids/0", &inbox["items"][0]["id"]);

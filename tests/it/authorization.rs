@@ -107,6 +107,10 @@ const TABLE: &[Row] = &[
     ("POST", "/api/v1/orders/{order}/pay", r#"{"payment_method":"pm_sandbox_declined"}"#),
     ("POST", "/api/v1/orders/{order}/cancel", ""),
     ("POST", "/api/v1/orders/{order}/refund", ""),
+    ("GET", "/api/v1/drops/{drop}/refund-requests", ""),
+    ("GET", "/api/v1/orders/{order}/refund-requests", ""),
+    ("POST", "/api/v1/orders/{order}/refund-requests", r#"{"reason":"x"}"#),
+    ("POST", "/api/v1/orders/{order}/refund-requests/answer", r#"{"accept":false}"#),
     ("GET", "/api/v1/notifications", ""),
     ("POST", "/api/v1/notifications/ticket", ""),
     // An allowed stream would not end: these topics are invalid.

@@ -198,6 +198,68 @@ async fn keys_and_bodies_that_are_no_good() {
 }
 
 #[tokio::test]
+async fn a_buyer_asks_for_a_refund_and_the_seller_answers() {
+    let server = Server::start().await;
+    let (maker, drop) = server.live_drop(5, json!({})).await;
+    let (ann, bob, eve) = (server.account("ann").await, server.account("bob").await, server.account("eve").await);
+    let paid = json!({"drop_id": drop, "quantity": 1, "payment_method": "pm_sandbox_ok"});
+    let mut orders = Vec::new();
+    for buyer in [&ann, &bob] {
+        let (status, order) = server.order(buyer, "1", &paid).await;
+        assert_eq!(status, 201, "{order}");
+        orders.push(order["id"].as_str().expect("an id").to_owned());
+    }
+    let ask = async |order: &str, who: &Account, reason: &str| {
+        server.post(&format!("/orders/{order}/refund-requests"), Some(who), json!({"reason": reason})).await
+    };
+    let reply = async |order: &str, who: &Account, answer: Value| {
+        server.post(&format!("/orders/{order}/refund-requests/answer"), Some(who), answer).await
+    };
+    let refuse = json!({"accept": false, "reason": "It was worn"});
+    problem(reply(&orders[0], &maker, refuse.clone()).await, 409, "refund_request_not_open");
+    problem(ask(&orders[0], &eve, "x").await, 404, "order_not_found");
+    problem(ask(&orders[0], &ann, "").await, 400, "validation_failed");
+    problem(ask(&orders[0], &ann, &"x".repeat(501)).await, 400, "validation_failed");
+    let (status, asked) = ask(&orders[0], &ann, "It does not fit").await;
+    assert_eq!((status.as_u16(), &asked["status"], &asked["answer"]), (200, &json!("open"), &Value::Null), "{asked}");
+    assert_eq!(ask(&orders[0], &ann, "Another reason").await.1, asked, "an order has one request");
+    assert_eq!(ask(&orders[1], &bob, "Too late").await.0, 200);
+    // The seller finds them, page by page; others do not.
+    let path = format!("/drops/{drop}/refund-requests");
+    problem(server.get(&path, Some(&ann)).await, 403, "forbidden");
+    let (_, first) = server.get(&format!("{path}?limit=1"), Some(&maker)).await;
+    assert_eq!(first["items"], json!([asked]));
+    let cursor = first["next_cursor"].as_str().expect("a cursor");
+    let (_, second) = server.get(&format!("{path}?limit=1&cursor={cursor}"), Some(&maker)).await;
+    assert_eq!((&second["items"][0]["order_id"], &second["next_cursor"]), (&json!(orders[1]), &Value::Null));
+    problem(reply(&orders[0], &ann, refuse.clone()).await, 403, "forbidden");
+    problem(reply(&orders[0], &eve, refuse.clone()).await, 404, "order_not_found");
+    problem(reply(&orders[0], &maker, json!({})).await, 400, "validation_failed");
+    // Refused: nothing goes back, and that is final.
+    let (_, refused) = reply(&orders[0], &maker, refuse.clone()).await;
+    assert_eq!((&refused["status"], &refused["answer"]), (&json!("refused"), &json!("It was worn")));
+    assert_eq!(reply(&orders[0], &maker, json!({"accept": false})).await.1, refused);
+    problem(reply(&orders[0], &maker, json!({"accept": true})).await, 409, "refund_request_not_open");
+    let own = format!("/orders/{}/refund-requests", orders[0]);
+    assert_eq!(server.get(&own, Some(&ann)).await.1, json!({"items": [refused]}));
+    problem(server.get(&own, Some(&eve)).await, 404, "order_not_found");
+    assert_eq!(server.get(&format!("/orders/{}", orders[0]), Some(&ann)).await.1["status"], "confirmed");
+    // Accepted: the money goes back, once.
+    for _ in 0..2 {
+        let (status, accepted) = reply(&orders[1], &maker, json!({"accept": true})).await;
+        assert_eq!((status.as_u16(), &accepted["status"]), (200, &json!("accepted")), "{accepted}");
+    }
+    let order = format!("/orders/{}", orders[1]);
+    server.until("refunded", async || server.get(&order, Some(&bob)).await.1["status"] == "refunded").await;
+    assert_eq!(server.stock(&drop).await, (4, 0, 1));
+    // What was refunded already cannot be asked for.
+    let (_, third) = server.order(&eve, "1", &paid).await;
+    let third = third["id"].as_str().expect("an id");
+    assert_eq!(server.call(Method::POST, &format!("/orders/{third}/refund"), Some(&maker), None).await.0, 200);
+    problem(ask(third, &eve, "x").await, 409, "order_not_confirmed");
+}
+
+#[tokio::test]
 async fn a_seller_refunds_lists_and_exports() {
     let server = Server::start().await;
     let (maker, drop) = server.live_drop(5, json!({})).await;

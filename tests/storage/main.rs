@@ -23,6 +23,7 @@ mod postgres;
 mod products;
 mod projection;
 mod reading;
+mod refund_requests;
 mod throughput;
 mod webhooks;
 mod workload;
@@ -119,6 +120,10 @@ on_both! {
         an_offset_is_a_consumers_and_a_journals,
         an_earlier_opening_does_not_overwrite_a_later_one,
         dead_letters_are_a_consumers_and_a_journals_each_once_and_in_order,
+    },
+    refund_requests::{
+        an_order_has_one_request_and_one_answer,
+        a_drops_requests_are_pages_in_order_of_their_orders,
     },
     webhooks::{
         an_event_is_kept_once,

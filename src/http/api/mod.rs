@@ -13,5 +13,6 @@ pub mod operations;
 pub mod orders;
 pub mod plain;
 pub mod products;
+pub mod refunds;
 pub mod sales;
 pub mod webhooks;

@@ -40,6 +40,8 @@ pub enum List {
     Sales = 8,
     /// Entries of an inbox.
     Inbox = 9,
+    /// Refunds that a drop's buyers ask for.
+    RefundRequests = 10,
 }
 
 impl List {

@@ -19,7 +19,9 @@ use super::transport::unsent::Shared;
 use crate::http::api::drops::dto::NewVariantBody;
 use crate::http::api::money::MoneyBody;
 use crate::http::api::products::dto::{ImageBody, VariantBody};
-use crate::http::api::{accounts, addresses, creators, drops, notifications, operations, orders, products, sales};
+use crate::http::api::{
+    accounts, addresses, creators, drops, notifications, operations, orders, products, refunds, sales,
+};
 use actix_web::HttpResponse;
 use actix_web::http::Method;
 use actix_web::http::header::CACHE_CONTROL;
@@ -88,6 +90,7 @@ pub fn document() -> Value {
         drops::routes::Described::openapi(),
         orders::routes::Described::openapi(),
         sales::routes::Described::openapi(),
+        refunds::routes::Described::openapi(),
         notifications::routes::Described::openapi(),
         operations::routes::Described::openapi(),
     ];

@@ -54,6 +54,8 @@ parameters! {
     OwnOrdersQuery = [page(List::Orders), number()];
     /// A list of a drop's orders.
     SalesQuery = [page(List::Sales), number()];
+    /// A list of requests for refunds.
+    RefundRequestsQuery = [page(List::RefundRequests)];
     /// A list of audit lines.
     AuditQuery = [
         page(List::Audit),

@@ -6,8 +6,8 @@ use crate::domain::limits::{
     ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX, EMAIL_CHARS_MAX, EMAIL_CHARS_MIN,
     HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, IMAGES_PER_PRODUCT_MAX, INBOX_MARKED_MAX, NAME_CHARS_MAX,
     PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PER_BUYER_LIMIT_DEFAULT, PHONE_CHARS_MAX, POSTAL_CODE_CHARS_MAX,
-    PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX, STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX,
-    URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
+    PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX, REFUND_REASON_CHARS_MAX, STOCK_PER_VARIANT_MAX,
+    TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
 };
 use crate::domain::{Country, Currency};
 use crate::payments::sandbox::Sandbox;
@@ -261,6 +261,22 @@ pub fn payment_method() -> Shape {
 
 pub fn payment_method_or_null() -> Shape {
     or_null(method())
+}
+
+fn reason() -> ObjectBuilder {
+    line_of(REFUND_REASON_CHARS_MAX).description(Some("Why")).examples(["It does not fit"])
+}
+
+pub fn refund_reason() -> Shape {
+    reason().into()
+}
+
+pub fn refund_reason_or_null() -> Shape {
+    or_null(reason())
+}
+
+pub fn accepts_refund() -> Shape {
+    of(Type::Boolean).description(Some("Whether the money goes back")).into()
 }
 
 pub fn amount() -> Shape {

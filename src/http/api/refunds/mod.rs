@@ -1,0 +1,4 @@
+//! Refunds that buyers ask for.
+
+pub mod dto;
+pub mod routes;
