@@ -2,7 +2,7 @@
 
 use super::sql::{Columns, Database, Session, args};
 use super::store::{SqlStore, timely};
-use super::{RefundRequestRow, StoreError};
+use super::{RefundRequestRow, StoreError, accounts};
 use crate::domain::{DropId, OrderId, RefundRequestStatus, Timestamp, UserId};
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -52,6 +52,8 @@ async fn ask<D: Database>(db: &D, request: &RefundRequestRow, drop: DropId, buye
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (order_id) DO NOTHING";
     let RefundRequestRow { order, reason, asked_at, status, .. } = request;
     let mut tx = db.transaction().await?;
+    // Nothing is kept for an account that was deleted.
+    accounts::lock(&mut tx, buyer).await?;
     let is_first = tx.run(sql, args![order.0, drop.0, buyer.0, reason, *asked_at, status.as_str()]).await? > 0;
     tx.commit().await?;
     Ok(is_first)

@@ -124,6 +124,7 @@ on_both! {
     refund_requests::{
         an_order_has_one_request_and_one_answer,
         a_drops_requests_are_pages_in_order_of_their_orders,
+        nothing_is_left_of_a_deleted_account,
     },
     webhooks::{
         an_event_is_kept_once,

@@ -1,8 +1,9 @@
 //! Refunds that buyers ask for.
 
 use crate::Database;
+use crate::fixtures::{audit, user};
 use livedrop::domain::{DropId, OrderId, RefundRequestStatus, Timestamp, UserId};
-use livedrop::storage::RefundRequestRow;
+use livedrop::storage::{RefundRequestRow, StoreError};
 
 fn request(order: OrderId, reason: &str) -> RefundRequestRow {
     RefundRequestRow {
@@ -15,8 +16,14 @@ fn request(order: OrderId, reason: &str) -> RefundRequestRow {
     }
 }
 
+async fn buyer(db: &Database) -> UserId {
+    let buyer = user("buyer@example.com");
+    db.store.insert_user(&buyer).await.unwrap();
+    buyer.id
+}
+
 pub async fn an_order_has_one_request_and_one_answer(db: Database) {
-    let (order, drop, buyer) = (OrderId::new(), DropId::new(), UserId::new());
+    let (order, drop, buyer) = (OrderId::new(), DropId::new(), buyer(&db).await);
     let first = request(order, "It does not fit");
     assert!(db.store.ask_refund(&first, drop, buyer).await.unwrap());
     assert!(!db.store.ask_refund(&request(order, "Another"), drop, buyer).await.unwrap());
@@ -40,7 +47,7 @@ pub async fn an_order_has_one_request_and_one_answer(db: Database) {
 }
 
 pub async fn a_drops_requests_are_pages_in_order_of_their_orders(db: Database) {
-    let (drop, buyer) = (DropId::new(), UserId::new());
+    let (drop, buyer) = (DropId::new(), buyer(&db).await);
     let mut orders: Vec<OrderId> = (0..5).map(|_| OrderId::new()).collect();
     orders.sort();
     for order in orders.iter().rev() {
@@ -54,4 +61,14 @@ pub async fn a_drops_requests_are_pages_in_order_of_their_orders(db: Database) {
     assert_eq!(page(None, 3).await, orders[..3]);
     assert_eq!(page(Some(orders[2]), 3).await, orders[3..]);
     assert_eq!(page(Some(orders[4]), 3).await, []);
+}
+
+pub async fn nothing_is_left_of_a_deleted_account(db: Database) {
+    let (order, drop, buyer) = (OrderId::new(), DropId::new(), user("buyer@example.com"));
+    db.store.insert_user(&buyer).await.unwrap();
+    assert!(db.store.ask_refund(&request(order, "It does not fit"), drop, buyer.id).await.unwrap());
+    db.store.delete_user(buyer.id, &buyer.password_hash, &audit(buyer.id, 1)).await.unwrap().unwrap();
+    assert_eq!(db.store.refund_request(order).await.unwrap(), None);
+    let late = db.store.ask_refund(&request(order, "It does not fit"), drop, buyer.id).await;
+    assert!(matches!(late, Err(StoreError::Missing { .. })), "{late:?}");
 }

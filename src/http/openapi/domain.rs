@@ -3,7 +3,8 @@
 use super::schema::{CURRENCY, Shape};
 use crate::domain::{
     AddressId, Attribute, Country, CreatorId, Currency, DropId, DropStatus, Image, OrderId, OrderNumber, OrderStatus,
-    ProductId, ProductStatus, RefundCause, ReleaseReason, StockCounts, Timestamp, UserId, VariantId,
+    ProductId, ProductStatus, RefundCause, RefundRequestStatus, ReleaseReason, StockCounts, Timestamp, UserId,
+    VariantId,
 };
 use serde_json::json;
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, Object, ObjectBuilder, SchemaFormat, SchemaType, Type};
@@ -82,6 +83,7 @@ shapes! {
     OrderStatus = all(OrderStatus::ALL, OrderStatus::as_str);
     ReleaseReason = all(ReleaseReason::ALL, ReleaseReason::as_str);
     RefundCause = all(RefundCause::ALL, RefundCause::as_str);
+    RefundRequestStatus = all(RefundRequestStatus::ALL, RefundRequestStatus::as_str);
     StockCounts = ObjectBuilder::new()
         .property("total", units())
         .property("available", units())

@@ -48,7 +48,6 @@ pub struct RefundRequestBody<'a> {
     #[schema(example = "It does not fit")]
     reason: &'a str,
     asked_at: Timestamp,
-    #[schema(value_type = String, example = "open")]
     status: RefundRequestStatus,
     /// The seller's reason.
     #[schema(required = true)]

@@ -73,7 +73,7 @@ pub async fn get(services: web::Data<Services>, caller: Caller, Id(id): Id<Order
     request_body = NewRefundRequestBody,
     responses(
         (status = 200, description = "The request", body = RefundRequestBody),
-        Fails<{ codes(&[C::OrderNotFound, C::OrderNotConfirmed, C::RefundRequestNotOpen]) | codes(ASKS) }>,
+        Fails<{ codes(&[C::OrderNotFound, C::UserNotFound, C::OrderNotConfirmed, C::RefundRequestNotOpen]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
