@@ -9,6 +9,7 @@ pub mod country;
 pub mod event;
 #[cfg(test)]
 pub mod fixtures;
+pub mod fulfilment;
 pub mod ids;
 pub mod limits;
 pub mod login;
@@ -23,6 +24,7 @@ pub mod timestamp;
 
 pub use country::Country;
 pub use event::{AdminAction, DropEvent, DropRecord, DropSpec, KeyedRequest, OrderLine, Principal, VariantSpec};
+pub use fulfilment::FulfilmentStatus;
 pub use ids::{AddressId, CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
 pub use login::{Login, Revocation};
 pub use money::{Currency, Money};

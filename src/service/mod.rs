@@ -47,8 +47,8 @@ pub use crate::actors::realtime::outbox::{Message, Outgoing};
 pub use crate::actors::realtime::position::Offset;
 pub use crate::actors::realtime::shard::{AbortHandle, Opening, Shard, Subscriber};
 pub use crate::storage::{
-    AuditFilter, AuditRow, Concern, Creator, DropFilter, KeptAnswer, Phase, Product, ProductFilter, ProductSummary,
-    RefundRequestRow, User,
+    AuditFilter, AuditRow, Concern, Contact, Creator, DropFilter, KeptAnswer, Phase, Product, ProductFilter,
+    ProductSummary, RefundRequestRow, SoldFilter, SoldOrder, User,
 };
 
 /// A precondition on an object, checked on its current state at the time of the change. Absent: no precondition.

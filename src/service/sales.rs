@@ -1,9 +1,12 @@
 //! The seller's side of orders: a drop's orders, refunds, and an order's history.
 
+mod input;
 mod requests;
 
+pub use input::SoldListInput;
 pub use requests::{RefundAnswer, RefundAnswerInput, RefundRequestInput};
 
+use super::caller::Object;
 use super::creators::page;
 use super::drops::not_revived;
 use super::failure::ask_failure;
@@ -12,17 +15,15 @@ use super::keys::Attempt;
 use super::orders::{locate, rejected};
 use super::{Caller, Code, Failure, Page};
 use crate::actors::{DropHandle, Projection, Registry};
-use crate::domain::{CreatorId, DropId, OrderId, OrderNumber, OrderStatus, OrderView, Timestamp, VariantId};
+use crate::domain::{CreatorId, DropId, OrderId, OrderStatus, OrderView, Timestamp, VariantId};
 use crate::engine::{Command, Outcome};
-use crate::storage::Store;
+use crate::storage::{AuditRow, Found, SoldFilter, SoldOrder, Store};
 use futures_util::{Stream, stream};
+use serde_json::json;
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use uuid::Uuid;
 
 /// How long a list waits until SQL has every decision of its drop.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Orders read at once where one is searched for by its number: those of one drop in one millisecond.
-const NUMBERED_READ: u32 = 100;
 /// Orders read in one query of an export.
 const EXPORT_PAGE: u32 = 1_000;
 
@@ -40,7 +41,8 @@ pub struct Transition {
 pub struct Export {
     /// The names of the drop's variants.
     pub variants: HashMap<VariantId, String>,
-    store: Arc<dyn Store>,
+    sales: Sales,
+    caller: Caller,
     drop: DropId,
 }
 
@@ -128,7 +130,8 @@ impl Sales {
         Ok(steps)
     }
 
-    /// A drop's orders, oldest first: for its creator and admins.
+    /// A drop's orders, newest first, with their buyers' names and addresses: for its creator and admins. Each page that
+    /// is read is a line of the audit trail.
     ///
     /// # Errors
     /// `drop_not_found`, `forbidden`, `database_unavailable`.
@@ -136,33 +139,15 @@ impl Sales {
         &self,
         caller: &Caller,
         drop: DropId,
+        filter: &SoldFilter,
         after: Option<OrderId>,
         limit: u32,
-    ) -> Result<Page<OrderView>, Failure> {
+    ) -> Result<Page<SoldOrder>, Failure> {
         self.open(caller, drop).await?;
-        Ok(page(self.store.drop_orders(drop, after, limit + 1).await?, limit))
-    }
-
-    /// The order of a drop that has a number: one, or none.
-    ///
-    /// # Errors
-    /// As [`Sales::list`].
-    pub async fn numbered(
-        &self,
-        caller: &Caller,
-        drop: DropId,
-        number: OrderNumber,
-    ) -> Result<Page<OrderView>, Failure> {
-        self.open(caller, drop).await?;
-        let ids = number.ids();
-        let (mut items, mut after) = (Vec::new(), OrderId(Uuid::from_u128(ids.start().0.as_u128().saturating_sub(1))));
-        while items.is_empty() && after < *ids.end() {
-            let rows = self.store.drop_orders(drop, Some(after), NUMBERED_READ).await?;
-            let Some(last) = rows.last() else { break };
-            after = last.id;
-            items.extend(rows.into_iter().find(|row| row.id.number() == number));
-        }
-        Ok(Page { items, more: false, stopped_at: None })
+        let audit = self.reading(caller, drop, "list");
+        let Found { rows, stopped_at } = self.store.sold_orders(drop, filter, (after, limit + 1), audit).await?;
+        let page = page(rows, limit);
+        Ok(if page.more { page } else { Page { more: stopped_at.is_some(), stopped_at, ..page } })
     }
 
     /// All orders of a drop, for reading page by page.
@@ -173,7 +158,13 @@ impl Sales {
         self.open(caller, drop).await?;
         let row = self.store.drop_row(drop).await?.ok_or_else(|| Failure::new(Code::DropNotFound))?;
         let variants = row.spec.variants.into_iter().map(|variant| (variant.id, variant.name)).collect();
-        Ok(Export { variants, store: Arc::clone(&self.store), drop })
+        Ok(Export { variants, sales: self.clone(), caller: caller.clone(), drop })
+    }
+
+    /// The line of the audit trail about somebody who reads who the buyers are.
+    fn reading(&self, caller: &Caller, drop: DropId, form: &str) -> AuditRow {
+        let drop = Object { kind: "drop", id: drop.0 };
+        caller.audit(self.registry.clock().now(), "buyers_read", drop, &json!({"as": form}))
     }
 
     /// Checks that the caller may see a drop's orders; waits until SQL has them.
@@ -208,12 +199,14 @@ impl Sales {
 }
 
 impl Export {
-    /// The orders, a page at a time. Ends after the first error.
-    pub fn pages(self) -> impl Stream<Item = Result<Vec<OrderView>, Failure>> {
+    /// The orders, newest first, a page at a time. Ends after the first error.
+    pub fn pages(self) -> impl Stream<Item = Result<Vec<SoldOrder>, Failure>> {
         stream::try_unfold((self, None), |(export, after)| async move {
-            let orders = export.store.drop_orders(export.drop, after, EXPORT_PAGE).await?;
-            let last = orders.last().map(|order| order.id);
-            Ok(last.map(|last| (orders, (export, Some(last)))))
+            let Self { sales, caller, drop, .. } = &export;
+            let (audit, filter) = (sales.reading(caller, *drop, "export"), SoldFilter::default());
+            let found = sales.store.sold_orders(*drop, &filter, (after, EXPORT_PAGE), audit).await?;
+            let last = found.rows.last().map(|row| row.order.id);
+            Ok(last.map(|last| (found.rows, (export, Some(last)))))
         })
     }
 }

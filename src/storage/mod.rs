@@ -51,6 +51,7 @@ mod reading;
 mod refund_requests;
 mod rows;
 mod search;
+mod sold;
 mod sql;
 mod sqlite;
 mod store;
@@ -63,6 +64,7 @@ use async_trait::async_trait;
 pub use deferred::{Connected, Deferred};
 pub use model::*;
 pub use refund_requests::RefundRequests;
+pub use sold::{Contact, SoldFilter, SoldOrder, SoldOrders};
 use std::sync::Arc;
 pub use webhooks::WebhookInbox;
 
@@ -313,7 +315,7 @@ pub trait Ledger: Send + Sync + 'static {
 
 /// All operations on a database. Every method is safe to retry after [`StoreError::Unavailable`].
 #[async_trait]
-pub trait Store: Ledger + WebhookInbox + AddressBook + RefundRequests {
+pub trait Store: AddressBook + Ledger + RefundRequests + SoldOrders + WebhookInbox {
     /// Either `sqlite` or `postgres`, for logs and `/readyz`.
     fn kind(&self) -> &'static str;
     /// Adds the store's metrics to a registry. Fails if the names are taken there.

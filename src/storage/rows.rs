@@ -6,9 +6,9 @@ use super::{
     RefreshToken, StoreError, User, VariantRow,
 };
 use crate::domain::{
-    CreatorId, DeclineReason, DropId, DropSpec, DropStatus, Fingerprint, KeyDigest, Money, OrderId, OrderStatus,
-    OrderView, PaymentFacts, PaymentProvider, PaymentStep, ProductId, ProductStatus, RefundCause, ReleaseReason,
-    StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
+    CreatorId, DeclineReason, DropId, DropSpec, DropStatus, Fingerprint, FulfilmentStatus, KeyDigest, Money, OrderId,
+    OrderStatus, OrderView, PaymentFacts, PaymentProvider, PaymentStep, ProductId, ProductStatus, RefundCause,
+    ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
 };
 use crate::storage::projection::fold::DropImage;
 use serde::de::DeserializeOwned;
@@ -83,6 +83,11 @@ pub(super) fn user<R: Columns>(row: &R) -> Result<User, StoreError> {
         private_follows: row.int("private_follows")? != 0,
         token_version: count(row, "token_version")?,
     })
+}
+
+/// How far an order is on its way.
+pub(super) fn fulfilment<R: Columns>(row: &R) -> Result<FulfilmentStatus, StoreError> {
+    named(row, "fulfilment", FulfilmentStatus::parse)
 }
 
 pub(super) fn order_note<R: Columns>(row: &R) -> Result<OrderNote, StoreError> {

@@ -275,10 +275,10 @@ async fn a_seller_refunds_lists_and_exports() {
     problem(refund(&sold, &eve).await, 404, "order_not_found");
     problem(refund(&held, &maker).await, 409, "order_not_confirmed");
     let listed = server.get(&format!("/drops/{drop}/orders?limit=1"), Some(&maker)).await.1;
-    assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["buyer_id"]), (&sold["id"], &json!(ann.id)), "{listed}");
+    assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["buyer_id"]), (&held["id"], &json!(ann.id)), "{listed}");
     let next = listed["next_cursor"].as_str().expect("more");
     let listed = server.get(&format!("/drops/{drop}/orders?cursor={next}"), Some(&maker)).await.1;
-    assert_eq!((&listed["items"][0]["id"], &listed["next_cursor"]), (&held["id"], &Value::Null));
+    assert_eq!((&listed["items"][0]["id"], &listed["next_cursor"]), (&sold["id"], &Value::Null));
     for path in [format!("/drops/{drop}/orders"), format!("/drops/{drop}/orders/export")] {
         problem(server.get(&path, Some(&ann)).await, 403, "forbidden");
         problem(server.get(&path, None).await, 401, "unauthenticated");
@@ -317,15 +317,17 @@ async fn a_seller_refunds_lists_and_exports() {
     assert_eq!(media_type, "text/csv; charset=utf-8");
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3, "{table}");
-    assert!(lines[0].starts_with("id,number,buyer_id,variant_id,variant,quantity,unit_price,total,currency,status"));
-    assert!(
-        lines[1].starts_with(&format!("{},{},{}", id(&sold), sold["number"].as_str().expect("a number"), ann.id))
-            && lines[1].contains(",2,1999,3998,USD,refunded,")
-    );
-    assert!(lines[2].contains(",released,cancelled,"));
+    assert!(lines[0].starts_with(
+        "id,number,buyer_id,buyer_name,buyer_email,variant_id,variant,quantity,unit_price,total,currency,status"
+    ));
+    let (number, who) = (sold["number"].as_str().expect("a number"), format!("{},ann,{}", ann.id, ann.email));
+    assert!(lines[2].starts_with(&format!("{},{number},{who},", id(&sold))), "{table}");
+    assert!(lines[2].contains(",2,1999,3998,USD,refunded,"));
+    assert!(lines[1].contains(",released,cancelled,"));
     let (media_type, table) = export("?format=ndjson").await;
-    let first: Value = serde_json::from_str(table.lines().next().expect("a line")).expect("JSON");
-    assert_eq!((media_type.as_str(), &first["id"], table.lines().count()), ("application/x-ndjson", &sold["id"], 2));
+    let last: Value = serde_json::from_str(table.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(last["buyer"], json!({"name": "ann", "email": ann.email}));
+    assert_eq!((media_type.as_str(), &last["id"], table.lines().count()), ("application/x-ndjson", &sold["id"], 2));
     problem(
         server.get(&format!("/drops/{drop}/orders/export?format=xml"), Some(&maker)).await,
         400,
@@ -404,4 +406,66 @@ async fn an_order_is_found_by_its_number() {
     assert_eq!(server.call(Method::POST, &path, Some(&ann), None).await.0, 200);
     let found = find("/orders", &number(&orders[0]), &ann).await.1;
     assert_eq!(found["items"][0]["status"], "released", "{found}");
+}
+
+#[tokio::test]
+async fn who_buyers_are_is_for_their_seller_and_leaves_a_trace() {
+    let server = Server::start().await;
+    let root = server.admin().await;
+    let (maker, drop) = server.live_drop(30, json!({})).await;
+    let (rival, _) = server.creator("rival").await;
+    let (ann, ben) = (server.account("ann").await, server.account("ben").await);
+    let body = |more: Value| {
+        let mut body = json!({"drop_id": drop, "quantity": 1});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        body
+    };
+    let (_, paid) = server.order(&ann, "1", &body(json!({"payment_method": "pm_sandbox_ok"}))).await;
+    let (_, held) = server.order(&ben, "2", &body(json!({}))).await;
+    let sales = format!("/drops/{drop}/orders");
+    problem(server.get(&sales, Some(&rival)).await, 403, "forbidden");
+    let listed = server.get(&sales, Some(&maker)).await.1;
+    let buyers: Vec<&Value> = listed["items"].as_array().expect("items").iter().map(|order| &order["buyer"]).collect();
+    assert_eq!(
+        buyers,
+        [&json!({"name": "ben", "email": ben.email}), &json!({"name": "ann", "email": ann.email})],
+        "newest first"
+    );
+    let found = async |query: &str| {
+        let (status, page) = server.get(&format!("{sales}?{query}"), Some(&maker)).await;
+        assert_eq!(status, 200, "{page}");
+        page["items"].as_array().expect("items").iter().map(|order| order["id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("status=confirmed").await, [paid["id"].clone()]);
+    assert_eq!(found("status=reserved&limit=1").await, [held["id"].clone()]);
+    assert_eq!(found("status=released").await, [] as [Value; 0]);
+    let variant = paid["variant_id"].as_str().expect("an id");
+    assert_eq!(found(&format!("variant_id={variant}&status=confirmed")).await, [paid["id"].clone()]);
+    assert_eq!(found("variant_id=018f0000-0000-7000-8000-000000000000").await, [] as [Value; 0]);
+    problem(server.get(&format!("{sales}?status=sold"), Some(&maker)).await, 400, "validation_failed");
+
+    let drop_id = json!(drop);
+    let trail = server.get(&format!("/audit?object_id={drop}&limit=100"), Some(&root)).await.1;
+    let read: Vec<&Value> =
+        (trail["items"].as_array().expect("lines").iter()).filter(|line| line["act"] == "buyers_read").collect();
+    assert_eq!(read.len(), 4, "every page with somebody on it: {trail}");
+    let first = read[3];
+    assert_eq!((&first["actor_id"], &first["object_id"]), (&json!(maker.id), &drop_id), "{first}");
+    assert_eq!(
+        first["detail"],
+        json!({"as": "list", "orders": 2, "newest": held["id"], "oldest": paid["id"]}),
+        "ids, no names"
+    );
+
+    let (status, _) = server
+        .call(Method::POST, &format!("/orders/{}/cancel", held["id"].as_str().expect("an id")), Some(&ben), None)
+        .await;
+    assert_eq!(status, 200);
+    let gone = server.call(Method::DELETE, "/users/me", Some(&ben), Some(json!({"password": "correct horse"}))).await;
+    assert_eq!(gone.0, 204, "{}", gone.1);
+    let listed = server.get(&sales, Some(&root)).await.1;
+    assert_eq!((&listed["items"][0]["buyer"], &listed["items"][0]["buyer_id"]), (&Value::Null, &json!(ben.id)));
+    let export = server.http.get(server.url(&format!("{sales}/export"))).bearer_auth(&maker.token);
+    let table = export.send().await.expect("an answer").text().await.expect("a table");
+    assert!(table.contains(&ann.email) && !table.contains(&ben.email), "{table}");
 }

@@ -171,7 +171,7 @@ async fn an_exported_table_has_no_formulas() {
     let mut reader = csv::Reader::from_reader(table.as_bytes());
     let column = reader.headers().expect("a head").iter().position(|name| name == "variant").expect("variants");
     let names: Vec<String> = reader.records().map(|line| line.expect("a line")[column].to_owned()).collect();
-    assert_eq!(names, [format!("'{formula}"), "'-1".to_owned(), "M".to_owned()]);
+    assert_eq!(names, ["M".to_owned(), "'-1".to_owned(), format!("'{formula}")]);
 }
 
 #[tokio::test]

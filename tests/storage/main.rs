@@ -24,6 +24,7 @@ mod products;
 mod projection;
 mod reading;
 mod refund_requests;
+mod sold;
 mod throughput;
 mod webhooks;
 mod workload;
@@ -174,6 +175,10 @@ on_both! {
         the_newest_order_outlives_its_journal,
         a_key_leads_to_its_order,
         what_a_buyer_did_is_found_in_every_era,
+    },
+    sold::{
+        a_seller_lists_newest_first_what_a_filter_lets_through,
+        who_buyers_are_is_read_with_a_trace_until_they_are_deleted,
     },
     workload::{
         random_workloads_give_the_rows_of_the_engine,

@@ -10,7 +10,8 @@ use crate::service::drops::DropListInput;
 use crate::service::inbox::InboxListInput;
 use crate::service::input::{Field, Input, PageInput, Unvalidated};
 use crate::service::products::ProductListInput;
-use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page, ProductFilter};
+use crate::service::sales::SoldListInput;
+use crate::service::{AuditFilter, Code, DropFilter, Failure, FieldError, Page, ProductFilter, SoldFilter};
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderValue, LINK};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder, web};
@@ -36,8 +37,8 @@ pub enum List {
     Following = 6,
     /// Lines of the audit trail.
     Audit = 7,
-    /// Orders of a drop.
-    Sales = 8,
+    /// Orders of a drop, newest first. (8 were cursors of the same list, oldest first.)
+    Sales = 11,
     /// Entries of an inbox.
     Inbox = 9,
     /// Refunds that a drop's buyers ask for.
@@ -101,6 +102,7 @@ struct Query {
     price_min: Option<String>,
     price_max: Option<String>,
     number: Option<String>,
+    variant_id: Option<String>,
 }
 
 impl Paging {
@@ -164,6 +166,17 @@ impl Paging {
     /// `validation_failed`.
     pub fn unread(&self) -> Result<bool, Failure> {
         self.validate(InboxListInput { unread: read(&self.query.unread, flag) })
+    }
+
+    /// The filter of a list of a drop's orders.
+    ///
+    /// # Errors
+    /// `validation_failed`, `order_number_invalid`.
+    pub fn sold_filter(&self) -> Result<SoldFilter, Failure> {
+        let Query { status, variant_id, .. } = &self.query;
+        let (status, variant_id) = (read(status, Field::of_text), read(variant_id, Field::of_text));
+        let filter = self.validate(SoldListInput { status, variant_id })?;
+        Ok(SoldFilter { number: self.number()?, ..filter })
     }
 
     /// The order number to search for. Read after the cursor.

@@ -4,7 +4,7 @@ use super::clients::EXAMPLE_ID;
 use super::domain::EXAMPLE_NUMBER;
 use super::schema::{self, Shape};
 use crate::domain::limits::{IDEMPOTENCY_KEY_CHARS_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, PRICE_MINOR_MAX};
-use crate::domain::{AddressId, CreatorId, DropId, DropStatus, OrderId, ProductId, ProductStatus};
+use crate::domain::{AddressId, CreatorId, DropId, DropStatus, OrderId, OrderStatus, ProductId, ProductStatus};
 use crate::http::extract::pages::List;
 use serde_json::json;
 use utoipa::openapi::Required;
@@ -53,7 +53,7 @@ parameters! {
     /// A list of one's own orders, or one of them.
     OwnOrdersQuery = [page(List::Orders), number()];
     /// A list of a drop's orders.
-    SalesQuery = [page(List::Sales), number()];
+    SalesQuery = [page(List::Sales), sold_filter(), number()];
     /// A list of requests for refunds.
     RefundRequestsQuery = [page(List::RefundRequests)];
     /// A list of audit lines.
@@ -123,6 +123,18 @@ fn page(list: List) -> Vec<Parameter> {
 
 fn creator() -> Vec<Parameter> {
     query("creator_id", schema::uuid(), "Only those of this creator")
+}
+
+fn sold_filter() -> Vec<Parameter> {
+    [
+        query(
+            "status",
+            names(&OrderStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>()),
+            "Only those in this state",
+        ),
+        query("variant_id", schema::uuid(), "Only those of this variant"),
+    ]
+    .concat()
 }
 
 fn number() -> Vec<Parameter> {

@@ -2,7 +2,8 @@
 
 use crate::actors::realtime::position::Offset;
 use crate::domain::{
-    AddressId, Country, CreatorId, Currency, DropId, DropStatus, ProductId, ProductStatus, Timestamp, UserId, VariantId,
+    AddressId, Country, CreatorId, Currency, DropId, DropStatus, OrderStatus, ProductId, ProductStatus, Timestamp,
+    UserId, VariantId,
 };
 use crate::service::FieldError;
 use crate::storage::Phase;
@@ -158,6 +159,7 @@ fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
 parsed! {
     Uuid = "must be a UUID", parse;
     UserId = "must be the id of a user (a UUID)", parse;
+    OrderStatus = "must be reserved, confirmed, released or refunded", OrderStatus::parse;
     CreatorId = "must be the id of a creator (a UUID)", parse;
     ProductId = "must be the id of a product (a UUID)", parse;
     DropId = "must be the id of a drop (a UUID)", parse;

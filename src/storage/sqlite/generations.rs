@@ -46,8 +46,11 @@ pub(super) const ORDER_OF_KEY: &str = "SELECT orders.* FROM eras CROSS JOIN orde
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::OrderStatus;
+    use crate::storage::sold::{self, SoldFilter};
     use crate::storage::sql::{Database, Session};
     use crate::storage::sqlite::SqliteDatabase;
+    use uuid::Uuid;
 
     async fn database(directory: &tempfile::TempDir) -> SqliteDatabase {
         let url = format!("sqlite://{}", directory.path().join("eras.db").display());
@@ -73,6 +76,27 @@ mod tests {
         }
         assert!(generations[0] == 1 && generations[1] > 10, "{generations:?}");
         assert!(generations[2] < 100 && generations[3] < 170, "{generations:?}");
+    }
+
+    /// A drop may have very many orders: a seller's page reads only its own rows, in whatever state.
+    #[tokio::test]
+    async fn a_sellers_page_goes_through_the_trees_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut session = database(&directory).await.session().await.unwrap();
+        let sold = SoldFilter { status: Some(OrderStatus::Confirmed), ..SoldFilter::default() };
+        for (filter, tree) in [
+            (SoldFilter::default(), "PRIMARY KEY (drop_tag=? AND id>? AND id<?)"),
+            (sold, "INDEX orders_by_status (drop_tag=? AND status=? AND fulfilment=? AND id>? AND id<?)"),
+        ] {
+            let mut values = args![0, Uuid::max(), Uuid::nil(), Uuid::max(), 20];
+            let sql = sold::statement(&filter, &mut values);
+            let plan = session.all(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")), values).await.unwrap();
+            let plan: Vec<String> = plan.iter().map(|row| row.text("detail").unwrap()).collect();
+            let part = |step: &&String| step.contains("orders USING") && step.ends_with(tree);
+            let parts = plan.iter().filter(part).count();
+            assert!(parts == 1 || parts == 4, "{plan:#?}");
+            assert!(!plan.iter().any(|step| step.starts_with("SCAN orders")), "{plan:#?}");
+        }
     }
 
     /// A buyer may have very many orders: every query reads only the rows that it returns.

@@ -1,7 +1,7 @@
 //! Bodies of requests and answers about orders.
 
 use crate::domain::{
-    DropId, OrderId, OrderNumber, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, UserId, VariantId,
+    DropId, OrderId, OrderNumber, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, VariantId,
 };
 use crate::http::api::money::MoneyView;
 use crate::http::api::plain::plain;
@@ -128,21 +128,6 @@ impl<'a> From<&'a OrderView> for OrderBody<'a> {
     }
 }
 
-/// An order in the view of its seller.
-#[derive(Serialize, ToSchema)]
-#[schema(as = SoldOrder)]
-pub struct SoldOrderBody<'a> {
-    buyer_id: UserId,
-    #[serde(flatten)]
-    order: OrderBody<'a>,
-}
-
-impl<'a> From<&'a OrderView> for SoldOrderBody<'a> {
-    fn from(order: &'a OrderView) -> Self {
-        Self { buyer_id: order.buyer, order: order.into() }
-    }
-}
-
 /// One step in an order's history; `reason` is set for a release or a refund.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Transition)]
@@ -169,54 +154,10 @@ impl<'a> From<&'a [Transition]> for HistoryBody<'a> {
     }
 }
 
-/// The columns of an export.
-pub const EXPORT_COLUMNS: [&str; 16] = [
-    "id",
-    "number",
-    "buyer_id",
-    "variant_id",
-    "variant",
-    "quantity",
-    "unit_price",
-    "total",
-    "currency",
-    "status",
-    "release_reason",
-    "created_at",
-    "confirmed_at",
-    "released_at",
-    "refunded_at",
-    "payment_ref",
-];
-
-/// A line of an export. Prices are in minor units.
-#[must_use]
-pub fn export_line(order: &OrderView, variant: &str) -> [String; EXPORT_COLUMNS.len()] {
-    let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
-    [
-        order.id.to_string(),
-        order.id.number().to_string(),
-        order.buyer.to_string(),
-        order.variant_id.to_string(),
-        variant.to_owned(),
-        order.quantity.to_string(),
-        order.unit_price.amount.to_string(),
-        order.total().amount.to_string(),
-        order.unit_price.currency.to_string(),
-        order.status.as_str().to_owned(),
-        order.release_reason.map(|reason| reason.as_str().to_owned()).unwrap_or_default(),
-        order.created_at.to_string(),
-        time(order.confirmed_at),
-        time(order.released_at),
-        time(order.refunded_at),
-        order.payment_ref.clone().unwrap_or_default(),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Fingerprint, KeyDigest, Money};
+    use crate::domain::{Fingerprint, KeyDigest, Money, UserId};
     use crate::http::api::plain::Plain;
     use crate::http::extract::json::pointers;
     use serde_json::json;

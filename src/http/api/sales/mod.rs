@@ -1,3 +1,4 @@
 //! The seller's side of orders.
 
+pub mod dto;
 pub mod routes;

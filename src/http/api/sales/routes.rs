@@ -2,7 +2,8 @@
 
 use crate::domain::{DropId, OrderId};
 use crate::http::answer::{Answer, ok};
-use crate::http::api::orders::dto::{EXPORT_COLUMNS, HistoryBody, OrderBody, SoldOrderBody, export_line};
+use crate::http::api::orders::dto::{HistoryBody, OrderBody};
+use crate::http::api::sales::dto::{EXPORT_COLUMNS, SoldOrderBody, export_line};
 use crate::http::extract::keyed::{MaybeKeyed, Repeated, once};
 use crate::http::extract::pages::{self, List, PageBody, Paging};
 use crate::http::extract::path::Id;
@@ -29,7 +30,8 @@ declared::table! {
     path = "/api/v1/drops/{id}/orders",
     tag = "Sales",
     operation_id = "list_sales",
-    summary = "What a drop has sold, oldest first (its creator, admins)",
+    summary = "What a drop has sold, newest first (its creator, admins)",
+    description = "With the buyers' names and e-mail addresses. Each page that is read is a line of the audit trail.",
     params(OfDrop, SalesQuery),
     responses(
         (status = 200, description = "One page", body = PageBody<SoldOrderBody>, headers(("Link" = Option<String>, description = "The next page, `rel=\"next\"`, where there is one"))),
@@ -44,12 +46,10 @@ pub async fn list(
     Id(id): Id<DropId>,
     paging: Paging,
 ) -> Answer {
+    let filter = paging.sold_filter()?;
     let after = paging.after(List::Sales)?.map(OrderId);
-    let page = match paging.number()? {
-        None => services.sales.list(&caller, id, after, paging.limit).await?,
-        Some(number) => services.sales.numbered(&caller, id, number).await?,
-    };
-    Ok(pages::answer(&request, List::Sales, &page, |order| order.id.0, SoldOrderBody::from))
+    let page = services.sales.list(&caller, id, &filter, after, paging.limit).await?;
+    Ok(pages::answer(&request, List::Sales, &page, |sold| sold.order.id.0, SoldOrderBody::from))
 }
 
 /// Streams all orders; the answer is never in memory as a whole.
@@ -59,9 +59,10 @@ pub async fn list(
     tag = "Sales",
     operation_id = "export_sales",
     summary = "All of it in one answer (its creator, admins)",
+    description = "Each 1,000 orders that are read are a line of the audit trail.",
     params(OfDrop, ExportQuery),
     responses(
-        (status = 200, description = "Every order, oldest first. An answer that breaks off is not complete", content((String = "text/csv"), (String = "application/x-ndjson")), headers(("Content-Disposition" = String, description = "A name for the file"))),
+        (status = 200, description = "Every order, newest first. An answer that breaks off is not complete", content((String = "text/csv"), (String = "application/x-ndjson")), headers(("Content-Disposition" = String, description = "A name for the file"))),
         Fails<{ codes(&[C::DropNotFound, C::Forbidden]) }>,
     ),
     security(("bearer" = [])),
@@ -119,7 +120,7 @@ fn encoded(export: Export, format: Format) -> impl Stream<Item = Result<Bytes, F
             Format::Csv => csv_lines(
                 orders
                     .iter()
-                    .map(|order| export_line(order, variants.get(&order.variant_id).map_or("", String::as_str))),
+                    .map(|sold| export_line(sold, variants.get(&sold.order.variant_id).map_or("", String::as_str))),
             ),
             Format::Ndjson => {
                 let mut lines = Vec::new();
