@@ -61,6 +61,7 @@ pub fn telling_alone(records: u64) -> f64 {
                     digest: ask.digest,
                     fingerprint: ask.fingerprint,
                     payment_method: None,
+                    delivery: None,
                 };
                 let mut bytes = Vec::new();
                 record(event).encode(&mut bytes);

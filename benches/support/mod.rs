@@ -43,6 +43,7 @@ pub fn spec(stock: u32) -> DropSpec {
         starts_at: created_at,
         ends_at: None,
         created_at,
+        shipping: None,
     }
 }
 
@@ -59,6 +60,7 @@ pub fn reserve(spec: &DropSpec) -> Reserve {
         quantity: 1,
         payment_method: None,
         network: None,
+        delivery: None,
     }
 }
 

@@ -11,6 +11,7 @@ use crate::actors::{Clock, Hub, Projection, Registry, Scheduler, Sleepers};
 use crate::domain::Timestamp;
 use crate::http::Limits;
 use crate::payments::stripe::Stripe;
+use crate::service::addresses::Addresses;
 use crate::service::inbox::MarkWriter;
 use crate::service::keys::Keys;
 use crate::service::login_log::LoginLog;
@@ -128,6 +129,11 @@ impl Background {
     pub fn forget_keys(&mut self, keys: &Keys) {
         let keys = keys.clone();
         self.keep("idempotency_keys", Need::Useful, move |_| keys.clone().forget());
+    }
+
+    pub fn forget_addresses(&mut self, addresses: &Addresses) {
+        let addresses = addresses.clone();
+        self.keep("past_addresses", Need::Useful, move |_| addresses.clone().forget());
     }
 
     /// Where no provider sends webhooks, there is nothing to do.

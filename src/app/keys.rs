@@ -157,6 +157,7 @@ mod tests {
     use super::*;
     use crate::actors::Clock;
     use crate::domain::UserId;
+    use crate::service::addresses::references::References;
     use crate::service::addresses::{Addresses, fixtures};
     use crate::service::encryption::key_file::KeyFile;
     use crate::storage::{connect, sqlite_url};
@@ -178,7 +179,7 @@ mod tests {
             let store = connect(&sqlite_url(&folder.path().join("a.db"))).await.unwrap();
             store.migrate().await.unwrap();
             let (keys, _) = KeyFile::open(&folder.path().join(key_file::FILE)).unwrap();
-            let addresses = Addresses::new(Arc::clone(&store), keys, Clock::default());
+            let addresses = Addresses::new(Arc::clone(&store), keys, Clock::default(), References::new(&[7; 32]));
             let mut shop = Self { folder, store, addresses, users: Vec::new() };
             for _ in 0..count {
                 shop.add_user().await;
@@ -254,7 +255,7 @@ mod tests {
         std::fs::remove_file(shop.file()).unwrap();
         let (keys, made) = KeyFile::open(&shop.file()).unwrap();
         assert!(made);
-        shop.addresses = Addresses::new(Arc::clone(&shop.store), keys, Clock::default());
+        shop.addresses = Addresses::new(Arc::clone(&shop.store), keys, Clock::default(), References::new(&[7; 32]));
         let failure = shop.addresses.list(shop.users[0]).await.unwrap_err();
         assert_eq!(failure.code, crate::service::Code::AddressUnreadable);
         let rotated = shop.rotate().await;

@@ -33,6 +33,7 @@ use crate::journal::JournalReader;
 use crate::service::accounts::Accounts;
 use crate::service::activity::{AccountLocks, InDrops};
 use crate::service::addresses::Addresses;
+use crate::service::addresses::references::References;
 use crate::service::creators::Creators;
 use crate::service::drops::Drops;
 use crate::service::encryption::key_file::KeyFile;
@@ -154,16 +155,19 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
         consumers: roster.clone(),
     });
     background.watch_database(&monitor, &outage, &clock);
-    let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), settler.clone());
+    let secret = signing_secret(config, last, standby.is_none().then_some(&*store)).await?;
+    let references = References::new(&secret);
+    let orders = Orders::new(Arc::clone(&store), registry.clone(), projection.clone(), settler.clone())
+        .with_references(references.clone());
     let sales = Sales::new(Arc::clone(&store), registry.clone(), projection.clone());
     let logins = LoginLog::new(clock.clone());
     background.write_logins(&logins, &store);
-    let secret = signing_secret(config, last, standby.is_none().then_some(&*store)).await?;
     let tokens = Tokens::with(&secret, config.access_token_seconds, clock.clone(), outage);
     let addresses = Addresses::new(
         Arc::clone(&store),
         encryption_keys(config, standby.is_none().then_some(&*store)).await?,
         clock.clone(),
+        references,
     );
     let revocations = tokens.revocations().clone();
     // Complete before the first request: revocations from before the start stay effective.
@@ -232,6 +236,7 @@ pub(super) async fn start(config: &Config, signals: Signals) -> Result<App, AppE
     background.write_marks(marks);
     let keys = Keys::new(Arc::clone(&store), clock.clone());
     background.forget_keys(&keys);
+    background.forget_addresses(&addresses);
     background.work_on_webhooks(&payments.webhooks, &orders, payments.stripe);
     let webhooks = payments.webhooks;
     let selling = Selling { accounts, addresses, tokens, drops, orders, sales, inbox, keys, webhooks };

@@ -18,12 +18,13 @@ pub mod codec;
 mod golden;
 mod v1;
 mod v2;
+mod v3;
 
 pub use codec::RecordError;
 
 use super::{
-    CreatorId, DropId, Fingerprint, KeyDigest, Money, OrderId, Payment, PaymentEnd, PaymentMethod, ProductId,
-    RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
+    CreatorId, Delivery, DropId, Fingerprint, KeyDigest, Money, OrderId, Payment, PaymentEnd, PaymentMethod, ProductId,
+    RefundCause, Refusal, ReleaseReason, ShippingTable, Timestamp, TraceId, UserId, VariantId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,8 @@ pub struct DropSpec {
     pub ends_at: Option<Timestamp>,
     /// When it was scheduled.
     pub created_at: Timestamp,
+    /// Where it is shipped to; absent if nothing is shipped, and orders need no address.
+    pub shipping: Option<Box<ShippingTable>>,
 }
 
 /// The order that a later event is about, with everything a consumer would otherwise have to look up: an event is
@@ -144,6 +147,8 @@ pub enum DropEvent {
         fingerprint: Fingerprint,
         /// Set when the same request also pays, as the order's first attempt: its outcome is owed from this moment on.
         payment_method: Option<PaymentMethod>,
+        /// Set if the drop is shipped.
+        delivery: Option<Box<Delivery>>,
     },
     /// A reservation was refused. Only older journals have it, and it changes nothing: refusals are no longer recorded.
     Refused {

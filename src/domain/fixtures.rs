@@ -17,5 +17,6 @@ pub fn drop_of(stock: u32) -> DropSpec {
         starts_at: Timestamp::from_millis(0),
         ends_at: None,
         created_at: Timestamp::from_millis(0),
+        shipping: None,
     }
 }

@@ -72,6 +72,10 @@ id!(
     /// An address of a user; the same one through all its versions.
     AddressId
 );
+id!(
+    /// A version of an address, which never changes.
+    AddressVersionId
+);
 
 impl From<UserId> for CreatorId {
     fn from(user: UserId) -> Self {
@@ -142,6 +146,13 @@ impl Fingerprint {
         let quantity = digits.format(quantity).as_bytes();
         let method = payment_method.unwrap_or("-").as_bytes();
         Self(named(drop.0, &[variant, b"|", quantity, b"|", method]).as_u64_pair().0)
+    }
+
+    /// The digest of the same request for an order that is sent to this address: not of the reference, which is another
+    /// one each time.
+    #[must_use]
+    pub fn sent_to(self, address: AddressVersionId) -> Self {
+        Self(named(address.0, &[&self.0.to_be_bytes()]).as_u64_pair().0)
     }
 }
 

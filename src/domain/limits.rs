@@ -34,6 +34,16 @@ pub const COOL_DOWN_MS_DEFAULT: u32 = 30_000;
 pub const COOL_DOWN_MS_MAX: u32 = 3_600_000;
 /// Holds that run at the same time in one drop.
 pub const HOLDS_PER_DROP_MAX: usize = 10_000_000;
+/// Countries in the shipping table of a drop: all that there are.
+pub const SHIPPING_COUNTRIES_MAX: usize = 260;
+/// Characters of the reference of an address; it has 59.
+pub const ADDRESS_REFERENCE_CHARS_MAX: usize = 100;
+/// How long a reference of an address is good: a day, so that the rush asks nobody for another one.
+pub const ADDRESS_REFERENCE_MS: i64 = 86_400_000;
+/// How long a version of an address is kept after its change or deletion at least: while references of it are good, and an hour more.
+pub const PAST_ADDRESS_MS_MIN: i64 = ADDRESS_REFERENCE_MS + 3_600_000;
+/// How long it is kept at most, where an order names it: half a year.
+pub const PAST_ADDRESS_MS_MAX: i64 = 180 * 86_400_000;
 /// Addresses of one user.
 pub const ADDRESSES_PER_USER_MAX: u32 = 20;
 /// Attempts at a change of an address while others change it.

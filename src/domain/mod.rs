@@ -6,6 +6,7 @@
 mod named;
 
 pub mod country;
+pub mod delivery;
 pub mod event;
 #[cfg(test)]
 pub mod fixtures;
@@ -23,9 +24,13 @@ pub mod stock;
 pub mod timestamp;
 
 pub use country::Country;
+pub use delivery::{CountryPrice, Delivery, ShippingTable};
 pub use event::{AdminAction, DropEvent, DropRecord, DropSpec, KeyedRequest, OrderLine, Principal, VariantSpec};
 pub use fulfilment::FulfilmentStatus;
-pub use ids::{AddressId, CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId, VariantId};
+pub use ids::{
+    AddressId, AddressVersionId, CreatorId, DropId, Fingerprint, KeyDigest, OrderId, ProductId, TraceId, UserId,
+    VariantId,
+};
 pub use login::{Login, Revocation};
 pub use money::{Currency, Money};
 pub use order::{OrderStatus, OrderView, RefundCause, RefundRequestStatus, Refusal, ReleaseReason};

@@ -142,6 +142,16 @@ impl Money {
         Some(Money { amount: self.amount.checked_mul(i64::from(quantity))?, ..self })
     }
 
+    /// The sum of two amounts, `None` on overflow.
+    ///
+    /// # Panics
+    /// If the currencies differ: such a sum means nothing.
+    #[must_use]
+    pub fn plus(self, other: Money) -> Option<Money> {
+        assert_eq!(self.currency, other.currency, "amounts of two currencies");
+        Some(Money { amount: self.amount.checked_add(other.amount)?, ..self })
+    }
+
     /// Whether nothing has to be paid.
     #[must_use]
     pub fn is_zero(self) -> bool {

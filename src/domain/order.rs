@@ -1,8 +1,8 @@
 //! Orders as every layer outside the engine sees them.
 
 use super::{
-    DropId, Fingerprint, KeyDigest, Money, OrderId, PaymentFacts, PaymentProvider, Timestamp, TraceId, UserId,
-    VariantId,
+    Delivery, DropId, Fingerprint, KeyDigest, Money, OrderId, PaymentFacts, PaymentProvider, Timestamp, TraceId,
+    UserId, VariantId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,8 @@ pub struct OrderView {
     /// The trace of the request whose payment failed.
     pub failed_trace: Option<TraceId>,
     pub payment: PaymentFacts,
+    /// Where it is sent; absent if nothing is shipped. Boxed: most orders have none.
+    pub delivery: Option<Box<Delivery>>,
 }
 
 impl OrderView {
@@ -176,8 +178,33 @@ impl OrderView {
     /// # Panics
     /// On overflow, which the bounds of prices and quantities exclude: a wrong amount must never be charged or shown.
     #[must_use]
+    pub fn units(&self) -> Money {
+        self.bounded(self.unit_price.times(self.quantity))
+    }
+
+    /// What sending it costs.
+    #[must_use]
+    pub fn shipping(&self) -> Money {
+        let amount = self.delivery.as_ref().map_or(0, |delivery| delivery.shipping);
+        Money { amount, currency: self.unit_price.currency }
+    }
+
+    /// What is charged: its units and shipping.
+    ///
+    /// # Panics
+    /// As [`OrderView::units`].
+    #[must_use]
     pub fn total(&self) -> Money {
-        let total = self.unit_price.times(self.quantity);
-        total.unwrap_or_else(|| panic!("order {} of drop {}: its total overflows", self.id, self.drop_id))
+        self.bounded(self.units().plus(self.shipping()))
+    }
+
+    fn bounded(&self, amount: Option<Money>) -> Money {
+        amount.unwrap_or_else(|| panic!("order {} of drop {}: its total overflows", self.id, self.drop_id))
+    }
+
+    /// Whether nothing is charged, so that it is confirmed at once.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.unit_price.is_zero() && self.shipping().is_zero()
     }
 }

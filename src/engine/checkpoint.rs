@@ -11,9 +11,9 @@ use super::copying::Copying;
 use super::orders::{Order, Orders, Slot};
 use super::state::{DropState, Restore};
 use crate::domain::{
-    DeclineReason, DropEvent, DropId, DropRecord, DropSpec, DropStatus, Fingerprint, KeyDigest, OrderId, OrderStatus,
-    OrderView, PaymentFacts, PaymentProvider, RefundCause, ReleaseReason, StockCounts, Timestamp, TraceId, UserId,
-    VariantSpec,
+    AddressVersionId, DeclineReason, Delivery, DropEvent, DropId, DropRecord, DropSpec, DropStatus, Fingerprint,
+    KeyDigest, OrderId, OrderStatus, OrderView, PaymentFacts, PaymentProvider, RefundCause, ReleaseReason, StockCounts,
+    Timestamp, TraceId, UserId, VariantSpec,
 };
 use hashbrown::HashMap;
 use uuid::Uuid;
@@ -29,7 +29,8 @@ const HAS_REFUND_DUE: u8 = 1 << 2;
 const HAS_REFUNDED_AT: u8 = 1 << 3;
 const HAS_FAILED_TRACE: u8 = 1 << 4;
 const HAS_PAYMENT_FACTS: u8 = 1 << 5;
-const FLAGS: u8 = (1 << 6) - 1;
+const HAS_DELIVERY: u8 = 1 << 6;
+const FLAGS: u8 = (1 << 7) - 1;
 
 /// What a copy begins with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -188,6 +189,7 @@ fn write_row(orders: &Orders, slot: Slot, out: &mut Vec<u8>) {
     let refunded_at = lookup(!orders.refunded.is_empty(), || orders.refunded.get(&slot).copied());
     let failed_trace = lookup(!orders.failed.is_empty(), || orders.failed.get(&slot).copied());
     let facts = orders.kept_facts(slot);
+    let delivery = lookup(!orders.deliveries.is_empty(), || orders.deliveries.get(&slot));
     let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
     out.push(
         flag(payment_ref.is_some(), HAS_PAYMENT_REF)
@@ -195,7 +197,8 @@ fn write_row(orders: &Orders, slot: Slot, out: &mut Vec<u8>) {
             | flag(refund_due.is_some(), HAS_REFUND_DUE)
             | flag(refunded_at.is_some(), HAS_REFUNDED_AT)
             | flag(failed_trace.is_some(), HAS_FAILED_TRACE)
-            | flag(facts.is_some(), HAS_PAYMENT_FACTS),
+            | flag(facts.is_some(), HAS_PAYMENT_FACTS)
+            | flag(delivery.is_some(), HAS_DELIVERY),
     );
     if let Some(text) = payment_ref {
         put_text(out, text);
@@ -217,6 +220,11 @@ fn write_row(orders: &Orders, slot: Slot, out: &mut Vec<u8>) {
         out.extend_from_slice(&facts.attempts.to_le_bytes());
         out.push(u8::from(facts.capture_due));
         out.push(facts.declined.map_or(0, |reason| number_of(DeclineReason::ALL, reason) + 1));
+    }
+    if let Some(Delivery { address, country, shipping }) = delivery {
+        out.extend_from_slice(address.0.as_bytes());
+        out.extend_from_slice(country.as_str().as_bytes());
+        out.extend_from_slice(&shipping.to_le_bytes());
     }
 }
 
@@ -320,6 +328,7 @@ impl CheckpointDecoder {
         let failed_trace = if has(HAS_FAILED_TRACE) { Some(TraceId(input.uuid()?)) } else { None };
         let was_tried = payment_ref.is_some() || payment_pending.is_some() || failed_trace.is_some();
         let payment = if has(HAS_PAYMENT_FACTS) { input.facts()? } else { PaymentFacts::assumed(was_tried) };
+        let delivery = if has(HAS_DELIVERY) { Some(Box::new(input.delivery()?)) } else { None };
         let (held, sold) = self.missing.get_mut(at)?;
         match status {
             OrderStatus::Reserved => *held -= i64::from(quantity),
@@ -348,6 +357,7 @@ impl CheckpointDecoder {
             refund_due,
             failed_trace,
             payment,
+            delivery,
         })
     }
 
@@ -405,6 +415,12 @@ impl<'a> Input<'a> {
     fn time(&mut self) -> Option<Option<Timestamp>> {
         let (is_there, millis) = (self.u8()?, self.i64()?);
         Some((is_there != 0).then(|| Timestamp::from_millis(millis)))
+    }
+
+    fn delivery(&mut self) -> Option<Delivery> {
+        let address = AddressVersionId(self.uuid()?);
+        let country = std::str::from_utf8(self.take(2)?).ok()?.parse().ok()?;
+        Some(Delivery { address, country, shipping: self.i64()? })
     }
 
     fn facts(&mut self) -> Option<PaymentFacts> {

@@ -1,8 +1,8 @@
 //! Commands to a drop, and their outcomes.
 
 use crate::domain::{
-    DropRevision, DropStatus, Fingerprint, KeyDigest, KeyedRequest, OrderId, OrderStatus, OrderView, PaymentEnd,
-    PaymentMethod, Principal, Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
+    Delivery, DropRevision, DropStatus, Fingerprint, KeyDigest, KeyedRequest, OrderId, OrderStatus, OrderView,
+    PaymentEnd, PaymentMethod, Principal, Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
 use std::num::NonZeroU32;
 
@@ -24,6 +24,8 @@ pub struct Reserve {
     pub quantity: u32,
     /// Set if the same request pays: the drop then records a pending payment.
     pub payment_method: Option<PaymentMethod>,
+    /// Where it is sent, if the drop is shipped.
+    pub delivery: Option<Box<Delivery>>,
     /// Digest of the client's network, if it is known. Never recorded.
     pub network: Option<NonZeroU32>,
 }

@@ -279,7 +279,8 @@ impl DropState {
     fn hold(&mut self, now: Moment, ask: Reserve, variant: u16, events: &mut Events) -> Outcome {
         let spec = &self.spec.variants[usize::from(variant)];
         let (variant_id, unit_price) = (spec.id, spec.price);
-        let free = unit_price.is_zero();
+        let shipping = ask.delivery.as_ref().map_or(0, |delivery| delivery.shipping);
+        let free = unit_price.is_zero() && shipping == 0;
         let (id, buyer, quantity) = (ask.order, ask.buyer, ask.quantity);
         let hold_ms = i64::from(self.spec.hold_ms);
         // A free order is not held: it is confirmed at once.
@@ -295,6 +296,7 @@ impl DropState {
             digest: ask.digest,
             fingerprint: ask.fingerprint,
             payment_method: if free { None } else { ask.payment_method },
+            delivery: ask.delivery,
         };
         self.emit(now, reserved, events);
         if let Some(hold) = self.holds.back_mut() {

@@ -115,6 +115,7 @@ impl DropState {
             digest,
             fingerprint,
             payment_method,
+            delivery,
             ..
         } = event
         else {
@@ -137,6 +138,9 @@ impl DropState {
             quantity: *quantity,
             variant: index,
         });
+        if let Some(delivery) = delivery {
+            self.orders.deliveries.insert(slot, **delivery);
+        }
         if let Some(method) = payment_method {
             self.orders.paying.insert(slot, method.name.clone());
             if !method.provider.is_test() {
@@ -326,6 +330,7 @@ mod tests {
             digest: KeyDigest::of(buyer, "k"),
             fingerprint: Fingerprint(1),
             payment_method: None,
+            delivery: None,
         }
     }
 

@@ -16,5 +16,6 @@ pub fn reserve_in(spec: &DropSpec) -> Reserve {
         quantity: 1,
         payment_method: None,
         network: None,
+        delivery: None,
     }
 }

@@ -7,7 +7,8 @@
 use super::index::{Chunked, HashIndex, IdIndex, Line, StringArena, TextAt};
 use crate::domain::limits::{DROP_BATCH_MAX, ORDERS_PER_DROP_MAX};
 use crate::domain::{
-    Fingerprint, KeyDigest, OrderId, OrderStatus, PaymentFacts, RefundCause, ReleaseReason, Timestamp, TraceId, UserId,
+    Delivery, Fingerprint, KeyDigest, OrderId, OrderStatus, PaymentFacts, RefundCause, ReleaseReason, Timestamp,
+    TraceId, UserId,
 };
 use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::SmallVec;
@@ -137,6 +138,8 @@ pub(super) struct Orders {
     pub failed: HashMap<Slot, TraceId>,
     /// What is known of payments, where it cannot be assumed: see [`PaymentFacts::assumed`].
     facts: HashMap<Slot, PaymentFacts>,
+    /// Where orders are sent, of those that are shipped.
+    pub deliveries: HashMap<Slot, Delivery>,
     /// Orders whose money is authorized and to be captured.
     pub captures: BTreeSet<Slot>,
     /// Strikes by buyer. A buyer's newest order has a flag if the buyer is here.
@@ -356,6 +359,12 @@ impl Orders {
             }
             self.set_struck(buyer, strikes);
         }
+    }
+
+    /// Where an order is sent.
+    pub fn delivery(&self, slot: Slot) -> Option<Box<Delivery>> {
+        // Most drops ship nothing: no hash is computed for them.
+        if self.deliveries.is_empty() { None } else { self.deliveries.get(&slot).copied().map(Box::new) }
     }
 
     /// The gateway's reference of an order's payment.

@@ -358,6 +358,7 @@ impl DropState {
             refund_due: self.orders.refunds.get(&slot).copied(),
             failed_trace: self.orders.failed.get(&slot).copied(),
             payment: self.orders.facts(slot),
+            delivery: self.orders.delivery(slot),
         }
     }
 
@@ -454,6 +455,9 @@ impl Restore {
         }
         if let Some(trace) = row.failed_trace {
             state.orders.failed.insert(slot, trace);
+        }
+        if let Some(delivery) = row.delivery {
+            state.orders.deliveries.insert(slot, *delivery);
         }
         state.orders.set_facts(slot, row.payment);
         Ok(())

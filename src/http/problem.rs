@@ -95,6 +95,8 @@ pub fn status(code: Code) -> StatusCode {
         | C::AlreadyACreator
         | C::TooManyDrops
         | C::TooManyAddresses
+        | C::AddressRequired
+        | C::NotShippedThere
         | C::ProductArchived
         | C::DropNotStarted
         | C::DropEnded
@@ -118,7 +120,9 @@ pub fn status(code: Code) -> StatusCode {
         C::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         C::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        C::IdempotencyKeyReused | C::PaymentMethodUnknown => StatusCode::UNPROCESSABLE_ENTITY,
+        C::IdempotencyKeyReused | C::PaymentMethodUnknown | C::AddressReferenceInvalid => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         C::RateLimited | C::HoldCooldown => StatusCode::TOO_MANY_REQUESTS,
         C::Overloaded
         | C::DatabaseUnavailable

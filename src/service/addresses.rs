@@ -5,6 +5,7 @@
 #[cfg(test)]
 pub mod fixtures;
 mod input;
+pub mod references;
 #[cfg(test)]
 mod tests;
 
@@ -15,13 +16,19 @@ use super::encryption::key_file::KeyFile;
 use super::encryption::{Keyring, Place, Sealed};
 use super::{Caller, Code, Failure, FieldError, Object, clock::Clock};
 use crate::domain::country::AddressPart;
-use crate::domain::limits::ADDRESS_CHANGE_ATTEMPTS_MAX;
-use crate::domain::{AddressId, Country, Timestamp, UserId};
+use crate::domain::limits::{ADDRESS_CHANGE_ATTEMPTS_MAX, PAST_ADDRESS_MS_MAX, PAST_ADDRESS_MS_MIN};
+use crate::domain::{AddressId, AddressVersionId, Country, OrderView, Timestamp, UserId};
 use crate::storage::{AddressRow, Store};
+use references::References;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
-use uuid::Uuid;
+use std::time::Duration;
+
+/// How often past versions are looked through.
+const FORGET_EVERY: Duration = Duration::from_secs(3_600);
+/// Pause between two transactions that forget some.
+const FORGET_PAUSE: Duration = Duration::from_millis(50);
 
 /// A postal address. Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,10 +79,13 @@ impl Address {
 pub struct KnownAddress {
     pub id: AddressId,
     /// Changes with every change.
-    pub version: Uuid,
+    pub version: AddressVersionId,
     /// When the version was made.
     pub updated_at: Timestamp,
     pub address: Address,
+    /// What an order names it with, until `reference_expires_at`.
+    pub reference: String,
+    pub reference_expires_at: Timestamp,
 }
 
 /// The use cases of addresses. Cheap to clone.
@@ -84,12 +94,13 @@ pub struct Addresses {
     store: Arc<dyn Store>,
     keys: KeyFile,
     clock: Clock,
+    references: References,
 }
 
 impl Addresses {
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, keys: KeyFile, clock: Clock) -> Self {
-        Self { store, keys, clock }
+    pub fn new(store: Arc<dyn Store>, keys: KeyFile, clock: Clock, references: References) -> Self {
+        Self { store, keys, clock, references }
     }
 
     /// All addresses of a user, the oldest first.
@@ -102,7 +113,7 @@ impl Addresses {
             return Ok(Vec::new());
         }
         let keys = self.keys.keys().await;
-        rows.iter().map(|row| opened(&keys, row)).collect()
+        rows.iter().map(|row| self.known(&keys, row)).collect()
     }
 
     /// One address of a user.
@@ -111,7 +122,7 @@ impl Addresses {
     /// `address_not_found`, `address_unreadable`, `database_unavailable`.
     pub async fn get(&self, user: UserId, id: AddressId) -> Result<KnownAddress, Failure> {
         let row = self.store.address(user, id).await?.ok_or_else(|| Failure::new(Code::AddressNotFound))?;
-        opened(&*self.keys.keys().await, &row)
+        self.known(&*self.keys.keys().await, &row)
     }
 
     /// Adds an address, unless the user has the very same one, which is returned then. Returns whether it is new.
@@ -123,7 +134,7 @@ impl Addresses {
         if let Some(same) = known.into_iter().find(|known| known.address == address) {
             return Ok((same, false));
         }
-        let added = self.version_of(AddressId::new(), address);
+        let added = self.version_of(caller.user, AddressId::new(), address);
         let row = sealed(&*self.keys.keys().await, caller.user, &added);
         let object = Object { kind: "address", id: added.id.0 };
         let audit = caller.audit(added.updated_at, "address_added", object, &serde_json::json!({}));
@@ -155,7 +166,7 @@ impl Addresses {
             if !missing.is_empty() {
                 return Err(Failure::conflicting(missing));
             }
-            let new = self.version_of(id, address);
+            let new = self.version_of(caller.user, id, address);
             let row = sealed(&*self.keys.keys().await, caller.user, &new);
             let detail = changed_fields(&change.fields());
             let object = Object { kind: "address", id: id.0 };
@@ -165,6 +176,40 @@ impl Addresses {
             }
         }
         Err(Failure { detail: "Others are changing this address".into(), ..Failure::retry(Code::Overloaded, 1) })
+    }
+
+    /// The address of an order, as it was when it was ordered; none if nothing is shipped. The caller of this has checked who may
+    /// read it.
+    ///
+    /// # Errors
+    /// `address_not_found` if it was kept long enough, `address_unreadable`, `database_unavailable`.
+    pub async fn of_order(&self, order: &OrderView) -> Result<Option<Address>, Failure> {
+        let Some(delivery) = &order.delivery else { return Ok(None) };
+        let row = self.store.address_version(order.buyer, delivery.address).await?;
+        let row = row.ok_or_else(|| Failure::new(Code::AddressNotFound))?;
+        opened(&*self.keys.keys().await, &row).map(Some)
+    }
+
+    /// Forgets versions that were changed or deleted and that no order needs, as long as the task runs.
+    pub async fn forget(self) {
+        let mut round = tokio::time::interval(FORGET_EVERY);
+        loop {
+            round.tick().await;
+            let now = self.clock.now();
+            let bounds = (now.plus_millis(-PAST_ADDRESS_MS_MIN), now.plus_millis(-PAST_ADDRESS_MS_MAX));
+            let mut after = None;
+            loop {
+                match self.store.forget_past_addresses(bounds.0, bounds.1, after).await {
+                    Ok(Some(next)) => after = Some(next),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::debug!(%error, "past addresses stay until the next round");
+                        break;
+                    }
+                }
+                tokio::time::sleep(FORGET_PAUSE).await;
+            }
+        }
     }
 
     /// Deletes an address. It need not be readable.
@@ -181,8 +226,22 @@ impl Addresses {
         }
     }
 
-    fn version_of(&self, id: AddressId, address: Address) -> KnownAddress {
-        KnownAddress { id, version: Uuid::now_v7(), updated_at: self.clock.now(), address }
+    fn version_of(&self, user: UserId, id: AddressId, address: Address) -> KnownAddress {
+        self.referenced(user, (id, AddressVersionId::new(), self.clock.now()), address)
+    }
+
+    fn known(&self, keys: &Keyring, row: &AddressRow) -> Result<KnownAddress, Failure> {
+        Ok(self.referenced(row.user, (row.address, row.version, row.updated_at), opened(keys, row)?))
+    }
+
+    fn referenced(
+        &self,
+        user: UserId,
+        (id, version, updated_at): (AddressId, AddressVersionId, Timestamp),
+        address: Address,
+    ) -> KnownAddress {
+        let (reference, reference_expires_at) = self.references.issue(user, version, address.country, self.clock.now());
+        KnownAddress { id, version, updated_at, address, reference, reference_expires_at }
     }
 }
 
@@ -192,8 +251,8 @@ pub fn place(row: &AddressRow) -> Place {
     place_of(row.user, row.version)
 }
 
-fn place_of(user: UserId, version: Uuid) -> Place {
-    Place { table: "addresses", column: "sealed", id: version, owner: user.0 }
+fn place_of(user: UserId, version: AddressVersionId) -> Place {
+    Place { table: "addresses", column: "sealed", id: version.0, owner: user.0 }
 }
 
 /// The encrypted part of a row.
@@ -219,7 +278,7 @@ fn sealed(keys: &Keyring, user: UserId, known: &KnownAddress) -> AddressRow {
     }
 }
 
-fn opened(keys: &Keyring, row: &AddressRow) -> Result<KnownAddress, Failure> {
+fn opened(keys: &Keyring, row: &AddressRow) -> Result<Address, Failure> {
     let unreadable = |error: &dyn fmt::Display| {
         tracing::error!(%error, "an address cannot be decrypted");
         let detail = format!("The address {} cannot be decrypted; it can be deleted", row.address);
@@ -228,6 +287,5 @@ fn opened(keys: &Keyring, row: &AddressRow) -> Result<KnownAddress, Failure> {
     let sealed = sealed_part(row).map_err(|error| unreadable(&error))?;
     let text = keys.open(place(row), &sealed).map_err(|error| unreadable(&error))?;
     // The error of the parser may repeat some of the text.
-    let address = serde_json::from_slice(&text).map_err(|_| unreadable(&"its text is of another version"))?;
-    Ok(KnownAddress { id: row.address, version: row.version, updated_at: row.updated_at, address })
+    serde_json::from_slice(&text).map_err(|_| unreadable(&"its text is of another version"))
 }

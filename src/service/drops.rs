@@ -4,7 +4,8 @@ mod input;
 mod list;
 
 pub use input::{
-    DropInput, DropListInput, DropVariantInput, NewDrop, NewVariant, RestockInput, ScheduleInput, VARIANT_NAME_DEFAULT,
+    DropInput, DropListInput, DropVariantInput, NewDrop, NewVariant, RestockInput, ScheduleInput, ShippingInput,
+    VARIANT_NAME_DEFAULT,
 };
 
 use super::activity::AccountLocks;
@@ -17,8 +18,8 @@ use crate::actors::inventory::snapshot::DropSnapshot;
 use crate::actors::{AskError, Clock, DropHandle, Projection, Registry, Sleepers};
 use crate::domain::limits::{DROP_CHANGE_ATTEMPTS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{
-    CreatorId, Currency, DropId, DropSpec, DropStatus, ProductStatus, StockCounts, Timestamp, UserId, VariantId,
-    VariantSpec,
+    Country, CountryPrice, CreatorId, Currency, DropId, DropSpec, DropStatus, Money, ProductStatus, ShippingTable,
+    StockCounts, Timestamp, UserId, VariantId, VariantSpec,
 };
 pub use crate::engine::NewEnd;
 use crate::engine::{Command, Outcome, Rejection};
@@ -329,6 +330,7 @@ fn spec_of(id: DropId, new: NewDrop, product: &Product, now: Timestamp) -> Resul
         return Err(ends_too_early());
     }
     let variants = variants_of(new.variants, new.stock_alone, product)?;
+    let shipping = shipping_of(new.shipping, variants.first().map(|first| first.price.currency), product)?;
     Ok(DropSpec {
         id,
         creator_id: product.creator_id,
@@ -341,7 +343,37 @@ fn spec_of(id: DropId, new: NewDrop, product: &Product, now: Timestamp) -> Resul
         starts_at,
         ends_at: new.ends_at,
         created_at: now,
+        shipping,
     })
+}
+
+/// Where a drop is shipped to, if its product is.
+fn shipping_of(
+    new: Option<Vec<(Country, Money)>>,
+    currency: Option<Currency>,
+    product: &Product,
+) -> Result<Option<Box<ShippingTable>>, Failure> {
+    let conflict = |pointer: String, detail: String| super::FieldError { pointer, detail };
+    match (product.shipped, new) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => {
+            let detail = "must be left out: the product is not shipped".to_owned();
+            Err(Failure::conflicting(vec![conflict("/shipping".to_owned(), detail)]))
+        }
+        (true, None) => Ok(Some(Box::default())),
+        (true, Some(rows)) => {
+            let other = |(_, (_, price)): &(usize, &(Country, Money))| Some(price.currency) != currency;
+            let wrong = |(index, _)| {
+                conflict(format!("/shipping/{index}/price/currency"), "must be the currency of the variants".to_owned())
+            };
+            let wrong: Vec<_> = rows.iter().enumerate().filter(other).map(wrong).collect();
+            if !wrong.is_empty() {
+                return Err(Failure::conflicting(wrong));
+            }
+            let row = |(country, Money { amount: price, .. })| CountryPrice { country, price };
+            Ok(Some(Box::new(ShippingTable { countries: rows.into_iter().map(row).collect() })))
+        }
+    }
 }
 
 /// The variants, with names and prices of the product for absent ones.
@@ -397,7 +429,7 @@ fn view_of_row(row: DropRow) -> DropView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Attributes, Money, ProductId, ProductVariant};
+    use crate::domain::{Attributes, ProductId, ProductVariant};
 
     fn money(amount: i64, currency: &str) -> Money {
         Money { amount, currency: currency.parse().unwrap() }

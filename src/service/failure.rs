@@ -60,6 +60,8 @@ codes! {
     AddressNotFound = "address_not_found", "There is no such address";
     MethodNotAllowed = "method_not_allowed", "The method is not allowed here";
     EmailTaken = "email_taken", "The e-mail address is taken";
+    AddressRequired = "address_required", "The drop is shipped, and the order names no address";
+    NotShippedThere = "not_shipped_there", "The drop is not shipped to this country";
     HandleTaken = "handle_taken", "The handle is taken";
     AccountHasDrops = "account_has_drops", "The account has drops that are not over";
     ProductArchived = "product_archived", "The product is archived";
@@ -88,6 +90,7 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type", "The media type is not supported";
     IdempotencyKeyReused = "idempotency_key_reused", "The idempotency key was used for another request";
     UnknownVariant = "unknown_variant", "The drop has no such variant";
+    AddressReferenceInvalid = "address_reference_invalid", "The reference of the address is not valid";
     PaymentMethodUnknown = "payment_method_unknown", "The payment method is not known";
     RateLimited = "rate_limited", "Too many requests in too short a time";
     Overloaded = "overloaded", "Too much at once";

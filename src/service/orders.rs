@@ -1,14 +1,16 @@
 //! Orders: place, pay, cancel, read.
 
 mod answers;
+mod delivery;
 mod input;
 mod lists;
 mod payments;
 
 pub(super) use answers::rejected;
-pub use input::{NewOrder, OrderInput, PaymentInput};
+pub use input::{NamedAddress, NewOrder, OrderInput, PaymentInput};
 pub use payments::{PaymentHistory, PaymentView};
 
+use super::addresses::references::References;
 use super::failure::ask_failure;
 use super::failure::ensure_projected;
 use super::outcomes::OutcomeMetrics;
@@ -117,6 +119,7 @@ pub struct Orders {
     recent: Recent,
     /// A hash with a new seed in each process.
     networks: DefaultHashBuilder,
+    references: References,
 }
 
 impl Orders {
@@ -130,7 +133,15 @@ impl Orders {
             outcomes: OutcomeMetrics::default(),
             recent: Recent::default(),
             networks: DefaultHashBuilder::default(),
+            // Nobody has the key: without `with_references` no address can be named.
+            references: References::new(&rand::random::<[u8; 32]>()),
         }
+    }
+
+    /// With the server's references of addresses.
+    #[must_use]
+    pub fn with_references(self, references: References) -> Self {
+        Self { references, ..self }
     }
 
     /// Places an order under an idempotency key (1 to 255 printable ASCII characters, unquoted). `network`: the
@@ -180,6 +191,9 @@ impl Orders {
     }
 
     async fn place_once(&self, asked: &OrderRequest<'_>) -> Result<Keyed, Failure> {
+        if asked.new.address.is_some() && asked.new.sent_to().is_none() {
+            return Err(Failure::new(Code::AddressReferenceInvalid));
+        }
         self.check_method(asked.new.payment_method.as_deref())?;
         self.check_price(asked)?;
         if let Some(keyed) = asked.drop.as_ref().and_then(|drop| self.refuse_at_once(drop, asked).transpose()) {
@@ -251,6 +265,12 @@ impl Orders {
             key.release();
             return answer;
         }
+        if key.is_fresh()
+            && let Err(failure) = self.check_end(asked)
+        {
+            key.release();
+            return Err(failure);
+        }
         let placed = match drop {
             Some(drop) => self.place_in(drop, asked).await,
             None => Err(NotPlaced::Gone),
@@ -304,6 +324,7 @@ impl Orders {
             variant: new.variant_id,
             quantity: new.quantity,
             payment_method: new.payment_method.as_deref().and_then(|name| self.settler.payable(name)),
+            delivery: delivery::delivery(drop, asked)?,
             network: asked.network,
         });
         // A new order that pays at once is claimed before it exists: no other request can charge it.
@@ -451,6 +472,7 @@ impl Orders {
         let Some(drop) = &asked.drop else { return Ok(()) };
         let wanted = |id| asked.new.variant_id.is_none_or(|wanted| wanted == id);
         let costs = drop.spec.variants.iter().any(|variant| wanted(variant.id) && !variant.price.is_zero());
+        let costs = costs || drop.spec.shipping.as_ref().is_some_and(|table| table.may_cost());
         if costs { Err(Failure::new(Code::PaymentsOff)) } else { Ok(()) }
     }
 }
@@ -483,7 +505,8 @@ fn fingerprint(new: &NewOrder, mut variants: impl Iterator<Item = VariantId>) ->
     // A request that omits the only variant equals one that names it.
     let only = variants.next().filter(|_| variants.next().is_none());
     let variant = new.variant_id.or(only).unwrap_or(VariantId(Uuid::nil()));
-    Fingerprint::of_order(new.drop_id, variant, new.quantity, new.payment_method.as_deref())
+    let fingerprint = Fingerprint::of_order(new.drop_id, variant, new.quantity, new.payment_method.as_deref());
+    new.sent_to().map_or(fingerprint, |sent_to| fingerprint.sent_to(sent_to.address))
 }
 
 fn method_unknown() -> Failure {

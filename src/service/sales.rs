@@ -6,14 +6,14 @@ mod requests;
 pub use input::SoldListInput;
 pub use requests::{RefundAnswer, RefundAnswerInput, RefundRequestInput};
 
-use super::caller::Object;
+use super::addresses::{Address, Addresses};
 use super::creators::page;
 use super::drops::not_revived;
 use super::failure::ask_failure;
 use super::failure::ensure_projected;
 use super::keys::Attempt;
 use super::orders::{locate, rejected};
-use super::{Caller, Code, Failure, Page};
+use super::{Caller, Code, Failure, Object, Page};
 use crate::actors::{DropHandle, Projection, Registry};
 use crate::domain::{CreatorId, DropId, OrderId, OrderStatus, OrderView, Timestamp, VariantId};
 use crate::engine::{Command, Outcome};
@@ -92,6 +92,30 @@ impl Sales {
             Outcome::Order { order, .. } => Ok(*order),
             outcome => Err(rejected(&outcome)),
         }
+    }
+
+    /// The address that a confirmed order is sent to, as it was when it was ordered: for the drop's creator and admins. Each
+    /// reading is in the audit trail before it is answered.
+    ///
+    /// # Errors
+    /// `order_not_found` (also for callers who may not know of it), `forbidden` for its buyer, `order_not_confirmed`,
+    /// `address_not_found` where nothing is shipped, `address_unreadable`, `database_unavailable`.
+    pub async fn address(&self, caller: &Caller, addresses: &Addresses, id: OrderId) -> Result<Address, Failure> {
+        let (handle, order) = locate(&self.registry, &*self.store, &self.projection, id).await?;
+        match caller.may_manage(self.creator_of(handle.as_deref(), order.drop_id).await?) {
+            Err(refusal) if order.buyer == caller.user => return Err(refusal),
+            Err(_) => return Err(Failure::new(Code::OrderNotFound)),
+            Ok(()) => {}
+        }
+        if order.status != OrderStatus::Confirmed {
+            let detail = format!("the order is {}", order.status.as_str());
+            return Err(Failure::with(Code::OrderNotConfirmed, detail));
+        }
+        let address = addresses.of_order(&order).await?.ok_or_else(|| Failure::new(Code::AddressNotFound))?;
+        let object = Object { kind: "order", id: id.0 };
+        let now = self.registry.clock().now();
+        self.store.record_audit(&caller.audit(now, "address_read", object, &serde_json::json!({}))).await?;
+        Ok(address)
     }
 
     async fn revive(&self, id: DropId) -> Result<Arc<DropHandle>, Failure> {

@@ -324,6 +324,10 @@ pub(super) async fn delete_user<D: Database>(
     revoke_all(&mut tx, user, version, audit.at).await?;
     hash_keys::<D>(&mut tx, user).await?;
     tx.run("DELETE FROM refresh_tokens WHERE user_id = $1", args![user.0]).await?;
+    // An order may name them: what is not needed is forgotten within a day or two.
+    let sql = "INSERT INTO past_addresses (id, address_id, user_id, updated_at, key_id, data_key, sealed, retired_at) \
+               SELECT id, address_id, user_id, updated_at, key_id, data_key, sealed, $2 FROM addresses WHERE user_id = $1";
+    tx.run(sql, args![user.0, audit.at]).await?;
     tx.run("DELETE FROM addresses WHERE user_id = $1", args![user.0]).await?;
     tx.run("DELETE FROM refund_requests WHERE buyer_id = $1", args![user.0]).await?;
     keys::forget_user(&mut tx, user).await?;

@@ -1,9 +1,9 @@
 //! Rows, in domain types.
 
 use crate::domain::{
-    AddressId, Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Image, Money, OrderId,
-    PaymentIncident, PaymentProvider, PaymentStep, ProductId, ProductStatus, ProductVariant, RefundRequestStatus,
-    Revocation, StockCounts, Timestamp, TraceId, UserId, VariantId,
+    AddressId, AddressVersionId, Attributes, CreatorId, Currency, DropId, DropRecord, DropSpec, DropStatus, Image,
+    Money, OrderId, PaymentIncident, PaymentProvider, PaymentStep, ProductId, ProductStatus, ProductVariant,
+    RefundRequestStatus, Revocation, StockCounts, Timestamp, TraceId, UserId, VariantId,
 };
 use uuid::Uuid;
 
@@ -422,7 +422,7 @@ pub struct DeadLetterRow {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AddressRow {
     /// The id of the version.
-    pub version: Uuid,
+    pub version: AddressVersionId,
     pub address: AddressId,
     pub user: UserId,
     /// When the version was made.

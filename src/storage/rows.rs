@@ -11,6 +11,7 @@ use crate::domain::{
     ReleaseReason, StockCounts, Timestamp, TraceId, UserId, VariantId, VariantSpec,
 };
 use crate::storage::projection::fold::DropImage;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 fn corrupt(column: &str, value: impl std::fmt::Display) -> StoreError {
@@ -48,6 +49,16 @@ fn maybe_named<R: Columns, T>(
 fn json<R: Columns, T: DeserializeOwned>(row: &R, column: &'static str) -> Result<T, StoreError> {
     let text = row.text(column)?;
     serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(format!("column {column}: {error}")))
+}
+
+fn maybe_json<R: Columns, T: DeserializeOwned>(row: &R, column: &'static str) -> Result<Option<T>, StoreError> {
+    let parsed = row.maybe_text(column)?.map(|text| serde_json::from_str(&text));
+    parsed.transpose().map_err(|error| StoreError::Corrupt(format!("column {column}: {error}")))
+}
+
+/// A value for a JSON column.
+pub(super) fn json_text(value: Option<&impl Serialize>) -> Option<String> {
+    value.map(|value| serde_json::to_string(value).expect("plain fields"))
 }
 
 fn price<R: Columns>(row: &R) -> Result<Money, StoreError> {
@@ -176,7 +187,7 @@ pub(super) fn product_summary<R: Columns>(row: &R) -> Result<ProductSummary, Sto
 macro_rules! drop_columns {
     () => {
         "d.id, d.creator_id, d.product_id, d.title, d.per_buyer_limit, d.low_stock_threshold, d.hold_ms, \
-         d.starts_at, d.ends_at, d.created_at, d.status, d.started_at, d.ended_at, d.last_event_at, d.obligations, \
+         d.starts_at, d.ends_at, d.created_at, d.status, d.started_at, d.ended_at, d.last_event_at, d.obligations, d.shipping, \
          v.id AS variant_id, v.name, v.stock, v.price_amount, v.price_currency, v.total, v.available, v.held, \
          v.sold, v.low"
     };
@@ -214,6 +225,7 @@ fn drop_alone<R: Columns>(row: &R, id: DropId) -> Result<DropRow, StoreError> {
             starts_at: time(row, "starts_at")?,
             ends_at: maybe_time(row, "ends_at")?,
             created_at: time(row, "created_at")?,
+            shipping: maybe_json(row, "shipping")?,
         },
         status: named(row, "status", DropStatus::parse)?,
         started_at: maybe_time(row, "started_at")?,
@@ -291,6 +303,7 @@ fn order_without_facts<R: Columns>(row: &R) -> Result<OrderView, StoreError> {
         refund_due: maybe_named(row, "refund_due", RefundCause::parse)?,
         failed_trace: row.maybe_id("failed_trace")?.map(TraceId),
         payment: PaymentFacts::default(),
+        delivery: maybe_json(row, "delivery")?,
     })
 }
 

@@ -462,6 +462,7 @@ mod tests {
             digest,
             fingerprint,
             payment_method: None,
+            delivery: None,
         };
         let refused = |digest| DropEvent::Refused {
             buyer,

@@ -57,6 +57,7 @@ fn corpus() -> Vec<DropRecord> {
         starts_at: Timestamp::from_millis(1_767_225_600_000),
         ends_at: Some(Timestamp::from_millis(1_767_225_700_000)),
         created_at: Timestamp::from_millis(0),
+        shipping: None,
     };
     let (buyer, trace) = (UserId::new(), TraceId::random());
     let line = OrderLine { order: OrderId::for_drop(spec.id), buyer, variant: spec.variants[0].id, quantity: 3 };
@@ -75,6 +76,7 @@ fn corpus() -> Vec<DropRecord> {
             digest,
             fingerprint,
             payment_method: Some("pm_sandbox_ok".into()),
+            delivery: None,
         },
         DropEvent::Refused { buyer, key, digest, fingerprint, refusal: Refusal::SoldOut, trace },
         DropEvent::PaymentStarted { order: line.order, attempt: 1, method: "pm".into() },

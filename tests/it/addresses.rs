@@ -13,16 +13,24 @@ fn home(street: &str) -> Value {
     json!({"name": "Ada Lovelace", "line1": street, "city": "Köln", "postal_code": "50667", "country": "DE"})
 }
 
+/// Without what is another one at each reading.
+fn lasting(mut address: Value) -> Value {
+    for name in ["reference", "reference_expires_at"] {
+        assert!(address.as_object_mut().expect("an address").remove(name).is_some(), "{name}");
+    }
+    address
+}
+
 async fn add(server: &Server, who: &Account, body: Value) -> Value {
     let (status, address) = server.post("/users/me/addresses", Some(who), body).await;
     assert_eq!(status, 201, "{address}");
-    address
+    lasting(address)
 }
 
 async fn listed(server: &Server, who: &Account) -> Vec<Value> {
     let (status, all) = server.get("/users/me/addresses", Some(who)).await;
     assert_eq!(status, 200, "{all}");
-    all["items"].as_array().expect("a list").clone()
+    all["items"].as_array().expect("a list").iter().cloned().map(lasting).collect()
 }
 
 fn keys(server: &Server, command: &str) -> (Option<i32>, String) {
@@ -45,12 +53,12 @@ async fn addresses_come_and_go() {
     assert!(listed(&server, &ann).await.is_empty());
     let first = add(&server, &ann, home("Hauptstraße 1")).await;
     let (status, again) = server.post("/users/me/addresses", Some(&ann), home(" Hauptstraße 1 ")).await;
-    assert_eq!((status.as_u16(), &again), (200, &first), "the very same one");
+    assert_eq!((status.as_u16(), lasting(again)), (200, first.clone()), "the very same one");
     let second = add(&server, &ann, home("Ring 2")).await;
     assert_eq!(listed(&server, &ann).await, [first.clone(), second.clone()]);
 
     let path = format!("/users/me/addresses/{}", first["id"].as_str().expect("an id"));
-    assert_eq!(server.get(&path, Some(&ann)).await.1, first);
+    assert_eq!(lasting(server.get(&path, Some(&ann)).await.1), first);
     let change = async |body: Value| server.call(Method::PATCH, &path, Some(&ann), Some(body)).await;
     let (status, changed) = change(json!({"line2": "3. Stock", "phone": "+49 221 5550100"})).await;
     assert_eq!((status.as_u16(), &changed["line2"], &changed["id"]), (200, &json!("3. Stock"), &first["id"]));
@@ -58,7 +66,7 @@ async fn addresses_come_and_go() {
     let refused = problem(change(json!({"country": "US"})).await, 409, "conflicting_fields");
     assert_eq!(refused["errors"], json!([{"pointer": "/region", "detail": "is required for US"}]));
     problem(change(json!({"country": "ZZ"})).await, 400, "validation_failed");
-    assert_eq!(server.get(&path, Some(&ann)).await.1, changed);
+    assert_eq!(lasting(server.get(&path, Some(&ann)).await.1), lasting(changed));
 
     let (status, _) = server.call(Method::DELETE, &path, Some(&ann), None).await;
     assert_eq!(status, 204);

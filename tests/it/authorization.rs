@@ -105,6 +105,7 @@ const TABLE: &[Row] = &[
     ("GET", "/api/v1/orders/{order}/history", ""),
     ("GET", "/api/v1/orders/{order}/payments", ""),
     ("POST", "/api/v1/orders/{order}/pay", r#"{"payment_method":"pm_sandbox_declined"}"#),
+    ("GET", "/api/v1/orders/{order}/address", ""),
     ("POST", "/api/v1/orders/{order}/cancel", ""),
     ("POST", "/api/v1/orders/{order}/refund", ""),
     ("GET", "/api/v1/drops/{drop}/refund-requests", ""),

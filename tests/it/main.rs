@@ -17,6 +17,7 @@ mod consumers;
 mod crash;
 mod creators;
 mod database;
+mod deliveries;
 mod edge;
 mod errors;
 mod extremes;

@@ -4,8 +4,8 @@
 use crate::Database;
 use crate::fixtures::{Ask, Journal, Sale, at};
 use livedrop::domain::{
-    DropEvent, DropRecord, DropStatus, OrderStatus, OrderView, PaymentFacts, PaymentProvider, RefundCause, Refusal,
-    ReleaseReason, Timestamp, TraceId,
+    AddressVersionId, CountryPrice, Delivery, DropEvent, DropRecord, DropStatus, OrderStatus, OrderView, PaymentFacts,
+    PaymentProvider, RefundCause, Refusal, ReleaseReason, ShippingTable, Timestamp, TraceId,
 };
 
 /// Of an order that was tried to be paid with play money.
@@ -51,6 +51,7 @@ fn as_placed(ask: &Ask, millis: i64) -> OrderView {
         payment: PaymentFacts::default(),
         refund_due: None,
         failed_trace: None,
+        delivery: None,
     }
 }
 
@@ -283,4 +284,25 @@ pub async fn an_ended_drop_is_settled_when_nothing_is_held(db: Database) {
     journal.project(vec![owning.refunded(13)]).await;
     assert!(sale.is_settled(&db).await);
     assert_eq!(sale.row(&db).await.ended_at, Some(at(10)));
+}
+
+pub async fn an_order_that_is_sent_keeps_where_and_for_how_much(db: Database) {
+    let mut sale = Sale::of(&[5]);
+    let row = |code: &str, price| CountryPrice { country: code.parse().unwrap(), price };
+    sale.spec.shipping = Some(Box::new(ShippingTable { countries: vec![row("DE", 490), row("AT", 0)] }));
+    let mut journal = Journal::new(&db);
+    journal.project(sale.opened()).await;
+    let (sent, kept) = (sale.order(0, 2), sale.order(0, 1));
+    let delivery = Delivery { address: AddressVersionId::new(), country: "DE".parse().unwrap(), shipping: 490 };
+    let mut record = sent.reserved(10, None);
+    if let DropEvent::Reserved { delivery: of, .. } = &mut record.event {
+        *of = Some(Box::new(delivery));
+    }
+    journal.project(vec![record, kept.reserved(10, None)]).await;
+    let placed = OrderView { delivery: Some(Box::new(delivery)), ..as_placed(&sent, 10) };
+    assert_eq!(order(&db, &sent).await, placed);
+    assert_eq!(order(&db, &kept).await.delivery, None);
+    journal.project(vec![sent.confirmed(20, Some("ch"), false)]).await;
+    assert_eq!(order(&db, &sent).await.delivery, placed.delivery);
+    assert_eq!(sale.row(&db).await.spec.shipping, sale.spec.shipping);
 }

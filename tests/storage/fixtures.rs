@@ -129,6 +129,7 @@ pub fn spec(stocks: &[u32]) -> DropSpec {
         starts_at: at(0),
         ends_at: Some(at(10_000_000)),
         created_at: at(-1_000),
+        shipping: None,
     }
 }
 
@@ -255,6 +256,7 @@ impl Ask {
             digest: self.digest(),
             fingerprint: self.fingerprint(),
             payment_method: payment_method.map(Into::into),
+            delivery: None,
         };
         self.record(millis, event)
     }

@@ -79,6 +79,8 @@ on_both! {
         an_address_is_its_users_and_comes_back_as_it_was,
         a_crowd_of_additions_stays_within_the_bound,
         rows_are_found_by_their_key_and_wrapped_anew_once,
+        a_past_version_is_kept_while_an_order_may_name_it,
+        many_past_versions_are_forgotten_some_at_a_time,
     },
     catalogue::{
         a_profile_is_one_per_account_and_handle,
@@ -96,6 +98,7 @@ on_both! {
     },
     effects::{
         scheduling_and_starting,
+        an_order_that_is_sent_keeps_where_and_for_how_much,
         a_hold_that_is_paid,
         a_hold_that_is_released,
         a_payment_that_fails,

@@ -127,6 +127,7 @@ impl Model {
             quantity,
             payment_method: payment_method.map(Into::into),
             network: None,
+            delivery: None,
         }))
     }
 

@@ -4,7 +4,7 @@
 //! version never gets another variant, not even at its end: an older program would report such a record as damaged
 //! instead of naming the unknown version.
 
-use super::{DropId, DropRecord, v1, v2};
+use super::{DropId, DropRecord, v1, v2, v3};
 use serde::de::DeserializeOwned;
 
 /// A record that cannot be read back.
@@ -26,7 +26,7 @@ pub enum RecordError {
 
 impl DropRecord {
     /// The version of new records: their first byte.
-    pub const VERSION: u8 = 3;
+    pub const VERSION: u8 = 4;
 
     /// Appends the binary form to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -62,6 +62,7 @@ impl DropRecord {
         match bytes.split_first() {
             None => Err(RecordError::Empty),
             Some((&Self::VERSION, rest)) => whole(rest),
+            Some((3, rest)) => Ok(whole::<v3::Record>(rest)?.into()),
             Some((2, rest)) => Ok(whole::<v2::Record>(rest)?.into()),
             Some((1, rest)) => Ok(whole::<v1::Record>(rest)?.into()),
             Some((&version, _)) => Err(RecordError::Version(version)),

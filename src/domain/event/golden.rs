@@ -7,18 +7,23 @@ use super::codec::whole;
 use super::{
     AdminAction, DropEvent, DropRecord, DropSpec, KeyedRequest, OrderLine, Principal, RecordError, VariantSpec,
 };
-use super::{v1, v2};
+use super::{v1, v2, v3};
 use crate::domain::{
-    CreatorId, DeclineReason, DropId, Fingerprint, KeyDigest, Money, OrderId, Payment, PaymentEnd, PaymentMethod,
-    PaymentProvider, ProductId, RefundCause, Refusal, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
+    AddressVersionId, CountryPrice, CreatorId, DeclineReason, Delivery, DropId, Fingerprint, KeyDigest, Money, OrderId,
+    Payment, PaymentEnd, PaymentMethod, PaymentProvider, ProductId, RefundCause, Refusal, ReleaseReason, ShippingTable,
+    Timestamp, TraceId, UserId, VariantId,
 };
 use serde::de::{self, DeserializeOwned, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Every version ever, oldest first; the last is the current one.
-const VERSIONS: &[&str] =
-    &[include_str!("golden/v1.txt"), include_str!("golden/v2.txt"), include_str!("golden/v3.txt")];
+const VERSIONS: &[&str] = &[
+    include_str!("golden/v1.txt"),
+    include_str!("golden/v2.txt"),
+    include_str!("golden/v3.txt"),
+    include_str!("golden/v4.txt"),
+];
 
 /// Every value of the enums inside events: `every_variant_has_a_sample` fails when one is missing.
 const REFUSALS: [Refusal; 7] = [
@@ -66,7 +71,13 @@ fn spec() -> DropSpec {
         starts_at: at(7),
         ends_at: Some(at(8)),
         created_at: at(9),
+        shipping: None,
     }
+}
+
+fn shipping() -> Option<Box<ShippingTable>> {
+    let row = |code: &str, price| CountryPrice { country: code.parse().unwrap(), price };
+    Some(Box::new(ShippingTable { countries: vec![row("DE", 490), row("AT", 0)] }))
 }
 
 fn orders(samples: &mut Vec<(String, DropEvent)>) {
@@ -84,10 +95,17 @@ fn orders(samples: &mut Vec<(String, DropEvent)>) {
         digest,
         fingerprint: Fingerprint(u64::MAX - 1),
         payment_method: payment_method.map(Into::into),
+        delivery: None,
     };
     let mut add = |name: String, event| samples.push((name, event));
     add("reserved".into(), reserved(None));
     add("reserved.and_pays".into(), reserved(Some("pm_sandbox_ok")));
+    let mut delivered = reserved(None);
+    if let DropEvent::Reserved { delivery, .. } = &mut delivered {
+        let (address, country) = (AddressVersionId(id(36)), "DE".parse().unwrap());
+        *delivery = Some(Box::new(Delivery { address, country, shipping: 490 }));
+    }
+    add("reserved.delivered".into(), delivered);
     for refusal in REFUSALS {
         let event = DropEvent::Refused {
             buyer: line.buyer,
@@ -169,6 +187,7 @@ fn samples() -> Vec<(String, DropRecord)> {
     let mut samples: Vec<(String, DropEvent)> = [
         ("scheduled", DropEvent::Scheduled(Box::new(spec()))),
         ("scheduled.without_end", DropEvent::Scheduled(Box::new(DropSpec { ends_at: None, ..spec() }))),
+        ("scheduled.shipped", DropEvent::Scheduled(Box::new(DropSpec { shipping: shipping(), ..spec() }))),
         ("started", DropEvent::Started),
         ("ended", DropEvent::Ended),
         ("cancelled", DropEvent::Cancelled),
@@ -210,7 +229,8 @@ fn again(version: u8, bytes: &[u8]) -> Vec<u8> {
     out.extend(match version {
         1 => postcard::to_stdvec(&whole::<v1::Record>(&bytes[1..]).expect("a record")).expect("its bytes"),
         2 => postcard::to_stdvec(&whole::<v2::Record>(&bytes[1..]).expect("a record")).expect("its bytes"),
-        3 => postcard::to_stdvec(&whole::<DropRecord>(&bytes[1..]).expect("a record")).expect("its bytes"),
+        3 => postcard::to_stdvec(&whole::<v3::Record>(&bytes[1..]).expect("a record")).expect("its bytes"),
+        4 => postcard::to_stdvec(&whole::<DropRecord>(&bytes[1..]).expect("a record")).expect("its bytes"),
         _ => panic!("say here which types version {version} has"),
     });
     out

@@ -4,7 +4,7 @@
 //! that are equal in both versions are the current ones; before changing one of them, copy it here.
 
 use super::v2::{self, RefundCause};
-use super::{AdminAction, DropRecord, DropSpec, OrderLine, Principal};
+use super::{AdminAction, DropRecord, OrderLine, Principal, v3};
 use crate::domain::{
     DropId, Fingerprint, KeyDigest, Money, OrderId, ReleaseReason, Timestamp, TraceId, UserId, VariantId,
 };
@@ -48,7 +48,7 @@ impl From<Refusal> for crate::domain::Refusal {
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 enum Event {
-    Scheduled(Box<DropSpec>),
+    Scheduled(Box<v3::DropSpec>),
     Started,
     Ended,
     Cancelled,

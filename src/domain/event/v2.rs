@@ -3,7 +3,7 @@
 //! It differs from version 3 in payments, which had neither provider, attempt nor amount, and were captured at once. Types
 //! that are equal in both versions are the current ones; before changing one of them, copy it here.
 
-use super::{AdminAction, DropEvent, DropRecord, DropSpec, KeyedRequest, OrderLine, Principal};
+use super::{AdminAction, DropEvent, DropRecord, KeyedRequest, OrderLine, Principal, v3};
 use crate::domain::{
     DropId, Fingerprint, KeyDigest, Money, OrderId, PaymentEnd, Refusal, ReleaseReason, Timestamp, TraceId, UserId,
     VariantId,
@@ -42,7 +42,7 @@ impl From<RefundCause> for crate::domain::RefundCause {
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 pub(super) enum Event {
-    Scheduled(Box<DropSpec>),
+    Scheduled(Box<v3::DropSpec>),
     Started,
     Ended,
     Cancelled,
@@ -122,7 +122,7 @@ impl From<Record> for DropRecord {
 impl From<Event> for DropEvent {
     fn from(event: Event) -> Self {
         match event {
-            Event::Scheduled(spec) => Self::Scheduled(spec),
+            Event::Scheduled(spec) => Self::Scheduled(Box::new((*spec).into())),
             Event::Started => Self::Started,
             Event::Ended => Self::Ended,
             Event::Cancelled => Self::Cancelled,
@@ -152,6 +152,7 @@ impl From<Event> for DropEvent {
                 digest,
                 fingerprint,
                 payment_method: payment_method.map(Into::into),
+                delivery: None,
             },
             Event::Refused { buyer, key, digest, fingerprint, refusal, trace } => {
                 Self::Refused { buyer, key, digest, fingerprint, refusal, trace }

@@ -40,6 +40,8 @@ fn apply((state, journal): &mut (DropState, Vec<DropRecord>), millis: i64, comma
 fn reserve(world: &mut (DropState, Vec<DropRecord>), millis: i64, method: Option<&str>) -> OrderId {
     let mut ask = reserve_in(world.0.spec());
     ask.payment_method = method.map(Into::into);
+    let address = AddressVersionId(Uuid::from_u128(8));
+    ask.delivery = method.map(|_| Box::new(Delivery { address, country: "DE".parse().unwrap(), shipping: 490 }));
     let id = ask.order;
     let outcome = apply(world, millis, Command::Reserve(Box::new(ask)));
     assert!(matches!(outcome, Outcome::Order { .. }), "{outcome:?}");
@@ -156,6 +158,11 @@ fn a_row_has_the_bytes_that_are_documented() {
         digest: KeyDigest(id(4)),
         fingerprint: Fingerprint(5),
         payment_method: Some("pm".into()),
+        delivery: Some(Box::new(Delivery {
+            address: AddressVersionId(id(6)),
+            country: "DE".parse().unwrap(),
+            shipping: 490,
+        })),
     };
     state.evolve(Timestamp::from_millis(1_000), &event);
     let (_, rows) = copied(&mut state, 10);
@@ -167,9 +174,11 @@ fn a_row_has_the_bytes_that_are_documented() {
     expected.extend([5, 0, 0, 0, 0, 0, 0, 0]);
     expected.extend([0xe8, 3, 0, 0, 0, 0, 0, 0]);
     expected.extend([0xdc, 5, 0, 0, 0, 0, 0, 0]);
-    expected.extend([0xf4, 1, 0, 0, 3, 0, 0, 0, 0, HAS_PAYMENT_PENDING, 2, 0, b'p', b'm']);
+    expected.extend([0xf4, 1, 0, 0, 3, 0, 0, 0, 0, HAS_PAYMENT_PENDING | HAS_DELIVERY, 2, 0, b'p', b'm']);
+    expected.extend([0; 15]);
+    expected.extend([6, b'D', b'E', 0xea, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(rows[0].bytes, expected);
-    assert_eq!(expected.len(), ROW_BYTES_MIN + 4);
+    assert_eq!(expected.len(), ROW_BYTES_MIN + 4 + 26);
 }
 
 /// A change of one of these lists changes the meaning of a byte.

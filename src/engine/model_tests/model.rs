@@ -362,6 +362,7 @@ impl Model {
             payment: ask.payment_method.as_ref().filter(|_| !free).map_or(PaymentFacts::default(), |method| {
                 PaymentFacts { provider: Some(method.provider), attempts: 1, ..PaymentFacts::default() }
             }),
+            delivery: None,
         }
     }
 

@@ -87,6 +87,7 @@ fn specs() -> impl Strategy<Value = DropSpec> {
             starts_at: Timestamp::from_millis(EPOCH_MS + starts),
             ends_at: ends.map(|ends| Timestamp::from_millis(EPOCH_MS + ends)),
             created_at: Timestamp::from_millis(EPOCH_MS),
+            shipping: None,
         },
     )
 }
@@ -245,6 +246,7 @@ fn ask(drop: DropId, index: u8, key: u8, variant: Option<VariantId>, quantity: u
         quantity,
         payment_method: method.map(Into::into),
         network: NonZeroU32::new(u32::from(index) / 2 + 1),
+        delivery: None,
     }
 }
 

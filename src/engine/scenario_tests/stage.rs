@@ -300,6 +300,7 @@ impl Stage {
             quantity,
             payment_method: method.map(Into::into),
             network,
+            delivery: None,
         }))
     }
 
@@ -461,6 +462,7 @@ fn parse_drop(head: &str) -> (DropSpec, HoldPolicy) {
         starts_at: at("0s"),
         ends_at: None,
         created_at: at("0s"),
+        shipping: None,
     };
     let (mut stock, mut price) = ("10", 1999);
     for word in words {

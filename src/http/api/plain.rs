@@ -2,7 +2,8 @@
 //! field name, for characters to escape took three quarters of the time to write an order's answer.
 
 use crate::domain::{
-    Currency, DropId, OrderId, OrderNumber, OrderStatus, RefundCause, ReleaseReason, Timestamp, VariantId,
+    AddressVersionId, Country, Currency, DropId, OrderId, OrderNumber, OrderStatus, RefundCause, ReleaseReason,
+    Timestamp, VariantId,
 };
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -62,6 +63,8 @@ plain_as! {
     VariantId => |id, out| id.0.write(out),
     Timestamp => |at, out| quoted(&at.to_rfc3339(), out),
     Currency => |currency, out| quoted(currency.as_str().as_bytes(), out),
+    AddressVersionId => |id, out| id.0.write(out),
+    Country => |country, out| quoted(country.as_str().as_bytes(), out),
     OrderStatus => |status, out| quoted(status.as_str().as_bytes(), out),
     ReleaseReason => |reason, out| quoted(reason.as_str().as_bytes(), out),
     RefundCause => |cause, out| quoted(cause.as_str().as_bytes(), out),

@@ -2,9 +2,9 @@
 
 use super::schema::{CURRENCY, Shape};
 use crate::domain::{
-    AddressId, Attribute, Country, CreatorId, Currency, DropId, DropStatus, Image, OrderId, OrderNumber, OrderStatus,
-    ProductId, ProductStatus, RefundCause, RefundRequestStatus, ReleaseReason, StockCounts, Timestamp, UserId,
-    VariantId,
+    AddressId, AddressVersionId, Attribute, Country, CreatorId, Currency, DropId, DropStatus, Image, OrderId,
+    OrderNumber, OrderStatus, ProductId, ProductStatus, RefundCause, RefundRequestStatus, ReleaseReason, StockCounts,
+    Timestamp, UserId, VariantId,
 };
 use serde_json::json;
 use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, Object, ObjectBuilder, SchemaFormat, SchemaType, Type};
@@ -57,6 +57,7 @@ shapes! {
         .pattern(Some("^([2-9CDFHJKMNPRTVWXY]{4}-){2,4}[2-9CDFHJKMNPRTVWXY]{4}$"))
         .description(Some("A number of an order, for people. 12 characters in groups of four; orders of earlier versions have 20"))
         .examples([json!(EXAMPLE_NUMBER)]);
+    AddressVersionId = id("A version of an address, which never changes");
     AddressId = id("An address: the same one after a change");
     Timestamp = ObjectBuilder::new()
         .schema_type(Type::String)

@@ -16,7 +16,7 @@ mod tests;
 
 use super::problem::{ProblemBody, ProblemField};
 use super::transport::unsent::Shared;
-use crate::http::api::drops::dto::NewVariantBody;
+use crate::http::api::drops::dto::{NewShippingBody, NewVariantBody};
 use crate::http::api::money::MoneyBody;
 use crate::http::api::products::dto::{ImageBody, VariantBody};
 use crate::http::api::{
@@ -62,7 +62,7 @@ pub fn query_parameters(method: &Method, path: &str) -> &'static [&'static str] 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "LiveDrop", description = include_str!("about.md"), license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"), contact()),
-    components(schemas(ProblemBody, ProblemField, MoneyBody, ImageBody, VariantBody, NewVariantBody)),
+    components(schemas(ProblemBody, ProblemField, MoneyBody, ImageBody, VariantBody, NewVariantBody, NewShippingBody)),
     tags(
         (name = "Accounts", description = "Register, sign in, stay signed in"),
         (name = "Addresses", description = "Where orders are sent"),

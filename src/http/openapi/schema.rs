@@ -3,11 +3,12 @@
 //! An optional field of a request may also be `null`, which is the same ([`Field`](crate::service::input::Field)).
 
 use crate::domain::limits::{
-    ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX, EMAIL_CHARS_MAX, EMAIL_CHARS_MIN,
-    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, IMAGES_PER_PRODUCT_MAX, INBOX_MARKED_MAX, NAME_CHARS_MAX,
-    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PER_BUYER_LIMIT_DEFAULT, PHONE_CHARS_MAX, POSTAL_CODE_CHARS_MAX,
-    PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX, REFUND_REASON_CHARS_MAX, STOCK_PER_VARIANT_MAX,
-    TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX, VARIANTS_PER_PRODUCT_MAX,
+    ADDRESS_REFERENCE_CHARS_MAX, ATTRIBUTE_NAME_CHARS_MAX, ATTRIBUTE_TEXT_CHARS_MAX, ATTRIBUTES_PER_PRODUCT_MAX,
+    EMAIL_CHARS_MAX, EMAIL_CHARS_MIN, HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, IMAGES_PER_PRODUCT_MAX,
+    INBOX_MARKED_MAX, NAME_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PER_BUYER_LIMIT_DEFAULT, PHONE_CHARS_MAX,
+    POSTAL_CODE_CHARS_MAX, PRICE_MINOR_MAX, QUANTITY_PER_ORDER_MAX, REFRESH_TOKEN_CHARS_MAX, REFUND_REASON_CHARS_MAX,
+    SHIPPING_COUNTRIES_MAX, STOCK_PER_VARIANT_MAX, TEXT_CHARS_MAX, URL_CHARS_MAX, VARIANTS_PER_DROP_MAX,
+    VARIANTS_PER_PRODUCT_MAX,
 };
 use crate::domain::{Country, Currency};
 use crate::payments::sandbox::Sandbox;
@@ -155,6 +156,20 @@ pub fn event_ids_or_null() -> Shape {
 
 pub fn flag_or_null() -> Shape {
     or_null(of(Type::Boolean))
+}
+
+pub fn address_reference_or_null() -> Shape {
+    let text = of(Type::String).max_length(Some(ADDRESS_REFERENCE_CHARS_MAX)).pattern(Some("^[A-Za-z0-9_-]+$"));
+    let about = "The `reference` of one of the buyer's addresses, where the drop is shipped";
+    or_null(text.description(Some(about)).examples(["AQGQoAAAAHAAgAAAAAAAAAFERQAAAaMbUbQAVJ0yQm1mVnR0c2VjcmV0"]))
+}
+
+/// The shipping table of a new drop.
+pub fn shipping_or_null() -> Shape {
+    let items = ArrayBuilder::new().items(Ref::from_schema_name("NewShipping"));
+    let about = "Where it is shipped to, if its product is; everywhere for nothing if it is left out";
+    let array = items.min_items(Some(1)).max_items(Some(SHIPPING_COUNTRIES_MAX)).description(Some(about));
+    array_or_null(array.build())
 }
 
 fn shipped_of() -> ObjectBuilder {

@@ -1,10 +1,10 @@
 //! What drops are asked with.
 
 use crate::domain::limits::{
-    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, NAME_CHARS_MAX, PER_BUYER_LIMIT_DEFAULT, STOCK_PER_VARIANT_MAX,
-    VARIANTS_PER_DROP_MAX,
+    HOLD_MS_DEFAULT, HOLD_MS_MAX, HOLD_MS_MIN, NAME_CHARS_MAX, PER_BUYER_LIMIT_DEFAULT, SHIPPING_COUNTRIES_MAX,
+    STOCK_PER_VARIANT_MAX, VARIANTS_PER_DROP_MAX,
 };
-use crate::domain::{CreatorId, DropStatus, Money, ProductId, Timestamp, VariantId};
+use crate::domain::{Country, CreatorId, DropStatus, Money, ProductId, Timestamp, VariantId};
 use crate::engine::NewEnd;
 use crate::service::input::{Change, Checks, Field, Input, MoneyInput, Unvalidated};
 use crate::storage::{DropFilter, Phase};
@@ -33,6 +33,17 @@ pub struct DropInput {
     pub variants: Field<Vec<Field<Unvalidated<DropVariantInput>>>>,
     /// Units, 1 to `STOCK_PER_VARIANT_MAX`.
     pub stock: Field<i64>,
+    /// Where it is shipped to, 1 to `SHIPPING_COUNTRIES_MAX`; everywhere for nothing if absent.
+    pub shipping: Field<Vec<Field<Unvalidated<ShippingInput>>>>,
+}
+
+/// A country that a drop is shipped to.
+#[derive(Debug, Default)]
+pub struct ShippingInput {
+    /// Required.
+    pub country: Field<Country>,
+    /// For a whole order, in the drop's currency. Required.
+    pub price: Field<Unvalidated<MoneyInput>>,
 }
 
 /// One variant of a drop to schedule.
@@ -82,6 +93,8 @@ pub struct NewDrop {
     pub starts_at: Option<Timestamp>,
     /// After `starts_at`.
     pub ends_at: Option<Timestamp>,
+    /// Where it is shipped to; everywhere for nothing if absent.
+    pub shipping: Option<Vec<(Country, Money)>>,
 }
 
 impl Input for DropInput {
@@ -104,6 +117,7 @@ impl Input for DropInput {
         let hold = checks.number("/hold_seconds", self.hold_seconds, HOLD_MS_MIN / 1_000..=HOLD_MS_MAX / 1_000);
         let stock_alone = self.variants.is_absent();
         let variants = variants(checks, self.variants, self.stock);
+        let shipping = shipping(checks, self.shipping);
         Some(NewDrop {
             product_id: product_id?,
             title,
@@ -114,8 +128,36 @@ impl Input for DropInput {
             hold_ms: hold.map_or(HOLD_MS_DEFAULT, |seconds| seconds * 1_000),
             starts_at,
             ends_at,
+            shipping,
         })
     }
+}
+
+fn shipping(
+    checks: &mut Checks,
+    field: Field<Vec<Field<Unvalidated<ShippingInput>>>>,
+) -> Option<Vec<(Country, Money)>> {
+    let inputs = checks.list("/shipping", field, SHIPPING_COUNTRIES_MAX)?;
+    if inputs.is_empty() {
+        checks.wrong("/shipping", "must have at least one item");
+    }
+    let mut valid: Vec<(Country, Money)> = Vec::with_capacity(inputs.len());
+    for (index, input) in inputs.into_iter().enumerate() {
+        let pointer = format!("/shipping/{index}");
+        let Some(ShippingInput { country, price }) = checks.required_object(&pointer, input) else { continue };
+        let country = checks.required(&format!("{pointer}/country"), country);
+        if price.is_absent() {
+            checks.wrong(format!("{pointer}/price"), "is required");
+        }
+        let (Some(country), Some(price)) = (country, checks.money(&format!("{pointer}/price"), price)) else {
+            continue;
+        };
+        if valid.iter().any(|(other, _)| *other == country) {
+            checks.conflict(format!("{pointer}/country"), "must not be the country of another item");
+        }
+        valid.push((country, price));
+    }
+    Some(valid)
 }
 
 /// Either `variants`, or `stock` for a drop of one.

@@ -8,7 +8,7 @@ use crate::service::{Code, Failure, FieldError};
 
 /// The first answer to a request with a key, whatever happened to the order since.
 pub(super) fn first_answer(mut order: Box<OrderView>, paying: bool) -> Result<Box<OrderView>, Failure> {
-    let free = order.unit_price.is_zero();
+    let free = order.is_free();
     if !paying && !free {
         order.status = OrderStatus::Reserved;
         (order.release_reason, order.payment_ref, order.refund_due) = (None, None, None);

@@ -1,7 +1,8 @@
 //! What orders and payments are asked with.
 
-use crate::domain::limits::{PAYMENT_METHOD_CHARS_MAX, QUANTITY_PER_ORDER_MAX};
+use crate::domain::limits::{ADDRESS_REFERENCE_CHARS_MAX, PAYMENT_METHOD_CHARS_MAX, QUANTITY_PER_ORDER_MAX};
 use crate::domain::{DropId, VariantId};
+use crate::service::addresses::references::Referenced;
 use crate::service::input::{Checks, Field, Input};
 
 /// An order to place.
@@ -15,6 +16,8 @@ pub struct OrderInput {
     pub quantity: Field<i64>,
     /// Charge at once with this.
     pub payment_method: Field<String>,
+    /// The reference of an address, see [`crate::service::addresses::references`].
+    pub address: Field<String>,
 }
 
 /// An [`OrderInput`] that is valid.
@@ -28,6 +31,27 @@ pub struct NewOrder {
     pub quantity: u32,
     /// Charge at once with this.
     pub payment_method: Option<String>,
+    /// Boxed: most orders name none, and thousands wait in a rush.
+    pub address: Option<Box<NamedAddress>>,
+}
+
+/// How an order names an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NamedAddress {
+    /// As the client sent it.
+    Reference(Box<str>),
+    /// What the reference says, see [`super::Orders::read_address`].
+    Known(Referenced),
+}
+
+impl NewOrder {
+    /// What the reference of its address says.
+    pub(super) fn sent_to(&self) -> Option<&Referenced> {
+        match self.address.as_deref() {
+            Some(NamedAddress::Known(known)) => Some(known),
+            _ => None,
+        }
+    }
 }
 
 impl Input for OrderInput {
@@ -39,7 +63,10 @@ impl Input for OrderInput {
         let quantity = checks.required_number("/quantity", self.quantity, 1..=QUANTITY_PER_ORDER_MAX);
         let payment_method = checks.optional("/payment_method", self.payment_method);
         let payment_method = checks.line("/payment_method", payment_method, 1..=PAYMENT_METHOD_CHARS_MAX);
-        Some(NewOrder { drop_id: drop_id?, variant_id, quantity: quantity?, payment_method })
+        let address = checks.optional("/address", self.address);
+        let address = checks.line("/address", address, 1..=ADDRESS_REFERENCE_CHARS_MAX);
+        let address = address.map(|text| Box::new(NamedAddress::Reference(text.into())));
+        Some(NewOrder { drop_id: drop_id?, variant_id, quantity: quantity?, payment_method, address })
     }
 }
 

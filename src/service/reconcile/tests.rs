@@ -38,6 +38,7 @@ fn sold() -> OrderView {
         refund_due: None,
         failed_trace: None,
         payment,
+        delivery: None,
     }
 }
 

@@ -408,7 +408,8 @@ async fn a_declined_card_keeps_the_hold_and_an_absent_provider_charges_nothing()
 async fn an_order_that_waits_is_small() {
     let world = World::new().await;
     let (orders, _folder) = world.orders().await;
-    let new = NewOrder { drop_id: world.drop.spec.id, variant_id: None, quantity: 1, payment_method: None };
+    let new =
+        NewOrder { drop_id: world.drop.spec.id, variant_id: None, quantity: 1, payment_method: None, address: None };
     let waits = orders.place(UserId::new(), "key", &new, TraceId::random(), None);
     // With the handler and the request's extractors around it, about 1,000: larger ones do not fit glibc's cached
     // sizes.
@@ -420,8 +421,13 @@ async fn a_payment_goes_on_when_its_client_hangs_up() {
     let world = World::new().await;
     let (orders, _folder) = world.orders().await;
     let (buyer, trace) = (UserId::new(), TraceId::random());
-    let new =
-        NewOrder { drop_id: world.drop.spec.id, variant_id: None, quantity: 1, payment_method: Some("pm".to_owned()) };
+    let new = NewOrder {
+        drop_id: world.drop.spec.id,
+        variant_id: None,
+        quantity: 1,
+        payment_method: Some("pm".to_owned()),
+        address: None,
+    };
     world.charges([Ok(paid())]);
     world.hang_up(orders.place(buyer, "at once", &new, trace, None), buyer, 1).await;
 

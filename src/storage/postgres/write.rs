@@ -5,7 +5,7 @@
 use super::text;
 use crate::domain::{OrderView, Timestamp, TraceId};
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
-use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
+use crate::storage::rows::{fingerprint_bits, json_text, key_bits, key_text, tag_of};
 use crate::storage::{OrderNote, PaymentNote};
 use sqlx::{PgConnection, Result};
 use uuid::Uuid;
@@ -29,10 +29,10 @@ fn ordinal(index: usize) -> i64 {
 
 pub(super) async fn insert_drops(connection: &mut PgConnection, drops: &[&DropImage]) -> Result<()> {
     let sql = "INSERT INTO drops (id, creator_id, product_id, title, per_buyer_limit, low_stock_threshold, hold_ms, \
-               starts_at, ends_at, created_at, status, started_at, ended_at, last_event_at, obligations, settled) \
+               starts_at, ends_at, created_at, status, started_at, ended_at, last_event_at, obligations, settled, shipping) \
                SELECT * FROM UNNEST($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::bigint[], \
                $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[], \
-               $14::bigint[], $15::bigint[], $16::boolean[])";
+               $14::bigint[], $15::bigint[], $16::boolean[], $17::text[])";
     sqlx::query(sql)
         .bind(column(drops, |drop| drop.row.spec.id.0))
         .bind(column(drops, |drop| drop.row.spec.creator_id.0))
@@ -50,6 +50,7 @@ pub(super) async fn insert_drops(connection: &mut PgConnection, drops: &[&DropIm
         .bind(column(drops, |drop| drop.row.last_event_at.as_millis()))
         .bind(column(drops, |drop| i64::from(drop.obligations)))
         .bind(column(drops, |drop| drop.is_settled()))
+        .bind(column(drops, |drop| json_text(drop.row.spec.shipping.as_ref())))
         .execute(&mut *connection)
         .await?;
     insert_variants(connection, drops).await
@@ -141,11 +142,11 @@ pub(super) async fn insert_orders(connection: &mut PgConnection, orders: &[NewOr
     let sql = "INSERT INTO orders (drop_tag, id, drop_id, variant_id, buyer_id, quantity, price_amount, price_currency, key, \
                key_bits, fingerprint, created_at, expires_at, status, release_reason, confirmed_at, released_at, \
                refunded_at, payment_ref, payment_pending, refund_due, failed_trace, payment_provider, payment_attempts, \
-               capture_due, payment_declined) \
+               capture_due, payment_declined, delivery) \
                SELECT * FROM UNNEST($1::integer[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bigint[], \
                $8::text[], $9::text[], $10::integer[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], \
                $15::text[], $16::bigint[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::text[], \
-               $22::uuid[], $23::text[], $24::bigint[], $25::boolean[], $26::text[])";
+               $22::uuid[], $23::text[], $24::bigint[], $25::boolean[], $26::text[], $27::text[])";
     sqlx::query(sql)
         .bind(column(orders, |order| tag_of(order.view.id)))
         .bind(column(orders, |order| order.view.id.0))
@@ -173,6 +174,7 @@ pub(super) async fn insert_orders(connection: &mut PgConnection, orders: &[NewOr
         .bind(column(orders, |order| attempts(&order.view)))
         .bind(column(orders, |order| capture_due(&order.view)))
         .bind(column(orders, |order| declined(&order.view)))
+        .bind(column(orders, |order| json_text(order.view.delivery.as_ref())))
         .execute(connection)
         .await
         .map(|_| ())

@@ -5,13 +5,13 @@
 use super::query;
 use crate::domain::{OrderStatus, OrderView};
 use crate::storage::projection::fold::{DropImage, NewOrder, OrderImage, OrderNotification, VariantImage};
-use crate::storage::rows::{fingerprint_bits, key_bits, key_text, tag_of};
+use crate::storage::rows::{fingerprint_bits, json_text, key_bits, key_text, tag_of};
 use crate::storage::sql::Value;
 use crate::storage::{OrderNote, PaymentNote};
 use sqlx::{AssertSqlSafe, Result, SqliteConnection};
 use uuid::Uuid;
 
-/// Rows of one statement, the longest first. The widest has 18 values a row, and SQLite binds up to 32,766 values.
+/// Rows of one statement, the longest first. The widest has 23 values a row, and SQLite binds up to 32,766 values.
 const LENGTHS: [usize; 5] = [512, 128, 32, 8, 1];
 
 /// Splits a slice into pieces of [`LENGTHS`].
@@ -75,7 +75,7 @@ fn maybe_text(value: Option<&str>) -> Value {
 
 pub(super) async fn insert_drops(connection: &mut SqliteConnection, drops: &[&DropImage]) -> Result<()> {
     let head = "INSERT INTO drops (id, creator_id, product_id, title, per_buyer_limit, low_stock_threshold, hold_ms, \
-                starts_at, ends_at, created_at, status, started_at, ended_at, last_event_at, obligations, settled)";
+                starts_at, ends_at, created_at, status, started_at, ended_at, last_event_at, obligations, settled, shipping)";
     bulk(connection, head, "", drops, |drop| {
         let (row, spec) = (&drop.row, &drop.row.spec);
         [
@@ -95,6 +95,7 @@ pub(super) async fn insert_drops(connection: &mut SqliteConnection, drops: &[&Dr
             row.last_event_at.into(),
             drop.obligations.into(),
             int(drop.is_settled()),
+            json_text(spec.shipping.as_ref()).into(),
         ]
     })
     .await?;
@@ -230,17 +231,21 @@ pub(super) async fn insert_orders(
     generation: i64,
     orders: &[NewOrder],
 ) -> Result<()> {
-    // A held order that nobody tried to pay has only the columns that it was placed with.
-    let (held, gone_on): (Vec<&NewOrder>, Vec<&NewOrder>) =
-        orders.iter().partition(|order| order.view.status == OrderStatus::Reserved && order.view.payment.attempts == 0);
+    // A held order that nobody tried to pay, and that is not sent, has only the columns that it was placed with.
+    let (held, gone_on): (Vec<&NewOrder>, Vec<&NewOrder>) = orders.iter().partition(|NewOrder { view, .. }| {
+        view.status == OrderStatus::Reserved && view.payment.attempts == 0 && view.delivery.is_none()
+    });
     let (head, tail) = orders_from!("");
     bulk(connection, head, tail, &held, |order| lasting(generation, order)).await?;
     let (head, tail) = orders_from!(
         ", status, release_reason, confirmed_at, released_at, refunded_at, payment_ref, payment_pending, refund_due, \
-         failed_trace, payment_provider, payment_attempts, capture_due, payment_declined"
+         failed_trace, payment_provider, payment_attempts, capture_due, payment_declined, delivery"
     );
-    bulk(connection, head, tail, &gone_on, |order| lasting(generation, order).into_iter().chain(changing(&order.view)))
-        .await
+    bulk(connection, head, tail, &gone_on, |order| {
+        let delivery = json_text(order.view.delivery.as_ref()).into();
+        lasting(generation, order).into_iter().chain(changing(&order.view)).chain([delivery])
+    })
+    .await
 }
 
 pub(super) async fn update_orders(connection: &mut SqliteConnection, orders: &[OrderImage]) -> Result<()> {

@@ -159,7 +159,7 @@ impl Auditor {
         for order in orders.filter(|order| !of_provider(order)) {
             let (charged, back) = (self.charged.contains(&order.id), self.given_back.contains(&order.id));
             let paid_for = charged && !back;
-            let free = order.unit_price.is_zero();
+            let free = order.is_free();
             match order.status {
                 OrderStatus::Confirmed if !paid_for && !free => {
                     return Err(format!("order {} is confirmed and not paid for", order.id));

@@ -49,6 +49,7 @@ impl World {
             starts_at: starts,
             ends_at: self.dice.random_bool(0.3).then(|| starts.plus_millis(120_000)),
             created_at: self.now.wall,
+            shipping: None,
         };
         let life = self.life.as_mut().expect("a life");
         let (sender, reply) = oneshot::channel();
@@ -84,6 +85,7 @@ impl World {
             quantity,
             payment_method: method.map(method_of),
             network: NonZeroU32::new(buyer_number / 2 + 1),
+            delivery: None,
         };
         // Each key belongs to one request; repeating it is `retry`.
         if self.asked.iter().any(|asked| asked.reserve.digest == reserve.digest) {
@@ -229,8 +231,7 @@ impl World {
             0 => self.on_any_drop(|_| Command::Start, "start"),
             1 => self.on_any_drop(|_| Command::End, "end"),
             2 => self.on_any_drop(|_| Command::Cancel, "cancel"),
-            3..6 => match self.any_order(|order| order.status == OrderStatus::Confirmed && !order.unit_price.is_zero())
-            {
+            3..6 => match self.any_order(|order| order.status == OrderStatus::Confirmed && !order.is_free()) {
                 Some((drop, order)) => self.submit(drop, Command::Refund { order }, None),
                 None => Ok(()),
             },

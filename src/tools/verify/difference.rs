@@ -65,6 +65,7 @@ fn order_fields(order: &OrderView) -> Vec<Field> {
         refund_due,
         failed_trace,
         payment,
+        delivery,
     } = order;
     let fields = [
         ("drop_id", drop_id.to_string()),
@@ -86,6 +87,7 @@ fn order_fields(order: &OrderView) -> Vec<Field> {
         ("payment_pending", or_none(payment_pending.as_deref())),
         ("refund_due", or_none(refund_due.map(|cause| cause.as_str()))),
         ("failed_trace", or_none(*failed_trace)),
+        ("delivery", format!("{delivery:?}")),
     ];
     fields.map(|(name, value)| (name.to_owned(), value)).into()
 }
@@ -150,6 +152,7 @@ mod tests {
             payment: crate::domain::PaymentFacts::default(),
             refund_due: None,
             failed_trace: None,
+            delivery: None,
         };
         assert_eq!(of_orders(&journal, &journal), None);
         let row = OrderView {

@@ -50,6 +50,7 @@ fn events() -> Vec<DropEvent> {
         starts_at: at(7),
         ends_at: None,
         created_at: at(8),
+        shipping: None,
     };
     let (digest, fingerprint, trace) = (KeyDigest(id(9)), Fingerprint(10), TraceId(id(11)));
     let order = line.order;
@@ -74,6 +75,7 @@ fn events() -> Vec<DropEvent> {
             digest,
             fingerprint,
             payment_method: Some("pm".into()),
+            delivery: None,
         },
         DropEvent::Confirmed { line, payment: Some("ch_1".into()), retaken: true },
         DropEvent::Released { line, reason: ReleaseReason::Expired, trace },

@@ -118,6 +118,7 @@ impl World {
             starts_at: Timestamp::from_millis(0),
             ends_at: None,
             created_at: Timestamp::from_millis(0),
+            shipping: None,
         };
         let board = StockBoard::new(&spec);
         self.drops.push(Made { spec: Arc::new(spec.clone()), board, held: Vec::new() });
@@ -151,6 +152,7 @@ impl World {
             digest: KeyDigest::of(buyer, "k"),
             fingerprint: Fingerprint(1),
             payment_method: None,
+            delivery: None,
         };
         self.append(drop, reserved);
     }

@@ -1,12 +1,11 @@
 //! Bodies of requests and answers about addresses.
 
-use crate::domain::{AddressId, Country, Timestamp};
+use crate::domain::{AddressId, AddressVersionId, Country, Timestamp};
 use crate::http::openapi::schema;
 use crate::service::addresses::{Address, AddressChangeInput, AddressInput, KnownAddress};
 use crate::service::input::{Change, Field};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// An address to add. Which of city, region and postal code it must have depends on the country.
 #[derive(Deserialize, Default, ToSchema)]
@@ -78,7 +77,7 @@ impl From<AddressChangeBody> for AddressChangeInput {
 pub struct AddressBody<'a> {
     id: AddressId,
     /// Changes with every change of the address.
-    version: Uuid,
+    version: AddressVersionId,
     #[schema(example = "Ada Lovelace")]
     name: &'a str,
     #[schema(required = true)]
@@ -98,10 +97,15 @@ pub struct AddressBody<'a> {
     phone: Option<&'a str>,
     /// When this version was made.
     updated_at: Timestamp,
+    /// What an order names this version of the address with, as `address`.
+    #[schema(example = "AQGQoAAAAHAAgAAAAAAAAAFERQAAAaMbUbQAVJ0yQm1mVnR0c2VjcmV0")]
+    reference: &'a str,
+    reference_expires_at: Timestamp,
 }
 
 impl<'a> From<&'a KnownAddress> for AddressBody<'a> {
-    fn from(KnownAddress { id, version, updated_at, address }: &'a KnownAddress) -> Self {
+    fn from(known: &'a KnownAddress) -> Self {
+        let KnownAddress { id, version, updated_at, address, reference, reference_expires_at } = known;
         let Address { name, company, line1, line2, city, region, postal_code, country, phone } = address;
         Self {
             id: *id,
@@ -116,6 +120,47 @@ impl<'a> From<&'a KnownAddress> for AddressBody<'a> {
             country: *country,
             phone: phone.as_deref(),
             updated_at: *updated_at,
+            reference,
+            reference_expires_at: *reference_expires_at,
+        }
+    }
+}
+
+/// Where an order is sent, as its address was when it was ordered.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderAddress)]
+pub struct OrderAddressBody<'a> {
+    #[schema(example = "Ada Lovelace")]
+    name: &'a str,
+    #[schema(required = true)]
+    company: Option<&'a str>,
+    #[schema(example = "1 Main Street")]
+    line1: &'a str,
+    #[schema(required = true)]
+    line2: Option<&'a str>,
+    #[schema(required = true)]
+    city: Option<&'a str>,
+    #[schema(required = true)]
+    region: Option<&'a str>,
+    #[schema(required = true)]
+    postal_code: Option<&'a str>,
+    country: Country,
+    #[schema(required = true)]
+    phone: Option<&'a str>,
+}
+
+impl<'a> From<&'a Address> for OrderAddressBody<'a> {
+    fn from(address: &'a Address) -> Self {
+        Self {
+            name: &address.name,
+            company: address.company.as_deref(),
+            line1: &address.line1,
+            line2: address.line2.as_deref(),
+            city: address.city.as_deref(),
+            region: address.region.as_deref(),
+            postal_code: address.postal_code.as_deref(),
+            country: address.country,
+            phone: address.phone.as_deref(),
         }
     }
 }

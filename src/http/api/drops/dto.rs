@@ -1,10 +1,12 @@
 //! Bodies of requests and answers about drops.
 
-use crate::domain::{CreatorId, DropId, DropStatus, ProductId, StockCounts, Timestamp, VariantId};
+use crate::domain::{
+    Country, CountryPrice, CreatorId, DropId, DropSpec, DropStatus, Money, ProductId, StockCounts, Timestamp, VariantId,
+};
 use crate::http::api::money::{MoneyBody, MoneyView};
 use crate::http::extract::field::each;
 use crate::http::openapi::schema;
-use crate::service::drops::{DropInput, DropVariantInput, RestockInput, ScheduleInput};
+use crate::service::drops::{DropInput, DropVariantInput, RestockInput, ScheduleInput, ShippingInput};
 use crate::service::input::{Change, Field, MoneyInput, Unvalidated};
 use crate::service::{DropView, StockView};
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,25 @@ pub struct NewDropBody {
     variants: Field<Vec<Field<Unvalidated<NewVariantBody>>>>,
     #[schema(schema_with = schema::units_or_null)]
     stock: Field<i64>,
+    #[schema(schema_with = schema::shipping_or_null)]
+    shipping: Field<Vec<Field<Unvalidated<NewShippingBody>>>>,
+}
+
+/// A country that a new drop is shipped to, and the price for a whole order.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = NewShipping)]
+pub struct NewShippingBody {
+    #[schema(required = true, schema_with = schema::country)]
+    country: Field<Country>,
+    #[schema(required = true, schema_with = schema::price)]
+    price: Field<Unvalidated<MoneyBody>>,
+}
+
+impl From<NewShippingBody> for ShippingInput {
+    fn from(NewShippingBody { country, price }: NewShippingBody) -> Self {
+        Self { country, price: price.map(|price| price.map(MoneyInput::from)) }
+    }
 }
 
 /// One variant of a new drop; omitted fields come from the product.
@@ -62,6 +83,7 @@ impl From<NewDropBody> for DropInput {
             hold_seconds: body.hold_seconds,
             variants: body.variants.map(each),
             stock: body.stock,
+            shipping: body.shipping.map(each),
         }
     }
 }
@@ -129,6 +151,26 @@ pub struct DropBody<'a> {
     created_at: Timestamp,
     stock: StockCounts,
     variants: Vec<VariantBody<'a>>,
+    /// Where it is shipped to: empty is everywhere for nothing, `null` is that nothing is shipped.
+    #[schema(required = true)]
+    shipping: Option<Vec<ShippingBody>>,
+}
+
+/// A country that a drop is shipped to, and the price for a whole order.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Shipping)]
+struct ShippingBody {
+    country: Country,
+    price: MoneyView,
+}
+
+fn shipping_of(spec: &DropSpec) -> Option<Vec<ShippingBody>> {
+    let currency = spec.variants.first()?.price.currency;
+    let row = |row: &CountryPrice| {
+        let price = Money { amount: row.price, currency };
+        ShippingBody { country: row.country, price: price.into() }
+    };
+    Some(spec.shipping.as_ref()?.countries.iter().map(row).collect())
 }
 
 #[derive(Serialize, ToSchema)]
@@ -166,6 +208,7 @@ impl<'a> From<&'a DropView> for DropBody<'a> {
                     stock: *stock,
                 })
                 .collect(),
+            shipping: shipping_of(spec),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Bodies of requests and answers about orders.
 
 use crate::domain::{
-    DropId, OrderId, OrderNumber, OrderStatus, OrderView, RefundCause, ReleaseReason, Timestamp, VariantId,
+    AddressVersionId, Country, DropId, OrderId, OrderNumber, OrderStatus, OrderView, RefundCause, ReleaseReason,
+    Timestamp, VariantId,
 };
 use crate::http::api::money::MoneyView;
 use crate::http::api::plain::plain;
@@ -26,11 +27,13 @@ pub struct NewOrderBody {
     quantity: Field<i64>,
     #[schema(schema_with = schema::payment_method_or_null)]
     payment_method: Field<String>,
+    #[schema(schema_with = schema::address_reference_or_null)]
+    address: Field<String>,
 }
 
 impl From<NewOrderBody> for OrderInput {
-    fn from(NewOrderBody { drop_id, variant_id, quantity, payment_method }: NewOrderBody) -> Self {
-        Self { drop_id, variant_id, quantity, payment_method }
+    fn from(NewOrderBody { drop_id, variant_id, quantity, payment_method, address }: NewOrderBody) -> Self {
+        Self { drop_id, variant_id, quantity, payment_method, address }
     }
 }
 
@@ -61,7 +64,11 @@ pub struct OrderBody<'a> {
     #[schema(minimum = 1)]
     quantity: u32,
     unit_price: MoneyView,
+    /// What is charged: its units, and shipping.
     total: MoneyView,
+    /// Where it is sent, and the parts of the total; `null` if nothing is shipped.
+    #[schema(required = true)]
+    delivery: Option<DeliveryBody>,
     status: OrderStatus,
     #[schema(required = true)]
     release_reason: Option<ReleaseReason>,
@@ -91,6 +98,7 @@ plain!(
         quantity,
         unit_price,
         total,
+        delivery,
         status,
         release_reason,
         created_at,
@@ -114,6 +122,7 @@ impl<'a> From<&'a OrderView> for OrderBody<'a> {
             quantity: order.quantity,
             unit_price: order.unit_price.into(),
             total: order.total().into(),
+            delivery: DeliveryBody::of(order),
             status: order.status,
             release_reason: order.release_reason,
             created_at: order.created_at,
@@ -125,6 +134,30 @@ impl<'a> From<&'a OrderView> for OrderBody<'a> {
             refund_due: order.refund_due,
             test: order.is_test(),
         }
+    }
+}
+
+/// Where an order is sent, and the parts of its total.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
+pub struct DeliveryBody {
+    address_version: AddressVersionId,
+    country: Country,
+    units: MoneyView,
+    shipping: MoneyView,
+}
+
+plain!(DeliveryBody, DeliveryBody { address_version, country, units, shipping });
+
+impl DeliveryBody {
+    fn of(order: &OrderView) -> Option<Self> {
+        let delivery = order.delivery.as_ref()?;
+        Some(Self {
+            address_version: delivery.address,
+            country: delivery.country,
+            units: order.units().into(),
+            shipping: order.shipping().into(),
+        })
     }
 }
 
@@ -206,6 +239,7 @@ mod tests {
             payment: crate::domain::PaymentFacts::default(),
             refund_due: None,
             failed_trace: None,
+            delivery: None,
         };
         let late = OrderView {
             quantity: u32::MAX,

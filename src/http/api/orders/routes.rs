@@ -42,7 +42,7 @@ declared::table! {
     request_body = NewOrderBody,
     responses(
         (status = 201, description = "The order: `reserved`, or `confirmed` where it is paid or free", body = OrderBody, headers(("Location" = String, description = "Where it lives"), ("Idempotency-Replayed" = Option<String>, description = "`true` where this is the first answer again"))),
-        Fails<{ codes(&[C::DropNotFound, C::DropNotStarted, C::DropEnded, C::DropCancelled, C::SoldOut, C::NotEnoughStock, C::LimitExceeded, C::TooManyHolds, C::HoldCooldown, C::UnknownVariant, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::PaymentActionRequired, C::PaymentUnavailable, C::PaymentsOff, C::HoldExpired, C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed]) | codes(ASKS) }>,
+        Fails<{ codes(&[C::DropNotFound, C::DropNotStarted, C::DropEnded, C::DropCancelled, C::SoldOut, C::NotEnoughStock, C::LimitExceeded, C::TooManyHolds, C::HoldCooldown, C::UnknownVariant, C::ConflictingFields, C::AddressRequired, C::AddressReferenceInvalid, C::NotShippedThere, C::PaymentMethodUnknown, C::PaymentDeclined, C::PaymentInProgress, C::PaymentTimeout, C::PaymentActionRequired, C::PaymentUnavailable, C::PaymentsOff, C::HoldExpired, C::OrderNotFound, C::OrderNotReserved, C::OrderAlreadyConfirmed]) | codes(ASKS) }>,
     ),
     security(("bearer" = [])),
 )]
@@ -52,7 +52,8 @@ pub async fn place(
     IdempotencyKey(key): IdempotencyKey,
     Body(body): Body<NewOrderBody>,
 ) -> Answer {
-    let new = body.validate::<OrderInput>()?;
+    let mut new = body.validate::<OrderInput>()?;
+    services.orders.read_address(caller.user, &mut new)?;
     let keyed = services.orders.place(caller.user, &key, &new, caller.trace, caller.origin.map(network)).await?;
     match keyed.answer {
         Ok(order) => {

@@ -41,7 +41,7 @@ impl<'a> From<&'a SoldOrder> for SoldOrderBody<'a> {
 }
 
 /// The columns of an export.
-pub const EXPORT_COLUMNS: [&str; 18] = [
+pub const EXPORT_COLUMNS: [&str; 20] = [
     "id",
     "number",
     "buyer_id",
@@ -60,6 +60,8 @@ pub const EXPORT_COLUMNS: [&str; 18] = [
     "released_at",
     "refunded_at",
     "payment_ref",
+    "shipping",
+    "country",
 ];
 
 /// A line of an export. Prices are in minor units.
@@ -86,5 +88,7 @@ pub fn export_line(sold: &SoldOrder, variant: &str) -> [String; EXPORT_COLUMNS.l
         time(order.released_at),
         time(order.refunded_at),
         order.payment_ref.clone().unwrap_or_default(),
+        order.shipping().amount.to_string(),
+        order.delivery.as_ref().map(|delivery| delivery.country.to_string()).unwrap_or_default(),
     ]
 }

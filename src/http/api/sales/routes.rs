@@ -2,6 +2,7 @@
 
 use crate::domain::{DropId, OrderId};
 use crate::http::answer::{Answer, ok};
+use crate::http::api::addresses::dto::OrderAddressBody;
 use crate::http::api::orders::dto::{HistoryBody, OrderBody};
 use crate::http::api::sales::dto::{EXPORT_COLUMNS, SoldOrderBody, export_line};
 use crate::http::extract::keyed::{MaybeKeyed, Repeated, once};
@@ -23,6 +24,7 @@ declared::table! {
     export __path_export Manager Reads;
     refund __path_refund Seller Orders;
     history __path_history Party Reads;
+    address __path_address Seller Reads;
 }
 
 #[utoipa::path(
@@ -178,6 +180,24 @@ pub async fn refund(services: web::Data<Services>, caller: Caller, Id(id): Id<Or
         ok(OrderBody::from(&services.sales.refund(&caller, id, attempt).await?))
     })
     .await
+}
+
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/address",
+    tag = "Sales",
+    operation_id = "get_order_address",
+    summary = "Where a confirmed order is sent (the drop's creator, admins)",
+    description = "The address as it was when it was ordered. Each reading is in the audit trail.",
+    params(OfOrder),
+    responses(
+        (status = 200, description = "The address", body = OrderAddressBody),
+        Fails<{ codes(&[C::OrderNotFound, C::DropNotFound, C::Forbidden, C::OrderNotConfirmed, C::AddressNotFound, C::AddressUnreadable]) | codes(ASKS) }>,
+    ),
+    security(("bearer" = [])),
+)]
+pub async fn address(services: web::Data<Services>, caller: Caller, Id(id): Id<OrderId>) -> Answer {
+    ok(OrderAddressBody::from(&services.sales.address(&caller, &services.addresses, id).await?))
 }
 
 #[utoipa::path(

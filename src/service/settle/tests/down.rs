@@ -25,6 +25,7 @@ async fn no_attempt_is_recorded_while_the_provider_is_known_to_be_down() {
         variant_id: None,
         quantity: 1,
         payment_method: Some("pm_1".to_owned()),
+        address: None,
     };
     for replayed in [false, true] {
         let keyed = orders.place(buyer, "key", &new, trace, None).await.unwrap();

@@ -189,6 +189,7 @@ impl Fold {
             digest,
             fingerprint,
             payment_method,
+            delivery,
         } = &record.event
         else {
             return Ok(());
@@ -220,6 +221,7 @@ impl Fold {
             payment: payment_method
                 .as_ref()
                 .map_or_else(PaymentFacts::default, |method| PaymentFacts::default().started(method.provider, 1)),
+            delivery: delivery.clone(),
         };
         self.steps.extend(payment::step(&view, sequence, record));
         let known = self.places.insert(*order, self.placed.len());

@@ -32,6 +32,7 @@ fn spec(stocks: &[u32]) -> DropSpec {
         starts_at: at(0),
         ends_at: None,
         created_at: at(0),
+        shipping: None,
     }
 }
 
@@ -47,6 +48,7 @@ fn reserved(line: OrderLine) -> DropEvent {
         digest: KeyDigest::of(line.buyer, "k"),
         fingerprint: Fingerprint(7),
         payment_method: Some("pm".into()),
+        delivery: None,
     }
 }
 
