@@ -54,8 +54,7 @@ async fn life(server: &mut Server, crowd: &Crowd, point: &str, hit: u64) -> Coun
     assert_eq!(server.ended().signal(), Some(SIGABRT), "{point}: {}", server.log());
     server.disarm();
     server.restart();
-    let counts = sale.audit(crowd, server).await;
-    counts
+    sale.audit(crowd, server).await
 }
 
 async fn aborted(points: &[(&str, u64)], runs: u64) -> Outcome {

@@ -345,10 +345,10 @@ impl Shop {
     }
 
     /// Nobody is charged whose order nobody knows.
-    async fn has_no_strangers(&self, known: &HashSet<String>) {
+    async fn charged_nobody_else(&self, known: &HashSet<String>) {
         let orders = self.provider.books().await.into_keys();
-        let strangers: Vec<_> = orders.filter(|order| !known.contains(order)).collect();
-        assert!(strangers.is_empty(), "{strangers:?}");
+        let others: Vec<_> = orders.filter(|order| !known.contains(order)).collect();
+        assert!(others.is_empty(), "{others:?}");
     }
 }
 
@@ -364,7 +364,7 @@ async fn paid(runs: u64) -> Outcome {
         sold += shop.audit(&drop, &bought).await;
         keys += bought.len();
         known.extend(bought.into_iter().filter_map(|bought| bought.order));
-        shop.has_no_strangers(&known).await;
+        shop.charged_nobody_else(&known).await;
         if run + 1 == runs && kills < cases.len() as u64 * runs {
             ends_clean(&mut shop.server);
             // The books are read as a whole, and should stay small.

@@ -4,7 +4,7 @@
 //! changes nothing about the record. Before a gateway is called, the drop records that an attempt is pending, so after a
 //! crash [`Settler::resume`] asks what became of it. Whatever brings news of an attempt, the gateway's own answer, a
 //! webhook or the passing of time, ends in one question to the gateway and one place that records its answer
-//! ([`Settler::record_status`]): so their order does not matter.
+//! (`Settler::record_status`): so their order does not matter.
 //!
 //! Captures and refunds follow the journal: see [`relay`]. A payment that its order does not count goes back: see
 //! [`Settler::give_back_stray`].
